@@ -1,0 +1,47 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test test-all check format smoke clean
+.DEFAULT_GOAL := demo
+
+demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
+	$(BIN)/python tour.py
+
+test: $(INSTALLED)       ## every test but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(INSTALLED)   ## every test
+	$(BIN)/pytest
+
+check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/python -m common.ledger render --check
+
+format: $(INSTALLED)     ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+smoke: $(INSTALLED)      ## each program for a moment, as a person would start it
+	rm -rf runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train --help
+	$(BIN)/python -m ch03_autoencoder_rbm.train --limit 300 --out runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train throughput --limit 300 --rounds 2 --out runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train --benchmark --out runs/smoke
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
+	$(BIN)/python tour.py --out runs/smoke
+
+clean:
+	rm -rf runs build .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: run make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,157 @@
+"""How images reach the network: a per-sample DataLoader against tensors that live in memory.
+
+python -m ch03_autoencoder_rbm.train throughput
+python -m ch03_autoencoder_rbm.train throughput --batch-size 512
+
+The usual loop decodes, converts and normalises each image on its own, in Python, and collects them into a batch. Ours
+selects the batch from one uint8 tensor and normalises it at once. Network, loss and step are the feed-forward's.
+
+Dimensions: B batch, P pixels (784).
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ch03_autoencoder_rbm import feedforward
+from common.config import RunOptions, require_positive
+from common.data.batches import Batches
+from common.data.images import ImageSet, Split, load_images
+from common.device import Timer
+from common.progress import format_metrics, say
+from common.run import Run
+
+MEAN, STD = 0.1307, 0.3081
+"""Mean and standard deviation of MNIST's training pixels on [0, 1], as the usual loop normalises with them."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    batch_size: int = 128
+    """Images a step."""
+    loader_batch_size: int | None = None
+    """Images a step for the DataLoader, by default as many as for the others."""
+    rounds: int = 7
+    """How often the three ways take turns, after a warm-up."""
+    images: int = 6_000
+    """Images that each way trains on in a round; more where that takes less than half a second."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch_size", "loader_batch_size", "rounds", "images")
+
+
+class PerSample(Dataset):
+    """Images one at a time through torchvision's transforms, exactly as its own MNIST data set gives them."""
+
+    def __init__(self, split: Split) -> None:
+        from torchvision import transforms
+
+        self.data, self.targets = split.pixels[:, 0], split.labels
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        picture, target = Image.fromarray(self.data[index].numpy(), mode="L"), int(self.targets[index])
+        return self.transform(picture), target  # pyright: ignore[reportReturnType]  # Compose has no precise type
+
+
+def loader_stream(split: Split, config: Config, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield normalised (B, P) pixels and labels for ever, from a shuffling DataLoader."""
+    loader = DataLoader(PerSample(split), batch_size=config.loader_batch_size or config.batch_size, shuffle=True)
+    while True:
+        for images, labels in loader:
+            yield images.flatten(1).to(device), labels.to(device)
+
+
+def resident_stream(split: Split, config: Config, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield scaled (B, P) pixels and labels for ever, selected from tensors on the device."""
+    batches = Batches(
+        split.pixels, split.labels, batch_size=config.batch_size, device=run.device, generator=run.generator
+    )
+    while True:
+        for images, labels in batches:
+            yield feedforward.scaled(images), labels
+
+
+def trainer(stream: Iterator[tuple[Tensor, Tensor]], device: torch.device, *, plain: bool, bf16: bool) -> Callable:
+    """Make a function that trains a network of its own on so many images of a stream, and counts them.
+
+    A plain trainer takes torch's default optimizer step, the others the fused one.
+    """
+    model = feedforward.FeedForward().to(device)
+    optimizer = feedforward.make_optimizer(model, feedforward.Config())
+    for group in optimizer.param_groups:
+        group["fused"] = not plain
+
+    def train_on(images: int) -> int:
+        seen = 0
+        while seen < images:
+            pixels, labels = next(stream)
+            feedforward.train_step(model, optimizer, pixels, labels, bf16=bf16)
+            seen += len(labels)
+        return seen
+
+    return train_on
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train the same network in three ways by turns; return images a second of each, and their ratios."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        loader = loader_stream(data.train, config, run.device)
+        ways = {
+            "dataloader": trainer(loader, run.device, plain=True, bf16=False),
+            "fp32": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=False),
+            "bf16": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=True),
+        }
+        speeds: dict[str, list[float]] = {way: [] for way in ways}
+        for turn in range(config.rounds + 1):
+            now = {way: speed(train_on, config.images, run.device) for way, train_on in ways.items()}
+            say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
+            if turn > 0:
+                for way, images_per_second in now.items():
+                    speeds[way].append(images_per_second)
+        median = {way: statistics.median(values) for way, values in speeds.items()}
+        if run.is_main:
+            report(run, median)
+        usual = speeds.pop("dataloader")
+        ratios = {way: [ours / theirs for ours, theirs in zip(speeds[way], usual, strict=True)] for way in speeds}
+        return run.finish(
+            run={
+                **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
+                **{f"{way}_ratio": statistics.median(values) for way, values in ratios.items()},
+            }
+        )
+
+
+def speed(train_on: Callable[[int], int], images: int, device: torch.device) -> float:
+    """Images a second of a trainer: half a second at least, and no fewer than so many images."""
+    seen, seconds = 0, 0.0
+    while seen < images or seconds < 0.5:
+        with Timer(device) as timer:
+            seen += train_on(images)
+        seconds += timer.seconds
+    return seen / seconds
+
+
+def report(run: Run, median: dict[str, float]) -> None:
+    """Draw the three speeds."""
+    from common import plots
+
+    title = f"training 784-300-100-10 with batches of {run.config.batch_size}"
+    names = ["DataLoader", "in memory, fp32", "in memory, bf16"]
+    run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))

@@ -1,0 +1,12 @@
+"""The door of chapter 3.
+
+python -m ch03_autoencoder_rbm.train                        # the core programs, in the book's order
+python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program
+python -m ch03_autoencoder_rbm.train --benchmark            # time their training steps on every device
+"""
+
+from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
+from common.cli import main
+
+if __name__ == "__main__":
+    main(feedforward, autoencoder, extra=[throughput])

@@ -1,0 +1,242 @@
+"""Time training steps on every device of this machine: the table of CPU against GPU.
+
+All variants are built first, then timed in turn, round after round in one process, so that a neighbour who takes the
+machine for a moment hurts every variant alike. Each figure is a median over the rounds, with its spread beside it.
+"""
+
+import gc
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from common import device as devices
+from common.files import atomic_path, write_json
+from common.progress import console, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROUNDS = 9
+ROUND_SECONDS = 0.08
+"""About how long one variant runs in one round."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training step on data that already lie on the device."""
+
+    step: Callable[[], object]
+    items: int
+    """Samples that one step sees."""
+    unit: str = "images"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a step."""
+
+    program: str
+    device: str
+    threads: int
+    precision: str
+
+    @property
+    def place(self) -> str:
+        """Name the place in a few characters: `cpu x 2` or `cuda:0`."""
+        return f"cpu x {self.threads}" if self.device == "cpu" else self.device
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of a variant."""
+
+    variant: Variant
+    milliseconds: float
+    """Median time of one step."""
+    spread: float
+    """Half the distance between the quartiles of the rounds, as a share of the median."""
+    items_per_second: float
+    unit: str
+    gflops: float
+    """Billion floating-point operations a second, counted in matrix products and convolutions."""
+    peak_megabytes: float | None
+    """Most memory in use during the steps: of the device, or of the whole process for a CPU; None where unknown."""
+    ratio: float
+    """Speed against the program's fp32 step on all CPU threads."""
+
+
+def variants(program: str) -> list[Variant]:
+    """List what this machine can compare, the reference first: threads and precisions, then the accelerators."""
+    found = [Variant(program, "cpu", devices.ALL_THREADS, "fp32")]
+    if devices.ALL_THREADS > 1:
+        found.append(Variant(program, "cpu", 1, "fp32"))
+    for device in devices.present_devices()[1:]:
+        found.append(Variant(program, device, devices.ALL_THREADS, "fp32"))
+    return found + [
+        replace(variant, precision="bf16") for variant in found if devices.has_native_bf16(torch.device(variant.device))
+    ]
+
+
+def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timing]:
+    """Time a program's training step in every variant, interleaved."""
+    program = module.__name__.rpartition(".")[2]
+    entries = []
+    for variant in variants(program):
+        device = torch.device(variant.device)
+        options = replace(config.run, device=variant.device, precision=variant.precision, threads=variant.threads)
+        devices.seed_everything(config.run.seed)
+        workload = module.workload(replace(config, run=options), device)
+        devices.set_threads(variant.threads)
+        with FlopCounterMode(display=False) as counter:
+            workload.step()
+        seconds = _seconds(workload, device, steps=5)  # warm-up
+        entries.append((variant, device, workload, counter.get_total_flops(), max(3, int(ROUND_SECONDS / seconds))))
+
+    samples: dict[Variant, list[float]] = {variant: [] for variant, *_ in entries}
+    peaks: dict[Variant, float | None] = {}
+    gc.collect()
+    for number in range(rounds + 1):
+        for variant, device, workload, _, steps in entries:
+            devices.set_threads(variant.threads)
+            _reset_peak_memory(device)
+            seconds = _seconds(workload, device, steps)
+            if number > 0:  # the first round only warms caches and thread pools
+                samples[variant].append(seconds)
+                peaks[variant] = _peak_megabytes(device)
+    devices.set_threads(0)
+
+    reference = statistics.median(samples[entries[0][0]]) / entries[0][2].items
+    timings = []
+    for variant, _, workload, flops, _ in entries:
+        median = statistics.median(samples[variant])
+        low, _, high = statistics.quantiles(samples[variant], n=4)
+        timings.append(
+            Timing(
+                variant=variant,
+                milliseconds=1e3 * median,
+                spread=(high - low) / 2 / median,
+                items_per_second=workload.items / median,
+                unit=workload.unit,
+                gflops=flops / median / 1e9,
+                peak_megabytes=peaks[variant],
+                ratio=reference * workload.items / median,
+            )
+        )
+    return timings
+
+
+def _seconds(workload: Workload, device: torch.device, steps: int) -> float:
+    """Time one step, on average over so many."""
+    with devices.Timer(device) as timer:
+        for _ in range(steps):
+            workload.step()
+    return timer.seconds / steps
+
+
+def _reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif (clear := Path("/proc/self/clear_refs")).exists():
+        clear.write_text("5")  # proc(5): resets the peak resident set size
+
+
+def _peak_megabytes(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if device.type == "cpu" and (status := Path("/proc/self/status")).exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timing]:
+    """Time the programs of a chapter, print the table, and write benchmark.json and benchmark.png."""
+    out = jobs[0][1].run.out
+    folder = out / chapter / "benchmark" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    machine = devices.describe_machine()
+    say(
+        "machine",
+        f"{machine['cpu']}, {devices.ALL_THREADS} threads; {machine.get('gpu', 'no GPU: CPU alone is compared')}",
+    )
+    timings = [timing for module, config in jobs for timing in measure(module, config)]
+    print_table(timings)
+    record = {
+        "machine": machine,
+        "versions": devices.versions(),
+        "rounds": ROUNDS,
+        "timings": [vars(timing) | {"variant": vars(timing.variant)} for timing in timings],
+    }
+    try:
+        write_json(folder / "benchmark.json", record)
+    except OSError as error:
+        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
+    with atomic_path(folder / "benchmark.png") as path:
+        draw(timings).savefig(path)
+    say("saved", f"{folder}: benchmark.json benchmark.png")
+    return timings
+
+
+def print_table(timings: list[Timing]) -> None:
+    """Print the timings as a table."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title="one training step: median of the rounds, ± half the distance of the quartiles", box=box.SIMPLE)
+    for heading in ("program", "device", "precision"):
+        table.add_column(heading)
+    for heading in ("ms/step", "±", "a second", "GFLOP/s", "peak MB", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, timing in enumerate(timings):
+        variant, memory = timing.variant, timing.peak_megabytes
+        table.add_row(
+            variant.program,
+            variant.place,
+            variant.precision,
+            f"{timing.milliseconds:.3f}",
+            f"{timing.spread:.0%}",
+            f"{timing.items_per_second:,.0f} {timing.unit}",
+            f"{timing.gflops:,.1f}",
+            "-" if memory is None else f"{memory:,.0f}",
+            f"{timing.ratio:.2f}",
+            end_section=number + 1 < len(timings) and timings[number + 1].variant.program != variant.program,
+        )
+    console().print(table)
+
+
+def draw(timings: list[Timing]) -> "Figure":
+    """Draw the items a second of every variant, a panel a program."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from common.plots import LOOK
+
+    programs = list(dict.fromkeys(timing.variant.program for timing in timings))
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.4, sum(0.9 + 0.3 * _count(timings, program) for program in programs)))
+        heights = [_count(timings, program) + 2 for program in programs]
+        for axes, program in zip(
+            figure.subplots(len(programs), height_ratios=heights, squeeze=False)[:, 0], programs, strict=True
+        ):
+            shown = [timing for timing in timings if timing.variant.program == program]
+            names = [f"{timing.variant.place}, {timing.variant.precision}" for timing in shown]
+            speeds = [timing.items_per_second for timing in shown]
+            errors = [timing.items_per_second * timing.spread for timing in shown]
+            drawn = axes.barh(range(len(shown)), speeds, xerr=errors)
+            axes.bar_label(drawn, [f"{timing.ratio:.2f}x" for timing in shown], padding=4, fontsize="small")
+            axes.set_yticks(range(len(shown)), names)
+            axes.set(title=program, xlabel=f"{shown[0].unit}/s", xlim=(0, 1.15 * max(speeds)))
+            axes.invert_yaxis()
+            axes.grid(False, axis="y")
+    return figure
+
+
+def _count(timings: list[Timing], program: str) -> int:
+    return sum(timing.variant.program == program for timing in timings)

@@ -1,0 +1,155 @@
+"""The door of every chapter: pick a program, read its Config from the command line, run it.
+
+A program is a module with `Config` (a frozen dataclass whose field `run` holds the RunOptions), `train(config)` and, if
+it has a training step to time, `workload(config, device)`. tyro reads the flags from the Config's fields and their
+docstrings.
+"""
+
+import contextlib
+import difflib
+import inspect
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+import tyro
+
+from common import distributed
+from common.config import RunOptions
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Program(Generic[C]):
+    """Flags of one program."""
+
+    config: C
+    benchmark: bool = False
+    """Time the training step on every device of this machine, instead of training."""
+
+
+@dataclass(frozen=True)
+class Measurement(Generic[C]):
+    """Flags of a program that has no training step of its own to time."""
+
+    config: C
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Flags that work without a program's name, for every core program."""
+
+    run: RunOptions = field(default_factory=RunOptions)
+    benchmark: bool = False
+    """Time the training steps on every device of this machine, instead of training."""
+
+
+def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequence[str] | None = None) -> None:
+    """Run the program that the command line names, or without a name the chapter's core programs in order."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    programs = {_name(module): module for module in (*core, *extra)}
+    package = core[0].__name__.rpartition(".")[0]
+    door = f"python -m {package}.train"
+    with one_line_errors():
+        if words and not words[0].startswith("-"):
+            name = words.pop(0)
+            if name not in programs:
+                raise ValueError(f"there is no program {name!r}{_suggest(name, programs)}; try {door} --help")
+            module = programs[name]
+            kind = Program[module.Config] if hasattr(module, "workload") else Measurement[module.Config]
+            chosen = parse(kind, words, prog=f"{door} {name}", description=_description(module))
+            jobs, benchmark = [(module, chosen.config)], isinstance(chosen, Program) and chosen.benchmark
+        else:
+            listing = "\n".join(f"  {name:<14} {_first_line(module)}" for name, module in programs.items())
+            names = ", ".join(_name(module) for module in core)
+            about = f"{_description(sys.modules[package])}\n\nPrograms (with no name: {names}):\n{listing}"
+            chosen = parse(Chapter, words, prog=f"{door} [PROGRAM]", description=about)
+            if chosen.run.resume:
+                raise ValueError(f"--resume needs a program's name: {door} {_name(core[0])} --resume")
+            jobs, benchmark = [(module, _with_options(module, chosen.run)) for module in core], chosen.benchmark
+        if benchmark:
+            from common.benchmark import run_benchmark
+
+            run_benchmark(package, jobs)
+        else:
+            for module, config in jobs:
+                module.train(config)
+
+
+def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -> T:
+    """Read a dataclass from command-line words; --help prints and exits, a mistake raises ValueError in one line."""
+    complaint = io.StringIO()
+    style = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=words, prog=prog, description=description, config=style)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(f"{_one_line(complaint.getvalue())}; try {prog} --help") from None
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a user can cause into one line and exit code 2; `python -X dev` shows the traceback instead."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, `head` for one, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if sys.flags.dev_mode:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    finally:
+        distributed.stop()
+
+
+def _one_line(box: str) -> str:
+    """Take the message, and the nearest flag if one is proposed, out of the box that tyro draws around an error."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
+    message = " ".join(takewhile(lambda row: not row.startswith("─"), rows)).rstrip(".")
+    message = message.removeprefix("Error parsing config: ").removeprefix("Error parsing run: ")
+    proposals = [row.split()[0] for row in rows if row.startswith("--")]
+    if "nrecognized" in message and proposals:
+        message += f"; did you mean {proposals[0]}?"
+    return message or plain.strip()
+
+
+def _suggest(word: str, known: dict[str, Any]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+
+
+def _with_options(module: ModuleType, options: RunOptions) -> Any:
+    """Make the program's default Config, with the shared options that were given instead of its own."""
+    config, usual = module.Config(), RunOptions()
+    given = {name: value for name, value in vars(options).items() if value != getattr(usual, name)}
+    return replace(config, run=replace(config.run, **given))
+
+
+def _name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def _description(module: ModuleType) -> str:
+    return (inspect.getdoc(module) or "").strip()
+
+
+def _first_line(module: ModuleType) -> str:
+    return _description(module).partition("\n")[0]

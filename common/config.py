@@ -1,0 +1,112 @@
+"""What a run was asked to do: the options every program shares, and a Config as flags and as JSON."""
+
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from common.files import read_json
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options that every program has."""
+
+    seed: int = 0
+    """Seed of every random number; the same seed gives the same weights."""
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the training step; auto takes bf16 autocast where the hardware has native bf16, else fp32."""
+    threads: int = 0
+    """CPU threads; 0 takes all."""
+    limit: int | None = None
+    """Use only that many training samples, and at most as many to validate and to test: for a quick look."""
+    out: Path = Path("runs")
+    """Folder that receives the run's own folder."""
+    resume: bool = False
+    """Go on with the newest run of this program, which must have been started with the same settings."""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "--seed must not be negative", self.seed)
+        require(self.threads >= 0, "--threads must not be negative", self.threads)
+        require(self.limit is None or self.limit > 0, "--limit must be at least 1", self.limit)
+
+
+def require(condition: bool, rule: str, value: object) -> None:
+    """Raise ValueError with the rule and the value that broke it, where the condition does not hold."""
+    if not condition:
+        raise ValueError(f"{rule}, got {value}")
+
+
+def flag(name: str) -> str:
+    """Spell a field's name as its flag: `batch_size` is `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Raise ValueError, naming the flag, for each field that is given and is not a number above zero."""
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            require(number is None or 0 < number < float("inf"), f"{flag(name)} must be a number above 0", number)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Turn a Config into what JSON holds: paths as text, tuples as lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def read_config(folder: Path, config_class: type[C]) -> C:
+    """Read the Config that a run folder was made with.
+
+    Raises FileNotFoundError where the folder is no run, ValueError where it is another program's.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
+    values = read_json(path)["config"]
+    run = RunOptions(**values["run"] | {"out": Path(values["run"]["out"])})
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return config_class(**fields | {"run": run})
+    except TypeError as error:
+        raise ValueError(f"{path} does not fit {config_class.__module__}.Config: {error}") from error
+
+
+def changed_flags(config: Any) -> list[str]:
+    """Spell the fields that differ from their defaults as command-line flags."""
+    words: list[str] = []
+    default = type(config)()
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value_flags = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            pairs = [(name, v, getattr(usual, name)) for name, v in value_flags.items()]
+        else:
+            pairs = [(field.name, value, usual)]
+        for name, given, standard in pairs:
+            if given == standard:
+                continue
+            if isinstance(given, bool):
+                words.append(flag(name) if given else flag(f"no_{name}"))
+            else:
+                words += [flag(name), *(str(v) for v in (given if isinstance(given, tuple) else (given,)))]
+    return words
+
+
+def command_line(module: str, config: Any) -> str:
+    """Spell the command that runs a program (`ch03_autoencoder_rbm.feedforward`) with this Config."""
+    chapter, _, program = module.rpartition(".")
+    return shlex.join(["python", "-m", f"{chapter}.train", program, *changed_flags(config)])

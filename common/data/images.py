@@ -1,0 +1,264 @@
+"""Images as tensors: MNIST and Fashion-MNIST (IDX), CIFAR-10 (binary), and two sets that need no download.
+
+`digits` are scikit-learn's 1,797 real scans, enlarged to MNIST's format. `shapes` are drawn here, see `shapes.py`.
+
+Dimensions: N images, C channels, H height, W width.
+"""
+
+import gzip
+import math
+import struct
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of
+from common.files import atomic_path
+
+ImageSetName = Literal["mnist", "fashion-mnist", "cifar-10", "digits", "shapes"]
+
+STAND_IN: dict[str, ImageSetName] = {"mnist": "digits", "fashion-mnist": "digits", "cifar-10": "shapes"}
+"""The embedded set that runs where a published one is not to be had."""
+
+FOLDER = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar-10": "cifar-10-batches-bin"}
+
+DIGIT_NAMES = tuple("0123456789")
+FASHION_NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+CIFAR_MIRRORS = ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]
+CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+CIFAR_TEST = "test_batch.bin"
+CIFAR_RECORD = 1 + 3 * 32 * 32
+"""Bytes of one image in the binary version: its label, then its red, green and blue planes."""
+
+SPLIT_SEED = 0
+"""Seed of the one validation split that every run of a data set shares."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their classes."""
+
+    pixels: Tensor
+    """(N, C, H, W) uint8"""
+    labels: Tensor
+    """(N,) int64"""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> "Split":
+        return Split(self.pixels[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set with its three splits. Choose on `valid`; read `test` once, last."""
+
+    card: DataCard
+    class_names: tuple[str, ...]
+    train: Split
+    valid: Split
+    test: Split
+
+
+def load_images(
+    name: ImageSetName | Literal["auto"], *, preferred: ImageSetName = "mnist", limit: int | None = None
+) -> ImageSet:
+    """Load a data set by name; `auto` takes the preferred one, or its embedded stand-in where that cannot be had.
+
+    Raises DataUnavailable where a named set is neither on disk nor to be downloaded, ValueError where a file on disk
+    is not what it should be.
+    """
+    if name != "auto":
+        return _load(name, limit)
+    try:
+        return _load(preferred, limit)
+    except DataUnavailable:
+        return _load(STAND_IN[preferred], limit, note=f"; {preferred} is not in {data_dir()} and cannot be downloaded")
+
+
+def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
+    if name == "digits":
+        whole, source = _digits(), "embedded, scikit-learn's"
+        train, valid, test = _cut(whole, 1257, 180, 360)
+        names = DIGIT_NAMES
+    elif name == "shapes":
+        from common.data import shapes
+
+        whole, source = decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), "embedded, drawn here"
+        train, valid, test = _cut(whole, 10_000, 1_000, 2_000)
+        names = shapes.NAMES
+    else:
+        folder = data_dir() / FOLDER[name]
+        development, test = _read_cifar(folder) if name == "cifar-10" else _read_mnist(name, folder)
+        held_out = min(5_000, len(development) // 10)
+        train, valid = _cut(development, len(development) - held_out, held_out)
+        source, names = f"from {folder}", CIFAR_NAMES if name == "cifar-10" else DIGIT_NAMES
+        names = FASHION_NAMES if name == "fashion-mnist" else names
+    sha256 = sha256_of(*(t for split in (train, valid, test) for t in (split.pixels, split.labels)))
+    if limit is not None:
+        train, valid, test = train[:limit], valid[:limit], test[:limit]
+    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
+    card = DataCard(name, name in STAND_IN.values(), sha256, f"{sizes}, {source}{note}")
+    return ImageSet(card, names, train, valid, test)
+
+
+def _cut(whole: Split, *sizes: int) -> list[Split]:
+    """Cut a set into random parts, the same ones on every machine and in every run."""
+    assert sum(sizes) == len(whole)
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return [whole[index] for index in order.split(list(sizes))]
+
+
+# MNIST and its family: the IDX format of yann.lecun.com/exdb/mnist.
+
+
+def read_idx(path: Path) -> Tensor:
+    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 tensor of the shape that it states.
+
+    Raises ValueError, naming the file, for a wrong magic number and for too few or too many bytes.
+    """
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path} is a broken gzip file ({error}): delete it and fetch it again") from error
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
+        raise ValueError(f"{path} is no IDX file of bytes: it starts with {data[:4].hex() or 'nothing'}, not 000008")
+    header = 4 + 4 * data[3]
+    if len(data) < header:
+        raise ValueError(f"{path} is cut short: its header takes {header} bytes, it has {len(data)}")
+    shape = struct.unpack(f">{data[3]}I", data[4:header])
+    if len(data) - header != math.prod(shape):
+        raise ValueError(
+            f"{path} is not whole: {'x'.join(map(str, shape))} needs {math.prod(shape):,} bytes, "
+            f"it has {len(data) - header:,}: delete it and fetch it again"
+        )
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header).copy()).view(shape)
+
+
+def _read_mnist(name: str, folder: Path) -> tuple[Split, Split]:
+    files = [folder / f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    if not all(path.exists() or path.with_name(path.name + ".gz").exists() for path in files):
+        _fetch_mnist(name, folder)
+    return _read_idx_pair(folder, "train"), _read_idx_pair(folder, "t10k")
+
+
+def _fetch_mnist(name: str, folder: Path) -> None:
+    """Download the files that are missing, from the mirrors and by the checksums that torchvision keeps."""
+    from torchvision import datasets
+
+    family = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
+    for filename, md5 in family.resources:
+        if not (folder / filename).exists() and not (folder / filename).with_suffix("").exists():
+            _fetch_or_explain(name, folder, [mirror + filename for mirror in family.mirrors], folder / filename, md5)
+
+
+def _read_idx_pair(folder: Path, prefix: str) -> Split:
+    paths = []
+    for kind in ("images-idx3", "labels-idx1"):
+        path = folder / f"{prefix}-{kind}-ubyte"
+        paths.append(path if path.exists() else path.with_name(path.name + ".gz"))
+    pixels, labels = read_idx(paths[0]), read_idx(paths[1])
+    if pixels.shape[1:] != (28, 28):
+        raise ValueError(f"{paths[0]} holds images of shape {tuple(pixels.shape[1:])}, not 28x28")
+    if labels.shape != pixels.shape[:1]:
+        raise ValueError(f"{paths[1]} has shape {tuple(labels.shape)}, but {paths[0].name} holds {len(pixels)} images")
+    _check_labels(labels, paths[1])
+    return Split(pixels.unsqueeze(1), labels.long())
+
+
+def _check_labels(labels: Tensor, where: Path | str) -> None:
+    """Raise ValueError, naming the place, where a class is none of the ten."""
+    if len(labels) == 0:
+        raise ValueError(f"{where} holds no images")
+    if labels.max() > 9:
+        first = int((labels > 9).nonzero()[0])
+        raise ValueError(f"{where} has label {int(labels[first])} at image {first}: the classes are 0 to 9")
+
+
+# CIFAR-10, binary version: www.cs.toronto.edu/~kriz/cifar.html.
+
+
+def decode_cifar(data: bytes, where: Path | str) -> Split:
+    """Decode CIFAR-10's binary records.
+
+    Raises ValueError, naming the place, where the bytes are no whole number of records or a label is above 9.
+    """
+    if not data or len(data) % CIFAR_RECORD:
+        raise ValueError(
+            f"{where} is no CIFAR-10 binary file: {len(data):,} bytes are not a whole number of records "
+            f"of {CIFAR_RECORD:,}: delete it and fetch it again"
+        )
+    records = torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(-1, CIFAR_RECORD)
+    _check_labels(records[:, 0], where)
+    return Split(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long())
+
+
+def encode_cifar(split: Split) -> bytes:
+    """Encode (N, 3, 32, 32) images as CIFAR-10's binary records."""
+    return torch.cat([split.labels.to(torch.uint8)[:, None], split.pixels.flatten(1)], dim=1).numpy().tobytes()
+
+
+def _read_cifar(folder: Path) -> tuple[Split, Split]:
+    names = [*CIFAR_TRAIN, CIFAR_TEST]
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing and len(missing) < len(names):
+        raise ValueError(f"{folder} lacks {', '.join(missing)}: delete the folder and fetch it again")
+    if missing:
+        archive = data_dir() / "cifar-10-binary.tar.gz"
+        if not archive.exists():
+            _fetch_or_explain("cifar-10", folder, CIFAR_MIRRORS, archive, CIFAR_MD5)
+        _unpack(archive, folder, names)
+    parts = [decode_cifar((folder / name).read_bytes(), folder / name) for name in names]
+    train = Split(torch.cat([p.pixels for p in parts[:-1]]), torch.cat([p.labels for p in parts[:-1]]))
+    return train, parts[-1]
+
+
+def _unpack(archive: Path, folder: Path, names: list[str]) -> None:
+    """Take the named files out of a tar archive, wherever it would put them, and nothing else."""
+    try:
+        with tarfile.open(archive) as tar:
+            members = {Path(member.name).name: member for member in tar if member.isfile()}
+            for name in names:
+                if name not in members:
+                    raise ValueError(f"{archive} holds no {name}: delete it and fetch it again")
+                source = tar.extractfile(members[name])
+                assert source is not None
+                with atomic_path(folder / name) as temporary:
+                    temporary.write_bytes(source.read())
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
+
+
+def _fetch_or_explain(name: str, folder: Path, mirrors: list[str], path: Path, md5: str) -> None:
+    """Download one file of a data set, or say what is missing, where, why, and what runs without it."""
+    try:
+        fetch(mirrors, path, md5)
+    except DataUnavailable as error:
+        raise DataUnavailable(
+            f"{name} is not in {folder} and cannot be downloaded ({error}): "
+            f"put its files there, set DATA_DIR, or take the embedded set with --data {STAND_IN[name]}"
+        ) from error
+
+
+def _digits() -> Split:
+    """Enlarge scikit-learn's 8x8 scans to 20x20 in the middle of 28x28, as MNIST places its digits."""
+    from sklearn.datasets import load_digits
+
+    scans, labels = load_digits(return_X_y=True)
+    ink = torch.from_numpy(scans).float().view(-1, 1, 8, 8) / 16  # in [0, 1]
+    large = F.interpolate(ink, size=(20, 20), mode="bicubic", align_corners=False).clamp(0, 1)
+    pixels = F.pad(large, (4, 4, 4, 4)).mul(255).round().to(torch.uint8)
+    return Split(pixels, torch.from_numpy(labels).long())

@@ -1,0 +1,93 @@
+"""Where data lies: `DATA_DIR`, downloads that are checked before they count, and a card that says what a run used."""
+
+import hashlib
+import os
+import socket
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+PROBE_SECONDS = 4.0
+"""How long a mirror may take to answer before it counts as dead."""
+
+
+class DataUnavailable(FileNotFoundError):  # noqa: N818
+    """A data set is neither on disk nor to be had by download."""
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Which data a run used."""
+
+    name: str
+    embedded: bool
+    """Whether it comes with the suite or its dependencies, instead of from a published data set."""
+    sha256: str
+    description: str
+    """One line for people: sizes, and where the data came from."""
+
+
+def data_dir() -> Path:
+    """Give the folder of the data sets: the environment's DATA_DIR, else `data`."""
+    return Path(os.environ.get("DATA_DIR") or "data")
+
+
+def sha256_of(*tensors: Tensor) -> str:
+    """Hash the bytes of tensors, one after the other."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().data.cast("B"))
+    return digest.hexdigest()
+
+
+def fetch(mirrors: list[str], path: Path, md5: str) -> None:
+    """Download a file from the first mirror that has it, into a temporary folder, and rename it once its md5 is right.
+
+    Two processes at once each download their own copy; the last rename wins, and both copies are the same.
+    Raises DataUnavailable with every mirror's reason. A dead network is noticed within seconds.
+    """
+    from torchvision.datasets.utils import download_url
+
+    if os.environ.get("DATA_OFFLINE"):
+        raise DataUnavailable("DATA_OFFLINE is set, so nothing is downloaded")
+    reasons = []
+    for url in mirrors:
+        patience = socket.getdefaulttimeout()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
+                _probe(url)
+                socket.setdefaulttimeout(15)  # seconds without a byte; download_url itself would wait for ever
+                download_url(url, scratch, path.name, md5)
+                (Path(scratch) / path.name).replace(path)
+                return
+        except (OSError, RuntimeError) as error:  # RuntimeError is torchvision's for a wrong checksum
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            reasons.append(f"{url}: {reason}")
+        finally:
+            socket.setdefaulttimeout(patience)
+    raise DataUnavailable("; ".join(reasons))
+
+
+def _probe(url: str) -> None:
+    """Raise OSError unless the mirror answers soon, even where looking up its name hangs."""
+    failure: list[OSError] = [TimeoutError(f"no answer within {PROBE_SECONDS:g} seconds")]
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            failure.clear()
+        except OSError as error:
+            failure[0] = error
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if failure:
+        raise failure[0]

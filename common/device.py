@@ -1,0 +1,140 @@
+"""Choose a device and a precision, seed every generator, time without lying, and say what machine this is."""
+
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+Precision = Literal["fp32", "bf16"]
+
+ALL_THREADS = torch.get_num_threads()
+"""How many threads torch takes on this machine when nobody says otherwise."""
+
+
+def present_devices() -> list[str]:
+    """Name every device of this machine: `cpu` first, then the accelerators."""
+    if not torch.accelerator.is_available():
+        return ["cpu"]
+    accelerator = torch.accelerator.current_accelerator()
+    assert accelerator is not None
+    if accelerator.type == "mps":
+        return ["cpu", "mps"]
+    return ["cpu", *(f"{accelerator.type}:{index}" for index in range(torch.accelerator.device_count()))]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is present.
+
+    `auto` is the accelerator where there is one. Under torchrun each process takes the accelerator of its local rank.
+    Raises ValueError, naming what is present, for any other.
+    """
+    present = present_devices()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    candidates = present[1:] or ["cpu"] if name == "auto" else [d for d in present if name in (d, d.split(":")[0])]
+    if not candidates:
+        raise ValueError(f"--device {name}: there is no such device here; present: {', '.join(present)}")
+    return torch.device(candidates[local % len(candidates)])
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Tell whether the hardware multiplies bfloat16 itself, instead of emulating it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        if hasattr(torch.cpu, "get_capabilities"):
+            capabilities = torch.cpu.get_capabilities()
+            return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        return torch.cpu._is_avx512_bf16_supported()  # torch < 2.12
+    return False
+
+
+def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """Turn `auto` into bf16 where the hardware has it natively, else into fp32."""
+    if name == "auto":
+        return "bf16" if has_native_bf16(device) else "fp32"
+    return name
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use that many CPU threads; 0 means all.
+
+    They round numbers below 1e-38 to zero: a network that has converged is full of them, and the processor takes a
+    hundred times longer for each.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads or ALL_THREADS)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all it was asked to do."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+class Timer:
+    """Seconds a block took on a device, queue drained before and after: `with Timer(device) as timer: ...`."""
+
+    seconds = 0.0
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __enter__(self) -> "Timer":
+        synchronise(self.device)
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        synchronise(self.device)
+        self.seconds = time.perf_counter() - self._start
+
+
+def cpu_model() -> str:
+    """Name the processor as its maker does."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a device in words, as `cpu: AMD EPYC, 2 threads` or `cuda:0: NVIDIA H100`."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu: {cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"{device}: {cpu_model()}"
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Say what this machine is made of, for records that are compared with other machines'."""
+    machine: dict[str, str | int] = {"cpu": cpu_model(), "cores": os.cpu_count() or 1, "system": platform.platform()}
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a result."""
+    names = ("torch", "torchvision", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

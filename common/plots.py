@@ -1,0 +1,139 @@
+"""Curves, image grids, heat maps, scatters and bars: one look for the whole suite.
+
+Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+from torch import Tensor
+
+LOOK: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": "medium",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 110,
+    "font.size": 10,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.dpi": 110,
+}
+
+
+def curves(history: Sequence[dict[str, float]], *measures: str) -> Figure:
+    """Draw measures against epochs, one panel a measure: `loss` draws train_loss and valid_loss together."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(4.6 * len(measures), 3.2))
+        epochs = [row["epoch"] for row in history]
+        for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
+            for name in history[0]:
+                if name.endswith(f"_{measure}"):
+                    label = name.removesuffix(f"_{measure}")
+                    axes.plot(epochs, [row[name] for row in history], marker="." * (len(epochs) < 40), label=label)
+            axes.set(title=measure.replace("_", " "), xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend()
+    return figure
+
+
+def image_grid(
+    images: Tensor,
+    *,
+    columns: int,
+    titles: Sequence[str] | None = None,
+    row_names: Sequence[str] | None = None,
+    size: float = 0.8,
+) -> Figure:
+    """Draw (N, C, H, W) images in rows: uint8, or floats in [0, 1]; one channel is grey, three are colour."""
+    pictures = images.detach().cpu().movedim(1, -1).numpy()
+    rows = -(-len(pictures) // columns)
+    with mpl.rc_context(LOOK):
+        height = size + (0.22 if titles else 0)
+        figure = Figure(figsize=(size * columns + (0.9 if row_names else 0), height * rows))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        top = 255 if images.dtype.is_floating_point is False else 1
+        for number, picture in enumerate(pictures):
+            axes = grid[number // columns, number % columns]
+            axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=top)
+            if titles:
+                axes.set_title(titles[number], fontsize="small", pad=2)
+        for axes, name in zip(grid[:, 0], row_names or [], strict=False):
+            axes.text(-0.15, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize="small")
+    return figure
+
+
+def heat_map(
+    matrix: Tensor, row_names: Sequence[str], column_names: Sequence[str], *, rows: str, columns: str, title: str = ""
+) -> Figure:
+    """Draw a matrix (R, C) of counts or values, each written in its cell."""
+    values = matrix.detach().cpu().numpy()
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(1.6 + 0.48 * values.shape[1], 1.4 + 0.4 * values.shape[0]))
+        axes = figure.subplots()
+        axes.grid(False)
+        shade = np.sqrt(np.clip(values, 0, None))  # small counts stay visible beside large ones
+        axes.imshow(shade, cmap="Blues", vmin=0, vmax=max(shade.max(), 1e-12) * 1.15, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            text = f"{value:g}" if np.issubdtype(values.dtype, np.integer) else f"{value:.2g}"
+            dark = shade[row, column] > 0.6 * shade.max()
+            axes.text(column, row, text, ha="center", va="center", fontsize="small", color="white" if dark else "black")
+        axes.set(xlabel=columns, ylabel=rows, title=title)
+        turned = {"rotation": 45, "ha": "right"} if max(map(len, column_names)) > 3 else {}
+        axes.set_xticks(range(len(column_names)), column_names, **turned)
+        axes.set_yticks(range(len(row_names)), row_names)
+    return figure
+
+
+def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> Figure:
+    """Draw how often each class (rows) was taken for each class (columns); labels and guesses are (N,)."""
+    count = len(names)
+    matrix = (labels * count + guesses).bincount(minlength=count**2).view(count, count)
+    right = matrix.diagonal().sum() / matrix.sum()
+    return heat_map(matrix, names, names, rows="label", columns="guess", title=f"{right:.2%} of {matrix.sum():,} right")
+
+
+def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str = "") -> Figure:
+    """Draw (N, 2) points, coloured and marked by their class (N,)."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.2, 5.2))
+        axes = figure.subplots()
+        colors = mpl.colormaps["tab10"]
+        for label, name in enumerate(names):
+            chosen = points[labels == label]
+            axes.scatter(chosen[:, 0], chosen[:, 1], s=7, alpha=0.7, color=colors(label % 10), label=name, linewidths=0)
+            middle = chosen.median(dim=0).values
+            axes.annotate(
+                name,
+                (float(middle[0]), float(middle[1])),
+                ha="center",
+                va="center",
+                weight="bold",
+                bbox={"fc": "white", "alpha": 0.6, "lw": 0, "pad": 1},
+            )
+        axes.set(title=title)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
+
+
+def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: str, low: float = 0.0) -> Figure:
+    """Draw one labelled horizontal bar a value, the first on top; the axis starts at `low`."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(5.2, 0.9 + 0.28 * len(names)))
+        axes = figure.subplots()
+        drawn = axes.barh(range(len(names)), values)
+        axes.bar_label(drawn, fmt="%.4g", padding=3, fontsize="small")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=title, xlabel=label, xlim=(low, max(values) + 0.12 * (max(values) - low)))
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+    return figure

@@ -1,0 +1,72 @@
+"""What a person sees of a running program: a live bar on a terminal, plain lines elsewhere, nothing on other ranks."""
+
+import math
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from common import distributed
+
+LINES = 20
+"""A longer training prints every n-th epoch, so that about this many lines remain."""
+
+
+def console() -> Console:
+    """Give a console that writes plainly; where the output is no terminal, tables get the room they need."""
+    output = Console(highlight=False, markup=False)
+    return output if output.is_terminal else Console(highlight=False, markup=False, width=120)
+
+
+def say(label: str, text: str) -> None:
+    """Print one labelled line, as `device   cpu: AMD EPYC, 2 threads`; under torchrun only once."""
+    if distributed.is_main():
+        console().print(f"{label:<8} {text}", soft_wrap=True)
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Write metrics as people read them: `valid accuracy 0.951  valid loss 0.169`."""
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+
+
+class EpochBar:
+    """The bar of the running epoch; finished epochs stay above it as lines."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        self.epochs, self.steps = epochs, steps
+        console = Console(highlight=False, quiet=not distributed.is_main())
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=steps, state="")
+
+    def __enter__(self) -> "EpochBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Empty the bar."""
+        self._epoch = epoch
+        self._progress.reset(self._task, description=self._title(), state="")
+
+    def update(self, steps: int, loss: float, rate: str) -> None:
+        """Show how far the epoch is."""
+        self._progress.update(self._task, completed=steps, state=f"{rate}  loss {loss:.4g}")
+
+    def end_epoch(self, rate: str, metrics: Mapping[str, float]) -> None:
+        """Leave a line that says how the epoch went."""
+        if self._epoch == self.epochs or self._epoch % math.ceil(self.epochs / LINES) == 0:
+            line = f"{self._title()}  {self.steps}/{self.steps}  {rate}  {format_metrics(metrics)}"
+            self._progress.console.print(line, soft_wrap=True, markup=False)
+
+    def _title(self) -> str:
+        return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}"

@@ -1,0 +1,292 @@
+"""The run folder: what was asked, what came out, and everything needed to go on after a crash.
+
+runs/<chapter>/<program>/<time>-s<seed>/ holds config.json, metrics.jsonl (a line an epoch), checkpoint.pt,
+summary.json, model.safetensors and the figures. Every file is whole or absent.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from common import device as devices
+from common import distributed
+from common.checkpoint import Stateful, load_checkpoint, save_checkpoint
+from common.config import RunOptions, command_line, flag, to_json
+from common.data.source import DataCard
+from common.files import atomic_path, read_json, write_json, write_text
+from common.progress import EpochBar, format_metrics, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHECKPOINT_SECONDS = 1.0
+"""Epochs shorter than this share a checkpoint."""
+
+LOOK_SECONDS = 0.1
+"""How often the losses are fetched from the device, to be shown and checked."""
+
+
+class Run:
+    """One training run and its folder; see `Run.open`."""
+
+    def __init__(self, module: str, config: Any, card: DataCard | None) -> None:
+        options: RunOptions = config.run
+        self.chapter, _, self.program = module.rpartition(".")
+        self.config, self.card = config, card
+        self.command = command_line(module, config)
+        self.device = devices.resolve_device(options.device)
+        distributed.start(self.device)
+        self.is_main = distributed.is_main()
+        devices.set_threads(options.threads)
+        self.precision = devices.resolve_precision(options.precision, self.device)
+        self.bf16 = self.precision == "bf16"
+        native = " (native)" if self.bf16 and devices.has_native_bf16(self.device) else ""
+        self.described_device = f"{devices.describe_device(self.device)}, {self.precision}{native}"
+        devices.seed_everything(options.seed + distributed.rank())  # dropout differs between processes
+        self.generator = torch.Generator().manual_seed(options.seed)  # the order of the samples does not
+        self.history: list[dict[str, float]] = []
+        self.figures: list[str] = []
+        self.train_seconds, self._items, self._unit = 0.0, 0, "steps"
+        self._opened = time.perf_counter()
+        self.folder = distributed.from_main(self._open_folder() if self.is_main else Path())
+
+    @classmethod
+    def open(cls, module: str, config: Any, card: DataCard | None = None) -> "Run":
+        """Start the run of a program (its `__name__`), or take up its newest one where the Config says resume.
+
+        Seeds everything, says which data and device it uses, and writes config.json. Raises ValueError for an absent
+        device or a Config other than that of the run to resume, OSError for a folder that cannot be written.
+        """
+        run = cls(module, config, card)
+        if card is not None:
+            say("data", f"{card.name}: {card.description}")
+        processes = f", process 1 of {distributed.world_size()}" if distributed.world_size() > 1 else ""
+        say("device", run.described_device + processes)
+        return run
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        devices.set_threads(0)
+        if kind is KeyboardInterrupt:
+            again = self.command if self.config.run.resume else f"{self.command} --resume"
+            say("stopped", f"what was learned up to the last checkpoint is kept; go on with: {again}")
+
+    # The folder.
+
+    def _open_folder(self) -> Path:
+        home = self.config.run.out / self.chapter / self.program
+        if self.config.run.resume:
+            return self._find_resumable(home)
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-s{self.config.run.seed}"
+        folder, number = home / name, 1
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            while folder.exists():
+                number += 1
+                folder = home / f"{name}-{number}"
+            folder.mkdir()
+            write_json(folder / "config.json", self._record())
+        except OSError as error:
+            raise OSError(f"cannot write to {home} ({error.strerror}): choose another folder with --out") from error
+        return folder
+
+    def _record(self) -> dict[str, Any]:
+        card = self.card
+        data = card and {"name": card.name, "embedded": card.embedded, "sha256": card.sha256}
+        return {"chapter": self.chapter, "program": self.program, "config": to_json(self.config), "data": data}
+
+    def _find_resumable(self, home: Path) -> Path:
+        runs = sorted(path.parent for path in home.glob("*/config.json"))
+        if not runs:
+            raise FileNotFoundError(f"nothing to resume: there is no run in {home}; start without --resume")
+        folder = max(runs, key=lambda path: (path / "config.json").stat().st_mtime_ns)
+        if (folder / "summary.json").exists():
+            raise ValueError(f"nothing to resume: the newest run, {folder}, is complete; start without --resume")
+        then, now = read_json(folder / "config.json"), json.loads(json.dumps(self._record()))
+        for record in (then, now):
+            record["config"] |= {k: v for k, v in record["config"].pop("run").items() if k not in ("resume", "out")}
+        different = [
+            f"{flag(name)} was {then['config'].get(name)} and is now {now['config'].get(name)}"
+            for name in {**then["config"], **now["config"]}
+            if then["config"].get(name) != now["config"].get(name)
+        ]
+        if then["data"] != now["data"]:
+            different.append(f"the data were {then['data']} and are now {now['data']}")
+        if different:
+            raise ValueError(f"{folder} was started with other settings and cannot go on: {'; '.join(different)}")
+        return folder
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Give a path to write a file of the run to; the file appears in the folder once the block succeeds."""
+        with atomic_path(self.folder / name) as temporary:
+            yield temporary
+
+    def figure(self, name: str, figure: "Figure") -> None:
+        """Save a matplotlib figure as `<name>.png`."""
+        with self.writing(f"{name}.png") as path:
+            figure.savefig(path)
+        self.figures.append(f"{name}.png")
+
+    def save(self, model: nn.Module) -> None:
+        """Save the weights as model.safetensors."""
+        from safetensors.torch import save_model
+
+        if self.is_main:
+            with self.writing("model.safetensors") as path:
+                save_model(model, str(path))
+
+    # The loop.
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Let the forward pass inside the block run in the precision of this run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def epochs(self, epochs: int, steps: int, **parts: Stateful) -> Iterator[int]:
+        """Count the epochs from 1 (or from where a resumed run stopped), of so many steps each.
+
+        The named parts (model, optimizer, schedule ...) are restored before and saved after, together with every
+        random state, so that an interrupted and resumed run ends with the same weights as one that was not.
+        """
+        first = self._restore(parts) + 1
+        if first > 1:
+            say("resumed", f"{self.folder} after epoch {first - 1}")
+        saved = time.perf_counter()
+        with EpochBar(epochs, steps) as self._bar:
+            for epoch in range(first, epochs + 1):
+                self._start_epoch(epoch, steps)
+                yield epoch
+                assert self.history and self.history[-1]["epoch"] == epoch, "each epoch ends with run.log(...)"
+                if time.perf_counter() - saved > CHECKPOINT_SECONDS or epoch in (first, epochs):
+                    self._checkpoint(parts)
+                    saved = time.perf_counter()
+
+    def _start_epoch(self, epoch: int, steps: int) -> None:
+        self._epoch, self._steps, self._step = epoch, steps, 0
+        self._epoch_items, self._loss_sum = 0, 0.0
+        self._pending: list[Tensor] = []
+        self._bar.start_epoch(epoch)
+        devices.synchronise(self.device)
+        self._epoch_start = self._looked = time.perf_counter()
+
+    def step(self, loss: Tensor, **count: int) -> None:
+        """Count one training step: its loss, and how much it saw, as in `run.step(loss, images=len(images))`.
+
+        Raises FloatingPointError, naming epoch and step, once a loss is not finite.
+        """
+        ((self._unit, items),) = count.items()
+        self._step += 1
+        self._epoch_items += items * distributed.world_size()
+        self._pending.append(loss.detach())
+        if self._step == self._steps or time.perf_counter() - self._looked > LOOK_SECONDS:
+            self._look()
+
+    def _look(self) -> None:
+        """Fetch the losses of the steps since the last look: on a GPU, this waits for them."""
+        losses = torch.stack(self._pending).double().cpu()
+        finite = losses.isfinite()
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            step = self._step - len(losses) + first + 1
+            raise FloatingPointError(
+                f"the loss is {losses[first]:.3g} at epoch {self._epoch}, step {step} of {self._steps}: "
+                "lower --learning-rate, or try --precision fp32"
+            )
+        self._loss_sum += float(losses.sum())
+        self._pending.clear()
+        self._looked = time.perf_counter()
+        self._bar.update(self._step, float(losses[-1]), self._rate())
+
+    def _rate(self) -> str:
+        return f"{self._epoch_items / (self._looked - self._epoch_start):,.0f} {self._unit}/s"
+
+    def log(self, **splits: Mapping[str, float]) -> None:
+        """Record the epoch: its mean training loss, its speed, and measures as in `run.log(valid=measure(...))`."""
+        assert self._step == self._steps, f"{self._step} of {self._steps} steps were counted"
+        seconds = self._looked - self._epoch_start
+        self.train_seconds += seconds
+        self._items += self._epoch_items
+        measures = {"train_loss": distributed.mean(self._loss_sum / self._steps), **_flatten(splits)}
+        speed = {f"{self._unit}_per_second": self._epoch_items / seconds, "seconds": seconds}
+        self.history.append({"epoch": self._epoch, **measures, **speed})
+        if self.is_main:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self.history[-1]) + "\n")
+        self._bar.end_epoch(self._rate(), measures)
+
+    def _checkpoint(self, parts: dict[str, Stateful]) -> None:
+        if self.is_main:
+            progress = {"epoch": self._epoch, "seconds": self.train_seconds, "items": self._items, "unit": self._unit}
+            save_checkpoint(self.folder / "checkpoint.pt", progress, parts, self.generator)
+
+    def _restore(self, parts: dict[str, Stateful]) -> int:
+        """Restore the newest checkpoint, if there is one; return the epoch after which it was made, else 0."""
+        checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
+        if not checkpoint.exists():
+            metrics.unlink(missing_ok=True)  # of a run that was stopped within its first epoch
+            return 0
+        progress = load_checkpoint(checkpoint, parts, self.generator, seeds=self.is_main)
+        epoch, self.train_seconds = progress["epoch"], progress["seconds"]
+        self._items, self._unit = progress["items"], progress["unit"]
+        lines = metrics.read_text(encoding="utf-8").splitlines()[:epoch]  # epochs after the checkpoint come again
+        self.history = [json.loads(line) for line in lines]
+        if self.is_main:
+            write_text(metrics, "".join(line + "\n" for line in lines))
+        return epoch
+
+    # The end.
+
+    def finish(self, **splits: Mapping[str, float]) -> dict[str, float]:
+        """Write summary.json and return the final measures, as in `return run.finish(test=measure(...))`."""
+        metrics = _flatten(splits)
+        if self.train_seconds:
+            speed = self._items / self.train_seconds
+            metrics |= {"train_seconds": self.train_seconds, f"{self._unit}_per_second": speed}
+        if self.is_main:
+            outcome = {
+                "metrics": metrics,
+                "seconds": time.perf_counter() - self._opened,
+                "device": self.described_device,
+                "versions": devices.versions(),
+            }
+            write_json(self.folder / "summary.json", {**self._record(), **outcome})
+            for split, measures in splits.items():
+                spent = f"  in {self.train_seconds:.1f} s of training" if self.train_seconds else ""
+                say("result" if split == "run" else split, format_metrics(measures) + spent)
+            say("saved", f"{self.folder}: {' '.join(sorted(path.name for path in self.folder.iterdir()))}")
+        return metrics
+
+
+def _flatten(splits: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Name measures `<split>_<measure>`; a split called `run` adds no prefix."""
+    return {
+        name if split == "run" else f"{split}_{name}": float(value)
+        for split, measures in splits.items()
+        for name, value in measures.items()
+    }
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Load the weights that a run saved.
+
+    Raises FileNotFoundError where the run has none, ValueError where they do not fit the model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: has this run finished?")
+    try:
+        load_model(model, str(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit {type(model).__name__}: {error}") from error
