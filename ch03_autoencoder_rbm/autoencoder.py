@@ -1,7 +1,7 @@
 """The autoencoder: 784-128-64-128-784, which squeezes a digit into 64 numbers and draws it again.
 
-python -m ch03_autoencoder_rbm.train autoencoder
-python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # learns to remove noise instead
+    python -m ch03_autoencoder_rbm.train autoencoder
+    python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # learns to remove noise instead
 
 Dimensions: B batch, N images, P pixels (784), Z code (64), E epochs.
 """
@@ -186,7 +186,7 @@ def report(
     run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
     per_class = [float(errors[test.labels == label].mean()) for label in range(len(names))]
     run.figure("classes", plots.bars(names, per_class, title="test error of each class", label="mean squared error"))
-    run.figure("curves", plots.curves(run.history, "loss", "mse"))
+    run.figure("curves", plots.curves(run.history, {"mean squared error": ["train_loss", "valid_mse"]}, log=True))
 
 
 def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: bool) -> "Figure":

@@ -1,7 +1,7 @@
 """The feed-forward digit classifier: 784-300-100-10.
 
-python -m ch03_autoencoder_rbm.train feedforward
-python -m ch03_autoencoder_rbm.train feedforward --loss book     # as the book trains it: classes starve
+    python -m ch03_autoencoder_rbm.train feedforward
+    python -m ch03_autoencoder_rbm.train feedforward --loss book     # as the book trains it: classes starve
 
 Dimensions: B batch, N images, P pixels (784), K classes (10).
 """
@@ -100,6 +100,11 @@ def book_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return -(y * logits.softmax(dim=1)).mean()
 
 
+CURVES = {
+    "loss": ["train_loss", "valid_loss"],
+    "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
+}
+
 LOSSES = {"cross-entropy": F.cross_entropy, "book": book_loss}
 
 
@@ -190,14 +195,14 @@ def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
     if config.write_images:
         write_images(run.folder / "images", test, guesses)
     run.figure("confusion", plots.confusion_matrix(test.labels, guesses, names))
-    per_class = class_accuracy(logits, test.labels).tolist()
-    run.figure("classes", plots.bars(names, per_class, title="test accuracy of each class", label="accuracy"))
+    missed = (1 - class_accuracy(logits, test.labels)).mul(100).tolist()
+    run.figure("classes", plots.bars(names, missed, title="share of each class that is missed", label="%"))
     losses = F.cross_entropy(logits, test.labels, reduction="none")
     wrong = losses.where(guesses != test.labels, 0).topk(min(32, int((guesses != test.labels).sum()))).indices
     if len(wrong):
         titles = [f"{names[test.labels[i]]} as {names[guesses[i]]}" for i in wrong.tolist()]
         run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles))
-    run.figure("curves", plots.curves(run.history, "loss", "accuracy"))
+    run.figure("curves", plots.curves(run.history, CURVES))
 
 
 def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:

@@ -1,7 +1,7 @@
 """How images reach the network: a per-sample DataLoader against tensors that live in memory.
 
-python -m ch03_autoencoder_rbm.train throughput
-python -m ch03_autoencoder_rbm.train throughput --batch-size 512
+    python -m ch03_autoencoder_rbm.train throughput
+    python -m ch03_autoencoder_rbm.train throughput --batch-size 512
 
 The usual loop decodes, converts and normalises each image on its own, in Python, and collects them into a batch. Ours
 selects the batch from one uint8 tensor and normalises it at once. Network, loss and step are the feed-forward's.

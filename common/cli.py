@@ -73,7 +73,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
         else:
             listing = "\n".join(f"  {name:<14} {_first_line(module)}" for name, module in programs.items())
             names = ", ".join(_name(module) for module in core)
-            about = f"{_description(sys.modules[package])}\n\nPrograms (with no name: {names}):\n{listing}"
+            about = f"{_first_line(sys.modules[package])}\n\nPrograms (with no name: {names}):\n{listing}"
             chosen = parse(Chapter, words, prog=f"{door} [PROGRAM]", description=about)
             if chosen.run.resume:
                 raise ValueError(f"--resume needs a program's name: {door} {_name(core[0])} --resume")
@@ -125,9 +125,9 @@ def _one_line(box: str) -> str:
     rows = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
     message = " ".join(takewhile(lambda row: not row.startswith("─"), rows)).rstrip(".")
     message = message.removeprefix("Error parsing config: ").removeprefix("Error parsing run: ")
-    proposals = [row.split()[0] for row in rows if row.startswith("--")]
-    if "nrecognized" in message and proposals:
-        message += f"; did you mean {proposals[0]}?"
+    if "Perhaps you meant:" in rows:
+        proposal = rows[rows.index("Perhaps you meant:") + 1]
+        message += f"; did you mean {proposal.split()[0]}?"
     return message or plain.strip()
 
 

@@ -1,6 +1,6 @@
 """Data parallelism under torchrun; in a single process nothing here does anything.
 
-torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward
+    torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward
 
 Every process draws the same shuffled order, takes its share of each batch, and averages its gradients with the
 others' (DistributedDataParallel), so N processes take the same steps as one process with the same batch size.

@@ -27,17 +27,18 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def curves(history: Sequence[dict[str, float]], *measures: str) -> Figure:
-    """Draw measures against epochs, one panel a measure: `loss` draws train_loss and valid_loss together."""
+def curves(history: Sequence[dict[str, float]], panels: dict[str, Sequence[str]], *, log: bool = False) -> Figure:
+    """Draw measures against epochs, one panel a title, as in `{"loss": ["train_loss", "valid_loss"]}`."""
     with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(4.6 * len(measures), 3.2))
+        figure = Figure(figsize=(4.6 * len(panels), 3.2))
         epochs = [row["epoch"] for row in history]
-        for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures, strict=True):
-            for name in history[0]:
-                if name.endswith(f"_{measure}"):
-                    label = name.removesuffix(f"_{measure}")
-                    axes.plot(epochs, [row[name] for row in history], marker="." * (len(epochs) < 40), label=label)
-            axes.set(title=measure.replace("_", " "), xlabel="epoch")
+        for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for name in names:
+                values = [row[name] for row in history]
+                axes.plot(epochs, values, marker="." if len(epochs) < 40 else "", label=name.replace("_", " "))
+            axes.set(title=title, xlabel="epoch")
+            if log:
+                axes.set_yscale("log")
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
     return figure
@@ -125,15 +126,20 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str 
     return figure
 
 
-def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: str, low: float = 0.0) -> Figure:
-    """Draw one labelled horizontal bar a value, the first on top; the axis starts at `low`."""
+def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: str) -> Figure:
+    """Draw one labelled horizontal bar a value, the first on top."""
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(5.2, 0.9 + 0.28 * len(names)))
         axes = figure.subplots()
         drawn = axes.barh(range(len(names)), values)
-        axes.bar_label(drawn, fmt="%.4g", padding=3, fontsize="small")
+        axes.bar_label(
+            drawn,
+            [f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}" for value in values],
+            padding=3,
+            fontsize="small",
+        )
         axes.set_yticks(range(len(names)), names)
-        axes.set(title=title, xlabel=label, xlim=(low, max(values) + 0.12 * (max(values) - low)))
+        axes.set(title=title, xlabel=label, xlim=(0, 1.15 * max(*values, 1e-9)))
         axes.invert_yaxis()
         axes.grid(False, axis="y")
     return figure

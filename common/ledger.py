@@ -1,0 +1,202 @@
+"""The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
+
+    python -m common.ledger record ch03-feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+    python -m common.ledger render            # rewrite the tables from results/*.json
+    python -m common.ledger render --check    # say which tables differ from the records, and exit with 1
+
+In a README a table stands between these two lines; the first names the records (rows) and the measures (columns):
+
+<!-- ledger: ch03-feedforward ch03-feedforward-quick | test_accuracy train_seconds -->
+<!-- /ledger -->
+"""
+
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from common.cli import one_line_errors, parse
+from common.config import require
+from common.device import describe_machine
+from common.files import read_json, write_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+TABLE = re.compile(
+    r"(<!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n)(?P<table>.*?)(<!-- /ledger -->)", re.S
+)
+
+# How measures are written: the heading, the factor, and the format; the first name that fits counts.
+FORMATS = [
+    (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
+    (r"images_per_second", "{name}", 1, "{:,.0f}"),
+    (r"seconds", "{name}", 1, "{:.1f}"),
+    (r"ratio", "{name}", 1, "{:.1f}"),
+    (r"mse", "{name}", 1, "{:.5f}"),
+    (r"", "{name}", 1, "{:.4g}"),
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Run a command over several seeds and keep what came out in results/<name>.json."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Name of the record."""
+    title: str = "defaults"
+    """What the row says of the run."""
+    seeds: int = 3
+    """How many runs, with seeds 0, 1, 2 ..."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
+        require(
+            re.fullmatch(r"[\w-]+", self.name) is not None, "a record's name is letters, digits and dashes", self.name
+        )
+
+
+@dataclass(frozen=True)
+class Render:
+    """Rewrite the tables of the READMEs from the records."""
+
+    check: bool = False
+    """Change nothing; exit with 1 where a table differs from the records."""
+
+
+def record(options: Record, command: Sequence[str]) -> Path:
+    """Run `python -m <command> --seed s` for each seed, summarise its summaries, and write the record."""
+    if not command:
+        raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
+    out = ROOT / "runs" / "ledger" / options.name
+    shutil.rmtree(out, ignore_errors=True)
+    summaries = []
+    for seed in range(options.seeds):
+        words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
+        print(f"$ python -m {' '.join(command)} --seed {seed}", flush=True)
+        if subprocess.run(words, cwd=ROOT, check=False).returncode:
+            raise ValueError(f"seed {seed} failed; nothing was recorded")
+        found = list((out / str(seed)).glob("*/*/*/summary.json"))
+        if len(found) != 1:
+            raise ValueError(f"the command made {len(found)} runs; record one program at a time")
+        summaries.append(read_json(found[0]))
+    path = RESULTS / f"{options.name}.json"
+    write_json(path, summarise(options, command, summaries))
+    print(f"recorded {path.relative_to(ROOT)}")
+    return path
+
+
+def summarise(options: Record, command: Sequence[str], summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Condense the summaries of several seeds into one record."""
+    first = summaries[0]
+    values = {name: [summary["metrics"][name] for summary in summaries] for name in first["metrics"]}
+    return {
+        "title": options.title,
+        "command": "python -m " + " ".join(command),
+        "data": first["data"],
+        "n": len(summaries),
+        "seeds": [summary["config"]["run"]["seed"] for summary in summaries],
+        "metrics": {name: spread(numbers) for name, numbers in values.items()},
+        "seconds": spread([summary["seconds"] for summary in summaries]),
+        "device": first["device"],
+        "machine": describe_machine(),
+        "versions": first["versions"],
+        "date": date.today().isoformat(),
+    }
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation (of a sample; 0 for one value) and the values themselves."""
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "values": values,
+    }
+
+
+def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
+    """Write records as a Markdown table with a line below that says where the figures are from."""
+    formats = [next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name)) for name in measures]
+    headings = [
+        heading.format(name=name.replace("_", " ")) for name, (heading, _, _) in zip(measures, formats, strict=True)
+    ]
+    lines = [
+        "| | " + " | ".join(headings) + " | runs | data | command |",
+        "|---" + "|---:" * (len(measures) + 1) + "|---|---|",
+    ]
+    for entry in records:
+        cells = []
+        for name, (_, factor, text) in zip(measures, formats, strict=True):
+            figure = entry["metrics"].get(name)
+            if figure is None:
+                cells.append("")
+                continue
+            mean = text.format(factor * figure["mean"])
+            cells.append(f"{mean} ± {text.format(factor * figure['sd'])}" if entry["n"] > 1 else mean)
+        data = entry["data"]["name"] + (" (embedded)" if entry["data"]["embedded"] else "")
+        command = entry["command"].partition(".train ")[2] or entry["command"]
+        lines.append(f"| {entry['title']} | {' | '.join(cells)} | {entry['n']} | {data} | `{command}` |")
+    places = dict.fromkeys(
+        f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}" for entry in records
+    )
+    return "\n".join(lines) + "\n\n" + "Mean ± standard deviation over seeds. " + " / ".join(places) + ".\n"
+
+
+def render(text: str, where: Path) -> str:
+    """Replace every table of a README by what the records say."""
+
+    def replacement(match: re.Match[str]) -> str:
+        names, measures = match["records"].split(), match["measures"].split()
+        for name in names:
+            if not (RESULTS / f"{name}.json").exists():
+                raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
+        entries = [read_json(RESULTS / f"{name}.json") for name in names]
+        return f"{match[1]}{render_table(entries, measures)}{match[5]}"
+
+    return TABLE.sub(replacement, text)
+
+
+def readmes() -> list[Path]:
+    """List the READMEs that may hold tables."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/README.md"))]
+
+
+def stale_readmes() -> list[Path]:
+    """List the READMEs whose tables differ from the records."""
+    return [path for path in readmes() if render(text := path.read_text(encoding="utf-8"), path) != text]
+
+
+def main() -> None:
+    """Read the command line."""
+    words, command = sys.argv[1:], []
+    if "--" in words:
+        cut = words.index("--")
+        words, command = words[:cut], words[cut + 1 :]
+    with one_line_errors():
+        options = parse(
+            Record | Render,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
+            words,
+            prog="python -m common.ledger",
+            description=__doc__ or "",
+        )
+        if isinstance(options, Record):
+            record(options, command)
+            return
+        stale = stale_readmes()
+        for path in stale:
+            if not options.check:
+                write_text(path, render(path.read_text(encoding="utf-8"), path))
+            print(f"{path.relative_to(ROOT)} {'differs from the records' if options.check else 'rewritten'}")
+        if options.check and stale:
+            raise ValueError("run python -m common.ledger render")
+
+
+if __name__ == "__main__":
+    main()

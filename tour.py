@@ -1,0 +1,182 @@
+"""The tour: every chapter's core programs for a moment, on data that need no download, in one table and one report.
+
+    python tour.py
+
+Dimensions: none; this file only runs what the chapters hold.
+"""
+
+import base64
+import contextlib
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from rich import box
+from rich.live import Live
+from rich.table import Table
+
+from common import device as devices
+from common.cli import one_line_errors, parse
+from common.config import command_line
+from common.files import read_json, write_text
+from common.progress import console, say
+
+TEMPLATE = Path(__file__).with_name("tour.html")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A program of the tour: its settings there, and the measure that sums it up."""
+
+    module: str
+    settings: dict[str, Any]
+    metric: str
+
+
+STOPS = [
+    Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits"}, "test_accuracy"),
+    Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits", "loss": "book"}, "test_accuracy"),
+    Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits"}, "test_mse"),
+    Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits", "noise": 0.5}, "test_mse"),
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Flags of the tour."""
+
+    device: str = "auto"
+    """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    out: Path = Path("runs")
+    """Folder that receives tour/<time>/ with the report and every run."""
+
+
+@dataclass
+class Visit:
+    """What happened at a stop."""
+
+    title: str
+    idea: str
+    command: str
+    metric: str
+    data: str = ""
+    device: str = ""
+    seconds: float = 0.0
+    metrics: dict[str, float] | None = None
+    figures: tuple[tuple[str, str], ...] = ()
+    """Names and PNG contents in base64."""
+    error: str = ""
+
+    @property
+    def result(self) -> str:
+        """Say the measure that sums the stop up, or that there is none."""
+        if self.metrics is None:
+            return f"failed: {self.error}"
+        return f"{self.metric.replace('_', ' ')} {self.metrics[self.metric]:.4g}"
+
+
+def visit(stop: Stop, options: Options, folder: Path) -> Visit:
+    """Run a program; what it prints goes to log.txt. A failure is kept, not raised."""
+    module = importlib.import_module(stop.module)
+    config = module.Config(**stop.settings)
+    config = replace(config, run=replace(config.run, device=options.device))
+    seen = Visit(
+        title=stop.module.replace(".", " / "),
+        idea=module.__doc__.partition("\n")[0],
+        command=command_line(stop.module, config),
+        metric=stop.metric,
+    )
+    start = time.perf_counter()
+    with (folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+        print(f"$ {seen.command}", flush=True)
+        before = set(folder.rglob("summary.json"))
+        try:
+            seen.metrics = module.train(replace(config, run=replace(config.run, out=folder)))
+        except Exception as error:
+            traceback.print_exc(file=log)
+            seen.error = f"{type(error).__name__}: {error}"
+    seen.seconds = time.perf_counter() - start
+    for path in set(folder.rglob("summary.json")) - before:
+        summary = read_json(path)
+        seen.data, seen.device = summary["data"]["name"], summary["device"]
+        pictures = sorted(path.parent.glob("*.png"))
+        seen.figures = tuple((p.stem, base64.b64encode(p.read_bytes()).decode()) for p in pictures)
+    return seen
+
+
+def table_of(visits: list[Visit]) -> Table:
+    """Lay the visits out as a table."""
+    table = Table(box=box.SIMPLE)
+    for heading in ("program", "data", "result"):
+        table.add_column(heading)
+    table.add_column("seconds", justify="right")
+    table.add_column("device")
+    for seen in visits:
+        words = seen.command.split()
+        flags = " ".join(words[words.index("--data") + 2 :]) if "--data" in words else ""
+        name = f"{seen.title.partition('_')[0]} {seen.title.rpartition(' ')[2]} {flags}".strip()
+        table.add_row(name, seen.data, seen.result, f"{seen.seconds:.1f}", seen.device.partition(":")[0])
+    return table
+
+
+@contextlib.contextmanager
+def live_table(visits: list[Visit]) -> Iterator[Any]:
+    """Keep the table on the screen while it grows; where the output is no terminal, print it once at the end."""
+    output = console()
+    if not output.is_terminal:
+        yield lambda: None
+        output.print(table_of(visits))
+        return
+    with Live(table_of(visits), console=output, auto_refresh=False) as live:
+        yield lambda: live.update(table_of(visits), refresh=True)
+
+
+def write_report(path: Path, visits: list[Visit], seconds: float) -> None:
+    """Write the report: one HTML page that holds its pictures and asks for nothing from outside."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    machine, versions = devices.describe_machine(), devices.versions()
+    write_text(
+        path,
+        page.render(
+            visits=visits, seconds=seconds, machine=machine, versions=versions, date=f"{datetime.now():%d %B %Y, %H:%M}"
+        ),
+    )
+
+
+def tour(options: Options) -> int:
+    """Visit every stop; return how many failed."""
+    devices.resolve_device(options.device)
+    folder = options.out / "tour" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
+    start = time.perf_counter()
+    visits: list[Visit] = []
+    say("tour", f"{len(STOPS)} stops on embedded data; what the programs print goes to {folder / 'log.txt'}")
+    with live_table(visits) as refresh:
+        for stop in STOPS:
+            visits.append(visit(stop, options, folder))
+            refresh()
+    seconds = time.perf_counter() - start
+    write_report(folder / "index.html", visits, seconds)
+    failed = sum(bool(seen.error) for seen in visits)
+    say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {seconds:.0f} s")
+    say("report", str(folder / "index.html"))
+    return failed
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        chosen = parse(Options, sys.argv[1:], prog="python tour.py", description=(__doc__ or "").partition("\n")[0])
+        sys.exit(min(tour(chosen), 100))
