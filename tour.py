@@ -1,8 +1,6 @@
 """The tour: every chapter's core programs for a moment, on data that need no download, in one table and one report.
 
-    python tour.py
-
-Dimensions: none; this file only runs what the chapters hold.
+python tour.py
 """
 
 import base64
@@ -89,7 +87,7 @@ def visit(stop: Stop, options: Options, folder: Path) -> Visit:
     config = replace(config, run=replace(config.run, device=options.device))
     seen = Visit(
         title=stop.module.replace(".", " / "),
-        idea=module.__doc__.partition("\n")[0],
+        idea=(module.__doc__ or "").partition("\n")[0],
         command=command_line(stop.module, config),
         metric=stop.metric,
     )

@@ -87,6 +87,7 @@ def variants(program: str) -> list[Variant]:
 def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timing]:
     """Time a program's training step in every variant, interleaved."""
     program = module.__name__.rpartition(".")[2]
+    threads_before = torch.get_num_threads()
     entries = []
     for variant in variants(program):
         device = torch.device(variant.device)
@@ -110,7 +111,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
             if number > 0:  # the first round only warms caches and thread pools
                 samples[variant].append(seconds)
                 peaks[variant] = _peak_megabytes(device)
-    devices.set_threads(0)
+    torch.set_num_threads(threads_before)
 
     reference = statistics.median(samples[entries[0][0]]) / entries[0][2].items
     timings = []

@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -119,16 +118,24 @@ def one_line_errors() -> Iterator[None]:
         distributed.stop()
 
 
-def _one_line(box: str) -> str:
-    """Take the message, and the nearest flag if one is proposed, out of the box that tyro draws around an error."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    rows = [line.strip("│ ") for line in plain.splitlines() if line.startswith("│")]
-    message = " ".join(takewhile(lambda row: not row.startswith("─"), rows)).rstrip(".")
-    message = message.removeprefix("Error parsing config: ").removeprefix("Error parsing run: ")
-    if "Perhaps you meant:" in rows:
-        proposal = rows[rows.index("Perhaps you meant:") + 1]
-        message += f"; did you mean {proposal.split()[0]}?"
-    return message or plain.strip()
+def _one_line(complaint: str) -> str:
+    """Take the message, and the nearest flag if one is proposed, out of the box that tyro draws around an error.
+
+    The box holds parts between rules: a title, the message, perhaps proposals, and where to find help.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
+    parts: list[list[str]] = [[]]
+    for row in (line.strip("│╭╰╮╯ ") for line in plain.splitlines()):
+        if row.startswith(("──", "--" * 5, "─ ")):
+            parts.append([])
+        elif row:
+            parts[-1].append(row)
+    message = " ".join(parts[1]) if len(parts) > 1 else " ".join(plain.split())
+    message = message.rstrip(".").removeprefix("Error parsing config: ").removeprefix("Error parsing run: ")
+    for part in parts:
+        if part[:1] == ["Perhaps you meant:"]:
+            message += f"; did you mean {part[1].split()[0]}?"
+    return message
 
 
 def _suggest(word: str, known: dict[str, Any]) -> str:

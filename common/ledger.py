@@ -89,7 +89,7 @@ def record(options: Record, command: Sequence[str]) -> Path:
         summaries.append(read_json(found[0]))
     path = RESULTS / f"{options.name}.json"
     write_json(path, summarise(options, command, summaries))
-    print(f"recorded {path.relative_to(ROOT)}")
+    print(f"recorded {path}")
     return path
 
 

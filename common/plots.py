@@ -3,7 +3,7 @@
 Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -27,7 +27,7 @@ LOOK: dict[Any, Any] = {
 }
 
 
-def curves(history: Sequence[dict[str, float]], panels: dict[str, Sequence[str]], *, log: bool = False) -> Figure:
+def curves(history: Sequence[dict[str, float]], panels: Mapping[str, Sequence[str]], *, log: bool = False) -> Figure:
     """Draw measures against epochs, one panel a title, as in `{"loss": ["train_loss", "valid_loss"]}`."""
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(4.6 * len(panels), 3.2))

@@ -44,6 +44,7 @@ class Run:
         self.device = devices.resolve_device(options.device)
         distributed.start(self.device)
         self.is_main = distributed.is_main()
+        self._threads_before = torch.get_num_threads()
         devices.set_threads(options.threads)
         self.precision = devices.resolve_precision(options.precision, self.device)
         self.bf16 = self.precision == "bf16"
@@ -75,7 +76,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        devices.set_threads(0)
+        torch.set_num_threads(self._threads_before)
         if kind is KeyboardInterrupt:
             again = self.command if self.config.run.resume else f"{self.command} --resume"
             say("stopped", f"what was learned up to the last checkpoint is kept; go on with: {again}")

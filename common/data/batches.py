@@ -24,8 +24,9 @@ class Batches:
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> None:
-        least = distributed.world_size()
-        require(batch_size >= least, f"--batch-size must be at least {least}, the number of processes", batch_size)
+        processes = distributed.world_size()
+        several = f", one sample for each of {processes} processes" if processes > 1 else ""
+        require(batch_size >= processes, f"--batch-size must be at least {processes}{several}", batch_size)
         assert len({len(tensor) for tensor in tensors}) == 1, "tensors differ in length"
         self.batch_size = batch_size
         self.device = torch.device(device)

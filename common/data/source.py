@@ -83,6 +83,9 @@ def _probe(url: str) -> None:
         try:
             urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
             failure.clear()
+        except urllib.error.HTTPError as error:
+            error.close()
+            failure[0] = error
         except OSError as error:
             failure[0] = error
 

@@ -1,0 +1,118 @@
+"""The benchmark: what it counts is right, whatever the machine's speed."""
+
+import json
+import statistics
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ch03_autoencoder_rbm import autoencoder, feedforward
+from common import benchmark
+from common import device as devices
+from common.benchmark import Workload
+
+
+@pytest.fixture
+def program(options):
+    """A program whose step multiplies 64x32 by 32x16, and remembers under which threads."""
+    seen = []
+    left, right = torch.randn(64, 32), torch.randn(32, 16)
+
+    def workload(config, device):
+        def step():
+            seen.append((config.run.precision, torch.get_num_threads()))
+            return left @ right
+
+        return Workload(step, items=64, unit="rows")
+
+    return SimpleNamespace(__name__="ch99_test.multiply", workload=workload, seen=seen)
+
+
+@pytest.fixture
+def config(options):
+    return feedforward.Config(run=options)
+
+
+def test_figures_follow_from_the_median(program, config):
+    timings = benchmark.measure(program, config, rounds=3)
+    assert timings[0].ratio == 1
+    assert timings[0].variant == benchmark.Variant("multiply", "cpu", devices.ALL_THREADS, "fp32")
+    for timing in timings:
+        seconds = timing.milliseconds / 1e3
+        assert timing.items_per_second == pytest.approx(64 / seconds)
+        assert timing.gflops == pytest.approx(2 * 64 * 32 * 16 / seconds / 1e9)
+        assert timing.ratio == pytest.approx(timing.items_per_second / timings[0].items_per_second)
+        assert timing.unit == "rows"
+        assert timing.spread >= 0
+
+
+def test_each_variant_runs_as_it_says_and_by_turns(program, config):
+    timings = benchmark.measure(program, config, rounds=2)
+    wanted = {(timing.variant.precision, timing.variant.threads) for timing in timings}
+    assert set(program.seen[len(timings) * 6 :]) == wanted
+    changes = sum(a != b for a, b in zip(program.seen, program.seen[1:], strict=False))
+    assert changes >= 3 * len(timings) - 1, "the variants did not take turns"
+    assert torch.get_num_threads() == 1, "the threads were not given back"
+
+
+def test_seconds_are_those_of_one_step(monkeypatch):
+    clock = iter([10.0, 16.0])
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
+    assert benchmark._seconds(Workload(lambda: None, 1), torch.device("cpu"), steps=3) == 2.0
+
+
+def test_spread_is_half_the_distance_of_the_quartiles(program, config, monkeypatch):
+    times = iter([1.0] * 8 + [9.0] * 8 + [2.0] * 8 + [3.0] * 8 + [4.0] * 8)
+    monkeypatch.setattr(benchmark, "variants", lambda name: [benchmark.Variant(name, "cpu", 1, "fp32")])
+    monkeypatch.setattr(benchmark, "_seconds", lambda *_, **__: next(times))
+    for _ in range(7):
+        next(times)
+    (timing,) = benchmark.measure(program, config, rounds=7)
+    low, middle, high = statistics.quantiles([9.0] * 7, n=4)
+    assert timing.milliseconds == 1e3 * middle
+    assert timing.spread == (high - low) / 2 / middle
+
+
+@pytest.mark.parametrize("module", [feedforward, autoencoder])
+def test_workload_is_the_programs_own_step(module, options):
+    config = module.Config(batch_size=32, run=options)
+    workload = module.workload(config, torch.device("cpu"))
+    assert workload.items == 32
+    first = float(workload.step())
+    for _ in range(30):
+        last = float(workload.step())
+    assert last < first, "the step does not learn"
+
+
+def test_flops_of_the_feedforward_step(options):
+    config = feedforward.Config(batch_size=32, run=options)
+    workload = feedforward.workload(config, torch.device("cpu"))
+    with benchmark.FlopCounterMode(display=False) as counter:
+        workload.step()
+    forward = 2 * 32 * (784 * 300 + 300 * 100 + 100 * 10)
+    backward_of_inputs = 2 * 32 * (300 * 100 + 100 * 10)  # the pixels need no gradient
+    assert counter.get_total_flops() == 2 * forward + backward_of_inputs
+
+
+def test_benchmark_from_the_door(command, tmp_path):
+    done = command(
+        "ch03_autoencoder_rbm.train", "feedforward", "--benchmark", "--batch-size", "16", "--out", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("ch03_autoencoder_rbm/benchmark/*/benchmark.json")
+    record = json.loads(path.read_text())
+    assert record["machine"]["cpu"] == devices.cpu_model()
+    assert record["timings"][0]["variant"]["program"] == "feedforward"
+    assert (path.parent / "benchmark.png").stat().st_size > 5_000
+    for word in ("ms/step", "GFLOP/s", "ratio", "feedforward", "images"):
+        assert word in done.stdout
+    if not torch.cuda.is_available():
+        assert "no GPU: CPU alone is compared" in done.stdout
+
+
+@pytest.mark.gpu
+def test_gpu_is_compared_with_the_cpu(config):
+    timings = benchmark.measure(feedforward, config, rounds=3)
+    assert {"cpu", "cuda:0"} == {timing.variant.device for timing in timings}
+    assert all((timing.peak_megabytes or 0) > 0 for timing in timings if timing.variant.device == "cuda:0")

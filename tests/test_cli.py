@@ -1,0 +1,130 @@
+"""The door: programs by name, flags with help, one line for a mistake."""
+
+import signal
+from types import ModuleType
+
+import pytest
+
+from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
+from common import cli
+from common.config import RunOptions
+
+
+@pytest.fixture
+def door(monkeypatch):
+    """A door whose programs only remember how they were called."""
+    calls = []
+
+    def open_door(*words):
+        calls.clear()
+        cli.main(feedforward, autoencoder, extra=[throughput], arguments=words)
+        return calls
+
+    for module in (feedforward, autoencoder, throughput):
+        monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
+    return open_door
+
+
+def test_no_name_runs_the_core_programs_in_order_with_the_shared_flags(door):
+    calls = door("--seed", "3", "--limit", "50")
+    assert [module for module, _ in calls] == [feedforward, autoencoder]
+    assert all(config.run.seed == 3 and config.run.limit == 50 for _, config in calls)
+    assert all(config.run.threads == 1 for _, config in calls), "a program's own default was lost"
+
+
+def test_a_name_runs_that_program_with_its_flags(door):
+    ((module, config),) = door("throughput", "--batch-size", "64", "--seed", "2")
+    assert module is throughput
+    assert (config.batch_size, config.run.seed) == (64, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["feedforwrd"], "did you mean feedforward?"),
+        (["zzz"], "there are feedforward, autoencoder, throughput"),
+        (["feedforward", "--bach-size", "3"], "did you mean --batch-size?"),
+        (["feedforward", "more"], "Unrecognized options: more; try"),
+        (["feedforward", "--batch-size", "0"], "--batch-size must be a number above 0, got 0"),
+        (["feedforward", "--batch-size", "many"], "--batch-size"),
+        (["feedforward", "--learning-rate", "nan"], "--learning-rate must be a number above 0, got nan"),
+        (["feedforward", "--epochs", "-1"], "--epochs must be a number above 0, got -1"),
+        (["feedforward", "--shift", "28"], "--shift must be between 0 and 27, got 28"),
+        (["feedforward", "--weight-decay", "-1"], "--weight-decay must not be negative"),
+        (["feedforward", "--data", "cifar"], "invalid choice 'cifar'"),
+        (["feedforward", "--limit", "0"], "--limit must be at least 1, got 0"),
+        (["feedforward", "--seed", "-1"], "--seed must not be negative, got -1"),
+        (["autoencoder", "--noise", "-0.1"], "--noise must not be negative, got -0.1"),
+        (["throughput", "--benchmark"], "Unrecognized options: --benchmark"),
+        (["--epochs", "3"], "Unrecognized options: --epochs"),
+        (["--resume"], "--resume needs a program's name"),
+    ],
+)
+def test_a_mistake_is_one_line(door, fails, words, message):
+    assert message in fails(door, *words)
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "mps:3", "gpu", ""])
+def test_absent_device_names_what_is_present(fails, tmp_path, device):
+    words = ["feedforward", "--data", "digits", "--device", device, "--out", str(tmp_path)]
+    error = fails(cli.main, feedforward, arguments=words)
+    assert "there is no such device here; present: cpu" in error
+
+
+def test_out_that_cannot_be_written_names_folder_and_flag(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = ["feedforward", "--data", "digits", "--out", str(tmp_path / "file")]
+    error = fails(cli.main, feedforward, arguments=words)
+    assert str(tmp_path / "file") in error
+    assert "--out" in error
+
+
+def test_a_named_set_that_is_missing_says_what_runs_instead(fails, tmp_path):
+    words = ["feedforward", "--data", "mnist", "--out", str(tmp_path)]
+    error = fails(cli.main, feedforward, arguments=words)
+    assert str(tmp_path / "data/MNIST/raw") in error
+    assert "--data digits" in error
+
+
+@pytest.mark.parametrize("module", [feedforward, autoencoder, throughput])
+def test_help_explains_every_flag_with_its_default(module, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(module, arguments=[cli._name(module), "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for config in (module.Config(), RunOptions()):
+        for name in vars(config):
+            if name != "run":
+                assert f"--{name.replace('_', '-')} " in text
+    flags = sum(name != "run" for name in vars(module.Config())) + len(vars(RunOptions())) + hasattr(module, "workload")
+    assert text.count("(default: ") == flags
+    assert module.__doc__ and module.__doc__.splitlines()[0] in text
+
+
+def test_chapter_help_lists_its_programs(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(feedforward, autoencoder, extra=[throughput], arguments=["--help"])
+    text = capsys.readouterr().out
+    assert "with no name: feedforward, autoencoder" in text
+    assert throughput.__doc__ and throughput.__doc__.splitlines()[0][:40] in text
+
+
+def test_interrupt_is_no_traceback(monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(feedforward, "train", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(feedforward, arguments=["feedforward"])
+    assert stop.value.code == 128 + signal.SIGINT
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(feedforward, "train", lambda config: [][1])
+    with pytest.raises(IndexError):
+        cli.main(feedforward, arguments=["feedforward"])
+
+
+def test_one_line_of_an_unknown_box_is_its_text():
+    assert cli._one_line("something else\n") == "something else"
+    assert isinstance(feedforward, ModuleType)

@@ -1,0 +1,84 @@
+"""A Config as flags and as JSON, there and back."""
+
+import json
+import shlex
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.cli import Program, parse
+from common.config import RunOptions, changed_flags, command_line, read_config, require_positive, to_json
+
+
+@dataclass(frozen=True)
+class Config:
+    """A Config with every kind of field."""
+
+    name: Literal["a", "b"] = "a"
+    count: int | None = None
+    rate: float = 0.5
+    sizes: tuple[int, ...] = (3, 4)
+    fast: bool = False
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+
+CONFIGS = st.builds(
+    Config,
+    name=st.sampled_from(["a", "b"]),
+    count=st.none() | st.integers(0, 99),
+    rate=st.floats(0, 1, allow_subnormal=False),
+    sizes=st.lists(st.integers(1, 9), min_size=1).map(tuple),
+    fast=st.booleans(),
+    run=st.builds(
+        RunOptions,
+        seed=st.integers(0, 9),
+        device=st.sampled_from(["auto", "cuda:1"]),
+        precision=st.sampled_from(["auto", "bf16"]),
+        threads=st.integers(0, 3),
+        limit=st.none() | st.integers(1, 9),
+        out=st.sampled_from([Path("runs"), Path("a folder/x")]),
+        resume=st.booleans(),
+    ),
+)
+
+
+@given(config=CONFIGS)
+def test_flags_give_the_same_config_back(config):
+    words = shlex.split(command_line("ch03_x.program", config))
+    assert words[:4] == ["python", "-m", "ch03_x.train", "program"]
+    assert parse(Program[Config], words[4:], prog="", description="").config == config
+
+
+@given(config=CONFIGS)
+def test_json_gives_the_same_config_back(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "config.json").write_text(json.dumps({"config": to_json(config)}))
+    assert read_config(folder, Config) == config
+
+
+def test_defaults_need_no_flags():
+    assert changed_flags(Config()) == []
+
+
+def test_reading_what_is_no_run_names_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a run folder"):
+        read_config(tmp_path, Config)
+    (tmp_path / "config.json").write_text('{"config": {"run": {"out": "x"}, "foreign": 1}}')
+    with pytest.raises(ValueError, match="does not fit"):
+        read_config(tmp_path, Config)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        read_config(tmp_path, Config)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_require_positive(value):
+    require_positive(Config(count=None), "count", "rate", "sizes")
+    with pytest.raises(ValueError, match="--rate must be a number above 0"):
+        require_positive(replace(Config(), rate=value), "rate")
+    with pytest.raises(ValueError, match="--sizes must be a number above 0"):
+        require_positive(replace(Config(), sizes=(3, value)), "sizes")

@@ -1,0 +1,101 @@
+"""Devices, precision, seeds and time."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from common import device as devices
+
+
+def test_cpu_is_always_there():
+    assert devices.present_devices()[0] == "cpu"
+    assert devices.resolve_device("cpu") == torch.device("cpu")
+
+
+def fake_accelerator(monkeypatch, kind: str, count: int) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(kind))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "device"),
+    [
+        ("auto", "0", "cuda:0"),
+        ("cuda", "0", "cuda:0"),
+        ("cuda", "1", "cuda:1"),
+        ("cuda:1", "0", "cuda:1"),
+        ("auto", "1", "cuda:1"),
+        ("auto", "3", "cuda:1"),
+        ("cpu", "1", "cpu"),
+    ],
+)
+def test_resolving_with_two_gpus(monkeypatch, name, rank, device):
+    fake_accelerator(monkeypatch, "cuda", 2)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    assert devices.resolve_device(name) == torch.device(device)
+
+
+def test_resolving_on_a_mac(monkeypatch):
+    fake_accelerator(monkeypatch, "mps", 1)
+    assert devices.resolve_device("auto") == torch.device("mps")
+    with pytest.raises(ValueError, match="--device cuda: there is no such device here; present: cpu, mps"):
+        devices.resolve_device("cuda")
+
+
+def test_precision(monkeypatch):
+    cpu = torch.device("cpu")
+    for native, auto in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_native_bf16", lambda device, native=native: native)
+        assert devices.resolve_precision("auto", cpu) == auto
+        assert devices.resolve_precision("fp32", cpu) == "fp32"
+        assert devices.resolve_precision("bf16", cpu) == "bf16"
+
+
+def test_one_seed_rules_every_generator():
+    def draw():
+        return random.random(), np.random.random(), float(torch.rand(()))
+
+    devices.seed_everything(5)
+    first = draw()
+    devices.seed_everything(5)
+    assert draw() == first
+    devices.seed_everything(6)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+def test_threads_are_set_and_given_back():
+    devices.set_threads(1)
+    assert torch.get_num_threads() == 1
+    devices.set_threads(0)
+    assert torch.get_num_threads() == devices.ALL_THREADS
+
+
+def test_denormal_numbers_become_zero():
+    devices.set_threads(0)
+    assert float(torch.tensor(1e-38) * 1e-2) == 0
+
+
+def test_timer_measures_the_block():
+    with devices.Timer(torch.device("cpu")) as timer:
+        time.sleep(0.02)
+    assert 0.02 <= timer.seconds < 2
+
+
+def test_descriptions_name_what_can_change_a_result():
+    assert devices.describe_device(torch.device("cpu")).startswith(f"cpu: {devices.cpu_model()}, ")
+    assert devices.versions()["torch"] == torch.__version__ or torch.__version__.startswith(devices.versions()["torch"])
+    assert devices.describe_machine()["cpu"]
+
+
+@pytest.mark.gpu
+def test_gpu_is_found_and_timed():
+    device = devices.resolve_device("auto")
+    assert device.type == "cuda"
+    matrix = torch.randn(4096, 4096, device=device)
+    with devices.Timer(device) as timer:
+        matrix @ matrix
+    assert timer.seconds > 1e-4, "the timer did not wait for the GPU"

@@ -1,0 +1,98 @@
+"""The plan of the house: who may import whom, what a program is made of, what start-up loads."""
+
+import ast
+import dataclasses
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from common import ledger
+from common.config import RunOptions
+
+CHAPTERS = sorted(path.parent.name for path in ROOT.glob("ch*/__init__.py"))
+PROGRAMS = ["ch03_autoencoder_rbm.feedforward", "ch03_autoencoder_rbm.autoencoder", "ch03_autoencoder_rbm.throughput"]
+FLOOR = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "tour": 3}
+
+
+def floor(package: str) -> int:
+    return FLOOR.get(package, 1)
+
+
+def imported_packages(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_imports_run_downwards_only():
+    own = {"common", "tour", *CHAPTERS}
+    files = [path for package in ("common", *CHAPTERS) for path in (ROOT / package).rglob("*.py")] + [ROOT / "tour.py"]
+    assert len(files) > 10
+    for path in files:
+        here = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for other in (imported_packages(path) & own) - {here}:
+            assert floor(other) < floor(here), f"{path.relative_to(ROOT)} imports {other}"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_starting_a_chapter_sets_the_thread_policy_before_torch_and_loads_nothing_heavy(chapter):
+    script = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            assert os.environ["GOMP_SPINCOUNT"] == "2000", "torch is loaded before the policy is set"
+sys.meta_path.insert(0, Watch())
+import {chapter}.train
+assert "torch" in sys.modules
+heavy = {{"matplotlib", "polars", "sklearn", "torchvision", "pandas"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    clean = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_thread_policy_keeps_what_the_user_has_set():
+    script = "import os, common; print(os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env={"GOMP_SPINCOUNT": "77"}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "77"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_has_its_parts(name):
+    module = importlib.import_module(name)
+    program = name.rpartition(".")[2]
+    assert f"python -m {name.rpartition('.')[0]}.train {program}" in (module.__doc__ or "")
+    config = module.Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.run = None
+    assert isinstance(config.run, RunOptions)
+    assert callable(module.train)
+
+
+def test_readme_tables_are_what_was_recorded():
+    assert ledger.stale_readmes() == []
+
+
+def test_every_record_is_shown_and_whole():
+    shown = " ".join(match["records"] for path in ledger.readmes() for match in ledger.TABLE.finditer(path.read_text()))
+    records = sorted(ledger.RESULTS.glob("*.json"))
+    assert records
+    for path in records:
+        assert path.stem in shown.split(), f"{path.name} is in no README"
+        entry = ledger.read_json(path)
+        assert entry["n"] == len(entry["seeds"]) >= 1
+        for figure in entry["metrics"].values():
+            assert figure == ledger.spread(figure["values"])

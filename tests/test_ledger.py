@@ -1,0 +1,107 @@
+"""The ledger: figures go from a run's summary to a README's table without a hand between."""
+
+import json
+import statistics
+
+import pytest
+
+from common import ledger
+
+ENTRY = {
+    "title": "defaults",
+    "command": "python -m ch03_x.train program --epochs 2",
+    "data": {"name": "digits", "embedded": True, "sha256": "0"},
+    "n": 2,
+    "seeds": [0, 1],
+    "metrics": {"test_accuracy": ledger.spread([0.98, 0.99]), "test_mse": ledger.spread([0.004, 0.005])},
+    "seconds": ledger.spread([1.0, 2.0]),
+    "device": "cpu: X, 1 thread, fp32",
+    "machine": {},
+    "versions": {"torch": "2.14.1"},
+    "date": "2026-11-20",
+}
+
+
+@pytest.fixture
+def house(monkeypatch, tmp_path):
+    monkeypatch.setattr(ledger, "ROOT", tmp_path)
+    monkeypatch.setattr(ledger, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "one.json").write_text(json.dumps(ENTRY))
+    (tmp_path / "README.md").write_text(
+        "above\n<!-- ledger: one | test_accuracy test_mse -->\nold\n<!-- /ledger -->\nbelow\n"
+    )
+    return tmp_path
+
+
+def test_spread_is_of_a_sample():
+    values = [1.0, 2.0, 4.0]
+    assert ledger.spread(values) == {"mean": 7 / 3, "sd": statistics.stdev(values), "values": values}
+    assert ledger.spread([3.0])["sd"] == 0
+
+
+def test_table_says_what_was_measured_on_what_and_how(house):
+    text = ledger.render((house / "README.md").read_text(), house / "README.md")
+    assert text.startswith("above\n<!-- ledger: one |")
+    assert text.endswith("<!-- /ledger -->\nbelow\n")
+    assert "old" not in text
+    row = "| defaults | 98.50 ± 0.71 | 0.00450 ± 0.00071 | 2 | digits (embedded) | `program --epochs 2` |"
+    assert row in text
+    assert "cpu: X, 1 thread, fp32; torch 2.14.1; 2026-11-20" in text
+
+
+def test_rendering_twice_changes_nothing(house):
+    readme = house / "README.md"
+    once = ledger.render(readme.read_text(), readme)
+    assert ledger.render(once, readme) == once
+
+
+def test_a_figure_typed_by_hand_is_noticed(house):
+    readme = house / "README.md"
+    readme.write_text(ledger.render(readme.read_text(), readme))
+    assert ledger.stale_readmes() == []
+    readme.write_text(readme.read_text().replace("98.50", "98.60"))
+    assert ledger.stale_readmes() == [readme]
+
+
+def test_one_run_has_no_spread():
+    table = ledger.render_table([{**ENTRY, "n": 1}], ["test_accuracy", "absent"])
+    assert "| defaults | 98.50 |  | 1 |" in table
+
+
+def test_a_record_that_is_not_there_is_named(house):
+    with pytest.raises(FileNotFoundError, match=r"results/two\.json"):
+        ledger.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
+
+
+def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
+    monkeypatch.setattr(ledger, "RESULTS", tmp_path)
+    command = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "2"]
+    entry = json.loads(ledger.record(ledger.Record("test-record", title="quick", seeds=2), command).read_text())
+    assert entry["seeds"] == [0, 1]
+    assert entry["command"] == "python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2"
+    assert entry["data"]["embedded"]
+    values = entry["metrics"]["test_accuracy"]["values"]
+    assert len(values) == 2
+    assert entry["metrics"]["test_accuracy"]["mean"] == statistics.fmean(values)
+
+
+def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(ledger, "RESULTS", tmp_path / "results")
+    with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):
+        ledger.record(ledger.Record("test-record"), ["ch03_autoencoder_rbm.train", "nothing"])
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["record", "x"], "nothing to record"),
+        (["record", "../x"], "a record's name is"),
+        (["record", "x", "--seeds", "0"], "--seeds must be at least 1"),
+        (["rendre"], "rendre"),
+    ],
+)
+def test_mistakes_are_one_line(monkeypatch, fails, words, message):
+    monkeypatch.setattr("sys.argv", ["ledger", *words])
+    assert message in fails(ledger.main)

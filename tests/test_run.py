@@ -1,0 +1,298 @@
+"""The run folder: whole files, bit-identical resumption after any end, and a loss that is watched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from ch03_autoencoder_rbm import autoencoder, feedforward
+from common import run as runs
+from common.config import RunOptions
+from common.files import atomic_path, write_json
+from common.run import Run, load_weights
+
+MODULE = "ch99_test.program"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A Config for a program that is not there."""
+
+    epochs: int = 3
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@pytest.fixture
+def config(options):
+    return Config(run=options)
+
+
+def walk(config: Config, *, stop_after: int | None = None) -> tuple[list[float], Path]:
+    """Train a number that drinks from every generator; perhaps end by an exception in the middle of an epoch."""
+    with Run.open(MODULE, config) as run:
+        model = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.Adam(model.parameters())
+        for epoch in run.epochs(config.epochs, 2, model=model, optimizer=optimizer):
+            for _ in range(2):
+                if stop_after is not None and epoch > stop_after:
+                    raise KeyboardInterrupt
+                noise = torch.randn(4, 1, generator=run.generator) + torch.rand(()) + float(np.random.random())
+                loss = model(noise).square().mean()
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                run.step(loss, samples=4)
+            run.log(valid={"loss": loss.item()})
+        run.save(model)
+        run.finish(test={"loss": loss.item()})
+    return [p.item() for p in model.parameters()], run.folder
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_its_folder_as_designed(config, capsys):
+    _, folder = walk(config)
+    assert folder.parent == config.run.out / "ch99_test" / "program"
+    assert folder.name.endswith("-s0")
+    names = {"checkpoint.pt", "config.json", "metrics.jsonl", "model.safetensors", "summary.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    summary = json.loads((folder / "summary.json").read_text())
+    keys = ["chapter", "program", "config", "data", "metrics", "seconds", "device", "versions"]
+    assert list(summary) == keys
+    assert summary["data"] is None
+    assert {"test_loss", "train_seconds", "samples_per_second"} == set(summary["metrics"])
+    assert summary["device"].startswith("cpu: ")
+    assert summary["device"].endswith("1 thread, fp32")
+    assert [line["epoch"] for line in lines(folder)] == [1, 2, 3]
+    assert {"train_loss", "valid_loss", "samples_per_second", "seconds"} < set(lines(folder)[0])
+    shown = capsys.readouterr().out
+    assert "epoch 3/3  2/2" in shown
+    assert str(folder) in shown
+
+
+def test_same_seed_same_run_and_another_seed_another(config):
+    first, second = walk(config)[0], walk(config)[0]
+    assert first == second
+    assert walk(replace(config, run=replace(config.run, seed=1)))[0] != first
+
+
+def test_two_runs_in_the_same_second_get_two_folders(config):
+    assert walk(config)[1] != walk(config)[1]
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2])
+def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, capsys, monkeypatch):
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
+    expected, whole = walk(config)
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=stop_after)
+    told = capsys.readouterr().out
+    assert "go on with: python -m ch99_test.train program" in told
+    assert told.rstrip().endswith("--resume")
+    assert "Traceback" not in told
+    resumed = replace(config, run=replace(config.run, resume=True))
+    weights, folder = walk(resumed)
+    assert weights == expected
+    for now, then in zip(lines(folder), lines(whole), strict=True):
+        assert now["train_loss"] == then["train_loss"]
+    assert (f"resumed  {folder} after epoch {stop_after}" in capsys.readouterr().out) == (stop_after > 0)
+
+
+def test_epochs_after_the_last_checkpoint_come_again_once(config):
+    expected, _ = walk(config)
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=2)
+    (folder,) = (p.parent for p in config.run.out.rglob("checkpoint.pt") if not (p.parent / "summary.json").exists())
+    assert len(lines(folder)) == 2, "epoch 2 was logged"
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 1, "and not yet saved"
+    weights, _ = walk(replace(config, run=replace(config.run, resume=True)))
+    assert [line["epoch"] for line in lines(folder)] == [1, 2, 3]
+    assert weights == expected
+
+
+def test_nothing_to_resume(config):
+    resumed = replace(config, run=replace(config.run, resume=True))
+    with pytest.raises(FileNotFoundError, match="nothing to resume: there is no run in"):
+        walk(resumed)
+    walk(config)
+    with pytest.raises(ValueError, match="is complete; start without --resume"):
+        walk(resumed)
+
+
+def test_resuming_with_other_settings_names_them(config):
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=1)
+    other = replace(config, epochs=5, run=replace(config.run, resume=True, seed=7))
+    with pytest.raises(ValueError, match="--epochs was 3 and is now 5; --seed was 0 and is now 7"):
+        walk(other)
+
+
+def test_resuming_with_other_data_is_refused(config, digits):
+    with pytest.raises(KeyboardInterrupt), Run.open(MODULE, config, digits.card):
+        raise KeyboardInterrupt
+    resumed = replace(config, run=replace(config.run, resume=True))
+    with pytest.raises(ValueError, match="the data were"):
+        Run.open(MODULE, resumed, replace(digits.card, sha256="0"))
+
+
+def test_damaged_checkpoint_is_named(config):
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=1)
+    (path,) = config.run.out.rglob("checkpoint.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{path} cannot be read"):
+        walk(replace(config, run=replace(config.run, resume=True)))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(config, bad):
+    def diverge():
+        with Run.open(MODULE, config) as run:
+            for epoch in run.epochs(3, 10):
+                for step in range(1, 11):
+                    run.step(torch.tensor(bad if (epoch, step) == (2, 7) else 1.0), samples=1)
+                run.log()
+
+    with pytest.raises(FloatingPointError) as error:
+        diverge()
+    assert "at epoch 2, step 7 of 10" in str(error.value)
+    assert "--learning-rate" in str(error.value)
+
+
+def test_a_learning_rate_that_explodes_is_one_line(command, tmp_path):
+    words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--out", str(tmp_path)]
+    done = command(*words, "--learning-rate", "1e30", "--precision", "fp32")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the loss is ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_training_loss_is_the_mean_and_speed_counts_the_training_alone(config):
+    with Run.open(MODULE, config) as run:
+        for _ in run.epochs(1, 4):
+            for value in (1.0, 2.0, 3.0, 6.0):
+                run.step(torch.tensor(value), samples=5)
+            time.sleep(0.3)  # an evaluation
+            run.log()
+        metrics = run.finish()
+    assert run.history[0]["train_loss"] == 3.0
+    assert metrics["train_seconds"] < 0.2
+    assert metrics["samples_per_second"] == pytest.approx(20 / metrics["train_seconds"])
+
+
+def test_a_step_that_was_not_counted_is_noticed(config):
+    with Run.open(MODULE, config) as run:
+        next(run.epochs(1, 2))
+        run.step(torch.tensor(1.0), samples=1)
+        with pytest.raises(AssertionError, match="1 of 2 steps"):
+            run.log()
+
+
+def test_threads_are_given_back(config):
+    walk(replace(config, run=replace(config.run, threads=2)))
+    assert torch.get_num_threads() == 1
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    path = tmp_path / "a" / "file.json"
+    write_json(path, {"x": 1})
+    with pytest.raises(TypeError), atomic_path(path) as temporary:
+        temporary.write_text("half" + None)  # pyright: ignore[reportOperatorIssue]  # fails after the file was made
+    assert json.loads(path.read_text()) == {"x": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has this run finished"):
+        load_weights(torch.nn.Linear(1, 1), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="does not fit Linear"):
+        load_weights(torch.nn.Linear(1, 1), tmp_path)
+
+
+def small_config(module, out: Path):
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=out)
+    return module.Config(data="digits", epochs=40, run=options)
+
+
+@pytest.mark.parametrize("module", [feedforward, autoencoder])
+def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(module, command, tmp_path, digits):
+    program = module.__name__.rpartition(".")[2]
+    module.train(small_config(module, tmp_path / "whole"), digits)
+    # A slow step, so that the kill falls into an epoch; frequent checkpoints, so that there is one.
+    script = f"""
+import time
+from pathlib import Path
+from common import run
+from {module.__name__} import Config, train
+from common import run as runs
+from common.config import RunOptions
+run.CHECKPOINT_SECONDS = 0
+step = run.Run.step
+def slow(self, *arguments, **count):
+    time.sleep(0.01)
+    step(self, *arguments, **count)
+run.Run.step = slow
+options = RunOptions(device="cpu", precision="fp32", threads=1, out=Path({str(tmp_path / "killed")!r}))
+train(Config(data="digits", epochs=40, run=options))
+"""
+    victim = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert victim.stdout is not None
+    for line in victim.stdout:
+        if line.startswith("epoch  6/40"):
+            time.sleep(0.025)  # somewhere within epoch 7
+            os.kill(victim.pid, signal.SIGKILL)
+    victim.stdout.close()
+    assert victim.wait() == -signal.SIGKILL
+    (folder,) = (tmp_path / "killed").glob(f"*/{program}/*")
+    assert not (folder / "summary.json").exists()
+    assert not (folder / "model.safetensors").exists()
+    config = small_config(module, tmp_path / "killed")
+    module.train(replace(config, run=replace(config.run, resume=True)))
+    (whole,) = (tmp_path / "whole").glob(f"*/{program}/*")
+    then, now = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert then.keys() == now.keys()
+    assert all(torch.equal(then[name], now[name]) for name in then)
+    pictures = {path.name for path in whole.glob("*.png")}
+    assert pictures == {path.name for path in folder.glob("*.png")}
+    assert pictures
+
+
+def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):
+    words = [
+        "ch03_autoencoder_rbm.train",
+        "feedforward",
+        "--data",
+        "digits",
+        "--epochs",
+        "5000",
+        "--out",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    shown = ""
+    for line in process.stdout:
+        shown += line
+        if line.startswith("epoch "):
+            process.send_signal(signal.SIGINT)
+            break
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == ""
+    assert "--epochs 5000 --out " in rest
+    assert rest.rstrip().endswith("--resume")

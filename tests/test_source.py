@@ -1,0 +1,98 @@
+"""Downloads: checked before they count, quick to give up, and no trace of a failure."""
+
+import hashlib
+import http.server
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from common.data import source
+from common.data.images import ImageSetName, load_images
+
+CONTENT = b"four original files" * 1000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def mirror(monkeypatch):
+    """A mirror on this machine; gives its address."""
+    monkeypatch.delenv("DATA_OFFLINE")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200 if self.path != "/gone" else 404)
+            self.end_headers()
+
+        def do_GET(self):
+            self.do_HEAD()
+            self.wfile.write(CONTENT if self.path == "/good" else b"<html>captive portal</html>")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_first_mirror_with_the_right_bytes_wins(mirror, tmp_path):
+    source.fetch([f"{mirror}/gone", f"{mirror}/wrong", f"{mirror}/good"], tmp_path / "a" / "file", MD5)
+    assert (tmp_path / "a" / "file").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+
+
+def test_wrong_bytes_never_appear_and_every_reason_is_told(mirror, tmp_path):
+    with pytest.raises(source.DataUnavailable) as error:
+        source.fetch([f"{mirror}/wrong", f"{mirror}/gone"], tmp_path / "file", MD5)
+    assert "/wrong: File not found or corrupted" in str(error.value)
+    assert "/gone: Not Found" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_do_no_harm(mirror, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: source.fetch([f"{mirror}/good"], tmp_path / "file", MD5), range(8)))
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_network_that_never_answers_is_noticed_within_seconds(monkeypatch, tmp_path):
+    monkeypatch.delenv("DATA_OFFLINE")
+    monkeypatch.setattr(source, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(source.urllib.request, "urlopen", lambda *a, **k: time.sleep(60))
+    start = time.perf_counter()
+    with pytest.raises(source.DataUnavailable, match=r"no answer within 0\.2 seconds"):
+        source.fetch(["http://mirror.invalid/x"], tmp_path / "file", MD5)
+    assert time.perf_counter() - start < 30
+
+
+def test_read_only_folder_is_a_reason_not_a_traceback(monkeypatch, tmp_path):
+    monkeypatch.delenv("DATA_OFFLINE")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(source.DataUnavailable, match=r"Not a directory|File exists"):
+        source.fetch(["http://mirror.invalid/x"], tmp_path / "file" / "x", MD5)
+
+
+def test_offline_says_so(tmp_path):
+    with pytest.raises(source.DataUnavailable, match="DATA_OFFLINE is set"):
+        source.fetch(["http://mirror.invalid/x"], tmp_path / "file", MD5)
+
+
+def test_named_set_names_set_folder_reason_and_stand_in():
+    names: list[tuple[ImageSetName, str]] = [("mnist", "digits"), ("fashion-mnist", "digits"), ("cifar-10", "shapes")]
+    for name, stand_in in names:
+        with pytest.raises(source.DataUnavailable) as error:
+            load_images(name)
+        for part in (f"{name} is not in {source.data_dir()}", "DATA_OFFLINE is set", f"--data {stand_in}"):
+            assert part in str(error.value)
+
+
+def test_data_dir_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("DATA_DIR", "/elsewhere")
+    assert str(source.data_dir()) == "/elsewhere"
+    monkeypatch.setenv("DATA_DIR", "")
+    assert str(source.data_dir()) == "data"

@@ -1,0 +1,51 @@
+"""The thread policy: a busy neighbour slows a training, but not out of proportion."""
+
+import os
+import statistics
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+TRAINING = """
+import common, torch
+from ch03_autoencoder_rbm import feedforward
+from common import device as devices
+from dataclasses import replace
+config = feedforward.Config(run=replace(feedforward.Config().run, precision="fp32"))
+devices.set_threads(THREADS or config.run.threads)
+step = feedforward.workload(config, torch.device("cpu")).step
+def seconds():
+    with devices.Timer(torch.device("cpu")) as timer:
+        for _ in range(150):
+            step()
+    return timer.seconds
+seconds()
+for _ in range(3):
+    print(seconds(), flush=True)
+"""
+
+
+def median_seconds(threads: int) -> float:
+    script = TRAINING.replace("THREADS", str(threads))
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return statistics.median(map(float, done.stdout.split()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: a neighbour takes half of it whatever we do")
+@pytest.mark.parametrize("threads", [0, 2])
+def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
+    """The program's own choice of threads (0), and two of them; alone and beside a neighbour, by turns."""
+    ratios = []
+    for _ in range(3):
+        alone = median_seconds(threads)
+        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            ratios.append(median_seconds(threads) / alone)
+        finally:
+            neighbour.kill()
+            neighbour.wait()
+    assert statistics.median(ratios) <= 2.5, ratios
