@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,21 +63,15 @@ class Visit:
     title: str
     idea: str
     command: str
-    metric: str
+    result: str = ""
+    """The measure that sums the stop up, or that it failed."""
     data: str = ""
     device: str = ""
     seconds: float = 0.0
-    metrics: dict[str, float] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
     figures: tuple[tuple[str, str], ...] = ()
     """Names and PNG contents in base64."""
     error: str = ""
-
-    @property
-    def result(self) -> str:
-        """Say the measure that sums the stop up, or that there is none."""
-        if self.metrics is None:
-            return f"failed: {self.error}"
-        return f"{self.metric.replace('_', ' ')} {self.metrics[self.metric]:.4g}"
 
 
 def visit(stop: Stop, options: Options, folder: Path) -> Visit:
@@ -89,17 +83,19 @@ def visit(stop: Stop, options: Options, folder: Path) -> Visit:
         title=stop.module.replace(".", " / "),
         idea=(module.__doc__ or "").partition("\n")[0],
         command=command_line(stop.module, config),
-        metric=stop.metric,
     )
     start = time.perf_counter()
     with (folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         print(f"$ {seen.command}", flush=True)
         before = set(folder.rglob("summary.json"))
         try:
-            seen.metrics = module.train(replace(config, run=replace(config.run, out=folder)))
+            metrics = module.train(replace(config, run=replace(config.run, out=folder)))
+            seen.result = f"{stop.metric.replace('_', ' ')} {metrics[stop.metric]:.4g}"
+            seen.metrics = metrics
         except Exception as error:
             traceback.print_exc(file=log)
             seen.error = f"{type(error).__name__}: {error}"
+            seen.result = f"failed: {seen.error}"
     seen.seconds = time.perf_counter() - start
     for path in set(folder.rglob("summary.json")) - before:
         summary = read_json(path)

@@ -123,15 +123,20 @@ def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
 
 
 class Filmstrip:
-    """What the network draws of the same digits after each epoch; part of the checkpoint, so that it survives."""
+    """What the network draws of the same digits after some epochs; part of the checkpoint, so that it survives.
 
-    def __init__(self, images: Tensor) -> None:
+    The epochs are spread evenly on a logarithmic scale, so that the fast beginning is seen.
+    """
+
+    def __init__(self, images: Tensor, epochs: int, frames: int = 8) -> None:
         self.images = images
+        self.epochs = {round(epochs ** (number / (frames - 1))) for number in range(frames)}
         self.frames: dict[int, Tensor] = {}
 
     def take(self, model: Autoencoder, epoch: int, noise: float) -> None:
-        """Draw the digits as the network sees them now."""
-        self.frames[epoch] = reconstruct(model, self.images, noise)[1]
+        """Draw the digits as the network sees them now, if this is one of the epochs."""
+        if epoch in self.epochs:
+            self.frames[epoch] = reconstruct(model, self.images, noise)[1]
 
     def state_dict(self) -> dict[int, Tensor]:
         """Give the frames taken so far."""
@@ -151,7 +156,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         model = Autoencoder().to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
-        film = Filmstrip(data.valid.pixels[:10])
+        film = Filmstrip(data.valid.pixels[:10], epochs)
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
@@ -182,10 +187,13 @@ def report(
     shown = slice(0, 1_000)
     with torch.inference_mode():
         code = model.encode(inputs[shown].to(run.device)).cpu()
-    title = f"the {code.shape[1]}-number code of {len(code):,} test images, in two dimensions (t-SNE)"
-    run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
-    per_class = [float(errors[test.labels == label].mean()) for label in range(len(names))]
-    run.figure("classes", plots.bars(names, per_class, title="test error of each class", label="mean squared error"))
+    if len(code) > 3:  # fewer have no neighbourhoods
+        title = f"the {code.shape[1]}-number code of {len(code):,} test images, in two dimensions (t-SNE)"
+        run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
+    per_class = {name: errors[test.labels == label].mean().item() for label, name in enumerate(names)}
+    known = {name: error for name, error in per_class.items() if not math.isnan(error)}  # a class may be absent
+    title = "test error of each class"
+    run.figure("classes", plots.bars([*known], [*known.values()], title=title, label="mean squared error"))
     run.figure("curves", plots.curves(run.history, {"mean squared error": ["train_loss", "valid_mse"]}, log=True))
 
 
@@ -200,15 +208,13 @@ def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: boo
     )
 
 
-def draw_film(film: Filmstrip, rows: int = 8) -> "Figure":
-    """Draw the same digits after a few epochs, spread so that the fast beginning is seen, over the originals."""
+def draw_film(film: Filmstrip) -> "Figure":
+    """Draw the same digits after some epochs, over the originals."""
     from common import plots
 
-    last = max(film.frames)
-    chosen = sorted({round(last ** (row / (rows - 1))) for row in range(rows)})
-    pictures = torch.cat([*(film.frames[epoch] for epoch in chosen), flat(film.images)]).view(-1, 1, 28, 28)
+    pictures = torch.cat([*film.frames.values(), flat(film.images)]).view(-1, 1, 28, 28)
     return plots.image_grid(
-        pictures, columns=len(film.images), row_names=[*(f"epoch {epoch}" for epoch in chosen), "original"]
+        pictures, columns=len(film.images), row_names=[*(f"epoch {epoch}" for epoch in film.frames), "original"]
     )
 
 

@@ -51,7 +51,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "learning_rate")
-        require(self.weight_decay >= 0, "--weight-decay must not be negative", self.weight_decay)
+        require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(0 <= self.shift < 28, "--shift must be between 0 and 27", self.shift)
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ch03_autoencoder_rbm import feedforward
-from common.config import RunOptions, require_positive
+from common import distributed
+from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
 from common.device import Timer
@@ -65,7 +66,7 @@ class PerSample(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         from PIL import Image
 
-        picture, target = Image.fromarray(self.data[index].numpy(), mode="L"), int(self.targets[index])
+        picture, target = Image.fromarray(self.data[index].numpy()), int(self.targets[index])
         return self.transform(picture), target  # pyright: ignore[reportReturnType]  # Compose has no precise type
 
 
@@ -95,7 +96,7 @@ def trainer(stream: Iterator[tuple[Tensor, Tensor]], device: torch.device, *, pl
     model = feedforward.FeedForward().to(device)
     optimizer = feedforward.make_optimizer(model, feedforward.Config())
     for group in optimizer.param_groups:
-        group["fused"] = not plain
+        group["fused"] = None if plain else True
 
     def train_on(images: int) -> int:
         seen = 0
@@ -112,6 +113,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the same network in three ways by turns; return images a second of each, and their ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         loader = loader_stream(data.train, config, run.device)
         ways = {
             "dataloader": trainer(loader, run.device, plain=True, bf16=False),

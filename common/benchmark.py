@@ -4,6 +4,7 @@ All variants are built first, then timed in turn, round after round in one proce
 machine for a moment hurts every variant alike. Each figure is a median over the rounds, with its spread beside it.
 """
 
+import contextlib
 import gc
 import statistics
 from collections.abc import Callable
@@ -67,7 +68,8 @@ class Timing:
     gflops: float
     """Billion floating-point operations a second, counted in matrix products and convolutions."""
     peak_megabytes: float | None
-    """Most memory in use during the steps: of the device, or of the whole process for a CPU; None where unknown."""
+    """Most memory in use during the steps, of the device or (for a CPU) of the whole process, with the models and
+    batches of the other variants; None where unknown."""
     ratio: float
     """Speed against the program's fp32 step on all CPU threads."""
 
@@ -101,7 +103,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
         entries.append((variant, device, workload, counter.get_total_flops(), max(3, int(ROUND_SECONDS / seconds))))
 
     samples: dict[Variant, list[float]] = {variant: [] for variant, *_ in entries}
-    peaks: dict[Variant, float | None] = {}
+    peaks: dict[Variant, float | None] = {variant: None for variant, *_ in entries}
     gc.collect()
     for number in range(rounds + 1):
         for variant, device, workload, _, steps in entries:
@@ -110,7 +112,8 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
             seconds = _seconds(workload, device, steps)
             if number > 0:  # the first round only warms caches and thread pools
                 samples[variant].append(seconds)
-                peaks[variant] = _peak_megabytes(device)
+                now = _peak_megabytes(device)
+                peaks[variant] = now and max(now, peaks[variant] or 0)
     torch.set_num_threads(threads_before)
 
     reference = statistics.median(samples[entries[0][0]]) / entries[0][2].items
@@ -145,7 +148,8 @@ def _reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif (clear := Path("/proc/self/clear_refs")).exists():
-        clear.write_text("5")  # proc(5): resets the peak resident set size
+        with contextlib.suppress(OSError):  # some containers forbid it
+            clear.write_text("5")  # proc(5): resets the peak resident set size
 
 
 def _peak_megabytes(device: torch.device) -> float | None:
@@ -162,6 +166,10 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
     """Time the programs of a chapter, print the table, and write benchmark.json and benchmark.png."""
     out = jobs[0][1].run.out
     folder = out / chapter / "benchmark" / f"{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
     machine = devices.describe_machine()
     say(
         "machine",
@@ -175,10 +183,7 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
         "rounds": ROUNDS,
         "timings": [vars(timing) | {"variant": vars(timing.variant)} for timing in timings],
     }
-    try:
-        write_json(folder / "benchmark.json", record)
-    except OSError as error:
-        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
+    write_json(folder / "benchmark.json", record)
     with atomic_path(folder / "benchmark.png") as path:
         draw(timings).savefig(path)
     say("saved", f"{folder}: benchmark.json benchmark.png")

@@ -1,5 +1,6 @@
 """Everything needed to go on as if nothing had happened: the parts' states and every random state."""
 
+import io
 import random
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,22 +23,27 @@ class Stateful(Protocol):
         ...
 
 
-def save_checkpoint(path: Path, progress: dict[str, Any], parts: dict[str, Stateful], order: torch.Generator) -> None:
+def save_checkpoint(
+    path: Path, progress: dict[str, Any], parts: dict[str, Stateful], order: torch.Generator, device: torch.device
+) -> None:
     """Write a checkpoint atomically: how far the run is, the parts' states, and the state of every generator."""
     content = {
         "progress": progress,
         "parts": {name: part.state_dict() for name, part in parts.items()},
-        "random": _random_state(),
+        "random": _random_state(device),
         "order": order.get_state(),
     }
+    memory = io.BytesIO()
+    torch.save(content, memory)
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(memory.getvalue())  # a full disk is an OSError here, and not in torch.save
 
 
-def load_checkpoint(path: Path, parts: dict[str, Stateful], order: torch.Generator, *, seeds: bool) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, parts: dict[str, Stateful], order: torch.Generator, device: torch.device
+) -> dict[str, Any]:
     """Restore a checkpoint into its parts and generators; return how far the run was.
 
-    `seeds` tells whether to restore the global generators too: they are those of one process among several.
     Raises ValueError, naming the file, where it is broken. Reads tensors and plain values only, never code.
     """
     try:
@@ -45,27 +51,33 @@ def load_checkpoint(path: Path, parts: dict[str, Stateful], order: torch.Generat
         for name, part in parts.items():
             part.load_state_dict(content["parts"][name])
         order.set_state(content["order"])
-        if seeds:
-            _restore_random_state(content["random"])
+        _restore_random_state(content["random"], device)
         return content["progress"]
     except Exception as error:  # torch.load raises whatever the broken bytes lead it to
         raise ValueError(f"{path} cannot be read ({error}): start anew without --resume") from error
 
 
-def _random_state() -> dict[str, Any]:
+def _random_state(device: torch.device) -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
         "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "device": _device_generator(device).get_state() if device.type != "cpu" else None,
     }
 
 
-def _restore_random_state(state: dict[str, Any]) -> None:
+def _restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["device"] is not None and device.type != "cpu":
+        _device_generator(device).set_state(state["device"])
+
+
+def _device_generator(device: torch.device) -> torch.Generator:
+    """Give the accelerator's own generator, which dropout and noise on it draw from."""
+    if device.type == "mps":
+        return torch.mps._get_default_mps_generator()
+    return torch.cuda.default_generators[device.index or 0]

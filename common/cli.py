@@ -73,7 +73,10 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
             listing = "\n".join(f"  {name:<14} {_first_line(module)}" for name, module in programs.items())
             names = ", ".join(_name(module) for module in core)
             about = f"{_first_line(sys.modules[package])}\n\nPrograms (with no name: {names}):\n{listing}"
-            chosen = parse(Chapter, words, prog=f"{door} [PROGRAM]", description=about)
+            late = [word for word in words if word in programs]
+            if late:
+                raise ValueError(f"put the program first: {door} {late[0]} ...")
+            chosen = parse(Chapter, words, prog=door, description=about)
             if chosen.run.resume:
                 raise ValueError(f"--resume needs a program's name: {door} {_name(core[0])} --resume")
             jobs, benchmark = [(module, _with_options(module, chosen.run)) for module in core], chosen.benchmark
@@ -109,7 +112,11 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output, `head` for one, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError):
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            error = f"the device is out of memory, lower --batch-size ({str(error).partition('.')[0]})"
         if sys.flags.dev_mode:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -131,7 +138,7 @@ def _one_line(complaint: str) -> str:
         elif row:
             parts[-1].append(row)
     message = " ".join(parts[1]) if len(parts) > 1 else " ".join(plain.split())
-    message = message.rstrip(".").removeprefix("Error parsing config: ").removeprefix("Error parsing run: ")
+    message = re.sub(r"^Error parsing [A-Za-z][\w.]*: ", "", message).partition(" Got errors:")[0].rstrip(".")
     for part in parts:
         if part[:1] == ["Perhaps you meant:"]:
             message += f"; did you mean {part[1].split()[0]}?"

@@ -1,6 +1,7 @@
 """What a run was asked to do: the options every program shares, and a Config as flags and as JSON."""
 
 import dataclasses
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ class RunOptions:
     """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the training step; auto takes bf16 autocast where the hardware has native bf16, else fp32."""
-    threads: int = 0
-    """CPU threads; 0 takes all."""
+    threads: int | None = None
+    """CPU threads; 0 takes all, and so does no number where the program has no choice of its own."""
     limit: int | None = None
     """Use only that many training samples, and at most as many to validate and to test: for a quick look."""
     out: Path = Path("runs")
@@ -31,8 +32,9 @@ class RunOptions:
     """Go on with the newest run of this program, which must have been started with the same settings."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "--seed must not be negative", self.seed)
-        require(self.threads >= 0, "--threads must not be negative", self.threads)
+        require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
+        most = 4 * (os.cpu_count() or 1)
+        require(0 <= (self.threads or 0) <= most, f"--threads must be between 0 and {most}", self.threads)
         require(self.limit is None or self.limit > 0, "--limit must be at least 1", self.limit)
 
 
@@ -76,12 +78,13 @@ def read_config(folder: Path, config_class: type[C]) -> C:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
-    values = read_json(path)["config"]
-    run = RunOptions(**values["run"] | {"out": Path(values["run"]["out"])})
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    record = read_json(path)
     try:
+        values = record["config"]
+        run = RunOptions(**values["run"] | {"out": Path(values["run"]["out"])})
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return config_class(**fields | {"run": run})
-    except TypeError as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not fit {config_class.__module__}.Config: {error}") from error
 
 

@@ -19,6 +19,11 @@ ALL_THREADS = torch.get_num_threads()
 """How many threads torch takes on this machine when nobody says otherwise."""
 
 
+# Numbers below 1e-38 become zero: a network that has converged is full of them, and the processor takes a hundred times
+# longer for each. Threads inherit this when they are born, so it is said once, before torch has any.
+torch.set_flush_denormal(True)
+
+
 def present_devices() -> list[str]:
     """Name every device of this machine: `cpu` first, then the accelerators."""
     if not torch.accelerator.is_available():
@@ -37,22 +42,26 @@ def resolve_device(name: str) -> torch.device:
     Raises ValueError, naming what is present, for any other.
     """
     present = present_devices()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local, processes = (
+        int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+    )
     candidates = present[1:] or ["cpu"] if name == "auto" else [d for d in present if name in (d, d.split(":")[0])]
     if not candidates:
         raise ValueError(f"--device {name}: there is no such device here; present: {', '.join(present)}")
+    if candidates != ["cpu"] and processes > len(candidates):
+        raise ValueError(
+            f"--device {name}: {processes} processes cannot share {len(candidates)} of {', '.join(present)}"
+        )
     return torch.device(candidates[local % len(candidates)])
 
 
 def has_native_bf16(device: torch.device) -> bool:
     """Tell whether the hardware multiplies bfloat16 itself, instead of emulating it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        if hasattr(torch.cpu, "get_capabilities"):
-            capabilities = torch.cpu.get_capabilities()
-            return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-        return torch.cpu._is_avx512_bf16_supported()  # torch < 2.12
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
 
@@ -71,12 +80,7 @@ def seed_everything(seed: int) -> None:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use that many CPU threads; 0 means all.
-
-    They round numbers below 1e-38 to zero: a network that has converged is full of them, and the processor takes a
-    hundred times longer for each.
-    """
-    torch.set_flush_denormal(True)
+    """Let torch use that many CPU threads; 0 means all."""
     torch.set_num_threads(threads or ALL_THREADS)
 
 

@@ -3,7 +3,8 @@
     torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward
 
 Every process draws the same shuffled order, takes its share of each batch, and averages its gradients with the
-others' (DistributedDataParallel), so N processes take the same steps as one process with the same batch size.
+others' (DistributedDataParallel), so N processes take the same steps as one process with the same batch size, as long
+as N divides it. Only what is random within a step, as noise or dropout, differs.
 """
 
 from typing import TypeVar

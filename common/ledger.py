@@ -10,7 +10,9 @@ In a README a table stands between these two lines; the first names the records 
 <!-- /ledger -->
 """
 
+import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -25,6 +27,7 @@ import tyro
 
 from common.cli import one_line_errors, parse
 from common.config import require
+from common.data.source import data_dir
 from common.device import describe_machine
 from common.files import read_json, write_json, write_text
 
@@ -39,7 +42,7 @@ FORMATS = [
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
     (r"images_per_second", "{name}", 1, "{:,.0f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
-    (r"ratio", "{name}", 1, "{:.1f}"),
+    (r"ratio$", "{name}", 1, "{:.1f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
@@ -80,8 +83,9 @@ def record(options: Record, command: Sequence[str]) -> Path:
     summaries = []
     for seed in range(options.seeds):
         words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
-        print(f"$ python -m {' '.join(command)} --seed {seed}", flush=True)
-        if subprocess.run(words, cwd=ROOT, check=False).returncode:
+        print(f"$ {shlex.join(['python', '-m', *command])} --seed {seed}", flush=True)
+        environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
+        if subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode:
             raise ValueError(f"seed {seed} failed; nothing was recorded")
         found = list((out / str(seed)).glob("*/*/*/summary.json"))
         if len(found) != 1:
@@ -99,7 +103,7 @@ def summarise(options: Record, command: Sequence[str], summaries: list[dict[str,
     values = {name: [summary["metrics"][name] for summary in summaries] for name in first["metrics"]}
     return {
         "title": options.title,
-        "command": "python -m " + " ".join(command),
+        "command": shlex.join(["python", "-m", *command]),
         "data": first["data"],
         "n": len(summaries),
         "seeds": [summary["config"]["run"]["seed"] for summary in summaries],
@@ -140,7 +144,7 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
                 continue
             mean = text.format(factor * figure["mean"])
             cells.append(f"{mean} ± {text.format(factor * figure['sd'])}" if entry["n"] > 1 else mean)
-        data = entry["data"]["name"] + (" (embedded)" if entry["data"]["embedded"] else "")
+        data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
         command = entry["command"].partition(".train ")[2] or entry["command"]
         lines.append(f"| {entry['title']} | {' | '.join(cells)} | {entry['n']} | {data} | `{command}` |")
     places = dict.fromkeys(
@@ -151,6 +155,8 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
 
 def render(text: str, where: Path) -> str:
     """Replace every table of a README by what the records say."""
+    if text.count("<!-- ledger:") != len(TABLE.findall(text)):
+        raise ValueError(f"{where} has a table whose first or last line is malformed")
 
     def replacement(match: re.Match[str]) -> str:
         names, measures = match["records"].split(), match["measures"].split()
@@ -158,6 +164,9 @@ def render(text: str, where: Path) -> str:
             if not (RESULTS / f"{name}.json").exists():
                 raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
         entries = [read_json(RESULTS / f"{name}.json") for name in names]
+        unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
+        if unknown:
+            raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
         return f"{match[1]}{render_table(entries, measures)}{match[5]}"
 
     return TABLE.sub(replacement, text)
@@ -195,7 +204,8 @@ def main() -> None:
                 write_text(path, render(path.read_text(encoding="utf-8"), path))
             print(f"{path.relative_to(ROOT)} {'differs from the records' if options.check else 'rewritten'}")
         if options.check and stale:
-            raise ValueError("run python -m common.ledger render")
+            print("run python -m common.ledger render", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from torch import Tensor
 
 LOOK: dict[Any, Any] = {
@@ -110,6 +110,8 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str 
         colors = mpl.colormaps["tab10"]
         for label, name in enumerate(names):
             chosen = points[labels == label]
+            if len(chosen) == 0:
+                continue
             axes.scatter(chosen[:, 0], chosen[:, 1], s=7, alpha=0.7, color=colors(label % 10), label=name, linewidths=0)
             middle = chosen.median(dim=0).values
             axes.annotate(

@@ -1,14 +1,14 @@
 """The run folder: what was asked, what came out, and everything needed to go on after a crash.
 
 runs/<chapter>/<program>/<time>-s<seed>/ holds config.json, metrics.jsonl (a line an epoch), checkpoint.pt,
-summary.json, model.safetensors and the figures. Every file is whole or absent.
+summary.json, model.safetensors and the figures. Every file is whole or absent, but for metrics.jsonl, which grows.
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from common import device as devices
 from common import distributed
 from common.checkpoint import Stateful, load_checkpoint, save_checkpoint
-from common.config import RunOptions, command_line, flag, to_json
+from common.config import RunOptions, command_line, to_json
 from common.data.source import DataCard
-from common.files import atomic_path, read_json, write_json, write_text
+from common.files import atomic_path, write_json, write_text
+from common.folder import find_resumable, make_folder
 from common.progress import EpochBar, format_metrics, say
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Run:
         distributed.start(self.device)
         self.is_main = distributed.is_main()
         self._threads_before = torch.get_num_threads()
-        devices.set_threads(options.threads)
+        devices.set_threads(options.threads or 0)
         self.precision = devices.resolve_precision(options.precision, self.device)
         self.bf16 = self.precision == "bf16"
         native = " (native)" if self.bf16 and devices.has_native_bf16(self.device) else ""
@@ -53,8 +54,8 @@ class Run:
         devices.seed_everything(options.seed + distributed.rank())  # dropout differs between processes
         self.generator = torch.Generator().manual_seed(options.seed)  # the order of the samples does not
         self.history: list[dict[str, float]] = []
-        self.figures: list[str] = []
         self.train_seconds, self._items, self._unit = 0.0, 0, "steps"
+        self._earlier_seconds = 0.0
         self._opened = time.perf_counter()
         self.folder = distributed.from_main(self._open_folder() if self.is_main else Path())
 
@@ -79,52 +80,21 @@ class Run:
         torch.set_num_threads(self._threads_before)
         if kind is KeyboardInterrupt:
             again = self.command if self.config.run.resume else f"{self.command} --resume"
-            say("stopped", f"what was learned up to the last checkpoint is kept; go on with: {again}")
+            kept = (self.folder / "checkpoint.pt").exists()
+            say("stopped", f"the last checkpoint is kept; go on with: {again}" if kept else "nothing was saved yet")
 
     # The folder.
-
-    def _open_folder(self) -> Path:
-        home = self.config.run.out / self.chapter / self.program
-        if self.config.run.resume:
-            return self._find_resumable(home)
-        name = f"{datetime.now():%Y%m%d-%H%M%S}-s{self.config.run.seed}"
-        folder, number = home / name, 1
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-            while folder.exists():
-                number += 1
-                folder = home / f"{name}-{number}"
-            folder.mkdir()
-            write_json(folder / "config.json", self._record())
-        except OSError as error:
-            raise OSError(f"cannot write to {home} ({error.strerror}): choose another folder with --out") from error
-        return folder
 
     def _record(self) -> dict[str, Any]:
         card = self.card
         data = card and {"name": card.name, "embedded": card.embedded, "sha256": card.sha256}
         return {"chapter": self.chapter, "program": self.program, "config": to_json(self.config), "data": data}
 
-    def _find_resumable(self, home: Path) -> Path:
-        runs = sorted(path.parent for path in home.glob("*/config.json"))
-        if not runs:
-            raise FileNotFoundError(f"nothing to resume: there is no run in {home}; start without --resume")
-        folder = max(runs, key=lambda path: (path / "config.json").stat().st_mtime_ns)
-        if (folder / "summary.json").exists():
-            raise ValueError(f"nothing to resume: the newest run, {folder}, is complete; start without --resume")
-        then, now = read_json(folder / "config.json"), json.loads(json.dumps(self._record()))
-        for record in (then, now):
-            record["config"] |= {k: v for k, v in record["config"].pop("run").items() if k not in ("resume", "out")}
-        different = [
-            f"{flag(name)} was {then['config'].get(name)} and is now {now['config'].get(name)}"
-            for name in {**then["config"], **now["config"]}
-            if then["config"].get(name) != now["config"].get(name)
-        ]
-        if then["data"] != now["data"]:
-            different.append(f"the data were {then['data']} and are now {now['data']}")
-        if different:
-            raise ValueError(f"{folder} was started with other settings and cannot go on: {'; '.join(different)}")
-        return folder
+    def _open_folder(self) -> Path:
+        home = self.config.run.out / self.chapter / self.program
+        if self.config.run.resume:
+            return find_resumable(home, self._record())
+        return make_folder(home, self.config.run.seed, self._record())
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -136,15 +106,18 @@ class Run:
         """Save a matplotlib figure as `<name>.png`."""
         with self.writing(f"{name}.png") as path:
             figure.savefig(path)
-        self.figures.append(f"{name}.png")
 
     def save(self, model: nn.Module) -> None:
         """Save the weights as model.safetensors."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
         if self.is_main:
             with self.writing("model.safetensors") as path:
-                save_model(model, str(path))
+                try:
+                    save_model(model, str(path))
+                except SafetensorError as error:
+                    raise OSError(f"cannot write {self.folder / 'model.safetensors'}: {error}") from error
 
     # The loop.
 
@@ -172,6 +145,8 @@ class Run:
                     saved = time.perf_counter()
 
     def _start_epoch(self, epoch: int, steps: int) -> None:
+        if distributed.world_size() > 1:  # a checkpoint keeps one process's generators: the others' follow from this
+            torch.manual_seed(hash((self.config.run.seed, epoch, distributed.rank())))
         self._epoch, self._steps, self._step = epoch, steps, 0
         self._epoch_items, self._loss_sum = 0, 0.0
         self._pending: list[Tensor] = []
@@ -179,12 +154,12 @@ class Run:
         devices.synchronise(self.device)
         self._epoch_start = self._looked = time.perf_counter()
 
-    def step(self, loss: Tensor, **count: int) -> None:
+    def step(self, loss: Tensor, **seen: int) -> None:
         """Count one training step: its loss, and how much it saw, as in `run.step(loss, images=len(images))`.
 
         Raises FloatingPointError, naming epoch and step, once a loss is not finite.
         """
-        ((self._unit, items),) = count.items()
+        ((self._unit, items),) = seen.items()
         self._step += 1
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())
@@ -193,7 +168,7 @@ class Run:
 
     def _look(self) -> None:
         """Fetch the losses of the steps since the last look: on a GPU, this waits for them."""
-        losses = torch.stack(self._pending).double().cpu()
+        losses = torch.stack(self._pending).cpu().double()
         finite = losses.isfinite()
         if not finite.all():
             first = int((~finite).nonzero()[0])
@@ -207,6 +182,11 @@ class Run:
         self._looked = time.perf_counter()
         self._bar.update(self._step, float(losses[-1]), self._rate())
 
+    def _check_finite(self, measures: Mapping[str, float]) -> None:
+        for name, value in measures.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value:.3g} after epoch {self._epoch}: lower --learning-rate")
+
     def _rate(self) -> str:
         return f"{self._epoch_items / (self._looked - self._epoch_start):,.0f} {self._unit}/s"
 
@@ -217,6 +197,7 @@ class Run:
         self.train_seconds += seconds
         self._items += self._epoch_items
         measures = {"train_loss": distributed.mean(self._loss_sum / self._steps), **_flatten(splits)}
+        self._check_finite(measures)
         speed = {f"{self._unit}_per_second": self._epoch_items / seconds, "seconds": seconds}
         self.history.append({"epoch": self._epoch, **measures, **speed})
         if self.is_main:
@@ -226,8 +207,19 @@ class Run:
 
     def _checkpoint(self, parts: dict[str, Stateful]) -> None:
         if self.is_main:
-            progress = {"epoch": self._epoch, "seconds": self.train_seconds, "items": self._items, "unit": self._unit}
-            save_checkpoint(self.folder / "checkpoint.pt", progress, parts, self.generator)
+            progress = {
+                "epoch": self._epoch,
+                "history": self.history,
+                "train_seconds": self.train_seconds,
+                "seconds": self._seconds(),
+                "items": self._items,
+                "unit": self._unit,
+            }
+            save_checkpoint(self.folder / "checkpoint.pt", progress, parts, self.generator, self.device)
+
+    def _seconds(self) -> float:
+        """Seconds since the run was opened, and those of the part that it goes on with."""
+        return self._earlier_seconds + time.perf_counter() - self._opened
 
     def _restore(self, parts: dict[str, Stateful]) -> int:
         """Restore the newest checkpoint, if there is one; return the epoch after which it was made, else 0."""
@@ -235,14 +227,12 @@ class Run:
         if not checkpoint.exists():
             metrics.unlink(missing_ok=True)  # of a run that was stopped within its first epoch
             return 0
-        progress = load_checkpoint(checkpoint, parts, self.generator, seeds=self.is_main)
-        epoch, self.train_seconds = progress["epoch"], progress["seconds"]
-        self._items, self._unit = progress["items"], progress["unit"]
-        lines = metrics.read_text(encoding="utf-8").splitlines()[:epoch]  # epochs after the checkpoint come again
-        self.history = [json.loads(line) for line in lines]
-        if self.is_main:
-            write_text(metrics, "".join(line + "\n" for line in lines))
-        return epoch
+        progress = load_checkpoint(checkpoint, parts, self.generator, self.device)
+        self.history, self._earlier_seconds = progress["history"], progress["seconds"]
+        self.train_seconds, self._items, self._unit = progress["train_seconds"], progress["items"], progress["unit"]
+        if self.is_main:  # epochs after the checkpoint come again
+            write_text(metrics, "".join(json.dumps(row) + "\n" for row in self.history))
+        return progress["epoch"]
 
     # The end.
 
@@ -251,11 +241,12 @@ class Run:
         metrics = _flatten(splits)
         if self.train_seconds:
             speed = self._items / self.train_seconds
+            self._check_finite(metrics)
             metrics |= {"train_seconds": self.train_seconds, f"{self._unit}_per_second": speed}
         if self.is_main:
             outcome = {
                 "metrics": metrics,
-                "seconds": time.perf_counter() - self._opened,
+                "seconds": self._seconds(),
                 "device": self.described_device,
                 "versions": devices.versions(),
             }
@@ -263,7 +254,8 @@ class Run:
             for split, measures in splits.items():
                 spent = f"  in {self.train_seconds:.1f} s of training" if self.train_seconds else ""
                 say("result" if split == "run" else split, format_metrics(measures) + spent)
-            say("saved", f"{self.folder}: {' '.join(sorted(path.name for path in self.folder.iterdir()))}")
+            names = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+            say("saved", f"{self.folder}: {' '.join(names)}")
         return metrics
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm import autoencoder, schedule, throughput
 from ch03_autoencoder_rbm.autoencoder import Autoencoder, Config, Filmstrip
+from common.data.images import load_images
 
 
 @pytest.fixture
@@ -118,14 +119,22 @@ def test_what_a_person_looks_at(config, digits):
 
 
 def test_the_film_keeps_its_frames_through_a_checkpoint(digits):
-    film = Filmstrip(digits.valid.pixels[:3])
-    film.take(Autoencoder(), 1, 0.0)
-    film.take(Autoencoder(), 2, 0.0)
-    again = Filmstrip(digits.valid.pixels[:3])
+    film = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
+    assert film.epochs == {1, 10, 100}
+    for epoch in range(1, 13):
+        film.take(Autoencoder(), epoch, 0.0)
+    again = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
     again.load_state_dict(film.state_dict())
-    assert list(again.frames) == [1, 2]
-    assert torch.equal(again.frames[2], film.frames[2])
-    assert again.frames[2].shape == (3, 784)
+    assert list(again.frames) == [1, 10]
+    assert torch.equal(again.frames[10], film.frames[10])
+    assert again.frames[10].shape == (3, 784)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20])
+def test_a_handful_of_images_is_enough(options, limit):
+    data = load_images("digits", limit=limit)
+    metrics = autoencoder.train(Config(data="digits", epochs=1, run=options), data)
+    assert 0 < metrics["test_mse"] < 1
 
 
 def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm import feedforward, schedule
 from ch03_autoencoder_rbm.feedforward import Config, FeedForward
-from common.data.images import Split
+from common.data.images import Split, load_images
 
 
 @pytest.fixture
@@ -195,6 +195,13 @@ def test_small_sets_get_a_thousand_steps(config, digits):
 
     few = len(Batches(digits.train.pixels, batch_size=256))
     assert max(10, 1_000 // few) * few == 1_000
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20])
+def test_a_handful_of_images_is_enough(options, limit):
+    data = load_images("digits", limit=limit)
+    metrics = feedforward.train(Config(data="digits", epochs=1, run=options), data)
+    assert 0 <= metrics["test_accuracy"] <= 1
 
 
 @pytest.mark.data

@@ -30,6 +30,7 @@ def test_no_name_runs_the_core_programs_in_order_with_the_shared_flags(door):
     assert [module for module, _ in calls] == [feedforward, autoencoder]
     assert all(config.run.seed == 3 and config.run.limit == 50 for _, config in calls)
     assert all(config.run.threads == 1 for _, config in calls), "a program's own default was lost"
+    assert all(config.run.threads == 0 for _, config in door("--threads", "0")), "a given flag was lost"
 
 
 def test_a_name_runs_that_program_with_its_flags(door):
@@ -50,13 +51,16 @@ def test_a_name_runs_that_program_with_its_flags(door):
         (["feedforward", "--learning-rate", "nan"], "--learning-rate must be a number above 0, got nan"),
         (["feedforward", "--epochs", "-1"], "--epochs must be a number above 0, got -1"),
         (["feedforward", "--shift", "28"], "--shift must be between 0 and 27, got 28"),
-        (["feedforward", "--weight-decay", "-1"], "--weight-decay must not be negative"),
+        (["feedforward", "--weight-decay", "-1"], "--weight-decay must be at least 0"),
         (["feedforward", "--data", "cifar"], "invalid choice 'cifar'"),
         (["feedforward", "--limit", "0"], "--limit must be at least 1, got 0"),
-        (["feedforward", "--seed", "-1"], "--seed must not be negative, got -1"),
+        (["feedforward", "--seed", "-1"], "--seed must be between 0 and 2^63 - 1, got -1"),
         (["autoencoder", "--noise", "-0.1"], "--noise must not be negative, got -0.1"),
         (["throughput", "--benchmark"], "Unrecognized options: --benchmark"),
         (["--epochs", "3"], "Unrecognized options: --epochs"),
+        (["feedforward", "--epochs", "x"], "--epochs"),
+        (["--seed", "1", "feedforward"], "put the program first: python -m ch03_autoencoder_rbm.train feedforward"),
+        (["feedforward", "--threads", "100000"], "--threads must be between 0 and"),
         (["--resume"], "--resume needs a program's name"),
     ],
 )

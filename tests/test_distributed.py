@@ -1,9 +1,13 @@
 """Several processes take the same steps as one with the same global batch."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file
 
 from common import distributed
@@ -39,6 +43,43 @@ def test_a_single_process_is_left_alone():
     assert distributed.is_main()
     index = torch.arange(5)
     assert torch.equal(distributed.shard(index), index)
+
+
+@pytest.mark.slow
+def test_two_processes_resume_as_if_never_interrupted(tmp_path):
+    """Noise is drawn by each process for itself; a run that stops after epoch 2 of 4 ends with the same weights."""
+    script = """
+import sys
+from pathlib import Path
+from common import distributed, run
+from common.config import RunOptions
+from ch03_autoencoder_rbm.autoencoder import Config, train
+run.CHECKPOINT_SECONDS = 0
+out, stop, resume = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
+log = run.Run.log
+def stopping(self, **splits):
+    if self._epoch == stop:
+        sys.exit(0)
+    log(self, **splits)
+run.Run.log = stopping
+options = RunOptions(device="cpu", precision="fp32", threads=1, limit=256, out=out, resume=resume)
+train(Config(data="digits", epochs=4, noise=0.3, batch_size=64, run=options))
+distributed.stop()
+"""
+    (tmp_path / "program.py").write_text(script)
+
+    def run(*words):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        words = [*torchrun, str(tmp_path / "program.py"), *words]
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+    run(str(tmp_path / "whole"), "0", "new")
+    run(str(tmp_path / "parts"), "3", "new")
+    run(str(tmp_path / "parts"), "0", "resume")
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 @pytest.mark.slow

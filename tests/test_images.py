@@ -39,7 +39,7 @@ def write_cifar(folder: Path, count: int = 20) -> None:
 
 
 @given(
-    array=arrays(np.uint8, st.one_of(st.tuples(st.integers(0, 5)), array_shapes(min_dims=3, max_dims=3, max_side=5)))
+    array=arrays(np.uint8, st.one_of(st.tuples(st.integers(1, 5)), array_shapes(min_dims=3, max_dims=3, max_side=5)))
 )
 def test_idx_there_and_back(array, tmp_path_factory):
     path = tmp_path_factory.mktemp("idx") / "file"
@@ -144,8 +144,20 @@ def test_damaged_mnist_names_file_and_damage_and_never_falls_back(name, damage, 
 
 def test_empty_mnist_is_refused():
     write_mnist(source.data_dir() / images.FOLDER["mnist"], train=0)
-    with pytest.raises(ValueError, match="holds no images"):
+    with pytest.raises(ValueError, match="holds nothing: its shape is 0x28x28"):
         load_images("mnist")
+
+
+def test_too_small_a_set_to_split_is_refused():
+    write_mnist(source.data_dir() / images.FOLDER["mnist"], train=9)
+    with pytest.raises(ValueError, match="holds only 9 training images"):
+        load_images("mnist")
+
+
+def test_a_header_that_overflows_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"\x00\x00\x08\x03" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(ValueError, match="holds nothing"):
+        read_idx(tmp_path / "file")
 
 
 @given(labels=st.lists(st.integers(0, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
@@ -190,8 +202,19 @@ def test_missing_cifar_batch_is_named():
     folder = source.data_dir() / images.FOLDER["cifar-10"]
     write_cifar(folder)
     (folder / "data_batch_4.bin").unlink()
-    with pytest.raises(ValueError, match=r"lacks data_batch_4\.bin"):
-        load_images("cifar-10")
+    for choice in ("cifar-10", "auto"):
+        with pytest.raises(ValueError, match=r"lacks data_batch_4\.bin"):
+            load_images(choice, preferred="cifar-10")
+
+
+def test_a_missing_cifar_batch_comes_out_of_the_archive_that_lies_beside(tmp_path):
+    folder = source.data_dir() / images.FOLDER["cifar-10"]
+    write_cifar(folder)
+    whole = load_images("cifar-10").card.sha256
+    with tarfile.open(source.data_dir() / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        tar.add(folder, "cifar-10-batches-bin")
+    (folder / "data_batch_4.bin").unlink()
+    assert load_images("cifar-10").card.sha256 == whole
 
 
 def test_unpacking_takes_only_the_named_files_wherever_the_archive_would_put_them(tmp_path):

@@ -65,8 +65,21 @@ def test_a_figure_typed_by_hand_is_noticed(house):
 
 
 def test_one_run_has_no_spread():
-    table = ledger.render_table([{**ENTRY, "n": 1}], ["test_accuracy", "absent"])
-    assert "| defaults | 98.50 |  | 1 |" in table
+    table = ledger.render_table([{**ENTRY, "n": 1, "data": None}], ["test_accuracy", "absent"])
+    assert "| defaults | 98.50 |  | 1 |  |" in table
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "asks for test_acuracy"),
+        ("<!-- ledger: one | test_accuracy -->\nno end", "malformed"),
+        ("<!-- ledger: one test_accuracy -->\n<!-- /ledger -->", "malformed"),
+    ],
+)
+def test_a_marker_that_asks_for_nothing_known_is_refused(house, text, message):
+    with pytest.raises(ValueError, match=message):
+        ledger.render(text, house / "README.md")
 
 
 def test_a_record_that_is_not_there_is_named(house):

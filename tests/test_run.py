@@ -99,8 +99,11 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, 
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=stop_after)
     told = capsys.readouterr().out
-    assert "go on with: python -m ch99_test.train program" in told
-    assert told.rstrip().endswith("--resume")
+    if stop_after:
+        assert "go on with: python -m ch99_test.train program" in told
+        assert told.rstrip().endswith("--resume")
+    else:
+        assert told.rstrip().endswith("nothing was saved yet")
     assert "Traceback" not in told
     resumed = replace(config, run=replace(config.run, resume=True))
     weights, folder = walk(resumed)
@@ -143,8 +146,27 @@ def test_resuming_with_other_data_is_refused(config, digits):
     with pytest.raises(KeyboardInterrupt), Run.open(MODULE, config, digits.card):
         raise KeyboardInterrupt
     resumed = replace(config, run=replace(config.run, resume=True))
-    with pytest.raises(ValueError, match="the data were"):
+    with pytest.raises(ValueError, match="the data was"):
         Run.open(MODULE, resumed, replace(digits.card, sha256="0"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"config": {}}', "no JSON", '{"config": {"run": 3}}'])
+def test_damaged_config_is_named(config, text):
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=1)
+    (path,) = config.run.out.rglob("config.json")
+    path.write_text(text)
+    with pytest.raises(ValueError, match=str(path)):
+        walk(replace(config, run=replace(config.run, resume=True)))
+
+
+def test_metrics_come_back_from_the_checkpoint(config):
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=1)
+    (path,) = config.run.out.rglob("metrics.jsonl")
+    path.unlink()
+    walk(replace(config, run=replace(config.run, resume=True)))
+    assert [line["epoch"] for line in lines(path.parent)] == [1, 2, 3]
 
 
 def test_damaged_checkpoint_is_named(config):
@@ -169,6 +191,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(config, bad):
         diverge()
     assert "at epoch 2, step 7 of 10" in str(error.value)
     assert "--learning-rate" in str(error.value)
+
+
+def test_a_network_that_diverged_in_the_last_step_is_noticed(config):
+    with Run.open(MODULE, config) as run:
+        next(run.epochs(1, 1))
+        run.step(torch.tensor(1.0), samples=1)
+        with pytest.raises(FloatingPointError, match="valid_loss is nan after epoch 1"):
+            run.log(valid={"loss": float("nan")})
+    assert not (run.folder / "metrics.jsonl").exists()
+
+
+def test_what_cannot_be_written_is_an_os_error(config, command, tmp_path):
+    words = "ch03_autoencoder_rbm.train feedforward --data digits --epochs 1 --out"
+    script = f"ulimit -f 300; exec {sys.executable} -m {words} {tmp_path}"  # files of at most 300 KiB
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: [Errno 27] File too large")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_learning_rate_that_explodes_is_one_line(command, tmp_path):

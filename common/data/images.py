@@ -101,6 +101,8 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     else:
         folder = data_dir() / FOLDER[name]
         development, test = _read_cifar(folder) if name == "cifar-10" else _read_mnist(name, folder)
+        if len(development) < 10:
+            raise ValueError(f"{folder} holds only {len(development)} training images")
         held_out = min(5_000, len(development) // 10)
         train, valid = _cut(development, len(development) - held_out, held_out)
         source, names = f"from {folder}", CIFAR_NAMES if name == "cifar-10" else DIGIT_NAMES
@@ -140,6 +142,8 @@ def read_idx(path: Path) -> Tensor:
     if len(data) < header:
         raise ValueError(f"{path} is cut short: its header takes {header} bytes, it has {len(data)}")
     shape = struct.unpack(f">{data[3]}I", data[4:header])
+    if 0 in shape:
+        raise ValueError(f"{path} holds nothing: its shape is {'x'.join(map(str, shape))}")
     if len(data) - header != math.prod(shape):
         raise ValueError(
             f"{path} is not whole: {'x'.join(map(str, shape))} needs {math.prod(shape):,} bytes, "
@@ -181,8 +185,6 @@ def _read_idx_pair(folder: Path, prefix: str) -> Split:
 
 def _check_labels(labels: Tensor, where: Path | str) -> None:
     """Raise ValueError, naming the place, where a class is none of the ten."""
-    if len(labels) == 0:
-        raise ValueError(f"{where} holds no images")
     if labels.max() > 9:
         first = int((labels > 9).nonzero()[0])
         raise ValueError(f"{where} has label {int(labels[first])} at image {first}: the classes are 0 to 9")
@@ -214,13 +216,16 @@ def encode_cifar(split: Split) -> bytes:
 def _read_cifar(folder: Path) -> tuple[Split, Split]:
     names = [*CIFAR_TRAIN, CIFAR_TEST]
     missing = [name for name in names if not (folder / name).exists()]
-    if missing and len(missing) < len(names):
-        raise ValueError(f"{folder} lacks {', '.join(missing)}: delete the folder and fetch it again")
     if missing:
         archive = data_dir() / "cifar-10-binary.tar.gz"
-        if not archive.exists():
-            _fetch_or_explain("cifar-10", folder, CIFAR_MIRRORS, archive, CIFAR_MD5)
-        _unpack(archive, folder, names)
+        try:
+            if not archive.exists():
+                _fetch_or_explain("cifar-10", folder, CIFAR_MIRRORS, archive, CIFAR_MD5)
+        except DataUnavailable as error:
+            if len(missing) < len(names):  # a broken set, not an absent one: nothing else may run in its place
+                raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
+            raise
+        _unpack(archive, folder, missing)
     parts = [decode_cifar((folder / name).read_bytes(), folder / name) for name in names]
     train = Split(torch.cat([p.pixels for p in parts[:-1]]), torch.cat([p.labels for p in parts[:-1]]))
     return train, parts[-1]
@@ -238,7 +243,7 @@ def _unpack(archive: Path, folder: Path, names: list[str]) -> None:
                 assert source is not None
                 with atomic_path(folder / name) as temporary:
                     temporary.write_bytes(source.read())
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
 
 

@@ -1,6 +1,7 @@
 """Where data lies: `DATA_DIR`, downloads that are checked before they count, and a card that says what a run used."""
 
 import hashlib
+import http.client
 import os
 import socket
 import tempfile
@@ -66,7 +67,11 @@ def fetch(mirrors: list[str], path: Path, md5: str) -> None:
                 download_url(url, scratch, path.name, md5)
                 (Path(scratch) / path.name).replace(path)
                 return
-        except (OSError, RuntimeError) as error:  # RuntimeError is torchvision's for a wrong checksum
+        except (
+            OSError,
+            http.client.HTTPException,
+            RuntimeError,
+        ) as error:  # RuntimeError: torchvision's wrong checksum
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             reasons.append(f"{url}: {reason}")
         finally:
@@ -75,8 +80,8 @@ def fetch(mirrors: list[str], path: Path, md5: str) -> None:
 
 
 def _probe(url: str) -> None:
-    """Raise OSError unless the mirror answers soon, even where looking up its name hangs."""
-    failure: list[OSError] = [TimeoutError(f"no answer within {PROBE_SECONDS:g} seconds")]
+    """Raise why the mirror does not answer soon, even where looking up its name hangs."""
+    failure: list[Exception] = [TimeoutError(f"no answer within {PROBE_SECONDS:g} seconds")]
 
     def ask() -> None:
         request = urllib.request.Request(url, method="HEAD")
@@ -86,7 +91,7 @@ def _probe(url: str) -> None:
         except urllib.error.HTTPError as error:
             error.close()
             failure[0] = error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             failure[0] = error
 
     thread = threading.Thread(target=ask, daemon=True)
