@@ -3,17 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-all check format smoke clean
+.PHONY: demo test fast check format smoke clean
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
 	$(BIN)/python tour.py
 
-test: $(INSTALLED)       ## every test but the slow ones
-	$(BIN)/pytest -m "not slow"
-
-test-all: $(INSTALLED)   ## every test
+test: $(INSTALLED)       ## every test
 	$(BIN)/pytest
+
+fast: $(INSTALLED)       ## every test but the slow ones
+	$(BIN)/pytest -m "not slow"
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
 	$(BIN)/ruff format --check .
@@ -43,5 +43,6 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "installing into .venv: about 6 GB with CUDA, a minute or two on a fast line"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -42,9 +42,7 @@ def resolve_device(name: str) -> torch.device:
     Raises ValueError, naming what is present, for any other.
     """
     present = present_devices()
-    local, processes = (
-        int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
-    )
+    local, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     candidates = present[1:] or ["cpu"] if name == "auto" else [d for d in present if name in (d, d.split(":")[0])]
     if not candidates:
         raise ValueError(f"--device {name}: there is no such device here; present: {', '.join(present)}")

@@ -45,12 +45,10 @@ class EpochBar:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=steps, state="")
-
-    def __enter__(self) -> "EpochBar":
         self._progress.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Take the bar away."""
         self._progress.stop()
 
     def start_epoch(self, epoch: int) -> None:

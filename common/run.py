@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,8 @@ class Run:
         self.generator = torch.Generator().manual_seed(options.seed)  # the order of the samples does not
         self.history: list[dict[str, float]] = []
         self.train_seconds, self._items, self._unit = 0.0, 0, "steps"
-        self._earlier_seconds = 0.0
+        self._earlier_seconds, self._epoch = 0.0, 0
+        self._bar: EpochBar | None = None
         self._opened = time.perf_counter()
         self.folder = distributed.from_main(self._open_folder() if self.is_main else Path())
 
@@ -78,6 +79,8 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         torch.set_num_threads(self._threads_before)
+        if self._bar is not None:
+            self._bar.stop()
         if kind is KeyboardInterrupt:
             again = self.command if self.config.run.resume else f"{self.command} --resume"
             kept = (self.folder / "checkpoint.pt").exists()
@@ -121,10 +124,6 @@ class Run:
 
     # The loop.
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Let the forward pass inside the block run in the precision of this run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
     def epochs(self, epochs: int, steps: int, **parts: Stateful) -> Iterator[int]:
         """Count the epochs from 1 (or from where a resumed run stopped), of so many steps each.
 
@@ -135,22 +134,23 @@ class Run:
         if first > 1:
             say("resumed", f"{self.folder} after epoch {first - 1}")
         saved = time.perf_counter()
-        with EpochBar(epochs, steps) as self._bar:
-            for epoch in range(first, epochs + 1):
-                self._start_epoch(epoch, steps)
-                yield epoch
-                assert self.history and self.history[-1]["epoch"] == epoch, "each epoch ends with run.log(...)"
-                if time.perf_counter() - saved > CHECKPOINT_SECONDS or epoch in (first, epochs):
-                    self._checkpoint(parts)
-                    saved = time.perf_counter()
+        self._bar = EpochBar(epochs, steps)
+        for epoch in range(first, epochs + 1):
+            self._start_epoch(epoch, steps, self._bar)
+            yield epoch
+            assert self.history and self.history[-1]["epoch"] == epoch, "each epoch ends with run.log(...)"
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS or epoch in (first, epochs):
+                self._checkpoint(parts)
+                saved = time.perf_counter()
+        self._bar.stop()
 
-    def _start_epoch(self, epoch: int, steps: int) -> None:
+    def _start_epoch(self, epoch: int, steps: int, bar: EpochBar) -> None:
         if distributed.world_size() > 1:  # a checkpoint keeps one process's generators: the others' follow from this
             torch.manual_seed(hash((self.config.run.seed, epoch, distributed.rank())))
         self._epoch, self._steps, self._step = epoch, steps, 0
         self._epoch_items, self._loss_sum = 0, 0.0
         self._pending: list[Tensor] = []
-        self._bar.start_epoch(epoch)
+        bar.start_epoch(epoch)
         devices.synchronise(self.device)
         self._epoch_start = self._looked = time.perf_counter()
 
@@ -180,6 +180,7 @@ class Run:
         self._loss_sum += float(losses.sum())
         self._pending.clear()
         self._looked = time.perf_counter()
+        assert self._bar is not None
         self._bar.update(self._step, float(losses[-1]), self._rate())
 
     def _check_finite(self, measures: Mapping[str, float]) -> None:
@@ -203,6 +204,7 @@ class Run:
         if self.is_main:
             with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.history[-1]) + "\n")
+        assert self._bar is not None
         self._bar.end_epoch(self._rate(), measures)
 
     def _checkpoint(self, parts: dict[str, Stateful]) -> None:

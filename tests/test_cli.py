@@ -1,9 +1,13 @@
 """The door: programs by name, flags with help, one line for a mistake."""
 
+import json
+import re
+import shlex
 import signal
 from types import ModuleType
 
 import pytest
+from conftest import ROOT
 
 from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
 from common import cli
@@ -111,6 +115,42 @@ def test_chapter_help_lists_its_programs(capsys):
     text = capsys.readouterr().out
     assert "with no name: feedforward, autoencoder" in text
     assert throughput.__doc__ and throughput.__doc__.splitlines()[0][:40] in text
+
+
+def written_commands() -> list[str]:
+    """Every command of this chapter that a README or a docstring shows."""
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "ch03_autoencoder_rbm" / "README.md")]
+    texts += [module.__doc__ or "" for module in (feedforward, autoencoder, throughput)]
+    found = re.findall(r"^\s*(?:torchrun .*-m|python -m) ch03_autoencoder_rbm\.train(.*)$", "\n".join(texts), re.M)
+    return sorted({command.partition("#")[0].strip() for command in found})
+
+
+def test_every_command_that_is_written_down_is_understood(door, capsys):
+    commands = written_commands()
+    assert len(commands) > 8
+    for command in commands:
+        if "--benchmark" in command or "--help" in command:
+            continue
+        calls = door(*shlex.split(command))
+        assert calls, command
+
+
+def test_offline_and_without_data_a_chapter_runs_on_the_embedded_set_and_says_so(command, tmp_path):
+    done = command(
+        "ch03_autoencoder_rbm.train", "--limit", "100", "--out", str(tmp_path), DATA_DIR=str(tmp_path / "no")
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("data ")]
+    assert len(said) == 2
+    assert all(line.startswith("data     digits: 100 train, 100 valid, 100 test, embedded") for line in said)
+    assert done.stdout.startswith("data "), "the first line says which data"
+    for name in ("config.json", "summary.json"):
+        paths = list(tmp_path.glob(f"*/*/*/{name}"))
+        assert len(paths) == 2
+        for path in paths:
+            assert json.loads(path.read_text())["data"]["name"] == "digits"
+            assert json.loads(path.read_text())["data"]["embedded"] is True
+    assert not (tmp_path / "no").exists(), "an empty DATA_DIR was made for nothing"
 
 
 def test_interrupt_is_no_traceback(monkeypatch):
