@@ -37,6 +37,13 @@ class Stop:
     settings: dict[str, Any]
     metric: str
 
+    @property
+    def title(self) -> str:
+        """Name the program and what is special about its settings: `ch03 autoencoder, noise 0.5`."""
+        chapter, _, program = self.module.partition(".")
+        special = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if name != "data"]
+        return ", ".join([f"{chapter.partition('_')[0]} {program}", *special])
+
 
 STOPS = [
     Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits"}, "test_accuracy"),
@@ -80,7 +87,7 @@ def visit(stop: Stop, options: Options, folder: Path) -> Visit:
     config = module.Config(**stop.settings)
     config = replace(config, run=replace(config.run, device=options.device))
     seen = Visit(
-        title=stop.module.replace(".", " / "),
+        title=stop.title,
         idea=(module.__doc__ or "").partition("\n")[0],
         command=command_line(stop.module, config),
     )
@@ -113,10 +120,7 @@ def table_of(visits: list[Visit]) -> Table:
     table.add_column("seconds", justify="right")
     table.add_column("device")
     for seen in visits:
-        words = seen.command.split()
-        flags = " ".join(words[words.index("--data") + 2 :]) if "--data" in words else ""
-        name = f"{seen.title.partition('_')[0]} {seen.title.rpartition(' ')[2]} {flags}".strip()
-        table.add_row(name, seen.data, seen.result, f"{seen.seconds:.1f}", seen.device.partition(":")[0])
+        table.add_row(seen.title, seen.data, seen.result, f"{seen.seconds:.1f}", seen.device.partition(":")[0])
     return table
 
 

@@ -61,9 +61,10 @@ class EpochBar:
         self._progress.update(self._task, completed=steps, state=f"{rate}  loss {loss:.4g}")
 
     def end_epoch(self, rate: str, metrics: Mapping[str, float]) -> None:
-        """Leave a line that says how the epoch went."""
+        """Leave a line that says how the epoch went, by its first two measures; metrics.jsonl holds them all."""
         if self._epoch == self.epochs or self._epoch % math.ceil(self.epochs / LINES) == 0:
-            line = f"{self._title()}  {self.steps}/{self.steps}  {rate}  {format_metrics(metrics)}"
+            headline = format_metrics(dict(list(metrics.items())[:2]))
+            line = f"{self._title()}  {self.steps}/{self.steps}  {rate}  {headline}"
             self._progress.console.print(line, soft_wrap=True, markup=False)
 
     def _title(self) -> str:
