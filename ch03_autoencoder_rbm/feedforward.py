@@ -94,16 +94,11 @@ def book_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """-mean(y p), with labels smoothed to 0.9 and 0.1 as in the book.
 
     Its gradient in the right class's logit is -0.08 p (1 - p) / B: where the network is sure and wrong (p near 0) it
-    learns nothing. Cross-entropy's is -(1 - p) / B, largest where it is needed most.
+    learns almost nothing. Cross-entropy's is -(1 - p) / B, largest where it is needed most.
     """
     y = 0.1 + 0.8 * F.one_hot(labels, logits.shape[1])
     return -(y * logits.softmax(dim=1)).mean()
 
-
-CURVES = {
-    "loss": ["train_loss", "valid_loss"],
-    "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
-}
 
 LOSSES = {"cross-entropy": F.cross_entropy, "book": book_loss}
 
@@ -202,7 +197,11 @@ def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
     if len(wrong):
         titles = [f"{names[test.labels[i]]} as {names[guesses[i]]}" for i in wrong.tolist()]
         run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles))
-    run.figure("curves", plots.curves(run.history, CURVES))
+    panels = {
+        "loss": ["train_loss", "valid_loss"],
+        "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
+    }
+    run.figure("curves", plots.curves(run.history, panels))
 
 
 def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:

@@ -23,7 +23,7 @@ class RunOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the training step; auto takes bf16 autocast where the hardware has native bf16, else fp32."""
     threads: int | None = None
-    """CPU threads; 0 takes all, and so does no number where the program has no choice of its own."""
+    """CPU threads; 0 takes all, None as many as suit the program."""
     limit: int | None = None
     """Use only that many training samples, and at most as many to validate and to test: for a quick look."""
     out: Path = Path("runs")
