@@ -111,6 +111,21 @@ def test_denoising_removes_noise(config, digits):
     assert metrics["test_mse"] < 0.5 * metrics["test_input_mse"]
 
 
+def test_noise_is_on_the_input_and_never_on_the_target(config, digits, monkeypatch):
+    seen = []
+    step = autoencoder.train_step
+
+    def watch(model, optimizer, inputs, targets, **options):
+        seen.append((inputs, targets))
+        return step(model, optimizer, inputs, targets, **options)
+
+    monkeypatch.setattr(autoencoder, "train_step", watch)
+    autoencoder.train(replace(config, epochs=1, noise=0.3), digits)
+    for inputs, targets in seen:
+        torch.testing.assert_close(targets * 255, (targets * 255).round(), rtol=0, atol=1e-4)
+        assert float((inputs - targets).abs().mean()) > 0.05
+
+
 def test_what_a_person_looks_at(config, digits):
     autoencoder.train(replace(config, epochs=3, noise=0.2), digits)
     (folder,) = config.run.out.glob("*/autoencoder/*")

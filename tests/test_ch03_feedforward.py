@@ -1,6 +1,7 @@
 """The feed-forward classifier: its formulas, its step, and what it leaves for people."""
 
 import csv
+import json
 from dataclasses import replace
 
 import pytest
@@ -168,6 +169,15 @@ def test_choices_are_made_without_the_test_split(config, digits):
         feedforward.train(replace(config, epochs=2), data)
     one, two = (feedforward.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    (first, *_), (second, *_) = (p.read_text().splitlines() for p in config.run.out.rglob("metrics.jsonl"))
+    assert json.loads(first)["valid_loss"] == json.loads(second)["valid_loss"]
+
+
+def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, digits, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(feedforward, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+    feedforward.train(replace(config, epochs=4, batch_size=500), digits)
+    assert sizes == [schedule.one_cycle(step, 12, config.learning_rate) for step in range(12)]
 
 
 def test_what_a_person_looks_at(config, digits):

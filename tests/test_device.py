@@ -85,6 +85,14 @@ def test_timer_measures_the_block():
     assert 0.02 <= timer.seconds < 2
 
 
+def test_timer_waits_for_the_device_before_and_after(monkeypatch):
+    events = []
+    monkeypatch.setattr(devices, "synchronise", lambda device: events.append("wait"))
+    with devices.Timer(torch.device("cpu")):
+        events.append("work")
+    assert events == ["wait", "work", "wait"]
+
+
 def test_descriptions_name_what_can_change_a_result():
     assert devices.describe_device(torch.device("cpu")).startswith(f"cpu: {devices.cpu_model()}, ")
     assert devices.versions()["torch"] == torch.__version__ or torch.__version__.startswith(devices.versions()["torch"])

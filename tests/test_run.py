@@ -305,8 +305,8 @@ train(Config(data="digits", epochs=40, run=options))
     then, now = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
     assert then.keys() == now.keys()
     assert all(torch.equal(then[name], now[name]) for name in then)
-    pictures = {path.name for path in whole.glob("*.png")}
-    assert pictures == {path.name for path in folder.glob("*.png")}
+    pictures = {path.name: path.read_bytes() for path in whole.glob("*.png")}
+    assert pictures == {path.name: path.read_bytes() for path in folder.glob("*.png")}
     assert pictures
 
 
