@@ -106,7 +106,7 @@ def visit(stop: Stop, options: Options, folder: Path) -> Visit:
     seen.seconds = time.perf_counter() - start
     for path in set(folder.rglob("summary.json")) - before:
         summary = read_json(path)
-        seen.data, seen.device = summary["data"]["name"], summary["device"]
+        seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
         pictures = sorted(path.parent.glob("*.png"))
         seen.figures = tuple((p.stem, base64.b64encode(p.read_bytes()).decode()) for p in pictures)
     return seen

@@ -91,22 +91,20 @@ def read_config(folder: Path, config_class: type[C]) -> C:
 def changed_flags(config: Any) -> list[str]:
     """Spell the fields that differ from their defaults as command-line flags."""
     words: list[str] = []
-    default = type(config)()
-    for field in dataclasses.fields(config):
-        value, usual = getattr(config, field.name), getattr(default, field.name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value_flags = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            pairs = [(name, v, getattr(usual, name)) for name, v in value_flags.items()]
+    usual = _flat_fields(type(config)())
+    for name, value in _flat_fields(config).items():
+        if value == usual[name]:
+            continue
+        if isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
         else:
-            pairs = [(field.name, value, usual)]
-        for name, given, standard in pairs:
-            if given == standard:
-                continue
-            if isinstance(given, bool):
-                words.append(flag(name) if given else flag(f"no_{name}"))
-            else:
-                words += [flag(name), *(str(v) for v in (given if isinstance(given, tuple) else (given,)))]
+            words += [flag(name), *(str(item) for item in (value if isinstance(value, tuple) else (value,)))]
     return words
+
+
+def _flat_fields(config: Any) -> dict[str, Any]:
+    """Give a Config's fields and those of its RunOptions as one dictionary, as the command line does."""
+    return {name: value for name, value in vars(config).items() if name != "run"} | vars(config.run)
 
 
 def command_line(module: str, config: Any) -> str:

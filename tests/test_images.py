@@ -96,6 +96,7 @@ def test_mnist_family_from_disk(name, compressed):
     assert data.train.pixels.dtype == torch.uint8
     assert data.train.labels.dtype == torch.int64
     assert data.card.name == name
+    assert data.class_names[9] == {"mnist": "9", "fashion-mnist": "ankle boot"}[name]
     assert not data.card.embedded
 
 

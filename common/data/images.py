@@ -29,9 +29,15 @@ STAND_IN: dict[str, ImageSetName] = {"mnist": "digits", "fashion-mnist": "digits
 
 FOLDER = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar-10": "cifar-10-batches-bin"}
 
-DIGIT_NAMES = tuple("0123456789")
-FASHION_NAMES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASS_NAMES = {
+    "mnist": tuple("0123456789"),
+    "digits": tuple("0123456789"),
+    "fashion-mnist": (
+        *("T-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "cifar-10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 
 CIFAR_MIRRORS = ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]
 CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
@@ -88,31 +94,29 @@ def load_images(
 
 
 def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
+    class_names = CLASS_NAMES.get(name, ())
     if name == "digits":
-        whole, source = _digits(), "embedded, scikit-learn's"
-        train, valid, test = _cut(whole, 1257, 180, 360)
-        names = DIGIT_NAMES
+        source = "embedded, scikit-learn's"
+        train, valid, test = _cut(_digits(), 1257, 180, 360)
     elif name == "shapes":
         from common.data import shapes
 
-        whole, source = decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), "embedded, drawn here"
-        train, valid, test = _cut(whole, 10_000, 1_000, 2_000)
-        names = shapes.NAMES
+        source, class_names = "embedded, drawn here", shapes.NAMES
+        train, valid, test = _cut(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
     else:
         folder = data_dir() / FOLDER[name]
         development, test = _read_cifar(folder) if name == "cifar-10" else _read_mnist(name, folder)
         if len(development) < 10:
             raise ValueError(f"{folder} holds only {len(development)} training images")
         held_out = min(5_000, len(development) // 10)
+        source = f"from {folder}"
         train, valid = _cut(development, len(development) - held_out, held_out)
-        source, names = f"from {folder}", CIFAR_NAMES if name == "cifar-10" else DIGIT_NAMES
-        names = FASHION_NAMES if name == "fashion-mnist" else names
     sha256 = sha256_of(*(t for split in (train, valid, test) for t in (split.pixels, split.labels)))
     if limit is not None:
         train, valid, test = train[:limit], valid[:limit], test[:limit]
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
     card = DataCard(name, name in STAND_IN.values(), sha256, f"{sizes}, {source}{note}")
-    return ImageSet(card, names, train, valid, test)
+    return ImageSet(card, class_names, train, valid, test)
 
 
 def _cut(whole: Split, *sizes: int) -> list[Split]:
