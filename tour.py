@@ -23,7 +23,7 @@ from rich.table import Table
 from common import device as devices
 from common.cli import one_line_errors, parse
 from common.config import command_line
-from common.files import read_json, write_text
+from common.files import explain_unwritable, read_json, write_text
 from common.progress import console, say
 
 TEMPLATE = Path(__file__).with_name("tour.html")
@@ -155,10 +155,8 @@ def tour(options: Options) -> int:
     """Visit every stop; return how many failed."""
     devices.resolve_device(options.device)
     folder = options.out / "tour" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    try:
+    with explain_unwritable(folder):
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
     start = time.perf_counter()
     visits: list[Visit] = []
     say("tour", f"{len(STOPS)} stops on embedded data; what the programs print goes to {folder / 'log.txt'}")

@@ -4,7 +4,7 @@
     python -m ch03_autoencoder_rbm.train throughput --batch-size 512
 
 The usual loop decodes, converts and normalises each image on its own, in Python, and collects them into a batch. Ours
-selects the batch from one uint8 tensor and normalises it at once. Network, loss and step are the feed-forward's.
+selects the batch from one uint8 tensor and scales it at once. Network, loss and step are the feed-forward's.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -128,8 +128,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 for way, images_per_second in now.items():
                     speeds[way].append(images_per_second)
         median = {way: statistics.median(values) for way, values in speeds.items()}
-        if run.is_main:
-            report(run, median)
+        report(run, median)
         usual = speeds.pop("dataloader")
         ratios = {way: [ours / theirs for ours, theirs in zip(speeds[way], usual, strict=True)] for way in speeds}
         return run.finish(

@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import device as devices
-from common.files import atomic_path, write_json
+from common.files import atomic_path, explain_unwritable, write_json
 from common.progress import console, say
 
 if TYPE_CHECKING:
@@ -166,10 +166,8 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
     """Time the programs of a chapter, print the table, and write benchmark.json and benchmark.png."""
     out = jobs[0][1].run.out
     folder = out / chapter / "benchmark" / f"{datetime.now():%Y%m%d-%H%M%S}"
-    try:
+    with explain_unwritable(folder):
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
     machine = devices.describe_machine()
     say(
         "machine",

@@ -24,6 +24,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def explain_unwritable(folder: Path) -> Iterator[None]:
+    """Let a block that writes below an output folder fail with what cannot be written and the flag that chooses it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write to {folder} ({error.strerror}): choose another folder with --out") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(path) as temporary:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import flag
-from common.files import read_json, write_json
+from common.files import explain_unwritable, read_json, write_json
 
 
 def make_folder(home: Path, seed: int, record: dict[str, Any]) -> Path:
@@ -15,13 +15,11 @@ def make_folder(home: Path, seed: int, record: dict[str, Any]) -> Path:
     Raises OSError, naming the home and the flag, where it cannot be written.
     """
     name = f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}"
-    try:
+    with explain_unwritable(home):
         home.mkdir(parents=True, exist_ok=True)
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
         folder = next(home / name for name in names if _is_new(home / name))
         write_json(folder / "config.json", record)
-    except OSError as error:
-        raise OSError(f"cannot write to {home} ({error.strerror}): choose another folder with --out") from error
     return folder
 
 

@@ -34,7 +34,7 @@ from common.files import read_json, write_json, write_text
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
 TABLE = re.compile(
-    r"(<!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n)(?P<table>.*?)(<!-- /ledger -->)", re.S
+    r"(?P<first><!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n).*?(?P<last><!-- /ledger -->)", re.S
 )
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
@@ -167,7 +167,7 @@ def render(text: str, where: Path) -> str:
         unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
         if unknown:
             raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
-        return f"{match[1]}{render_table(entries, measures)}{match[5]}"
+        return f"{match['first']}{render_table(entries, measures)}{match['last']}"
 
     return TABLE.sub(replacement, text)
 

@@ -61,7 +61,7 @@ def image_grid(
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        top = 255 if images.dtype.is_floating_point is False else 1
+        top = 1 if images.is_floating_point() else 255
         for number, picture in enumerate(pictures):
             axes = grid[number // columns, number % columns]
             axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=top)

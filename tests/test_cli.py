@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import signal
-from types import ModuleType
 
 import pytest
 from conftest import ROOT
@@ -171,4 +170,3 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
 
 def test_one_line_of_an_unknown_box_is_its_text():
     assert cli._one_line("something else\n") == "something else"
-    assert isinstance(feedforward, ModuleType)

@@ -100,6 +100,24 @@ def test_mnist_family_from_disk(name, compressed):
     assert not data.card.embedded
 
 
+def test_only_what_is_missing_is_fetched_by_torchvisions_names_and_checksums(monkeypatch):
+    folder = source.data_dir() / images.FOLDER["mnist"]
+    write_mnist(folder)
+    lost = folder / "t10k-labels-idx1-ubyte"
+    content = lost.read_bytes()
+    lost.unlink()
+    calls = []
+
+    def fetch(mirrors, path, md5):
+        calls.append((path, md5))
+        assert all(url.endswith("/t10k-labels-idx1-ubyte.gz") for url in mirrors)
+        path.write_bytes(gzip.compress(content))
+
+    monkeypatch.setattr(images, "fetch", fetch)
+    assert len(load_images("mnist").test) == 20
+    assert calls == [(folder / "t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")]
+
+
 def test_splits_are_parts_of_the_whole_and_the_same_every_time():
     folder = source.data_dir() / images.FOLDER["mnist"]
     write_mnist(folder)

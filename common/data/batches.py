@@ -24,14 +24,14 @@ class Batches:
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> None:
-        processes = distributed.world_size()
+        assert len({len(tensor) for tensor in tensors}) == 1, "tensors differ in length"
+        size, processes = len(tensors[0]), distributed.world_size()
         several = f", one sample for each of {processes} processes" if processes > 1 else ""
         require(batch_size >= processes, f"--batch-size must be at least {processes}{several}", batch_size)
-        assert len({len(tensor) for tensor in tensors}) == 1, "tensors differ in length"
-        self.batch_size = min(batch_size, len(tensors[0]))
+        require(size >= processes, f"--limit must leave at least {processes} samples", size)
+        self.batch_size = min(batch_size, size)
         self.device = torch.device(device)
         self.generator = generator
-        require(len(tensors[0]) >= processes, f"--limit must leave at least {processes} samples", len(tensors[0]))
         self.tensors = tuple(tensor.to(self.device) for tensor in tensors) if self._fits(tensors) else tensors
 
     def _fits(self, tensors: tuple[Tensor, ...]) -> bool:

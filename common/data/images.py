@@ -157,10 +157,16 @@ def read_idx(path: Path) -> Tensor:
 
 
 def _read_mnist(name: str, folder: Path) -> tuple[Split, Split]:
-    files = [folder / f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-    if not all(path.exists() or path.with_name(path.name + ".gz").exists() for path in files):
+    if not all(path.exists() for part in ("train", "t10k") for path in _idx_pair(folder, part)):
         _fetch_mnist(name, folder)
-    return _read_idx_pair(folder, "train"), _read_idx_pair(folder, "t10k")
+    return _read_idx_pair(*_idx_pair(folder, "train")), _read_idx_pair(*_idx_pair(folder, "t10k"))
+
+
+def _idx_pair(folder: Path, part: str) -> tuple[Path, Path]:
+    """Give the paths of a part's images and labels: as they lie there, plain or gzipped, else as they are fetched."""
+    plain = [folder / f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    images, labels = (path if path.exists() else path.with_name(path.name + ".gz") for path in plain)
+    return images, labels
 
 
 def _fetch_mnist(name: str, folder: Path) -> None:
@@ -168,22 +174,20 @@ def _fetch_mnist(name: str, folder: Path) -> None:
     from torchvision import datasets
 
     family = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
-    for filename, md5 in family.resources:
-        if not (folder / filename).exists() and not (folder / filename).with_suffix("").exists():
-            _fetch_or_explain(name, folder, [mirror + filename for mirror in family.mirrors], folder / filename, md5)
+    checksums = dict(family.resources)
+    for path in (*_idx_pair(folder, "train"), *_idx_pair(folder, "t10k")):
+        if not path.exists():
+            mirrors = [mirror + path.name for mirror in family.mirrors]
+            _fetch_or_explain(name, folder, mirrors, path, checksums[path.name])
 
 
-def _read_idx_pair(folder: Path, prefix: str) -> Split:
-    paths = []
-    for kind in ("images-idx3", "labels-idx1"):
-        path = folder / f"{prefix}-{kind}-ubyte"
-        paths.append(path if path.exists() else path.with_name(path.name + ".gz"))
-    pixels, labels = read_idx(paths[0]), read_idx(paths[1])
+def _read_idx_pair(images: Path, classes: Path) -> Split:
+    pixels, labels = read_idx(images), read_idx(classes)
     if pixels.shape[1:] != (28, 28):
-        raise ValueError(f"{paths[0]} holds images of shape {tuple(pixels.shape[1:])}, not 28x28")
+        raise ValueError(f"{images} holds images of shape {tuple(pixels.shape[1:])}, not 28x28")
     if labels.shape != pixels.shape[:1]:
-        raise ValueError(f"{paths[1]} has shape {tuple(labels.shape)}, but {paths[0].name} holds {len(pixels)} images")
-    _check_labels(labels, paths[1])
+        raise ValueError(f"{classes} has shape {tuple(labels.shape)}, but {images.name} holds {len(pixels)} images")
+    _check_labels(labels, classes)
     return Split(pixels.unsqueeze(1), labels.long())
 
 

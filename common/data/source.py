@@ -67,11 +67,8 @@ def fetch(mirrors: list[str], path: Path, md5: str) -> None:
                 download_url(url, scratch, path.name, md5)
                 (Path(scratch) / path.name).replace(path)
                 return
-        except (
-            OSError,
-            http.client.HTTPException,
-            RuntimeError,
-        ) as error:  # RuntimeError: torchvision's wrong checksum
+        # torchvision's word for a wrong checksum is RuntimeError.
+        except (OSError, http.client.HTTPException, RuntimeError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             reasons.append(f"{url}: {reason}")
         finally:
