@@ -7,6 +7,7 @@ others' (DistributedDataParallel), so N processes take the same steps as one pro
 as N divides it. Only what is random within a step, as noise or dropout, differs.
 """
 
+import atexit
 from typing import TypeVar
 
 import torch
@@ -23,6 +24,7 @@ def start(device: torch.device) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(stop)  # gloo's threads abort a process that ends, however it ends, without leaving them
 
 
 def stop() -> None:
