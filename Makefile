@@ -27,6 +27,9 @@ format: $(INSTALLED)     ## put the code into shape
 
 smoke: $(INSTALLED)      ## each program for a moment, as a person would start it
 	rm -rf runs/smoke
+	$(BIN)/python -m ch01_graphs.train --out runs/smoke
+	$(BIN)/python -m ch01_graphs.train regression --machine tape --samples 50 --rounds 1 --out runs/smoke
+	$(BIN)/python -m ch01_graphs.train --benchmark --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train --help
 	$(BIN)/python -m ch03_autoencoder_rbm.train --limit 300 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke

@@ -46,6 +46,9 @@ class Stop:
 
 
 STOPS = [
+    Stop("ch01_graphs.expressions", {}, "affine_0"),
+    Stop("ch01_graphs.numerics", {}, "rewritten_largest_error"),
+    Stop("ch01_graphs.regression", {}, "compiled_ratio"),
     Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits"}, "test_accuracy"),
     Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits", "loss": "book"}, "test_accuracy"),
     Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits"}, "test_mse"),

@@ -40,9 +40,9 @@ TABLE = re.compile(
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
-    (r"images_per_second", "{name}", 1, "{:,.0f}"),
+    (r"_per_second$", "{name}", 1, "{:,.0f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
-    (r"ratio$", "{name}", 1, "{:.1f}"),
+    (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]

@@ -145,3 +145,102 @@ def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: st
         axes.invert_yaxis()
         axes.grid(False, axis="y")
     return figure
+
+
+Line = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
+"""The x and the y of a line."""
+
+
+def line_panels(
+    panels: Mapping[str, Mapping[str, Line]],
+    *,
+    columns: int,
+    xlabel: str = "",
+    ylabel: str = "",
+    dots: Mapping[str, Mapping[str, Line]] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    share_y: bool = False,
+    ylim: tuple[float, float] | None = None,
+    marked: Sequence[str] = (),
+) -> Figure:
+    """Draw lines, one panel a title, as in `{"relu": {"f(z)": (z, f), "f'(z)": (z, slope)}}`; dots lie under them.
+
+    The points of a marked line are drawn too.
+
+    Lines of the same name have the same colour in every panel; the legend stands in the first panel of each kind.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(3.0 * columns + 0.8, 2.4 * rows + 0.6))
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=share_y, sharey=share_y)
+        colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
+        explained: set[str] = set()
+        for number, (title, lines) in enumerate(panels.items()):
+            axes = grid[number // columns, number % columns]
+            for name, (x, y) in (dots or {}).get(title, {}).items():
+                axes.plot(x, y, ".", color="#999999", label=name if name not in explained else None)
+                explained.add(name)
+            for name, (x, y) in lines.items():
+                index = names.index(name)
+                style = "-" if index < len(colors) else "--"
+                label = name if name not in explained else None
+                axes.plot(
+                    x,
+                    y,
+                    style + "o" * (name in marked),
+                    markersize=3,
+                    color=colors[index % len(colors)],
+                    label=label,
+                    linewidth=1.4,
+                )
+                explained.add(name)
+            axes.set(title=title, xlabel=xlabel, ylabel=ylabel if number % columns == 0 else "")
+            axes.set_xscale("log" if log_x else "linear")
+            axes.set_yscale("log" if log_y else "linear")
+            if ylim is not None:
+                axes.set_ylim(ylim)
+            if axes.get_legend_handles_labels()[1]:
+                axes.legend(fontsize="x-small")
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def contour_paths(
+    x: Tensor, y: Tensor, heights: Tensor, paths: Mapping[str, Tensor], *, goal: tuple[float, float], columns: int
+) -> Figure:
+    """Draw paths (T, 2), one panel each, over the contours of heights (Y, X) at x (X,) and y (Y,); a cross is the goal."""
+    rows = -(-len(paths) // columns)
+    levels = np.logspace(np.log10(max(float(heights.min()), 1e-3)), np.log10(float(heights.max())), 12)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(2.6 * columns, 2.3 * rows))
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axes, (title, path) in zip(grid.flat, paths.items(), strict=False):
+            axes.contour(x.numpy(), y.numpy(), heights.numpy(), levels=levels, colors="#bbbbbb", linewidths=0.6)
+            axes.plot(path[:, 0], path[:, 1], ".-", markersize=2, linewidth=0.9)
+            axes.plot(*goal, "x", color="black")
+            axes.set(title=title, xlim=(float(x.min()), float(x.max())), ylim=(float(y.min()), float(y.max())))
+            axes.grid(False)
+        for axes in grid.flat[len(paths) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def node_graph(places: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str, str]], *, title: str) -> Figure:
+    """Draw named boxes at places (column, row) and an arrow an edge; a name may have several lines."""
+    with mpl.rc_context(LOOK):
+        across = max(column for column, _ in places.values()) + 1
+        down = max(row for _, row in places.values()) + 1
+        figure = Figure(figsize=(1.7 * across + 0.6, 1.0 * down + 0.6))
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.set(title=title, xlim=(-0.6, across - 0.4), ylim=(down - 0.4, -0.6))
+        for name, place in places.items():
+            box = {"boxstyle": "round,pad=0.35", "fc": "#eaf2fb", "ec": "#0072b2"}
+            axes.text(*place, name, ha="center", va="center", fontsize="small", bbox=box, zorder=3)
+        for start, end in edges:
+            arrow = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 26, "shrinkB": 26}
+            axes.annotate("", xy=places[end], xytext=places[start], arrowprops=arrow, zorder=2)
+    return figure

@@ -1,10 +1,12 @@
 """What a person sees of a running program: a live bar on a terminal, plain lines elsewhere, nothing on other ranks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
 
 from common import distributed
 
@@ -27,6 +29,18 @@ def say(label: str, text: str) -> None:
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Write metrics as people read them: `valid accuracy 0.951  valid loss 0.169`."""
     return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """Print rows under headings; the first column stands left, the others right, floats with four digits."""
+    if not distributed.is_main():
+        return
+    table = Table(title=title, box=box.SIMPLE)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row))
+    console().print(table)
 
 
 class EpochBar:

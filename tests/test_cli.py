@@ -1,16 +1,12 @@
 """The door: programs by name, flags with help, one line for a mistake."""
 
 import json
-import re
-import shlex
 import signal
 
 import pytest
-from conftest import ROOT
 
 from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
 from common import cli
-from common.config import RunOptions
 
 
 @pytest.fixture
@@ -93,45 +89,12 @@ def test_a_named_set_that_is_missing_says_what_runs_instead(fails, tmp_path):
     assert "--data digits" in error
 
 
-@pytest.mark.parametrize("module", [feedforward, autoencoder, throughput])
-def test_help_explains_every_flag_with_its_default(module, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(module, arguments=[cli._name(module), "--help"])
-    assert stop.value.code == 0
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for config in (module.Config(), RunOptions()):
-        for name in vars(config):
-            if name != "run":
-                assert f"--{name.replace('_', '-')} " in text
-    flags = sum(name != "run" for name in vars(module.Config())) + len(vars(RunOptions())) + hasattr(module, "workload")
-    assert text.count("(default: ") == flags
-    assert module.__doc__ and module.__doc__.splitlines()[0] in text
-
-
 def test_chapter_help_lists_its_programs(capsys):
     with pytest.raises(SystemExit):
         cli.main(feedforward, autoencoder, extra=[throughput], arguments=["--help"])
     text = capsys.readouterr().out
     assert "with no name: feedforward, autoencoder" in text
     assert throughput.__doc__ and throughput.__doc__.splitlines()[0][:40] in text
-
-
-def written_commands() -> list[str]:
-    """Every command of this chapter that a README or a docstring shows."""
-    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "ch03_autoencoder_rbm" / "README.md")]
-    texts += [module.__doc__ or "" for module in (feedforward, autoencoder, throughput)]
-    found = re.findall(r"^\s*(?:torchrun .*-m|python -m) ch03_autoencoder_rbm\.train(.*)$", "\n".join(texts), re.M)
-    return sorted({command.partition("#")[0].strip() for command in found})
-
-
-def test_every_command_that_is_written_down_is_understood(door, capsys):
-    commands = written_commands()
-    assert len(commands) > 8
-    for command in commands:
-        if "--benchmark" in command or "--help" in command:
-            continue
-        calls = door(*shlex.split(command))
-        assert calls, command
 
 
 def test_offline_and_without_data_a_chapter_runs_on_the_embedded_set_and_says_so(command, tmp_path):

@@ -3,18 +3,30 @@
 import ast
 import dataclasses
 import importlib
+import re
+import runpy
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT
 
-from common import ledger
+from common import benchmark, cli, ledger
 from common.config import RunOptions
 
+
+def programs(chapter: str) -> list[ModuleType]:
+    """The programs that a chapter's door knows."""
+    known = vars(importlib.import_module(f"{chapter}.train")).values()
+    return [module for module in known if isinstance(module, ModuleType) and hasattr(module, "Config")]
+
+
 CHAPTERS = sorted(path.parent.name for path in ROOT.glob("ch*/__init__.py"))
-PROGRAMS = ["ch03_autoencoder_rbm.feedforward", "ch03_autoencoder_rbm.autoencoder", "ch03_autoencoder_rbm.throughput"]
+PROGRAMS = [module for chapter in CHAPTERS for module in programs(chapter)]
 FLOOR = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "tour": 3}
 
 
@@ -70,16 +82,57 @@ def test_thread_policy_keeps_what_the_user_has_set():
     assert done.stdout.strip() == "77"
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_program_has_its_parts(name):
-    module = importlib.import_module(name)
-    program = name.rpartition(".")[2]
-    assert f"python -m {name.rpartition('.')[0]}.train {program}" in (module.__doc__ or "")
+@pytest.mark.parametrize("module", PROGRAMS, ids=lambda module: module.__name__)
+def test_program_has_its_parts(module):
+    chapter, _, program = module.__name__.rpartition(".")
+    assert f"python -m {chapter}.train {program}" in (module.__doc__ or "")
     config = module.Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.run = None
     assert isinstance(config.run, RunOptions)
     assert callable(module.train)
+
+
+@pytest.mark.parametrize("module", PROGRAMS, ids=lambda module: module.__name__)
+def test_help_explains_every_flag_with_its_default(module, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(module, arguments=[cli._name(module), "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for config in (module.Config(), RunOptions()):
+        for name in vars(config):
+            if name != "run":
+                assert f"--{name.replace('_', '-')} " in text
+    flags = sum(name != "run" for name in vars(module.Config())) + len(vars(RunOptions())) + hasattr(module, "workload")
+    assert text.count("(default: ") == flags
+    assert module.__doc__ and module.__doc__.splitlines()[0] in text
+
+
+def written_commands(chapter: str) -> list[str]:
+    """Every command of a chapter's door that a README or a docstring shows."""
+    files = [ROOT / "README.md", *(path for path in (ROOT / chapter).rglob("*") if path.suffix in (".md", ".py"))]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    found = re.findall(rf"^\s*(?:torchrun .*-m|python -m) {chapter}\.train(.*)$", text, re.M)
+    return sorted({command.partition("#")[0].strip() for command in found})
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_command_that_is_written_down_is_understood(chapter, monkeypatch):
+    calls = []
+    for module in programs(chapter):
+        monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
+    monkeypatch.setattr(benchmark, "run_benchmark", lambda package, jobs: calls.append(jobs))
+    commands = written_commands(chapter)
+    for module in programs(chapter):
+        assert any(command.startswith(cli._name(module)) for command in commands), f"{module.__name__} is nowhere shown"
+    for command in commands:
+        if "--help" in command:
+            continue
+        calls.clear()
+        monkeypatch.setattr(sys, "argv", ["train", *shlex.split(command)])
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it is imported already
+            runpy.run_module(f"{chapter}.train", run_name="__main__")
+        assert calls, command
 
 
 def test_readme_tables_are_what_was_recorded():

@@ -1,0 +1,119 @@
+"""The same idea as a dynamic tape, the way PyTorch itself works: compute at once, remember how, walk back.
+
+    a, b = Variable(-4.0), Variable(2.0)
+    c = (a * b + b**3).relu()
+    c.backward()                         # a.gradient, b.gradient
+
+Each result keeps its operands and a function that hands the gradient on to them. What this chapter's graph does once,
+before any number is known, happens here anew in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Pull = Callable[[Tensor], Sequence[Tensor]]
+"""Takes the gradient g of the loss in a result, gives the gradients in its operands."""
+
+
+class Variable:
+    """A value that remembers what it was computed from."""
+
+    def __init__(self, value: Any, operands: Sequence[Variable] = (), pull: Pull | None = None) -> None:
+        self.value = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        self.gradient = torch.zeros_like(self.value)
+        self.operands, self.pull = operands, pull
+
+    def backward(self) -> None:
+        """Add the gradients of this scalar to those of all that it was computed from."""
+        if self.value.ndim:
+            raise ValueError(f"backward starts from a scalar, this value has shape {tuple(self.value.shape)}")
+        tape = self._tape()
+        for result in tape:
+            if result.operands:  # what an earlier call has left here was that call's
+                result.gradient = torch.zeros_like(result.value)
+        self.gradient = torch.ones_like(self.value)
+        for result in reversed(tape):
+            pieces = result.pull(result.gradient) if result.pull else ()
+            for operand, piece in zip(result.operands, pieces, strict=True):
+                operand.gradient = operand.gradient + _sum_to(piece, operand.value.shape)
+
+    def _tape(self) -> list[Variable]:
+        """List what this value was computed from, operands before results, each once."""
+        tape, seen, waiting = list[Variable](), set[int](), [(self, False)]
+        while waiting:  # no recursion: what is unrolled in time is deeper than Python's stack
+            variable, operands_listed = waiting.pop()
+            if operands_listed:
+                tape.append(variable)
+            elif id(variable) not in seen:
+                seen.add(id(variable))
+                waiting += [(variable, True), *((operand, False) for operand in variable.operands)]
+        return tape
+
+    def __add__(self, other: Variable | float) -> Variable:
+        other = _variable(other, self)
+        return Variable(self.value + other.value, (self, other), lambda g: (g, g))
+
+    def __mul__(self, other: Variable | float) -> Variable:
+        other = _variable(other, self)
+        return Variable(self.value * other.value, (self, other), lambda g: (g * other.value, g * self.value))
+
+    def __pow__(self, power: float) -> Variable:
+        return Variable(self.value**power, (self,), lambda g: (g * power * self.value ** (power - 1),))
+
+    def __matmul__(self, other: Variable) -> Variable:
+        """(..., N, K) @ (..., K, M) -> (..., N, M)"""
+        a, b = self.value, other.value
+        return Variable(a @ b, (self, other), lambda g: (g @ b.mT, a.mT @ g))
+
+    def __neg__(self) -> Variable:
+        return self * -1.0
+
+    def __sub__(self, other: Variable | float) -> Variable:
+        return self + -_variable(other, self)
+
+    def __truediv__(self, other: Variable | float) -> Variable:
+        return self * _variable(other, self) ** -1.0
+
+    def __rsub__(self, other: float) -> Variable:
+        return -self + other
+
+    def __rtruediv__(self, other: float) -> Variable:
+        return self**-1.0 * other
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def exp(self) -> Variable:
+        """Take e to the power of x."""
+        y = self.value.exp()
+        return Variable(y, (self,), lambda g: (g * y,))
+
+    def log(self) -> Variable:
+        """Natural logarithm"""
+        return Variable(self.value.log(), (self,), lambda g: (g / self.value,))
+
+    def tanh(self) -> Variable:
+        """Hyperbolic tangent"""
+        y = self.value.tanh()
+        return Variable(y, (self,), lambda g: (g * (1 - y * y),))
+
+    def relu(self) -> Variable:
+        """max(x, 0)"""
+        return Variable(self.value.relu(), (self,), lambda g: (g * (self.value > 0),))
+
+    def sum(self) -> Variable:
+        """Add up all elements"""
+        return Variable(self.value.sum(), (self,), lambda g: (g.expand_as(self.value),))
+
+
+def _variable(value: Variable | float, like: Variable) -> Variable:
+    return value if isinstance(value, Variable) else Variable(torch.as_tensor(value, dtype=like.value.dtype))
+
+
+def _sum_to(gradient: Tensor, shape: torch.Size) -> Tensor:
+    """Undo broadcasting: what was used many times receives the sum of its gradients."""
+    return gradient.sum_to_size(shape) if gradient.shape != shape else gradient

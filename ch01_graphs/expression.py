@@ -1,0 +1,238 @@
+"""An expression: a node of a graph, with the arithmetic and the methods of a tensor."""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from ch01_graphs.graph import Graph
+
+Operand = Union["Expression", float]
+
+INFIX = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.matmul: "@",
+    operator.pow: "**",
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.lt: "<",
+    operator.le: "<=",
+}
+"""Operators that are written between their operands."""
+
+COMPARISONS = (operator.gt, operator.ge, operator.lt, operator.le, torch.eq)
+
+Index = Any
+"""What may stand between brackets: integers, slices, an expression of integers, or a tuple of these."""
+
+
+def embed(value: Tensor, shape: Sequence[int], index: Index) -> Tensor:
+    """Zeros of a shape, with the value added where the index points: the counterpart of `x[index]`.
+
+    A place that the index names twice receives both values.
+    """
+    zeros = torch.zeros(shape, dtype=value.dtype, device=value.device)
+    places = torch.arange(zeros.numel(), device=value.device).view(zeros.shape)[index]
+    return zeros.flatten().index_add(0, places.flatten(), value.flatten()).view(zeros.shape)
+
+
+def _unary(function: Callable) -> "Callable[[Expression], Expression]":
+    return lambda x: x.graph.apply(function, x)
+
+
+def _infix(function: Callable) -> "Callable[[Expression, Operand], Expression]":
+    return lambda left, right: left.graph.apply(function, left, right)
+
+
+def _from_right(function: Callable) -> "Callable[[Expression, float], Expression]":
+    return lambda right, left: right.graph.apply(function, left, right)
+
+
+class Expression:
+    """A node of a graph, with the arithmetic and the methods of a tensor."""
+
+    __array_ufunc__ = None  # numpy leaves `array + expression` to us
+
+    def __init__(self, graph: "Graph", node: fx.Node) -> None:
+        self.graph, self.node = graph, node
+
+    @property
+    def name(self) -> str:
+        """Give the name in the graph."""
+        return self.node.meta["name"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape of the value."""
+        return tuple(self.node.meta["value"].shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Give the dtype of the value."""
+        return self.node.meta["value"].dtype
+
+    @property
+    def ndim(self) -> int:
+        """Count the dimensions of the value."""
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"{formula(self)}: {describe(self)}"
+
+    def __bool__(self) -> bool:
+        raise ValueError(f"{formula(self)} has no value yet, so Python cannot branch on it: use a.where(condition, b)")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ValueError(f"{formula(self)} is a scalar: it has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Expression"]:
+        return (self[i] for i in range(len(self)))
+
+    def named(self, name: str) -> "Expression":
+        """Give the node a name of its own; returns the expression."""
+        self.node.meta.update(name=self.graph.claim_name(name), named=True)
+        return self
+
+    # Arithmetic. Comparisons give booleans, for `where`.
+
+    __add__, __radd__ = _infix(operator.add), _from_right(operator.add)
+    __sub__, __rsub__ = _infix(operator.sub), _from_right(operator.sub)
+    __mul__, __rmul__ = _infix(operator.mul), _from_right(operator.mul)
+    __truediv__, __rtruediv__ = _infix(operator.truediv), _from_right(operator.truediv)
+    __pow__, __rpow__ = _infix(operator.pow), _from_right(operator.pow)
+    __matmul__ = _infix(operator.matmul)
+    __gt__, __ge__ = _infix(operator.gt), _infix(operator.ge)
+    __lt__, __le__ = _infix(operator.lt), _infix(operator.le)
+
+    def eq(self, other: "Expression | float") -> "Expression":
+        """Compare element by element (`==` compares the nodes themselves)."""
+        return self.graph.apply(torch.eq, self, other)
+
+    def where(self, condition: "Expression", other: "Expression | float") -> "Expression":
+        """Take this value where the condition holds, else the other."""
+        return self.graph.apply(torch.where, condition, self, other)
+
+    # Element by element.
+
+    exp = _unary(torch.exp)
+    log = _unary(torch.log)
+    sigmoid = _unary(torch.sigmoid)
+    logsigmoid = _unary(F.logsigmoid)
+    tanh = _unary(torch.tanh)
+    relu = _unary(torch.relu)
+    __neg__ = _unary(operator.neg)
+
+    # Over whole dimensions.
+
+    def softmax(self, dim: int) -> "Expression":
+        """exp(x) / sum(exp(x)), along a dimension"""
+        return self.graph.apply(torch.softmax, self, dim=self._dimension(dim))
+
+    def log_softmax(self, dim: int) -> "Expression":
+        """The logarithm of softmax, x - log(sum(exp(x))), along a dimension"""
+        return self.graph.apply(torch.log_softmax, self, dim=self._dimension(dim))
+
+    def sum(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
+        """Add up, along some dimensions or all."""
+        return self.graph.apply(torch.sum, self, dim=self._dimensions(dim), keepdim=keepdim)
+
+    def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
+        """Average, along some dimensions or all."""
+        return self.graph.apply(torch.mean, self, dim=self._dimensions(dim), keepdim=keepdim)
+
+    def amax(self, dim: int | Sequence[int] = (), keepdim: bool = False) -> "Expression":
+        """Largest value, along some dimensions or all; its gradient is shared evenly between equals."""
+        return self.graph.apply(torch.amax, self, dim=self._dimensions(None if dim == () else dim), keepdim=keepdim)
+
+    def logsumexp(self, dim: int | Sequence[int], keepdim: bool = False) -> "Expression":
+        """log(sum(exp(x))), without overflow"""
+        return self.graph.apply(torch.logsumexp, self, dim=self._dimensions(dim), keepdim=keepdim)
+
+    # Shape.
+
+    def reshape(self, *shape: int) -> "Expression":
+        """Give the same elements in another shape; one size may be -1."""
+        return self.graph.apply(torch.reshape, self, shape)
+
+    def expand(self, *shape: int) -> "Expression":
+        """Repeat along new dimensions and those of size 1, without a copy."""
+        return self.graph.apply(torch.broadcast_to, self, shape)
+
+    def transpose(self, dim0: int, dim1: int) -> "Expression":
+        """Swap two dimensions."""
+        return self.graph.apply(torch.transpose, self, self._dimension(dim0), self._dimension(dim1))
+
+    @property
+    def mT(self) -> "Expression":  # noqa: N802  # torch's name for it
+        """Transpose a matrix, or each matrix of a batch."""
+        return self.transpose(-2, -1)
+
+    def __getitem__(self, index: Index) -> "Expression":
+        return self.graph.apply(operator.getitem, self, index)
+
+    def _dimension(self, dim: int) -> int:
+        if not -self.ndim <= dim < self.ndim:
+            raise ValueError(f"{formula(self)} has {self.ndim} dimensions: there is no dimension {dim}")
+        return dim % self.ndim
+
+    def _dimensions(self, dim: int | Sequence[int] | None) -> tuple[int, ...]:
+        if dim is None:
+            return tuple(range(self.ndim))
+        return tuple(self._dimension(d) for d in ((dim,) if isinstance(dim, int) else dim))
+
+
+def describe(value: Expression | Tensor) -> str:
+    """Say shape and dtype: `2x3 float32`, `scalar float64`."""
+    shape = "x".join(map(str, value.shape)) if len(value.shape) != 1 else f"vector of {value.shape[0]}"
+    return f"{shape or 'scalar'} {str(value.dtype).removeprefix('torch.')}"
+
+
+def formula(expression: Expression, depth: int = 3) -> str:
+    """Write an expression out as Python, `log(softmax(z, dim=1))`; operands deeper than that appear by their names."""
+    node = expression.node
+    if node.op != "call_function" or depth == 0:
+        return expression.name
+    wrap = lambda operand: Expression(expression.graph, operand)  # noqa: E731
+    args, kwargs = map_arg((node.args, node.kwargs), wrap)  # pyright: ignore
+    return write(node.target, args, kwargs, depth - 1)  # pyright: ignore[reportArgumentType]
+
+
+def write(function: Callable, args: Sequence, kwargs: Mapping, depth: int = 2) -> str:
+    """Write a call as Python, operators between their operands."""
+    words = [_written(arg, depth) for arg in args]
+    if function in INFIX or function in (operator.neg, operator.getitem):
+        words[0] = _bracketed(args[0], words[0])
+    if function in INFIX:
+        return f"{words[0]} {INFIX[function]} {_bracketed(args[1], words[1])}"
+    if function is operator.neg:
+        return f"-{words[0]}"
+    if function is operator.getitem:
+        return f"{words[0]}[{words[1].strip('()')}]"
+    words += [f"{name}={_written(value, depth)}" for name, value in kwargs.items() if value is not False]
+    return f"{function.__name__.strip('_')}({', '.join(words)})"
+
+
+def _written(value: Any, depth: int) -> str:
+    if isinstance(value, Expression):
+        return formula(value, depth)
+    if isinstance(value, tuple):
+        return f"({', '.join(_written(part, depth) for part in value)}{',' if len(value) == 1 else ''})"
+    if isinstance(value, slice):
+        ends = ":".join("" if part is None else str(part) for part in (value.start, value.stop))
+        return ends if value.step is None else f"{ends}:{value.step}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _bracketed(value: Any, text: str) -> str:
+    infix = isinstance(value, Expression) and value.node.target in (*INFIX, operator.neg) and text != value.name
+    return f"({text})" if infix else text

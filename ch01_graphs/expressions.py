@@ -1,0 +1,120 @@
+"""The book's five graphs: their values, the Python that they become, and their pictures.
+
+python -m ch01_graphs.train expressions
+python -m ch01_graphs.train expressions --format svg
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from ch01_graphs.draw import module_picture, picture, save
+from ch01_graphs.expression import Expression, formula
+from ch01_graphs.gradient import grad
+from ch01_graphs.graph import Graph
+from ch01_graphs.machine import TapeMachine, written
+from common.config import RunOptions
+from common.progress import print_table, say
+from common.run import Run
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True)
+class Config:
+    """How the graphs are drawn."""
+
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Format of the pictures, by Graphviz where it is installed; the .dot files are written in any case."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+
+
+def add_scalars() -> Expression:
+    """2.0 + 2.5 = 4.5"""
+    graph = Graph()
+    a, b = graph.scalar("a"), graph.scalar("b")
+    c = (a + b).named("c")
+    graph.let(a, 2.0)
+    graph.let(b, 2.5)
+    return c
+
+
+def multiply_matrix() -> Expression:
+    """W x = [9.4 3.4]"""
+    graph = Graph()
+    W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]]))
+    x = graph.vector("x", 2)
+    y = (W @ x).named("y")
+    graph.let(x, [5.0, 7.0])
+    return y
+
+
+def add_to_product() -> Expression:
+    """W x + 3.0 = [12.399999999999999 6.4], in float64"""
+    graph = Graph()
+    W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]], dtype=torch.float64))
+    x = graph.vector("x", 2, torch.float64)
+    y = (W @ x + 3.0).named("y")
+    graph.let(x, [5.0, 7.0])
+    return y
+
+
+def square_error() -> Expression:
+    """The smallest graph worth a gradient, (w x - y)^2 = 2.25 at w = 2, x = 3, y = 4.5"""
+    graph = Graph()
+    w, x, y = graph.parameter("w", 2.0), graph.scalar("x"), graph.scalar("y")
+    loss = ((w * x - y) ** 2).named("loss")
+    grad(loss, [w])
+    graph.let(x, 3.0)
+    graph.let(y, 4.5)
+    return loss
+
+
+def multiply_what_does_not_fit() -> Expression:
+    """A matrix with two columns and a vector of three: an error where the node is made, and none at run time"""
+    graph = Graph()
+    W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]]))
+    return W @ graph.vector("x", 3)
+
+
+GRAPHS: dict[str, Callable[[], Expression]] = {
+    "sum": add_scalars,
+    "product": multiply_matrix,
+    "affine": add_to_product,
+    "square_error": square_error,
+}
+
+
+def train(config: Config) -> dict[str, float]:
+    """Compute and draw the graphs; return their values."""
+    with Run.open(__name__, config) as run:
+        rows, values = [], {}
+        for name, build in GRAPHS.items():
+            output = build()
+            gradients = list(output.graph.gradients.values())
+            records = TapeMachine(output, *gradients).records()
+            save_picture(run, name, picture(output, *gradients, records=records, digits=None))
+            value = output.graph.run(output)
+            rows.append((name, formula(output), written(value)))
+            values |= {f"{name}_{i}" if value.ndim else name: v for i, v in enumerate(value.flatten().tolist())}
+        print_table(["graph", "formula", "value"], rows)
+        affine = add_to_product()
+        print(f"the third as Python:{affine.graph.program(affine).code.rstrip()}\n", flush=True)
+        try:
+            multiply_what_does_not_fit()
+        except ValueError as error:
+            say("error", str(error))
+        network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        save_picture(run, "module", module_picture(network, torch.zeros(1, 4)))
+        return run.finish(run=values)
+
+
+def save_picture(run: Run, name: str, drawn: "nx.DiGraph") -> None:
+    """Write a picture's .dot, and the picture itself."""
+    for suffix in ("dot", run.config.format):
+        with run.writing(f"{name}.{suffix}") as path:
+            save(drawn, path)

@@ -1,0 +1,176 @@
+"""Gradients as more nodes of the same graph: symbolic reverse mode.
+
+    dW, db = grad(loss, [W, b])          # expressions like any other: run them, draw them, take their gradient again
+
+For each operator, `RULES` says how the gradient g of the loss in its result y becomes the gradient in each operand:
+with y = f(a, b), dL/da = g df/da. Walking from the loss back to the inputs and adding up what arrives at each node is
+the chain rule (Griewank & Walther 2008, section 3.2).
+"""
+
+# ruff: noqa: ARG001, ARG005  # every rule is called in the same way and takes what it needs
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import fx
+from torch.fx.node import map_arg
+from torch.nn import functional as F
+
+from ch01_graphs.expression import COMPARISONS, Expression, Index, Operand, embed, formula
+from ch01_graphs.graph import ancestors
+
+
+def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
+    """Add to the graph the gradients of a scalar in the given expressions.
+
+    What the loss does not depend on has gradient zero. Raises ValueError where the loss is no scalar.
+    """
+    graph = loss.graph
+    if loss.shape:
+        raise ValueError(f"the gradient of {formula(loss)} is asked, which is no scalar but has shape {loss.shape}")
+    if any(expression.graph is not graph for expression in wrt):
+        raise ValueError("the gradient is asked in an expression of another graph")
+    targets = {expression.node for expression in wrt}
+    needed, on_the_way = ancestors([loss.node]), set[fx.Node]()
+    for node in graph.ir.nodes:
+        if node in needed and (node in targets or on_the_way.intersection(node.all_input_nodes)):
+            on_the_way.add(node)
+    with graph.backward_nodes():
+        gradients = {loss.node: graph.constant(torch.ones((), dtype=loss.dtype))}
+        for node in reversed([node for node in graph.ir.nodes if node in on_the_way]):
+            if node not in gradients:  # reached only through a comparison, or through where's condition
+                continue
+            for operand, piece in _pieces(Expression(graph, node), gradients[node], on_the_way):
+                before = gradients.get(operand)
+                gradients[operand] = piece if before is None else before + piece
+        graph.gradients.update(gradients)
+        return [
+            gradients[x.node] if x.node in gradients else graph.constant(torch.zeros(x.shape, dtype=x.dtype))
+            for x in wrt
+        ]
+
+
+def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tuple[fx.Node, Expression]]:
+    """Apply the rules of y's operator, to each operand that leads to what the gradient is asked in."""
+    node, graph = y.node, y.graph
+    if node.op != "call_function" or node.target in COMPARISONS:
+        return []
+    wrap = lambda operand: Expression(graph, operand)  # noqa: E731
+    args, kwargs = map_arg((node.args, node.kwargs), wrap)  # pyright: ignore[reportArgumentType]
+    pieces = []
+    for rule, operand in zip(RULES[node.target], args, strict=False):  # pyright: ignore[reportArgumentType]
+        if rule is not None and isinstance(operand, Expression) and operand.node in on_the_way:
+            pieces.append((operand.node, sum_to(rule(g, y, *args, **kwargs), operand.shape)))
+    return pieces
+
+
+def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
+    """Undo broadcasting: a value that was used many times receives the sum of all its gradients."""
+    if g.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    stretched = [lead + i for i, size in enumerate(shape) if size == 1 and g.shape[lead + i] != 1]
+    if stretched:
+        g = g.sum(stretched, keepdim=True)
+    return g.sum(tuple(range(lead))) if lead else g
+
+
+def keep(reduced: Expression, x: Expression, dim: tuple[int, ...]) -> Expression:
+    """Give a reduced value x's number of dimensions again, with size 1 in place of the lost ones."""
+    return shaped(reduced, tuple(1 if i in dim else size for i, size in enumerate(x.shape)))
+
+
+def shaped(x: Expression, shape: tuple[int, ...]) -> Expression:
+    """Reshape, where that changes anything."""
+    return x if x.shape == shape else x.reshape(*shape)
+
+
+def matmul_left(g: Expression, y: Expression, a: Expression, b: Expression) -> Expression:
+    """dL/dA = G B^T for Y = A B; vectors count as matrices with one row (left) or one column (right)."""
+    if b.ndim == 1:
+        return g.reshape(*g.shape, 1) * b
+    if a.ndim > 1:
+        return g @ b.mT
+    return b @ g if b.ndim == 2 else (b @ g.reshape(*g.shape, 1)).reshape(*b.shape[:-1])
+
+
+def matmul_right(g: Expression, y: Expression, a: Expression, b: Expression) -> Expression:
+    """dL/dB = A^T G for Y = A B"""
+    if a.ndim == 1:
+        return a.reshape(-1, 1) * g.reshape(*g.shape[:-1], 1, g.shape[-1]) if b.ndim > 1 else g * a
+    if b.ndim > 1 or a.ndim == 2:
+        return a.mT @ g
+    return (a.mT @ g.reshape(*g.shape, 1)).reshape(*a.shape[:-2], a.shape[-1])
+
+
+def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Expression:
+    """dL/da = g b a^(b-1) for y = a^b"""
+    return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
+
+
+def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Expression:
+    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0"""
+    if not isinstance(a, Expression):
+        return g * y * math.log(a)
+    return y.graph.apply(torch.where, a.eq(0.0), 0.0, g * y * a.log())
+
+
+def sum_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
+    """Hand every summand the whole gradient."""
+    return keep(g, x, dim).expand(*x.shape)
+
+
+def mean_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
+    """Hand each of n values an n-th of the gradient."""
+    n = math.prod(x.shape[i] for i in dim)
+    return keep(g / n, x, dim).expand(*x.shape)
+
+
+def amax_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
+    """Share the gradient evenly between the largest values."""
+    one = x.graph.constant(torch.ones((), dtype=x.dtype))
+    largest = one.where(x.eq(keep(y, x, dim)), 0.0)
+    return keep(g, x, dim) * largest / largest.sum(dim, keepdim=True)
+
+
+def getitem_rule(g: Expression, y: Expression, x: Expression, index: Index) -> Expression:
+    """Put the gradient back where the value came from."""
+    return x.graph.apply(embed, g, x.shape, index)
+
+
+Rule = Callable[..., Expression]
+
+# One function an operand: the gradient g in the result y becomes the gradient in that operand.
+RULES: dict[Callable, tuple[Rule | None, ...]] = {
+    operator.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),  # d(a + b) = da + db
+    operator.sub: (lambda g, y, a, b: g, lambda g, y, a, b: -g),  # d(a - b) = da - db
+    operator.mul: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),  # d(ab) = b da + a db
+    operator.truediv: (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),  # d(a/b) = da/b - (a/b) db/b
+    operator.pow: (pow_base, pow_exponent),  # d(a^b) = b a^(b-1) da + a^b log(a) db
+    operator.matmul: (matmul_left, matmul_right),  # d(AB) = dA B + A dB
+    operator.neg: (lambda g, y, x: -g,),
+    torch.exp: (lambda g, y, x: g * y,),  # exp' = exp
+    torch.log: (lambda g, y, x: g / x,),  # log' = 1/x
+    torch.sigmoid: (lambda g, y, x: g * y * (1.0 - y),),  # s' = s (1 - s)
+    F.logsigmoid: (lambda g, y, x: g * (-x).sigmoid(),),  # (log s)' = 1 - s(x) = s(-x)
+    torch.tanh: (lambda g, y, x: g * (1.0 - y * y),),  # tanh' = 1 - tanh^2
+    torch.relu: (lambda g, y, x: g.where(x > 0.0, 0.0),),  # 1 where x > 0, else 0
+    torch.softmax: (lambda g, y, x, dim: y * (g - (g * y).sum(dim, keepdim=True)),),  # dy = y (dx - y . dx)
+    torch.log_softmax: (lambda g, y, x, dim: g - y.exp() * g.sum(dim, keepdim=True),),  # dy = dx - softmax(x) . dx
+    torch.logsumexp: (lambda g, y, x, dim, keepdim: keep(g, x, dim) * (x - keep(y, x, dim)).exp(),),  # softmax(x)
+    torch.sum: (sum_rule,),
+    torch.mean: (mean_rule,),
+    torch.amax: (amax_rule,),
+    torch.where: (
+        None,  # the condition is no number
+        lambda g, y, condition, a, b: g.where(condition, 0.0),
+        lambda g, y, condition, a, b: y.graph.apply(torch.where, condition, 0.0, g),
+    ),
+    torch.reshape: (lambda g, y, x, shape: g.reshape(*x.shape),),
+    torch.broadcast_to: (lambda g, y, x, shape: g,),  # sum_to does the rest
+    torch.transpose: (lambda g, y, x, dim0, dim1: g.transpose(dim0, dim1),),
+    operator.getitem: (getitem_rule,),
+    embed: (lambda g, y, value, shape, index: g[index],),
+}

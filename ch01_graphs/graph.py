@@ -1,0 +1,233 @@
+"""An expression graph: write the formula first, put numbers in later.
+
+    graph = Graph()
+    W = graph.parameter("W", [[0.9, 0.7], [0.4, 0.2]])
+    x = graph.vector("x", 2)
+    y = W @ x + 3.0                      # nothing is computed yet; shapes and dtypes are known and checked
+    graph.let(x, [5.0, 7.0])
+    graph.run(y)                         # tensor([12.4000, 6.4000])
+
+The nodes are those of `torch.fx`, the intermediate representation behind torch.export and torch.compile, so all that
+other tools know about such graphs holds here. An `Expression` is a node with the methods of a tensor: the same
+function can be called with tensors, and computes, or with expressions, and is written down.
+"""
+
+import keyword
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+
+from ch01_graphs.expression import COMPARISONS, Expression, describe, embed, write
+
+
+class Graph:
+    """Inputs, parameters and what is computed from them, in the order in which they were written down."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.ir = fx.Graph()
+        self.inputs: dict[str, Expression] = {}
+        """What `let` gives a value to."""
+        self.values: dict[str, Tensor] = {}
+        """Parameters and constants by name; `run` reads them each time, so a solver may change them in place."""
+        self.bound: dict[str, Tensor] = {}
+        """The values that inputs have been given."""
+        self.gradients: dict[fx.Node, Expression] = {}
+        """Which expression is the gradient of a node, once `grad` has been called."""
+        self.reserved: set[str] = set()
+        """Names that no node gets by itself, only by being given it."""
+        self._names: set[str] = set()
+        self._programs: dict[tuple[fx.Node, ...], fx.GraphModule] = {}
+        self._backward = False
+
+    # Nodes without operands.
+
+    def tensor(self, name: str, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Expression:
+        """Declare an input."""
+        if any(not isinstance(size, int) or size < 0 for size in shape):
+            raise ValueError(f"input {name!r}: the shape {tuple(shape)} must consist of whole numbers, none negative")
+        node = self._node("placeholder", name, (), {}, torch.empty(shape, dtype=dtype, device="meta"), name)
+        self.inputs[name] = Expression(self, node)
+        return self.inputs[name]
+
+    def scalar(self, name: str, dtype: torch.dtype = torch.float32) -> Expression:
+        """Declare an input that is a single number."""
+        return self.tensor(name, (), dtype)
+
+    def vector(self, name: str, size: int, dtype: torch.dtype = torch.float32) -> Expression:
+        """Declare an input with one dimension."""
+        return self.tensor(name, (size,), dtype)
+
+    def matrix(self, name: str, rows: int, columns: int, dtype: torch.dtype = torch.float32) -> Expression:
+        """Declare an input with two dimensions."""
+        return self.tensor(name, (rows, columns), dtype)
+
+    def parameter(self, name: str, value: Any) -> Expression:
+        """Declare a parameter: it has a value from the start, and a solver may change it."""
+        return self.hold(name, torch.as_tensor(value).detach().clone().to(self.device), "parameter")
+
+    def constant(self, value: Any, name: str | None = None) -> Expression:
+        """Write down a tensor that never changes."""
+        return self.hold(
+            name or self.free_name("constant"), torch.as_tensor(value).detach().to(self.device), "constant"
+        )
+
+    def hold(self, name: str, value: Tensor, kind: Literal["parameter", "constant"]) -> Expression:
+        """Declare a node whose value is that very tensor."""
+        node = self._node("get_attr", name, (), {}, value.to("meta"), name)
+        node.meta["kind"] = kind
+        self.values[name] = value
+        return Expression(self, node)
+
+    def value(self, parameter: Expression) -> Tensor:
+        """Give the tensor of a parameter or constant, to look at or to change in place."""
+        return self.values[parameter.name]
+
+    # Nodes with operands.
+
+    def apply(self, function: Callable, *args: Any, **kwargs: Any) -> Expression:
+        """Write down a function of expressions, numbers and settings.
+
+        The function is tried on tensors without data, which finds the result's shape and dtype. Raises ValueError,
+        naming the node, where shapes or dtypes do not go together.
+        """
+        name = self.free_name(function.__name__.strip("_"))
+        operands: list[Expression] = []
+        plain_args, plain_kwargs = _unwrap((args, kwargs), operands)
+        try:
+            self._check_operands(function, operands, args)
+            value = function(*map_arg(plain_args, _meta_value), **map_arg(plain_kwargs, _meta_value))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            what = ", ".join(f"{operand.name} is {describe(operand)}" for operand in operands)
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise ValueError(f"node {name!r} = {write(function, args, kwargs)}: {reason} ({what})") from None
+        return Expression(self, self._node("call_function", function, plain_args, plain_kwargs, value, name))
+
+    def _check_operands(self, function: Callable, operands: list[Expression], args: tuple) -> None:
+        if any(operand.graph is not self for operand in operands):
+            raise ValueError("its operands belong to different graphs")
+        if function in (operator.getitem, embed):
+            operands = operands[:1]
+        elif function is torch.where:
+            if not isinstance(args[0], Expression) or args[0].dtype != torch.bool:
+                raise ValueError("the condition must be a comparison, like x > 0")
+            operands = operands[1:]
+        elif function not in COMPARISONS and any(not operand.dtype.is_floating_point for operand in operands):
+            raise ValueError("it needs floating-point operands")
+        if len({operand.dtype for operand in operands}) > 1:
+            raise ValueError("dtypes must be equal: convert the value before it is bound")
+
+    def _node(self, op: str, target: Any, args: tuple, kwargs: dict, value: Tensor, name: str) -> fx.Node:
+        name = self.claim_name(name)
+        node = self.ir.create_node(op, target, args, kwargs, name)
+        node.meta.update(name=name, value=value, backward=self._backward)
+        return node
+
+    def free_name(self, stem: str) -> str:
+        """Give a name that is not taken: the stem itself, or the stem with a number."""
+        numbered = (f"{stem}_{number}" for number in range(1, len(self._names) + 2))
+        return next(name for name in (stem, *numbered) if name not in self._names | self.reserved)
+
+    def claim_name(self, name: str) -> str:
+        """Reserve a name. Raises ValueError where it is taken or cannot be a variable of the generated code."""
+        if not name.isidentifier() or keyword.iskeyword(name) or hasattr(fx.GraphModule, name):
+            raise ValueError(
+                f"{name!r} cannot name a node: take letters, digits and _, and no name of Python's or fx's"
+            )
+        if name in self._names:
+            raise ValueError(f"the graph already has a node named {name!r}")
+        self._names.add(name)
+        return name
+
+    @contextmanager
+    def backward_nodes(self, backward: bool = True) -> Iterator[None]:
+        """Mark the nodes that are made meanwhile as belonging to a gradient, or not."""
+        before, self._backward = self._backward, backward
+        try:
+            yield
+        finally:
+            self._backward = before
+
+    # Numbers.
+
+    def let(self, target: Expression | str, value: Any) -> None:
+        """Give an input its value. Raises ValueError where shape or dtype are not those of the input."""
+        name = target if isinstance(target, str) else target.name
+        if name not in self.inputs:
+            raise ValueError(f"the graph has no input {name!r}; it has {', '.join(self.inputs) or 'none'}")
+        self.bound[name] = check_value(self.inputs[name], value).to(self.device)
+
+    def run(self, *outputs: Expression) -> Any:
+        """Compute expressions from the values bound to the inputs; one expression gives its tensor, several a tuple."""
+        program = self.program(*outputs)
+        results = program(*self.arguments(program))
+        return results[0] if len(outputs) == 1 else results
+
+    def arguments(self, program: fx.GraphModule) -> list[Tensor]:
+        """Give the values bound to a program's inputs, in its order. Raises ValueError where one is missing."""
+        names = [str(node.target) for node in program.graph.nodes if node.op == "placeholder"]
+        missing = [name for name in names if name not in self.bound]
+        if missing:
+            raise ValueError(f"no value for {', '.join(missing)}: call let first")
+        return [self.bound[name] for name in names]
+
+    def program(self, *outputs: Expression) -> fx.GraphModule:
+        """Cut out what the outputs need, as a torch.fx module: its `code` is Python, its call computes them all."""
+        key = tuple(output.node for output in outputs)
+        if key not in self._programs:
+            self._programs[key] = self._cut_out(key)
+        return self._programs[key]
+
+    def _cut_out(self, outputs: tuple[fx.Node, ...]) -> fx.GraphModule:
+        needed = ancestors(outputs)
+        cut, copies = fx.Graph(), {}
+        for node in self.ir.nodes:
+            if node in needed:
+                args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
+                copies[node] = cut.create_node(node.op, node.target, args, dict(kwargs), node.meta["name"])
+                copies[node].meta = {**node.meta, "original": node}
+        cut.output(tuple(copies[node] for node in outputs))
+        return fx.GraphModule(self.values, cut)
+
+
+def check_value(target: Expression, value: Any) -> Tensor:
+    """Make a tensor for an input, or raise ValueError where its shape or dtype are others."""
+    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=target.dtype)
+    if tuple(tensor.shape) != target.shape or tensor.dtype != target.dtype:
+        raise ValueError(f"input {target.name!r} is {describe(target)}, its value is {describe(tensor)}")
+    return tensor
+
+
+def ancestors(nodes: Sequence[fx.Node]) -> set[fx.Node]:
+    """Find the nodes that the given ones are computed from, themselves included."""
+    found: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def _unwrap(value: Any, operands: list[Expression]) -> Any:
+    """Put nodes in the place of expressions, within tuples and slices too; collect the expressions."""
+    if isinstance(value, Expression):
+        operands.append(value)
+        return value.node
+    if isinstance(value, (tuple, list)):
+        return type(value)(_unwrap(part, operands) for part in value)
+    if isinstance(value, dict):
+        return {name: _unwrap(part, operands) for name, part in value.items()}
+    if isinstance(value, Tensor):
+        raise ValueError("a tensor has to enter the graph as graph.constant(tensor)")
+    return value
+
+
+def _meta_value(node: fx.Node) -> Tensor:
+    return node.meta["value"]

@@ -1,0 +1,261 @@
+"""Linear regression by the book's ten steps, and what each way of running its graph costs.
+
+    python -m ch01_graphs.train regression
+    python -m ch01_graphs.train regression --machine tape
+    python -m ch01_graphs.train regression --compile          # time torch.compile's version of the graph too
+
+Dimensions: N samples, D features.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+
+from ch01_graphs.autodiff import Variable
+from ch01_graphs.draw import picture, save
+from ch01_graphs.expression import Expression
+from ch01_graphs.gradient import grad
+from ch01_graphs.graph import Graph
+from ch01_graphs.machine import TapeMachine, compiled, written
+from ch01_graphs.simplify import Rewrite, simplify
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.device import Timer
+from common.progress import print_table, say
+from common.run import Run, load_weights
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the regression."""
+
+    samples: int = 500
+    """How many samples are drawn, y = X w + b + noise with normal X, w and b."""
+    features: int = 4
+    """Numbers in each sample."""
+    noise: float = 0.1
+    """Standard deviation of the noise."""
+    epochs: int = 5
+    """How often progress is shown."""
+    steps: int = 100
+    """Gradient steps an epoch, each on all samples."""
+    learning_rate: float = 0.1
+    """Step size of gradient descent."""
+    machine: Literal["compiled", "tape"] = "compiled"
+    """What runs the graph: one generated Python function, or the tape machine, node by node."""
+    compile: bool = False
+    """Time torch.compile's version of the graph too; it takes a while to make."""
+    rounds: int = 7
+    """How often the ways to take a step are timed by turns, after a warm-up."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "samples", "features", "epochs", "steps", "learning_rate", "rounds")
+        require(self.noise >= 0, "--noise must not be negative", self.noise)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The graph of the loss and its gradients, and its two parameters."""
+
+    w: Tensor
+    b: Tensor
+    outputs: list[Expression]
+    """loss, dL/dw, dL/db"""
+    rewrites: list[Rewrite]
+
+    @property
+    def program(self) -> fx.GraphModule:
+        """Give the graph as a torch.fx module, whose buffers are the parameters."""
+        return self.outputs[0].graph.program(*self.outputs)
+
+
+def build(config: Config, device: torch.device | str = "cpu") -> Regression:
+    """Write the regression down; the steps are the book's."""
+    graph = Graph(device)  # 1. a graph
+    X = graph.matrix("X", config.samples, config.features)  # 2. nodes for what is put in
+    y = graph.vector("y", config.samples)
+    w = graph.parameter("w", torch.zeros(config.features))  # 3. nodes for what is learned
+    b = graph.parameter("b", 0.0)
+    prediction = (X @ w + b).named("prediction")  # 4. the forward expression
+    loss = ((prediction - y) ** 2).mean().named("loss")  # 5. the loss
+    gradients = grad(loss, [w, b])  # 6. gradients, as more nodes
+    simpler = simplify(loss, *gradients)
+    return Regression(graph.value(w), graph.value(b), simpler.outputs, simpler.rewrites)
+
+
+def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tensor, ...]]:
+    """Make what runs the graph: X and y by keyword give the loss and the gradients."""  # 7. a machine
+    if kind != "tape":
+        return compiled(*regression.outputs, inductor=kind == "inductor")
+    machine = TapeMachine(*regression.outputs)
+
+    def run(X: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        machine.source.let("X", X)  # 8. values for the inputs
+        machine.source.let("y", y)
+        return machine.values()  # 9. run all
+
+    return run
+
+
+def train_step(machine: Callable, regression: Regression, X: Tensor, y: Tensor, learning_rate: float) -> Tensor:
+    """Take one step of gradient descent; return the loss."""
+    loss, dw, db = machine(X=X, y=y)
+    regression.w.sub_(dw, alpha=learning_rate)  # 10. the solver's step
+    regression.b.sub_(db, alpha=learning_rate)
+    return loss
+
+
+def make_data(config: Config) -> tuple[Tensor, Tensor]:
+    """Draw (N, D) samples and (N,) targets; the seed decides all of it."""
+    generator = torch.Generator().manual_seed(config.run.seed)
+    samples = torch.randn(config.samples, config.features, generator=generator)
+    w, b = torch.randn(config.features, generator=generator), torch.randn((), generator=generator)
+    return samples, samples @ w + b + config.noise * torch.randn(config.samples, generator=generator)
+
+
+def closed_form(X: Tensor, y: Tensor) -> Tensor:
+    """Solve the least-squares problem exactly: (N, D), (N,) -> (D + 1,) weights, the bias last"""
+    ones = torch.ones(len(X), 1, dtype=torch.float64)
+    return torch.linalg.lstsq(torch.cat([X.double().cpu(), ones], dim=1), y.double().cpu()[:, None]).solution[:, 0]
+
+
+# Other ways to take the same step.
+
+
+def eager_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
+    """PyTorch's own autograd."""
+    w = torch.zeros(config.features, device=X.device, requires_grad=True)
+    b = torch.zeros((), device=X.device, requires_grad=True)
+
+    def step() -> None:
+        loss = ((X @ w + b - y) ** 2).mean()
+        dw, db = torch.autograd.grad(loss, (w, b))
+        with torch.no_grad():
+            w.sub_(dw, alpha=config.learning_rate)
+            b.sub_(db, alpha=config.learning_rate)
+
+    return step
+
+
+def dynamic_tape_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
+    """The dynamic tape of `autodiff.py`."""
+    samples, targets = Variable(X), Variable(y[:, None])
+    w, b = Variable(torch.zeros(config.features, 1, device=X.device)), Variable(torch.zeros((), device=X.device))
+
+    def step() -> None:
+        loss = ((samples @ w + b - targets) ** 2).sum() / len(y)
+        loss.backward()
+        for parameter in (w, b):
+            parameter.value.sub_(parameter.gradient, alpha=config.learning_rate)
+            parameter.gradient = torch.zeros_like(parameter.value)
+
+    return step
+
+
+def graph_step(config: Config, X: Tensor, y: Tensor, kind: str) -> Callable[[], Tensor]:
+    """The graph of this chapter, run by a machine of that kind."""
+    regression = build(config, X.device)
+    machine = make_machine(regression, kind)
+    return lambda: train_step(machine, regression, X, y, config.learning_rate)
+
+
+def time_steps(config: Config, X: Tensor, y: Tensor, steps: int = 300) -> dict[str, list[float]]:
+    """Time each way to take a step by turns; return steps a second of each round."""
+    ways = {
+        "eager": eager_step(config, X, y),
+        "compiled": graph_step(config, X, y, "compiled"),
+        "tape": graph_step(config, X, y, "tape"),
+        "dynamic_tape": dynamic_tape_step(config, X, y),
+    }
+    if config.compile:
+        ways["inductor"] = graph_step(config, X, y, "inductor")
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(config.rounds + 1):
+        for way, step in ways.items():
+            with Timer(X.device) as timer:
+                for _ in range(steps):
+                    step()
+            if turn > 0:
+                speeds[way].append(steps / timer.seconds)
+    return speeds
+
+
+def train(config: Config) -> dict[str, float]:
+    """Fit the regression; return its error, its distance from the exact solution, and the speed of each way."""
+    with Run.open(__name__, config) as run:
+        X, y = (tensor.to(run.device) for tensor in make_data(config))
+        regression = build(config, run.device)
+        machine = make_machine(regression, config.machine)
+        for _ in run.epochs(config.epochs, config.steps, program=regression.program):
+            for _ in range(config.steps):
+                with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
+                    loss = train_step(machine, regression, X, y, config.learning_rate)
+                run.step(loss, samples=config.samples)
+            run.log()
+        run.save(regression.program)
+        exact = closed_form(X, y)
+        learned = torch.cat([regression.w, regression.b[None]]).double().cpu()
+        distance = float((learned - exact).abs().max())
+        speeds = time_steps(config, X, y)
+        ratios = {
+            way: statistics.median(ours / eager for ours, eager in zip(values, speeds["eager"], strict=True))
+            for way, values in speeds.items()
+        }
+        report(run, regression, X, y)
+        rows = [(way, statistics.median(speeds[way]), ratios[way]) for way in speeds]
+        print_table(["way to take a step", "steps/s", "times eager"], rows)
+        return run.finish(
+            run={
+                "mse": float(machine(X=X, y=y)[0]),
+                "distance_from_exact": distance,
+                **{f"{way}_steps_per_second": statistics.median(values) for way, values in speeds.items()},
+                **{f"{way}_ratio": ratio for way, ratio in ratios.items() if way != "eager"},
+            }
+        )
+
+
+def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
+    """Say what each node holds and costs, what was simplified, and draw the graph and the curve."""
+    from common import plots
+
+    graph = regression.outputs[0].graph
+    graph.let("X", X)
+    graph.let("y", y)
+    machine = TapeMachine(*regression.outputs)
+    machine.values()  # the first run of anything is slow
+    records = machine.records()
+    rows = [(r.name, r.formula, written(r.value, 3), f"{r.bytes:,}", f"{r.seconds * 1e6:.1f}") for r in records]
+    print_table(["node", "formula", "value", "bytes", "microseconds"], rows)
+    for rewrite in regression.rewrites:
+        say("rewrite", str(rewrite))
+    drawn = picture(*regression.outputs, records=records)
+    for name in ("graph.dot", "graph.png"):
+        with run.writing(name) as path:
+            save(drawn, path)
+    run.figure("curve", plots.curves(run.history, {"mean squared error": ["train_loss"]}, log=True))
+
+
+def restore(folder: Path) -> tuple[Regression, Config]:
+    """Rebuild the regression that a run saved."""
+    config = read_config(folder, Config)
+    regression = build(config)
+    load_weights(regression.program, folder)
+    return regression, config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step, for the device benchmark."""
+    X, y = (tensor.to(device) for tensor in make_data(config))
+    take_step = graph_step(config, X, y, config.machine)
+
+    def step() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.run.precision == "bf16"):
+            return take_step()
+
+    return Workload(step, items=config.samples, unit="samples")

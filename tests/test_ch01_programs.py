@@ -1,0 +1,306 @@
+"""Chapter 1: the machines, the pictures, and the three programs."""
+
+import dataclasses
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ch01_graphs import draw, expressions, layout, numerics, regression
+from ch01_graphs.gradient import grad
+from ch01_graphs.graph import Graph
+from ch01_graphs.machine import TapeMachine, compiled, written
+from common import cli
+
+CONFIG = regression.Config(samples=40, features=3, epochs=2, steps=5, rounds=1)
+
+
+def small_graph():
+    graph = Graph()
+    w, x = graph.parameter("w", [1.0, 2.0, 3.0]), graph.vector("x", 3)
+    loss = ((w * x - 1) ** 2).sum().named("loss")
+    (dw,) = grad(loss, [w])
+    graph.let(x, [1.0, 0.5, 2.0])
+    return loss, dw
+
+
+# Machines.
+
+
+def test_tape_machine_records_every_node():
+    loss, dw = small_graph()
+    records = {record.name: record for record in TapeMachine(loss, dw).records()}
+    assert float(records["loss"].value) == 25.0
+    assert records["loss"].gradient is not None and float(records["loss"].gradient) == 1.0
+    assert records["w"].gradient is not None and records["w"].gradient.tolist() == [0.0, 0.0, 20.0]
+    assert records["mul"].formula == "w * x"
+    assert records["mul"].bytes == 12
+    assert not records["mul"].backward
+    assert records[dw.name].backward
+    assert all(record.seconds > 0 for record in records.values())
+
+
+def test_a_view_takes_no_memory_of_its_own():
+    graph = Graph()
+    x = graph.matrix("x", 10, 20)
+    y = x.mT.named("y")
+    graph.let(x, torch.ones(10, 20))
+    assert [record.bytes for record in TapeMachine(y).records()] == [800, 0]
+
+
+def test_generated_code_is_python_that_reads_like_the_formula():
+    loss, _ = small_graph()
+    code = loss.graph.program(loss).code
+    assert "mul = w * x" in code
+    assert "pow_1 = sub ** 2" in code
+    assert "return (loss,)" in code
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [
+        (torch.tensor([12.399999999999999, 6.4], dtype=torch.float64), None, "[12.399999999999999 6.4]"),
+        (torch.tensor([9.4, 3.4]), None, "[9.4 3.4]"),
+        (torch.tensor([[1.0, 2.0]]), None, "[[1.0 2.0]]"),
+        (torch.tensor(3.14159), 3, "3.14"),
+        (torch.tensor([1, 2]), None, "[1 2]"),
+        (torch.zeros(7), None, "vector of 7 float32"),
+    ],
+)
+def test_written_values(value, digits, expected):
+    assert written(value, digits) == expected
+
+
+# Pictures.
+
+
+def test_dot_names_everything_and_colours_the_way_back():
+    loss, dw = small_graph()
+    text = draw.to_dot(draw.picture(loss, dw, records=TapeMachine(loss, dw).records()))
+    assert '"w" [label="w\\nvector of 3 float32\\n= [1 2 3]\\ngradient [0 0 20]", fillcolor="#d1e7dd"];' in text
+    assert f'"w" -> "mul" [color="{draw.EDGE}"];' in text
+    assert draw.BACKWARD_EDGE in text
+    assert text.count("->") == sum(len(node.all_input_nodes) for node in loss.graph.ir.nodes)
+
+
+def test_quotes_and_backslashes_survive_in_dot():
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_node("a", lines=['say "x\\y"'], kind="input")
+    assert 'label="say \\"x\\\\y\\""' in draw.to_dot(graph)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_picture_appears_without_graphviz(suffix, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    path = tmp_path / f"graph{suffix}"
+    draw.save(draw.picture(*small_graph()), path)
+    if suffix == ".png":
+        with Image.open(path) as image:
+            assert min(image.size) > 200
+            assert len(image.convert("RGB").getcolors(1 << 20) or []) > 20
+    else:
+        assert path.read_bytes()[:5] in (b"<?xml", b"%PDF-")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_draws_every_node(tmp_path):
+    loss, dw = small_graph()
+    drawn = draw.picture(loss, dw)
+    draw.save(drawn, tmp_path / "graph.svg")
+    titles = {
+        element.text for element in ElementTree.parse(tmp_path / "graph.svg").iter() if element.tag.endswith("title")
+    }
+    assert set(drawn.nodes) <= titles
+
+
+def test_graphviz_errors_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/dot")
+    broken = subprocess.CompletedProcess([], 1, "", "syntax error in line 1\n")
+    monkeypatch.setattr(subprocess, "run", lambda *words, **named: broken)
+    with pytest.raises(OSError, match=r"Graphviz cannot draw .*: syntax error in line 1"):
+        draw.save(draw.picture(*small_graph()), tmp_path / "graph.svg")
+
+
+def test_unknown_picture_format_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"graph\.gif: a picture of a graph ends in \.dot, \.svg, \.pdf or \.png"):
+        draw.save(draw.picture(*small_graph()), tmp_path / "graph.gif")
+
+
+def test_places_keep_boxes_apart_and_results_below_their_operands():
+    graph = Graph()
+    xs = [graph.scalar(f"x{i}") for i in range(5)]
+    y = xs[0] * xs[1] + xs[2] * xs[3] - (xs[0] * xs[4]).exp() * xs[2]
+    drawn = draw.picture(y, *grad(y, xs))
+    boxes = dict.fromkeys(drawn.nodes, (1.0, 0.5))
+    places, bends = layout.find_places(drawn, boxes)
+    for tail, head in drawn.edges:
+        heights = [places[tail][1], *(y for _, y in bends[tail, head]), places[head][1]]
+        assert all(upper > lower for upper, lower in pairwise(heights))
+    for a in drawn.nodes:
+        for b in drawn.nodes:
+            if a != b and abs(places[a][1] - places[b][1]) < 0.5:
+                assert abs(places[a][0] - places[b][0]) >= 1.0
+
+
+@pytest.mark.parametrize("capture", ["fx", "export"])
+def test_an_ordinary_module_is_drawn_too(capture):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
+    drawn = draw.module_picture(model, torch.zeros(2, 1, 6, 6), capture=capture)
+    lines = [" ".join(node["lines"]) for node in drawn.nodes.values()]
+    assert any("2x4x4x4 float32" in line for line in lines)
+    assert any("2x10 float32" in line for line in lines)
+    if capture == "fx":
+        assert "0: Conv2d 1, 4, kernel_size=(3, 3), stride=(1, 1) 2x4x4x4 float32" in lines
+
+
+# Programs.
+
+
+def test_the_books_graphs_have_the_books_values(options, capsys):
+    metrics = expressions.train(expressions.Config(run=options))
+    assert metrics == {
+        "sum": 4.5,
+        "product_0": float(torch.tensor(9.4)),
+        "product_1": float(torch.tensor(3.4)),
+        "affine_0": 12.399999999999999,
+        "affine_1": 6.4,
+        "square_error": 2.25,
+    }
+    said = capsys.readouterr().out
+    assert "[12.399999999999999 6.4]" in said
+    assert "node 'matmul' = W @ x: " in said
+    (folder,) = options.out.glob("*/*/*")
+    for name in (*expressions.GRAPHS, "module"):
+        assert (folder / f"{name}.dot").read_text().startswith("digraph {")
+        assert (folder / f"{name}.png").stat().st_size > 1_000
+
+
+def test_numerics_loses_nothing_after_the_rewrite(options):
+    metrics = numerics.train(numerics.Config(points=41, run=options))
+    assert metrics["rewritten_lost_values"] == metrics["rewritten_lost_gradients"] == 0
+    assert metrics["lost_values"] > 30
+    assert metrics["lost_gradients"] > 60
+    assert metrics["rewritten_largest_error"] < 1e-7
+
+
+@pytest.mark.parametrize("machine", ["compiled", "tape"])
+def test_regression_ends_at_the_exact_solution(options, machine):
+    config = regression.Config(samples=60, features=3, epochs=3, steps=100, rounds=1, machine=machine, run=options)
+    metrics = regression.train(config)
+    assert metrics["distance_from_exact"] < 1e-5
+    X, y = regression.make_data(config)
+    exact = regression.closed_form(X, y)
+    residual = X.double() @ exact[:-1] + exact[-1] - y.double()
+    assert metrics["mse"] == pytest.approx(float((residual**2).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "tape"])
+def test_the_graph_takes_the_steps_of_autograd(kind):
+    """Three steps end with autograd's weights."""
+    X, y = regression.make_data(CONFIG)
+    w, b = torch.zeros(3, requires_grad=True), torch.zeros((), requires_grad=True)
+    optimizer = torch.optim.SGD([w, b], CONFIG.learning_rate)
+    for _ in range(3):
+        ((X @ w + b - y) ** 2).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    ours = regression.build(CONFIG)
+    machine = regression.make_machine(ours, kind)
+    for _ in range(3):
+        regression.train_step(machine, ours, X, y, CONFIG.learning_rate)
+    torch.testing.assert_close(ours.w, w.detach())
+    torch.testing.assert_close(ours.b, b.detach())
+
+
+@pytest.mark.parametrize("make", [regression.eager_step, regression.dynamic_tape_step])
+def test_the_ways_that_are_timed_take_the_same_step_too(make, monkeypatch):
+    """Their weights are their own: they are caught as they are made, as the first and the second zeros."""
+    X, y = regression.make_data(CONFIG)
+    made, zeros = [], torch.zeros
+
+    def catch(*shape, **named):
+        made.append(zeros(*shape, **named))
+        return made[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", catch)
+        step = make(CONFIG, X, y)
+    ours = regression.build(CONFIG)
+    for _ in range(3):
+        step()
+        regression.train_step(compiled(*ours.outputs), ours, X, y, CONFIG.learning_rate)
+    torch.testing.assert_close(made[0].detach().flatten(), ours.w)
+    torch.testing.assert_close(made[1].detach(), ours.b)
+
+
+def test_the_gradient_graph_is_small():
+    """Forward: X, y, w, b, matmul, add, sub, pow, mean. Back: a product with 2/N, its sum, X's transpose, a product."""
+    outputs = regression.build(CONFIG).outputs
+    assert len(outputs[0].graph.program(*outputs).graph.nodes) == 13 + 1
+
+
+def test_regression_repeats_resumes_and_is_restored(options, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, run=options)
+    first = regression.train(config)
+    again = regression.train(dataclasses.replace(config, run=dataclasses.replace(options, out=tmp_path / "again")))
+    assert first["mse"] == again["mse"]
+    (folder,) = options.out.glob("*/*/*")
+    restored, restored_config = regression.restore(folder)
+    assert restored_config == config
+    X, y = regression.make_data(config)
+    assert float(compiled(*restored.outputs)(X=X, y=y)[0]) == first["mse"]
+
+    real, part = regression.Run.log, dataclasses.replace(options, out=tmp_path / "part")
+
+    def stop_in_second_epoch(self, **splits):
+        if self._epoch == 2:
+            raise KeyboardInterrupt
+        real(self, **splits)
+
+    monkeypatch.setattr(regression.Run, "log", stop_in_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        regression.train(dataclasses.replace(config, run=part))
+    monkeypatch.setattr(regression.Run, "log", real)
+    resumed = regression.train(dataclasses.replace(config, run=dataclasses.replace(part, resume=True)))
+    assert resumed["mse"] == first["mse"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["regression", "--samples", "0"], "--samples must be a number above 0"),
+        (["regression", "--noise", "-1"], "--noise must not be negative"),
+        (["numerics", "--points", "2"], "--points must be at least 3"),
+        (["numerics", "--largest", "0"], "--largest must be above 0"),
+        (["expressions", "--format", "gif"], "invalid choice 'gif'"),
+    ],
+)
+def test_bad_settings_get_one_line(words, message, fails, tmp_path):
+    error = fails(cli.main, expressions, numerics, regression, arguments=[*words, "--out", str(tmp_path)])
+    assert message in error
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_workload_takes_steps_that_lower_the_loss(options, precision):
+    options = dataclasses.replace(options, precision=precision)
+    work = regression.workload(dataclasses.replace(CONFIG, run=options), torch.device("cpu"))
+    assert (work.items, work.unit) == (40, "samples")
+    losses = [float(work.step()) for _ in range(5)]  # pyright: ignore[reportArgumentType]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.slow
+def test_torch_compile_gives_the_same_gradients():
+    ours = regression.build(CONFIG)
+    X, y = regression.make_data(CONFIG)
+    expected = compiled(*ours.outputs)(X=X, y=y)
+    got = compiled(*ours.outputs, inductor=True)(X=X, y=y)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b)
