@@ -9,6 +9,8 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.nn import functional as F
 
+from common.graphs import describe
+
 if TYPE_CHECKING:
     from ch01_graphs.graph import Graph
 
@@ -189,12 +191,6 @@ class Expression:
         if dim is None:
             return tuple(range(self.ndim))
         return tuple(self._dimension(d) for d in ((dim,) if isinstance(dim, int) else dim))
-
-
-def describe(value: Expression | Tensor) -> str:
-    """Say shape and dtype: `2x3 float32`, `scalar float64`."""
-    shape = "x".join(map(str, value.shape)) if len(value.shape) != 1 else f"vector of {value.shape[0]}"
-    return f"{shape or 'scalar'} {str(value.dtype).removeprefix('torch.')}"
 
 
 def formula(expression: Expression, depth: int = 3) -> str:

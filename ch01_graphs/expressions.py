@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ch01_graphs.draw import module_picture, picture, save
+from ch01_graphs.draw import picture
 from ch01_graphs.expression import Expression, formula
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
 from ch01_graphs.machine import TapeMachine, written
 from common.config import RunOptions
+from common.graphs import module_picture, save
 from common.progress import print_table, say
 from common.run import Run
 

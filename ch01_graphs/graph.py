@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from ch01_graphs.expression import COMPARISONS, Expression, describe, embed, write
+from ch01_graphs.expression import COMPARISONS, Expression, embed, write
+from common.graphs import describe
 
 
 class Graph:

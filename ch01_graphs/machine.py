@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ch01_graphs.expression import Expression, describe, formula
+from ch01_graphs.expression import Expression, formula
 from ch01_graphs.graph import check_value
+from common.graphs import describe
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from ch01_graphs.autodiff import Variable
-from ch01_graphs.draw import picture, save
+from ch01_graphs.draw import picture
 from ch01_graphs.expression import Expression
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
@@ -26,6 +26,7 @@ from ch01_graphs.simplify import Rewrite, simplify
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.device import Timer
+from common.graphs import save
 from common.progress import print_table, say
 from common.run import Run, load_weights
 

@@ -290,6 +290,15 @@ def test_power_at_zero_has_a_finite_gradient():
         assert torch.equal(ours, theirs)
 
 
+def test_corners_are_torchs():
+    """A power of 1 at 0, whose second derivative is 0 and not 0/0, and relu at 0, whose gradient is 0."""
+    zeros = [torch.zeros(3, dtype=F64)]
+    for function in (lambda a: a**1, lambda a: a.relu()):
+        loss = scalarised(function)
+        for ours, theirs in zip(graph_derivatives(loss, zeros), torch_derivatives(loss, zeros), strict=True):
+            assert torch.equal(ours, theirs)
+
+
 def test_equal_maxima_share_the_gradient():
     graph, (x,), y = written_down(lambda a: a.amax(), [torch.tensor([1.0, 3.0, 3.0], dtype=F64)])
     assert graph.run(*grad(y, [x])).tolist() == [0.0, 0.5, 0.5]

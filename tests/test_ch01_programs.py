@@ -1,17 +1,12 @@
 """Chapter 1: the machines, the pictures, and the three programs."""
 
 import dataclasses
-import shutil
-import subprocess
-import xml.etree.ElementTree as ElementTree
-from itertools import pairwise
 
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 
-from ch01_graphs import draw, expressions, layout, numerics, regression
+from ch01_graphs import expressions, numerics, regression
+from ch01_graphs.draw import picture
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
 from ch01_graphs.machine import TapeMachine, compiled, written
@@ -79,85 +74,19 @@ def test_written_values(value, digits, expected):
 # Pictures.
 
 
-def test_dot_names_everything_and_colours_the_way_back():
+def test_a_picture_holds_values_gradients_and_the_way_back():
     loss, dw = small_graph()
-    text = draw.to_dot(draw.picture(loss, dw, records=TapeMachine(loss, dw).records()))
-    assert '"w" [label="w\\nvector of 3 float32\\n= [1 2 3]\\ngradient [0 0 20]", fillcolor="#d1e7dd"];' in text
-    assert f'"w" -> "mul" [color="{draw.EDGE}"];' in text
-    assert draw.BACKWARD_EDGE in text
-    assert text.count("->") == sum(len(node.all_input_nodes) for node in loss.graph.ir.nodes)
-
-
-def test_quotes_and_backslashes_survive_in_dot():
-    import networkx as nx
-
-    graph = nx.DiGraph()
-    graph.add_node("a", lines=['say "x\\y"'], kind="input")
-    assert 'label="say \\"x\\\\y\\""' in draw.to_dot(graph)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_a_picture_appears_without_graphviz(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    path = tmp_path / f"graph{suffix}"
-    draw.save(draw.picture(*small_graph()), path)
-    if suffix == ".png":
-        with Image.open(path) as image:
-            assert min(image.size) > 200
-            assert len(image.convert("RGB").getcolors(1 << 20) or []) > 20
-    else:
-        assert path.read_bytes()[:5] in (b"<?xml", b"%PDF-")
-
-
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-def test_graphviz_draws_every_node(tmp_path):
-    loss, dw = small_graph()
-    drawn = draw.picture(loss, dw)
-    draw.save(drawn, tmp_path / "graph.svg")
-    titles = {
-        element.text for element in ElementTree.parse(tmp_path / "graph.svg").iter() if element.tag.endswith("title")
+    drawn = picture(loss, dw, records=TapeMachine(loss, dw).records())
+    assert drawn.nodes["w"] == {
+        "lines": ["w", "vector of 3 float32", "= [1 2 3]", "gradient [0 0 20]"],
+        "kind": "parameter",
     }
-    assert set(drawn.nodes) <= titles
-
-
-def test_graphviz_errors_are_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: "/bin/dot")
-    broken = subprocess.CompletedProcess([], 1, "", "syntax error in line 1\n")
-    monkeypatch.setattr(subprocess, "run", lambda *words, **named: broken)
-    with pytest.raises(OSError, match=r"Graphviz cannot draw .*: syntax error in line 1"):
-        draw.save(draw.picture(*small_graph()), tmp_path / "graph.svg")
-
-
-def test_unknown_picture_format_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"graph\.gif: a picture of a graph ends in \.dot, \.svg, \.pdf or \.png"):
-        draw.save(draw.picture(*small_graph()), tmp_path / "graph.gif")
-
-
-def test_places_keep_boxes_apart_and_results_below_their_operands():
-    graph = Graph()
-    xs = [graph.scalar(f"x{i}") for i in range(5)]
-    y = xs[0] * xs[1] + xs[2] * xs[3] - (xs[0] * xs[4]).exp() * xs[2]
-    drawn = draw.picture(y, *grad(y, xs))
-    boxes = dict.fromkeys(drawn.nodes, (1.0, 0.5))
-    places, bends = layout.find_places(drawn, boxes)
-    for tail, head in drawn.edges:
-        heights = [places[tail][1], *(y for _, y in bends[tail, head]), places[head][1]]
-        assert all(upper > lower for upper, lower in pairwise(heights))
-    for a in drawn.nodes:
-        for b in drawn.nodes:
-            if a != b and abs(places[a][1] - places[b][1]) < 0.5:
-                assert abs(places[a][0] - places[b][0]) >= 1.0
-
-
-@pytest.mark.parametrize("capture", ["fx", "export"])
-def test_an_ordinary_module_is_drawn_too(capture):
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10))
-    drawn = draw.module_picture(model, torch.zeros(2, 1, 6, 6), capture=capture)
-    lines = [" ".join(node["lines"]) for node in drawn.nodes.values()]
-    assert any("2x4x4x4 float32" in line for line in lines)
-    assert any("2x10 float32" in line for line in lines)
-    if capture == "fx":
-        assert "0: Conv2d 1, 4, kernel_size=(3, 3), stride=(1, 1) 2x4x4x4 float32" in lines
+    assert drawn.nodes["x"]["kind"] == "input"
+    assert drawn.nodes["sub"]["lines"][0] == "sub: - 1"
+    assert drawn.nodes[dw.name]["kind"] == "gradient"
+    assert not drawn.edges["w", "mul"]["backward"]
+    assert drawn.edges["x", dw.name]["backward"]
+    assert drawn.number_of_edges() == len({(a, b) for b in loss.graph.ir.nodes for a in b.all_input_nodes})
 
 
 # Programs.
