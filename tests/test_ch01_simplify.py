@@ -66,6 +66,8 @@ def simpler(function, shape=(2, 3)):
         (lambda x: 1**x, "1 ** x"),
         (lambda x: x * 0, "x * 0"),
         (lambda x: x.reshape(3, 2).mT, None),
+        (lambda x: x.reshape(1, 2, 3).transpose(0, 1).transpose(1, 2), None),
+        (lambda x: x * x.graph.constant(torch.full((1, 1, 1), 2.0)), "x * constant"),
     ],
 )
 def test_rewrites(function, expected):
@@ -100,6 +102,15 @@ def test_constants_are_computed_and_parameters_are_not():
     assert result.graph.values["w"] is graph.values["w"], "a solver changes this very tensor"
     expected = torch.tensor([1.0, 2.0]) * (torch.tensor([9.0, 16.0]).exp() - torch.tensor([3.0, 4.0]))
     assert torch.equal(result.graph.run(result.outputs[0]), expected)
+
+
+def test_a_folded_constant_takes_no_name_that_is_given():
+    graph = Graph()
+    six = graph.constant(torch.tensor([2.0])) * graph.constant(torch.tensor([3.0]))
+    w = graph.parameter("constant_2", [5.0])
+    result = simplify(six * w)
+    assert result.graph.values["constant_2"].tolist() == [5.0]
+    assert result.graph.run(*result.outputs).tolist() == [30.0]
 
 
 def test_each_rewrite_is_shown():
