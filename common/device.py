@@ -70,6 +70,11 @@ def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.devic
     return name
 
 
+def widest_float(device: torch.device) -> torch.dtype:
+    """Give float64, or float32 on Apple's GPUs, which have no wider one."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch on every device."""
     random.seed(seed)

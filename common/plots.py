@@ -163,17 +163,18 @@ def line_panels(
     share_y: bool = False,
     ylim: tuple[float, float] | None = None,
     marked: Sequence[str] = (),
+    size: float = 1.0,
 ) -> Figure:
     """Draw lines, one panel a title, as in `{"relu": {"f(z)": (z, f), "f'(z)": (z, slope)}}`; dots lie under them.
 
-    The points of a marked line are drawn too.
+    The points of a marked line are drawn too; size enlarges every panel.
 
     Lines of the same name have the same colour in every panel; the legend stands in the first panel of each kind.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(3.0 * columns + 0.8, 2.4 * rows + 0.6))
+        figure = Figure(figsize=(3.0 * size * columns + 0.8, 2.4 * size * rows + 0.6))
         grid = figure.subplots(rows, columns, squeeze=False, sharex=share_y, sharey=share_y)
         colors = [entry["color"] for entry in mpl.rcParams["axes.prop_cycle"]]
         explained: set[str] = set()
@@ -211,7 +212,7 @@ def line_panels(
 def contour_paths(
     x: Tensor, y: Tensor, heights: Tensor, paths: Mapping[str, Tensor], *, goal: tuple[float, float], columns: int
 ) -> Figure:
-    """Draw paths (T, 2), one panel each, over the contours of heights (Y, X) at x (X,) and y (Y,); a cross is the goal."""
+    """Draw paths (T, 2), a panel each, over contours of heights (Y, X) at x (X,) and y (Y,); a cross is the goal."""
     rows = -(-len(paths) // columns)
     levels = np.logspace(np.log10(max(float(heights.min()), 1e-3)), np.log10(float(heights.max())), 12)
     with mpl.rc_context(LOOK):
@@ -221,7 +222,8 @@ def contour_paths(
             axes.contour(x.numpy(), y.numpy(), heights.numpy(), levels=levels, colors="#bbbbbb", linewidths=0.6)
             axes.plot(path[:, 0], path[:, 1], ".-", markersize=2, linewidth=0.9)
             axes.plot(*goal, "x", color="black")
-            axes.set(title=title, xlim=(float(x.min()), float(x.max())), ylim=(float(y.min()), float(y.max())))
+            axes.set_title(title, fontsize="small")
+            axes.set(xlim=(float(x.min()), float(x.max())), ylim=(float(y.min()), float(y.max())))
             axes.grid(False)
         for axes in grid.flat[len(paths) :]:
             axes.set_axis_off()

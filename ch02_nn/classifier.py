@@ -1,0 +1,229 @@
+"""Softmax regression and a multilayer perceptron on digits, by hand and with nn: the same weights, the same result.
+
+    python -m ch02_nn.train classifier
+    python -m ch02_nn.train classifier --model softmax --by hand
+    python -m ch02_nn.train classifier --optimizer momentum --learning-rate 0.1 --schedule one-cycle
+
+With nn, autograd finds the gradients and torch.optim takes the step. By hand, `backprop.py` finds them, from the losses
+and activations of this chapter, and `optimizers.py` takes the step.
+
+Dimensions: B batch, N images, P pixels (784), H hidden units, K classes (10).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch02_nn import backprop, losses
+from ch02_nn.activations import ACTIVATIONS
+from ch02_nn.initial import INITIAL
+from ch02_nn.optimizers import LIBRARY, OPTIMIZERS
+from ch02_nn.schedules import SCHEDULES, set_learning_rate
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.batches import Batches
+from common.data.images import ImageSet, load_images
+from common.run import Run, load_weights
+
+OptimizerName = Literal[
+    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"
+]
+ActivationName = Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "softplus", "gelu", "silu", "linear"]
+InitialName = Literal["zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "he-normal"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the classifier."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    model: Literal["softmax", "mlp"] = "mlp"
+    """softmax regression, 784-10, or a multilayer perceptron, 784-H-10."""
+    by: Literal["nn", "hand"] = "nn"
+    """Gradients and steps by autograd and torch.optim, or by this chapter's own formulas."""
+    hidden_size: int = 128
+    """Hidden units H of the multilayer perceptron."""
+    activation: ActivationName = "relu"
+    """What bends the hidden layer."""
+    initial: InitialName = "glorot-uniform"
+    """How the weights begin; the biases begin at zero."""
+    optimizer: OptimizerName = "adam"
+    """Update rule."""
+    learning_rate: float = 2e-3
+    """Peak step size."""
+    schedule: Literal["constant", "step", "cosine", "one-cycle", "warm-up"] = "cosine"
+    """How the step size changes over the training."""
+    weight_decay: float = 0.0
+    """Weight decay, as the update rule understands it."""
+    epochs: int | None = None
+    """Passes over the training split; by default 5, and on a small set as many as make 1,000 steps."""
+    batch_size: int = 64
+    """Images a step."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_size", "learning_rate", "epochs", "batch_size")
+        require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
+        if self.by == "hand":
+            require(self.run.precision == "fp32", "--by hand needs --precision fp32", self.run.precision)
+
+
+class Classifier(nn.Module):
+    """Linear layers with an activation between; a single one is softmax regression."""
+
+    def __init__(self, sizes: tuple[int, ...], activation: str = "relu", initial: str = "glorot-uniform") -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        for weight, bias in self.layers():
+            INITIAL[initial](weight)
+            nn.init.zeros_(bias)
+
+    def layers(self) -> list[backprop.Layer]:
+        """Give each layer's weight and bias."""
+        return [(linear.weight, linear.bias) for linear in self.linears if isinstance(linear, nn.Linear)]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, P) scaled pixels -> (B, K) logits"""
+        *hidden, last = self.linears
+        for linear in hidden:
+            pixels = self.activation.library(linear(pixels))
+        return last(pixels)
+
+
+def make_model(config: Config) -> Classifier:
+    """Make the network that the Config asks for."""
+    sizes = (784, 10) if config.model == "softmax" else (784, config.hidden_size, 10)
+    return Classifier(sizes, config.activation, config.initial)
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Make the update rule, torch's or ours."""
+    kinds = OPTIMIZERS if config.by == "hand" else LIBRARY
+    return kinds[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def scaled(images: Tensor) -> Tensor:
+    """(B, 1, 28, 28) uint8 -> (B, P) floats in [0, 1]"""
+    return images.flatten(1).float().div_(255)
+
+
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
+) -> Tensor:
+    """Take one gradient step by autograd; return the loss, still on the device."""
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+        logits = model(pixels)
+    loss = F.cross_entropy(logits.float() if bf16 else logits, labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+@torch.no_grad()
+def hand_step(model: Classifier, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
+    """Take the same step without autograd: forward, the loss's gradient, backward, update."""
+    layers = model.layers()
+    trace = backprop.forward(layers, pixels, model.activation)
+    logits = trace.sums[-1]
+    gradients = backprop.backward(layers, trace, losses.cross_entropy_gradient(logits, labels), model.activation)
+    for parameters, their_gradients in zip(layers, gradients, strict=True):
+        for parameter, gradient in zip(parameters, their_gradients, strict=True):
+            parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad()
+    return losses.cross_entropy(logits, labels)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """(N, 1, 28, 28) uint8 -> (N, K) logits on the CPU"""
+    device = next(model.parameters()).device
+    return torch.cat([model(scaled(part.to(device))).float().cpu() for part in images.split(2_000)])
+
+
+def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, and cross-entropy in nats an image."""
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    return {"accuracy": float(accuracy), "loss": float(losses.cross_entropy(logits, labels))}
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the classifier and return its test metrics."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "this chapter trains in one process", distributed.world_size())
+        batches = Batches(
+            data.train.pixels,
+            data.train.labels,
+            batch_size=config.batch_size,
+            device=run.device,
+            generator=run.generator,
+        )
+        epochs = config.epochs or max(5, 1_000 // len(batches))
+        model = make_model(config).to(run.device)
+        optimizer = make_optimizer(model, config)
+        size_at = SCHEDULES[config.schedule]
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer):
+            for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                set_learning_rate(optimizer, size_at(step, epochs * len(batches), config.learning_rate))
+                if config.by == "hand":
+                    loss = hand_step(model, optimizer, scaled(images), labels)
+                else:
+                    loss = train_step(model, optimizer, scaled(images), labels, bf16=run.bf16)
+                run.step(loss, images=len(images))
+            size = {"learning_rate": optimizer.param_groups[0]["lr"]}
+            run.log(valid=measure(predict(model, data.valid.pixels), data.valid.labels), run=size)
+        logits = predict(model, data.test.pixels)
+        run.save(model)
+        report(run, data, model, logits)
+        return run.finish(test=measure(logits, data.test.labels))
+
+
+def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
+    """Draw the confusion matrix, the curves, and what the units of the first layer look for."""
+    from common import plots
+
+    guesses = logits.argmax(1)
+    run.figure("confusion", plots.confusion_matrix(data.test.labels, guesses, data.class_names))
+    panels = {
+        "loss": ["train_loss", "valid_loss"],
+        "accuracy": ["valid_accuracy"],
+        "learning rate": ["learning_rate"],
+    }
+    run.figure("curves", plots.curves(run.history, panels))
+    weight = model.layers()[0][0].detach()[:40].cpu()
+    pictures = (0.5 + weight / (2 * weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12))).view(-1, 1, 28, 28)
+    titles = list(data.class_names) if len(model.linears) == 1 else None
+    run.figure("weights", plots.image_grid(pictures, columns=10, titles=titles))
+
+
+def restore(folder: Path) -> tuple[Classifier, Config]:
+    """Rebuild the classifier that a run saved."""
+    config = read_config(folder, Config)
+    model = make_model(config)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step on one batch of noise, for the device benchmark."""
+    images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
+    labels = torch.randint(10, (config.batch_size,), device=device)
+    model = make_model(config).to(device)
+    optimizer = make_optimizer(model, config)
+    bf16 = config.run.precision == "bf16"
+
+    def step() -> Tensor:
+        if config.by == "hand":
+            return hand_step(model, optimizer, scaled(images), labels)
+        return train_step(model, optimizer, scaled(images), labels, bf16=bf16)
+
+    return Workload(step, items=config.batch_size)

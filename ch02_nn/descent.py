@@ -1,0 +1,111 @@
+"""Gradient descent on one weight: y = W x, and what the learning rate does to it, step by step.
+
+    python -m ch02_nn.train descent
+    python -m ch02_nn.train descent --learning-rate 0.9      # oscillates
+    python -m ch02_nn.train descent --learning-rate 1.1      # diverges
+
+With one sample (x, y) and the loss L = (W x - y)², each step is W <- W - eta dL/dW with dL/dW = 2 x (W x - y). The
+distance to the best weight W* = y / x is multiplied by the same factor r = 1 - 2 eta x² each time:
+
+    W_t - W* = r^t (W_0 - W*)
+
+so that it shrinks for 0 < eta < 1 / x², without changing sides up to eta = 1 / (2 x²), and grows beyond.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from common.config import RunOptions, require, require_positive
+from common.data.source import DataCard, sha256_of
+from common.progress import print_table
+from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COMPARED = (0.1, 0.5, 0.9, 1.1)
+"""Learning rates that are drawn beside the chosen one: slow, in one step, from side to side, and away."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One sample, one weight, and how it descends."""
+
+    x: float = 1.0
+    """Input of the one sample."""
+    y: float = 2.0
+    """What W x should be."""
+    weight: float = 0.0
+    """Where W starts."""
+    learning_rate: float = 0.2
+    """Step size eta."""
+    steps: int = 10
+    """How many steps are taken and printed."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "learning_rate")
+        require(1 <= self.steps <= 1_000, "--steps must be between 1 and 1000", self.steps)
+        require(math.isfinite(self.x) and self.x != 0, "--x must be a number other than 0", self.x)
+        for name in ("y", "weight"):
+            require(math.isfinite(getattr(self, name)), f"--{name} must be a number", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table: what was known before the step."""
+
+    weight: float
+    output: float
+    loss: float
+    gradient: float
+
+
+def descend(config: Config, learning_rate: float) -> list[Step]:
+    """Take the steps; the last entry is where they led."""
+    w, steps = config.weight, []
+    for _ in range(config.steps + 1):
+        output = w * config.x
+        error = output - config.y
+        gradient = 2 * config.x * error  # dL/dW
+        steps.append(Step(w, output, error * error, gradient))
+        w -= learning_rate * gradient
+    return steps
+
+
+def train(config: Config) -> dict[str, float]:
+    """Descend, print every step, and return where the weight stands along the way."""
+    sample = torch.tensor([config.x, config.y], dtype=torch.float64)
+    card = DataCard("one-sample", True, sha256_of(sample), f"x = {config.x:g}, y = {config.y:g}, given on this line")
+    with Run.open(__name__, config, card) as run:
+        steps = descend(config, config.learning_rate)
+        if not math.isfinite(steps[-1].loss):
+            raise FloatingPointError("the loss is no longer a number: lower --learning-rate or --steps")
+        rows = [(number, *vars(step).values()) for number, step in enumerate(steps)]
+        print_table(["step", "W", "W x", "(W x - y)²", "dL/dW"], rows)
+        run.figure("descent", draw(config))
+        shown = {f"weight_after_{number}": steps[number].weight for number in (1, 2, 5, 10) if number < len(steps)}
+        ratio = 1 - 2 * config.learning_rate * config.x**2
+        return run.finish(run={**shown, "distance_factor": ratio, "loss": steps[-1].loss})
+
+
+def draw(config: Config) -> "Figure":
+    """Draw the way down the parabola at several learning rates."""
+    from common import plots
+
+    best = config.y / config.x
+    reach = 1.5 * abs(config.weight - best) or 1.0
+    weights = torch.linspace(best - reach, best + reach, 201)
+    parabola = (weights, (weights * config.x - config.y) ** 2)
+    panels: dict[str, dict[str, plots.Line]] = {}
+    for share in COMPARED:
+        eta = share / config.x**2
+        path = [step for step in descend(config, eta) if abs(step.weight - best) <= reach]
+        panels[f"eta = {eta:.3g}"] = {
+            "L(W)": parabola,
+            "steps": ([step.weight for step in path], [step.loss for step in path]),
+        }
+    return plots.line_panels(panels, columns=4, xlabel="W", ylabel="loss", share_y=True, marked=("steps",))

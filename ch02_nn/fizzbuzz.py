@@ -1,0 +1,171 @@
+"""FizzBuzz learned from the numbers 101 ... 1023, and answered for 1 ... 100.
+
+    python -m ch02_nn.train fizzbuzz
+    python -m ch02_nn.train fizzbuzz --hidden-size 256 --weight-decay 0
+
+A number is its ten binary digits, its answer one of four classes: the number itself, fizz (divisible by 3), buzz (by 5),
+fizzbuzz (by both). 2^k mod 15 repeats 1, 2, 4, 8, so that the answer is a fixed function of sums of few digits; a wide
+layer finds such sums, and weight decay makes it prefer them to learning numbers by heart. Width and decay were chosen
+on a validation split of 101 ... 1023; the numbers 1 ... 100 are read once, at the end.
+
+Dimensions: B batch, D binary digits (10), H hidden units, K classes (4).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch02_nn.schedules import one_cycle, set_learning_rate
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.source import DataCard, sha256_of
+from common.progress import say
+from common.run import Run, load_weights
+
+DIGITS = 10
+WORDS = ("", "fizz", "buzz", "fizzbuzz")
+FIRST_TRAINED, LAST_TRAINED = 101, 1023
+HELD_OUT = 92
+"""A tenth of the numbers above 100, to choose width and decay on."""
+ROUND = 20
+"""Steps that make a line on the screen."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the FizzBuzz network."""
+
+    hidden_size: int = 2_048
+    """Rectified units H of the one hidden layer."""
+    steps: int = 400
+    """Steps, each on all training numbers; a multiple of 20."""
+    learning_rate: float = 1e-2
+    """Peak step size of AdamW, in one cycle."""
+    weight_decay: float = 0.3
+    """Share of each weight that decays a step, times the step size."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_size", "steps", "learning_rate")
+        require(self.steps % ROUND == 0, f"--steps must be a multiple of {ROUND}", self.steps)
+        require(0 <= self.weight_decay < 1 / self.learning_rate, "--weight-decay must be at least 0, and times the "
+                "learning rate below 1", self.weight_decay)  # fmt: skip
+
+
+class FizzBuzz(nn.Module):
+    """One wide hidden layer."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(DIGITS, hidden_size), nn.ReLU(), nn.Linear(hidden_size, len(WORDS)))
+
+    def forward(self, digits: Tensor) -> Tensor:
+        """(B, D) digits -> (B, K) logits"""
+        return self.layers(digits)
+
+
+def encode(numbers: Tensor) -> Tensor:
+    """(B,) numbers below 1024 -> (B, D) binary digits as -1 and 1, the lowest first; ValueError for any other."""
+    if numbers.is_floating_point() or numbers.ndim != 1:
+        raise ValueError(f"numbers must be (B,) integers, got {numbers.dtype} of shape {tuple(numbers.shape)}")
+    outside = numbers[(numbers < 0) | (numbers >= 2**DIGITS)]
+    if len(outside):
+        raise ValueError(f"{int(outside[0])} does not fit {DIGITS} binary digits: take 0 to {2**DIGITS - 1}")
+    return ((numbers[:, None] >> torch.arange(DIGITS)) & 1).float() * 2 - 1
+
+
+def classes(numbers: Tensor) -> Tensor:
+    """(B,) numbers -> (B,) classes: 1 for a multiple of 3, plus 2 for a multiple of 5"""
+    return (numbers % 3 == 0).long() + 2 * (numbers % 5 == 0).long()
+
+
+def spoken(numbers: list[int], guesses: list[int]) -> list[str]:
+    """Say the answers: the word of the class, or the number itself."""
+    return [WORDS[guess] or str(number) for number, guess in zip(numbers, guesses, strict=True)]
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, digits: Tensor, labels: Tensor) -> Tensor:
+    """Take one gradient step; return the loss, still on the device."""
+    loss = F.cross_entropy(model(digits), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, numbers: Tensor) -> Tensor:
+    """(N,) numbers -> (N, K) logits on the CPU"""
+    return model(encode(numbers).to(next(model.parameters()).device)).cpu()
+
+
+def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy, and cross-entropy in nats a number."""
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    return {"accuracy": float(accuracy), "loss": float(F.cross_entropy(logits, labels))}
+
+
+def split(seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
+    """Cut 101 ... 1023 at random into numbers to train on and numbers to choose on."""
+    numbers = torch.arange(FIRST_TRAINED, LAST_TRAINED + 1)
+    order = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))]
+    return order[HELD_OUT:][:limit], order[:HELD_OUT][:limit]
+
+
+def train(config: Config) -> dict[str, float]:
+    """Learn from 101 ... 1023 and return how well 1 ... 100 are answered."""
+    numbers, valid = split(config.run.seed, config.run.limit)
+    test = torch.arange(1, 101)
+    sizes = f"{len(numbers)} train and {len(valid)} valid of 101 ... 1023, test 1 ... 100"
+    with Run.open(__name__, config, DataCard("fizzbuzz", True, sha256_of(numbers, valid, test), sizes)) as run:
+        digits, labels = encode(numbers).to(run.device), classes(numbers).to(run.device)
+        model = FizzBuzz(config.hidden_size).to(run.device)
+        optimizer = make_optimizer(model, config)
+        for epoch in run.epochs(config.steps // ROUND, ROUND, model=model, optimizer=optimizer):
+            for step in range((epoch - 1) * ROUND, epoch * ROUND):
+                set_learning_rate(optimizer, one_cycle(step, config.steps, config.learning_rate))
+                run.step(train_step(model, optimizer, digits, labels), numbers=len(digits))
+            run.log(valid=measure(predict(model, valid), classes(valid)))
+        run.save(model)
+        logits = predict(model, test)
+        answers = spoken(test.tolist(), logits.argmax(1).tolist())
+        truth = spoken(test.tolist(), classes(test).tolist())
+        for row in range(0, 100, 10):
+            say("answers" if row == 0 else "", " ".join(answers[row : row + 10]))
+        wrong = [f"{n} is {t}, not {a}" for n, t, a in zip(test.tolist(), truth, answers, strict=True) if a != t]
+        say("wrong", "; ".join(wrong) or "none")
+        report(run)
+        return run.finish(valid=measure(predict(model, valid), classes(valid)), test=measure(logits, classes(test)))
+
+
+def report(run: Run) -> None:
+    """Draw the curves."""
+    from common import plots
+
+    panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}
+    run.figure("curves", plots.curves(run.history, panels))
+
+
+def restore(folder: Path) -> tuple[FizzBuzz, Config]:
+    """Rebuild the network that a run saved."""
+    config = read_config(folder, Config)
+    model = FizzBuzz(config.hidden_size)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step on all training numbers, for the device benchmark."""
+    numbers, _ = split(config.run.seed, config.run.limit)
+    digits, labels = encode(numbers).to(device), classes(numbers).to(device)
+    model = FizzBuzz(config.hidden_size).to(device)
+    optimizer = make_optimizer(model, config)
+    return Workload(lambda: train_step(model, optimizer, digits, labels), items=len(numbers), unit="numbers")

@@ -1,0 +1,181 @@
+"""Initial weights, and what they do to a deep network before it has learned anything.
+
+    python -m ch02_nn.train initial
+    python -m ch02_nn.train initial --activation tanh
+
+A layer of I inputs adds I products: with independent weights of variance v its sums have I v times the variance of what
+comes in, and on the way back its gradients O v times that of what comes back. Through twenty layers, anything but 1
+is taken to the twentieth power. Glorot & Bengio (2010) take v = 2 / (I + O), between the two; He et al. (2015) take
+v = 2 / I, because a rectifier drops half of what it is given.
+
+Dimensions: B samples, I inputs of a layer, O outputs of a layer.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ch02_nn.activations import ACTIVATIONS, Activation
+from common.config import RunOptions, require, require_positive
+from common.data.source import DataCard, sha256_of
+from common.device import widest_float
+from common.progress import print_table
+from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@torch.no_grad()
+def zeros(weight: Tensor, generator: torch.Generator | None = None) -> None:  # noqa: ARG001  # nothing is drawn
+    """Set all to 0: every unit of a layer computes the same, and no gradient passes."""
+    weight.zero_()
+
+
+@torch.no_grad()
+def small_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Draw from N(0, 0.01²), whatever the layer's size."""
+    weight.normal_(0, 0.01, generator=generator)
+
+
+@torch.no_grad()
+def unit_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Draw from N(0, 1), whatever the layer's size."""
+    weight.normal_(generator=generator)
+
+
+@torch.no_grad()
+def glorot_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Draw from N(0, 2 / (I + O)): Gorgonia's GlorotN(1)."""
+    weight.normal_(0, math.sqrt(2 / sum(weight.shape)), generator=generator)
+
+
+@torch.no_grad()
+def glorot_uniform(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Draw from U(-a, a), a = sqrt(6 / (I + O)), whose variance is a² / 3: Gorgonia's GlorotU(1)."""
+    bound = math.sqrt(6 / sum(weight.shape))
+    weight.uniform_(-bound, bound, generator=generator)
+
+
+@torch.no_grad()
+def he_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Draw from N(0, 2 / I), I the columns of a weight (O, I)."""
+    weight.normal_(0, math.sqrt(2 / weight.shape[1]), generator=generator)
+
+
+INITIAL: dict[str, Callable[..., None]] = {
+    "zeros": zeros,
+    "small-normal": small_normal,
+    "unit-normal": unit_normal,
+    "glorot-normal": glorot_normal,
+    "glorot-uniform": glorot_uniform,
+    "he-normal": he_normal,
+}
+"""Each fills a weight (O, I) in place, from a generator if one is given."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The network that is looked at."""
+
+    activation: Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "gelu", "silu", "linear"] = "relu"
+    """What bends each layer."""
+    depth: int = 20
+    """Layers."""
+    width: int = 256
+    """Units of each layer."""
+    samples: int = 512
+    """Standard normal inputs that pass through, and gradients that come back."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "depth", "width", "samples")
+        require(self.width * self.samples >= 2, "--width times --samples must be at least 2", self.width * self.samples)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What passes each layer: activations on the way in, gradients on the way back."""
+
+    activations: list[Tensor]
+    gradients: list[Tensor]
+
+    def deviations(self) -> tuple[list[float], list[float]]:
+        """Give the standard deviation of the activations, and of the gradients, at each layer."""
+        return [float(a.std()) for a in self.activations], [float(d.std()) for d in self.gradients]
+
+
+def signals(weights: list[Tensor], x: Tensor, d: Tensor, activation: Activation) -> Signals:
+    """Send inputs x (B, I) through the layers, and gradients d (B, O) of the last activations back to the first."""
+    activations, slopes, gradients = [], [], []
+    for weight in weights:
+        z = x @ weight.mT
+        x = activation.function(z)
+        activations.append(x)
+        slopes.append(activation.derivative(z))
+    for weight, slope in zip(reversed(weights), reversed(slopes), strict=True):
+        gradients.append(d)
+        d = (d * slope) @ weight
+    return Signals(activations, gradients[::-1])
+
+
+def train(config: Config) -> dict[str, float]:
+    """Measure every way to begin, and return the deviation that is left at the far end, of each kind."""
+    # One generator for all: two of the same seed would draw the weights from the very numbers of the inputs.
+    generator = torch.Generator().manual_seed(config.run.seed)
+    x, d = torch.randn(2, config.samples, config.width, generator=generator, dtype=torch.float64)
+    card = DataCard("normal-noise", True, sha256_of(x, d), f"{config.samples} samples of {config.width} numbers")
+    with Run.open(__name__, config, card) as run:
+        dtype = widest_float(run.device)
+        activation = ACTIVATIONS[config.activation]
+        found: dict[str, Signals] = {}
+        for name, fill in INITIAL.items():
+            weights = [torch.empty(config.width, config.width, dtype=dtype) for _ in range(config.depth)]
+            for weight in weights:
+                fill(weight, generator)
+            weights = [weight.to(run.device) for weight in weights]
+            found[name] = signals(weights, x.to(run.device, dtype), d.to(run.device, dtype), activation)
+        rows, metrics = [], {}
+        for name, signal in found.items():
+            forward, back = signal.deviations()
+            rows.append([name, forward[0], forward[-1], back[-1], back[0]])
+            key = name.replace("-", "_")
+            metrics |= {f"{key}_activation": forward[-1], f"{key}_gradient": back[0]}
+        headings = ["initial weights", "activations, first layer", "last layer", "gradients, last layer", "first layer"]
+        print_table(headings, rows, title=f"standard deviations, {config.depth} layers, {config.activation}")
+        run.figure("deviations", draw_deviations(found))
+        run.figure("activations", draw_histograms(found, config.depth))
+        return run.finish(run=metrics)
+
+
+def draw_deviations(found: dict[str, Signals]) -> "Figure":
+    """Draw the deviations from layer to layer."""
+    from common import plots
+
+    panels: dict[str, dict[str, plots.Line]] = {"activations": {}, "gradients": {}}
+    for name, signal in found.items():
+        for panel, deviations in zip(panels.values(), signal.deviations(), strict=True):
+            layers = [number for number, deviation in enumerate(deviations, start=1) if deviation > 0]
+            panel[name] = (layers, [deviations[number - 1] for number in layers])
+    return plots.line_panels(panels, columns=2, xlabel="layer", ylabel="standard deviation", log_y=True)
+
+
+def draw_histograms(found: dict[str, Signals], depth: int) -> "Figure":
+    """Draw how the activations of a few layers are distributed."""
+    from common import plots
+
+    shown = sorted({1, max(1, depth // 4), max(1, depth // 2), depth})
+    panels: dict[str, dict[str, plots.Line]] = {}
+    for name, signal in found.items():
+        top = max(float(signal.activations[0].abs().max()), 1e-3)
+        panels[name] = {}
+        for number in shown:
+            values = signal.activations[number - 1].float().cpu()
+            counts = torch.histc(values, bins=60, min=-top, max=top)
+            centres = torch.linspace(-top, top, 61)[:-1] + top / 60
+            panels[name][f"layer {number}"] = (centres, (counts / values.numel()).clamp(min=1e-6))
+    return plots.line_panels(panels, columns=3, xlabel="activation", ylabel="share", log_y=True)

@@ -1,0 +1,282 @@
+"""Optimizers, written out: each is its update rule, and a torch.optim.Optimizer like any other.
+
+Names and defaults are those of torch.optim, so that one can stand in for the other. In the rules, theta is a parameter,
+g its gradient, eta the learning rate, t the step from 1. Weight decay lambda adds lambda theta to g, the gradient of
+lambda theta² / 2, except where a rule says otherwise. `lr` may also be a tensor that broadcasts with the parameters:
+a race of one problem at many learning rates is then one computation.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Any]
+
+
+class Rule(torch.optim.Optimizer):
+    """What all rules share: visit the parameters that have a gradient, add weight decay, and let `_update` work."""
+
+    decoupled = False
+    """Whether `_update` decays the weights itself."""
+
+    def __init__(self, params: Iterable[Any], **settings: Any) -> None:
+        check(type(self).__name__, settings)
+        super().__init__(params, settings)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; a closure, if given, computes the loss and its gradients first, and the loss is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if p.grad.is_sparse:
+                    raise ValueError(f"{type(self).__name__} takes dense gradients, got a sparse one")
+                decay = 0.0 if self.decoupled else group["weight_decay"]
+                self._update(p, p.grad + decay * p if decay else p.grad, self.state[p], group)
+        return loss
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        """Move a parameter in place, given its gradient, its state, and the group's options."""
+        raise NotImplementedError
+
+
+def check(rule: str, settings: dict[str, Any]) -> None:
+    """Raise ValueError, naming rule and setting, for a hyperparameter out of its range."""
+    for name, value in settings.items():
+        shares = name in ("momentum", "dampening", "alpha", "decay", "rho", "betas")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool):
+                continue
+            low, high = (0.0, 1.0) if shares else (0.0, float("inf"))
+            number = torch.as_tensor(number)
+            if not bool(((low <= number) & (number < high)).all()):
+                bounds = "at least 0 and below 1" if shares else "a finite number, at least 0"
+                raise ValueError(f"{rule}: {name} must be {bounds}, got {value}")
+
+
+def zeros(state: State, p: Tensor, *names: str) -> list[Tensor]:
+    """Give the named averages of a parameter, zero before its first step."""
+    for name in names:
+        if name not in state:
+            state[name] = torch.zeros_like(p)
+    return [state[name] for name in names]
+
+
+class SGD(Rule):
+    """theta <- theta - eta g (Robbins & Monro 1951)"""
+
+    def __init__(self, params: Iterable[Any], lr: float | Tensor = 1e-3, weight_decay: float = 0) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:  # noqa: ARG002
+        p -= o["lr"] * g
+
+
+class Momentum(Rule):
+    """v <- mu v + (1 - damp) g, theta <- theta - eta v; at first v = g (Polyak 1964)"""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.9,
+        dampening: float = 0,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        if "v" in state:
+            state["v"].mul_(o["momentum"]).add_((1 - o["dampening"]) * g)
+        else:
+            state["v"] = g.clone()
+        p -= o["lr"] * state["v"]
+
+
+class Nesterov(Rule):
+    """v <- mu v + g, theta <- theta - eta (g + mu v): the gradient one step of v ahead (Sutskever et al. 2013)"""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float | Tensor = 1e-3, momentum: float = 0.9, weight_decay: float = 0
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        (v,) = zeros(state, p, "v")
+        v.mul_(o["momentum"]).add_(g)
+        p -= o["lr"] * (g + o["momentum"] * v)
+
+
+class Adagrad(Rule):
+    """s <- s + g², theta <- theta - eta g / (sqrt s + eps) (Duchi et al. 2011): what moved much, moves less"""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float | Tensor = 1e-2, eps: float = 1e-10, weight_decay: float = 0
+    ) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        (s,) = zeros(state, p, "s")
+        s += g * g
+        p -= o["lr"] * g / (s.sqrt() + o["eps"])
+
+
+class RMSprop(Rule):
+    """c <- alpha c + (1 - alpha) g², theta <- theta - eta g / (sqrt c + eps) (Tieleman & Hinton 2012)
+
+    Centred, c - m² takes the place of c, with m the running mean of g. With momentum, v <- mu v + g / (sqrt c + eps)
+    and theta <- theta - eta v.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+    ) -> None:
+        options = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered}
+        super().__init__(params, lr=lr, weight_decay=weight_decay, **options)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        c, v = zeros(state, p, "c", "v")
+        c.mul_(o["alpha"]).add_((1 - o["alpha"]) * g * g)
+        spread = c
+        if o["centered"]:
+            (m,) = zeros(state, p, "m")
+            m.mul_(o["alpha"]).add_((1 - o["alpha"]) * g)
+            spread = c - m * m
+        v.mul_(o["momentum"]).add_(g / (spread.sqrt() + o["eps"]))  # without momentum, v is the step itself
+        p -= o["lr"] * v
+
+
+class GorgoniaRMSProp(Rule):
+    """c <- rho c + (1 - rho) g², theta <- theta - eta g / sqrt(c + eps) - lambda theta: as the book's library has it
+
+    Three differences to torch's: eps stands inside the root, where 1e-8 keeps the divisor above 1e-4 instead of 1e-8;
+    rho is .999, so that c grows slowly and the first steps are up to 1 / sqrt(1 - rho) = 32 eta long; and the weights
+    decay by lambda itself, not by eta lambda.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        decay: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(params, lr=lr, decay=decay, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        (c,) = zeros(state, p, "c")
+        c.mul_(o["decay"]).add_((1 - o["decay"]) * g * g)
+        p -= o["lr"] * g / (c + o["eps"]).sqrt() + o["weight_decay"] * p
+
+
+class Adadelta(Rule):
+    """d = g sqrt(a + eps) / sqrt(c + eps), theta <- theta - eta d (Zeiler 2012): steps in the units of theta
+
+    with c <- rho c + (1 - rho) g² before, and a <- rho a + (1 - rho) d² after.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        c, a = zeros(state, p, "c", "a")
+        c.mul_(o["rho"]).add_((1 - o["rho"]) * g * g)
+        d = g * (a + o["eps"]).sqrt() / (c + o["eps"]).sqrt()
+        a.mul_(o["rho"]).add_((1 - o["rho"]) * d * d)
+        p -= o["lr"] * d
+
+
+class Adam(Rule):
+    """theta <- theta - eta m^ / (sqrt v^ + eps) (Kingma & Ba 2015, algorithm 1)
+
+    with m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g², and m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), which make up
+    for the zeros that m and v start from.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        (m, v), (b1, b2) = zeros(state, p, "m", "v"), o["betas"]
+        t = state["t"] = state.get("t", 0) + 1
+        m.mul_(b1).add_((1 - b1) * g)
+        v.mul_(b2).add_((1 - b2) * g * g)
+        p -= o["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + o["eps"])
+
+
+class AdamW(Adam):
+    """Adam whose weights decay by eta lambda theta beside the step, not within it (Loshchilov & Hutter 2019)"""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+        p -= o["lr"] * o["weight_decay"] * p
+        super()._update(p, g, state, o)
+
+
+OPTIMIZERS: dict[str, Callable[..., Rule]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "gorgonia-rmsprop": GorgoniaRMSProp,
+    "adadelta": Adadelta,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+LIBRARY: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+    "gorgonia-rmsprop": GorgoniaRMSProp,
+    "adadelta": torch.optim.Adadelta,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+"""torch's own by the same names; Gorgonia's rule it does not have."""

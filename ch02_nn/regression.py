@@ -1,0 +1,197 @@
+"""Linear regression in six ways, and a cubic that only scaled inputs fit.
+
+    python -m ch02_nn.train regression
+
+The model is y' = A w, with a column of ones in A, and the loss L = mean (A w - y)². Setting its gradient
+2 A^T (A w - y) / N to zero gives the normal equations A^T A w = A^T y: a closed form. Gradient descent reaches the same
+w after a number of steps that grows with the condition number k of A^T A: the error in the flattest direction shrinks
+by about 1 - 1/k a step. The cubic's inputs i and i² have k in the hundred millions as they are, and below 100 once each
+has mean 0 and deviation 1. The step size is given by theory, not tuned: one over the largest curvature.
+
+Dimensions: N samples, B batch, F features and the one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ch02_nn.schedules import cosine
+from common.config import RunOptions, require, require_positive
+from common.data.source import DataCard, sha256_of
+from common.device import widest_float
+from common.progress import print_table
+from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLANTED_WEIGHTS = (1.0, 2.0, -3.0, 0.5)
+"""What the line was made with: the constant, and a weight for each of three inputs."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The points, and how long each way of descending may take."""
+
+    samples: int = 200
+    """Points of the line; the cubic has i = 1 ... 100."""
+    noise: float = 0.5
+    """Standard deviation of what is added to the line."""
+    steps: int = 4_000
+    """Steps of each descent: on all samples, on one (SGD), or on a minibatch."""
+    batch_size: int = 10
+    """Samples a minibatch."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "samples", "steps", "batch_size")
+        require(self.samples >= 5, "--samples must be at least 5, to determine 4 weights", self.samples)
+        require(0 <= self.noise < float("inf"), "--noise must be a number, at least 0", self.noise)
+
+
+def line(samples: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw (N, 3) inputs and the (N,) targets that planted weights and noise make of them."""
+    x = torch.randn(samples, 3, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor(PLANTED_WEIGHTS[1:], dtype=torch.float64) + PLANTED_WEIGHTS[0]
+    return x, y + noise * torch.randn(samples, generator=generator, dtype=torch.float64)
+
+
+def cubic(count: int = 100) -> tuple[Tensor, Tensor]:
+    """Give (N, 2) inputs (i, i²) and (N,) targets i³ for i = 1 ... N."""
+    i = torch.arange(1, count + 1, dtype=torch.float64)
+    return torch.stack([i, i**2], dim=1), i**3
+
+
+def standardised(x: Tensor) -> Tensor:
+    """(N, F) -> the same with mean 0 and standard deviation 1 in each column; ValueError for a constant one."""
+    deviation = x.std(dim=0)
+    if bool((deviation == 0).any()):
+        raise ValueError(f"input {int((deviation == 0).nonzero()[0])} is constant: it cannot be scaled, leave it out")
+    return (x - x.mean(dim=0)) / deviation
+
+
+def with_one(x: Tensor) -> Tensor:
+    """(N, F) -> (N, 1 + F): the first weight becomes the constant"""
+    return torch.cat([torch.ones_like(x[:, :1]), x], dim=1)
+
+
+def r_squared(a: Tensor, y: Tensor, w: Tensor) -> float:
+    """R² = 1 - sum (y - A w)² / sum (y - mean y)²: the share of the variance that is explained"""
+    return 1 - float((y - a @ w).square().sum() / (y - y.mean()).square().sum())
+
+
+# Closed forms.
+
+
+def normal_equations(a: Tensor, y: Tensor) -> Tensor:
+    """Solve A^T A w = A^T y; squares the condition number of A."""
+    return torch.linalg.solve(a.mT @ a, a.mT @ y)
+
+
+def by_qr(a: Tensor, y: Tensor) -> Tensor:
+    """With A = Q R, Q^T Q = I, solve R w = Q^T y; does not square it."""
+    q, r = torch.linalg.qr(a)
+    return torch.linalg.solve_triangular(r, (q.mT @ y)[:, None], upper=True)[:, 0]
+
+
+def by_lstsq(a: Tensor, y: Tensor) -> Tensor:
+    """PyTorch's own."""
+    return torch.linalg.lstsq(a, y[:, None]).solution[:, 0]
+
+
+# Descents.
+
+
+def gradient(a: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """dL/dw = 2 A^T (A w - y) / N"""
+    return 2 * a.mT @ (a @ w - y) / len(y)
+
+
+def gradient_descent(a: Tensor, y: Tensor, steps: int) -> Iterator[Tensor]:
+    """Yield w after each step of size 1 / (largest eigenvalue of 2 A^T A / N), from zero."""
+    curvature = torch.linalg.eigvalsh(2 * a.mT @ a / len(y))[-1]
+    w = torch.zeros_like(a[0])
+    for _ in range(steps):
+        w = w - gradient(a, y, w) / curvature
+        yield w
+
+
+def stochastic_descent(
+    a: Tensor, y: Tensor, steps: int, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Yield w after each step on a shuffled batch, of size 1 / (2 max |a_i|²) that shrinks to zero as a cosine.
+
+    No batch has a larger curvature than that, and without shrinking the noise of the batches would never settle.
+    """
+    largest = float(1 / (2 * a.square().sum(dim=1).max()))
+    w, step = torch.zeros_like(a[0]), 0
+    while step < steps:
+        for batch in torch.randperm(len(y), generator=generator).to(a.device).split(batch_size)[: steps - step]:
+            w = w - cosine(step, steps, largest) * gradient(a[batch], y[batch], w)
+            step += 1
+            yield w
+
+
+def solutions(a: Tensor, y: Tensor, config: Config, generator: torch.Generator) -> dict[str, list[Tensor]]:
+    """Solve in every way; each gives its w after every step, the last being the result."""
+    return {
+        "normal equations": [normal_equations(a, y)],
+        "QR": [by_qr(a, y)],
+        "lstsq": [by_lstsq(a, y)],
+        "gradient descent": list(gradient_descent(a, y, config.steps)),
+        "SGD": list(stochastic_descent(a, y, config.steps, 1, generator)),
+        "minibatch": list(stochastic_descent(a, y, config.steps, config.batch_size, generator)),
+    }
+
+
+def train(config: Config) -> dict[str, float]:
+    """Solve the line and the cubic, the cubic also as it is, and return every R²."""
+    generator = torch.Generator().manual_seed(config.run.seed)
+    x, y = line(min(config.samples, config.run.limit or config.samples), config.noise, generator)
+    i, cubes = cubic()
+    sizes = f"{len(y)} points of a planted line, and the cubes of 1 ... {len(cubes)}, made in regression.py"
+    with Run.open(__name__, config, DataCard("line-and-cubic", True, sha256_of(x, y, i, cubes), sizes)) as run:
+        problems = {"line": (x, y), "cubic": (standardised(i), cubes), "cubic, not scaled": (i, cubes)}
+        kind = {"device": run.device, "dtype": widest_float(run.device)}
+        rows, metrics, gaps, fits = [], {}, {}, {}
+        for name, (inputs, targets) in problems.items():
+            a, t = with_one(inputs).to(**kind), targets.to(**kind)
+            condition = float(torch.linalg.cond(a.mT @ a))
+            found = solutions(a, t, config, run.generator)
+            scores = {way: r_squared(a, t, path[-1]) for way, path in found.items()}
+            rows.append([name, *(f"{r2:.6f}" for r2 in scores.values()), f"{condition:.3g}"])
+            prefix = name.replace(", not ", "_un").replace(" ", "_")
+            metrics |= {f"{prefix}_{way.lower().replace(' ', '_')}_r2": r2 for way, r2 in scores.items()}
+            metrics[f"{prefix}_condition"] = condition
+            shown = sorted({int(1.1**power) for power in range(200) if 1.1**power <= config.steps})
+            gaps[name] = {
+                way: (shown, [max(scores["lstsq"] - r_squared(a, t, path[step - 1]), 1e-15) for step in shown])
+                for way, path in found.items()
+                if len(path) == config.steps > 1
+            }
+            fits[name] = {way: (a @ found[way][-1]).cpu() for way in ("gradient descent", "lstsq")}
+        print_table(["R²", *scores, "condition"], rows)
+        report(run, gaps, fits)
+        return run.finish(run=metrics)
+
+
+def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
+    """Draw how far each descent is from the closed form, and what the cubic looks like to it."""
+    from common import plots
+
+    gap = "R² still missing"
+    run.figure("gaps", plots.line_panels(gaps, columns=3, xlabel="step", ylabel=gap, log_x=True, log_y=True))
+    run.figure("cubic", draw_fits({name: fit for name, fit in fits.items() if name.startswith("cubic")}))
+
+
+def draw_fits(fits: dict[str, dict[str, Tensor]]) -> "Figure":
+    """Draw the fitted cubics over the cubes."""
+    from common import plots
+
+    i, cubes = cubic()
+    panels = {name: {way: (i[:, 0], fit) for way, fit in fit_of.items()} for name, fit_of in fits.items()}
+    dots = {name: {"i³": (i[::4, 0], cubes[::4])} for name in fits}
+    return plots.line_panels(panels, columns=2, xlabel="i", dots=dots)

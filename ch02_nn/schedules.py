@@ -1,0 +1,60 @@
+"""Learning-rate schedules: the step size of step t = 0 ... T - 1, as plain functions of t."""
+
+import math
+
+from torch.optim import Optimizer
+
+from common.config import require
+
+
+def step_decay(step: int, peak: float, *, every: int, factor: float = 0.1) -> float:
+    """eta(t) = peak factor^floor(t / every): a staircase, as torch's StepLR."""
+    require(every >= 1, "a step decay needs at least 1 step between two drops", every)
+    return peak * factor ** (step // every)
+
+
+def cosine(step: int, steps: int, peak: float, *, floor: float = 0.0) -> float:
+    """eta(t) = floor + (peak - floor) (1 + cos(pi t / T)) / 2 (Loshchilov & Hutter 2017), as CosineAnnealingLR."""
+    require(0 <= step <= steps, f"a cosine over {steps} steps has steps 0 to {steps}", step)
+    return floor + (peak - floor) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def warm_up(step: int, peak: float, *, steps: int) -> float:
+    """eta(t) = peak min(1, (t + 1) / W): a straight line over the first W steps (Goyal et al. 2017), as LinearLR."""
+    require(steps >= 1, "a warm-up takes at least 1 step", steps)
+    return peak * min(1.0, (step + 1) / steps)
+
+
+def one_cycle(
+    step: int, steps: int, peak: float, *, warm: float = 0.3, start: float = 1 / 25, end: float = 1 / 250_000
+) -> float:
+    """Half a cosine from `start` of the peak up to it, and half a cosine down to `end` of it (Smith & Topin 2017).
+
+    The top is at t = warm T - 1; numbers and defaults are those of torch's OneCycleLR.
+    """
+    require(0 <= step < steps, f"one cycle of {steps} steps has steps 0 to {steps - 1}", step)
+    require(0 < warm < 1, "the share of steps that warm up must be between 0 and 1", warm)
+    top = max(0.0, warm * steps - 1)  # the shortest trainings start at the peak
+    if step <= top:
+        return _half_cosine(step / top if top else 1.0, start * peak, peak)
+    return _half_cosine((step - top) / (steps - 1 - top), peak, end * peak)
+
+
+def _half_cosine(share: float, first: float, last: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+SCHEDULES = {
+    "constant": lambda step, steps, peak: peak,  # noqa: ARG005
+    "step": lambda step, steps, peak: step_decay(step, peak, every=max(1, steps // 3)),
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+    "warm-up": lambda step, steps, peak: warm_up(step, peak, steps=max(1, steps // 10)),
+}
+"""eta(t, T, peak) by name, with the settings that the classifier uses."""
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Let the next steps be of that size."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

@@ -1,0 +1,222 @@
+"""The book's 4x3 net: three weights and one sigmoid learn which of three inputs decides.
+
+    python -m ch02_nn.train simple
+    python -m ch02_nn.train simple --variant third-row      # a misprint that makes the task impossible
+
+The answer is the first input; no bias, no hidden layer. The predictions do not depend on the seed to the four digits
+that the book prints: sigmoids never reach 0 or 1, so the weights grow for ever, ever slower, along one path that every
+start soon joins, and 10,000 steps end at about the same place of it.
+
+Dimensions: B batch (4), I inputs (3).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.source import DataCard, sha256_of
+from common.device import widest_float
+from common.progress import print_table
+from common.run import Run, load_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INPUTS = ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1))
+MISPRINTED_INPUTS = ((0, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1))
+"""As a published listing of the program has them: the first row again, where the third should be."""
+TARGETS = (0, 0, 1, 1)
+
+ROUNDS = 10
+"""A tenth of the steps makes a line on the screen and, at most, a checkpoint."""
+SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
+"""Steps after which the table has a row."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the 4x3 net."""
+
+    steps: int = 10_000
+    """Steps of gradient descent, each on all four rows; a multiple of 10."""
+    learning_rate: float = 1.0
+    """Step size."""
+    variant: Literal["book", "sum", "third-row", "no-square", "flat-targets"] = "book"
+    """book: mean of squares; sum instead of mean; the misprinted third row; no square; targets of shape (4,)."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "learning_rate")
+        require(self.steps % ROUNDS == 0, f"--steps must be a multiple of {ROUNDS}", self.steps)
+
+
+class Net(nn.Module):
+    """p = sigmoid(X w)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, I) inputs -> (B, 1) predictions"""
+        return torch.sigmoid(x @ self.weight)
+
+
+class Cost(nn.Module):
+    """The net with its loss, as one expression of X and y."""
+
+    def __init__(self, net: Net, variant: str) -> None:
+        super().__init__()
+        self.net, self.variant = net, variant
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(B, I) inputs, (B, 1) targets -> the loss, mean (y - p)² unless the variant says otherwise
+
+        Targets of shape (B,) are no error to PyTorch: (B,) - (B, 1) is (B, B), every target against every prediction.
+        """
+        difference = y - self.net(x)
+        if self.variant == "no-square":
+            return difference.mean()
+        return difference.square().sum() if self.variant == "sum" else difference.square().mean()
+
+
+def rows(variant: str) -> tuple[Tensor, Tensor]:
+    """Give (4, 3) inputs and (4, 1) targets, or as the variant prints them."""
+    x = torch.tensor(MISPRINTED_INPUTS if variant == "third-row" else INPUTS, dtype=torch.float64)
+    y = torch.tensor(TARGETS, dtype=torch.float64)
+    return x, y if variant == "flat-targets" else y[:, None]
+
+
+def train_step(cost: Cost, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """Take one gradient step; return the loss."""
+    optimizer.zero_grad()
+    loss = cost(x, y)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+class Table:
+    """The rows of the gradient-descent table; part of the checkpoint."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[float]] = []
+
+    def note(self, step: int, loss: Tensor, net: Net, x: Tensor) -> None:
+        """Add a row after a step that is shown: its loss, the gradient's size, the weights, and the predictions."""
+        if step in SHOWN:
+            assert net.weight.grad is not None
+            with torch.inference_mode():
+                values = [loss[None], net.weight.grad.norm()[None], net.weight[:, 0], net(x)[:, 0]]
+                self.rows.append([step, *torch.cat(values).tolist()])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the rows of an interrupted run."""
+        self.rows = state["rows"]
+
+
+def train(config: Config) -> dict[str, float]:
+    """Fit the three weights and return the four predictions."""
+    x, y = rows(config.variant)
+    card = DataCard("book-4x3", True, sha256_of(x, y), "4 rows of 3 inputs, written in simple.py")
+    with Run.open(__name__, config, card) as run:
+        dtype = widest_float(run.device)
+        x, y = x.to(run.device, dtype), y.to(run.device, dtype)
+        net = Net().to(run.device, dtype)
+        cost, table = Cost(net, config.variant), Table()
+        optimizer = torch.optim.SGD(net.parameters(), config.learning_rate)
+        steps = config.steps // ROUNDS
+        for epoch in run.epochs(ROUNDS, steps, net=net, table=table):
+            for step in range(steps):
+                loss = train_step(cost, optimizer, x, y)
+                table.note((epoch - 1) * steps + step + 1, loss, net, x)
+                run.step(loss, steps=1)
+            run.log()
+        names = ["step", "loss", "|dL/dw|", "w1", "w2", "w3", *(f"p({a:g}{b:g}{c:g})" for a, b, c in x.tolist())]
+        print_table(names, [[int(row[0]), *row[1:]] for row in table.rows], title="gradient descent")
+        run.save(net)
+        report(run, cost, table, x, y)
+        with torch.inference_mode():
+            p = {f"prediction_{number}": float(value) for number, value in enumerate(net(x), start=1)}
+            return run.finish(run={**p, "loss": float(cost(x, y))})
+
+
+def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
+    """Write the graph of the loss as DOT text and as a picture, and draw the table."""
+    from common import plots
+
+    graph = trace(cost, x, y)
+    with run.writing("graph.dot") as path:
+        path.write_text(dot(graph), encoding="utf-8")
+    run.figure("graph", draw(graph))
+    step, loss, _, w1, w2, w3, *predictions = ([row[column] for row in table.rows] for column in range(10))
+    panels: dict[str, dict[str, plots.Line]] = {
+        "loss": {"loss": (step, loss)},
+        "weights": {"w1": (step, w1), "w2": (step, w2), "w3": (step, w3)},
+        "predictions": {f"row {number}": (step, p) for number, p in enumerate(predictions, start=1)},
+    }
+    run.figure("descent", plots.line_panels(panels, columns=3, xlabel="step", log_x=True))
+
+
+# The graph: what torch.fx sees when it calls the loss with stand-ins for X and y.
+
+
+def trace(cost: Cost, x: Tensor, y: Tensor) -> fx.Graph:
+    """Record the operations of the loss as a graph whose nodes know their shapes."""
+    from torch.fx.passes.shape_prop import ShapeProp
+
+    traced = fx.symbolic_trace(cost)
+    ShapeProp(traced).propagate(x, y)
+    return traced.graph
+
+
+def label(node: fx.Node) -> str:
+    """Name a node by what it computes, and the shape of it."""
+    names = {"sub": "-", "matmul": "@", "net_weight": "w", "output": "loss"}
+    name = names.get(node.name, node.name)
+    shape = getattr(node.meta.get("tensor_meta"), "shape", ())
+    return f"{name}\n{'x'.join(map(str, shape)) or 'scalar'}"
+
+
+def dot(graph: fx.Graph) -> str:
+    """Write a graph in Graphviz's language: `dot -Tsvg graph.dot > graph.svg` draws it."""
+    lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="sans-serif"];']
+    for node in graph.nodes:
+        text = label(node).replace("\n", "\\n")
+        lines.append(f'  {node.name} [label="{text}"];')
+        lines += [f"  {source.name} -> {node.name};" for source in node.all_input_nodes]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def draw(graph: fx.Graph) -> "Figure":
+    """Draw the graph, each operation one column to the right of what it needs, X, y and w just before their use."""
+    from common import plots
+
+    columns: dict[fx.Node, int] = {}
+    for node in graph.nodes:
+        columns[node] = 1 + max((columns[source] for source in node.all_input_nodes), default=-1)
+    for node in graph.nodes:
+        if not node.all_input_nodes:
+            columns[node] = min(columns[user] for user in node.users) - 1
+    places: dict[str, tuple[float, float]] = {}
+    for node in sorted(graph.nodes, key=lambda node: not node.all_input_nodes):  # operations above what they are given
+        row = sum(place[0] == columns[node] for place in places.values())
+        places[label(node)] = (columns[node], row)
+    edges = [(label(source), label(node)) for node in graph.nodes for source in node.all_input_nodes]
+    return plots.node_graph(places, edges, title="the loss as a graph")
+
+
+def restore(folder: Path) -> tuple[Net, Config]:
+    """Rebuild the net that a run saved."""
+    config = read_config(folder, Config)
+    net = Net().to(torch.float64)
+    load_weights(net, folder)
+    return net.eval(), config
