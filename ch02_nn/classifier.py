@@ -11,6 +11,7 @@ Dimensions: B batch, N images, P pixels (784), H hidden units, K classes (10).
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +81,7 @@ class Classifier(nn.Module):
     def __init__(self, sizes: tuple[int, ...], activation: str = "relu", initial: str = "glorot-uniform") -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         for weight, bias in self.layers():
             INITIAL[initial](weight)
             nn.init.zeros_(bias)

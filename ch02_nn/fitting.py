@@ -4,9 +4,9 @@
     python -m ch02_nn.train fitting --folds 10
 
 First polynomials of every degree through a few noisy points of a sine: too low a degree misses the curve, too high a
-one follows the noise. Then scikit-learn's diabetes data (442 patients, 10 measurements, progression after a year), where
-the curve is not known. K-fold cross-validation chooses in both: each fold is predicted by a model fitted to the others.
-What it chose is fitted anew to all of them, and only then meets the test data.
+one follows the noise. Then scikit-learn's diabetes data (442 patients, 10 measurements, progression after a year),
+where the curve is not known. K-fold cross-validation chooses in both: each fold is predicted by a model fitted to the
+others. What it chose is fitted anew to all of them, and only then meets the test data.
 
 Dimensions: N samples, F features, D degree.
 """

@@ -3,10 +3,9 @@
     python -m ch02_nn.train fizzbuzz
     python -m ch02_nn.train fizzbuzz --hidden-size 256 --weight-decay 0
 
-A number is its ten binary digits, its answer one of four classes: the number itself, fizz (divisible by 3), buzz (by 5),
-fizzbuzz (by both). 2^k mod 15 repeats 1, 2, 4, 8, so that the answer is a fixed function of sums of few digits; a wide
-layer finds such sums, and weight decay makes it prefer them to learning numbers by heart. Width and decay were chosen
-on a validation split of 101 ... 1023; the numbers 1 ... 100 are read once, at the end.
+A number is its ten binary digits, its answer one of four classes: the number itself, fizz (divisible by 3), buzz
+(by 5), fizzbuzz (by both). Divisibility is hidden in sums of digits: 2^k mod 15 repeats 1, 2, 4, 8. Width and weight
+decay were chosen on a validation split of 101 ... 1023; the numbers 1 ... 100 are read once, at the end.
 
 Dimensions: B batch, D binary digits (10), H hidden units, K classes (4).
 """

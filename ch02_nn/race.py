@@ -5,8 +5,8 @@
 
 Every rule gets the same thirteen learning rates, 10^-4 ... 10^2 by half decades, and keeps the one that needs the
 fewest steps to get below the goal and stay there (or else ends closest): in the valley itself, on digits by the
-validation split from one start. The race on digits is then run from other starts and timed on the test split.
-Everything else stays at torch's defaults.
+validation split, on average over a few starts. The race on digits is then run from other starts and timed on the test
+split. Everything else stays at torch's defaults.
 
 Rosenbrock (1960): f(x, y) = (1 - x)² + 100 (y - x²)², lowest at (1, 1), at the end of a flat curved valley.
 """
@@ -52,7 +52,7 @@ class Config:
     batch_size: int = 64
     """Images a step."""
     starts: int = 3
-    """Starts from which the race on digits is run."""
+    """Starts on digits from which a rate is chosen, and as many others from which the race is run."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -92,14 +92,14 @@ def steps_to(values: list[float], goal: float) -> float:
     return above[-1] + 1.0 if above[-1] + 1 < len(values) else math.inf
 
 
-def choose(paths: dict[float, list[float]], goal: float) -> float:
-    """Pick the rate that needs the fewest steps to the goal, or else ends closest to it."""
+def choose(walks: dict[float, list[list[float]]], goal: float) -> float:
+    """Pick the rate whose walks need the fewest steps to the goal on average, or else end closest to it."""
 
     def rank(rate: float) -> tuple[float, float]:
-        last = paths[rate][-1]
-        return steps_to(paths[rate], goal), last if math.isfinite(last) else math.inf
+        steps = sum(min(steps_to(walk, goal), len(walk)) for walk in walks[rate])
+        return steps, sum(walk[-1] if math.isfinite(walk[-1]) else math.inf for walk in walks[rate])
 
-    return min(paths, key=rank)
+    return min(walks, key=rank)
 
 
 def halved(split: Split) -> Split:
@@ -138,9 +138,9 @@ def race_in_the_valley(run: Run) -> dict[str, tuple[float, Tensor, float]]:
     for rule in OPTIMIZERS:
         paths = descend(rule, RATES, config.steps, run.device)
         heights = rosenbrock(paths).nan_to_num(math.inf, math.inf)
-        columns = {rate: heights[:, column].tolist() for column, rate in enumerate(RATES)}
+        columns = {rate: [heights[:, column].tolist()] for column, rate in enumerate(RATES)}
         rate = choose(columns, config.goal)
-        found[rule] = (rate, paths[:, RATES.index(rate)], steps_to(columns[rate], config.goal))
+        found[rule] = (rate, paths[:, RATES.index(rate)], steps_to(columns[rate][0], config.goal))
     return found
 
 
@@ -149,10 +149,14 @@ def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list
     config, found = run.config, {}
     learned, valid, test = halved(data.train), halved(data.valid), halved(data.test)
     for rule in OPTIMIZERS:
-        tried = {rate: learn(rule, rate, config.run.seed, (learned, valid), run) for rate in RATES}
+        first = config.run.seed * 2 * config.starts
+        tried = {
+            rate: [learn(rule, rate, first + start, (learned, valid), run) for start in range(config.starts)]
+            for rate in RATES
+        }
         rate = choose(tried, config.loss)
-        starts = range(config.run.seed + 1, config.run.seed + 1 + config.starts)
-        losses = [learn(rule, rate, start, (learned, test), run) for start in starts]
+        others = range(first + config.starts, first + 2 * config.starts)
+        losses = [learn(rule, rate, start, (learned, test), run) for start in others]
         found[rule] = (rate, losses, [EVERY * steps_to(path, config.loss) for path in losses])
         say(rule, f"rate {rate:.3g} on digits, {found[rule][2]} steps")
     return found
