@@ -177,8 +177,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             missed = f" ({late} of {len(counts)} did not arrive)" if late else ""
             rows.append([rule, f"{rate:.2g}", arrival(steps), f"{digits_rate:.2g}", f"{mean:.0f}{missed}"])
             name = rule.replace("-", "_")
-            metrics |= {f"{name}_valley_rate": rate, f"{name}_valley_steps": min(steps, float(config.steps))}
-            metrics |= {f"{name}_digits_rate": digits_rate, f"{name}_digits_steps": mean}
+            metrics |= {f"{name}_valley_learning_rate": rate, f"{name}_valley_steps": min(steps, float(config.steps))}
+            metrics |= {f"{name}_digits_learning_rate": digits_rate, f"{name}_digits_steps": mean}
         headings = ["rule", "rate in the valley", f"steps to {config.goal:g}"]
         print_table([*headings, "rate on digits", f"steps to loss {config.loss:g}"], rows)
         report(run, valley, digits)

@@ -8,6 +8,11 @@ In a README a table stands between these two lines; the first names the records 
 
 <!-- ledger: ch03-feedforward ch03-feedforward-quick | test_accuracy train_seconds -->
 <!-- /ledger -->
+
+One record whose measures are named `<row>_<column>` becomes a table of its own with an x between rows and columns:
+
+<!-- ledger: ch02-race | sgd adam x valley_steps digits_steps -->
+<!-- /ledger -->
 """
 
 import os
@@ -39,11 +44,14 @@ TABLE = re.compile(
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
+    (r"learning_rate$", "{name}", 1, "{:.2g}"),
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
-    (r"_per_second$", "{name}", 1, "{:,.0f}"),
+    (r"_per_second$|steps$", "{name}", 1, "{:,.0f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
     (r"ratio$", "{name}", 1, "{:.2f}"),
+    (r"rmse", "{name}", 1, "{:.4g}"),
     (r"mse", "{name}", 1, "{:.5f}"),
+    (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 
@@ -125,32 +133,59 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
+def format_of(name: str) -> tuple[str, float, str]:
+    """Give a measure's heading, the factor that it is shown with, and its format."""
+    heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
+    return heading.format(name=name.replace("_", " ")), factor, text
+
+
+def cell(entry: dict[str, Any], measure: str) -> str:
+    """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure."""
+    figure = entry["metrics"].get(measure)
+    if figure is None:
+        return ""
+    _, factor, text = format_of(measure)
+    mean = text.format(factor * figure["mean"])
+    return f"{mean} ± {text.format(factor * figure['sd'])}" if entry["n"] > 1 else mean
+
+
+def origin(entry: dict[str, Any]) -> tuple[str, str]:
+    """Name a record's data and its command."""
+    data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
+    return data, entry["command"].partition(".train ")[2] or entry["command"]
+
+
+def place(entry: dict[str, Any]) -> str:
+    """Say where and when a record was made."""
+    return f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}"
+
+
 def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
     """Write records as a Markdown table with a line below that says where the figures are from."""
-    formats = [next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name)) for name in measures]
-    headings = [
-        heading.format(name=name.replace("_", " ")) for name, (heading, _, _) in zip(measures, formats, strict=True)
-    ]
     lines = [
-        "| | " + " | ".join(headings) + " | runs | data | command |",
+        "| | " + " | ".join(format_of(name)[0] for name in measures) + " | runs | data | command |",
         "|---" + "|---:" * (len(measures) + 1) + "|---|---|",
     ]
     for entry in records:
-        cells = []
-        for name, (_, factor, text) in zip(measures, formats, strict=True):
-            figure = entry["metrics"].get(name)
-            if figure is None:
-                cells.append("")
-                continue
-            mean = text.format(factor * figure["mean"])
-            cells.append(f"{mean} ± {text.format(factor * figure['sd'])}" if entry["n"] > 1 else mean)
-        data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
-        command = entry["command"].partition(".train ")[2] or entry["command"]
-        lines.append(f"| {entry['title']} | {' | '.join(cells)} | {entry['n']} | {data} | `{command}` |")
-    places = dict.fromkeys(
-        f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}" for entry in records
-    )
+        cells = " | ".join(cell(entry, name) for name in measures)
+        data, command = origin(entry)
+        lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
+    places = dict.fromkeys(place(entry) for entry in records)
     return "\n".join(lines) + "\n\n" + "Mean ± standard deviation over seeds. " + " / ".join(places) + ".\n"
+
+
+def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Write one record, whose measures are `<row>_<column>`, as a table of its own."""
+    lines = [
+        "| | " + " | ".join(format_of(column)[0] for column in columns) + " |",
+        "|---" + "|---:" * len(columns) + "|",
+    ]
+    for row in rows:
+        cells = " | ".join(cell(entry, f"{row}_{column}") for column in columns)
+        lines.append(f"| {row.replace('_', ' ')} | {cells} |")
+    data, command = origin(entry)
+    over = f"Mean ± standard deviation over {entry['n']} seeds. " if entry["n"] > 1 else ""
+    return "\n".join(lines) + f"\n\n{over}`{command}` on {data}. {place(entry)}.\n"
 
 
 def render(text: str, where: Path) -> str:
@@ -164,10 +199,17 @@ def render(text: str, where: Path) -> str:
             if not (RESULTS / f"{name}.json").exists():
                 raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
         entries = [read_json(RESULTS / f"{name}.json") for name in names]
+        grid = "x" in measures
+        if grid:
+            rows, columns = measures[: measures.index("x")], measures[measures.index("x") + 1 :]
+            if len(names) != 1 or not rows or not columns:
+                raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
+            measures = [f"{row}_{column}" for row in rows for column in columns]
         unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
         if unknown:
             raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
-        return f"{match['first']}{render_table(entries, measures)}{match['last']}"
+        table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
+        return f"{match['first']}{table}{match['last']}"
 
     return TABLE.sub(replacement, text)
 

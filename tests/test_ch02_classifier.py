@@ -21,6 +21,11 @@ def config(options):
     return Config(data="digits", epochs=3, run=options)
 
 
+@pytest.fixture
+def _no_pictures(monkeypatch):
+    monkeypatch.setattr(classifier, "report", lambda *_: None)
+
+
 def by_autograd(model, x, labels):
     model.zero_grad()
     F.cross_entropy(model(x), labels).backward()
@@ -111,6 +116,7 @@ def test_one_batch_is_learned_by_heart(config, digits, by):
     assert torch.equal(model(pixels).argmax(1), labels)
 
 
+@pytest.mark.usefixtures("_no_pictures")
 def test_training_by_hand_and_with_nn_gives_the_same_figures(config, digits):
     metrics = [classifier.train(replace(config, by=by), digits) for by in ("nn", "hand")]
     assert metrics[0]["test_accuracy"] > 0.85
@@ -130,6 +136,7 @@ def test_training_repeats_and_restores(config, digits):
     assert {"confusion.png", "curves.png", "weights.png"} <= {path.name for path in folders[0].iterdir()}
 
 
+@pytest.mark.usefixtures("_no_pictures")
 def test_choices_are_made_without_the_test_split(config, digits):
     config = replace(config, model="softmax", epochs=1)
     nonsense = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
@@ -139,6 +146,7 @@ def test_choices_are_made_without_the_test_split(config, digits):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("_no_pictures")
 @pytest.mark.parametrize("by", ["nn", "hand"])
 def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits, by, monkeypatch):
     config = replace(config, by=by, optimizer="adam")
@@ -161,6 +169,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits,
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+@pytest.mark.usefixtures("_no_pictures")
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one-cycle", "warm-up"])
 def test_the_step_size_follows_the_schedule_over_the_whole_training(config, digits, schedule, monkeypatch):
     seen = []
@@ -169,6 +178,7 @@ def test_the_step_size_follows_the_schedule_over_the_whole_training(config, digi
     assert seen == [schedules.SCHEDULES[schedule](step, 8, config.learning_rate) for step in range(8)]
 
 
+@pytest.mark.usefixtures("_no_pictures")
 def test_zero_weights_teach_the_units_of_a_layer_nothing_of_their_own(config, digits):
     classifier.train(replace(config, initial="zeros", activation="sigmoid"), digits)
     (path,) = config.run.out.rglob("model.safetensors")
@@ -176,8 +186,8 @@ def test_zero_weights_teach_the_units_of_a_layer_nothing_of_their_own(config, di
     assert (weight - weight[:1]).abs().max().item() < 1e-6, "all rows are one"
 
 
-def test_small_sets_get_a_thousand_steps(config, digits, monkeypatch):
-    monkeypatch.setattr(classifier, "report", lambda *_: None)
+@pytest.mark.usefixtures("_no_pictures")
+def test_small_sets_get_a_thousand_steps(config, digits):
     classifier.train(replace(config, epochs=None, model="softmax"), digits)
     (path,) = config.run.out.rglob("metrics.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -173,7 +173,7 @@ def test_step_runs_the_closure_and_skips_parameters_without_gradient():
         loss.backward()
         return loss
 
-    assert float(optimizer.step(closure)) == 2
+    assert optimizer.step(closure).item() == 2
     assert moved.tolist() == [0, 0]
     assert still.tolist() == [1, 1]
 

@@ -118,3 +118,22 @@ def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
 def test_mistakes_are_one_line(monkeypatch, fails, words, message):
     monkeypatch.setattr("sys.argv", ["ledger", *words])
     assert message in fails(ledger.main)
+
+
+def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
+    metrics = {"adam_digits_steps": [10.0, 30.0], "gorgonia_rmsprop_digits_steps": [1e3, 1e3], "adam_rmse": [1.0, 1.0]}
+    entry = ENTRY | {"metrics": {name: ledger.spread(values) for name, values in metrics.items()}}
+    (house / "results" / "grid.json").write_text(json.dumps(entry))
+    marker = "<!-- ledger: grid | adam gorgonia_rmsprop x digits_steps rmse -->\n"
+    lines = ledger.render(f"{marker}<!-- /ledger -->", house).splitlines()
+    assert lines[1:5] == [
+        "| | digits steps | rmse |",
+        "|---|---:|---:|",
+        "| adam | 20 ± 14 | 1 ± 0 |",
+        "| gorgonia rmsprop | 1,000 ± 0 |  |",
+    ]
+    assert lines[6].startswith("Mean ± standard deviation over 2 seeds. `program --epochs 2` on digits (embedded). cpu")
+    with pytest.raises(ValueError, match="takes one record"):
+        ledger.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
+    with pytest.raises(ValueError, match="asks for adam_speed"):
+        ledger.render(marker.replace("rmse", "speed").replace("digits_steps", "") + "<!-- /ledger -->", house)
