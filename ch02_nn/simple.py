@@ -12,20 +12,18 @@ Dimensions: B batch (4), I inputs (3).
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from ch02_nn.initial import glorot_normal
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.source import DataCard, sha256_of
 from common.device import widest_float
+from common.graphs import module_picture, save
 from common.progress import print_table
 from common.run import Run, load_weights
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 INPUTS = ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1))
 MISPRINTED_INPUTS = ((0, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1))
@@ -155,10 +153,10 @@ def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
     """Write the graph of the loss as DOT text and as a picture, and draw the table."""
     from common import plots
 
-    graph = trace(cost, x, y)
-    with run.writing("graph.dot") as path:
-        path.write_text(dot(graph), encoding="utf-8")
-    run.figure("graph", draw(graph))
+    graph = module_picture(cost, x, y)
+    for name in ("graph.dot", "graph.png"):
+        with run.writing(name) as path:
+            save(graph, path)
     step, loss, _, w1, w2, w3, *predictions = ([row[column] for row in table.rows] for column in range(10))
     panels: dict[str, dict[str, plots.Line]] = {
         "loss": {"loss": (step, loss)},
@@ -166,54 +164,6 @@ def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
         "predictions": {f"row {number}": (step, p) for number, p in enumerate(predictions, start=1)},
     }
     run.figure("descent", plots.line_panels(panels, columns=3, xlabel="step", log_x=True))
-
-
-# The graph: what torch.fx sees when it calls the loss with stand-ins for X and y.
-
-
-def trace(cost: Cost, x: Tensor, y: Tensor) -> fx.Graph:
-    """Record the operations of the loss as a graph whose nodes know their shapes."""
-    from torch.fx.passes.shape_prop import ShapeProp
-
-    traced = fx.symbolic_trace(cost)
-    ShapeProp(traced).propagate(x, y)
-    return traced.graph
-
-
-def label(node: fx.Node) -> str:
-    """Name a node by what it computes, and the shape of it."""
-    names = {"sub": "-", "matmul": "@", "net_weight": "w", "output": "loss"}
-    name = names.get(node.name, node.name)
-    shape = getattr(node.meta.get("tensor_meta"), "shape", ())
-    return f"{name}\n{'x'.join(map(str, shape)) or 'scalar'}"
-
-
-def dot(graph: fx.Graph) -> str:
-    """Write a graph in Graphviz's language: `dot -Tsvg graph.dot > graph.svg` draws it."""
-    lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="sans-serif"];']
-    for node in graph.nodes:
-        text = label(node).replace("\n", "\\n")
-        lines.append(f'  {node.name} [label="{text}"];')
-        lines += [f"  {source.name} -> {node.name};" for source in node.all_input_nodes]
-    return "\n".join([*lines, "}"]) + "\n"
-
-
-def draw(graph: fx.Graph) -> "Figure":
-    """Draw the graph, each operation one column to the right of what it needs, X, y and w just before their use."""
-    from common import plots
-
-    columns: dict[fx.Node, int] = {}
-    for node in graph.nodes:
-        columns[node] = 1 + max((columns[source] for source in node.all_input_nodes), default=-1)
-    for node in graph.nodes:
-        if not node.all_input_nodes:
-            columns[node] = min(columns[user] for user in node.users) - 1
-    places: dict[str, tuple[float, float]] = {}
-    for node in sorted(graph.nodes, key=lambda node: not node.all_input_nodes):  # operations above what they are given
-        row = sum(place[0] == columns[node] for place in places.values())
-        places[label(node)] = (columns[node], row)
-    edges = [(label(source), label(node)) for node in graph.nodes for source in node.all_input_nodes]
-    return plots.node_graph(places, edges, title="the loss as a graph")
 
 
 def restore(folder: Path) -> tuple[Net, Config]:

@@ -228,21 +228,3 @@ def contour_paths(
         for axes in grid.flat[len(paths) :]:
             axes.set_axis_off()
     return figure
-
-
-def node_graph(places: Mapping[str, tuple[float, float]], edges: Sequence[tuple[str, str]], *, title: str) -> Figure:
-    """Draw named boxes at places (column, row) and an arrow an edge; a name may have several lines."""
-    with mpl.rc_context(LOOK):
-        across = max(column for column, _ in places.values()) + 1
-        down = max(row for _, row in places.values()) + 1
-        figure = Figure(figsize=(1.7 * across + 0.6, 1.0 * down + 0.6))
-        axes = figure.subplots()
-        axes.set_axis_off()
-        axes.set(title=title, xlim=(-0.6, across - 0.4), ylim=(down - 0.4, -0.6))
-        for name, place in places.items():
-            box = {"boxstyle": "round,pad=0.35", "fc": "#eaf2fb", "ec": "#0072b2"}
-            axes.text(*place, name, ha="center", va="center", fontsize="small", bbox=box, zorder=3)
-        for start, end in edges:
-            arrow = {"arrowstyle": "-|>", "color": "#555555", "shrinkA": 26, "shrinkB": 26}
-            axes.annotate("", xy=places[end], xytext=places[start], arrowprops=arrow, zorder=2)
-    return figure
