@@ -7,8 +7,8 @@ activations   eleven activation functions and their derivatives, in one picture
 initial       zeros, Glorot, He: what they do to the activations and gradients of a deep network
 classifier    softmax regression and an MLP, by hand and with nn
 fitting       under- and overfitting, weight decay, dropout, k-fold cross-validation
-race          nine optimizers, one learning-rate grid: down Rosenbrock's valley, and on digits
 fizzbuzz      learns FizzBuzz from 101 ... 1023, and answers 1 ... 100
+race          nine optimizers, one learning-rate grid: down Rosenbrock's valley, and on digits
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

@@ -48,7 +48,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "samples", "steps", "batch_size")
-        require(self.samples >= 5, "--samples must be at least 5, to determine 4 weights", self.samples)
+        for number, name in ((self.samples, "--samples"), (self.run.limit or self.samples, "--limit")):
+            require(number >= 5, f"{name} must be at least 5, to determine 4 weights", number)
         require(0 <= self.noise < float("inf"), "--noise must be a number, at least 0", self.noise)
 
 

@@ -83,7 +83,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
         if benchmark:
             from common.benchmark import run_benchmark
 
-            run_benchmark(package, jobs)
+            run_benchmark(package, [job for job in jobs if hasattr(job[0], "workload")])
         else:
             for module, config in jobs:
                 module.train(config)

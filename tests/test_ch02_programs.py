@@ -9,9 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch02_nn import descent, fitting, fizzbuzz, race, regression, simple
+from ch02_nn import classifier, descent, fitting, fizzbuzz, race, regression, simple
 from ch02_nn.optimizers import OPTIMIZERS
+from common import benchmark, cli
 from common.data.images import Split
+
+
+def test_the_chapters_benchmark_times_the_programs_that_have_a_training_step(monkeypatch):
+    timed = []
+    monkeypatch.setattr(benchmark, "run_benchmark", lambda package, jobs: timed.append([module for module, _ in jobs]))
+    cli.main(descent, classifier, fitting, fizzbuzz, extra=[race], arguments=["--benchmark"])
+    assert timed == [[classifier, fizzbuzz]]
+
 
 # One weight.
 
@@ -197,6 +206,13 @@ def test_r_squared_of_the_mean_is_zero():
 def test_a_constant_input_cannot_be_scaled():
     with pytest.raises(ValueError, match="input 1 is constant"):
         regression.standardised(torch.tensor([[1.0, 5.0], [2.0, 5.0]]))
+
+
+def test_too_few_points_for_the_weights_are_one_line(options):
+    with pytest.raises(ValueError, match="--samples must be at least 5, to determine 4 weights, got 4"):
+        regression.Config(samples=4)
+    with pytest.raises(ValueError, match="--limit must be at least 5, to determine 4 weights, got 2"):
+        regression.Config(run=replace(options, limit=2))
 
 
 # Fitting.
