@@ -194,7 +194,7 @@ def train(config: Config) -> dict[str, float]:
     """Draw every function with its derivative, and return the largest distance of each from PyTorch's."""
     z = torch.linspace(-config.reach, config.reach, config.points, dtype=torch.float64)
     card = DataCard("grid", True, sha256_of(z), f"{len(z)} values of z from {-config.reach:g} to {config.reach:g}")
-    with Run.open(__name__, config, card) as run:
+    with Run.open(__name__, config, card, arithmetic="fp64") as run:
         distances = {}
         for name, activation in ACTIVATIONS.items():
             values = (activation.function(z) - activation.library(z)).abs().max()

@@ -80,7 +80,7 @@ def train(config: Config) -> dict[str, float]:
     """Descend, print every step, and return where the weight stands along the way."""
     sample = torch.tensor([config.x, config.y], dtype=torch.float64)
     card = DataCard("one-sample", True, sha256_of(sample), f"x = {config.x:g}, y = {config.y:g}, given on this line")
-    with Run.open(__name__, config, card) as run:
+    with Run.open(__name__, config, card, arithmetic="fp64") as run:
         steps = descend(config, config.learning_rate)
         if not math.isfinite(steps[-1].loss):
             raise FloatingPointError("the loss is no longer a number: lower --learning-rate or --steps")

@@ -86,9 +86,13 @@ def spoken(numbers: list[int], guesses: list[int]) -> list[str]:
     return [WORDS[guess] or str(number) for number, guess in zip(numbers, guesses, strict=True)]
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, digits: Tensor, labels: Tensor) -> Tensor:
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, digits: Tensor, labels: Tensor, *, bf16: bool = False
+) -> Tensor:
     """Take one gradient step; return the loss, still on the device."""
-    loss = F.cross_entropy(model(digits), labels)
+    with torch.autocast(digits.device.type, torch.bfloat16, enabled=bf16):
+        logits = model(digits)
+    loss = F.cross_entropy(logits.float(), labels)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -131,7 +135,8 @@ def train(config: Config) -> dict[str, float]:
         for epoch in run.epochs(config.steps // ROUND, ROUND, model=model, optimizer=optimizer):
             for step in range((epoch - 1) * ROUND, epoch * ROUND):
                 set_learning_rate(optimizer, one_cycle(step, config.steps, config.learning_rate))
-                run.step(train_step(model, optimizer, digits, labels), numbers=len(digits))
+                loss = train_step(model, optimizer, digits, labels, bf16=run.bf16)
+                run.step(loss, numbers=len(digits))
             run.log(valid=measure(predict(model, valid), classes(valid)))
         run.save(model)
         logits = predict(model, test)
@@ -167,4 +172,5 @@ def workload(config: Config, device: torch.device) -> Workload:
     digits, labels = encode(numbers).to(device), classes(numbers).to(device)
     model = FizzBuzz(config.hidden_size).to(device)
     optimizer = make_optimizer(model, config)
-    return Workload(lambda: train_step(model, optimizer, digits, labels), items=len(numbers), unit="numbers")
+    bf16 = config.run.precision == "bf16"
+    return Workload(lambda: train_step(model, optimizer, digits, labels, bf16=bf16), items=len(numbers), unit="numbers")

@@ -129,7 +129,7 @@ def train(config: Config) -> dict[str, float]:
     generator = torch.Generator().manual_seed(config.run.seed)
     x, d = torch.randn(2, config.samples, config.width, generator=generator, dtype=torch.float64)
     card = DataCard("normal-noise", True, sha256_of(x, d), f"{config.samples} samples of {config.width} numbers")
-    with Run.open(__name__, config, card) as run:
+    with Run.open(__name__, config, card, arithmetic="fp64") as run:
         dtype = widest_float(run.device)
         activation = ACTIVATIONS[config.activation]
         found: dict[str, Signals] = {}

@@ -154,7 +154,9 @@ def train(config: Config) -> dict[str, float]:
     x, y = line(min(config.samples, config.run.limit or config.samples), config.noise, generator)
     i, cubes = cubic()
     sizes = f"{len(y)} points of a planted line, and the cubes of 1 ... {len(cubes)}, made in regression.py"
-    with Run.open(__name__, config, DataCard("line-and-cubic", True, sha256_of(x, y, i, cubes), sizes)) as run:
+    with Run.open(
+        __name__, config, DataCard("line-and-cubic", True, sha256_of(x, y, i, cubes), sizes), arithmetic="fp64"
+    ) as run:
         problems = {"line": (x, y), "cubic": (standardised(i), cubes), "cubic, not scaled": (i, cubes)}
         kind = {"device": run.device, "dtype": widest_float(run.device)}
         rows, metrics, gaps, fits = [], {}, {}, {}

@@ -127,7 +127,7 @@ def train(config: Config) -> dict[str, float]:
     """Fit the three weights and return the four predictions."""
     x, y = rows(config.variant)
     card = DataCard("book-4x3", True, sha256_of(x, y), "4 rows of 3 inputs, written in simple.py")
-    with Run.open(__name__, config, card) as run:
+    with Run.open(__name__, config, card, arithmetic="fp64") as run:
         dtype = widest_float(run.device)
         x, y = x.to(run.device, dtype), y.to(run.device, dtype)
         net = Net().to(run.device, dtype)

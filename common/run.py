@@ -37,7 +37,7 @@ LOOK_SECONDS = 0.1
 class Run:
     """One training run and its folder; see `Run.open`."""
 
-    def __init__(self, module: str, config: Any, card: DataCard | None) -> None:
+    def __init__(self, module: str, config: Any, card: DataCard | None, arithmetic: str | None) -> None:
         options: RunOptions = config.run
         self.chapter, _, self.program = module.rpartition(".")
         self.config, self.card = config, card
@@ -50,7 +50,7 @@ class Run:
         self.precision = devices.resolve_precision(options.precision, self.device)
         self.bf16 = self.precision == "bf16"
         native = " (native)" if self.bf16 and devices.has_native_bf16(self.device) else ""
-        self.described_device = f"{devices.describe_device(self.device)}, {self.precision}{native}"
+        self.described_device = f"{devices.describe_device(self.device)}, {arithmetic or self.precision + native}"
         devices.seed_everything(options.seed + distributed.rank())  # dropout differs between processes
         self.generator = torch.Generator().manual_seed(options.seed)  # the order of the samples does not
         self.history: list[dict[str, float]] = []
@@ -61,13 +61,15 @@ class Run:
         self.folder = distributed.from_main(self._open_folder() if self.is_main else Path())
 
     @classmethod
-    def open(cls, module: str, config: Any, card: DataCard | None = None) -> "Run":
+    def open(cls, module: str, config: Any, card: DataCard | None = None, *, arithmetic: str | None = None) -> "Run":
         """Start the run of a program (its `__name__`), or take up its newest one where the Config says resume.
+
+        `arithmetic` names what a program computes in that takes no notice of --precision, as in `fp64`.
 
         Seeds everything, says which data and device it uses, and writes config.json. Raises ValueError for an absent
         device or a Config other than that of the run to resume, OSError for a folder that cannot be written.
         """
-        run = cls(module, config, card)
+        run = cls(module, config, card, arithmetic)
         if card is not None:
             say("data", f"{card.name}: {card.description}")
         processes = f", process 1 of {distributed.world_size()}" if distributed.world_size() > 1 else ""

@@ -47,7 +47,9 @@ def test_descent_prints_every_step_and_draws(options, capsys):
     metrics = descent.train(descent.Config(run=options))
     assert metrics["weight_after_1"] == pytest.approx(0.8)
     assert metrics["weight_after_10"] == pytest.approx(2 - 2 * 0.6**10)
-    assert "0.8" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0.8" in said
+    assert said.splitlines()[1].endswith(", fp64"), "it computes in double precision, whatever --precision says"
     assert len(list(options.out.rglob("descent.png"))) == 1
 
 
@@ -407,6 +409,18 @@ def test_few_numbers_are_learned_by_heart_and_no_more(options, capsys):
     metrics = fizzbuzz.train(fizzbuzz.Config(hidden_size=256, steps=60, run=replace(options, limit=40)))
     assert metrics["test_accuracy"] < 0.9
     assert " is " in capsys.readouterr().out.partition("wrong")[2].splitlines()[0]
+
+
+def test_fizzbuzz_in_bf16_multiplies_in_bf16():
+    seen = []
+    model = fizzbuzz.FizzBuzz(16)
+    model.layers[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    optimizer = fizzbuzz.make_optimizer(model, fizzbuzz.Config())
+    numbers = torch.arange(101, 131)
+    for bf16 in (True, False):
+        fizzbuzz.train_step(model, optimizer, fizzbuzz.encode(numbers), fizzbuzz.classes(numbers), bf16=bf16)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
 
 
 def test_steps_of_fizzbuzz_come_in_twenties():
