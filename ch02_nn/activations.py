@@ -86,7 +86,7 @@ def leaky_relu(z: Tensor) -> Tensor:
 
 def leaky_relu_derivative(z: Tensor) -> Tensor:
     """1 where z > 0, else 0.01: a way back for a unit that has died."""
-    return torch.where(z > 0, 1.0, LEAK).to(z.dtype)
+    return torch.where(z > 0, torch.ones_like(z), LEAK)
 
 
 def elu(z: Tensor) -> Tensor:

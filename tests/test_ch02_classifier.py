@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ch02_nn import backprop, classifier, losses, schedules
 from ch02_nn.activations import ACTIVATIONS
 from ch02_nn.classifier import Classifier, Config
+from ch02_nn.optimizers import OPTIMIZERS
 from common.benchmark import Workload
 from common.data.images import Split
 
@@ -46,10 +47,9 @@ def test_gradients_by_hand_are_autograds(activation, sizes):
     model = Classifier(sizes, activation).double()
     x, labels = torch.randn(7, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2, 2])
     trace, gradients = by_hand(model, x, labels)
-    tolerance = 1e-7 if activation == "leaky-relu" else 1e-11  # PyTorch keeps that slope in single precision
-    torch.testing.assert_close(trace.sums[-1], model(x).detach(), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(trace.sums[-1], model(x).detach(), rtol=1e-11, atol=1e-11)
     for ours, theirs in zip(gradients, by_autograd(model, x, labels), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
 @settings(max_examples=20, deadline=None)
@@ -101,6 +101,16 @@ def test_steps_by_hand_and_with_nn_end_at_the_same_weights(config, digits, model
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
         assert theirs.grad is None, "the next step would not start from nothing"
     torch.testing.assert_close(networks[0][1], networks[1][1])
+
+
+@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.parametrize(("by", "other"), [("nn", "hand_step"), ("hand", "train_step")])
+def test_training_takes_the_way_it_is_told(config, digits, by, other, monkeypatch):
+    config = replace(config, by=by, epochs=1, batch_size=500)
+    monkeypatch.setattr(classifier, other, lambda *_, **__: pytest.fail("took the other way"))
+    classifier.train(config, digits)
+    rule = classifier.make_optimizer(classifier.make_model(config), config)
+    assert type(rule) is (torch.optim.Adam if by == "nn" else OPTIMIZERS["adam"])
 
 
 @pytest.mark.parametrize("by", ["nn", "hand"])
