@@ -137,6 +137,9 @@ def test_an_interrupted_net_resumes_with_its_weights_and_its_table(options, monk
     config = simple.Config(steps=1_000, run=options)
     simple.train(config)
     whole = capsys.readouterr().out.partition("gradient descent")[2].partition("result")[0]
+    assert [int(line.split()[0]) for line in whole.splitlines() if line.strip()[:1].isdigit()] == list(
+        simple.SHOWN[:10]
+    )
     calls, take = [], simple.train_step
 
     def stop(*arguments):
