@@ -30,6 +30,11 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch01_graphs.train --out runs/smoke
 	$(BIN)/python -m ch01_graphs.train regression --machine tape --samples 50 --rounds 1 --out runs/smoke
 	$(BIN)/python -m ch01_graphs.train --benchmark --out runs/smoke
+	$(BIN)/python -m ch02_nn.train --limit 300 --out runs/smoke
+	$(BIN)/python -m ch02_nn.train simple --variant third-row --steps 100 --out runs/smoke
+	$(BIN)/python -m ch02_nn.train classifier --data digits --model softmax --by hand --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch02_nn.train race --steps 100 --epochs 1 --starts 1 --out runs/smoke
+	$(BIN)/python -m ch02_nn.train --benchmark --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train --help
 	$(BIN)/python -m ch03_autoencoder_rbm.train --limit 300 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
