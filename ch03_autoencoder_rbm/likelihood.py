@@ -115,16 +115,14 @@ def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
     P(v_i | others) = sigmoid(F(v with pixel i flipped) - F(v)): Z cancels. V times the mean over random pixels, which
     are the same ones in every call, so that values of one set of images can be compared.
     """
-    rounds = math.ceil(FLIPS / len(images))
     generator = torch.Generator().manual_seed(0)
+    row = torch.arange(len(images)).repeat(math.ceil(FLIPS / len(images)))
+    pixel = torch.randint(images.shape[1], row.shape, generator=generator)
+    x = torch.addmm(rbm.hidden_bias, images, rbm.weight)
     total = 0.0
-    for v in images.split(2_000):
-        x = torch.addmm(rbm.hidden_bias, v, rbm.weight)
-        before = F.softplus(x).sum(1)
-        for _ in range(rounds):
-            pixel = torch.randint(v.shape[1], (len(v),), generator=generator).to(v.device)
-            turn = 1 - 2 * v.gather(1, pixel[:, None])  # +1 where the pixel goes on, -1 where it goes off
-            after = F.softplus(torch.addcmul(x, turn, rbm.weight[pixel])).sum(1)
-            rise = -turn[:, 0] * rbm.visible_bias[pixel] - (after - before)  # of the free energy
-            total += float(F.logsigmoid(rise).double().sum())
-    return images.shape[1] * total / (rounds * len(images))
+    for n, i in zip(row.to(x.device).split(2_000), pixel.to(x.device).split(2_000), strict=True):
+        turn = 1 - 2 * images[n, i]  # +1 where the pixel goes on, -1 where it goes off
+        before, after = x[n], torch.addcmul(x[n], turn[:, None], rbm.weight[i])
+        rise = -turn * rbm.visible_bias[i] + (F.softplus(before) - F.softplus(after)).sum(1)  # of the free energy
+        total += float(F.logsigmoid(rise).double().sum())
+    return images.shape[1] * total / len(row)

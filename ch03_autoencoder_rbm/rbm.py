@@ -211,7 +211,8 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
 
 def as_filters(weights: Tensor) -> Tensor:
     """(P, N) weights -> (N, 1, 28, 28) pictures in [0, 1]: grey is zero, and each filter's strongest weight is full"""
-    return (0.5 + weights.T / (2 * weights.abs().amax(0)[:, None])).view(-1, 1, 28, 28)
+    strongest = weights.abs().amax(0).clamp(min=1e-12)
+    return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)
 
 
 def draw_chain(rbm: RBM, v: Tensor, marks: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
