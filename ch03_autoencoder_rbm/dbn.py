@@ -222,11 +222,13 @@ def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
     """Draw what a person looks at: filters before and after tuning, samples of the stack, the race of both networks."""
     from common import plots
 
-    strongest = stack[0].weight.square().sum(0).topk(min(30, stack[0].weight.shape[1])).indices
+    columns = min(10, stack[0].weight.shape[1])
+    count = min(30, stack[0].weight.shape[1]) // columns * columns  # whole rows
+    strongest = stack[0].weight.square().sum(0).topk(count).indices
     before, after = stack[0].weight[:, strongest], tuned.state_dict()["layers.0.weight"].T[:, strongest]
-    rows = [f"{what} tuning" for what in ("before", "after") for _ in range(-(-len(strongest) // 10))]
+    rows = [f"{what} tuning" for what in ("before", "after") for _ in range(count // columns)]
     filters = torch.cat([as_filters(before), as_filters(after)])
-    run.figure("filters", plots.image_grid(filters, columns=10, row_names=rows))
+    run.figure("filters", plots.image_grid(filters, columns=columns, row_names=rows))
     run.figure("samples", draw_samples(stack, data.test.pixels[:10], run.device))
     race = [row for row in run.history if "valid_accuracy" in row]
     run.figure("curves", plots.curves(race, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))

@@ -73,7 +73,7 @@ class Config:
     sparsity_cost: float = 0.01
     """How hard they are pushed."""
     centre: bool = True
-    """Measure units from their mean activities, which makes the gradient better conditioned."""
+    """Measure units from their mean activities, for a better conditioned gradient; --no-centre measures from zero."""
     temperatures: int | None = None
     """Steps of the annealed importance sampling; by default 10,000, and 1,000 on an embedded set."""
     annealed_chains: int = 100
