@@ -262,6 +262,17 @@ def test_sparsity_pushes_every_unit_towards_the_target():
     torch.testing.assert_close(twin.visible_bias, rbm.visible_bias)
 
 
+def test_the_centres_follow_the_data():
+    rbm = make_rbm(6, 4, dtype=torch.float32)
+    learner = ContrastiveDivergence(rbm, centre=True)
+    v0 = torch.rand(20, 6).lt(0.5).float()
+    start = [rbm.visible_bias.sigmoid(), rbm.hidden_bias.sigmoid()]
+    means = [v0.mean(0), rbm.hidden_probability(v0).mean(0)]
+    learner.step(rbm, v0, 0.1)
+    for centre, before, mean in zip((learner.visible_centre, learner.hidden_centre), start, means, strict=True):
+        torch.testing.assert_close(centre, 0.99 * before + 0.01 * mean)
+
+
 def test_bf16_learns_what_fp32_learns(digits):
     """Twelve steps from the same machine: the narrow sampler leads to the same place, up to its dice."""
     v0 = (digits.train.pixels[:100].flatten(1) > 127).float()
