@@ -44,8 +44,8 @@ def test_pixels_become_binary_as_stated():
 def test_training_images_are_drawn_anew_and_evaluation_images_never(digits, config, monkeypatch):
     pixels, cpu = digits.test.pixels, torch.device("cpu")
     torch.manual_seed(1)
-    first = rbm.fixed_binary(pixels, "stochastic", cpu)
     before = torch.get_rng_state()
+    first = rbm.fixed_binary(pixels, "stochastic", cpu)
     assert torch.equal(rbm.fixed_binary(pixels, "stochastic", cpu), first)
     assert torch.equal(torch.get_rng_state(), before), "the run's own dice were disturbed"
     seen = []
@@ -61,6 +61,19 @@ def test_training_images_are_drawn_anew_and_evaluation_images_never(digits, conf
     assert len(seen) == 2
     assert not torch.equal(seen[0], seen[1])
     assert set(seen[0].unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_learner_is_what_the_settings_say(digits):
+    pixels = rbm.brightness(digits.train.pixels)
+    machine = rbm.make_rbm(pixels, 5)
+    torch.testing.assert_close(machine.visible_bias.sigmoid(), pixels.mean(0), rtol=0, atol=0.003)
+    settings = {"momentum": 0.2, "weight_decay": 0.1, "sparsity_target": 0.3, "sparsity_cost": 0.4, "centre": False}
+    persistent = rbm.make_learner(machine, Config(chains=7, gibbs_steps=3, **settings), bf16=True)
+    assert {name: getattr(persistent, name) for name in settings} == settings
+    assert persistent.steps == 3
+    assert persistent.chains.shape == (7, 5)
+    assert persistent.chains.dtype == persistent.sampler.weight.dtype == torch.bfloat16
+    assert len(rbm.make_learner(machine, Config(algorithm="cd", chains=7), bf16=False).chains) == 0
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -132,13 +145,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypa
 def test_choices_are_made_without_the_test_split(config, digits):
     """Another test split changes nothing that was learned or logged."""
     nonsense = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
-    for data in (digits, nonsense):
-        rbm.train(config, data)
+    real, wrong = (rbm.train(config, data) for data in (digits, nonsense))
     one, two = saved(config)
     assert all(torch.equal(a, b) for a, b in zip(one.buffers(), two.buffers(), strict=True))
     first, second = (path.read_text().splitlines()[-1] for path in config.run.out.rglob("metrics.jsonl"))
     for name in ("valid_pseudo_likelihood", "valid_free_energy_gap"):
         assert json.loads(first)[name] == json.loads(second)[name]
+    for name in ("log_likelihood", "pseudo_likelihood", "accuracy", "pixel_accuracy"):
+        assert real[f"test_{name}"] > wrong[f"test_{name}"]
 
 
 @pytest.mark.usefixtures("no_pictures")
