@@ -1,0 +1,168 @@
+"""Likelihoods: exact, annealed and pseudo, against enumeration; logistic regression against scikit-learn."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ch03_autoencoder_rbm import likelihood, logistic
+from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, sample
+from ch03_autoencoder_rbm.likelihood import (
+    annealed_log_partition,
+    base_rates,
+    exact_log_partition,
+    log_likelihood,
+    mean_free_energy,
+    pseudo_likelihood,
+)
+
+
+def make_rbm(visible, hidden, scale=0.5):
+    torch.manual_seed(5)
+    rbm = RBM(visible, hidden)
+    for buffer in rbm.buffers():
+        buffer.normal_(0, scale)
+    return rbm
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [(6, 3), (3, 6), (5, 5), (1, 1)])
+def test_exact_partition_is_the_sum_over_every_pair_of_states(visible, hidden):
+    rbm = make_rbm(visible, hidden).double()
+    total = sum(
+        math.exp(-float(rbm.energy(torch.tensor([v]).double(), torch.tensor([h]).double())))
+        for v in itertools.product([0, 1], repeat=visible)
+        for h in itertools.product([0, 1], repeat=hidden)
+    )
+    assert exact_log_partition(rbm) == pytest.approx(math.log(total), abs=1e-10)
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [(30, 14), (14, 30)])
+def test_exact_partition_lists_the_smaller_side_in_parts(visible, hidden):
+    """14 units are 16,384 states, 30 could not be listed; without weights Z is a product."""
+    rbm = make_rbm(visible, hidden)
+    rbm.weight.zero_()
+    known = sum(math.log1p(math.exp(bias)) for bias in [*rbm.visible_bias.tolist(), *rbm.hidden_bias.tolist()])
+    assert exact_log_partition(rbm) == pytest.approx(known, abs=1e-9)
+
+
+def test_exact_partition_refuses_what_cannot_be_listed():
+    with pytest.raises(ValueError, match="a layer of at most 20 units, got 21"):
+        exact_log_partition(RBM(30, 21))
+
+
+def test_probabilities_sum_to_one():
+    rbm = make_rbm(8, 4)
+    images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=8)))
+    log_z = exact_log_partition(rbm)
+    log_p = torch.tensor([log_likelihood(rbm, image[None], log_z) for image in images])
+    assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-5)
+    assert log_likelihood(rbm, images, log_z) == pytest.approx(float(log_p.mean()), abs=1e-5)
+    assert mean_free_energy(rbm, images.repeat(20, 1)) == pytest.approx(mean_free_energy(rbm, images), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    """A machine of 12 hidden units that has learned binary digits of 14x14 pixels, and those digits."""
+    torch.manual_seed(0)
+    images = (F.avg_pool2d(digits.train.pixels.float(), 2) > 127).float().flatten(1)
+    rbm = RBM(196, 12)
+    rbm.visible_bias.copy_(base_rates(images))
+    learner = ContrastiveDivergence(rbm, chains=50, centre=True, momentum=0.5)
+    for step in range(800):
+        learner.step(rbm, images[torch.randint(len(images), (100,))], 0.1 * (1 - step / 800))
+    return rbm, images
+
+
+def test_annealed_partition_is_the_exact_one_to_a_hundredth_of_a_nat(trained):
+    rbm, images = trained
+    torch.manual_seed(0)
+    exact = exact_log_partition(rbm)
+    estimate = annealed_log_partition(rbm, base_rates(images), temperatures=2_000, chains=1_000)
+    assert estimate.value == pytest.approx(exact, abs=0.01)
+    assert 0 < estimate.error < 0.01
+    assert 500 < estimate.effective_chains <= 1_000
+
+
+def test_the_stated_error_of_a_short_annealing_is_the_error_it_makes(trained):
+    """Thirty short estimates: they scatter around the truth as much as each of them says."""
+    rbm, images = trained
+    torch.manual_seed(1)
+    exact = exact_log_partition(rbm)
+    runs = [annealed_log_partition(rbm, base_rates(images), temperatures=100, chains=100) for _ in range(30)]
+    made = math.sqrt(sum((run.value - exact) ** 2 for run in runs) / len(runs))
+    stated = sum(run.error for run in runs) / len(runs)
+    assert 0.5 < made / stated < 2
+
+
+def test_annealing_from_the_machine_itself_has_no_spread():
+    """Without weights, and from its own biases, every chain has the same weight: Z is known at once."""
+    rbm = make_rbm(12, 5)
+    rbm.weight.zero_()
+    rbm.hidden_bias.zero_()
+    estimate = annealed_log_partition(rbm, rbm.visible_bias, temperatures=3, chains=10)
+    assert estimate.value == pytest.approx(exact_log_partition(rbm), abs=1e-5)
+    assert estimate.error == pytest.approx(0, abs=1e-6)
+    assert estimate.effective_chains == pytest.approx(10)
+
+
+def test_base_rates_are_finite_log_odds():
+    images = torch.tensor([[1.0, 0.0, 1.0]] * 95 + [[0.0, 0.0, 1.0]] * 0)
+    assert base_rates(images).sigmoid().tolist() == pytest.approx([97.5 / 100, 2.5 / 100, 97.5 / 100])
+
+
+def test_pseudo_likelihood_is_the_sum_of_each_pixels_conditional(monkeypatch):
+    rbm = make_rbm(6, 4, scale=1.0)
+    images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))
+    exact = 0.0
+    for v in images:
+        for pixel in range(6):
+            other = v.clone()
+            other[pixel] = 1 - v[pixel]
+            f, g = rbm.free_energy(v[None]).item(), rbm.free_energy(other[None]).item()
+            exact += math.log(math.exp(-f) / (math.exp(-f) + math.exp(-g)))
+    exact /= len(images)
+    monkeypatch.setattr(likelihood, "FLIPS", 400_000)
+    many = images.repeat(100, 1)
+    assert pseudo_likelihood(rbm, many) == pytest.approx(exact, rel=0.01)
+    assert pseudo_likelihood(rbm, many) == pseudo_likelihood(rbm, many), "each call looks at the same pixels"
+    assert pseudo_likelihood(rbm, images[:3]) != pseudo_likelihood(rbm, images[3:6])
+
+
+def test_learning_raises_likelihood_and_pseudo_likelihood(trained):
+    rbm, images = trained
+    blind = RBM(196, 12)
+    blind.visible_bias.copy_(base_rates(images))
+    blind.weight.zero_()
+    assert pseudo_likelihood(rbm, images) > pseudo_likelihood(blind, images) + 10
+    gain = log_likelihood(rbm, images, exact_log_partition(rbm))
+    assert gain > log_likelihood(blind, images, exact_log_partition(blind)) + 8
+
+
+def test_logistic_regression_is_scikit_learns(digits):
+    from sklearn.linear_model import LogisticRegression
+
+    def features(split):
+        return F.avg_pool2d(split.pixels.double() / 255, 4).flatten(1)
+
+    x, labels = features(digits.train)[:200], digits.train.labels[:200]
+    ours = logistic.fit(x, labels, penalty=1e-2, iterations=300)
+    theirs = LogisticRegression(C=1 / (200 * 1e-2), tol=1e-6, max_iter=300).fit(x.numpy(), labels.numpy())
+    unseen = features(digits.valid)
+    logits = torch.addmm(ours.bias, unseen, ours.weight).softmax(1)
+    np.testing.assert_allclose(logits.numpy(), theirs.predict_proba(unseen.numpy()), atol=1e-3)
+    accuracy = ours.accuracy(unseen, digits.valid.labels)
+    assert accuracy == pytest.approx(theirs.score(unseen.numpy(), digits.valid.labels.numpy()))
+
+
+def test_the_penalty_is_chosen_on_the_validation_split(monkeypatch):
+    torch.manual_seed(0)
+    x, labels = sample(torch.full((60, 30), 0.5)), torch.arange(60) % 2
+    valid, valid_labels = sample(torch.full((200, 30), 0.5)), torch.arange(200) % 2
+    scores = {p: logistic.fit(x, labels, p).accuracy(valid, valid_labels) for p in (1.0, 1e-1, 1e-3)}
+    assert len(set(scores.values())) > 1
+    monkeypatch.setattr(logistic, "PENALTIES", tuple(scores))
+    best = logistic.fit_best(x, labels, valid, valid_labels)
+    assert best.accuracy(valid, valid_labels) == max(scores.values())
