@@ -5,8 +5,8 @@ python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program
 python -m ch03_autoencoder_rbm.train --benchmark            # time their training steps on every device
 """
 
-from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
+from ch03_autoencoder_rbm import autoencoder, baselines, feedforward, recommender, scaling, throughput
 from common.cli import main
 
 if __name__ == "__main__":
-    main(feedforward, autoencoder, extra=[throughput])
+    main(feedforward, autoencoder, recommender, extra=[throughput, baselines, scaling])

@@ -39,9 +39,14 @@ TABLE = re.compile(
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
+    (r"rmse|mae$|noise_floor", "{name}", 1, "{:.4f}"),
+    (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
     (r"images_per_second", "{name}", 1, "{:,.0f}"),
+    (r"epoch_seconds", "{name}", 1, "{:.2f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
+    (r"_mb_", "{name}", 1, "{:,.0f}"),
+    (r"exponent", "{name}", 1, "{:.2f}"),
     (r"ratio$", "{name}", 1, "{:.1f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"", "{name}", 1, "{:.4g}"),
