@@ -1,10 +1,10 @@
 """The film recommender: a restricted Boltzmann machine over ratings, beside what it must beat.
 
     python -m ch03_autoencoder_rbm.train recommender
-    python -m ch03_autoencoder_rbm.train recommender --visible softmax                # a level of stars a unit
-    python -m ch03_autoencoder_rbm.train recommender --visible softmax --cases users  # and a case a user: as published
-    python -m ch03_autoencoder_rbm.train recommender --visible binary       # the book's: liked, or not
-    python -m ch03_autoencoder_rbm.train recommender --trap                 # what a leak of the test ratings seems to give
+    python -m ch03_autoencoder_rbm.train recommender --visible softmax           # a level of stars a unit
+    python -m ch03_autoencoder_rbm.train recommender --visible softmax --cases users   # as published: a case a user
+    python -m ch03_autoencoder_rbm.train recommender --visible binary   # the book's: liked, or not
+    python -m ch03_autoencoder_rbm.train recommender --trap   # what a leak of the test ratings seems to give
 
 By default a case is a film, and its visible units are the users who rated it: each user has a few hundred ratings to
 learn from, where each film has eight.

@@ -48,7 +48,6 @@ LINE = {
     "ratings.csv": re.compile(r"\d+,\d+,\d+(\.\d+)?,\d+"),
     "ratings.dat": re.compile(r"\d+::\d+::\d+(\.\d+)?::\d+"),
     "u.data": re.compile(r"\d+\t\d+\t\d+(\.\d+)?\t\d+"),
-    "netflix": re.compile(r"\d+:|\d+,\d+(\.\d+)?,\d{4}-\d\d-\d\d"),
 }
 """What a line must look like."""
 
@@ -129,7 +128,7 @@ def read_netflix(path: Path) -> Table:
     is_block = pl.col("text").str.ends_with(":")
     block = pl.when(is_block).then(pl.col("text").str.strip_suffix(":").cast(pl.Int64, strict=False))
     rows = lines.with_columns(film=block.forward_fill()).filter(~is_block)
-    part = pl.col("text").str.split_exact(",", 2).struct
+    part = pl.col("text").str.splitn(",", 3).struct
     frame = rows.select(
         part.field("field_0").cast(pl.Int64, strict=False).alias("user"),
         "film",
@@ -137,10 +136,13 @@ def read_netflix(path: Path) -> Table:
         part.field("field_2").str.to_date("%Y-%m-%d", strict=False).cast(pl.Int64).mul(86_400).alias("time"),
         "line",
     )
-    if frame.is_empty() or any(frame.null_count().row(0)):
-        first = f"{path}, line 1: ratings come after a line `movie:`"
-        fallback = f"{path} holds no rating" if frame.is_empty() else first
-        raise _first_bad_line(path, None, LINE["netflix"], header=False) or ValueError(fallback)
+    if frame.is_empty():
+        raise ValueError(f"{path} holds no rating")
+    broken = frame.select(pl.any_horizontal(pl.all().is_null())).to_series().arg_true()
+    if len(broken):
+        text, line, film = rows["text"][broken[0]], rows["line"][broken[0]], rows["film"][broken[0]]
+        why = "comes before any line `movie:`" if film is None else "is no rating"
+        raise ValueError(f"{path}, line {line}: {text[:60]!r} {why}")
     return Table(path, frame)
 
 
