@@ -134,7 +134,7 @@ def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor
         x = factors[column]
         normal.index_add_(0, row, x.unsqueeze(2) * x.unsqueeze(1))
         right.index_add_(0, row, x * value.unsqueeze(1))
-    ridge = decay * rows.bincount(minlength=count).clamp(min=1)
+    ridge = factors.new_tensor(decay) * rows.bincount(minlength=count).clamp(min=1)
     normal.diagonal(dim1=1, dim2=2).add_(ridge.unsqueeze(1))
     return torch.linalg.solve(normal, right)
 

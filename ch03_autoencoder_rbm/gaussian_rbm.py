@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.sparse import Batch
+from ch03_autoencoder_rbm.sparse import Batch, zero_gradient
 
 
 class GaussianRBM(nn.Module):
@@ -55,12 +55,10 @@ class GaussianRBM(nn.Module):
             negative = self.hidden(batch, values)
         scale = 1 / max(1, len(units))  # a mean over the ratings
         moment = values.unsqueeze(1) * negative[rows] - batch.values.unsqueeze(1) * positive[rows]
-        self.weight.grad = torch.zeros_like(self.weight).index_add_(0, units, moment, alpha=scale)
-        self.visible_bias.grad = torch.zeros_like(self.visible_bias).index_add_(
-            0, units, values - batch.values, alpha=scale
-        )
+        zero_gradient(self.weight).index_add_(0, units, moment, alpha=scale)
+        zero_gradient(self.visible_bias).index_add_(0, units, values - batch.values, alpha=scale)
         self.hidden_bias.grad = (negative - positive).sum(0) * scale
         if self.rated_weight is not None:
             difference = (negative - positive)[rows]
-            self.rated_weight.grad = torch.zeros_like(self.rated_weight).index_add_(0, units, difference, alpha=scale)
+            zero_gradient(self.rated_weight).index_add_(0, units, difference, alpha=scale)
         return loss

@@ -34,6 +34,9 @@ from common.progress import console, say
 GOOD, BAD = 5.0, 1.0
 """Stars that --like and --dislike stand for."""
 
+YEAR = re.compile(r" \(\d{4}\)$")
+"""What a title ends with, and a person may leave out."""
+
 DOOR = "python -m ch03_autoencoder_rbm.recommend"
 
 
@@ -229,18 +232,20 @@ def find_film(title: str, data: RatingSet) -> int:
 
     wanted = title.strip().casefold()
     known = [title.casefold() for title in data.titles]
+    bare = [YEAR.sub("", name) for name in known]
     same = [film for film, name in enumerate(known) if name == wanted]
-    same = same or [film for film, name in enumerate(known) if re.sub(r" \(\d{4}\)$", "", name) == wanted]
+    same = same or [film for film, name in enumerate(bare) if name == wanted]
     count = popularity(data.train + data.valid + data.test, data.n_films)
     if same:
         return max(same, key=lambda film: float(count[film]))
     near = process.extract(
-        title, data.titles, scorer=fuzz.WRatio, processor=utils.default_process, limit=30, score_cutoff=60
+        YEAR.sub("", wanted), bare, scorer=fuzz.WRatio, processor=utils.default_process, limit=30, score_cutoff=60
     )
-    ranked = sorted(near, key=lambda found: (-round(found[1]), -float(count[found[2]])))[:3]
+    best = sorted(near, key=lambda found: (-found[1], -float(count[found[2]])))[:3]
+    ranked = [data.titles[film] for _, _, film in best]
     if not ranked:
         raise ValueError(f"there is no film {title!r} in {data.card.name}, nor one that looks like it")
-    raise ValueError(f"there is no film {title!r}; did you mean {' or '.join(repr(found[0]) for found in ranked)}?")
+    raise ValueError(f"there is no film {title!r}; did you mean {' or '.join(map(repr, ranked))}?")
 
 
 def newest_run(out: Path) -> Path:

@@ -31,6 +31,7 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.ratings import RatingSet, RatingSetName, SplitName, load_ratings
+from common.files import read_json
 from common.progress import console
 from common.run import Run, load_weights
 
@@ -65,7 +66,7 @@ class Config:
     batch_size: int | None = None
     """Cases a step; by default as many as make 32 steps an epoch."""
     learning_rate: float | None = None
-    """Peak step size, by default 1.5 (0.1 with --visible binary); warms up and anneals in one cycle."""
+    """Peak step size, by default 1.5 (0.05 with --visible binary); warms up and anneals in one cycle."""
     momentum: float = 0.9
     """Share of the last step that the next one keeps."""
     decay: float = 5.0
@@ -94,7 +95,7 @@ class Config:
     @property
     def peak(self) -> float:
         """The peak step size."""
-        return self.learning_rate or (0.1 if self.visible == "binary" else 1.5)
+        return self.learning_rate or (0.05 if self.visible == "binary" else 1.5)
 
 
 def make_optimizer(model: nn.Module, config: Config, count: int) -> torch.optim.Optimizer:
@@ -102,14 +103,13 @@ def make_optimizer(model: nn.Module, config: Config, count: int) -> torch.optim.
     decaying = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
     biases = [parameter for name, parameter in model.named_parameters() if not name.endswith("weight")]
     groups = [{"params": decaying, "weight_decay": config.decay / count}, {"params": biases}]
-    return torch.optim.SGD(groups, config.peak, momentum=config.momentum)
+    return torch.optim.SGD(groups, config.peak, momentum=config.momentum, fused=True)
 
 
 def train_step(model: Machine, optimizer: torch.optim.Optimizer, batch: Batch, steps: int) -> Tensor:
-    """Take one step of contrastive divergence; return the loss of the first reconstruction, still on the device."""
+    """Take one step of contrastive divergence, whose gradients replace those of the step before; return its loss."""
     loss = model.contrastive_divergence(batch, steps)
     optimizer.step()
-    optimizer.zero_grad()
     return loss
 
 
@@ -150,6 +150,7 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the recommender trains in one process", distributed.world_size())
         model = make_model(config, data).to(run.device)
         cases = cases_of(model, data.train, config.by, data).to(run.device)
+        require(len(cases.units) > 0, "--limit leaves nothing to learn from: nobody gave four stars", len(data.train))
         batch_size = config.batch_size or max(1, -(-int((cases.counts > 0).sum()) // UPDATES))
         epochs = config.epochs or (30 if config.visible == "binary" else 60)
         steps = cases.batches(batch_size)
@@ -241,8 +242,12 @@ def report(run: Run, rows: dict[str, dict[str, float]], config: Config) -> None:
 
 
 def restore(folder: Path) -> tuple[Machine, Config, RatingSet]:
-    """Rebuild the machine that a run saved, and load the ratings that it was trained on."""
+    """Rebuild the machine that a run saved, and load the ratings that it was trained on.
+
+    Raises ValueError where these are not the same any more.
+    """
     config = read_config(folder, Config)
+    trained_on = read_json(folder / "config.json")["data"]
     data = load_ratings(
         config.data,
         split=config.split,
@@ -250,6 +255,8 @@ def restore(folder: Path) -> tuple[Machine, Config, RatingSet]:
         split_seed=config.split_seed,
         limit=config.run.limit,
     )
+    if data.card.sha256 != trained_on["sha256"]:
+        raise ValueError(f"{folder} was trained on other data than the {data.card.name} that is here: train anew")
     model = make_model(config, data)
     load_weights(model, folder)
     return model.eval(), config, data

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.sparse import Batch
+from ch03_autoencoder_rbm.sparse import Batch, zero_gradient
 
 CHUNK = 4_096
 """Ratings whose weights are gathered at once: (CHUNK, K, H) numbers, a size that caches hold."""
@@ -78,18 +78,17 @@ class SoftmaxRBM(nn.Module):
 
         at_data, at_model = units * self.levels + batch.values, units * self.levels + levels
         scale = 1 / max(1, len(units))  # a mean over the ratings
-        weight, visible = torch.zeros_like(self.weight), torch.zeros_like(self.visible_bias)
+        weight, visible = zero_gradient(self.weight), zero_gradient(self.visible_bias)
         for part in torch.arange(len(units), device=units.device).split(CHUNK):
             row = rows[part]
             weight.view(-1, weight.shape[2]).index_add_(0, at_data[part], positive[row], alpha=-scale)
             weight.view(-1, weight.shape[2]).index_add_(0, at_model[part], negative[row], alpha=scale)
         one = visible.new_ones(len(units))
         visible.view(-1).index_add_(0, at_data, one, alpha=-scale).index_add_(0, at_model, one, alpha=scale)
-        self.weight.grad, self.visible_bias.grad = weight, visible
         self.hidden_bias.grad = (negative - positive).sum(0) * scale
         if self.rated_weight is not None:
             difference = (negative - positive)[rows]
-            self.rated_weight.grad = torch.zeros_like(self.rated_weight).index_add_(0, units, difference, alpha=scale)
+            zero_gradient(self.rated_weight).index_add_(0, units, difference, alpha=scale)
         return loss
 
 

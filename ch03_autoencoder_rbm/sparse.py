@@ -67,3 +67,10 @@ class Cases:
         self.units, self.values = self.units.to(device), self.values.to(device)
         self.ends, self.counts = self.ends.to(device), self.counts.to(device)
         return self
+
+
+def zero_gradient(parameter: Tensor) -> Tensor:
+    """Give a parameter's gradient, all zeros: the same memory each time, which for large tables saves half the step."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad.zero_()

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from ch03_autoencoder_rbm.sparse import Cases
 from common.data.ratings import Ratings, load_ratings
 
 KINDS = [("softmax", "films"), ("softmax", "users"), ("gaussian", "films"), ("gaussian", "users"), ("binary", "users")]
+
+NAMES = get_args(baselines.PredictorName)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_an_epoch_shows_every_rating_once_and_no_empty_case():
 # The machines, against loops over units written from the papers' equations.
 
 
-def filled(model):
+def filled(model) -> Any:
     torch.manual_seed(0)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -103,12 +106,12 @@ def test_softmax_machine_is_the_papers(conditional):
                     total = total + model.weight[unit[rating], level[rating], j]
                     if model.rated_weight is not None:
                         total = total + model.rated_weight[unit[rating], j]
-            assert float(hidden[c, j]) == pytest.approx(float(total.sigmoid()), rel=1e-12)
+            assert hidden[c, j].item() == pytest.approx(total.sigmoid().item(), rel=1e-12)
     logits = model.logits(batch.units, hidden, batch.rows)
     for m, (u, row) in enumerate(zip(batch.units, batch.rows, strict=True)):
         for k in range(3):
             expected = model.visible_bias[u, k] + (model.weight[u, k] * hidden[row]).sum()
-            assert float(logits[m, k]) == pytest.approx(float(expected), rel=1e-12)
+            assert logits[m, k].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def softmax_free_energy(model, units, levels):
@@ -124,7 +127,7 @@ def softmax_free_energy(model, units, levels):
 
 
 def test_softmax_gradient_approaches_the_likelihoods():
-    """With many steps and chains, contrastive divergence gives the exact gradient of -log p(levels | who rated what)."""
+    """With many steps and chains, contrastive divergence gives the exact gradient of -log p(v | r)."""
     model = filled(SoftmaxRBM(3, 2, 2))
     units, levels = [0, 2], [1, 0]
     free = {k: softmax_free_energy(model, units, k) for k in itertools.product(range(2), repeat=2)}
@@ -168,7 +171,7 @@ def test_softmax_step_is_a_slow_loop_over_ratings(steps):
     torch.manual_seed(5)
     model.contrastive_divergence(batch, steps)
     torch.testing.assert_close(model.weight.grad, expected.detach())
-    ones = torch.ones(4, 1, dtype=torch.float64)
+    ones = torch.ones(4, dtype=torch.float64)
     visible = slow_statistics(ones, ones, at_data, at_model, batch.rows, (5, 3), 1 / 6)
     torch.testing.assert_close(model.visible_bias.grad, visible)
     rated = slow_statistics(
@@ -187,7 +190,7 @@ def test_levels_are_drawn_from_the_softmax():
 
 def test_gaussian_machine_and_step_are_the_formulas():
     model = filled(GaussianRBM(5, 4))
-    cases, case, unit = some_cases(torch.randn(6, dtype=torch.float64))
+    cases, _, _ = some_cases(torch.randn(6, dtype=torch.float64))
     batch = cases.take(torch.arange(4))
     v = torch.zeros(4, 5, dtype=torch.float64)
     r = torch.zeros(4, 5, dtype=torch.float64)
@@ -225,7 +228,7 @@ def test_binary_machine_and_step_are_the_dense_ones():
     torch.testing.assert_close(model.weight.grad, (seen.T @ after - v.T @ before).detach() / 4)
     torch.testing.assert_close(model.visible_bias.grad, (seen - v).sum(0) / 4)
     torch.testing.assert_close(model.hidden_bias.grad, (after - before).sum(0).detach() / 4)
-    assert float(loss) == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, v, reduction="sum")) / 4)
+    assert float(loss) == pytest.approx(F.binary_cross_entropy_with_logits(logits, v, reduction="sum").item() / 4)
 
 
 def test_visible_biases_start_at_the_frequencies():
@@ -241,9 +244,22 @@ def learn_by_heart(model, batch, steps=400, rate=2.0):
     optimizer = recommender.make_optimizer(model, Config(learning_rate=rate, decay=0.0), count=1)
     torch.manual_seed(0)
     for _ in range(steps):
-        loss = recommender.train_step(model, optimizer, batch, 1)
-    assert all(p.grad is None for p in model.parameters()), "the next step must not see this one's gradient"
-    return loss
+        recommender.train_step(model, optimizer, batch, 1)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "gaussian", "binary"])
+def test_a_step_forgets_the_gradients_of_the_step_before(kind):
+    model = {"softmax": SoftmaxRBM(5, 3, 4), "gaussian": GaussianRBM(5, 4), "binary": BinaryRBM(5, 4)}[kind]
+    batch = some_cases(torch.randn(6) if kind == "gaussian" else torch.tensor([0, 1, 2, 0, 1, 2]))[0].take(
+        torch.arange(4)
+    )
+    gradients = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model.contrastive_divergence(batch, 1)
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(list(model.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_each_machine_learns_a_batch_by_heart():
@@ -260,13 +276,13 @@ def test_each_machine_learns_a_batch_by_heart():
     gaussian = GaussianRBM(12, 40)
     learn_by_heart(gaussian, batch, rate=0.2)
     error = gaussian.mean(batch.units, gaussian.hidden(batch), batch.rows) - batch.values
-    assert float(error.square().mean()) < 0.1 * float(batch.values.square().mean())
+    assert error.square().mean().item() < 0.2 * batch.values.square().mean().item()
     binary = BinaryRBM(12, 40)
-    learn_by_heart(binary, batch, rate=0.5)
+    learn_by_heart(binary, batch, steps=1_500, rate=0.1)
     guess = binary.logits(binary.hidden(batch)) > 0
     seen = torch.zeros(6, 12, dtype=torch.bool)
     seen[batch.rows, batch.units] = True
-    assert float((guess == seen).float().mean()) > 0.95
+    assert float((guess == seen).float().mean()) > 0.85 > float(seen.float().mean()) + 0.1
 
 
 def test_only_weights_are_pulled_to_zero_and_by_the_priors_share():
@@ -373,13 +389,17 @@ def test_choices_are_made_without_the_test_split(config, small):
 
 
 def test_means_and_biases_by_hand(planted):
-    known, c = planted.train, baselines.Config()
+    known = planted.train
+
+    def fit(name) -> Any:
+        return baselines.fit(name, known, planted, baselines.Config())
+
     mean = known.stars.mean()
-    constant = baselines.fit("global-mean", known, planted, c).stars(torch.tensor([0, 5]), torch.tensor([1, 2]))
+    constant = fit("global-mean").stars(torch.tensor([0, 5]), torch.tensor([1, 2]))
     torch.testing.assert_close(constant, mean.expand(2))
-    film = baselines.fit("film-mean", known, planted, c).stars(torch.tensor([3]), torch.tensor([7]))
+    film = fit("film-mean").stars(torch.tensor([3]), torch.tensor([7]))
     torch.testing.assert_close(film[0], known.stars[known.films == 7].mean())
-    bias = baselines.fit("bias", known, planted, c)
+    bias = fit("bias")
     rest = known.stars - bias.mean - bias.film[known.films.long()]
     mine = rest[known.users == 4]
     assert float(bias.user[4]) == pytest.approx(float(mine.sum()) / (len(mine) + baselines.USER_PRIOR), rel=1e-4)
@@ -388,7 +408,7 @@ def test_means_and_biases_by_hand(planted):
 def test_a_film_without_ratings_has_the_mean(planted):
     known = planted.train[planted.train.films != 3]
     for name in ("film-mean", "bias"):
-        predictor = baselines.fit(name, known, planted, baselines.Config())
+        predictor: Any = baselines.fit(name, known, planted, baselines.Config())
         assert float(predictor.film[3]) == 0
 
 
@@ -408,7 +428,9 @@ def test_least_squares_is_ridge_regression():
 
 def test_factors_beat_biases_beat_means(planted):
     rmse = {
-        name: measures.evaluate(baselines.fit(name, planted.train, planted, baselines.Config()), planted.valid, 800)["rmse"]
+        name: measures.evaluate(baselines.fit(name, planted.train, planted, baselines.Config()), planted.valid, 800)[
+            "rmse"
+        ]
         for name in ("global-mean", "film-mean", "bias", "factorization")
     }
     assert list(rmse.values()) == sorted(rmse.values(), reverse=True)
@@ -529,8 +551,14 @@ def test_within_ten_percent_of_the_noise_floor(options, planted):
 @pytest.mark.parametrize("limit", [1, 30])
 def test_a_handful_of_ratings_is_enough(config, limit):
     data = load_ratings("planted", limit=limit)
-    for visible in ("gaussian", "softmax", "binary"):
+    for visible in ("gaussian", "softmax"):
         recommender.train(replace(config, visible=visible), data)
+    binary = replace(config, visible="binary")
+    if int(data.train.half_stars.max()) >= 8:
+        recommender.train(binary, data)
+    else:
+        with pytest.raises(ValueError, match="nobody gave four stars"):
+            recommender.train(binary, data)
 
 
 @pytest.mark.parametrize(
@@ -557,11 +585,13 @@ def test_bfloat16_is_refused(options):
 @pytest.mark.parametrize("visible", ["gaussian", "softmax", "binary"])
 def test_workload_is_the_training_step(visible, options):
     workload = recommender.workload(Config(visible=visible, run=options), torch.device("cpu"))
-    assert torch.isfinite(workload.step())
+    loss: Any = workload.step()
+    assert torch.isfinite(loss)
+    assert workload.items == 2_400
 
 
 def test_scaling_measures_each_size_in_its_own_process(options):
-    found = scaling.train(scaling.Config(ratings=(1_000, 4_000), epochs=1, hidden_size=4, run=options))
+    found = scaling.train(scaling.Config(ratings=(1_000, 2_000), epochs=1, hidden_size=4, run=options))
     assert found["epoch_seconds_1k"] > 0
-    assert found["peak_mb_4k"] > 50
+    assert found["peak_mb_2k"] > 50
     assert "growth_exponent" in found

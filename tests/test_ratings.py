@@ -105,7 +105,9 @@ def test_netflix_in_several_files():
     assert len(movielens.collect("netflix").ratings) == 16
     with (folder / "mv_2.txt").open("a") as file:
         file.write("\n1:\n5,3,2004-01-01\n")
-    with pytest.raises(ValueError, match=r"mv_2\.txt, line 11: user 5 has rated film 1 before, in line 6 of .*mv_1\.txt"):
+    with pytest.raises(
+        ValueError, match=r"mv_2\.txt, line 11: user 5 has rated film 1 before, in line 6 of .*mv_1\.txt"
+    ):
         movielens.collect("netflix")
 
 
@@ -118,7 +120,13 @@ BROKEN = [
     ("ml-latest-small", "ratings.csv", 3, "1,20,0,5", "rating 0 is none of"),
     ("ml-latest-small", "ratings.csv", 3, "1,20,3.3,5", "rating 3.3 is none of"),
     ("ml-latest-small", "ratings.csv", 3, "1,10,2,5", "user 1 has rated film 10 before, in line 2"),
-    ("ml-latest-small", "ratings.csv", 1, "user,movie,rating,time", "is not the header userId,movieId,rating,timestamp"),
+    (
+        "ml-latest-small",
+        "ratings.csv",
+        1,
+        "user,movie,rating,time",
+        "is not the header userId,movieId,rating,timestamp",
+    ),
     ("ml-1m", "ratings.dat", 2, "1::20::3.5::5", "rating 3.5 is none of 1, 2 ... 5"),
     ("ml-1m", "ratings.dat", 2, "1::20::3", "is no rating"),
     ("ml-1m", "ratings.dat", 2, "1:20:3:5", "is no rating"),
