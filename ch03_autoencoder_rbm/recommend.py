@@ -224,22 +224,26 @@ def find_person(options: Options, data: RatingSet) -> Person:
 
 
 def find_film(title: str, data: RatingSet) -> int:
-    """Find a film by its title, whatever the case, with or without its year; of several films the one most rated.
+    """Find a film by its title, whatever the case, with or without its year, `The X` for `X, The`; of several films
+    with one title the one most rated.
 
     Raises ValueError with the nearest titles where there is none.
     """
     from rapidfuzz import fuzz, process, utils
 
     wanted = title.strip().casefold()
+    turned = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", wanted)
     known = [title.casefold() for title in data.titles]
     bare = [YEAR.sub("", name) for name in known]
-    same = [film for film, name in enumerate(known) if name == wanted]
-    same = same or [film for film, name in enumerate(bare) if name == wanted]
+    same = [film for film, name in enumerate(known) if name in (wanted, turned)]
+    same = same or [film for film, name in enumerate(bare) if name in (wanted, turned)]
     count = popularity(data.train + data.valid + data.test, data.n_films)
     if same:
         return max(same, key=lambda film: float(count[film]))
+    asked = YEAR.sub("", wanted)
+    long_enough = {film: name for film, name in enumerate(bare) if len(name) > len(asked) / 2}
     near = process.extract(
-        YEAR.sub("", wanted), bare, scorer=fuzz.WRatio, processor=utils.default_process, limit=30, score_cutoff=60
+        asked, long_enough, scorer=fuzz.WRatio, processor=utils.default_process, limit=30, score_cutoff=60
     )
     best = sorted(near, key=lambda found: (-found[1], -float(count[found[2]])))[:3]
     ranked = [data.titles[film] for _, _, film in best]

@@ -143,6 +143,17 @@ def test_of_two_films_with_one_title_the_better_known_counts(data):
     assert recommend.find_film("emma (1996)", replace(data, titles=tuple(titles))) == (3 if count[3] > count[8] else 8)
 
 
+def test_an_article_may_stand_in_front(data):
+    titles = ("Matrix, The (1999)", "Bug's Life, A (1998)", "O (2001)", *data.titles[3:])
+    named = replace(data, titles=titles)
+    assert recommend.find_film("The Matrix", named) == 0
+    assert recommend.find_film("the matrix (1999)", named) == 0
+    assert recommend.find_film("A Bug's Life", named) == 1
+    with pytest.raises(ValueError, match="did you mean") as error:
+        recommend.find_film("Matricks, The", named)
+    assert "'O (2001)'" not in str(error.value)
+
+
 def test_a_misspelt_title_names_what_was_meant(data):
     title = data.titles[17]
     with pytest.raises(ValueError, match="did you mean") as error:

@@ -18,6 +18,7 @@ from ch03_autoencoder_rbm.recommender import Best, Config
 from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM, sample_levels
 from ch03_autoencoder_rbm.sparse import Cases
 from common.data.ratings import Ratings, load_ratings
+from common.run import load_weights
 
 KINDS = [("softmax", "films"), ("softmax", "users"), ("gaussian", "films"), ("gaussian", "users"), ("binary", "users")]
 
@@ -472,9 +473,26 @@ def test_restored_machine_gives_the_same_measures(options, planted):
     assert measures.evaluate(predictor, data.test, data.n_films)["rmse"] == pytest.approx(found["test_rmse"])
 
 
+TOO_LARGE = 40.0
+"""A step size with which the first epoch, still warming up, is the best."""
+
+
+def test_the_weights_of_the_best_epoch_are_saved(config, small):
+    found = recommender.train(replace(config, learning_rate=TOO_LARGE, epochs=4), small)
+    (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
+    history = [json.loads(line)["valid_rmse"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    model = make_model(config, small)
+    load_weights(model, folder)
+    saved = measures.evaluate(make_predictor(model, small.train, "films", small), small.valid, small.n_films)
+    assert saved["rmse"] == pytest.approx(min(history))
+    assert min(history) < history[-1]
+    assert found["kept_epoch"] == 1 + history.index(min(history))
+
+
 def test_an_interrupted_run_goes_on_to_the_same_weights(config, small, monkeypatch):
-    config = replace(config, epochs=4)
+    config = replace(config, epochs=4, learning_rate=TOO_LARGE)
     whole = recommender.train(config, small)
+    assert whole["kept_epoch"] == 1, "the kept weights must come from before the interruption"
     calls = itertools.count()
     step = recommender.train_step
 
