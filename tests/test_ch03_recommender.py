@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm import baselines, measures, recommender, scaling
 from ch03_autoencoder_rbm.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.predictors import cases_of, hidden_states, make_model, make_predictor
+from ch03_autoencoder_rbm.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
 from ch03_autoencoder_rbm.recommender import Best, Config
+from ch03_autoencoder_rbm.schedule import one_cycle
 from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM, sample_levels
 from ch03_autoencoder_rbm.sparse import Cases
 from common.data.ratings import Ratings, load_ratings
@@ -437,7 +438,13 @@ def test_factors_beat_biases_beat_means(planted):
     assert list(rmse.values()) == sorted(rmse.values(), reverse=True)
 
 
-def test_the_baselines_program(options, planted):
+def test_the_baselines_program_is_given_the_validation_ratings_before_it_is_tested(options, planted):
+    found = baselines.train(baselines.Config(data="planted", predictor="bias", run=options), planted)
+    both = baselines.fit("bias", planted.train + planted.valid, planted, baselines.Config())
+    assert found["test_rmse"] == measures.evaluate(both, planted.test, planted.n_films)["rmse"]
+
+
+def test_popularity_has_no_idea_of_stars(options, planted):
     found = baselines.train(baselines.Config(data="planted", predictor="popularity", run=options), planted)
     assert "test_rmse" not in found
     assert found["test_precision_at_10"] > 0.1
@@ -473,12 +480,14 @@ def test_restored_machine_gives_the_same_measures(options, planted):
     assert measures.evaluate(predictor, data.test, data.n_films)["rmse"] == pytest.approx(found["test_rmse"])
 
 
-TOO_LARGE = 40.0
-"""A step size with which the first epoch, still warming up, is the best."""
+@pytest.fixture
+def worsening(monkeypatch):
+    """Let the step size grow without end, so that the first epoch is the best."""
+    monkeypatch.setattr(recommender, "one_cycle", lambda step, steps, peak: 0.1 + 8 * step / steps)
 
 
-def test_the_weights_of_the_best_epoch_are_saved(config, small):
-    found = recommender.train(replace(config, learning_rate=TOO_LARGE, epochs=4), small)
+def test_the_weights_of_the_best_epoch_are_saved(config, small, worsening):
+    found = recommender.train(replace(config, epochs=4), small)
     (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
     history = [json.loads(line)["valid_rmse"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     model = make_model(config, small)
@@ -489,10 +498,10 @@ def test_the_weights_of_the_best_epoch_are_saved(config, small):
     assert found["kept_epoch"] == 1 + history.index(min(history))
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(config, small, monkeypatch):
-    config = replace(config, epochs=4, learning_rate=TOO_LARGE)
+def test_an_interrupted_run_goes_on_to_the_same_weights(config, small, monkeypatch, worsening):
+    config = replace(config, epochs=4)
     whole = recommender.train(config, small)
-    assert whole["kept_epoch"] == 1, "the kept weights must come from before the interruption"
+    assert whole["kept_epoch"] <= 2, "the kept weights must come from before the interruption"
     calls = itertools.count()
     step = recommender.train_step
 
@@ -537,6 +546,16 @@ def test_gibbs_steps_grow_with_time(config, small, monkeypatch):
     assert [seen.count(k) for k in (1, 2, 5)] == [len(seen) // 3] * 3
 
 
+def test_the_step_size_goes_through_one_cycle(config, small, monkeypatch):
+    sizes = []
+    change = recommender.set_learning_rate
+    monkeypatch.setattr(
+        recommender, "set_learning_rate", lambda optimizer, size: (sizes.append(size), change(optimizer, size))
+    )
+    recommender.train(replace(config, learning_rate=0.7), small)
+    assert sizes == [one_cycle(step, len(sizes), 0.7) for step in range(len(sizes))]
+
+
 def test_the_trap_is_called_leaked_and_stands_beside_the_honest_figure(config, small):
     found = recommender.train(replace(config, trap=True), small)
     assert found["leaked_rmse"] != found["test_rmse"]
@@ -549,6 +568,32 @@ def test_who_rated_what_bears_on_the_machine_only_if_it_is_asked_to(config, smal
     for conditional in (True, False):
         model = make_model(replace(config, conditional=conditional), small)
         assert (model.rated_weight is not None) is conditional
+
+
+def test_levels_of_half_and_of_whole_stars(planted):
+    ratings = ratings_of([(0, film, float(film + 1)) for film in range(5)])
+    assert level_numbers(ratings, planted).tolist() == [1, 3, 5, 7, 9]
+    whole = replace(planted, levels=torch.arange(1, 6).float())
+    assert level_numbers(ratings, whole).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_each_machine_sees(config, small):
+    """Levels, residuals of the biases in units of their deviation, or the liked films alone."""
+    known = small.train
+    for visible, by in KINDS:
+        model = make_model(replace(config, visible=visible, cases=by), small)
+        batch = cases_of(model, known, by, small).take(torch.tensor([7]))
+        mine = known[(known.films if by == "films" else known.users) == 7]
+        others = (mine.users if by == "films" else mine.films).long()
+        if visible == "softmax":
+            assert batch.values.tolist() == (mine.half_stars - 1).tolist()
+        elif visible == "gaussian":
+            biases = baselines.Biases(known, small)
+            residuals = mine.stars - biases.stars(mine.users.long(), mine.films.long())
+            torch.testing.assert_close(batch.values, residuals / biases.sd)
+        else:
+            others = others[mine.stars >= 4]
+        assert torch.equal(batch.units, others)
 
 
 def test_hidden_states_do_not_depend_on_chunks(config, small):
