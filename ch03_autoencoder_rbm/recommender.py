@@ -1,13 +1,13 @@
 """The film recommender: a restricted Boltzmann machine over ratings, beside what it must beat.
 
     python -m ch03_autoencoder_rbm.train recommender
-    python -m ch03_autoencoder_rbm.train recommender --visible softmax           # a level of stars a unit
+    python -m ch03_autoencoder_rbm.train recommender --visible softmax                 # a level of stars a unit
     python -m ch03_autoencoder_rbm.train recommender --visible softmax --cases users   # as published: a case a user
-    python -m ch03_autoencoder_rbm.train recommender --visible binary   # the book's: liked, or not
-    python -m ch03_autoencoder_rbm.train recommender --trap   # what a leak of the test ratings seems to give
+    python -m ch03_autoencoder_rbm.train recommender --visible binary                  # the book's: liked, or not
+    python -m ch03_autoencoder_rbm.train recommender --trap          # what a leak of the test ratings seems to give
 
-By default a case is a film, and its visible units are the users who rated it: each user has a few hundred ratings to
-learn from, where each film has eight.
+By default a case is a film, and its visible units are the users who rated it: on MovieLens latest-small a user has a
+hundred ratings to learn from, a film seven.
 
 Dimensions: B cases, M ratings of a batch, N ratings, U users, F films, K levels, H hidden units.
 """
@@ -58,7 +58,7 @@ class Config:
     cases: Literal["films", "users"] | None = None
     """What a case is: films, whose visible units are users, or users, whose units are films; binary takes users."""
     conditional: bool = True
-    """Let who rated what, apart from how, bear on the hidden units (not with --visible binary)."""
+    """Whether who rated what, apart from how, bears on the hidden units (never with --visible binary)."""
     hidden_size: int = 100
     """Hidden units."""
     epochs: int | None = None

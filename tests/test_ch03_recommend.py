@@ -87,6 +87,27 @@ def test_a_known_user_gets_what_the_predictor_says(out, visible, by):
     torch.testing.assert_close(found.detach(), expected, rtol=0, atol=0.02)  # the person's bias is solved for once
 
 
+def test_the_books_machine_is_told_what_a_person_likes_and_nothing_else(out):
+    model, _, data = restored(out, "binary", "users")
+    whole = data.train + data.valid + data.test
+    expected = make_predictor(model, whole, "users", data).scores(torch.tensor([41]))[0]
+    torch.testing.assert_close(recommend.Seen(model, whole, data).stars(taste_of(data, 41)), expected)
+
+
+@pytest.mark.parametrize(("visible", "by"), KINDS)
+def test_the_reasons_that_are_named_are_the_largest_losses(out, visible, by):
+    model, config, data = restored(out, visible, by)
+    whole = data.train + data.valid + data.test
+    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.Seen(model, whole, data)
+    person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
+    found = recommend.suggest(model, config, data, person, Options(like=("x",), top=3, reasons=4))
+    value, without = machine.stars(person), machine.without_each(person)
+    for suggestion in found:
+        loss = (value - without)[:, suggestion.film]
+        expected = {int(film): float(change) for film, change in zip(person.films, loss, strict=True) if change > 0}
+        assert dict(suggestion.because) == pytest.approx(expected, abs=1e-4)
+
+
 def test_folding_in_is_bayesian_regression(out):
     """The folded unit is where the gradient of squared error plus prior vanishes."""
     model, _, data = restored(out, "gaussian", "films")

@@ -21,7 +21,13 @@ from ch03_autoencoder_rbm.sparse import Cases
 from common.data.ratings import Ratings, load_ratings
 from common.run import load_weights
 
-KINDS = [("softmax", "films"), ("softmax", "users"), ("gaussian", "films"), ("gaussian", "users"), ("binary", "users")]
+KINDS: list[Any] = [
+    ("softmax", "films"),
+    ("softmax", "users"),
+    ("gaussian", "films"),
+    ("gaussian", "users"),
+    ("binary", "users"),
+]
 
 NAMES = get_args(baselines.PredictorName)
 

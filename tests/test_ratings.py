@@ -297,7 +297,7 @@ def test_leave_out_holds_out_as_many_of_each_user():
     train, valid, test = (ratings.users[part] for part in split_ratings(ratings, "leave-out", leave_out=3))
     assert test.bincount(minlength=30).tolist() == valid.bincount(minlength=30).tolist() == [0] + [3] * 29
     assert int((train == 0).sum()) == 11
-    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings"):
+    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings, and nobody has more than"):
         split_ratings(ratings, "leave-out", leave_out=40)
 
 
@@ -356,7 +356,12 @@ def test_limit_cuts_every_split(limit):
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
 def test_the_card_says_which_split(split):
     said = {"random": "random split", "leave-out": "5 left out a user", "time": "split by time"}
-    assert said[split] in load_ratings("planted", split=split).card.description
+    data = load_ratings("planted", split=split)
+    assert said[split] in data.card.description
+    newest = int(data.train.times.max()) <= int(data.test.times.min())
+    assert newest is (split == "time")
+    a_few_each = int(data.test.users.bincount().max()) == 5
+    assert a_few_each is (split == "leave-out")
 
 
 def test_movielens_itself(real_data):

@@ -166,10 +166,8 @@ def divide(
         floor = float((collection.expected_stars[test] - ratings[test].stars).square().mean().sqrt())
     users, films = len(collection.user_ids), len(collection.film_ids)
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    how = f"{leave_out} left out a user" if split == "leave-out" else f"split {'by ' * (split == 'time')}{split}"
-    description = (
-        f"{sizes} ({how if split != 'random' else 'random split'}), {users:,} users, {films:,} films, {source}"
-    )
+    how = {"random": "random split", "leave-out": f"{leave_out} left out a user", "time": "split by time"}[split]
+    description = f"{sizes} ({how}), {users:,} users, {films:,} films, {source}"
     step = 2 if name in WHOLE_STARS else 1
     return RatingSet(
         card=DataCard(name, name == "planted", sha256, description),
@@ -213,7 +211,8 @@ def _leave_out(users: Tensor, shuffled: Tensor, count: int) -> tuple[Tensor, Ten
     place = torch.arange(len(users)) - (rated.cumsum(0) - rated)[users[by_user].long()]  # within the user's ratings
     enough = (rated >= 4 * count)[users[by_user].long()]
     test, valid = enough & (place < count), enough & (place >= count) & (place < 2 * count)
-    require(
-        bool(test.any()), f"--leave-out {count} needs a user with {4 * count} ratings; the most is", int(rated.max())
-    )
+    if not test.any():
+        raise ValueError(
+            f"--leave-out {count} needs a user with {4 * count} ratings, and nobody has more than {rated.max()}"
+        )
     return by_user[~test & ~valid], by_user[valid], by_user[test]
