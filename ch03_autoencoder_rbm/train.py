@@ -5,8 +5,18 @@ python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program
 python -m ch03_autoencoder_rbm.train --benchmark            # time their training steps on every device
 """
 
-from ch03_autoencoder_rbm import autoencoder, dbn, feedforward, rbm, rbm_throughput, throughput
+from ch03_autoencoder_rbm import (
+    autoencoder,
+    baselines,
+    dbn,
+    feedforward,
+    rbm,
+    rbm_throughput,
+    recommender,
+    scaling,
+    throughput,
+)
 from common.cli import main
 
 if __name__ == "__main__":
-    main(feedforward, autoencoder, rbm, extra=[dbn, throughput, rbm_throughput])
+    main(feedforward, autoencoder, rbm, recommender, extra=[dbn, throughput, rbm_throughput, baselines, scaling])

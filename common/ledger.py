@@ -44,12 +44,16 @@ TABLE = re.compile(
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
+    (r"rmse|mae$|noise_floor", "{name}", 1, "{:.4g}"),
+    (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
     (r"learning_rate$", "{name}", 1, "{:.2g}"),
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
     (r"_per_second$|steps$", "{name}", 1, "{:,.0f}"),
+    (r"epoch_seconds", "{name}", 1, "{:.2f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
+    (r"_mb_", "{name}", 1, "{:,.0f}"),
+    (r"exponent", "{name}", 1, "{:.2f}"),
     (r"ratio$", "{name}", 1, "{:.2f}"),
-    (r"rmse", "{name}", 1, "{:.4g}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
     (r"", "{name}", 1, "{:.4g}"),

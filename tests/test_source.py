@@ -53,6 +53,14 @@ def test_wrong_bytes_never_appear_and_every_reason_is_told(mirror, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sha256_is_checked_too(mirror, tmp_path):
+    source.fetch([f"{mirror}/wrong", f"{mirror}/good"], tmp_path / "file", hashlib.sha256(CONTENT).hexdigest())
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    with pytest.raises(source.DataUnavailable, match="/good: File not found or corrupted"):
+        source.fetch([f"{mirror}/good"], tmp_path / "other", "0" * 64)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_two_at_once_do_no_harm(mirror, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: source.fetch([f"{mirror}/good"], tmp_path / "file", MD5), range(8)))

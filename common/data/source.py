@@ -16,6 +16,9 @@ from torch import Tensor
 PROBE_SECONDS = 4.0
 """How long a mirror may take to answer before it counts as dead."""
 
+MD5_LENGTH = 32
+"""Hexadecimal digits of an md5."""
+
 
 class DataUnavailable(FileNotFoundError):  # noqa: N818
     """A data set is neither on disk nor to be had by download."""
@@ -46,8 +49,16 @@ def sha256_of(*tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-def fetch(mirrors: list[str], path: Path, md5: str) -> None:
-    """Download a file from the first mirror that has it, into a temporary folder, and rename it once its md5 is right.
+def sha256_of_file(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(mirrors: list[str], path: Path, checksum: str) -> None:
+    """Download a file from the first mirror that has it, into a temporary folder, and rename it once it is checked.
+
+    The checksum is an md5, or a sha256, which is twice as long.
 
     Two processes at once each download their own copy; the last rename wins, and both copies are the same.
     Raises DataUnavailable with every mirror's reason. A dead network is noticed within seconds.
@@ -64,7 +75,9 @@ def fetch(mirrors: list[str], path: Path, md5: str) -> None:
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
                 _probe(url)
                 socket.setdefaulttimeout(15)  # seconds without a byte; download_url itself would wait for ever
-                download_url(url, scratch, path.name, md5)
+                download_url(url, scratch, path.name, checksum if len(checksum) == MD5_LENGTH else None)
+                if len(checksum) != MD5_LENGTH and sha256_of_file(Path(scratch) / path.name) != checksum:
+                    raise RuntimeError("File not found or corrupted.")
                 (Path(scratch) / path.name).replace(path)
                 return
         # torchvision's word for a wrong checksum is RuntimeError.

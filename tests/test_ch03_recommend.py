@@ -1,0 +1,251 @@
+"""Suggestions: what a person gets, why, and what happens to a title or a user that does not exist."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from ch03_autoencoder_rbm import recommend, recommender
+from ch03_autoencoder_rbm.baselines import USER_PRIOR
+from ch03_autoencoder_rbm.predictors import make_predictor
+from ch03_autoencoder_rbm.recommend import Options, Person
+from common.config import RunOptions
+from common.data.ratings import load_ratings
+
+KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_ratings("planted")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Runs of every machine that can answer, and one that cannot; the default is the newest."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = RunOptions(device="cpu", precision="fp32", threads=1)
+    planted = load_ratings("planted")
+    for visible, by in [("softmax", "films"), *reversed(KINDS)]:
+        config = recommender.Config(data="planted", visible=visible, cases=by, epochs=6, hidden_size=16, run=options)
+        recommender.train(replace(config, run=replace(options, out=folder / f"{visible}-{by}")), planted)
+    return folder
+
+
+def restored(out, visible, by) -> Any:
+    return recommender.restore(recommend.newest_run(out / f"{visible}-{by}"))
+
+
+def taste_of(data, user):
+    whole = data.train + data.valid + data.test
+    mine = whole[whole.users == user]
+    return Person(mine.films.long(), mine.stars)
+
+
+@pytest.mark.parametrize(("visible", "by"), KINDS)
+def test_suggestions_are_new_best_first_and_have_reasons(out, visible, by):
+    model, config, data = restored(out, visible, by)
+    person = taste_of(data, 41)
+    found = recommend.suggest(model, config, data, person, Options(user=42, top=7, reasons=3))
+    assert len(found) == len({suggestion.film for suggestion in found}) == 7
+    assert not {suggestion.film for suggestion in found} & set(person.films.tolist())
+    fewer = recommend.suggest(model, config, data, person, Options(user=42, top=3, reasons=1))
+    assert [s.film for s in fewer] == [s.film for s in found[:3]]
+    for suggestion in found:
+        assert (suggestion.stars is None) == (visible == "binary")
+        changes = [change for _, change in suggestion.because]
+        assert changes == sorted(changes, reverse=True)
+        assert all(change > 0 for change in changes)
+        assert {film for film, _ in suggestion.because} <= set(person.films.tolist())
+    assert any(suggestion.because for suggestion in found)
+
+
+@pytest.mark.parametrize(("visible", "by"), KINDS)
+def test_a_reason_is_what_the_suggestion_loses_without_the_film(out, visible, by):
+    """The batched ablation is the person asked again without the film."""
+    model, _, data = restored(out, visible, by)
+    whole = data.train + data.valid + data.test
+    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.Seen(model, whole, data)
+    person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
+    without = machine.without_each(person)
+    for left_out in range(4):
+        rest = [place for place in range(4) if place != left_out]
+        again = machine.stars(Person(person.films[rest], person.stars[rest]))
+        torch.testing.assert_close(without[left_out], again, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(without[0], machine.stars(person), atol=1e-4)
+
+
+@pytest.mark.parametrize(("visible", "by"), [("gaussian", "users"), ("softmax", "users")])
+def test_a_known_user_gets_what_the_predictor_says(out, visible, by):
+    model, _, data = restored(out, visible, by)
+    whole = data.train + data.valid + data.test
+    predictor = make_predictor(model, whole, by, data)
+    films = torch.arange(data.n_films)
+    expected = predictor.stars(torch.full_like(films, 41), films)
+    found = recommend.Seen(model, whole, data).stars(taste_of(data, 41))
+    torch.testing.assert_close(found.detach(), expected, rtol=0, atol=0.02)  # the person's bias is solved for once
+
+
+def test_the_books_machine_is_told_what_a_person_likes_and_nothing_else(out):
+    model, _, data = restored(out, "binary", "users")
+    whole = data.train + data.valid + data.test
+    expected = make_predictor(model, whole, "users", data).scores(torch.tensor([41]))[0]
+    torch.testing.assert_close(recommend.Seen(model, whole, data).stars(taste_of(data, 41)), expected)
+
+
+@pytest.mark.parametrize(("visible", "by"), KINDS)
+def test_the_reasons_that_are_named_are_the_largest_losses(out, visible, by):
+    model, config, data = restored(out, visible, by)
+    whole = data.train + data.valid + data.test
+    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.Seen(model, whole, data)
+    person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
+    found = recommend.suggest(model, config, data, person, Options(like=("x",), top=3, reasons=4))
+    value, without = machine.stars(person), machine.without_each(person)
+    for suggestion in found:
+        loss = (value - without)[:, suggestion.film]
+        expected = {int(film): float(change) for film, change in zip(person.films, loss, strict=True) if change > 0}
+        assert dict(suggestion.because) == pytest.approx(expected, abs=1e-4)
+
+
+def test_folding_in_is_bayesian_regression(out):
+    """The folded unit is where the gradient of squared error plus prior vanishes."""
+    model, _, data = restored(out, "gaussian", "films")
+    folded = recommend.Folded(model, data.train, data)
+    person = taste_of(data, 41)
+    h = folded.hidden[person.films]
+    x = person.stars.double() - folded.biases.mean - folded.biases.film[person.films]
+    generosity = x.sum() / (len(x) + USER_PRIOR)
+    e = (x - generosity) / folded.biases.sd
+    w = folded.mean.clone().requires_grad_()
+    for _ in range(30):  # Newton's method on a parabola, damped, ends at its foot
+        loss = 0.5 * (e - h @ w).square().sum() + 0.5 * (folded.precision * (w - folded.mean).square()).sum()
+        (gradient,) = torch.autograd.grad(loss, w)
+        curvature = h.T @ h + folded.precision.diag()
+        w = (w - torch.linalg.solve(curvature, gradient)).detach().requires_grad_()
+    usual = folded.biases.mean + folded.biases.film + generosity
+    expected = usual + folded.biases.sd * (folded.hidden @ w.detach())
+    torch.testing.assert_close(folded.stars(person).double(), expected.double(), rtol=1e-4, atol=1e-4)
+
+
+def test_folded_people_are_predicted_about_as_well_as_trained_ones(out):
+    model, config, data = restored(out, "gaussian", "films")
+    known = data.train + data.valid
+    folded: Any = recommend.Folded(model, known, data)
+    trained: Any = make_predictor(model, known, config.by, data)
+    errors = []
+    for user in range(60):
+        mine, asked = known[known.users == user], data.test[data.test.users == user]
+        stars = folded.stars(Person(mine.films.long(), mine.stars))[asked.films.long()]
+        errors.append((stars - asked.stars, trained.stars(asked.users.long(), asked.films.long()) - asked.stars))
+    ours, theirs = (torch.cat(part).square().mean().sqrt().item() for part in zip(*errors, strict=True))
+    assert ours < 1.03 * theirs
+
+
+def test_liking_and_disliking_pull_in_opposite_directions(out):
+    model, _, data = restored(out, "gaussian", "films")
+    folded = recommend.Folded(model, data.train, data)
+    like = folded.stars(Person(torch.tensor([5]), torch.tensor([5.0])))
+    dislike = folded.stars(Person(torch.tensor([5]), torch.tensor([1.0])))
+    assert like.mean() > dislike.mean()
+
+
+def test_titles_are_found_whatever_their_case_and_year(data):
+    film = 17
+    title = data.titles[film]
+    for said in (title, title.upper(), f"  {title} ", title.rpartition(" (")[0]):
+        assert recommend.find_film(said, data) == film
+
+
+def test_of_two_films_with_one_title_the_better_known_counts(data):
+    count = (data.train + data.valid + data.test).films.bincount(minlength=data.n_films)
+    titles = list(data.titles)
+    titles[3] = titles[8] = "Emma (1996)"
+    assert recommend.find_film("emma (1996)", replace(data, titles=tuple(titles))) == (3 if count[3] > count[8] else 8)
+
+
+def test_an_article_may_stand_in_front(data):
+    titles = ("Matrix, The (1999)", "Bug's Life, A (1998)", "O (2001)", *data.titles[3:])
+    named = replace(data, titles=titles)
+    assert recommend.find_film("The Matrix", named) == 0
+    assert recommend.find_film("the matrix (1999)", named) == 0
+    assert recommend.find_film("A Bug's Life", named) == 1
+    with pytest.raises(ValueError, match="did you mean") as error:
+        recommend.find_film("Matricks, The", named)
+    assert "'O (2001)'" not in str(error.value)
+
+
+def test_a_misspelt_title_names_what_was_meant(data):
+    title = data.titles[17]
+    with pytest.raises(ValueError, match="did you mean") as error:
+        recommend.find_film(title.replace("a", "e", 1)[:-7], data)
+    assert title in str(error.value)
+    with pytest.raises(ValueError, match="nor one that looks like it"):
+        recommend.find_film("QQQQ zzzz", data)
+
+
+def test_a_persons_own_words_come_after_the_data(data):
+    title = data.titles[17]
+    person = recommend.find_person(Options(user=42, dislike=(title,)), data)
+    assert dict(zip(person.films.tolist(), person.stars.tolist(), strict=True))[17] == recommend.BAD
+    assert len(person.films) == len(set(taste_of(data, 41).films.tolist()) | {17})
+
+
+@pytest.fixture
+def door(out, capsys):
+    def call(*words):
+        recommend.main([*words, "--out", str(out / "gaussian-films")])
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_the_door_answers(door, data):
+    text = door("--user", "42", "--top", "4")
+    assert text.startswith("data     planted: 600 users, 800 films")
+    assert "because of" in text
+    text = door("--like", data.titles[0], data.titles[5], "--dislike", data.titles[9], "--top", "3")
+    assert f"person   {data.titles[0]} 5, {data.titles[5]} 5, {data.titles[9]} 1" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--user", "9999"], "there is no user 9999 in planted: its users are 1 to 600"),
+        (["--user", "0"], "there is no user 0"),
+        (["--like", "The Ambr Archiv"], "did you mean 'The Amber Archive (1950)'"),
+        ([], "for whom? try python -m ch03_autoencoder_rbm.recommend --user 42"),
+        (["--user", "1", "--top", "0"], "--top must be a number above 0, got 0"),
+        (["--user", "1", "--reasons", "-1"], "--reasons must not be negative"),
+        (["--like", "The Amber Archive", "--dislike", "The Amber Archive"], "is both liked and disliked"),
+        (["--usr", "1"], "did you mean --user?"),
+    ],
+)
+def test_a_mistake_is_one_line(fails, door, words, message):
+    assert message in fails(door, *words)
+
+
+def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
+    error = fails(recommend.main, ["--user", "1", "--out", str(tmp_path)])
+    assert "train one with python -m ch03_autoencoder_rbm.train recommender" in error
+
+
+def test_a_machine_without_a_place_for_new_people_says_what_has_one(fails, out):
+    error = fails(recommend.main, ["--user", "1", "--out", str(out / "softmax-films")])
+    assert "add --cases users" in error
+
+
+def test_the_newest_finished_run_counts(out, tmp_path):
+    home = tmp_path / "ch03_autoencoder_rbm" / "recommender"
+    for name in ("a", "b", "c"):
+        (home / name).mkdir(parents=True)
+        (home / name / "model.safetensors").write_text("")
+        if name != "c":
+            (home / name / "summary.json").write_text("{}")
+    assert recommend.newest_run(tmp_path) == home / "b"
+
+
+def test_other_data_than_the_run_was_trained_on_are_refused(fails, out, monkeypatch):
+    folder = recommend.newest_run(out / "gaussian-films")
+    monkeypatch.setattr("common.data.planted.SEED", 1)
+    assert "other data" in fails(recommend.main, ["--user", "1", "--folder", str(folder)])
