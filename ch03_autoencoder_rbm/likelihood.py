@@ -79,7 +79,7 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 10_000, c
     A chain starts at a sample v_1 of A and makes a Gibbs step at every beta_k; its weight is
     prod_k p_k(v_k) / p_(k-1)(v_k), whose mean over the chains is Z / Z_A, with Z_A = 2^H prod_i (1 + exp(base_i)).
     """
-    W, b, c = rbm.weight, rbm.visible_bias, rbm.hidden_bias  # noqa: N806
+    W, b, c = rbm.weight, rbm.visible_bias, rbm.hidden_bias
     v = sample(base.sigmoid().expand(chains, -1))
     log_weight = torch.zeros(chains, dtype=torch.float64, device=v.device)
     betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()

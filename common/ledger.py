@@ -219,8 +219,8 @@ def render(text: str, where: Path) -> str:
 
 
 def readmes() -> list[Path]:
-    """List the READMEs that may hold tables."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/README.md"))]
+    """List the pages that may hold tables."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/*.md"))]
 
 
 def stale_readmes() -> list[Path]:

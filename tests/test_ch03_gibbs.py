@@ -122,8 +122,8 @@ def sigmoid(x):
 
 def slow_step(rbm, velocity, v0, dice, *, steps, learning_rate, momentum, decay, start=None):
     """Hinton (2010), sections 2, 3, 9 and 10, a unit and a sample at a time; `start` holds chains, else data start."""
-    W, b, c = (buffer.tolist() for buffer in rbm.buffers())  # noqa: N806
-    V, H = len(b), len(c)  # noqa: N806
+    W, b, c = (buffer.tolist() for buffer in rbm.buffers())
+    V, H = len(b), len(c)
     dice = iter(dice)
 
     def hidden(v):
