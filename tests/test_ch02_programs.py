@@ -269,6 +269,31 @@ def test_dropout_ends_with_the_training(options):
     assert torch.equal(predictor(x), predictor(x))
 
 
+def test_every_fold_starts_from_the_same_weights_and_weights_decay(options):
+    config = fitting.Config(steps=20, run=options)
+    x, y = fitting.sine(20, 0.1, torch.Generator().manual_seed(0))
+    predictions = []
+    for noise, decay in ((1, 0.0), (2, 0.0), (1, 50.0)):
+        torch.manual_seed(noise)
+        predictions.append(fitting.network(0.0, decay, config, torch.device("cpu"))(x, y)(x))
+    assert torch.equal(predictions[0], predictions[1])
+    assert float(predictions[2].std()) < 0.5 * float(predictions[0].std())
+
+
+def test_the_degree_is_chosen_without_the_truth(options):
+    """With this seed cross-validation is mistaken, and the choice has to be its own."""
+    x, y = fitting.sine(24, 0.25, torch.Generator().manual_seed(2))
+    validated = [fitting.cross_validate(fitting.polynomial(degree), x, y, 5) for degree in fitting.DEGREES]
+    metrics = fitting.train(fitting.Config(steps=1, run=replace(options, seed=2)))
+    grid = torch.linspace(-1, 1, 401, dtype=torch.float64)[:, None]
+    errors = [
+        fitting.rmse(fitting.polynomial(degree)(x, y), grid, torch.sin(torch.pi * grid[:, 0]))
+        for degree in fitting.DEGREES
+    ]
+    assert metrics["degree"] == validated.index(min(validated)) != errors.index(min(errors))
+    assert metrics["chosen_degree_rmse"] == pytest.approx(errors[int(metrics["degree"])])
+
+
 def test_one_batch_of_patients_is_learned_by_heart():
     x, y, _, _ = fitting.diabetes(None)
     torch.manual_seed(0)
@@ -360,6 +385,22 @@ def test_the_race_names_every_rule_and_chooses_without_the_test_split(options, d
     assert len(list(options.out.rglob("valley.png"))) == len(list(options.out.rglob("losses.png"))) == 2
 
 
+def test_the_race_is_run_from_other_starts_than_the_rate_was_chosen_from(options, digits, monkeypatch):
+    seen = []
+
+    def learn(rule, rate, start, data, run):
+        seen.append((len(data[1]), start))
+        return [1.0, 0.0]
+
+    monkeypatch.setattr(race, "learn", learn)
+    for seed in (0, 1):
+        race.train(race.Config(steps=2, starts=2, run=replace(options, seed=seed)), digits)
+    choosing = {start for size, start in seen if size == 180}
+    racing = {start for size, start in seen if size == 360}
+    assert choosing == {0, 1, 4, 5}
+    assert racing == {2, 3, 6, 7}, "no start is used twice, whatever the seed"
+
+
 # FizzBuzz.
 
 
@@ -393,6 +434,8 @@ def test_no_number_of_the_test_is_trained_on():
     assert sorted(torch.cat([numbers, valid]).tolist()) == list(range(101, 1_024))
     assert not set(numbers.tolist()) & set(valid.tolist())
     assert len(fizzbuzz.split(0, 5)[0]) == 5
+    assert torch.equal(numbers, fizzbuzz.split(0, None)[0])
+    assert not torch.equal(numbers, fizzbuzz.split(1, None)[0])
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
