@@ -103,14 +103,16 @@ def test_offline_and_without_data_a_chapter_runs_on_the_embedded_set_and_says_so
     )
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith("data ")]
-    assert len(said) == 2
-    assert all(line.startswith("data     digits: 100 train, 100 valid, 100 test, embedded") for line in said)
+    assert len(said) == 4
+    for line, name in zip(said, ("digits", "digits", "digits", "planted"), strict=True):
+        assert line.startswith(f"data     {name}: 100 train, 100 valid, 100 test")
+        assert "embedded" in line
     assert done.stdout.startswith("data "), "the first line says which data"
     for name in ("config.json", "summary.json"):
         paths = list(tmp_path.glob(f"*/*/*/{name}"))
-        assert len(paths) == 2
+        assert len(paths) == 4
         for path in paths:
-            assert json.loads(path.read_text())["data"]["name"] == "digits"
+            assert json.loads(path.read_text())["data"]["name"] in ("digits", "planted")
             assert json.loads(path.read_text())["data"]["embedded"] is True
     assert not (tmp_path / "no").exists(), "an empty DATA_DIR was made for nothing"
 
