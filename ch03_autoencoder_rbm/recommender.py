@@ -13,6 +13,7 @@ Dimensions: B cases, M ratings of a batch, N ratings, U users, F films, K levels
 """
 
 import csv
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,7 +27,7 @@ from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.predictors import Machine, cases_of, make_model, make_predictor
 from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM
-from ch03_autoencoder_rbm.sparse import Batch
+from ch03_autoencoder_rbm.sparse import Batch, Cases
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -35,8 +36,8 @@ from common.files import read_json
 from common.progress import console
 from common.run import Run, load_weights
 
-UPDATES = 32
-"""Steps an epoch, where the batch size is not given."""
+UPDATES, LEAST_RATINGS = 32, 500
+"""Where the batch size is not given: steps an epoch, and the ratings that a step needs for a mean worth following."""
 
 COMPARED = ("rmse", "mae", "precision_at_10", "recall_at_10", "ndcg_at_10", "coverage")
 
@@ -64,9 +65,9 @@ class Config:
     epochs: int | None = None
     """Passes over the training split; by default 60 (30 with --visible binary)."""
     batch_size: int | None = None
-    """Cases a step; by default as many as make 32 steps an epoch."""
+    """Cases a step; by default as many as make 32 steps an epoch, and 500 ratings a step."""
     learning_rate: float | None = None
-    """Peak step size, by default 1.5 (0.05 with --visible binary); warms up and anneals in one cycle."""
+    """Peak step size, by default 1.5 (0.05 with --visible binary); less where a step holds fewer than 500 ratings."""
     momentum: float = 0.9
     """Share of the last step that the next one keeps."""
     decay: float = 5.0
@@ -151,14 +152,15 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         model = make_model(config, data).to(run.device)
         cases = cases_of(model, data.train, config.by, data).to(run.device)
         require(len(cases.units) > 0, "--limit leaves nothing to learn from: nobody gave four stars", len(data.train))
-        batch_size = config.batch_size or max(1, -(-int((cases.counts > 0).sum()) // UPDATES))
+        batch_size = config.batch_size or usual_batch_size(cases)
         epochs = config.epochs or (30 if config.visible == "binary" else 60)
         steps = cases.batches(batch_size)
+        peak = config.peak * min(1.0, len(cases.units) / steps / LEAST_RATINGS)
         optimizer = make_optimizer(model, config, len(cases) if config.visible == "binary" else len(data.train))
         best = Best("ndcg_at_10" if config.visible == "binary" else "rmse")
         for epoch in run.epochs(epochs, steps, model=model, optimizer=optimizer, best=best):
             for step, batch in enumerate(cases.shuffled(batch_size, run.generator), start=(epoch - 1) * steps):
-                set_learning_rate(optimizer, one_cycle(step, epochs * steps, config.peak))
+                set_learning_rate(optimizer, one_cycle(step, epochs * steps, peak))
                 k = config.cd_steps[step * len(config.cd_steps) // (epochs * steps)]
                 run.step(train_step(model, optimizer, batch, k), ratings=len(batch.units))
             predictor = make_predictor(model, data.train, config.by, data)
@@ -169,6 +171,12 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         model.load_state_dict(best.weights)
         run.save(model)
         return conclude(run, data, model, best)
+
+
+def usual_batch_size(cases: Cases) -> int:
+    """As many cases as make 32 steps an epoch, more where these would hold too few ratings."""
+    present, ratings = int((cases.counts > 0).sum()), len(cases.units)
+    return math.ceil(max(present / UPDATES, present * LEAST_RATINGS / ratings))
 
 
 def conclude(run: Run, data: RatingSet, model: Machine, best: Best) -> dict[str, float]:

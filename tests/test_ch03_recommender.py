@@ -59,7 +59,7 @@ def small():
 
 @pytest.fixture
 def config(options):
-    return Config(data="planted", epochs=3, hidden_size=8, run=options)
+    return Config(data="planted", epochs=3, batch_size=5, hidden_size=8, run=options)
 
 
 def some_cases(values):
@@ -559,7 +559,13 @@ def test_the_step_size_goes_through_one_cycle(config, small, monkeypatch):
         recommender, "set_learning_rate", lambda optimizer, size: (sizes.append(size), change(optimizer, size))
     )
     recommender.train(replace(config, learning_rate=0.7), small)
-    assert sizes == [one_cycle(step, len(sizes), 0.7) for step in range(len(sizes))]
+    mean_ratings = len(small.train) / (len(sizes) / 3)
+    assert mean_ratings < 500
+    peak = 0.7 * mean_ratings / 500  # a mean over few ratings is mostly noise
+    assert sizes == pytest.approx([one_cycle(step, len(sizes), peak) for step in range(len(sizes))])
+    sizes.clear()
+    recommender.train(replace(config, learning_rate=0.7, batch_size=None, epochs=1), small)
+    assert max(sizes) == pytest.approx(0.7 * min(1, len(small.train) / len(sizes) / 500))
 
 
 def test_the_trap_is_called_leaked_and_stands_beside_the_honest_figure(config, small):
@@ -617,8 +623,17 @@ def test_within_ten_percent_of_the_noise_floor(options, planted):
     assert found["test_ndcg_at_10"] > 1.2 * found["popularity_ndcg_at_10"]
 
 
-@pytest.mark.parametrize("limit", [1, 30])
-def test_a_handful_of_ratings_is_enough(config, limit):
+def test_the_usual_batch_makes_32_steps_of_500_ratings_at_least():
+    many = Cases(torch.arange(64_000) % 640, torch.arange(64_000), torch.zeros(64_000), 700)
+    assert recommender.usual_batch_size(many) == 20
+    few = Cases(torch.arange(6_400) % 640, torch.arange(6_400), torch.zeros(6_400), 700)
+    assert recommender.usual_batch_size(few) == 50
+    assert few.batches(50) == 13
+
+
+@pytest.mark.parametrize("limit", [1, 30, 100, 1_000])
+def test_a_handful_of_ratings_is_enough(options, limit):
+    config = Config(data="planted", hidden_size=8, run=options)
     data = load_ratings("planted", limit=limit)
     for visible in ("gaussian", "softmax"):
         recommender.train(replace(config, visible=visible), data)
