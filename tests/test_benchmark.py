@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import autoencoder, feedforward
+from ch03_autoencoder_rbm import autoencoder, feedforward, recommender
 from common import benchmark
 from common import device as devices
 from common.benchmark import Workload
@@ -53,6 +53,12 @@ def test_each_variant_runs_as_it_says_and_by_turns(program, config):
     changes = sum(a != b for a, b in zip(program.seen, program.seen[1:], strict=False))
     assert changes >= 3 * len(timings) - 1, "the variants did not take turns"
     assert torch.get_num_threads() == 1, "the threads were not given back"
+
+
+def test_a_precision_that_the_program_refuses_is_not_timed(program, options, monkeypatch):
+    monkeypatch.setattr(devices, "has_native_bf16", lambda device: True)
+    timings = benchmark.measure(program, recommender.Config(run=options), rounds=1)
+    assert {timing.variant.precision for timing in timings} == {"fp32"}
 
 
 def test_seconds_are_those_of_one_step(monkeypatch):
