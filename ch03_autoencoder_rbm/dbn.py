@@ -48,13 +48,13 @@ class Config:
     batch_size: int = 100
     """Images a step."""
     pretraining_epochs: int | None = None
-    """Passes over the training split a layer; by default 20, and on a small set as many as make 600 steps."""
+    """Passes over the training split a layer; by default 20, and on a small set up to 50."""
     pretraining_rate: float = 0.1
     """First step size of contrastive divergence (CD-1); it falls to zero along a straight line."""
     momentum: float = 0.5
     """Share of the last step of contrastive divergence that the next one keeps."""
     epochs: int | None = None
-    """Epochs of tuning, each as many steps as a pass over the whole training split; by default 20, or 1,000 steps."""
+    """Epochs of tuning, each as many steps as a pass over the whole training split; by default 20, or up to 100."""
     learning_rate: float = 1e-3
     """Peak step size of Adam while tuning."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
@@ -190,8 +190,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the dbn learns in one process", distributed.world_size())
         feed = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
         batches, labelled = Batches(data.train.pixels, **feed), Batches(*few_labels(data, config.labels), **feed)
-        laps = config.pretraining_epochs or max(20, 600 // len(batches))
-        epochs = config.epochs or max(20, 1_000 // len(batches))
+        laps = config.pretraining_epochs or max(20, min(50, 600 // len(batches)))
+        epochs = config.epochs or max(20, min(100, 1_000 // len(batches)))
         stack = [RBM(*sizes).to(run.device) for sizes in pairwise((784, *config.hidden_sizes))]
         learners = [make_learner(rbm, config, bf16=run.bf16) for rbm in stack]
         tuned, scratch = (Network(config.hidden_sizes).to(run.device) for _ in range(2))

@@ -26,7 +26,7 @@ ENUMERABLE = 20
 """Units of the smaller side whose states can be listed: about a million."""
 
 FLIPS = 20_000
-"""Pixels that a pseudo-likelihood is estimated from, spread evenly over the images."""
+"""Pixels that a pseudo-likelihood is estimated from, spread evenly over the images; but no more than 20 of each."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
     are the same ones in every call, so that values of one set of images can be compared.
     """
     generator = torch.Generator().manual_seed(0)
-    row = torch.arange(len(images)).repeat(math.ceil(FLIPS / len(images)))
+    row = torch.arange(len(images)).repeat(min(20, math.ceil(FLIPS / len(images))))
     pixel = torch.randint(images.shape[1], row.shape, generator=generator)
     x = torch.addmm(rbm.hidden_bias, images, rbm.weight)
     total = 0.0

@@ -53,7 +53,7 @@ class Config:
     hidden_size: int = 500
     """Hidden units."""
     epochs: int | None = None
-    """Passes over the training split; by default 60, and on a small set as many as make 2,000 steps."""
+    """Passes over the training split; by default 60, and on a small set up to 200."""
     batch_size: int = 100
     """Images a step."""
     algorithm: Literal["pcd", "cd"] = "pcd"
@@ -137,7 +137,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "the rbm learns in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
-        epochs = config.epochs or max(60, 2_000 // len(batches))
+        epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
         rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)
         learner = make_learner(rbm, config, bf16=run.bf16)
         valid = fixed_binary(data.valid.pixels, config.binarise, run.device)

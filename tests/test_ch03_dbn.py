@@ -11,6 +11,7 @@ import torch
 from ch03_autoencoder_rbm import dbn
 from ch03_autoencoder_rbm.dbn import Config, Network
 from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence
+from ch03_autoencoder_rbm.schedule import one_cycle
 from common import checkpoint
 from common.data.images import Split, load_images
 
@@ -55,7 +56,7 @@ def test_the_network_starts_as_the_stack():
     torch.testing.assert_close(network.layers[1](first).sigmoid(), stack[1].hidden_probability(first))
     assert network(x).abs().max() == 0, "no class is favoured before a label was seen"
     stack[0].weight.zero_()
-    assert network.layers[0].weight.detach().abs().max() > 0, "tuning would change the stack"
+    assert network.state_dict()["layers.0.weight"].abs().max() > 0, "tuning would change the stack"
 
 
 def test_up_and_down_are_samples_and_a_probability():
@@ -110,8 +111,11 @@ def test_each_machine_learns_what_the_one_below_makes_of_the_images(config, digi
         seen.append((rbm, v0, size))
         return step(learner, rbm, v0, size)
 
+    begun, begin = [], dbn.begin
+    monkeypatch.setattr(dbn, "begin", lambda stack, *rest: (begun.append(len(stack)), begin(stack, *rest)))
     monkeypatch.setattr(ContrastiveDivergence, "step", watch)
     dbn.train(replace(config, batch_size=500, pretraining_rate=0.6), digits)
+    assert begun == [1, 2], "each machine begins once, after the one below has learned"
     machines = [rbm for rbm, *_ in seen]
     assert len(seen) == 12
     assert all(rbm is machines[0] for rbm in machines[:6])
@@ -123,6 +127,31 @@ def test_each_machine_learns_what_the_one_below_makes_of_the_images(config, digi
     expected = machines[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
     fed = torch.cat([v0 for _, v0, _ in seen[6:9]]).mean(0)
     torch.testing.assert_close(fed, expected, rtol=0, atol=0.08)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_both_networks_learn_and_only_one_starts_from_the_stack(config, digits, monkeypatch):
+    """Seen as tuning starts and ends; the step sizes of the two go through the same cycle."""
+    seen, sizes, tune = [], [], dbn.tune
+
+    def watch(run, labelled, learning, lap, laps):
+        before = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
+        tune(run, labelled, learning, lap, laps)
+        after = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
+        seen.append((before, after))
+
+    monkeypatch.setattr(dbn, "tune", watch)
+    monkeypatch.setattr(dbn, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+    dbn.train(replace(config, batch_size=500), digits)
+    (path,) = config.run.out.rglob("checkpoint.pt")
+    stack = torch.load(path, weights_only=True)["parts"]["stack"]
+    (scratch, tuned), _ = seen[0]
+    assert torch.equal(tuned, stack["1.weight"].T)
+    assert not torch.equal(scratch, stack["1.weight"].T)
+    for number in (0, 1):
+        for before, after in seen:
+            assert not torch.equal(before[number], after[number])
+    assert sizes == [one_cycle(step, 9, config.learning_rate) for step in range(9) for _ in range(2)]
 
 
 def test_a_machine_begins_with_the_rates_of_its_units(digits):
@@ -182,6 +211,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypa
         with pytest.raises(KeyboardInterrupt):
             dbn.train(config, digits)
     dbn.train(replace(config, run=replace(config.run, resume=True)), digits)
+    one, two = (torch.load(p, weights_only=True)["parts"] for p in sorted(config.run.out.rglob("checkpoint.pt")))
+    for part in ("stack", "tuned", "scratch"):
+        assert all(torch.equal(one[part][name], two[part][name]) for name in one[part])
     one, two = (dbn.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
