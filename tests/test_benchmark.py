@@ -57,7 +57,7 @@ def test_each_variant_runs_as_it_says_and_by_turns(program, config):
 
 def test_a_precision_that_the_program_refuses_is_not_timed(program, options, monkeypatch):
     monkeypatch.setattr(devices, "has_native_bf16", lambda device: True)
-    timings = benchmark.measure(program, recommender.Config(run=options), rounds=1)
+    timings = benchmark.measure(program, recommender.Config(run=options), rounds=2)
     assert {timing.variant.precision for timing in timings} == {"fp32"}
 
 
