@@ -55,7 +55,7 @@ class Config:
     """Share of the last step of contrastive divergence that the next one keeps."""
     epochs: int | None = None
     """Epochs of tuning, each as many steps as a pass over the whole training split; by default 20, or up to 100."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-3
     """Peak step size of Adam while tuning."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 

@@ -89,6 +89,20 @@ def test_few_labels_come_around_as_often_as_all(digits):
         assert torch.equal(dbn.few_labels(digits, everything)[1], digits.train.labels)
 
 
+def test_measures_are_of_the_network_that_they_name(digits):
+    """Networks that always say one class are right as often as it occurs."""
+    count = digits.valid.labels.bincount()
+    always, expected = [], []
+    for label in (count.argmax(), count.argmin()):
+        network = Network((4,))
+        network.output.load_state_dict({"weight": torch.zeros(10, 4), "bias": torch.eye(10)[label]})
+        always.append(network)
+        expected.append(float(count[label] / count.sum()))
+    measures = dbn.measure(always[0], always[1], digits.valid)
+    assert expected[0] > expected[1]
+    assert [measures["accuracy"], measures["scratch_accuracy"]] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_one_batch_is_learned_by_heart(config, digits, bf16):
     torch.manual_seed(0)
