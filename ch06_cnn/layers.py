@@ -82,7 +82,7 @@ class _Conv2d(torch.autograd.Function):
         return y if bias is None else y + bias[:, None, None]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         (dy,) = gradients
         columns, weight = ctx.saved_tensors
         dy_columns = dy.flatten(2)  # (B, O, L)
@@ -90,7 +90,8 @@ class _Conv2d(torch.autograd.Function):
         dcolumns = (weight.flatten(1).T @ dy_columns).view_as(columns)
         p, (height, width) = ctx.padding, ctx.size
         dx = col2im(dcolumns, (height + 2 * p, width + 2 * p), ctx.stride)[:, :, p : p + height, p : p + width]
-        return dx, dweight, dy.sum((0, 2, 3)), None, None
+        dbias = dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        return dx, dweight, dbias, None, None
 
 
 def conv2d(images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
