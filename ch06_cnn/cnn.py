@@ -217,7 +217,7 @@ def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
     }
     run.figure("curves", plots.curves(run.history, panels))
     if isinstance(model, BookNetwork):
-        inside.report(run, model.eval(), data, guesses)
+        inside.report(run, model.eval(), model.features, data, guesses)
     elif isinstance(model, LinearNetwork):
         run.figure("templates", inside.draw_filters(model.templates.weight.view(-1, 3, 32, 32), names))
 

@@ -5,7 +5,7 @@ Dimensions: B batch, C channels, H height, W width, K classes.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,15 @@ from common.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+M = TypeVar("M", bound=nn.Module)
+
 MAPS = 8
 """How many feature maps of each layer are drawn."""
 
 
-def convolutions(model: nn.Module) -> list[nn.Conv2d]:
-    """List a network's convolutions in the order of their making, which is that of the data's way through."""
-    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+def find(network: nn.Module, kind: type[M]) -> list[M]:
+    """List a network's layers of a kind, in the order in which they were put in."""
+    return [layer for layer in network.modules() if isinstance(layer, kind)]
 
 
 @contextmanager
@@ -44,18 +46,19 @@ def answers_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 @torch.no_grad()
-def feature_maps(model: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """(B, 3, H, W) -> what every convolution answers, rectified: [(B, C, H', W'), ...]"""
-    with answers_of(convolutions(model)) as answers:
-        model(pixels)
-    return [answer.relu() for answer in answers]
+def feature_maps(features: nn.Module, pixels: Tensor) -> list[Tensor]:
+    """(B, 3, H, W) -> what every rectifier lets through: [(B, C, H', W'), ...]"""
+    with answers_of(find(features, nn.ReLU)) as answers:
+        features(pixels)
+    return answers
 
 
 def grad_cam(model: nn.Module, layer: nn.Module, pixels: Tensor, classes: Tensor) -> Tensor:
     """(B, 3, H, W) pixels, (B,) classes -> (B, H, W) in [0, 1]: where the network finds evidence for the class
 
-    With A_k the layer's feature maps and y the class's logit: a_k = mean over places of dy / dA_k, and the map is
-    max(0, sum over k of a_k A_k) (Selvaraju et al. 2017, equations 1 and 2), enlarged to the picture.
+    With A_k the layer's rectified feature maps and y the class's logit: a_k = mean over places of dy / dA_k, and the
+    map is max(0, sum over k of a_k A_k) (Selvaraju et al. 2017, equations 1 and 2), enlarged to the picture. It is all
+    zero where every place speaks against the class.
     """
     with torch.enable_grad(), answers_of([layer]) as answers:
         score = model(pixels).gather(1, classes[:, None]).sum()  # pictures do not touch each other's gradient
@@ -72,14 +75,14 @@ def spread_out(images: Tensor) -> Tensor:
     return (images - low) / (high - low).clamp(min=1e-12)
 
 
-def report(run: Run, model: nn.Module, data: ImageSet, guesses: Tensor) -> None:
+def report(run: Run, model: nn.Module, features: nn.Module, data: ImageSet, guesses: Tensor) -> None:
     """Draw the first layer's filters, the feature maps of one picture, and where the network looks."""
     device = next(model.parameters()).device
-    run.figure("filters", draw_filters(convolutions(model)[0].weight))
+    run.figure("filters", draw_filters(find(features, nn.Conv2d)[0].weight))
     shown = examples(data.test.labels, len(data.class_names))
     pixels = scaled(data.test.pixels[shown].to(device))
-    run.figure("maps", draw_maps(feature_maps(model, pixels[:1]), data.test.pixels[shown[0]]))
-    heat = grad_cam(model, convolutions(model)[-1], pixels, guesses[shown].to(device)).cpu()
+    run.figure("maps", draw_maps(feature_maps(features, pixels[:1]), data.test.pixels[shown[0]]))
+    heat = grad_cam(model, find(features, nn.ReLU)[-1], pixels, guesses[shown].to(device)).cpu()
     titles = [data.class_names[label] for label in data.test.labels[shown].tolist()]
     titles += [f"as {data.class_names[guess]}" for guess in guesses[shown].tolist()]
     run.figure("gradcam", draw_heat(data.test.pixels[shown], heat, titles))
@@ -109,7 +112,7 @@ def draw_maps(maps: list[Tensor], picture: Tensor) -> "Figure":
         grey = spread_out(answer[0, strongest].unsqueeze(1)).cpu()
         rows.append(F.interpolate(grey, size=(height, width)).expand(-1, 3, -1, -1))
     first = picture[None].float().div(255).expand(MAPS, -1, -1, -1)
-    names = ["input", *(f"convolution {number}" for number in range(1, len(maps) + 1))]
+    names = ["input", *(f"layer {number}" for number in range(1, len(maps) + 1))]
     return plots.image_grid(torch.cat([first, *rows]), columns=MAPS, row_names=names)
 
 

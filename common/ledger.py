@@ -40,7 +40,8 @@ TABLE = re.compile(
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
-    (r"images_per_second", "{name}", 1, "{:,.0f}"),
+    (r"images_per_second|parameters|gflops", "{name}", 1, "{:,.0f}"),
+    (r"megaflops", "{name}", 1, "{:,.1f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
     (r"ratio$", "{name}", 1, "{:.1f}"),
     (r"mse", "{name}", 1, "{:.5f}"),

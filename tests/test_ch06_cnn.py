@@ -69,6 +69,7 @@ def test_bf16_and_channels_last_are_what_the_step_computes_in(config, shapes):
     seen = []
     for bf16, last in ((True, True), (False, False)):
         model = cnn.make_model(replace(config, channels_last=last))
+        assert isinstance(model, BookNetwork)
         model.features[0].register_forward_hook(
             lambda _, inputs, output: seen.append(
                 (output.dtype, output.is_contiguous(memory_format=torch.channels_last))
@@ -194,22 +195,24 @@ def test_a_handful_of_images_is_enough(options, limit):
 def test_grad_cam_by_hand():
     """One convolution and a mean: the map is the rectified sum of the class's weights times the feature maps."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head := nn.Linear(4, 10)
+    )
     pixels, classes = torch.randn(2, 3, 8, 8), torch.tensor([3, 7])
     heat = inside.grad_cam(model, model[0], pixels, classes)
-    maps, weight = model[0](pixels).detach(), model[3].weight[classes].detach()
+    maps, weight = model[0](pixels).detach(), head.weight[classes].detach()
     expected = torch.einsum("bchw,bc->bhw", maps, weight).relu()
     torch.testing.assert_close(heat, expected / expected.amax((1, 2), keepdim=True))
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_feature_maps_are_rectified_answers_of_every_convolution():
+def test_feature_maps_are_what_every_rectifier_lets_through():
     model = BookNetwork(batch_norm=True).eval()
     pixels = torch.randn(2, 3, 32, 32)
-    maps = inside.feature_maps(model, pixels)
+    maps = inside.feature_maps(model.features, pixels)
     assert [tuple(m.shape) for m in maps] == [(2, 32, 30, 30), (2, 64, 13, 13), (2, 128, 4, 4)]
-    torch.testing.assert_close(maps[0], model.features[0](pixels).relu().detach())
-    assert not model.features[0]._forward_hooks
+    torch.testing.assert_close(maps[0], model.features[1](model.features[0](pixels)).relu().detach())
+    assert not model.features[2]._forward_hooks
 
 
 def test_examples_are_the_first_of_each_class_that_is_there():
@@ -236,12 +239,18 @@ def test_shapes_need_convolutions(options):
     assert deep["test_accuracy"] > 0.6
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate"])
-def test_settings_that_cannot_be(name):
-    with pytest.raises(ValueError, match="must be a number above 0, got 0"):
-        Config(**{name: 0})
-    with pytest.raises(ValueError, match="--weight-decay must be at least 0 and below 1, got 1"):
-        Config(weight_decay=1)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be a number above 0, got 0"),
+        ({"batch_size": 0}, "--batch-size must be a number above 0, got 0"),
+        ({"learning_rate": -1.0}, "--learning-rate must be a number above 0, got -1"),
+        ({"weight_decay": 1}, "--weight-decay must be at least 0 and below 1, got 1"),
+    ],
+)
+def test_settings_that_cannot_be(bad, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**bad)
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -75,6 +75,7 @@ def test_pooling_steps_by_its_window_unless_told_otherwise_and_the_first_of_equa
     pooled = layers.max_pool2d(image, 2)
     assert pooled.tolist() == [[[[1, 5]]]]
     pooled.sum().backward()
+    assert image.grad is not None
     assert image.grad.tolist() == [[[[1, 0, 0, 1], [0, 0, 0, 0]]]]
     assert layers.avg_pool2d(image, 2).tolist() == [[[[1, 1.75]]]]
 
@@ -109,6 +110,7 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
     both_ways(ours.eval(), theirs.eval(), x)
+    assert theirs.running_mean is not None and theirs.running_var is not None
     torch.testing.assert_close(layers.batch_norm(
         x, theirs.running_mean, theirs.running_var, theirs.weight, theirs.bias, training=False
     ), theirs(x))  # fmt: skip
@@ -130,6 +132,7 @@ def test_dropout_passes_the_gradient_where_it_passed_the_number():
     x = torch.ones(50, dtype=torch.float64, requires_grad=True)
     y = layers.dropout(x, 0.4, training=True)
     y.sum().backward()
+    assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
 
 

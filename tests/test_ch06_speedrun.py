@@ -86,7 +86,7 @@ def test_two_steps_of_muon_by_its_formula():
         step = orthogonalise((g + 0.6 * m).flatten(1)).view_as(w)
         w = 4**0.5 * w / w.norm() - 0.1 * step
         torch.testing.assert_close(weight.detach(), w)
-    assert torch.equal(weight.grad, g), "the gradient was changed"
+        assert torch.equal(weight.grad, g), "the gradient was changed"
 
 
 def test_muon_survives_a_checkpoint():
