@@ -52,9 +52,9 @@ class Config:
     augment: bool = False
     """Flip at random, shift by up to 4 pixels and cut out a square of 8: other pictures in every epoch."""
     dropout: bool = True
-    """Drop as the book does: .2 behind each convolution, .55 before the last layer."""
+    """Drop as the book does: .2 behind each convolution, .55 before the last layer; without it, nothing."""
     channels_last: bool = True
-    """Keep the channels of a pixel together in memory, as fast convolutions want them."""
+    """Keep the channels of a pixel together in memory; without it, the pixels of a channel, as torch does."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:

@@ -58,9 +58,9 @@ class Config:
     learning_rate: float | None = None
     """First step size of the convolutions, which falls to zero; by default .12 for Muon, .1 for SGD."""
     whitening: bool = True
-    """Compute the first layer instead of learning it."""
+    """Compute the first layer; without it, learn it like the others."""
     identity: bool = True
-    """Start the convolutions by passing their input on, instead of with random filters."""
+    """Let each convolution start by passing its input on; without it, start from random filters."""
     label_smoothing: float = 0.2
     """Share of the target that is spread over all classes."""
     flip: Literal["alternating", "random", "none"] = "alternating"
@@ -68,7 +68,7 @@ class Config:
     shift: int = 2
     """Move each picture by up to that many pixels."""
     test_flip: bool = True
-    """Classify by the mean of both mirror images."""
+    """Classify by the mean of both mirror images; without it, by the image alone."""
     compile: bool = False
     """Let torch.compile fuse the network's operations; the budget pays for it."""
     run: RunOptions = field(default_factory=RunOptions)

@@ -30,8 +30,8 @@ def keep_freed_memory() -> None:
     """Let the C library keep large blocks that are freed, for the next ones, instead of giving them back at once.
 
     The activations of a convolutional network are larger than the 32 MiB from which glibc asks the kernel for every
-    block anew, and the kernel fills each of its pages with zeros on first touch: a quarter of a training step. Does
-    nothing where the C library has no mallopt.
+    block anew, and the kernel fills each of its pages with zeros on first touch: a good part of a training step. The
+    price is some memory at the peak. Does nothing where the C library has no mallopt.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
