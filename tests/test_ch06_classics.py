@@ -87,6 +87,28 @@ def test_training_repeats_and_restores(config, shapes):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+def test_the_loop_augments_shuffles_and_goes_through_one_cycle(config, shapes, monkeypatch):
+    seen, sizes = [], []
+
+    def watch(model, optimizer, pixels, labels, *, bf16):
+        seen.append(pixels.clone())
+        sizes.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()  # without gradients nothing moves
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(classics, "train_step", watch)
+    for augment in (True, False):
+        classics.train(replace(config, epochs=5, augment=augment), shapes)
+    stored = {picture.numpy().tobytes() for picture in scaled(shapes.train.pixels)}
+    augmented, plain = ([picture.numpy().tobytes() for picture in torch.cat(half)] for half in (seen[:10], seen[10:]))
+    assert set(plain) == stored
+    assert plain[:40] != plain[40:80], "every epoch has the same order"
+    assert len(set(augmented) - stored) > 150, "of 200 pictures hardly any is neither flipped nor shifted"
+    assert sizes[:10] == sizes[10:]
+    assert max(sizes) == pytest.approx(config.learning_rate, rel=0.05)
+    assert sizes[0] < 0.1 * config.learning_rate > sizes[9]
+
+
 def test_all_are_trained_in_turn_and_compared(config, shapes, monkeypatch, capsys):
     monkeypatch.setattr(classics, "NETWORKS", {name: NETWORKS[name] for name in ("lenet", "alexnet")})
     metrics = classics.train(replace(config, network="all"), shapes)

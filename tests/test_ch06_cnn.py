@@ -164,6 +164,21 @@ def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, shap
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_every_epoch_has_an_order_of_its_own(config, shapes, monkeypatch):
+    seen = []
+
+    def watch(model, optimizer, pixels, labels, *, bf16):
+        seen.extend(picture.numpy().tobytes() for picture in pixels)
+        optimizer.step()  # without gradients nothing moves
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(cnn, "train_step", watch)
+    cnn.train(replace(config, network="linear", epochs=2), shapes)
+    assert sorted(seen[:96]) == sorted(seen[96:])
+    assert seen[:96] != seen[96:]
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_each_switch_changes_what_is_learned(config, shapes):
     cnn.train(config, shapes)
     switches = ({"augment": True}, {"dropout": False}, {"learning_rate": 2e-3}, {"weight_decay": 0.5})

@@ -260,6 +260,45 @@ def test_the_first_layer_is_computed_from_the_training_pictures_and_stays(config
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_every_epoch_flips_anew_and_every_picture_keeps_its_first_coin(config, shapes, monkeypatch):
+    seen = []
+    flips_of = speedrun.flips_of
+
+    def watch(first, epoch, how):
+        seen.append((epoch, int(first.sum())))
+        return flips_of(first, epoch, how)
+
+    monkeypatch.setattr(speedrun, "flips_of", watch)
+    speedrun.train(replace(config, epochs=3, batch_size=96), shapes)
+    assert [epoch for epoch, _ in seen] == [1, 1, 2, 2, 3, 3]
+    heads = [seen[i][1] + seen[i + 1][1] for i in (0, 2, 4)]
+    assert heads[0] == heads[1] == heads[2]
+    assert 50 < heads[0] < 142
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypatch):
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    config = replace(config, epochs=3)
+    speedrun.train(config, shapes)
+    step, calls = speedrun.train_step, []
+
+    def stop_in_the_third_epoch(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 8:  # three batches an epoch: in the middle of the third
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    monkeypatch.setattr(speedrun, "train_step", stop_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        speedrun.train(config, shapes)
+    monkeypatch.setattr(speedrun, "train_step", step)
+    speedrun.train(replace(config, run=replace(config.run, resume=True)), shapes)
+    one, two = weights_of(config)
+    assert same(one, two)
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_the_clock_ends_the_run_in_mid_epoch(config, shapes, monkeypatch):
     """Every look at the clock moves it by a second: the run takes as many steps as it can pay for."""
     ticks = iter(range(10_000))
