@@ -206,7 +206,9 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """(B, C, H, W) -> (B, O, H', W')"""
-        return conv2d(input, self.weight, self.bias, self.stride[0], cast(tuple[int, int], self.padding)[0])
+        with torch.autocast(input.device.type, enabled=False):  # autocast knows no gradients but torch's own
+            padding = cast(tuple[int, int], self.padding)[0]
+            return conv2d(input.to(self.weight.dtype), self.weight, self.bias, self.stride[0], padding)
 
 
 class MaxPool2d(nn.MaxPool2d):

@@ -11,7 +11,6 @@ smoothing, alternating flips, the mean over both mirror images at the test.
 Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
 """
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,6 +29,7 @@ from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
+from common.device import Timer
 from common.run import Run, load_weights
 
 WIDTHS = {0: (32, 64, 128), 200: (32, 128, 256), 450: (64, 256, 256)}
@@ -209,24 +209,23 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        started = time.perf_counter()
-        model = make_model(config)
-        if config.whitening:
-            model.first.weight.data.copy_(whitening_filters(scaled(data.train.pixels[:WHITENED], channels_last=False)))
-        model.to(run.device)
+        model = make_model(config).to(run.device)
+        with Timer(run.device) as preparation:
+            if config.whitening:
+                pictures = scaled(data.train.pixels[:WHITENED].to(run.device), channels_last=False)
+                model.first.weight.data.copy_(whitening_filters(pictures))
         parallel = distributed.wrap(torch.compile(model) if config.compile else model)  # pyright: ignore[reportArgumentType]
         optimizers = Optimizers(model, config, bf16=run.bf16)
-        spent = time.perf_counter() - started
         for epoch in run.epochs(config.epochs, len(batches), model=model, optimizers=optimizers):
             for step, (images, labels, first) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                progress = progress_of(config, step, len(batches), spent + run.elapsed())
+                progress = progress_of(config, step, len(batches), preparation.seconds + run.elapsed())
                 optimizers.set_progress(progress)
                 pixels = scaled(augment(images, flips_of(first, epoch, config.flip), shift=config.shift), bf16=run.bf16)
                 loss = train_step(
                     parallel, optimizers, pixels, labels, label_smoothing=config.label_smoothing, bf16=run.bf16
                 )
                 run.step(loss, images=len(images))
-                if config.epochs is None and distributed.from_main(spent + run.elapsed() >= config.budget):
+                if out_of_time(config, preparation.seconds + run.elapsed()):
                     run.end()
                     break
             run.log(valid=measure(classify(model, data.valid.pixels, config, bf16=run.bf16), data.valid.labels))
@@ -242,6 +241,11 @@ def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
     if config.epochs is not None:
         return step / (config.epochs * steps)
     return distributed.from_main(seconds) / config.budget
+
+
+def out_of_time(config: Config, seconds: float) -> bool:
+    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
+    return config.epochs is None and distributed.from_main(seconds) >= config.budget
 
 
 def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:

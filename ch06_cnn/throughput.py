@@ -3,9 +3,9 @@
     python -m ch06_cnn.train throughput
     python -m ch06_cnn.train throughput --batch-size 512
 
-Three comparisons: flipping and shifting pictures one by one (torchvision's transforms) or by one gather a batch; the
-book's network trained from a per-sample DataLoader or from tensors in memory, with channels last, in bfloat16; and the
-speed run's network against this machine's matrix products.
+Three comparisons: batches of flipped and shifted pictures from a per-sample DataLoader with torchvision's transforms,
+or by one gather each; the book's network trained from either, with channels last, in bfloat16; and the speed run's
+network against this machine's matrix products.
 
 Dimensions: B batch, C channels, H height, W width.
 """
@@ -65,9 +65,7 @@ class PerSample(Dataset):
         self.data, self.targets = split.pixels.permute(0, 2, 3, 1).contiguous().numpy(), split.labels.tolist()
         flip_and_shift = [transforms.RandomCrop(32, padding=SHIFT), transforms.RandomHorizontalFlip()]
         mean, std = (MIDDLE / 255,) * 3, (SPREAD / 255,) * 3
-        to_numbers = [transforms.ToTensor(), transforms.Normalize(mean, std)]
-        self.augment = transforms.Compose(flip_and_shift)
-        self.transform = transforms.Compose([*flip_and_shift, *to_numbers])
+        self.transform = transforms.Compose([*flip_and_shift, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
     def __len__(self) -> int:
         return len(self.data)
@@ -83,39 +81,29 @@ Way = Callable[[], float]
 """Does some work, and returns how much: images, or billions of operations."""
 
 
-def transform_one_by_one(images: PerSample, count: int) -> Way:
-    """Flip and shift pictures one by one; their conversion to numbers is not part of it."""
-    from PIL import Image
-
-    pictures = [Image.fromarray(images.data[index % len(images)]) for index in range(count)]
-
-    def way() -> float:
-        for picture in pictures:
-            images.augment(picture)
-        return len(pictures)
-
-    return way
-
-
-def gather(batches: Iterator[tuple[Tensor, ...]]) -> Way:
-    """Flip and shift a batch by one gather, its selection from the data set included."""
-
-    def way() -> float:
-        images, _ = next(batches)
-        return len(augment(images, coin(len(images), images.device), shift=SHIFT))
-
-    return way
-
-
 def for_ever(batches: Batches | DataLoader) -> Iterator[tuple[Tensor, ...]]:
     """Go through the data again and again."""
     while True:
         yield from batches
 
 
-def train_from_loader(images: PerSample, config: Config, device: torch.device) -> Way:
-    """Train the book's network the usual way: a DataLoader, float32, torch's default layout and optimizer step."""
-    loader = for_ever(DataLoader(images, batch_size=config.batch_size, shuffle=True))
+def transform(loader: Iterator[tuple[Tensor, ...]]) -> Way:
+    """Make batches of numbers from pictures that are transformed one by one."""
+    return lambda: len(next(loader)[0])
+
+
+def gather(batches: Iterator[tuple[Tensor, ...]]) -> Way:
+    """Make batches of numbers by one index, one gather and one conversion each."""
+
+    def way() -> float:
+        images, _ = next(batches)
+        return len(scaled(augment(images, coin(len(images), images.device), shift=SHIFT), bf16=True))
+
+    return way
+
+
+def train_from_loader(loader: Iterator[tuple[Tensor, ...]], device: torch.device) -> Way:
+    """Train the book's network the usual way: DataLoader, float32, torch's own layout and optimizer step."""
     plain = cnn.Config(channels_last=False)
     model = cnn.make_model(plain).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), plain.learning_rate)
@@ -174,7 +162,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
-        images, device = PerSample(data.train), run.device
+        device = run.device
+        loader = for_ever(DataLoader(PerSample(data.train), batch_size=config.batch_size, shuffle=True))
         stream = for_ever(
             Batches(
                 data.train.pixels,
@@ -185,9 +174,9 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             )
         )
         ways: dict[str, Way] = {
-            "transforms": transform_one_by_one(images, config.batch_size),
+            "transforms": transform(loader),
             "gather": gather(stream),
-            "dataloader": train_from_loader(images, config, device),
+            "dataloader": train_from_loader(loader, device),
             "memory": train_from_memory(stream, device, last=False, bf16=False),
             "channels_last": train_from_memory(stream, device, last=True, bf16=False),
             "bf16": train_from_memory(stream, device, last=True, bf16=True),
@@ -238,7 +227,8 @@ def report(run: Run, median: dict[str, float]) -> None:
 
     names = ["one by one", "one gather"]
     values = [median["transforms"], median["gather"]]
-    run.figure("augmentation", plots.bars(names, values, title="flip and shift", label="images/s"))
+    title = f"batches of {run.config.batch_size} flipped and shifted pictures"
+    run.figure("augmentation", plots.bars(names, values, title=title, label="images/s"))
     names = ["DataLoader, fp32", "in memory, fp32", "channels last, fp32", "channels last, bf16"]
     values = [median[name] for name in ("dataloader", "memory", "channels_last", "bf16")]
     title = f"training the book's network with batches of {run.config.batch_size}"

@@ -157,9 +157,9 @@ def test_both_ways_give_the_same_pixels(shapes, monkeypatch):
 
 def test_ways_report_what_they_did(shapes):
     device = torch.device("cpu")
-    images = throughput.PerSample(shapes.train)
-    assert throughput.transform_one_by_one(images, 7)() == 7
-    batch = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
-    assert throughput.gather(batch)() == 5
-    loader = throughput.train_from_loader(images, throughput.Config(batch_size=6), device)
-    assert loader() == 6
+    bytes_of_five = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
+    assert throughput.gather(bytes_of_five)() == 5
+    numbers = [(scaled(shapes.train.pixels[:count]), shapes.train.labels[:count]) for count in (6, 7)]
+    loader = iter(numbers)
+    assert throughput.transform(loader)() == 6
+    assert throughput.train_from_loader(loader, device)() == 7

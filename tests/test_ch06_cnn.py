@@ -53,16 +53,20 @@ def test_step_is_adamws(config):
     assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_norm": True}, {"network": "linear"}, {"layers": "by-hand"}])
-def test_one_batch_is_learned_by_heart(config, shapes, settings):
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"batch_norm": True}, {"network": "linear"}, {"layers": "by-hand", "batch_norm": True}]
+)
+def test_one_batch_is_learned_by_heart(config, shapes, settings, bf16):
     torch.manual_seed(0)
     config = replace(config, dropout=False, learning_rate=1e-3, **settings)
     model = cnn.make_model(config)
     optimizer = cnn.make_optimizer(model, config)
-    pixels, labels = scaled(shapes.train.pixels[:16]), shapes.train.labels[:16]
+    pixels, labels = scaled(shapes.train.pixels[:16], bf16=bf16), shapes.train.labels[:16]
     for _ in range(25):
-        cnn.train_step(model, optimizer, pixels, labels)
-    assert torch.equal(model(pixels).argmax(1), labels)
+        loss = cnn.train_step(model, optimizer, pixels, labels, bf16=bf16)
+    assert torch.equal(model(pixels.float()).argmax(1), labels)
+    assert loss.dtype == torch.float32
 
 
 def test_bf16_and_channels_last_are_what_the_step_computes_in(config, shapes):
