@@ -3,7 +3,7 @@
 A flipped, shifted picture holds the same pixels at other places. So one tensor of indices says where each pixel of each
 new picture comes from, and a single gather fetches them all: no Python per picture, no copy with a border around it.
 
-Dimensions: B batch, C channels, H height, W width, S size of the new pictures.
+Dimensions: B batch, C channels, H height and width.
 """
 
 import torch
@@ -18,34 +18,31 @@ def reflect(places: Tensor, size: int) -> Tensor:
     return (size - 1 - (size - 1 - places).abs()).abs()
 
 
-def sources(flips: Tensor, offsets: Tensor, size: int, new_size: int) -> Tensor:
-    """(B,) whether to flip, (B, 2) first row and column -> (B, S * S) which of the H * H pixels each new one is
+def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """(B,) whether to flip, (B, 2) first row and column -> (B, H * H) which of the H * H old pixels each new one is
 
     Row i of the new picture is row `dy + i` of the old one, column j is column `dx + j`, counted from the right in a
     flipped one.
     """
-    axis = torch.arange(new_size, device=offsets.device)
+    axis = torch.arange(size, device=offsets.device)
     rows = reflect(offsets[:, :1] + axis, size)
     columns = reflect(offsets[:, 1:] + axis, size)
     columns = torch.where(flips[:, None], size - 1 - columns, columns)
     return (rows[:, :, None] * size + columns[:, None, :]).flatten(1)
 
 
-def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0, crop: int | None = None) -> Tensor:
-    """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, S, S) uint8, shifted at random by up to so many pixels
+def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Tensor:
+    """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to so many pixels
 
-    With a crop the new pictures are random windows of that size instead of whole ones. With a cut-out a square of so
-    many pixels, at a random place, becomes grey (DeVries & Taylor 2017). The random numbers come from the generator of
-    the images' device, so that nothing is copied from the host.
+    With a cut-out a square of so many pixels, at a random place, becomes grey (DeVries & Taylor 2017). The random
+    numbers come from the generator of the images' device, so that nothing is copied from the host.
     """
     count, channels, size, _ = images.shape
-    new_size = crop or size
-    low, high = -shift, size - new_size + shift
-    offsets = torch.randint(low, high + 1, (count, 2), device=images.device)
-    index = sources(flips, offsets, size, new_size)
-    new = images.flatten(2).gather(2, index[:, None].expand(-1, channels, -1)).view(-1, channels, new_size, new_size)
+    offsets = torch.randint(-shift, shift + 1, (count, 2), device=images.device)
+    index = sources(flips, offsets, size)
+    new = images.flatten(2).gather(2, index[:, None].expand(-1, channels, -1)).view_as(images)
     if cutout:
-        new.masked_fill_(squares(count, new_size, cutout, images.device), GREY)
+        new.masked_fill_(squares(count, size, cutout, images.device), GREY)
     return new
 
 
