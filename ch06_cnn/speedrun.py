@@ -129,6 +129,8 @@ class Optimizers:
     """
 
     BIASES, HEAD, DECAY, MOMENTUM = 27.0, 0.02, 1e-3, 0.85
+    """First step sizes of SGD's two groups, the share of a weight that decays in the first step, SGD's momentum. The
+    biases' step looks large: what reaches them has come through the small weights of the last layer."""
 
     def __init__(self, model: SpeedNetwork, config: Config, *, bf16: bool = False) -> None:
         learned = [p for p in model.parameters() if p.requires_grad and p is not model.head.weight]
