@@ -1,7 +1,7 @@
 """The book's convolutional network: three times convolution, rectifier, pooling; then two linear layers.
 
     python -m ch06_cnn.train cnn
-    python -m ch06_cnn.train cnn --augment --batch-norm --epochs 30      # more accurate, in more time
+    python -m ch06_cnn.train cnn --augment --batch-norm --no-dropout --learning-rate 3e-3 --epochs 30
     python -m ch06_cnn.train cnn --network linear --data shapes          # what a network without convolutions sees
 
 Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
