@@ -191,7 +191,8 @@ def train_step(
 def flips_of(first: Tensor, epoch: int, how: str) -> Tensor:
     """(B,) each picture's first coin -> (B,) whether to flip it in that epoch
 
-    Alternating flips show each picture both ways within any two epochs; coins show a quarter of them twice the same.
+    Alternating flips show each picture both ways within any two epochs; coins show half of them the same
+    way twice.
     """
     if how == "alternating":
         return first ^ bool(epoch % 2)

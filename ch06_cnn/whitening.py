@@ -16,7 +16,7 @@ def whitening_filters(images: Tensor, size: int = 2, damping: float = 5e-4) -> T
 
     With the covariance of the patches S = U diag(lambda) U^T, the filters are the rows of
     (diag(lambda) + damping)^(-1/2) U^T: their responses are uncorrelated and, but for the damping, of unit variance
-    (page 2018; Jordan 2024, section 3.1). The negatives let a rectifier keep both signs.
+    (Page 2018; Jordan 2024). The negatives let a rectifier keep both signs.
     """
     channels = images.shape[1]
     patches = images.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, H - K + 1, W - K + 1, K, K)

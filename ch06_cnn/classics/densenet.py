@@ -27,7 +27,7 @@ class Layer(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """Three blocks of six layers, at 32x32, 16x16 and 8x8 pixels: the paper's depth of 40."""
+    """Three blocks of six layers, at 32x32, 16x16 and 8x8 pixels: 40 layers deep, counted as in the paper."""
 
     def __init__(self, classes: int = 10, growth: int = 12, depth: int = 6) -> None:
         super().__init__()
