@@ -68,7 +68,7 @@ def base_rates(images: Tensor) -> Tensor:
     return on.logit()
 
 
-def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 10_000, chains: int = 100) -> LogPartition:
+def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, chains: int = 500) -> LogPartition:
     """Estimate log Z by annealed importance sampling (Salakhutdinov & Murray 2008, section 3).
 
     Between machine A (biases `base`, no weights, beta = 0) and ours (beta = 1) lie machines with unnormalised
