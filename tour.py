@@ -62,6 +62,8 @@ STOPS = [
     Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits", "noise": 0.5}, "test_mse"),
     Stop("ch03_autoencoder_rbm.rbm", {"data": "digits", "epochs": 60, "hidden_size": 200}, "test_log_likelihood"),
     Stop("ch03_autoencoder_rbm.recommender", {"data": "planted", "epochs": 20}, "test_rmse"),
+    Stop("ch06_cnn.cnn", {"data": "shapes", "network": "linear", "epochs": 2}, "test_accuracy"),
+    Stop("ch06_cnn.speedrun", {"data": "shapes", "budget": 6.0}, "test_accuracy"),
 ]
 
 

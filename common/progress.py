@@ -46,8 +46,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, ti
 class EpochBar:
     """The bar of the running epoch; finished epochs stay above it as lines."""
 
-    def __init__(self, epochs: int, steps: int) -> None:
-        self.epochs, self.steps = epochs, steps
+    def __init__(self, epochs: int | None, steps: int) -> None:
+        self.epochs, self.steps = epochs, steps  # without a number of epochs, the run ends when it ends
         console = Console(highlight=False, quiet=not distributed.is_main())
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -76,10 +76,11 @@ class EpochBar:
 
     def end_epoch(self, rate: str, metrics: Mapping[str, float]) -> None:
         """Leave a line that says how the epoch went, by its first two measures; metrics.jsonl holds them all."""
-        if self._epoch == self.epochs or self._epoch % math.ceil(self.epochs / LINES) == 0:
+        if self._epoch == self.epochs or self._epoch % math.ceil((self.epochs or self._epoch) / LINES) == 0:
             headline = format_metrics(dict(list(metrics.items())[:2]))
-            line = f"{self._title()}  {self.steps}/{self.steps}  {rate}  {headline}"
+            steps = f"  {self.steps}/{self.steps}" if self.epochs else ""  # the clock may have cut the epoch short
+            line = f"{self._title()}{steps}  {rate}  {headline}"
             self._progress.console.print(line, soft_wrap=True, markup=False)
 
     def _title(self) -> str:
-        return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}"
+        return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}" if self.epochs else f"epoch {self._epoch}"

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,8 @@ class Run:
 
     # The loop.
 
-    def epochs(self, epochs: int, steps: int, **parts: Stateful) -> Iterator[int]:
-        """Count the epochs from 1 (or from where a resumed run stopped), of so many steps each.
+    def epochs(self, epochs: int | None, steps: int, **parts: Stateful) -> Iterator[int]:
+        """Count the epochs from 1 (or from where a resumed run stopped), of so many steps each; None: until `end`.
 
         The named parts (model, optimizer, schedule ...) are restored before and saved after, together with every
         random state, so that an interrupted and resumed run ends with the same weights as one that was not.
@@ -137,19 +138,22 @@ class Run:
             say("resumed", f"{self.folder} after epoch {first - 1}")
         saved = time.perf_counter()
         self._bar = EpochBar(epochs, steps)
-        for epoch in range(first, epochs + 1):
+        for epoch in count(first) if epochs is None else range(first, epochs + 1):
             self._start_epoch(epoch, steps, self._bar)
             yield epoch
             assert self.history and self.history[-1]["epoch"] == epoch, "each epoch ends with run.log(...)"
-            if time.perf_counter() - saved > CHECKPOINT_SECONDS or epoch in (first, epochs):
+            last = self._ended or epoch == epochs
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS or epoch == first or last:
                 self._checkpoint(parts)
                 saved = time.perf_counter()
+            if last:
+                break
         self._bar.stop()
 
     def _start_epoch(self, epoch: int, steps: int, bar: EpochBar) -> None:
         if distributed.world_size() > 1:  # a checkpoint keeps one process's generators: the others' follow from this
             torch.manual_seed(hash((self.config.run.seed, epoch, distributed.rank())))
-        self._epoch, self._steps, self._step = epoch, steps, 0
+        self._epoch, self._steps, self._step, self._ended = epoch, steps, 0, False
         self._epoch_items, self._loss_sum = 0, 0.0
         self._pending: list[Tensor] = []
         bar.start_epoch(epoch)
@@ -166,6 +170,16 @@ class Run:
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())
         if self._step == self._steps or time.perf_counter() - self._looked > LOOK_SECONDS:
+            self._look()
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, within an epoch, evaluation and checkpoints apart; a resumed run counts on."""
+        return self.train_seconds + time.perf_counter() - self._epoch_start
+
+    def end(self) -> None:
+        """End the epoch, and the training, after the steps that were counted so far."""
+        self._ended, self._steps = True, self._step
+        if self._pending:
             self._look()
 
     def _look(self) -> None:

@@ -240,6 +240,43 @@ def test_a_step_that_was_not_counted_is_noticed(config):
             run.log()
 
 
+def test_a_run_without_a_number_of_epochs_ends_when_it_says_so(config, capsys):
+    """In mid-epoch: what was counted so far is the epoch, it is saved, and no other follows."""
+    with Run.open(MODULE, config) as run:
+        model = torch.nn.Linear(1, 1)
+        elapsed = []
+        for epoch in run.epochs(None, 3, model=model):
+            for step in range(3):
+                run.step(torch.tensor(float(10 * epoch + step)), samples=4)
+                elapsed.append(run.elapsed())
+                if (epoch, step) == (3, 1):
+                    run.end()
+                    break
+            run.log()
+        metrics = run.finish()
+    rows = lines(run.folder)
+    assert [row["train_loss"] for row in rows] == [11, 21, 30.5]
+    assert torch.load(run.folder / "checkpoint.pt", weights_only=True)["progress"]["epoch"] == 3
+    assert metrics["samples_per_second"] * metrics["train_seconds"] == pytest.approx(4 * 8)
+    assert elapsed[-1] == pytest.approx(metrics["train_seconds"], abs=0.5)
+    shown = capsys.readouterr().out
+    assert "epoch 3  " in shown
+    assert "epoch 3/" not in shown
+
+
+def test_time_that_evaluation_takes_is_no_training_time(config):
+    with Run.open(MODULE, config) as run:
+        for epoch in run.epochs(None, 1):
+            if epoch == 2:
+                assert run.elapsed() < 0.2
+                run.step(torch.tensor(1.0), samples=1)
+                run.end()
+            else:
+                run.step(torch.tensor(1.0), samples=1)
+                time.sleep(0.3)
+            run.log()
+
+
 def test_threads_are_given_back(config):
     walk(replace(config, run=replace(config.run, threads=2)))
     assert torch.get_num_threads() == 1

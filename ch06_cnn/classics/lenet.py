@@ -1,0 +1,28 @@
+"""LeNet-5 (LeCun et al. 1998): the first network of this kind, with today's rectifiers and max-pooling."""
+
+from torch import Tensor, nn
+
+
+class LeNet(nn.Module):
+    """Two convolutions that leave 16 maps of 5x5, and three linear layers."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, kernel_size=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * 5 * 5, 120),
+            nn.ReLU(),
+            nn.Linear(120, 84),
+            nn.ReLU(),
+            nn.Linear(84, classes),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 32, 32) pixels -> (B, K) logits"""
+        return self.layers(pixels)

@@ -1,0 +1,37 @@
+"""Network in Network (Lin et al. 2014): every window is followed by a small network of its own, and nothing is linear.
+
+A 1x1 convolution is a linear layer at each pixel. The last one gives a map a class, and a class's logit is the mean of
+its map: the linear layers that held most of AlexNet's weights are gone. Batch-norm is ours.
+"""
+
+from torch import Tensor, nn
+
+
+def window_and_network(channels: int, widths: tuple[int, int, int], kernel: int) -> nn.Sequential:
+    """A convolution with a window of that size and two with 1x1."""
+    layers: list[nn.Module] = []
+    for width, size in zip(widths, (kernel, 1, 1), strict=True):
+        layers += [nn.Conv2d(channels, width, size, padding=size // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers)
+
+
+class NiN(nn.Module):
+    """Three small networks slid over the picture."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            window_and_network(3, (192, 160, 96), kernel=5),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Dropout(0.5),
+            window_and_network(96, (192, 192, 192), kernel=5),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Dropout(0.5),
+            window_and_network(192, (192, 192, 192), kernel=3),
+        )
+        self.maps = nn.Conv2d(192, classes, kernel_size=1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 32, 32) pixels -> (B, K) logits"""
+        return self.maps(self.features(pixels)).mean((2, 3))

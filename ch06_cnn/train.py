@@ -1,0 +1,12 @@
+"""The door of chapter 6.
+
+python -m ch06_cnn.train                         # the core programs, in the book's order
+python -m ch06_cnn.train cnn --augment           # one program
+python -m ch06_cnn.train --benchmark             # time their training steps on every device
+"""
+
+from ch06_cnn import classics, cnn, speedrun, throughput
+from common.cli import main
+
+if __name__ == "__main__":
+    main(cnn, speedrun, extra=[classics, throughput])
