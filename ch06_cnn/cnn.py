@@ -39,8 +39,8 @@ class Config:
     """The book's network, or for contrast a single linear layer on the pixels."""
     layers: Literal["torch", "by-hand"] = "torch"
     """torch's layers, or those of layers.py: the same network, slower and open to the eye."""
-    epochs: int = 10
-    """Passes over the training split."""
+    epochs: int | None = None
+    """Passes over the training split; by default 10, and on a small set as many as make 1,500 steps."""
     batch_size: int = 128
     """Images a step, over all processes together."""
     learning_rate: float = 1e-3
@@ -175,12 +175,13 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
+        epochs = config.epochs or max(10, 1_500 // len(batches))
         model = make_model(config).to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
-        schedule = one_cycle(optimizer, config.learning_rate, config.epochs * len(batches))
+        schedule = one_cycle(optimizer, config.learning_rate, epochs * len(batches))
         layout = {"bf16": run.bf16, "channels_last": config.channels_last}
-        for _ in run.epochs(config.epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
+        for _ in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
             for images, labels in batches:
                 if config.augment:
                     images = augment(images, coin(len(images), images.device), shift=4, cutout=8)
