@@ -44,7 +44,7 @@ TABLE = re.compile(
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
-    (r"rmse|mae$|noise_floor", "{name}", 1, "{:.4g}"),
+    (r"rmse|mae$|noise_floor", "{name}", 1, "{:#.4g}"),
     (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
     (r"learning_rate$", "{name}", 1, "{:.2g}"),
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
@@ -151,8 +151,12 @@ def cell(entry: dict[str, Any], measure: str) -> str:
     if figure is None:
         return ""
     _, factor, text = format_of(measure)
-    mean = text.format(factor * figure["mean"])
-    return f"{mean} ± {text.format(factor * figure['sd'])}" if entry["n"] > 1 else mean
+    if entry["n"] == 1:
+        return text.format(factor * figure["mean"])
+    text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
+    mean, sd = text.format(factor * figure["mean"]), factor * figure["sd"]
+    decimals = len(mean.partition(".")[2])
+    return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}"
 
 
 def origin(entry: dict[str, Any]) -> tuple[str, str]:

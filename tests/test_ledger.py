@@ -138,3 +138,17 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
         ledger.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
     with pytest.raises(ValueError, match="asks for sgd_speed"):
         ledger.render(marker.replace("mse -->", "speed -->") + "<!-- /ledger -->", house)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.16, 0.1602], "0.1601 ± 0.0001"),
+        ([0.15, 0.17], "0.1600 ± 0.0141"),
+        ([1e-19, 3e-19], "2.000e-19 ± 1.414e-19"),
+        ([633.0], "633"),
+    ],
+)
+def test_a_spread_has_the_digits_of_its_mean(values, expected):
+    entry = {"n": len(values), "metrics": {"slope": ledger.spread(values)}}
+    assert ledger.cell(entry, "slope") == expected
