@@ -100,9 +100,10 @@ def test_help_explains_every_flag_with_its_default(module, capsys):
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for config in (module.Config(), RunOptions()):
-        for name in vars(config):
+        for name, default in vars(config).items():
             if name != "run":
-                assert f"--{name.replace('_', '-')} " in text
+                switch = "no-" if default is True else ""  # what is on can be switched off
+                assert f"--{switch}{name.replace('_', '-')} " in text
     flags = sum(name != "run" for name in vars(module.Config())) + len(vars(RunOptions())) + hasattr(module, "workload")
     assert text.count("(default: ") == flags
     assert module.__doc__ and module.__doc__.splitlines()[0] in text
