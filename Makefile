@@ -40,7 +40,7 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train dbn --data digits --pretraining-epochs 2 --epochs 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train rbm_throughput --limit 300 --rounds 2 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train recommender --data planted --visible softmax --epochs 3 --out runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train recommender --data planted --epochs 3 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.recommend --out runs/smoke --user 42 --top 3
 	$(BIN)/python -m ch03_autoencoder_rbm.train baselines --data planted --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train scaling --ratings 1000 10000 --epochs 1 --out runs/smoke
