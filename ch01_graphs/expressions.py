@@ -1,7 +1,9 @@
 """The book's five graphs: their values, the Python that they become, and their pictures.
 
-python -m ch01_graphs.train expressions
-python -m ch01_graphs.train expressions --format svg
+    python -m ch01_graphs.train expressions
+    python -m ch01_graphs.train expressions --format svg
+
+Beside each picture lies the graph in Graphviz's language, as .dot.
 """
 
 from collections.abc import Callable

@@ -72,11 +72,9 @@ class Graph:
         """Declare a parameter: it has a value from the start, and a solver may change it."""
         return self.hold(name, torch.as_tensor(value).detach().clone().to(self.device), "parameter")
 
-    def constant(self, value: Any, name: str | None = None) -> Expression:
+    def constant(self, value: Any) -> Expression:
         """Write down a tensor that never changes."""
-        return self.hold(
-            name or self.free_name("constant"), torch.as_tensor(value).detach().to(self.device), "constant"
-        )
+        return self.hold(self.free_name("constant"), torch.as_tensor(value).detach().to(self.device), "constant")
 
     def hold(self, name: str, value: Tensor, kind: Literal["parameter", "constant"]) -> Expression:
         """Declare a node whose value is that very tensor."""
@@ -217,7 +215,7 @@ def ancestors(nodes: Sequence[fx.Node]) -> set[fx.Node]:
 
 
 def _unwrap(value: Any, operands: list[Expression]) -> Any:
-    """Put nodes in the place of expressions, within tuples and slices too; collect the expressions."""
+    """Put nodes in the place of expressions, within tuples and lists too; collect the expressions."""
     if isinstance(value, Expression):
         operands.append(value)
         return value.node

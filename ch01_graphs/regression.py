@@ -91,7 +91,8 @@ def build(config: Config, device: torch.device | str = "cpu") -> Regression:
 
 
 def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tensor, ...]]:
-    """Make what runs the graph: X and y by keyword give the loss and the gradients."""  # 7. a machine
+    """Make what runs the graph: X and y by keyword give the loss and the gradients."""
+    # 7. a machine
     if kind != "tape":
         return compiled(*regression.outputs, inductor=kind == "inductor")
     machine = TapeMachine(*regression.outputs)

@@ -5,8 +5,8 @@
     result.rewrites                      # what was replaced by what, and by which rule
 
 The graph is written down anew, operands before results. Each new node is offered to the rules; where one applies, what
-it gives takes the node's place, and is offered to the rules itself. Two nodes that compute the same become one, what
-depends on constants alone is computed now, and what no output needs is left behind.
+it gives takes the node's place, and the whole is repeated until no rule applies. Two nodes that compute the same become
+one, what depends on constants alone is computed now, and what no output needs is left behind.
 
 What a formula says and what floating-point numbers make of it differ: exp(89) overflows float32, log(0) is -inf, and
 log(softmax(z)) of a confident network is one of these. The stable rules replace such formulas by ones that are equal in

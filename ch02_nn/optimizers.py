@@ -6,6 +6,7 @@ lambda theta² / 2, except where a rule says otherwise. `lr` may also be a tenso
 a race of one problem at many learning rates is then one computation.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 State = dict[str, Any]
 
 
-class Rule(torch.optim.Optimizer):
+class Rule(torch.optim.Optimizer, ABC):
     """What all rules share: visit the parameters that have a gradient, add weight decay, and let `_update` work."""
 
     decoupled = False
@@ -43,9 +44,9 @@ class Rule(torch.optim.Optimizer):
                 self._update(p, p.grad + decay * p if decay else p.grad, self.state[p], group)
         return loss
 
+    @abstractmethod
     def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
         """Move a parameter in place, given its gradient, its state, and the group's options."""
-        raise NotImplementedError
 
 
 def check(rule: str, settings: dict[str, Any]) -> None:

@@ -18,11 +18,11 @@ from torch import Tensor
 from ch03_autoencoder_rbm.gibbs import ContrastiveDivergence
 from ch03_autoencoder_rbm.rbm import fixed_binary, make_rbm
 from common import distributed
+from common.benchmark import by_turns
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
 from common.device import Timer
-from common.progress import format_metrics, say
 from common.run import Run
 
 
@@ -94,13 +94,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "fp32": ours(v, config, run.device, torch.float32),
             "bf16": ours(v, config, run.device, torch.bfloat16),
         }
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        for turn in range(config.rounds + 1):
-            now = {way: speed(learn, len(v), run.device) for way, learn in ways.items()}
-            say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
-            if turn > 0:
-                for way, images_per_second in now.items():
-                    speeds[way].append(images_per_second)
+        speeds = by_turns(ways, config.rounds, lambda learn: speed(learn, len(v), run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("sklearn")

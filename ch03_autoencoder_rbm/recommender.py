@@ -33,7 +33,7 @@ from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.ratings import RatingSet, RatingSetName, SplitName, load_ratings
 from common.files import read_json
-from common.progress import console
+from common.progress import print_table
 from common.run import Run, load_weights
 
 UPDATES, LEAST_RATINGS = 32, 500
@@ -195,7 +195,9 @@ def conclude(run: Run, data: RatingSet, model: Machine, best: Best) -> dict[str,
     if data.noise_floor is not None:
         test["noise_floor"] = data.noise_floor
         rows["who knows everybody's taste"] = {"rmse": data.noise_floor}
-    print_table(rows)
+    table = [(title, *(f"{row[name]:.4f}" if name in row else "-" for name in COMPARED)) for title, row in rows.items()]
+    headings = ["predictor", *(name.replace("_at_", "@") for name in COMPARED)]
+    print_table(headings, table, title="held-out test ratings")
     report(run, rows, config)
     to_beat = {"bias_rmse": rivals["bias"]["rmse"]}
     if "ndcg_at_10" in rivals["popularity"]:
@@ -208,20 +210,6 @@ class Blind:
 
     def __init__(self, seer: measures.Predictor, admitted: Any) -> None:
         self.known, self.stars, self.scores = admitted, seer.stars, seer.scores
-
-
-def print_table(rows: dict[str, dict[str, float]]) -> None:
-    """Print what people compare, a row a predictor."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title="held-out test ratings", box=box.SIMPLE)
-    table.add_column("predictor")
-    for name in COMPARED:
-        table.add_column(name.replace("_at_", "@"), justify="right")
-    for title, row in rows.items():
-        table.add_row(title, *(f"{row[name]:.4f}" if name in row else "-" for name in COMPARED))
-    console().print(table)
 
 
 def write_comparison(path: Path, rows: dict[str, dict[str, float]]) -> None:

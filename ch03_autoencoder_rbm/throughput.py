@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ch03_autoencoder_rbm import feedforward
 from common import distributed
+from common.benchmark import by_turns
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
 from common.device import Timer
-from common.progress import format_metrics, say
 from common.run import Run
 
 MEAN, STD = 0.1307, 0.3081
@@ -120,13 +120,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "fp32": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=False),
             "bf16": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=True),
         }
-        speeds: dict[str, list[float]] = {way: [] for way in ways}
-        for turn in range(config.rounds + 1):
-            now = {way: speed(train_on, config.images, run.device) for way, train_on in ways.items()}
-            say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
-            if turn > 0:
-                for way, images_per_second in now.items():
-                    speeds[way].append(images_per_second)
+        speeds = by_turns(ways, config.rounds, lambda train_on: speed(train_on, config.images, run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("dataloader")

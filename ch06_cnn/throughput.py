@@ -24,11 +24,11 @@ from ch06_cnn import cnn, speedrun
 from ch06_cnn.augment import augment, coin
 from ch06_cnn.pixels import MIDDLE, SPREAD, scaled
 from common import distributed
+from common.benchmark import by_turns
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
 from common.device import Timer
-from common.progress import format_metrics, say
 from common.run import Run
 
 SHIFT = 4
@@ -184,13 +184,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "speed_network": train_speed_network(device, budget=60),
             "wide_network": train_speed_network(device, budget=600),
         }
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(config.rounds + 1):
-            now = {name: rate(way, config.seconds, device) for name, way in ways.items()}
-            say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
-            if turn > 0:  # the first round only warms caches and thread pools
-                for name, value in now.items():
-                    rates[name].append(value)
+        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         report(run, median)
         return run.finish(run=summarise(rates, median))

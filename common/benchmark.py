@@ -7,22 +7,24 @@ machine for a moment hurts every variant alike. Each figure is a median over the
 import contextlib
 import gc
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import device as devices
 from common.files import atomic_path, explain_unwritable, write_json
-from common.progress import console, say
+from common.progress import console, format_metrics, say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+W = TypeVar("W")
 
 ROUNDS = 9
 ROUND_SECONDS = 0.08
@@ -72,6 +74,22 @@ class Timing:
     batches of the other variants; None where unknown."""
     ratio: float
     """Speed against the program's fp32 step on all CPU threads."""
+
+
+def by_turns(ways: Mapping[str, W], rounds: int, speed: Callable[[W], float]) -> dict[str, list[float]]:
+    """Measure several ways to do a work by turns, round after round, and say each round's figures.
+
+    A busy moment of the machine then hurts all ways alike: compare them within the rounds. A first round only warms
+    caches and thread pools, and does not count.
+    """
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        now = {name: speed(way) for name, way in ways.items()}
+        say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
+        if turn > 0:
+            for name, value in now.items():
+                speeds[name].append(value)
+    return speeds
 
 
 def variants(program: str) -> list[Variant]:

@@ -61,6 +61,18 @@ def test_a_precision_that_the_program_refuses_is_not_timed(program, options, mon
     assert {timing.variant.precision for timing in timings} == {"fp32"}
 
 
+def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
+    calls = []
+
+    def speed(way):
+        calls.append(way)
+        return float(len(calls))
+
+    assert benchmark.by_turns({"a": "A", "b": "B"}, 2, speed) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+    assert calls == ["A", "B"] * 3
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["warm-up", "round", "round"]
+
+
 def test_seconds_are_those_of_one_step(monkeypatch):
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))

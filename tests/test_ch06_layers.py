@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ch06_cnn import cnn, layers
 
 
-def both_ways(ours, theirs, *inputs):
+def assert_equal_both_ways(ours, theirs, *inputs):
     """Hold two functions equal in float64: what they give, and every gradient of a random sum of it."""
     results = []
     weight = None
@@ -50,7 +50,7 @@ def test_convolution_is_torchs(s, by, biased):
     weight = normal(s["filters"], s["channels"], s["kernel"], s["kernel"], seed=1)
     bias = [normal(s["filters"], seed=2)] * biased
     options = {"stride": s["stride"], "padding": s["padding"]}
-    both_ways(lambda *x: by(*x, **options), lambda *x: F.conv2d(*x, **options), images, weight, *bias)
+    assert_equal_both_ways(lambda *x: by(*x, **options), lambda *x: F.conv2d(*x, **options), images, weight, *bias)
 
 
 def test_a_convolution_by_hand():
@@ -65,7 +65,7 @@ def test_a_convolution_by_hand():
 def test_pooling_is_torchs(s):
     images = normal(s["batch"], s["channels"], s["height"], s["width"])
     for ours, theirs in ((layers.max_pool2d, F.max_pool2d), (layers.avg_pool2d, F.avg_pool2d)):
-        both_ways(
+        assert_equal_both_ways(
             lambda x, f=ours: f(x, s["kernel"], s["stride"]), lambda x, f=theirs: f(x, s["kernel"], s["stride"]), images
         )
 
@@ -100,7 +100,7 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
     ours.load_state_dict(theirs.state_dict())
     for seed in range(3):
         x = 3 + 2 * normal(4, 3, 5, 6, seed=seed)
-        both_ways(ours, theirs, x)
+        assert_equal_both_ways(ours, theirs, x)
         weight = normal(4, 3, 5, 6, seed=9)
         for module in (ours, theirs):
             module.zero_grad()
@@ -109,7 +109,7 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
         torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
-    both_ways(ours.eval(), theirs.eval(), x)
+    assert_equal_both_ways(ours.eval(), theirs.eval(), x)
     assert theirs.running_mean is not None and theirs.running_var is not None
     torch.testing.assert_close(layers.batch_norm(
         x, theirs.running_mean, theirs.running_var, theirs.weight, theirs.bias, training=False

@@ -29,7 +29,7 @@ from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
-from common.progress import console
+from common.progress import print_table
 from common.run import Run, load_weights
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -98,8 +98,19 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     if config.network != "all":
         return train_one(config, data)
     results = {name: train_one(replace(config, network=name), data) for name in NETWORKS}
-    if distributed.is_main():
-        print_table(results)
+    headings = ["network", "parameters", "MFLOP/image", "test accuracy", "train images/s", "train seconds"]
+    rows = [
+        (
+            name,
+            f"{metrics['parameters']:,.0f}",
+            f"{metrics['megaflops']:,.1f}",
+            f"{metrics['test_accuracy']:.2%}",
+            f"{metrics['images_per_second']:,.0f}",
+            f"{metrics['train_seconds']:,.0f}",
+        )
+        for name, metrics in results.items()
+    ]
+    print_table(headings, rows)
     return {f"{name}_{measure}": value for name, metrics in results.items() for measure, value in metrics.items()}
 
 
@@ -143,27 +154,6 @@ def report(run: Run, data: ImageSet, logits: Tensor) -> None:
     run.figure("classes", plots.bars(names, accuracies, title="share of each class that is recognised", label="%"))
     panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))
-
-
-def print_table(results: dict[str, dict[str, float]]) -> None:
-    """Print what people compare: size, cost, accuracy, speed."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    table.add_column("network")
-    for heading in ("parameters", "MFLOP/image", "test accuracy", "train images/s", "train seconds"):
-        table.add_column(heading, justify="right")
-    for name, metrics in results.items():
-        table.add_row(
-            name,
-            f"{metrics['parameters']:,.0f}",
-            f"{metrics['megaflops']:,.1f}",
-            f"{metrics['test_accuracy']:.2%}",
-            f"{metrics['images_per_second']:,.0f}",
-            f"{metrics['train_seconds']:,.0f}",
-        )
-    console().print(table)
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
