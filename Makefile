@@ -44,6 +44,7 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch03_autoencoder_rbm.recommend --out runs/smoke --user 42 --top 3
 	$(BIN)/python -m ch03_autoencoder_rbm.train baselines --data planted --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train scaling --ratings 1000 10000 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch03_autoencoder_rbm.train sparse_throughput --data planted --limit 2000 --rounds 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train throughput --limit 300 --rounds 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train --benchmark --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke

@@ -14,9 +14,11 @@ from ch03_autoencoder_rbm import (
     rbm_throughput,
     recommender,
     scaling,
+    sparse_throughput,
     throughput,
 )
 from common.cli import main
 
 if __name__ == "__main__":
-    main(feedforward, autoencoder, rbm, recommender, extra=[dbn, throughput, rbm_throughput, baselines, scaling])
+    extra = [dbn, throughput, rbm_throughput, baselines, scaling, sparse_throughput]
+    main(feedforward, autoencoder, rbm, recommender, extra=extra)

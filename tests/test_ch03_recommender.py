@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm import baselines, measures, recommender, scaling
+from ch03_autoencoder_rbm import baselines, measures, recommender, scaling, sparse_throughput
 from ch03_autoencoder_rbm.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
@@ -679,3 +679,32 @@ def test_scaling_measures_each_size_in_its_own_process(options):
     assert found["epoch_seconds_1k"] > 0
     assert found["peak_mb_2k"] > 50
     assert "growth_exponent" in found
+
+
+# Batches of what was rated, against the usual ways.
+
+
+@pytest.mark.parametrize("way", ["dense", "loop"])
+def test_the_ways_of_laying_out_ratings_take_the_same_step(way):
+    torch.manual_seed(8)
+    ratings = (torch.rand(7, 9) < 0.4).nonzero()  # no case rates a unit twice
+    cases = Cases(ratings[:, 0], ratings[:, 1], torch.randint(4, (len(ratings),)), 7)
+    batch = cases.take(torch.tensor([5, 0, 3, 6]))
+    model = filled(SoftmaxRBM(9, 4, 6, conditional=False))
+    gradients = []
+    for name in ("sparse", way):
+        torch.manual_seed(2)
+        sparse_throughput.STEPS[name](model, batch)
+        gradients.append({key: parameter.grad.clone() for key, parameter in model.named_parameters()})
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert gradients[0]["weight"].abs().max() > 0
+
+
+def test_the_layouts_are_compared_by_turns(options):
+    found = sparse_throughput.train(
+        sparse_throughput.Config(data="planted", hidden_size=4, rounds=2, run=replace(options, limit=500))
+    )
+    assert found["loop_ratio"] > 1  # Python at every user
+    assert set(found) == {
+        "sparse_epoch_seconds", "dense_epoch_seconds", "loop_epoch_seconds", "dense_ratio", "loop_ratio"
+    }  # fmt: skip
