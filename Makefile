@@ -9,11 +9,12 @@ INSTALLED := .venv/.installed
 demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
 	$(BIN)/python tour.py
 
-test: $(INSTALLED)       ## every test
-	$(BIN)/pytest
+test: $(INSTALLED)       ## every test: those that measure time one by one, the others on all cores
+	$(BIN)/pytest -m "not alone" --numprocesses auto
+	$(BIN)/pytest -m alone
 
 fast: $(INSTALLED)       ## every test but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses auto
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
 	$(BIN)/ruff format --check .

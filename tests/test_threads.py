@@ -34,6 +34,7 @@ def median_seconds(threads: int) -> float:
     return statistics.median(map(float, done.stdout.split()))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: a neighbour takes half of it whatever we do")
 @pytest.mark.parametrize("threads", [0, 2])
