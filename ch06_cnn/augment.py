@@ -25,8 +25,7 @@ def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
     flipped one.
     """
     axis = torch.arange(size, device=offsets.device)
-    rows = reflect(offsets[:, :1] + axis, size)
-    columns = reflect(offsets[:, 1:] + axis, size)
+    rows, columns = reflect(offsets.unsqueeze(2) + axis, size).unbind(1)
     columns = torch.where(flips[:, None], size - 1 - columns, columns)
     return (rows[:, :, None] * size + columns[:, None, :]).flatten(1)
 
