@@ -94,6 +94,28 @@ def heat_map(
     return figure
 
 
+def alignments(
+    matrices: Sequence[Tensor], row_names: Sequence[Sequence[str]], column_names: Sequence[Sequence[str]]
+) -> Figure:
+    """Draw matrices (R, C) of shares in [0, 1] one below the other: which columns each row is made of."""
+    cell = 0.17
+    with mpl.rc_context(LOOK):
+        widest = max(len(names) for names in column_names)
+        longest = [max(map(len, names)) for names in column_names]  # words stand upright, and need room
+        heights = [len(rows) + 2 + 0.6 * size for rows, size in zip(row_names, longest, strict=True)]
+        figure = Figure(figsize=(1.2 + cell * widest, 0.3 + cell * sum(heights)))
+        grid = figure.subplots(len(matrices), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, matrix, rows, columns in zip(grid, matrices, row_names, column_names, strict=True):
+            axes.grid(False)
+            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal", anchor="W")
+            turned = {"rotation": 90} if max(map(len, columns)) > 1 else {}
+            axes.set_xticks(range(len(columns)), columns, fontsize="small", **turned)
+            axes.set_yticks(range(len(rows)), rows, fontsize="small")
+            axes.xaxis.tick_top()
+            axes.tick_params(length=0)
+    return figure
+
+
 def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> Figure:
     """Draw how often each class (rows) was taken for each class (columns); labels and guesses are (N,)."""
     count = len(names)
