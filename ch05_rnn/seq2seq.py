@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from ch05_rnn.encoder_decoder import END, Seq2Seq
 from ch05_rnn.padding import PAD, batches_by_length, padded
+from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -194,15 +195,13 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
         steps = -(-len(sources) // config.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.learning_rate, total_steps=steps * config.epochs + 1, cycle_momentum=False
-        )
-        for _ in run.epochs(config.epochs, steps, model=model, optimizer=optimizer, schedule=schedule):
-            for index in batches_by_length(lengths, config.batch_size, run.generator):
+        for epoch in run.epochs(config.epochs, steps, model=model, optimizer=optimizer):
+            order = batches_by_length(lengths, config.batch_size, run.generator)
+            for step, index in enumerate(order, start=(epoch - 1) * steps):
+                set_learning_rate(optimizer, one_cycle(step / (config.epochs * steps), config.learning_rate))
                 size = lengths[share := distributed.shard(index)]
                 batch = sources[share, : size.max()], size, targets[share]
                 loss = train_step(parallel, optimizer, *batch, bf16=run.bf16)
-                schedule.step()
                 run.step(loss, pairs=len(share))
             answers = answer(model, language, data.valid.sources, longest)
             run.log(valid={"accuracy": float(right(answers, data.valid, language).float().mean())})

@@ -107,7 +107,8 @@ def alignments(
         grid = figure.subplots(len(matrices), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, matrix, rows, columns in zip(grid, matrices, row_names, column_names, strict=True):
             axes.grid(False)
-            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal", anchor="W")
+            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal")
+            axes.set_anchor("W")
             turned = {"rotation": 90} if max(map(len, columns)) > 1 else {}
             axes.set_xticks(range(len(columns)), columns, fontsize="small", **turned)
             axes.set_yticks(range(len(rows)), rows, fontsize="small")
@@ -147,6 +148,27 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str 
         axes.set(title=title)
         axes.set_xticks([])
         axes.set_yticks([])
+    return figure
+
+
+def word_maps(panels: Mapping[str, tuple[Tensor, Sequence[str], Sequence[tuple[int, int]]]]) -> Figure:
+    """Draw named points (N, 2), a panel a title, with lines between the pairs that are linked."""
+    columns = min(2, max(1, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.0 * columns, 4.6 * rows))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, (title, (points, names, links)) in zip(grid.flat, panels.items(), strict=False):
+            for one, other in links:
+                axes.plot(points[[one, other], 0], points[[one, other], 1], color="#bbbbbb", linewidth=0.8, zorder=1)
+            axes.scatter(points[:, 0], points[:, 1], s=6, zorder=2)
+            for (x, y), name in zip(points.tolist(), names, strict=True):
+                axes.annotate(name, (x, y), xytext=(2, 2), textcoords="offset points", fontsize="x-small")
+            axes.set(title=title)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
     return figure
 
 
