@@ -59,7 +59,7 @@ class Config:
     """Passes over the training windows; by default as many as make 2,000 steps."""
     batch_size: int = 64
     """Windows a step, over all processes together."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     """Peak step size of Adam, which warms up and anneals in one cycle."""
     hidden_size: int = 64
     """Units of the LSTM."""

@@ -23,7 +23,7 @@ from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.sentences import CLASS_NAMES, Sentences, SentenceSet, ceiling, load_sentences
+from common.data.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSet, ceiling, load_sentences
 from common.data.text import UNKNOWN, Vocabulary
 from common.progress import print_table
 from common.run import Run, load_weights
@@ -153,9 +153,8 @@ def measure(logits: Tensor, split: Sentences) -> dict[str, float]:
 
 
 def by_kind(split: Sentences) -> dict[str, list[int]]:
-    """Give the places of the sentences of each kind; nothing where all are of the same."""
-    kinds = dict.fromkeys(split.kinds)
-    return {kind: [n for n, its in enumerate(split.kinds) if its == kind] for kind in kinds} if len(kinds) > 1 else {}
+    """Give the places of the sentences of each kind; nothing where no kinds are known."""
+    return {kind: [n for n, its in enumerate(split.kinds) if its == kind] for kind in KINDS if kind in split.kinds}
 
 
 def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
@@ -230,7 +229,7 @@ def report(
 
 def draw_reading(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) -> "Figure":
     """Draw how probable praise is after each word, when a sentence is read only so far."""
-    from common import plots
+    from common import text_plots
 
     rows, words = [], []
     for text in texts:
@@ -238,7 +237,7 @@ def draw_reading(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) ->
         so_far = [" ".join(parts[: n + 1]) for n in range(len(parts))]
         rows.append(predict(model, vocabulary, so_far).softmax(1)[:, 1].unsqueeze(0))
         words.append(parts)
-    return plots.alignments(rows, [["praise"]] * len(rows), words)
+    return text_plots.alignments(rows, [["praise"]] * len(rows), words)
 
 
 def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:

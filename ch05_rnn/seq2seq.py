@@ -254,7 +254,7 @@ def report(
 
 def draw_attention(model: Seq2Seq, language: Language, texts: list[str], longest: int) -> "Figure":
     """Draw how much of each symbol of the texts the decoder takes while it writes."""
-    from common import plots
+    from common import text_plots
 
     device = next(model.parameters()).device
     maps, written, read_off = [], [], []
@@ -265,7 +265,7 @@ def draw_attention(model: Seq2Seq, language: Language, texts: list[str], longest
         maps.append(weights[0].cpu())
         written.append(["end" if token == "<end>" else token for token in language.target.decode(tokens[0])])
         read_off.append(symbols(text, by_character=language.by_character))
-    return plots.alignments(maps, written, read_off)
+    return text_plots.alignments(maps, written, read_off)
 
 
 def restore(folder: Path) -> tuple[Seq2Seq, Language, Config]:

@@ -14,7 +14,7 @@ Dimensions: N tokens, P pairs, B batch, K noise words a pair, V words, D numbers
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,11 +31,12 @@ from common.data.text import Vocabulary
 from common.progress import print_table
 from common.run import Run, load_weights
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 HELD_OUT_SEED = 0
 """Seed of the pairs and the noise by which the held-out text is measured."""
+
+
+SHOWN = 8
+"""Concepts of a family that are drawn: more names would lie over each other."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class Config:
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "embedding_size", "window", "negatives", "subsample", "minimum_count")
         require_positive(self, "batch_size", "learning_rate")
-        require(self.run.precision != "bf16", "word vectors are computed in fp32: --precision cannot be", "bf16")
+        require(
+            self.run.precision != "bf16", "word vectors are computed in fp32: --precision must be auto or fp32", "bf16"
+        )
 
 
 def held_out_loss(model: SkipGram, part: Part, noise: Noise, config: Config) -> float:
@@ -128,7 +131,7 @@ def report(
     run: Run, model: SkipGram, vocabulary: Vocabulary, counts: Tensor, measures: dict[str, float], asked: list[Question]
 ) -> None:
     """Write the vectors; print neighbours and the analogies by family; draw pairs of words, and the curves."""
-    from common import plots
+    from common import plots, text_plots
 
     vocabulary.save(run.folder / "vocabulary.json")
     seen = [n for n in counts.argsort(descending=True, stable=True).tolist() if counts[n] > 0]
@@ -139,7 +142,8 @@ def report(
         rows = [[name.removesuffix("_accuracy"), f"{100 * value:.2f}"] for name, value in measures.items()]
         rows[0][0], rows[1][0] = "all", "the word nearest to c"
         print_table(["questions", "answered right, %"], rows, title=f"{len(asked):,} analogies of the test")
-        run.figure("analogies", draw_families(vectors))
+    if families := planes(vectors):
+        run.figure("analogies", text_plots.word_maps(families))
     examples = dict.fromkeys([question.c for question in asked][:6] or words[50:120:10])
     rows = [[word, "  ".join(near for near, _ in vectors.nearest(word, 6))] for word in examples]
     print_table(["word", "nearest"], rows, title="nearest neighbours, by the cosine")
@@ -147,11 +151,9 @@ def report(
     run.figure("curves", plots.curves(run.history, panels))
 
 
-def draw_families(vectors: Vectors) -> "Figure":
-    """Draw each family's words in the plane in which they differ most, the forms of a concept joined by a line."""
-    from common import plots
-
-    panels = {}
+def planes(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[int, int]]]]:
+    """Put each family's words into the plane in which they differ most, with links between the forms of a concept."""
+    found = {}
     for family in FAMILIES:
         forms = [
             [form if form in vectors else form.capitalize() for form in family.forms(concept)]
@@ -160,14 +162,14 @@ def draw_families(vectors: Vectors) -> "Figure":
         known = [row for row in forms if all(form in vectors for form in row)]
         if len(known) < 3:
             continue
-        words = [form for row in known for form in row]
+        words = [form for row in known[:SHOWN] for form in row]
         points = vectors.directions[vectors.numbers(words)]
         points = points - points.mean(0)
-        plane = points @ torch.linalg.svd(points, full_matrices=False).Vh[:2].T
+        axes = torch.linalg.svd(points, full_matrices=False).Vh[:2]  # principal components
         width = len(family.sentences)
         links = [(place, place + 1) for place in range(len(words) - 1) if (place + 1) % width]
-        panels[family.name] = (plane, words, links)
-    return plots.word_maps(panels)
+        found[family.name] = (points @ axes.T, words, links)
+    return found
 
 
 def restore(folder: Path) -> tuple[SkipGram, Vocabulary, Config]:

@@ -119,7 +119,11 @@ def test_a_missing_file_and_a_wrong_encoding_are_said(tmp_path):
         load_csv(tmp_path / "latin.csv", "a")
 
 
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20, unique=True))
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=2, max_size=20, unique=True
+    )
+)
 def test_what_is_written_is_read(tmp_path_factory, values):
     path = write_csv(tmp_path_factory.mktemp("csv") / "file.csv", [repr(value) for value in values])
     assert series.read_column(path, "units").tolist() == values

@@ -35,6 +35,7 @@ def vocabulary_of(data):
 
 def praise(text: str) -> int:
     """The rule, worked out anew from the words: which part decides, and what it says."""
+    text = text.replace("anything but", "anything-but")
     if " but " in text:
         text = text.split(" but ")[1]
     elif " although " in text:
@@ -44,7 +45,7 @@ def praise(text: str) -> int:
     verdicts = set()
     for part in text.split(" and "):
         opinion = part.split(" was ")[1]
-        negated = any(opinion.startswith(f"{word} ") for word in sentences.NEGATIONS)
+        negated = opinion.replace("-", " ").startswith(tuple(f"{word} " for word in sentences.NEGATIONS))
         word = opinion.split()[-1]
         assert (word in GOOD) != (word in BAD)
         verdicts.add(int((word in GOOD) != negated))
@@ -78,13 +79,13 @@ def test_no_sentence_is_in_two_splits_and_unfamiliar_ones_are():
 def swapped(text: str) -> str:
     """The same words with the two parts in each other's place."""
     opening = next(o for o in sorted(sentences.OPENINGS, key=len, reverse=True) if text.startswith(o))
-    body = text.removeprefix(opening)
+    body = text.removeprefix(opening).replace("anything but", "anything-but")
     if body.startswith("although "):
         first, _, second = body.removeprefix("although ").rpartition(" the ")
-        return f"{opening}although the {second} {first}"
+        return f"{opening}although the {second} {first}".replace("-", " ")
     word = " but " if " but " in body else " although "
     first, second = body.split(word)
-    return f"{opening}{second}{word}{first}"
+    return f"{opening}{second}{word}{first}".replace("-", " ")
 
 
 def test_words_without_order_do_not_tell_a_contrast():

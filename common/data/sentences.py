@@ -12,7 +12,6 @@ likely, with the other label: whoever sees words without their order is right on
 adjectives are never negated in the training split; `unfamiliar` sentences, in the others, negate them.
 """
 
-import csv
 import random
 import zipfile
 from collections.abc import Sequence
@@ -193,22 +192,20 @@ def read_tsv(path: Path) -> Sentences:
     Raises ValueError, naming file and line, for anything else.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        first, *lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: byte {error.start:,} cannot be decoded") from error
-    if not lines or lines[0].strip().lower() != SST_HEADER:
-        start = lines[0][:40] if lines else ""
-        raise ValueError(f"{path} starts with {start!r}: its first line must be 'sentence', a tab and 'label'")
+    if first.strip().lower() != SST_HEADER:
+        raise ValueError(f"{path} starts with {first[:40]!r}: its first line must be 'sentence', a tab and 'label'")
     texts, labels = [], []
-    for number, row in enumerate(csv.reader(lines[1:], delimiter="\t", quoting=csv.QUOTE_NONE), start=2):
-        if not row:
+    for number, line in enumerate(lines, start=2):
+        if not line:
             continue
-        if len(row) != 2 or not row[0].strip() or row[1].strip() not in ("0", "1"):
-            raise ValueError(
-                f"{path} line {number} is {chr(9).join(row)[:60]!r}: a line is a sentence, a tab, and 0 or 1"
-            )
-        texts.append(row[0].strip().lower())
-        labels.append(int(row[1]))
+        text, *rest = line.split("\t")
+        if not text.strip() or rest not in (["0"], ["1"]):
+            raise ValueError(f"{path} line {number} is {line[:60]!r}: a line is a sentence, a tab, and 0 or 1")
+        texts.append(text.strip().lower())
+        labels.append(int(rest[0]))
     if not texts:
         raise ValueError(f"{path} holds no sentences")
     return Sentences(texts, labels, ["all"] * len(texts))

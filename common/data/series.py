@@ -15,6 +15,7 @@ Dimensions: N values, H steps ahead.
 
 import csv
 import difflib
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,10 +145,10 @@ def read_column(path: Path, column: str | None) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: --csv takes a file of comma-separated values with a header")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: byte {error.start:,} cannot be decoded") from error
-    rows = csv.reader(lines)
+    rows = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(rows, [])]
     if not header:
         raise ValueError(f"{path} is empty: its first line names the columns")
@@ -162,13 +163,13 @@ def read_column(path: Path, column: str | None) -> Tensor:
     for row in rows:
         if not row:
             continue
-        text = row[place].strip() if place < len(row) else ""
+        cell = row[place].strip() if place < len(row) else ""
         try:
-            value = float(text)
+            value = float(cell)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path} line {rows.line_num}: column {column!r} is {text!r}, which is no number")
+            raise ValueError(f"{path} line {rows.line_num}: column {column!r} is {cell!r}, which is no number")
         values.append(value)
     if len(set(values)) < 2:
         raise ValueError(
