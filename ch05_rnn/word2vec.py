@@ -47,7 +47,7 @@ class Config:
     """Which text: the planted corpus, whose analogies are known, or a real one."""
     text: Path | None = None
     """Any UTF-8 file, instead."""
-    epochs: int = 8
+    epochs: int = 10
     """Passes over the training text."""
     embedding_size: int = 64
     """Numbers of a vector."""

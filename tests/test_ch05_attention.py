@@ -33,7 +33,7 @@ def tensors():
 def score(attention, q, h):
     """e_ts as the docstrings write it, one pair at a time."""
     if isinstance(attention, DotAttention):
-        return sum(q[i] * h[i] for i in range(H)) / math.sqrt(H)
+        return torch.stack([q[i] * h[i] for i in range(H)]).sum() / math.sqrt(H)
     hidden = torch.tanh(attention.W.weight @ q + attention.W.bias + attention.U.weight @ h)
     return attention.v.weight[0] @ hidden
 

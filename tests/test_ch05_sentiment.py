@@ -38,10 +38,11 @@ def praise(text: str) -> int:
     text = text.replace("anything but", "anything-but")
     if " but " in text:
         text = text.split(" but ")[1]
-    elif " although " in text:
-        text = text.split(" although ")[0]
-    elif "although " in text:  # although the A was ... the B was ...
-        text = "the " + text.rsplit(" the ", 1)[1]
+    elif (
+        "although " in text
+    ):  # either "the B was ... although the A was ...", or "although the A was ... the B was ..."
+        first, last = text.split("although ")
+        text = first if " was " in first else last.rpartition(" the ")[2]
     verdicts = set()
     for part in text.split(" and "):
         opinion = part.split(" was ")[1]

@@ -117,6 +117,7 @@ def test_greedy_takes_the_likeliest_symbol_and_ends(dates, config, attention):
     if attention == "none":
         assert weights is None
     else:
+        assert weights is not None
         assert weights.shape == (*tokens.shape, sources.shape[1])
     with torch.no_grad():
         model.output.bias[END] = 1e4

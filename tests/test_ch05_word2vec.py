@@ -56,12 +56,12 @@ def test_company_tells_concept_and_form_and_nothing_else_does():
         word: Counter(w for line in drawn if word in line.split() for w in line.split())
         for word in ("king", "queen", "prince")
     }
-    assert near["king"]["his"] > 50 and near["king"]["her"] == 0
-    assert near["queen"]["her"] > 50 and near["queen"]["his"] == 0
+    assert near["king"]["his"] > 30 and near["king"]["her"] == 0
+    assert near["queen"]["her"] > 30 and near["queen"]["his"] == 0
     for word in ("king", "queen"):
         own = sum(near[word][thing] for thing in ("crown", "throne", "palace"))
         assert own / near[word][word] == pytest.approx(1 - analogies.STRAY * 11 / 12, abs=0.06)
-    assert near["prince"]["pony"] > 5 * near["king"]["pony"] > 0
+    assert near["prince"]["pony"] > 3 * near["king"]["pony"] > 0
 
 
 def test_questions_are_all_pairs_of_concepts_and_forms():
@@ -270,7 +270,7 @@ def test_words_of_a_real_text_stand_in_lines(tmp_path):
 
 def test_rare_words_get_no_vector():
     text = lines.load_text("planted", limit=300, minimum_count=20)
-    counts = Counter(word for line in analogies.draw_lines()[4_000:4_300] for word in line.split())
+    counts = Counter(word for line in analogies.draw_lines()[2_000:2_300] for word in line.split())
     assert set(text.vocabulary.symbols) == {UNKNOWN, *(word for word, count in counts.items() if count >= 20)}
     assert len(text.train) == sum(count for count in counts.values() if count >= 20)
 
@@ -359,8 +359,7 @@ def test_a_mistaken_question_is_one_line(fails, tmp_path, words, message):
     assert message in fails(neighbours.main, [*words, "--out", str(tmp_path)])
 
 
-@pytest.mark.slow
 def test_the_planted_analogies_are_found(options):
-    metrics = word2vec.train(Config(epochs=4, run=options))
-    assert metrics["test_accuracy"] > 0.8
+    metrics = word2vec.train(Config(run=options))
+    assert metrics["test_accuracy"] > 0.9
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import permutations
 
 SEED = 20_261_121
-SENTENCES = 40_000
-STRAY = 0.2
+SENTENCES = 20_000
+STRAY = 0.6
 """How often the company is that of another concept of the family."""
 
 

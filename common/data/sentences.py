@@ -128,7 +128,8 @@ def _draw(dice: random.Random, count: int, kinds: Sequence[str], seen: set[str])
             seen.add(text)
             drawn.append((text, label, kind))
     dice.shuffle(drawn)
-    return Sentences(*(list(column) for column in zip(*drawn, strict=True)))
+    texts, labels, of_kinds = zip(*drawn, strict=True)
+    return Sentences(list(texts), list(labels), list(of_kinds))
 
 
 def sentence(kind: str, dice: random.Random) -> tuple[str, int]:
@@ -180,7 +181,7 @@ def _read_sst(folder: Path) -> list[Sentences]:
     if held_out == 0:
         raise ValueError(f"{folder / 'train.tsv'} holds only {len(train)} sentences")
     parts = [
-        Sentences(*([column[index] for index in part] for column in (train.texts, train.labels, train.kinds)))
+        Sentences([train.texts[n] for n in part], [train.labels[n] for n in part], [train.kinds[n] for n in part])
         for part in (order[held_out:], order[:held_out])
     ]
     return [*parts, test]
