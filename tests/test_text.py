@@ -1,4 +1,4 @@
-"""Vocabularies: their order, their way into numbers and back, and what is saved of them."""
+"""Text as numbers: vocabularies, words and spaces, and batches that read on where the last one ended."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.text import UNKNOWN, Vocabulary
+from common.data.text import UNKNOWN, Streams, Vocabulary, spaced, split_spaced, split_words
 
 
 def test_the_most_frequent_come_first_and_equals_in_the_order_of_the_alphabet():
@@ -81,3 +81,79 @@ def test_a_broken_file_is_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"vocabulary\.json does not exist"):
         Vocabulary.load(tmp_path / "vocabulary.json")
+
+
+# From a text to words and back.
+
+
+def test_words_marks_and_ends_of_lines():
+    text = 'She said: "It’s 9.50, isn\'t it?"\n(Yes.)'
+    expected = ["She", "said", ":", '"', "It’s", "9", ".", "50", ",", '"', "(", "Yes", ".", ")"]
+    words = split_words(text)
+    assert [word for word in words if word not in ("isn't", "it", "?", "\n")] == expected
+    assert "isn't" in words and "\n" in words
+
+
+def test_a_text_with_spaces_everywhere_is_cut_at_them():
+    assert split_spaced(" = Title = \n \n A <unknown> 's @-@ b .\n") == [
+        *("=", "Title", "=", "\n", "\n", "A", "<unknown>", "'s", "@-@", "b", ".", "\n")
+    ]
+
+
+def test_unknown_words_survive_the_way_into_words():
+    assert split_words(f"a {UNKNOWN} b") == ["a", UNKNOWN, "b"]
+
+
+def test_spaces_stand_where_people_put_them():
+    text = "A call (f, g) returns [1]; it ends.\nNext line!"
+    assert "".join(spaced(split_words(text))) == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab ,.(\n"), max_size=40))
+def test_spacing_changes_no_word(text):
+    words = split_words(text)
+    assert split_words("".join(spaced(words))) == words
+
+
+# Batches for truncated backpropagation through time.
+
+
+def test_streams_are_read_side_by_side_from_front_to_back():
+    streams = Streams(torch.arange(13), batch_size=3, steps=3)
+    batches = list(streams)
+    assert len(batches) == len(streams) == 2
+    inputs, targets = batches[0]
+    assert inputs.tolist() == [[0, 4, 8], [1, 5, 9], [2, 6, 10]]
+    assert targets.tolist() == [[1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    assert batches[1][0].tolist() == [[3, 7, 11]]
+    assert batches[1][1].tolist() == [[4, 8, 12]]
+
+
+@given(size=st.integers(2, 200), batch=st.integers(1, 20), steps=st.integers(1, 30), seed=st.integers(0, 5))
+def test_each_batch_goes_on_where_the_last_one_ended(size, batch, steps, seed):
+    tokens = torch.arange(size)
+    for generator in (None, torch.Generator().manual_seed(seed)):
+        streams = Streams(tokens, batch_size=batch, steps=steps, generator=generator)
+        batches = list(streams)
+        assert len(batches) == len(streams)
+        inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        assert inputs.shape == (streams.length, streams.streams)
+        assert torch.equal(targets, inputs + 1), "the target of a token is its successor"
+        assert torch.equal(inputs[1:], inputs[:-1] + 1)
+        assert torch.equal(inputs[0, 1:], inputs[0, :-1] + streams.length), "streams follow each other"
+        assert inputs.numel() >= (size - 1) * 0.9 - batch - 1
+
+
+def test_each_pass_begins_elsewhere_and_the_generator_repeats_it():
+    def passes(seed):
+        streams = Streams(torch.arange(1_000), batch_size=4, steps=10, generator=torch.Generator().manual_seed(seed))
+        return [int(next(iter(streams))[0][0, 0]) for _ in range(20)]
+
+    first = passes(0)
+    assert len(set(first)) > 5 and max(first) <= 9
+    assert passes(0) == first != passes(1)
+
+
+def test_too_little_text_is_refused():
+    with pytest.raises(ValueError, match="at least 2 tokens, got 1"):
+        Streams(torch.tensor([3]), batch_size=4, steps=2)

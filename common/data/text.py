@@ -1,10 +1,11 @@
-"""Text as numbers: vocabularies of characters or words.
+"""Text as numbers: characters or words, vocabularies of them, and batches that read a text from front to back.
 
-Dimensions: V symbols of the vocabulary.
+Dimensions: N tokens, V symbols of the vocabulary, B batch (streams read side by side), T steps (tokens of each).
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.config import require
 from common.files import read_json, write_json
 
 UNKNOWN = "<unknown>"
 """What a token becomes that the vocabulary does not have."""
+
+WORD = re.compile(rf"{UNKNOWN}|\w+(?:[’']\w+)*|[^\w\s]|\n")
+"""A word, with its apostrophes; a punctuation mark; the end of a line."""
+
+NO_SPACE_BEFORE, NO_SPACE_AFTER = set(".,;:!?)]}’%\n"), set("([{\n")
+"""Marks that stand close to the word before or after them."""
+
+
+def split_spaced(text: str) -> list[str]:
+    """Cut a text in which spaces stand between all words and marks, as in WikiText, into these and ends of lines."""
+    return re.findall(r"\S+|\n", text)
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into words, punctuation marks and ends of lines."""
+    return WORD.findall(text)
+
+
+def spaced(words: Iterable[str]) -> Iterator[str]:
+    """Yield words with the space before them that people would write: a guess, for `split_words` drops the spaces."""
+    last = "\n"
+    for word in words:
+        close = last in NO_SPACE_AFTER or word in NO_SPACE_BEFORE
+        yield word if close else " " + word
+        last = word
 
 
 @dataclass(frozen=True)
@@ -118,3 +145,50 @@ class Vocabulary:
             return cls.from_dict(read_json(path))
         except ValueError as error:
             raise ValueError(f"{path} holds no vocabulary: {error}") from error
+
+
+class Streams:
+    """Read a text in order, as batches for truncated backpropagation through time.
+
+    The text is cut into B streams of equal length, which are read side by side, T tokens at a time: each batch goes on
+    where the last one ended, so a network can carry its state from one to the next. Every token is asked for its
+    successor. With a generator each pass begins at another of the first tokens, so that the same tokens are not
+    always cut apart; without, at the first. Under torchrun each process reads its share of the streams, unless they
+    are not to be shared.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        batch_size: int,
+        steps: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        shared: bool = True,
+    ) -> None:
+        require(len(tokens) >= 2, "a text needs at least 2 tokens", len(tokens))
+        streams = min(batch_size, len(tokens) - 1)
+        processes = distributed.world_size() if shared else 1
+        require(streams >= processes, f"--batch-size must be at least {processes}, a stream a process", streams)
+        self.streams = streams - streams % processes
+        self.steps, self.generator, self.shared = steps, generator, shared
+        self.tokens = tokens.to(device)
+        self._slack = 0 if generator is None else min(steps - 1, (len(tokens) - 1 - streams) // 20)
+        self.length = (len(tokens) - 1 - self._slack) // self.streams
+
+    def __len__(self) -> int:
+        return -(-self.length // self.steps)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (T, B) tokens and (T, B) their successors; the last batch may have fewer steps."""
+        first = 0
+        if self.generator is not None:
+            first = int(torch.randint(self._slack + 1, (), generator=self.generator))
+        streams = torch.arange(self.streams, device=self.tokens.device)
+        mine = distributed.shard(streams) if self.shared else streams
+        inputs, targets = (
+            self.tokens[start : start + self.streams * self.length].view(self.streams, -1)[mine].T.contiguous()
+            for start in (first, first + 1)
+        )
+        yield from zip(inputs.split(self.steps), targets.split(self.steps), strict=True)
