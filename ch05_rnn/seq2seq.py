@@ -27,6 +27,7 @@ from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
+from common.data.dates import load_dates
 from common.data.pairs import Pairs, PairSet, load_pairs
 from common.data.text import UNKNOWN, Vocabulary
 from common.progress import print_table
@@ -181,8 +182,6 @@ def right(answers: list[str], pairs: Pairs, language: Language) -> Tensor:
 
 def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
     """Fit the encoder-decoder and return its test metrics."""
-    from common.data.dates import load_dates
-
     limit = config.run.limit
     data = data or (load_dates(limit=limit) if config.pairs is None else load_pairs(config.pairs, limit=limit))
     language = Language.of(data.train, config)
