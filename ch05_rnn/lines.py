@@ -53,32 +53,37 @@ def load_text(
 ) -> Text:
     """Load a text by name, or a UTF-8 file; the limit counts planted sentences, and words of the others."""
     if path is None and data == "planted":
-        lines = draw_lines()
-        sha256, held_out = sha256_of_lines(lines), round(HELD_OUT * len(lines))
-        parts = [lines[2 * held_out :][:limit], lines[:held_out][:limit], lines[held_out : 2 * held_out][:limit]]
-        vocabulary = Vocabulary.build(
-            (word for line in parts[0] for word in line.split()),
-            minimum_count=minimum_count,
-            reserved=(UNKNOWN,),
-        )
-        rows = [vocabulary.encode(word for line in part for word in [*line.split(), "\n"]) for part in parts]
-        marks = [torch.cat([torch.full((len(line.split()) + 1,), n) for n, line in enumerate(part)]) for part in parts]
-        sizes = "{:,} train, {:,} valid, {:,} test sentences".format(*map(len, parts))
-        card = DataCard("planted", True, sha256, f"{sizes}, {len(vocabulary) - 1} words, embedded, drawn here")
-        cut = [_known(row, mark, vocabulary) for row, mark in zip(rows, marks, strict=True)]
-        return Text(card, vocabulary, *cut)
+        return _planted(minimum_count, limit)
     name, text = ("auto" if data == "planted" else data), (None if path is None else str(path))
     corpus = load_corpus(name, level="word", text=text, limit=limit, minimum_count=minimum_count)
-    ends = [corpus.vocabulary.index[end] for end in LINE_ENDS if end in corpus.vocabulary]
-    parts = []
-    for part in (corpus.train, corpus.valid, corpus.test):
-        is_end = torch.isin(part.tokens, torch.tensor(ends, dtype=torch.int64))
-        parts.append(_known(part.tokens, is_end.cumsum(0), corpus.vocabulary))
+    parts = [_without_marks(part.tokens, corpus.vocabulary) for part in (corpus.train, corpus.valid, corpus.test)]
     return Text(corpus.card, corpus.vocabulary, *parts)
 
 
-def _known(tokens: Tensor, lines: Tensor, vocabulary: Vocabulary) -> Part:
-    """Leave out what is no word: the unknown, and ends of lines."""
-    none = [vocabulary.index[name] for name in (UNKNOWN, *LINE_ENDS) if name in vocabulary]
-    word = ~torch.isin(tokens, torch.tensor(none, dtype=torch.int64))
+def _planted(minimum_count: int, limit: int | None) -> Text:
+    lines = draw_lines()
+    sha256, held_out = sha256_of_lines(lines), round(HELD_OUT * len(lines))
+    parts = [lines[2 * held_out :][:limit], lines[:held_out][:limit], lines[held_out : 2 * held_out][:limit]]
+    vocabulary = Vocabulary.build(
+        (word for line in parts[0] for word in line.split()), minimum_count=minimum_count, reserved=()
+    )
+    sizes = "{:,} train, {:,} valid, {:,} test sentences".format(*map(len, parts))
+    card = DataCard("planted", True, sha256, f"{sizes}, {len(vocabulary)} words, embedded, drawn here")
+    return Text(card, vocabulary, *(_of_lines(part, vocabulary) for part in parts))
+
+
+def _of_lines(lines: list[str], vocabulary: Vocabulary) -> Part:
+    """Take the known words of sentences."""
+    known = [(word, number) for number, line in enumerate(lines) for word in line.split() if word in vocabulary]
+    return Part(vocabulary.encode(word for word, _ in known), torch.tensor([number for _, number in known]))
+
+
+def _without_marks(tokens: Tensor, vocabulary: Vocabulary) -> Part:
+    """Count the lines, and leave out what is no word: ends of lines, and what is unknown."""
+
+    def numbers(*names: str) -> Tensor:
+        return torch.tensor([vocabulary.index[name] for name in names if name in vocabulary], dtype=torch.int64)
+
+    lines = torch.isin(tokens, numbers(*LINE_ENDS)).cumsum(0)
+    word = ~torch.isin(tokens, numbers(UNKNOWN, *LINE_ENDS))
     return Part(tokens[word], lines[word])

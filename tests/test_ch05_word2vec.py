@@ -272,7 +272,7 @@ def test_words_of_a_real_text_stand_in_lines(tmp_path):
 def test_rare_words_get_no_vector():
     text = lines.load_text("planted", limit=300, minimum_count=20)
     counts = Counter(word for line in analogies.draw_lines()[2_000:2_300] for word in line.split())
-    assert set(text.vocabulary.symbols) == {UNKNOWN, *(word for word, count in counts.items() if count >= 20)}
+    assert set(text.vocabulary.symbols) == {word for word, count in counts.items() if count >= 20}
     assert len(text.train) == sum(count for count in counts.values() if count >= 20)
 
 
@@ -284,7 +284,7 @@ def test_training_repeats_restores_and_writes(config, planted, capsys):
     assert first["test_loss"] == second["test_loss"] < 6 * math.log(2), "of vectors that know nothing"
     assert restored == config
     words, vectors = read_vectors(one / "vectors.txt")
-    assert set(words) == set(vocabulary.symbols) - {UNKNOWN}
+    assert set(words) == set(vocabulary.symbols)
     torch.testing.assert_close(vectors, model.v[vocabulary.encode(words)], rtol=1e-5, atol=1e-6)
     for name in ("analogies", "curves"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
