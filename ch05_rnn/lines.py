@@ -75,7 +75,9 @@ def _planted(minimum_count: int, limit: int | None) -> Text:
 def _of_lines(lines: list[str], vocabulary: Vocabulary) -> Part:
     """Take the known words of sentences."""
     known = [(word, number) for number, line in enumerate(lines) for word in line.split() if word in vocabulary]
-    return Part(vocabulary.encode(word for word, _ in known), torch.tensor([number for _, number in known]))
+    return Part(
+        vocabulary.encode(word for word, _ in known), torch.tensor([number for _, number in known], dtype=torch.int64)
+    )
 
 
 def _without_marks(tokens: Tensor, vocabulary: Vocabulary) -> Part:

@@ -52,7 +52,7 @@ class Config:
     """What a symbol is; auto takes characters for the dates and words for a file."""
     attention: Literal["none", "additive", "dot"] = "dot"
     """How the decoder looks back at the source; none leaves it with the encoder's last state."""
-    epochs: int = 3
+    epochs: int = 2
     """Passes over the training pairs."""
     batch_size: int = 128
     """Pairs a step, over all processes together."""
@@ -64,7 +64,7 @@ class Config:
     """Units of the decoder; each direction of the encoder has half of them."""
     minimum_count: int = 1
     """How often a symbol must be in the training pairs to be known."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(threads=2, precision="fp32"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "learning_rate", "embedding_size", "minimum_count")
