@@ -264,7 +264,7 @@ def draw_attention(model: Seq2Seq, language: Language, texts: list[str], longest
         maps.append(weights[0].cpu())
         written.append(["end" if token == "<end>" else token for token in language.target.decode(tokens[0])])
         read_off.append(symbols(text, by_character=language.by_character))
-    return text_plots.alignments(maps, written, read_off)
+    return text_plots.alignments(maps, written, read_off, gamma=0.5)
 
 
 def restore(folder: Path) -> tuple[Seq2Seq, Language, Config]:

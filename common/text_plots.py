@@ -6,6 +6,7 @@ Every function returns a matplotlib Figure, which `run.figure(name, figure)` sav
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,9 +14,16 @@ from common.plots import LOOK
 
 
 def alignments(
-    matrices: Sequence[Tensor], row_names: Sequence[Sequence[str]], column_names: Sequence[Sequence[str]]
+    matrices: Sequence[Tensor],
+    row_names: Sequence[Sequence[str]],
+    column_names: Sequence[Sequence[str]],
+    *,
+    gamma: float = 1.0,
 ) -> Figure:
-    """Draw matrices (R, C) of shares in [0, 1] one below the other: which columns each row is made of."""
+    """Draw matrices (R, C) of shares in [0, 1] one below the other: which columns each row is made of.
+
+    A gamma below 1 lets small shares be seen beside large ones.
+    """
     cell = 0.17
     with mpl.rc_context(LOOK):
         widest = max(len(names) for names in column_names)
@@ -25,7 +33,7 @@ def alignments(
         grid = figure.subplots(len(matrices), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, matrix, rows, columns in zip(grid, matrices, row_names, column_names, strict=True):
             axes.grid(False)
-            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal")
+            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", norm=PowerNorm(gamma, 0, 1), aspect="equal")
             axes.set_anchor("W")
             turned = {"rotation": 90} if max(map(len, columns)) > 1 else {}
             axes.set_xticks(range(len(columns)), columns, fontsize="small", **turned)
