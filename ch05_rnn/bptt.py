@@ -4,8 +4,8 @@ Autograd records each of a step's dozen operations and keeps each result. By han
 memory that is there already, and leaves everything that does not depend on the order of time, the gradient of W_h
 above all, to one product over all steps at the end.
 
-A projected input is what the input adds to the gates, computed for all steps beforehand. Everything is computed in its
-precision; only the LSTM's memory c, a sum over many steps, never has less than single precision.
+A projected input is what the input adds to the gates, computed for all steps beforehand. Products of matrices have its
+precision; what stands between them has single precision at least, above all the LSTM's memory c, a sum over many steps.
 
 In what follows dx means dL/dx, the gradient of the loss in x.
 
@@ -20,6 +20,19 @@ from torch.autograd import Function
 
 # A sigmoid's and a tanh's gradient from their own outputs: dz = dy y (1 - y) and dz = dy (1 - y^2), in one pass.
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """Replace x by tanh(x) = 2 sigmoid(2x) - 1.
+
+    On a CPU torch leaves tanh to a library that wakes all threads, which takes longer than the rest of a step.
+    """
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """Give float32 for a narrower type, and a wider one itself."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def rnn(projected: Tensor, weight: Tensor, h: Tensor) -> tuple[Tensor, tuple[Tensor]]:
@@ -52,10 +65,10 @@ class RNNThroughTime(Function):
     @staticmethod
     def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """(T, B, H) projected inputs, (H, H) W, (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
-        W = weight.to(projected.dtype)
-        h = _with_first(h, projected, projected.shape[2])
+        W, wide = weight.to(projected.dtype), at_least_single(projected.dtype)
+        h = _with_first(h, projected, W)
         for t, a in enumerate(projected):
-            torch.addmm(a, h[t], W.T, out=h[t + 1]).tanh_()
+            h[t + 1] = tanh_(torch.addmm(a, h[t], W.T).to(wide))
         ctx.save_for_backward(W, h)
         return h[1:]
 
@@ -63,12 +76,12 @@ class RNNThroughTime(Function):
     def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
         W, h = ctx.saved_tensors
-        da = torch.empty_like(asked)
-        dh = torch.zeros_like(h[0])
+        wide = at_least_single(W.dtype)
+        asked, da = asked.to(wide), torch.empty_like(h[1:])
+        dh = torch.zeros_like(asked[0])
         for t in reversed(range(len(da))):
-            dh += asked[t]
-            tanh_backward(dh, h[t + 1], grad_input=da[t])
-            torch.mm(da[t], W, out=dh)
+            da[t] = tanh_backward(dh + asked[t], h[t + 1].to(wide))
+            dh = (da[t] @ W).to(wide)
         return da, _over_time(da, h[:-1]), dh
 
 
@@ -85,40 +98,37 @@ class GRUThroughTime(Function):
     @staticmethod
     def forward(ctx: Any, projected: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
         """(T, B, 3H) projected inputs, (3H, H) U, (3H,) b', (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
-        U, b = weight.to(projected.dtype), bias.to(projected.dtype)
-        H = U.shape[1]
-        gates = torch.empty_like(projected)
-        h = _with_first(h, projected, H)
-        candidates = torch.empty_like(h[1:])  # u
+        U, b, wide = weight.to(projected.dtype), bias.to(projected.dtype), at_least_single(projected.dtype)
+        h, gates = _with_first(h, projected, U), torch.empty_like(projected, dtype=wide)
+        rz, n = gates.split([2 * U.shape[1], U.shape[1]], 2)
+        u = torch.empty_like(n)
         for t, a in enumerate(projected):
-            from_past = torch.addmm(b, h[t], U.T)
-            rz, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
-            torch.add(a[:, : 2 * H], from_past[:, : 2 * H], out=rz).sigmoid_()
-            r, z = rz.chunk(2, 1)
-            u = candidates[t].copy_(from_past[:, 2 * H :])
-            torch.addcmul(a[:, 2 * H :], r, u, out=n).tanh_()
-            torch.lerp(n, h[t], z, out=h[t + 1])
-        ctx.save_for_backward(U, gates, candidates, h)
+            a_rz, a_n = a.split([rz.shape[2], n.shape[2]], 1)
+            u_rz, u[t] = torch.addmm(b, h[t], U.T).split([rz.shape[2], n.shape[2]], 1)
+            rz[t] = a_rz + u_rz
+            r, z = rz[t].sigmoid_().chunk(2, 1)
+            tanh_(torch.addcmul(a_n.to(wide), r, u[t], out=n[t]))
+            h[t + 1] = torch.lerp(n[t], h[t].to(wide), z)
+        ctx.save_for_backward(U, gates, u, h)
         return h[1:]
 
     @staticmethod
     def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
-        U, gates, candidates, h = ctx.saved_tensors
-        H = U.shape[1]
-        da, du = torch.empty_like(gates), torch.empty_like(gates)
-        dh = torch.zeros_like(h[0])
+        U, gates, u, h = ctx.saved_tensors
+        asked, da, du = asked.to(gates.dtype), torch.empty_like(gates), torch.empty_like(gates, dtype=U.dtype)
+        (r, z, n), (da_r, da_z, da_n) = gates.chunk(3, 2), da.chunk(3, 2)
+        du_rz, du_n = du.split([2 * U.shape[1], U.shape[1]], 2)
+        dh = torch.zeros_like(asked[0])
         for t in reversed(range(len(da))):
-            r, z, n = gates[t].chunk(3, 1)
-            da_r, da_z, da_n = da[t].chunk(3, 1)
             dh += asked[t]
-            tanh_backward(dh * (1 - z), n, grad_input=da_n)
-            sigmoid_backward(dh * (h[t] - n), z, grad_input=da_z)
-            sigmoid_backward(da_n * candidates[t], r, grad_input=da_r)
-            du[t, :, : 2 * H] = da[t, :, : 2 * H]
-            torch.mul(da_n, r, out=du[t, :, 2 * H :])
-            dh.mul_(z).addmm_(du[t], U)
-        return da, _over_time(du, h[:-1]), du.sum((0, 1)), dh
+            tanh_backward(dh * (1 - z[t]), n[t], grad_input=da_n[t])
+            sigmoid_backward(dh * (h[t] - n[t]), z[t], grad_input=da_z[t])
+            sigmoid_backward(da_n[t] * u[t], r[t], grad_input=da_r[t])
+            du_rz[t] = da[t, :, : 2 * U.shape[1]]
+            du_n[t] = da_n[t] * r[t]
+            dh = dh * z[t] + du[t] @ U
+        return da.to(U.dtype), _over_time(du, h[:-1]), du.sum((0, 1)), dh
 
 
 class LSTMThroughTime(Function):
@@ -136,20 +146,19 @@ class LSTMThroughTime(Function):
     def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0, c_0 -> (T, B, H) h_1 ... h_T, (B, H) c_T"""
         U = weight.to(projected.dtype)
-        H = U.shape[1]
-        gates = torch.empty_like(projected)
-        h = _with_first(h, projected, H)
-        c = _with_first(c, projected.float() if projected.dtype == torch.bfloat16 else projected, H)
-        tanh_c = torch.empty_like(h[1:])
+        gates = torch.empty_like(projected, dtype=at_least_single(projected.dtype))
+        h, c = _with_first(h, projected, U), _with_first(c, gates, U)
+        tanh_c = torch.empty_like(c[1:])
+        sigmoids = gates[:, :, : 2 * U.shape[1]].unbind()
+        i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
         for t, a in enumerate(projected):
-            z = torch.addmm(a, h[t], U.T, out=gates[t])
-            z[:, : 2 * H].sigmoid_()
-            z[:, 2 * H : 3 * H].tanh_()
-            z[:, 3 * H :].sigmoid_()
-            i, f, g, o = z.chunk(4, 1)
-            torch.mul(f, c[t], out=c[t + 1]).addcmul_(i, g)
-            torch.tanh(c[t + 1], out=tanh_c[t])
-            torch.mul(o, tanh_c[t], out=h[t + 1])
+            gates[t] = torch.addmm(a, h[t], U.T)
+            sigmoids[t].sigmoid_()
+            tanh_(g[t])
+            o[t].sigmoid_()
+            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
+            tanh_(tanh_c[t].copy_(c[t + 1]))
+            h[t + 1] = o[t] * tanh_c[t]
         ctx.save_for_backward(U, gates, tanh_c, h, c)
         return h[1:], c[-1]
 
@@ -157,25 +166,26 @@ class LSTMThroughTime(Function):
     def backward(ctx: Any, asked: Tensor, dc: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(T, B, H) gradients in h_1 ... h_T, (B, H) in c_T -> gradients in the inputs of forward"""
         U, gates, tanh_c, h, c = ctx.saved_tensors
-        da = torch.empty_like(gates)
-        dh, dc = torch.zeros_like(h[0]), dc.clone()
+        asked, da = asked.to(gates.dtype), torch.empty_like(gates)
+        i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
+        da_i, da_f, da_g, da_o = (gate.unbind() for gate in da.chunk(4, 2))
+        dh, dc = torch.zeros_like(asked[0]), dc.clone()
         for t in reversed(range(len(da))):
-            i, f, g, o = gates[t].chunk(4, 1)
-            da_i, da_f, da_g, da_o = da[t].chunk(4, 1)
             dh += asked[t]
-            dc += tanh_backward(dh * o, tanh_c[t])
-            sigmoid_backward(dh * tanh_c[t], o, grad_input=da_o)
-            sigmoid_backward(dc * g, i, grad_input=da_i)
-            sigmoid_backward(dc * c[t], f, grad_input=da_f)
-            tanh_backward(dc * i, g, grad_input=da_g)
-            dc *= f
-            torch.mm(da[t], U, out=dh)
+            dc += tanh_backward(dh * o[t], tanh_c[t])
+            sigmoid_backward(dh * tanh_c[t], o[t], grad_input=da_o[t])
+            sigmoid_backward(dc * g[t], i[t], grad_input=da_i[t])
+            sigmoid_backward(dc * c[t], f[t], grad_input=da_f[t])
+            tanh_backward(dc * i[t], g[t], grad_input=da_g[t])
+            dc *= f[t]
+            dh = (da[t].to(U.dtype) @ U).to(dc.dtype)
+        da = da.to(U.dtype)
         return da, _over_time(da, h[:-1]), dh, dc
 
 
-def _with_first(first: Tensor, like: Tensor, size: int) -> Tensor:
-    """(B, H) a state -> (T + 1, B, H) room for the states of all steps, this one the first"""
-    states = like.new_empty(len(like) + 1, like.shape[1], size)
+def _with_first(first: Tensor, like: Tensor, weight: Tensor) -> Tensor:
+    """(B, H) a state, (T, B, ...), (..., H) -> (T + 1, B, H) room for the states of all steps, this one the first"""
+    states = like.new_empty(len(like) + 1, like.shape[1], weight.shape[1])
     states[0] = first
     return states
 

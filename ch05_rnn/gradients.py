@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ch05_rnn.cells import CELLS, STATES, CellName, Recurrent, chrono_, forget_, orthogonal_
 from common.config import RunOptions, require, require_positive
+from common.device import widest_float
 from common.progress import print_table
 from common.run import Run
 
@@ -82,8 +83,12 @@ class Recall(nn.Module):
 
     def forward(self, symbols: Tensor) -> Tensor:
         """(T, B) symbols -> (B, S) logits after the last"""
-        hidden, _ = self.recurrent(F.one_hot(symbols, 2 * SYMBOLS).float(), self.initial_state(symbols.shape[1]))
+        hidden, _ = self.recurrent(self.one_hot(symbols), self.initial_state(symbols.shape[1]))
         return self.out(hidden[-1])
+
+    def one_hot(self, symbols: Tensor) -> Tensor:
+        """(T, B) symbols -> (T, B, 2S) zeros and ones"""
+        return F.one_hot(symbols, 2 * SYMBOLS).to(self.out.weight.dtype)
 
 
 def draw_sequences(lag: int, batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -99,7 +104,7 @@ def gradient_norms(model: Recall, symbols: Tensor) -> Tensor:
     The gradient is that of the last hidden state along a random direction of length 1, its length the mean over the
     batch; the LSTM's state is both its h and its c.
     """
-    projected = model.recurrent.cell.project(F.one_hot(symbols, 2 * SYMBOLS).float())
+    projected = model.recurrent.cell.project(model.one_hot(symbols))
     states = [model.initial_state(symbols.shape[1])]
     for now in projected:
         states.append(model.recurrent.cell.step(now, states[-1]))
@@ -138,7 +143,7 @@ def train(config: Config) -> dict[str, float]:
         norms, measures = {}, {}
         for name in CASES:
             torch.manual_seed(config.run.seed)
-            model = Recall(name, config.hidden_size, longest).to(run.device)
+            model = Recall(name, config.hidden_size, longest).to(run.device, widest_float(run.device))  # gradients fade
             symbols = draw_sequences(longest, config.batch_size, run.generator, run.device)
             norms[name] = gradient_norms(model, symbols).cpu()
             measures[f"{name}_factor_a_step"] = float((norms[name][-1] / norms[name][0]) ** (1 / longest))

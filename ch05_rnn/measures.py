@@ -1,4 +1,4 @@
-"""How well a text is predicted: cross-entropy and what people make of it, for the network and for counting.
+"""How well a text is predicted, by the network and by counting, and how fast one is written.
 
 Dimensions: T steps, B streams.
 """
@@ -9,8 +9,10 @@ import torch
 
 from ch05_rnn.network import LanguageModel
 from ch05_rnn.ngram import KneserNey
+from ch05_rnn.sampling import continuation, first_of
 from common.data.corpora import Corpus, Level, Part
-from common.data.text import Streams
+from common.data.text import Streams, Vocabulary
+from common.device import Timer
 
 STREAMS, STEPS = 10, 256
 """How a held-out part is read: so many streams side by side, each from front to back with its state carried on."""
@@ -38,8 +40,22 @@ def in_units(loss: float, part: Part, level: Level) -> dict[str, float]:
     return {"loss": loss, "perplexity": math.exp(loss), "bits_per_character": bits}
 
 
-def counted(corpus: Corpus, part: Part, order: int) -> dict[str, float]:
-    """The same of a Kneser-Ney model of this order, which has counted the same training part."""
-    model = KneserNey(corpus.train.tokens.tolist(), len(corpus.vocabulary), order)
+def count(corpus: Corpus, order: int) -> KneserNey:
+    """Learn the training part by counting n-grams of this order."""
+    return KneserNey(corpus.train.tokens.tolist(), len(corpus.vocabulary), order)
+
+
+def in_counts(model: KneserNey, part: Part) -> dict[str, float]:
+    """Say how well a model that has counted predicts a part."""
     loss = model.loss(part.tokens.tolist())
-    return {"ngram_loss": loss, "ngram_perplexity": math.exp(loss)}
+    return {f"{model.order}gram_loss": loss, f"{model.order}gram_perplexity": math.exp(loss)}
+
+
+def writing_speed(model: LanguageModel, vocabulary: Vocabulary, tokens: int = 500) -> float:
+    """Measure how many tokens a second the model writes, one after the other."""
+    numbers = continuation(model, vocabulary, [first_of(vocabulary)], generator=torch.Generator().manual_seed(0))
+    next(numbers)
+    with Timer(model.decoder.bias.device) as timer:
+        for _ in range(tokens):
+            next(numbers)
+    return tokens / timer.seconds

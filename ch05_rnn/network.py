@@ -48,13 +48,13 @@ class LanguageModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(symbols, embedding_size)
-        nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
         top = embedding_size if tied else hidden_size
         sizes = [embedding_size, *[hidden_size] * (layers - 1), top]
         self.layers = nn.ModuleList(make_layer(cell, below, above, by) for below, above in pairwise(sizes))
         self.dropout = Dropout(dropout, locked=locked)
         self.decoder = nn.Linear(top, symbols)
         if tied:
+            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)  # torch's std of 1 would begin too sure
             self.decoder.weight = self.embedding.weight
         self.state_sizes = [[size] * STATES[cell] for size in sizes[1:]]
 

@@ -58,6 +58,8 @@ FORMATS = [
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
+    (r"perplexity", "{name}", 1, "{:.2f}"),
+    (r"bits_per_character|factor_a_step", "{name}", 1, "{:.3f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

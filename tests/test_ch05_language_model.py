@@ -39,7 +39,7 @@ def config(options, text):
         steps=16,
         dropout=0.1,
         learning_rate=0.02,
-        ngram_order=2,
+        ngram_orders=(2,),
         run=options,
     )
 
@@ -171,7 +171,7 @@ def test_progress_by_passes_and_by_the_clock(config):
 def test_training_learns_repeats_and_restores(config):
     first, second = language_model.train(config), language_model.train(config)
     assert first["test_loss"] == second["test_loss"] < 1.0
-    assert first["test_ngram_loss"] > first["test_loss"]
+    assert first["test_2gram_loss"] > first["test_loss"]
     folder, other = sorted(path.parent for path in config.run.out.rglob("model.safetensors"))
     (one, vocabulary, restored), (two, *_) = language_model.restore(folder), language_model.restore(other)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -264,7 +264,7 @@ def test_a_handful_of_characters_is_enough(config, limit):
     [
         ({"dropout": 1.0}, "--dropout must be at least 0 and below 1, got 1.0"),
         ({"clip": 0.0}, "--clip must be a number above 0"),
-        ({"ngram_order": 9}, "--ngram-order must be between 0 and 8"),
+        ({"ngram_orders": (2, 9)}, "--ngram-orders must be 1 to 8"),
         ({"cell": "rnn", "initial": "chrono"}, "--initial chrono needs a cell with gates"),
         ({"text": "a.txt", "data": "pydoc"}, "--text takes the place of --data"),
     ],
