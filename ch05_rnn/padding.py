@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from common import distributed
+
 PAD = 0
 """Number of the symbol that fills the shorter rows: the first of every vocabulary here."""
 
@@ -46,10 +48,16 @@ def read(lstm: nn.LSTM, features: Tensor, lengths: Tensor) -> Reading:
     return Reading(states, torch.cat([*hidden], dim=1), torch.cat([*cell], dim=1))
 
 
+def batch_count(texts: int, batch_size: int) -> int:
+    """Count the batches of a pass; a last one with fewer texts than there are processes is left out."""
+    full, rest = divmod(texts, batch_size)
+    return full + (rest >= distributed.world_size())
+
+
 def batches_by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
     """(N,) lengths -> index tensors of a shuffled pass, in which texts of about the same length go together"""
     order = torch.randperm(len(lengths), generator=generator)
     batches: list[Tensor] = []
-    for pool in order.split(POOL * batch_size):
+    for pool in order[: batch_count(len(order), batch_size) * batch_size].split(POOL * batch_size):
         batches += pool[lengths[pool].argsort()].split(batch_size)
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]

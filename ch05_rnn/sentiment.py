@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.padding import PAD, batches_by_length, padded, read
+from ch05_rnn.padding import PAD, batch_count, batches_by_length, padded, read
 from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
@@ -175,7 +175,7 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
         }
         parallel = {name: distributed.wrap(model) for name, model in models.items()}
         optimizers = {name: make_optimizer(model, config) for name, model in models.items()}
-        steps = -(-len(words) // config.batch_size)
+        steps = batch_count(len(words), config.batch_size)
         epochs = config.epochs or max(4, 1_500 // steps)
         parts = {f"{name}_model": models[name] for name in models}
         parts |= {f"{name}_optimizer": optimizers[name] for name in models}

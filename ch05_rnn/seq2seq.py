@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch05_rnn.encoder_decoder import END, Seq2Seq
-from ch05_rnn.padding import PAD, batches_by_length, padded
+from ch05_rnn.padding import PAD, batch_count, batches_by_length, padded
 from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
@@ -193,7 +193,7 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
         model = make_model(language, config).to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
-        steps = -(-len(sources) // config.batch_size)
+        steps = batch_count(len(sources), config.batch_size)
         for epoch in run.epochs(config.epochs, steps, model=model, optimizer=optimizer):
             order = batches_by_length(lengths, config.batch_size, run.generator)
             for step, index in enumerate(order, start=(epoch - 1) * steps):

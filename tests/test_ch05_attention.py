@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from ch05_rnn import padding
 from ch05_rnn.attention import AdditiveAttention, DotAttention
-from ch05_rnn.padding import PAD, batches_by_length, padded, read
+from ch05_rnn.padding import PAD, batch_count, batches_by_length, padded, read
 
 B, T, S, H, A = 3, 4, 5, 6, 2
 LENGTHS = torch.tensor([5, 2, 1])
@@ -109,8 +110,16 @@ def test_a_pass_has_everybody_once_in_batches_of_one_size(lengths, batch_size, s
     generator = torch.Generator().manual_seed(seed)
     batches = batches_by_length(torch.tensor(lengths), batch_size, generator)
     assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
-    assert len(batches) == -(-len(lengths) // batch_size), "a run counts on so many steps"
+    assert len(batches) == -(-len(lengths) // batch_size) == batch_count(len(lengths), batch_size), "a run counts on it"
     assert all(len(batch) <= batch_size for batch in batches)
+
+
+def test_several_processes_leave_out_a_batch_that_is_too_small_for_them(monkeypatch):
+    monkeypatch.setattr(padding.distributed, "world_size", lambda: 3)
+    for texts, expected in ((12, 3), (14, 3), (15, 4), (16, 4)):
+        batches = batches_by_length(torch.ones(texts), 4, torch.Generator())
+        assert len(batches) == batch_count(texts, 4) == expected
+        assert all(len(batch) >= 3 for batch in batches)
 
 
 def test_batches_hold_texts_of_about_a_length_and_differ_from_pass_to_pass():
