@@ -185,8 +185,21 @@ def test_training_learns_repeats_and_restores(config):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_after_each_epoch_it_writes_a_line(config, capsys):
+    language_model.train(config)
+    lines = capsys.readouterr().out.splitlines()
+    epochs = [place for place, line in enumerate(lines) if line.startswith("epoch ")]
+    assert len(epochs) == 3
+    assert all(lines[place + 1].startswith("writes   ") for place in epochs)
+
+
+def test_a_long_training_leaves_few_lines(config, capsys):
+    language_model.train(replace(config, epochs=60, hidden_size=4, embedding_size=4, run=replace(config.run, limit=40)))
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("writes ") for line in lines) == sum(line.startswith("epoch ") for line in lines) == 20
+
+
 def test_the_best_epoch_is_kept(config):
-    """With a step size that ruins what was learned, the first epochs are better than the last."""
     data = corpus_of(config)
     model = language_model.make_model(len(data.vocabulary), config)
     kept = language_model.Kept(model)
@@ -371,7 +384,9 @@ def test_generate_writes_on_from_the_newest_run(trained, capsys):
 
 def test_generate_says_what_it_does_not_know(trained, capsys):
     generate.main(["--out", str(trained), "--prompt", "the Äß", "--length", "5"])
-    assert "the model has never seen the characters 'Ä' 'ß': it reads them as unknown" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the model has never seen the characters 'Ä' 'ß': it reads them as unknown" in said
+    assert "\nthe Äß" in said, "the prompt is shown as it was given"
 
 
 def test_next_lists_the_likeliest(trained, capsys):
