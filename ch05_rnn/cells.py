@@ -150,13 +150,24 @@ class Library(nn.Module):
 
     def __init__(self, name: CellName, input_size: int, hidden_size: int) -> None:
         super().__init__()
+        self.name = name
         self.layer = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[name](input_size, hidden_size)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(T, B, I) inputs and the state before them -> (T, B, H) hidden states and the state after them"""
+        if len(x) == 1 and not torch.is_grad_enabled():  # for one step nn.LSTM would arrange all its weights anew
+            after = self.step(x[0], state)
+            return after[0].unsqueeze(0), after
         before = tuple(part.unsqueeze(0) for part in state)  # torch counts its layers in the first dimension
-        hidden, after = self.layer(x, before if len(before) == 2 else before[0])
-        return hidden, tuple(part[0] for part in (after if len(before) == 2 else (after,)))
+        hidden, after = self.layer(x, before if self.name == "lstm" else before[0])
+        return hidden, tuple(part[0] for part in (after if self.name == "lstm" else (after,)))
+
+    def step(self, x: Tensor, state: State) -> State:
+        """(B, I) input and the state before it -> state after it"""
+        weights = weights_of(self)
+        if self.name == "lstm":
+            return torch.lstm_cell(x, state, *weights)
+        return ((torch.gru_cell if self.name == "gru" else torch.rnn_tanh_cell)(x, state[0], *weights),)
 
 
 def make_layer(name: CellName, input_size: int, hidden_size: int, by: By) -> Recurrent | Library:
