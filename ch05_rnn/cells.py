@@ -7,7 +7,7 @@ torch's cells have.
 Dimensions: T steps, B batch, I inputs, H hidden units, G gates (1, 3 or 4).
 """
 
-import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -23,28 +23,21 @@ State = tuple[Tensor, ...]
 """What a cell remembers: (h,), or (h, c) of the LSTM, each (B, H)."""
 
 
-class Weights(nn.Module):
-    """Weights of G gates, each uniform in +-1/sqrt(H), as torch begins."""
-
-    def __init__(self, gates: int, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(gates * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(gates * hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(gates * hidden_size))
-        self.bias_hh = nn.Parameter(torch.empty(gates * hidden_size))
-        for weight in self.parameters():
-            nn.init.uniform_(weight, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+def make_weights(gates: int, input_size: int, hidden_size: int) -> Iterator[nn.Parameter]:
+    """Yield W_x (G H, I), W_h (G H, H), b_x (G H,) and b_h (G H,), uniform in +-1/sqrt(H), as torch begins."""
+    for shape in ((input_size,), (hidden_size,), (), ()):
+        yield nn.Parameter(torch.empty(gates * hidden_size, *shape).uniform_(-(hidden_size**-0.5), hidden_size**-0.5))
 
 
-class RNNCell(Weights):
+class RNNCell(nn.Module):
     """The simplest recurrent cell (Elman 1990):
 
     h_t = tanh(W_x x_t + W_h h_{t-1} + b)
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(1, input_size, hidden_size)
+        super().__init__()
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = make_weights(1, input_size, hidden_size)
 
     def project(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., H)"""
@@ -60,7 +53,7 @@ class RNNCell(Weights):
         return bptt.rnn(projected, self.weight_hh, *state)
 
 
-class GRUCell(Weights):
+class GRUCell(nn.Module):
     """The gated recurrent unit (Cho et al. 2014), reset gate after the product as in cuDNN:
 
     r = sigmoid(W_r x_t + U_r h_{t-1} + b_r)                what of the past the candidate sees
@@ -70,7 +63,8 @@ class GRUCell(Weights):
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(3, input_size, hidden_size)
+        super().__init__()
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = make_weights(3, input_size, hidden_size)
 
     def project(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., 3H)"""
@@ -90,7 +84,7 @@ class GRUCell(Weights):
         return bptt.gru(projected, self.weight_hh, self.bias_hh, *state)
 
 
-class LSTMCell(Weights):
+class LSTMCell(nn.Module):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000):
 
     i = sigmoid(W_i x_t + U_i h_{t-1} + b_i)    what enters the memory
@@ -102,7 +96,8 @@ class LSTMCell(Weights):
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(4, input_size, hidden_size)
+        super().__init__()
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = make_weights(4, input_size, hidden_size)
 
     def project(self, x: Tensor) -> Tensor:
         """(..., I) -> (..., 4H)"""
@@ -155,13 +150,24 @@ class Library(nn.Module):
 
     def __init__(self, name: CellName, input_size: int, hidden_size: int) -> None:
         super().__init__()
+        self.name = name
         self.layer = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[name](input_size, hidden_size)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """(T, B, I) inputs and the state before them -> (T, B, H) hidden states and the state after them"""
+        if len(x) == 1 and not torch.is_grad_enabled():  # for one step nn.LSTM would arrange all its weights anew
+            after = self.step(x[0], state)
+            return after[0].unsqueeze(0), after
         before = tuple(part.unsqueeze(0) for part in state)  # torch counts its layers in the first dimension
-        hidden, after = self.layer(x, before if len(before) == 2 else before[0])
-        return hidden, tuple(part[0] for part in (after if len(before) == 2 else (after,)))
+        hidden, after = self.layer(x, before if self.name == "lstm" else before[0])
+        return hidden, tuple(part[0] for part in (after if self.name == "lstm" else (after,)))
+
+    def step(self, x: Tensor, state: State) -> State:
+        """(B, I) input and the state before it -> state after it"""
+        weights = weights_of(self)
+        if self.name == "lstm":
+            return torch.lstm_cell(x, state, *weights)
+        return ((torch.gru_cell if self.name == "gru" else torch.rnn_tanh_cell)(x, state[0], *weights),)
 
 
 def make_layer(name: CellName, input_size: int, hidden_size: int, by: By) -> Recurrent | Library:

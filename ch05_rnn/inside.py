@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ch05_rnn.network import LanguageModel
-from common.data.corpora import Corpus
+from common.data.corpora import Corpus, Level
 from common.progress import say
 from common.run import Run
 
@@ -40,7 +40,7 @@ def draw(run: Run, data: Corpus, model: LanguageModel) -> None:
     tokens = data.valid.tokens[:WATCHED]
     hidden, p = look(model, tokens.to(run.device))
     names = [printable(symbol) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
-    kinds = [kind_of(symbol) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
+    kinds = [kind_of(symbol, data.level) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
     places = in_two_dimensions(model.embedding.weight[1 : NAMES + 1].detach().cpu())
     title = f"embeddings of the {len(names)} most frequent symbols, along the two directions of most variance"
     found = followers(hidden, features(data.vocabulary.decode(tokens)))
@@ -110,13 +110,13 @@ def in_two_dimensions(vectors: Tensor) -> Tensor:
     return torch.nn.functional.pad(places, (0, 2 - places.shape[1]))
 
 
-def kind_of(symbol: str) -> str:
+def kind_of(symbol: str, level: Level) -> str:
     """Name what a symbol is, to colour it."""
     if symbol.isdigit():
         return "digits"
     if not symbol[0].isalpha():
         return "marks"
-    if len(symbol) == 1 and symbol.lower() in "aeiou":
+    if level == "char" and symbol.lower() in "aeiou":
         return "vowels"
     return "capitals" if symbol[0].isupper() else "small letters"
 

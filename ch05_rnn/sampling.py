@@ -57,12 +57,11 @@ def continuation(
     device, was_training = model.decoder.bias.device, model.training
     tokens, state = torch.tensor(prompt), model.initial_state(1)
     while True:
-        with torch.inference_mode():
-            model.eval()
-            logits, state = model(tokens.unsqueeze(1).to(device), state)
-            model.train(was_training)
-            logits = _without_unknown(logits[-1, 0].cpu(), vocabulary)
-            number = draw(sharpen(logits, temperature=temperature, top_k=top_k, top_p=top_p), generator)
+        model.eval()
+        logits, state = model(tokens.unsqueeze(1).to(device), state)
+        model.train(was_training)
+        logits = _without_unknown(logits[-1, 0].cpu(), vocabulary)
+        number = draw(sharpen(logits, temperature=temperature, top_k=top_k, top_p=top_p), generator)
         yield number
         tokens = torch.tensor([number])
 

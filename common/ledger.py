@@ -197,7 +197,7 @@ def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[st
         lines.append(f"| {row.replace('_', ' ')} | {cells} |")
     data, command = origin(entry)
     over = f"Mean ± standard deviation over {entry['n']} seeds. " if entry["n"] > 1 else ""
-    return "\n".join(lines) + f"\n\n{over}`{command}` on {data}. {place(entry)}.\n"
+    return "\n".join(lines) + f"\n\n{over}`{command}`{f' on {data}' if data else ''}. {place(entry)}.\n"
 
 
 def render(text: str, where: Path) -> str:

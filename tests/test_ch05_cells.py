@@ -124,13 +124,20 @@ def test_two_halves_with_the_state_carried_are_the_whole(name, by):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
 
-def test_by_hand_without_gradients_is_the_same():
+@pytest.mark.parametrize("by", ["hand", "library"])
+@pytest.mark.parametrize("name", NAMES)
+def test_without_gradients_and_step_by_step_is_the_same(name, by):
     torch.manual_seed(0)
-    layer = make_layer("lstm", IN, H, "hand").double()
-    x, state = double(T, B, IN), (double(B, H), double(B, H))
+    layer = make_layer(name, IN, H, by).double()
+    x, state = double(T, B, IN), tuple(double(B, H) for _ in range(STATES[name]))
+    expected, last = layer(x, state)
     with torch.no_grad():
-        hidden, _ = layer(x, state)
-    torch.testing.assert_close(hidden, layer(x, state)[0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(layer(x, state)[0], expected, rtol=1e-12, atol=1e-12)
+        for now, hidden in zip(x.split(1), expected.split(1), strict=True):
+            written, state = layer(now, state)
+            torch.testing.assert_close(written, hidden, rtol=1e-12, atol=1e-12)
+    for mine, other in zip(state, last, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
