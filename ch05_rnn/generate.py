@@ -23,6 +23,7 @@ from ch05_rnn import language_model
 from ch05_rnn.inside import printable
 from ch05_rnn.language_model import Config
 from ch05_rnn.network import LanguageModel
+from ch05_rnn.newest import newest_run
 from ch05_rnn.sampling import continuation, first_of, next_logits, pieces
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
@@ -62,20 +63,6 @@ class Options:
         require(0 <= self.temperature < float("inf"), "--temperature must not be negative", self.temperature)
         require(0 < self.top_p <= 1, "--top-p must be above 0 and at most 1", self.top_p)
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
-
-
-def newest_run(out: Path) -> Path:
-    """Find the newest finished run of the language model.
-
-    Raises FileNotFoundError where there is none.
-    """
-    home = out / "ch05_rnn" / "language_model"
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
-    if not finished:
-        raise FileNotFoundError(
-            f"there is no finished run in {home}: train one with python -m ch05_rnn.train language_model"
-        )
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
 
 
 def read_prompt(prompt: str, vocabulary: Vocabulary, config: Config) -> list[str]:
@@ -125,7 +112,7 @@ def likeliest(model: LanguageModel, vocabulary: Vocabulary, prompt: list[str], c
 def answer(options: Options) -> None:
     """Load a run, and write on or list what comes next."""
     set_threads(1)  # one token at a time is too little work for several
-    folder = options.folder or newest_run(options.out)
+    folder = options.folder or newest_run(options.out, "language_model")
     model, vocabulary, config = language_model.restore(folder)
     say("model", f"{config.cell}, {len(vocabulary):,} symbols, from {folder}")
     prompt = read_prompt(options.prompt, vocabulary, config)

@@ -9,7 +9,9 @@ def newest_run(out: Path, program: str) -> Path:
     Raises FileNotFoundError where there is none.
     """
     home = out / "ch05_rnn" / program
-    finished = [path.parent for path in home.glob("*/summary.json")]
+    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
     if not finished:
-        raise FileNotFoundError(f"there is no finished run in {home}: python -m ch05_rnn.train {program} makes one")
+        raise FileNotFoundError(
+            f"there is no finished run in {home}: train one with python -m ch05_rnn.train {program}"
+        )
     return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
