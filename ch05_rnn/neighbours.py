@@ -15,7 +15,7 @@ from ch05_rnn.newest import newest_run
 from ch05_rnn.vectors import Vectors, read_vectors
 from common.cli import one_line_errors, parse
 from common.config import require
-from common.progress import print_table
+from common.progress import print_table, say
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, words, prog="python -m ch05_rnn.neighbours", description=(__doc__ or "").strip())
-        title = config.near or "{} : {} = {} : ?".format(*config.analogy or ())
-        print_table(["word", "cosine"], ask(config), title=title)
+        found = ask(config)
+        say("asked", config.near or "{} is to {} as {} to what?".format(*config.analogy or ()))
+        print_table(["word", "cosine"], found)
 
 
 if __name__ == "__main__":
