@@ -58,6 +58,8 @@ FORMATS = [
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
+    (r"perplexity", "{name}", 1, "{:.2f}"),
+    (r"bits_per_character|factor_a_step", "{name}", 1, "{:.3f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 
@@ -195,7 +197,7 @@ def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[st
         lines.append(f"| {row.replace('_', ' ')} | {cells} |")
     data, command = origin(entry)
     over = f"Mean ± standard deviation over {entry['n']} seeds. " if entry["n"] > 1 else ""
-    return "\n".join(lines) + f"\n\n{over}`{command}` on {data}. {place(entry)}.\n"
+    return "\n".join(lines) + f"\n\n{over}`{command}`{f' on {data}' if data else ''}. {place(entry)}.\n"
 
 
 def render(text: str, where: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from torch import Tensor
@@ -92,6 +93,79 @@ def heat_map(
         axes.set_xticks(range(len(column_names)), column_names, **turned)
         axes.set_yticks(range(len(row_names)), row_names)
     return figure
+
+
+def shades(
+    matrix: Tensor,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    *,
+    rows: str,
+    columns: str,
+    title: str = "",
+    rings: Sequence[tuple[int, int]] = (),
+) -> Figure:
+    """Draw a matrix (R, C) of values in [0, 1] without numbers, rings around some cells (column, row)."""
+    wide = max(map(len, column_names)) > 2
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(1.4 + 0.2 * matrix.shape[1], 1.2 + 0.2 * matrix.shape[0] + 0.5 * wide))
+        axes = figure.subplots()
+        axes.grid(False)
+        norm = PowerNorm(0.5, 0, 1)  # small values stay visible beside large ones
+        picture = axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", norm=norm, aspect="auto")
+        if rings:
+            x, y = zip(*rings, strict=True)
+            axes.scatter(x, y, s=45, facecolors="none", edgecolors="#d55e00", linewidths=1.2)
+        axes.set(xlabel=columns, ylabel=rows, title=title)
+        turned = {"rotation": 60, "ha": "right"} if wide else {}
+        axes.set_xticks(range(len(column_names)), column_names, fontsize="small", **turned)
+        axes.set_yticks(range(len(row_names)), row_names, fontsize="small")
+        figure.colorbar(picture, ax=axes, shrink=0.7)
+    return figure
+
+
+def labelled(points: Tensor, names: Sequence[str], groups: Sequence[str], *, title: str = "") -> Figure:
+    """Draw (N, 2) points as their names, coloured by their groups."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.8, 5.6))
+        axes = figure.subplots()
+        colors = mpl.colormaps["tab10"]
+        kinds = list(dict.fromkeys(groups))
+        for number, kind in enumerate(kinds):
+            axes.plot([], [], "o", color=colors(number % 10), label=kind)
+        for (x, y), name, kind in zip(points.tolist(), names, groups, strict=True):
+            axes.text(x, y, _plain(name), color=colors(kinds.index(kind) % 10), ha="center", va="center")
+        low, high = points.amin(0), points.amax(0)
+        margin = 0.06 * (high - low).clamp(min=1e-6)
+        axes.set_xlim(float(low[0] - margin[0]), float(high[0] + margin[0]))
+        axes.set_ylim(float(low[1] - margin[1]), float(high[1] + margin[1]))
+        axes.set(title=title)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, width: int) -> Figure:
+    """Draw a text in rows of so many characters, once for each panel, shaded by a value (N,) in [-1, 1] of each."""
+    rows = -(-len(characters) // width)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.125 * width + 0.4, (0.2 * rows + 0.4) * len(panels)))
+        for axes, (title, values) in zip(
+            figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
+        ):
+            grid = np.full(rows * width, np.nan)
+            grid[: len(characters)] = values.detach().cpu().numpy()
+            axes.imshow(grid.reshape(rows, width), cmap="RdBu_r", vmin=-1.7, vmax=1.7, aspect="auto")  # pale
+            for place, character in enumerate(characters):
+                row, column = divmod(place, width)
+                axes.text(column, row, _plain(character), ha="center", va="center", fontsize=7, family="monospace")
+            axes.set_title(title, loc="left", fontsize="small")
+            axes.set_axis_off()
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
+    return text.replace("$", r"\$")
 
 
 def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> Figure:

@@ -60,6 +60,7 @@ class EpochBar:
         )
         self._task = self._progress.add_task("", total=steps, state="")
         self._progress.start()
+        self._left = False
 
     def stop(self) -> None:
         """Take the bar away."""
@@ -76,11 +77,17 @@ class EpochBar:
 
     def end_epoch(self, rate: str, metrics: Mapping[str, float]) -> None:
         """Leave a line that says how the epoch went, by its first two measures; metrics.jsonl holds them all."""
-        if self._epoch == self.epochs or self._epoch % math.ceil((self.epochs or self._epoch) / LINES) == 0:
+        self._left = self._epoch == self.epochs or self._epoch % math.ceil((self.epochs or self._epoch) / LINES) == 0
+        if self._left:
             headline = format_metrics(dict(list(metrics.items())[:2]))
             steps = f"  {self.steps}/{self.steps}" if self.epochs else ""  # the clock may have cut the epoch short
             line = f"{self._title()}{steps}  {rate}  {headline}"
             self._progress.console.print(line, soft_wrap=True, markup=False)
+
+    def add(self, label: str, text: str) -> None:
+        """Leave a labelled line below that of the epoch, if the epoch has left one."""
+        if self._left:
+            self._progress.console.print(f"{label:<8} {text}", soft_wrap=True, markup=False)
 
     def _title(self) -> str:
         return f"epoch {self._epoch:>{len(str(self.epochs))}}/{self.epochs}" if self.epochs else f"epoch {self._epoch}"

@@ -182,6 +182,11 @@ class Run:
         if self._pending:
             self._look()
 
+    def add(self, label: str, text: str) -> None:
+        """Print one labelled line after `log`, below that of the epoch; a long training leaves few of both."""
+        assert self._bar is not None
+        self._bar.add(label, text)
+
     def _look(self) -> None:
         """Fetch the losses of the steps since the last look: on a GPU, this waits for them."""
         losses = torch.stack(self._pending).cpu().double()

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def sha256_of(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.contiguous().numpy().data.cast("B"))
+    return digest.hexdigest()
+
+
+def sha256_of_lines(lines: Iterable[str]) -> str:
+    """Hash lines of text, each with its end."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
 

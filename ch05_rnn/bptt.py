@@ -1,0 +1,195 @@
+"""Backpropagation through time by hand: from the loss's gradient at every hidden state to that of every weight.
+
+Autograd records each of a step's dozen operations and keeps each result. By hand a step keeps only its gates, works in
+memory that is there already, and leaves everything that does not depend on the order of time, the gradient of W_h
+above all, to one product over all steps at the end.
+
+A projected input is what the input adds to the gates, computed for all steps beforehand. Products of matrices have its
+precision; what stands between them has single precision at least, above all the LSTM's memory c, a sum over many steps.
+
+In what follows dx means dL/dx, the gradient of the loss in x.
+
+Dimensions: T steps, B batch, H hidden units.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+# A sigmoid's and a tanh's gradient from their own outputs: dz = dy y (1 - y) and dz = dy (1 - y^2), in one pass.
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """Replace x by tanh(x) = 2 sigmoid(2x) - 1.
+
+    On a CPU torch leaves tanh to a library that wakes all threads, which takes longer than the rest of a step.
+    """
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """Give float32 for a narrower type, and a wider one itself."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def rnn(projected: Tensor, weight: Tensor, h: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+    """(T, B, H) projected inputs, (H, H) W, (B, H) h_0 -> (T, B, H) h_1 ... h_T, and the state (h_T,)"""
+    hidden: Any = RNNThroughTime.apply(projected, weight, h)
+    return hidden, (hidden[-1],)
+
+
+def gru(projected: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+    """(T, B, 3H) projected inputs, (3H, H) U, (3H,) b', (B, H) h_0 -> (T, B, H) h_1 ... h_T, and the state (h_T,)"""
+    hidden: Any = GRUThroughTime.apply(projected, weight, bias, h)
+    return hidden, (hidden[-1],)
+
+
+def lstm(projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0 and c_0 -> (T, B, H) h_1 ... h_T, and the state (h_T, c_T)"""
+    hidden, memory = LSTMThroughTime.apply(projected, weight, h, c)  # pyright: ignore[reportGeneralTypeIssues]
+    return hidden, (hidden[-1], memory)
+
+
+class RNNThroughTime(Function):
+    """h_t = tanh(a_t + W h_{t-1}), with a_t the projected input (Werbos 1990):
+
+    dh_t     = what the layers above ask for at t, plus what t + 1 hands back
+    da_t     = dh_t (1 - h_t^2)
+    dh_{t-1} = W' da_t                  handed back: a factor W' diag(1 - h_t^2) for every step into the past
+    dW       = sum_t da_t h_{t-1}'
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor) -> Tensor:
+        """(T, B, H) projected inputs, (H, H) W, (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
+        W, wide = weight.to(projected.dtype), at_least_single(projected.dtype)
+        h = _with_first(h, projected, W)
+        for t, a in enumerate(projected):
+            h[t + 1] = tanh_(torch.addmm(a, h[t], W.T).to(wide))
+        ctx.save_for_backward(W, h)
+        return h[1:]
+
+    @staticmethod
+    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
+        W, h = ctx.saved_tensors
+        wide = at_least_single(W.dtype)
+        asked, da = asked.to(wide), torch.empty_like(h[1:])
+        dh = torch.zeros_like(asked[0])
+        for t in reversed(range(len(da))):
+            da[t] = tanh_backward(dh + asked[t], h[t + 1].to(wide))
+            dh = (da[t] @ W).to(wide)
+        return da, _over_time(da, h[:-1]), dh
+
+
+class GRUThroughTime(Function):
+    """The GRU of `cells.py`: r, z = sigmoid(a + U h_{t-1} + b'), u = U_n h_{t-1} + b'_n, n = tanh(a_n + r u),
+    h_t = n + z (h_{t-1} - n):
+
+    da_n = dh_t (1 - z) (1 - n^2)       du = da_n r
+    da_z = dh_t (h_{t-1} - n) z (1 - z)
+    da_r = da_n u r (1 - r)
+    dh_{t-1} = dh_t z + U' (da_r, da_z, du)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+        """(T, B, 3H) projected inputs, (3H, H) U, (3H,) b', (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
+        U, b, wide = weight.to(projected.dtype), bias.to(projected.dtype), at_least_single(projected.dtype)
+        h, gates = _with_first(h, projected, U), torch.empty_like(projected, dtype=wide)
+        rz, n = gates.split([2 * U.shape[1], U.shape[1]], 2)
+        u = torch.empty_like(n)
+        for t, a in enumerate(projected):
+            a_rz, a_n = a.split([rz.shape[2], n.shape[2]], 1)
+            u_rz, u[t] = torch.addmm(b, h[t], U.T).split([rz.shape[2], n.shape[2]], 1)
+            rz[t] = a_rz + u_rz
+            r, z = rz[t].sigmoid_().chunk(2, 1)
+            tanh_(torch.addcmul(a_n.to(wide), r, u[t], out=n[t]))
+            h[t + 1] = torch.lerp(n[t], h[t].to(wide), z)
+        ctx.save_for_backward(U, gates, u, h)
+        return h[1:]
+
+    @staticmethod
+    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
+        U, gates, u, h = ctx.saved_tensors
+        asked, da, du = asked.to(gates.dtype), torch.empty_like(gates), torch.empty_like(gates, dtype=U.dtype)
+        (r, z, n), (da_r, da_z, da_n) = gates.chunk(3, 2), da.chunk(3, 2)
+        du_rz, du_n = du.split([2 * U.shape[1], U.shape[1]], 2)
+        dh = torch.zeros_like(asked[0])
+        for t in reversed(range(len(da))):
+            dh += asked[t]
+            tanh_backward(dh * (1 - z[t]), n[t], grad_input=da_n[t])
+            sigmoid_backward(dh * (h[t] - n[t]), z[t], grad_input=da_z[t])
+            sigmoid_backward(da_n[t] * u[t], r[t], grad_input=da_r[t])
+            du_rz[t] = da[t, :, : 2 * U.shape[1]]
+            du_n[t] = da_n[t] * r[t]
+            dh = dh * z[t] + du[t] @ U
+        return da.to(U.dtype), _over_time(du, h[:-1]), du.sum((0, 1)), dh
+
+
+class LSTMThroughTime(Function):
+    """The LSTM of `cells.py`, its four gates i, f, g, o beside each other; U all their recurrent weights:
+
+    dc_t += dh_t o (1 - tanh(c_t)^2)
+    do = dh_t tanh(c_t) o (1 - o)       di = dc_t g i (1 - i)
+    df = dc_t c_{t-1} f (1 - f)         dg = dc_t i (1 - g^2)           in the gates before sigmoid and tanh
+    dc_{t-1} = dc_t f                   the error's straight way back: no matrix, no tanh, only the forget gate
+    dh_{t-1} = U' (di, df, dg, do)
+    dU = sum_t (di, df, dg, do) h_{t-1}'
+    """
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0, c_0 -> (T, B, H) h_1 ... h_T, (B, H) c_T"""
+        U = weight.to(projected.dtype)
+        gates = torch.empty_like(projected, dtype=at_least_single(projected.dtype))
+        h, c = _with_first(h, projected, U), _with_first(c, gates, U)
+        tanh_c = torch.empty_like(c[1:])
+        sigmoids = gates[:, :, : 2 * U.shape[1]].unbind()
+        i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
+        for t, a in enumerate(projected):
+            gates[t] = torch.addmm(a, h[t], U.T)
+            sigmoids[t].sigmoid_()
+            tanh_(g[t])
+            o[t].sigmoid_()
+            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
+            tanh_(tanh_c[t].copy_(c[t + 1]))
+            h[t + 1] = o[t] * tanh_c[t]
+        ctx.save_for_backward(U, gates, tanh_c, h, c)
+        return h[1:], c[-1]
+
+    @staticmethod
+    def backward(ctx: Any, asked: Tensor, dc: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients in h_1 ... h_T, (B, H) in c_T -> gradients in the inputs of forward"""
+        U, gates, tanh_c, h, c = ctx.saved_tensors
+        asked, da = asked.to(gates.dtype), torch.empty_like(gates)
+        i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
+        da_i, da_f, da_g, da_o = (gate.unbind() for gate in da.chunk(4, 2))
+        dh, dc = torch.zeros_like(asked[0]), dc.clone()
+        for t in reversed(range(len(da))):
+            dh += asked[t]
+            dc += tanh_backward(dh * o[t], tanh_c[t])
+            sigmoid_backward(dh * tanh_c[t], o[t], grad_input=da_o[t])
+            sigmoid_backward(dc * g[t], i[t], grad_input=da_i[t])
+            sigmoid_backward(dc * c[t], f[t], grad_input=da_f[t])
+            tanh_backward(dc * i[t], g[t], grad_input=da_g[t])
+            dc *= f[t]
+            dh = (da[t].to(U.dtype) @ U).to(dc.dtype)
+        da = da.to(U.dtype)
+        return da, _over_time(da, h[:-1]), dh, dc
+
+
+def _with_first(first: Tensor, like: Tensor, weight: Tensor) -> Tensor:
+    """(B, H) a state, (T, B, ...), (..., H) -> (T + 1, B, H) room for the states of all steps, this one the first"""
+    states = like.new_empty(len(like) + 1, like.shape[1], weight.shape[1])
+    states[0] = first
+    return states
+
+
+def _over_time(da: Tensor, h: Tensor) -> Tensor:
+    """(T, B, G) gradients in the gates, (T, B, H) the states before -> (G, H) sum over steps and batch of da h'"""
+    return da.flatten(0, 1).T @ h.flatten(0, 1)

@@ -1,0 +1,194 @@
+"""Text as numbers: characters or words, vocabularies of them, and batches that read a text from front to back.
+
+Dimensions: N tokens, V symbols of the vocabulary, B batch (streams read side by side), T steps (tokens of each).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common import distributed
+from common.config import require
+from common.files import read_json, write_json
+
+UNKNOWN = "<unknown>"
+"""What a token becomes that the vocabulary does not have."""
+
+WORD = re.compile(rf"{UNKNOWN}|\w+(?:[’']\w+)*|[^\w\s]|\n")
+"""A word, with its apostrophes; a punctuation mark; the end of a line."""
+
+NO_SPACE_BEFORE, NO_SPACE_AFTER = set(".,;:!?)]}’%\n"), set("([{\n")
+"""Marks that stand close to the word before or after them."""
+
+
+def split_spaced(text: str) -> list[str]:
+    """Cut a text in which spaces stand between all words and marks, as in WikiText, into these and ends of lines."""
+    return re.findall(r"\S+|\n", text)
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into words, punctuation marks and ends of lines."""
+    return WORD.findall(text)
+
+
+def spaced(words: Iterable[str]) -> Iterator[str]:
+    """Yield words with the space before them that people would write: a guess, for `split_words` drops the spaces."""
+    last = "\n"
+    for word in words:
+        close = last in NO_SPACE_AFTER or word in NO_SPACE_BEFORE
+        yield word if close else " " + word
+        last = word
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols that a model knows, each with its number: its place in the tuple."""
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.index) < len(self.symbols):
+            twice = next(symbol for symbol, count in Counter(self.symbols).items() if count > 1)
+            raise ValueError(f"a vocabulary has each symbol once, {twice!r} is there twice")
+
+    @classmethod
+    def build(
+        cls,
+        tokens: Iterable[str],
+        minimum_count: int = 1,
+        maximum_size: int | None = None,
+        reserved: Sequence[str] = (UNKNOWN,),
+    ) -> "Vocabulary":
+        """Take the reserved symbols, then the tokens from the most frequent to the rarest, equally frequent ones in
+        the order of their code points; none that is rarer than the minimum count, and no more than the maximum in all.
+        """
+        require(minimum_count >= 1, "a vocabulary's minimum count must be at least 1", minimum_count)
+        counts = Counter(tokens)
+        for symbol in reserved:
+            counts.pop(symbol, None)
+        known = sorted((-count, token) for token, count in counts.items() if count >= minimum_count)
+        return cls((*reserved, *(token for _, token in known))[:maximum_size])
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Number of each symbol."""
+        return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    @property
+    def unknown(self) -> int | None:
+        """Number of the symbol for unknown tokens, or None where there is no such symbol."""
+        return self.index.get(UNKNOWN)
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __contains__(self, token: str) -> bool:
+        return token in self.index
+
+    def encode(self, tokens: Iterable[str]) -> Tensor:
+        """N tokens -> (N,) int64 numbers
+
+        Raises ValueError, naming the token, for one that is unknown where there is no symbol for unknown ones.
+        """
+        tokens = list(tokens)
+        unknown = self.unknown
+        numbers = [self.index.get(token, unknown) for token in tokens]
+        if None in numbers:
+            raise ValueError(f"the vocabulary has no {tokens[numbers.index(None)]!r}")
+        return torch.tensor(numbers, dtype=torch.int64)
+
+    def decode(self, numbers: Tensor | Iterable[int]) -> list[str]:
+        """(N,) numbers -> N symbols
+
+        Raises ValueError, naming the number, for one that is no symbol's.
+        """
+        numbers = numbers.tolist() if isinstance(numbers, Tensor) else list(numbers)
+        for number in numbers:
+            require(0 <= number < len(self), f"the vocabulary's numbers are 0 to {len(self) - 1}", number)
+        return [self.symbols[number] for number in numbers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON holds."""
+        return {"symbols": list(self.symbols)}
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Vocabulary":
+        """Take what `to_dict` gave.
+
+        Raises ValueError where it is something else.
+        """
+        symbols = record.get("symbols") if isinstance(record, dict) else None
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise ValueError("a vocabulary is written as {'symbols': [...]}, a list of texts")
+        return cls(tuple(symbols))
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Read a vocabulary that was saved.
+
+        Raises FileNotFoundError where there is none, ValueError, naming the file, where it is broken.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: has this run finished?")
+        try:
+            return cls.from_dict(read_json(path))
+        except ValueError as error:
+            raise ValueError(f"{path} holds no vocabulary: {error}") from error
+
+
+class Streams:
+    """Read a text in order, as batches for truncated backpropagation through time.
+
+    The text is cut into B streams of equal length, which are read side by side, T tokens at a time: each batch goes on
+    where the last one ended, so a network can carry its state from one to the next. Every token is asked for its
+    successor. With a generator each pass begins at another of the first tokens, so that the same tokens are not
+    always cut apart; without, at the first. Under torchrun each process reads its share of the streams, unless they
+    are not to be shared.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        batch_size: int,
+        steps: int,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+        shared: bool = True,
+    ) -> None:
+        require(len(tokens) >= 2, "a text needs at least 2 tokens", len(tokens))
+        streams = min(batch_size, len(tokens) - 1)
+        processes = distributed.world_size() if shared else 1
+        require(streams >= processes, f"--batch-size must be at least {processes}, a stream a process", streams)
+        self.streams = streams - streams % processes
+        self.steps, self.generator, self.shared = steps, generator, shared
+        self.tokens = tokens.to(device)
+        self._slack = 0 if generator is None else min(steps - 1, (len(tokens) - 1 - streams) // 20)
+        self.length = (len(tokens) - 1 - self._slack) // self.streams
+
+    def __len__(self) -> int:
+        return -(-self.length // self.steps)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (T, B) tokens and (T, B) their successors; the last batch may have fewer steps."""
+        first = 0
+        if self.generator is not None:
+            first = int(torch.randint(self._slack + 1, (), generator=self.generator))
+        streams = torch.arange(self.streams, device=self.tokens.device)
+        mine = distributed.shard(streams) if self.shared else streams
+        inputs, targets = (
+            self.tokens[start : start + self.streams * self.length].view(self.streams, -1)[mine].T.contiguous()
+            for start in (first, first + 1)
+        )
+        yield from zip(inputs.split(self.steps), targets.split(self.steps), strict=True)

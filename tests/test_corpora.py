@@ -1,0 +1,167 @@
+"""The texts: what is read, how it is cut, and what is said where it cannot be read."""
+
+import hashlib
+import zipfile
+
+import pytest
+import torch
+
+from common.data import corpora, source
+from common.data.corpora import load_corpus, read_text
+from common.data.source import DataUnavailable
+from common.data.text import UNKNOWN
+
+
+@pytest.fixture
+def novel(tmp_path):
+    path = tmp_path / "novel.txt"
+    path.write_text("".join(f"line {number} of it, äöü.\n" for number in range(200)), encoding="utf-8")
+    return path
+
+
+def put_wikitext(folder, packed):
+    parts = {"train.txt": " = A = \n the <unk> cat \n the cat \n", "valid.txt": " the cat \n", "test.txt": " a dog \n"}
+    if packed:
+        folder.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(folder / "wikitext-2.zip", "w") as file:
+            for name, text in parts.items():
+                file.writestr(f"some/where/{name}", text)
+        return
+    (folder / "wikitext-2").mkdir(parents=True)
+    for name, text in parts.items():
+        (folder / "wikitext-2" / name).write_text(text)
+
+
+def test_the_parts_follow_each_other_and_are_the_whole(novel):
+    corpus = load_corpus("auto", text=str(novel))
+    read = "".join("".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test))
+    assert read == novel.read_text(encoding="utf-8")
+    size = len(read)
+    assert len(corpus.valid) == len(corpus.test) == size // 20
+    assert corpus.card.name == "novel.txt" and not corpus.card.embedded
+    assert corpus.card.description.startswith(
+        f"{len(corpus.train):,} train, {size // 20} valid, {size // 20} test char"
+    )
+    assert corpus.card.sha256 == hashlib.sha256(read.encode()).hexdigest()
+
+
+def test_the_vocabulary_is_the_training_parts(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("ab" * 100 + "z" * 20)
+    corpus = load_corpus("auto", text=str(path))
+    assert "z" not in corpus.vocabulary
+    assert corpus.vocabulary.decode(corpus.test.tokens) == [UNKNOWN] * 11
+
+
+def test_words_that_come_once_are_unknown_unless_asked_for(novel):
+    corpus = load_corpus("auto", text=str(novel), level="word")
+    assert "line" in corpus.vocabulary and "17" not in corpus.vocabulary
+    assert "17" in load_corpus("auto", text=str(novel), level="word", minimum_count=1).vocabulary
+    assert len(load_corpus("auto", text=str(novel), level="word", maximum_size=4).vocabulary) == 4
+    assert corpus.train.characters_per_token == pytest.approx(20.5 / 8, abs=0.1)  # line 17 of it , äöü . ⏎
+
+
+def test_a_limit_shortens_every_part(novel):
+    corpus = load_corpus("auto", text=str(novel), limit=50)
+    assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [50, 50, 50]
+    assert "50 train, 50 valid, 50 test characters" in corpus.card.description
+    assert corpus.card.sha256 == load_corpus("auto", text=str(novel)).card.sha256
+
+
+def test_windows_line_ends_and_byte_order_marks_are_taken_off(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_bytes("\ufeffone\r\ntwo\r\n".encode())
+    assert read_text(path) == "one\ntwo\n"
+
+
+def test_a_byte_that_is_no_utf8_is_found(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"caf\xe9 au lait")
+    with pytest.raises(
+        ValueError, match=r"latin\.txt is not UTF-8: byte 0xe9 at offset 3 \(invalid continuation byte\)"
+    ):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "must hold some text, got an empty file"), (b"abc", "validation part needs at least")],
+)
+def test_too_little_is_said(tmp_path, content, message):
+    path = tmp_path / "t.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_corpus("auto", text=str(path))
+
+
+@pytest.mark.parametrize("name", ["absent.txt", "."])
+def test_a_path_that_is_no_file_is_named(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="is no file: --text takes the path of a UTF-8 text"):
+        load_corpus("auto", text=str(tmp_path / name))
+
+
+def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, monkeypatch):
+    corpus = load_corpus("auto")
+    assert corpus.card.name == "pydoc" and corpus.card.embedded
+    assert corpus.card.description.endswith(
+        "tiny-shakespeare is not in " + f"{tmp_path / 'data'} and cannot be downloaded"
+    )
+    folder = tmp_path / "data" / "tinyshakespeare"
+    folder.mkdir(parents=True)
+    (folder / "input.txt").write_text("First Citizen:\nSpeak, speak.\n" * 20)
+    corpus = load_corpus("auto")
+    assert corpus.card.name == "tiny-shakespeare" and not corpus.card.embedded
+
+
+@pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext-2"])
+def test_a_named_text_never_falls_back(name):
+    with pytest.raises(DataUnavailable, match=f"{name} is not in .* or take the embedded text with --data pydoc"):
+        load_corpus(name)
+
+
+def test_a_download_is_checked_before_it_counts(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: asked.append((mirrors, path, checksum)))
+    with pytest.raises(FileNotFoundError):
+        load_corpus("wikitext-2")
+    assert [path.name for _, path, _ in asked] == ["train.txt", "valid.txt", "test.txt"]
+    assert all(mirrors[0].endswith(path.name) and len(checksum) == 64 for mirrors, path, checksum in asked)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_wikitext_from_its_archive_or_its_files(tmp_path, packed):
+    put_wikitext(tmp_path / "data", packed)
+    corpus = load_corpus("wikitext-2", level="word")
+    words = corpus.vocabulary.decode(corpus.train.tokens)
+    assert words == ["=", "A", "=", "\n", "the", UNKNOWN, "cat", "\n", "the", "cat", "\n"]
+    assert set(corpus.vocabulary.symbols) == set(words), "WikiText has its rare words taken out already"
+    assert corpus.vocabulary.decode(corpus.test.tokens) == [UNKNOWN, UNKNOWN, "\n"]
+
+
+def test_a_broken_archive_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "wikitext-2.zip").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip is a broken archive"):
+        load_corpus("wikitext-2")
+    with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
+        file.writestr("train.txt", "a b")
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no valid\.txt"):
+        load_corpus("wikitext-2")
+
+
+def test_no_paragraph_of_the_help_texts_comes_twice():
+    corpus = load_corpus("pydoc")
+    assert source.DataUnavailable and corpus.card.embedded
+    text = "".join("".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test))
+    paragraphs = [paragraph for paragraph in text.replace(UNKNOWN, "?").split("\n\n") if paragraph]
+    assert len(paragraphs) > 1_000
+    assert len(set(paragraphs)) > 0.999 * len(paragraphs)
+    assert torch.equal(load_corpus("pydoc").train.tokens, corpus.train.tokens)
+
+
+@pytest.mark.data
+def test_the_published_texts_are_the_published_ones(real_data):
+    assert source.sha256_of_file(source.data_dir() / "tinyshakespeare" / "input.txt") == corpora.SHAKESPEARE_SHA256
+    corpus = load_corpus("tiny-shakespeare")
+    assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [1_003_856, 55_769, 55_769]
+    assert len(corpus.vocabulary) == 66

@@ -1,0 +1,159 @@
+"""Text as numbers: vocabularies, words and spaces, and batches that read on where the last one ended."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.text import UNKNOWN, Streams, Vocabulary, spaced, split_spaced, split_words
+
+
+def test_the_most_frequent_come_first_and_equals_in_the_order_of_the_alphabet():
+    assert Vocabulary.build("mississippi", reserved=()).symbols == ("i", "s", "p", "m")
+    assert Vocabulary.build("bca").symbols == (UNKNOWN, "a", "b", "c")
+
+
+def test_reserved_symbols_come_first_and_only_once():
+    tokens = ["a", "<end>", "<end>", "<end>", "b", "b"]
+    assert Vocabulary.build(tokens, reserved=("<pad>", "<end>")).symbols == ("<pad>", "<end>", "b", "a")
+
+
+def test_rare_tokens_and_those_beyond_the_maximum_are_left_out():
+    assert Vocabulary.build("aaabbc", minimum_count=2).symbols == (UNKNOWN, "a", "b")
+    assert Vocabulary.build("aaabbc", maximum_size=2).symbols == (UNKNOWN, "a")
+    with pytest.raises(ValueError, match="minimum count must be at least 1, got 0"):
+        Vocabulary.build("a", minimum_count=0)
+
+
+def test_numbers_are_places():
+    vocabulary = Vocabulary(("<unknown>", "a", "b"))
+    assert len(vocabulary) == 3
+    assert "a" in vocabulary and "c" not in vocabulary
+    numbers = vocabulary.encode(["b", "a", "c"])
+    assert numbers.dtype == torch.int64
+    assert numbers.tolist() == [2, 1, 0]
+    assert vocabulary.decode(numbers) == ["b", "a", "<unknown>"]
+    assert vocabulary.encode([]).shape == (0,)
+
+
+def test_an_unknown_token_is_named_where_nothing_stands_for_it():
+    with pytest.raises(ValueError, match="the vocabulary has no 'c'"):
+        Vocabulary(("a", "b")).encode(iter("abc"))
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_number_that_is_no_symbols_is_named(number):
+    with pytest.raises(ValueError, match=f"numbers are 0 to 1, got {number}"):
+        Vocabulary(("a", "b")).decode([number])
+
+
+def test_a_symbol_twice_is_refused():
+    with pytest.raises(ValueError, match="'a' is there twice"):
+        Vocabulary(("a", "b", "a"))
+
+
+@given(st.lists(st.text(max_size=3)))
+def test_what_was_counted_comes_back_whatever_the_order(tokens):
+    vocabulary = Vocabulary.build(tokens)
+    assert vocabulary.decode(vocabulary.encode(tokens)) == tokens
+    assert Vocabulary.build(reversed(tokens)) == vocabulary
+    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    vocabulary = Vocabulary.build(["näher", "\n", "日", "näher"])
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", '{"symbols": [1]}', '{"symbols": "ab"}', '{"symbols": ["a", "a"]}', "{"]
+)
+def test_a_broken_file_is_named(tmp_path, content):
+    path = tmp_path / "vocabulary.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"vocabulary\.json"):
+        Vocabulary.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"vocabulary\.json does not exist"):
+        Vocabulary.load(tmp_path / "vocabulary.json")
+
+
+# From a text to words and back.
+
+
+def test_words_marks_and_ends_of_lines():
+    text = 'She said: "It’s 9.50, isn\'t it?"\n(Yes.)'
+    expected = ["She", "said", ":", '"', "It’s", "9", ".", "50", ",", '"', "(", "Yes", ".", ")"]
+    words = split_words(text)
+    assert [word for word in words if word not in ("isn't", "it", "?", "\n")] == expected
+    assert "isn't" in words and "\n" in words
+
+
+def test_a_text_with_spaces_everywhere_is_cut_at_them():
+    assert split_spaced(" = Title = \n \n A <unknown> 's @-@ b .\n") == [
+        *("=", "Title", "=", "\n", "\n", "A", "<unknown>", "'s", "@-@", "b", ".", "\n")
+    ]
+
+
+def test_unknown_words_survive_the_way_into_words():
+    assert split_words(f"a {UNKNOWN} b") == ["a", UNKNOWN, "b"]
+
+
+def test_spaces_stand_where_people_put_them():
+    text = "A call (f, g) returns [1]; it ends.\nNext line!"
+    assert "".join(spaced(split_words(text))) == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab ,.(\n"), max_size=40))
+def test_spacing_changes_no_word(text):
+    words = split_words(text)
+    assert split_words("".join(spaced(words))) == words
+
+
+# Batches for truncated backpropagation through time.
+
+
+def test_streams_are_read_side_by_side_from_front_to_back():
+    streams = Streams(torch.arange(13), batch_size=3, steps=3)
+    batches = list(streams)
+    assert len(batches) == len(streams) == 2
+    inputs, targets = batches[0]
+    assert inputs.tolist() == [[0, 4, 8], [1, 5, 9], [2, 6, 10]]
+    assert targets.tolist() == [[1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    assert batches[1][0].tolist() == [[3, 7, 11]]
+    assert batches[1][1].tolist() == [[4, 8, 12]]
+
+
+@given(size=st.integers(2, 200), batch=st.integers(1, 20), steps=st.integers(1, 30), seed=st.integers(0, 5))
+def test_each_batch_goes_on_where_the_last_one_ended(size, batch, steps, seed):
+    tokens = torch.arange(size)
+    for generator in (None, torch.Generator().manual_seed(seed)):
+        streams = Streams(tokens, batch_size=batch, steps=steps, generator=generator)
+        batches = list(streams)
+        assert len(batches) == len(streams)
+        inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        assert inputs.shape == (streams.length, streams.streams)
+        assert torch.equal(targets, inputs + 1), "the target of a token is its successor"
+        assert torch.equal(inputs[1:], inputs[:-1] + 1)
+        assert torch.equal(inputs[0, 1:], inputs[0, :-1] + streams.length), "streams follow each other"
+        assert inputs.numel() >= (size - 1) * 0.9 - batch - 1
+
+
+def test_each_pass_begins_elsewhere_and_the_generator_repeats_it():
+    def passes(seed):
+        streams = Streams(torch.arange(1_000), batch_size=4, steps=10, generator=torch.Generator().manual_seed(seed))
+        return [int(next(iter(streams))[0][0, 0]) for _ in range(20)]
+
+    first = passes(0)
+    assert len(set(first)) > 5 and max(first) <= 9
+    assert passes(0) == first != passes(1)
+
+
+def test_too_little_text_is_refused():
+    with pytest.raises(ValueError, match="at least 2 tokens, got 1"):
+        Streams(torch.tensor([3]), batch_size=4, steps=2)
