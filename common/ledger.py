@@ -58,6 +58,9 @@ FORMATS = [
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
+    (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
+    (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
+    (r"confidence", "{name}, %", 100, "{:.1f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 
