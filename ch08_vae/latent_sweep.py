@@ -21,7 +21,7 @@ from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterio
 from ch08_vae.networks import VAE, log_bernoulli, start_from
 from ch08_vae.pictures import tiles
 from ch08_vae.pixels import binarised, fixed
-from ch08_vae.vae import make_optimizer, one_cycle, train_step
+from ch08_vae.vae import make_optimizer, one_cycle, train_step, warmed_up
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
@@ -52,6 +52,8 @@ class Config:
     """Images a step."""
     learning_rate: float = 3e-3
     """Peak step size of Adam, which warms up and anneals in one cycle."""
+    warm_up: float = 0.3
+    """Share of the training in which the KL term's weight grows from 0 to 1."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class Config:
         require(len(self.latent_sizes) > 0, "--latent-sizes needs at least one number", "none")
         require(len(set(self.latent_sizes)) == len(self.latent_sizes), "--latent-sizes must differ", self.latent_sizes)
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
+        require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
 
 
 def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *, bf16: bool = False) -> Tensor:
@@ -103,16 +106,19 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 start_from(model, data.train.pixels)
                 optimizer = make_optimizer(model, config.learning_rate)
                 schedule = one_cycle(optimizer, config.learning_rate, steps)
-                learning.append((train_step if kind == "vae" else autoencoder_step, model, optimizer, schedule))
+                learning.append((kind, model, optimizer, schedule))
                 names = (f"{kind}_{size}", f"{kind}_{size}_optimizer", f"{kind}_{size}_schedule")
                 parts |= dict(zip(names, (model, optimizer, schedule), strict=True))
         valid = fixed(data.valid.pixels, "dynamic", run.device)
-        for _ in run.epochs(epochs, len(batches), **parts):
-            for (images,) in batches:
-                x = binarised(images, "dynamic")
+        for epoch in run.epochs(epochs, len(batches), **parts):
+            for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                x, beta = binarised(images, "dynamic"), warmed_up(step, steps, config.warm_up)
                 losses = []
-                for step, model, optimizer, schedule in learning:
-                    losses.append(step(model, optimizer, x, bf16=run.bf16))
+                for kind, model, optimizer, schedule in learning:
+                    if kind == "vae":
+                        losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
+                    else:
+                        losses.append(autoencoder_step(model, optimizer, x, bf16=run.bf16))
                     schedule.step()
                 run.step(torch.stack(losses).mean(), images=len(images))
             run.log(valid={f"elbo_{size}": measure(model, valid)["elbo"] for size, model in variational.items()})

@@ -4,7 +4,7 @@
     python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
     python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
     python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
-    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10    # pytorch/examples' protocol
+    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10 --batch-size 128    # pytorch/examples' protocol
 
 It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
 cost. Likelihoods are comparable for one --binarisation only.
@@ -56,15 +56,17 @@ class Config:
     """Tell the network the class of each image, so that it can be asked for one."""
     beta: float = 1.0
     """Weight of the KL term: 1 is the bound, more asks for fewer and more independent numbers."""
+    warm_up: float = 0.3
+    """Share of the training in which the KL term's weight grows from 0 to beta."""
     kl: Literal["exact", "book"] = "exact"
     """The KL term that is trained with: the exact one, or the book's, which takes log sigma for log sigma^2."""
     binarisation: Binarisation = "dynamic"
     """dynamic: a pixel is on with its brightness as probability, drawn anew each epoch; none: grey levels."""
     epochs: int | None = None
-    """Passes over the training split; by default 30, and on a small set as many as make 2,000 steps."""
-    batch_size: int = 128
+    """Passes over the training split; by default 40, and on a small set as many as make 2,000 steps."""
+    batch_size: int = 256
     """Images a step, over all processes together."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     """Peak step size of Adam, which warms up and anneals in one cycle."""
     importance_samples: int = 5_000
     """Samples of the tightest bound on the likelihood: the k of L_k."""
@@ -76,6 +78,7 @@ class Config:
         require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate", "likelihood_images")
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
         require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
+        require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
         samples = self.importance_samples
         rule = f"--importance-samples must be a multiple of {GROUP} above 0"
         require(samples > 0 and samples % GROUP == 0, rule, samples)
@@ -122,6 +125,14 @@ def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torc
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.1, cycle_momentum=False)
 
 
+def warmed_up(step: int, steps: int, share: float) -> float:
+    """How much the KL term counts in step t = 0 ... T - 1: a straight line up to 1 (Sonderby et al. 2016, section 2.3).
+
+    A unit that says little at first costs more than it is worth, and would be given up before it has learned to speak.
+    """
+    return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
+
+
 def one_hot(labels: Tensor, config: Config) -> Tensor | None:
     """(B,) labels -> (B, K) of a conditional model; another is told nothing"""
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
@@ -138,7 +149,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        epochs = config.epochs or max(30, 2_000 // len(batches))
+        epochs = config.epochs or max(40, 2_000 // len(batches))
         model = make_model(config).to(run.device)
         start_from(model, data.train.pixels)
         parallel = distributed.wrap(model)
@@ -149,9 +160,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         film = Film(epochs)
         parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "film": film}
         for epoch in run.epochs(epochs, len(batches), **parts):
-            for images, labels in batches:
+            for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
-                loss = train_step(parallel, optimizer, x, classes, beta=config.beta, kl=config.kl, bf16=run.bf16)
+                beta = config.beta * warmed_up(step, epochs * len(batches), config.warm_up)
+                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
                 schedule.step()
                 run.step(loss, images=len(images))
             film.take(epoch, partial(pictures.scene, model, valid, told))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 
 from ch08_vae import gan, judge, latent_sweep, pictures, pixels, throughput, vae
 from ch08_vae.film import Film

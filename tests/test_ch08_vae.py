@@ -83,6 +83,20 @@ def test_step_is_adams_on_minus_the_elbo(digits):
     assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
 
 
+def test_the_kl_term_warms_up_along_a_line(config, digits, monkeypatch):
+    assert [vae.warmed_up(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+    assert vae.warmed_up(0, 10, 0) == 1
+    seen, step = [], vae.train_step
+
+    def watch(*arguments, beta, **settings):
+        seen.append(beta)
+        return step(*arguments, beta=beta, **settings)
+
+    monkeypatch.setattr(vae, "train_step", watch)
+    vae.train(replace(config, batch_size=500, beta=2.0, warm_up=0.5), digits)  # three steps an epoch, two epochs
+    assert seen == pytest.approx([2 / 3, 4 / 3, 2, 2, 2, 2])
+
+
 def test_bf16_is_what_the_layers_compute_in_and_not_the_bound(digits):
     seen = []
     model = VAE(4, hidden=(8,))
@@ -176,6 +190,7 @@ def test_a_handful_of_images_is_enough(config, limit):
         ({"hidden": ()}, "--hidden needs at least one layer"),
         ({"hidden": (8, 0)}, "--hidden must be a number above 0, got 0"),
         ({"beta": -1.0}, "--beta must not be negative, got -1.0"),
+        ({"warm_up": 1.5}, "--warm-up must be between 0 and 1, got 1.5"),
         ({"importance_samples": 60}, "--importance-samples must be a multiple of 50 above 0, got 60"),
         ({"importance_samples": 0}, "--importance-samples must be a multiple of 50 above 0, got 0"),
     ],
