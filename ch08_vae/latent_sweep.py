@@ -21,7 +21,8 @@ from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterio
 from ch08_vae.networks import VAE, log_bernoulli, start_from
 from ch08_vae.pictures import tiles
 from ch08_vae.pixels import binarised, fixed
-from ch08_vae.vae import make_optimizer, one_cycle, train_step, warmed_up
+from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from ch08_vae.vae import make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
@@ -105,21 +106,19 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             for size, model in models.items():
                 start_from(model, data.train.pixels)
                 optimizer = make_optimizer(model, config.learning_rate)
-                schedule = one_cycle(optimizer, config.learning_rate, steps)
-                learning.append((kind, model, optimizer, schedule))
-                names = (f"{kind}_{size}", f"{kind}_{size}_optimizer", f"{kind}_{size}_schedule")
-                parts |= dict(zip(names, (model, optimizer, schedule), strict=True))
+                learning.append((kind, model, optimizer))
+                parts |= {f"{kind}_{size}": model, f"{kind}_{size}_optimizer": optimizer}
         valid = fixed(data.valid.pixels, "dynamic", run.device)
         for epoch in run.epochs(epochs, len(batches), **parts):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, beta = binarised(images, "dynamic"), warmed_up(step, steps, config.warm_up)
                 losses = []
-                for kind, model, optimizer, schedule in learning:
+                for kind, model, optimizer in learning:
+                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
                     if kind == "vae":
                         losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
                     else:
                         losses.append(autoencoder_step(model, optimizer, x, bf16=run.bf16))
-                    schedule.step()
                 run.step(torch.stack(losses).mean(), images=len(images))
             run.log(valid={f"elbo_{size}": measure(model, valid)["elbo"] for size, model in variational.items()})
         return run.finish(run=evaluate(run, data, variational, plain))
@@ -142,14 +141,15 @@ def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[
             **measure(model, test),
             "active_units": float(active_units(mu)),
             "confidence": seen["confidence"],
-            "autoencoder_reconstruction": reconstruction(plain[size], test),
-            "autoencoder_confidence": plain_seen["confidence"],
+            "plain_reconstruction": reconstruction(plain[size], test),
+            "plain_confidence": plain_seen["confidence"],
         }
         measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
         rows.append([f"latent {size}", *now.values()])
         pictures += [decoded(model, mu[:SHOWN]), drawings[:SHOWN]]
         pictures += [decoded(plain[size], code[:SHOWN]), plain_drawings[:SHOWN]]
-    print_table(["", *(name.replace("_", " ") for name in now)], rows, title="nats an image")
+    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
+    print_table(["", *headings], rows, title="nats an image")
     report(run, torch.cat(pictures), [*variational])
     return measures
 

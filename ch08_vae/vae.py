@@ -4,7 +4,7 @@
     python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
     python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
     python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
-    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10 --batch-size 128    # pytorch/examples' protocol
+    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10 --batch-size 128    # as pytorch/examples
 
 It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
 cost. Likelihoods are comparable for one --binarisation only.
@@ -27,6 +27,7 @@ from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measur
 from ch08_vae.film import Film
 from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
 from ch08_vae.pixels import Binarisation, binarised, fixed
+from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -120,19 +121,6 @@ def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimi
     return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
-def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
-    """Let the step size grow for a tenth of the steps and anneal for the rest (Smith 2018)."""
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.1, cycle_momentum=False)
-
-
-def warmed_up(step: int, steps: int, share: float) -> float:
-    """How much the KL term counts in step t = 0 ... T - 1: a straight line up to 1 (Sonderby et al. 2016, section 2.3).
-
-    A unit that says little at first costs more than it is worth, and would be given up before it has learned to speak.
-    """
-    return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
-
-
 def one_hot(labels: Tensor, config: Config) -> Tensor | None:
     """(B,) labels -> (B, K) of a conditional model; another is told nothing"""
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
@@ -154,17 +142,16 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         start_from(model, data.train.pixels)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate)
-        schedule = one_cycle(optimizer, config.learning_rate, epochs * len(batches))
+        steps = epochs * len(batches)
         valid = fixed(data.valid.pixels, config.binarisation, run.device)
         told = one_hot(data.valid.labels.to(run.device), config)
         film = Film(epochs)
-        parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "film": film}
-        for epoch in run.epochs(epochs, len(batches), **parts):
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
-                beta = config.beta * warmed_up(step, epochs * len(batches), config.warm_up)
+                beta = config.beta * warmed_up(step, steps, config.warm_up)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
                 loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
-                schedule.step()
                 run.step(loss, images=len(images))
             film.take(epoch, partial(pictures.scene, model, valid, told))
             run.log(valid=in_protocol(measure(model, valid, told), config))

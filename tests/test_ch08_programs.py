@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,10 @@ from common import plots
 from common.data.images import load_images
 
 CPU = torch.device("cpu")
+
+
+def frames(film) -> int:
+    return film.n_frames
 
 
 # The judge.
@@ -70,8 +75,8 @@ def gan_config(options):
 def make_pair(config):
     torch.manual_seed(0)
     pair = gan.Pair(config)
-    optimizers = tuple(gan.make_optimizer(part, config.learning_rate) for part in (pair.generator, pair.discriminator))
-    return pair, optimizers
+    rate = config.learning_rate
+    return pair, (gan.make_optimizer(pair.generator, rate), gan.make_optimizer(pair.discriminator, rate))
 
 
 def test_the_pairs_shapes_and_weights(gan_config):
@@ -142,7 +147,7 @@ def test_variety_is_nothing_where_all_drawings_are_the_same():
 
 
 def test_the_pair_learns_to_draw_repeats_and_restores(gan_config, digits):
-    config = replace(gan_config, epochs=12, width=16)
+    config = replace(gan_config, epochs=8)
     first, second = gan.train(config, digits), gan.train(config, digits)
     assert first["sample_classes"] >= 4
     assert first["sample_variety"] > 0.4
@@ -158,7 +163,7 @@ def test_the_pair_learns_to_draw_repeats_and_restores(gan_config, digits):
     for name in ("samples", "classes", "curves"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     with Image.open(folder / "training.gif") as film:
-        assert film.n_frames > 5
+        assert frames(film) > 5
 
 
 @pytest.mark.parametrize("limit", [2, 129])
@@ -178,7 +183,7 @@ def test_one_image_is_too_few_for_a_pair(gan_config):
 
 def test_the_sweep_compares_every_size_with_its_plain_twin(options, digits, capsys):
     config = latent_sweep.Config(
-        data="digits", latent_sizes=(1, 8), hidden=(64, 32), epochs=40, batch_size=64, run=options
+        data="digits", latent_sizes=(1, 8), hidden=(64, 32), epochs=25, batch_size=64, run=options
     )
     metrics = latent_sweep.train(config, digits)
     for size in (1, 8):
@@ -186,7 +191,7 @@ def test_the_sweep_compares_every_size_with_its_plain_twin(options, digits, caps
         assert elbo == pytest.approx(rest - metrics[f"latent_{size}_kl"])
         assert 0 < metrics[f"latent_{size}_active_units"] <= size
     assert metrics["latent_8_elbo"] > metrics["latent_1_elbo"] + 10
-    assert metrics["latent_8_autoencoder_reconstruction"] > metrics["latent_8_reconstruction"]
+    assert metrics["latent_8_plain_reconstruction"] > metrics["latent_8_reconstruction"]
     assert list(options.out.rglob("sweep.png"))
     assert "latent 8" in capsys.readouterr().out
 
@@ -260,12 +265,12 @@ def test_the_film_keeps_its_pages_through_a_checkpoint(tmp_path):
     assert list(again.pages) == [1, 10]
     again.write(tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as written:
-        assert written.n_frames == 2
+        assert frames(written) == 2
         assert written.size == (600, 16 + 120)
         assert written.info["loop"] == 0
         written.seek(1)
-        frame = written.convert("L")
-        assert abs(frame.getpixel((30, 46)) - 26) <= 2  # a tenth of 255, in the middle of the first drawing
+        frame = torch.from_numpy(np.array(written.convert("L")))
+        assert abs(int(frame[46, 30]) - 26) <= 2  # a tenth of 255, in the middle of the first drawing
 
 
 def test_the_scene_always_draws_the_same_points(digits):
@@ -308,7 +313,7 @@ def test_a_traversal_moves_one_unit_and_the_dearest_is_on_top(monkeypatch):
 def test_a_mosaic_puts_each_tile_in_its_place():
     images = torch.arange(6).view(6, 1, 1, 1).expand(6, 1, 4, 4) / 10
     (axes,) = plots.mosaic(images, columns=3, row_names=["a", "b"], title="t").axes
-    sheet = axes.images[0].get_array()
+    sheet = np.asarray(axes.images[0].get_array())
     assert sheet.shape == (9, 14)
     assert sheet[0, 0] == 0
     assert sheet[0, 5] == pytest.approx(0.1)
