@@ -129,7 +129,8 @@ def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[
     judge = judges.fit_judge(data, run.device)
     test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
     measures: dict[str, float] = {}
-    rows, pictures = [], [test[:SHOWN].cpu(), torch.ones(SHOWN, 784)]
+    shown = min(SHOWN, len(test))
+    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
     for size, model in variational.items():
         mu, _ = posterior(model, test)
         code, _ = posterior(plain[size], test)
@@ -146,20 +147,21 @@ def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[
         }
         measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
         rows.append([f"latent {size}", *now.values()])
-        pictures += [decoded(model, mu[:SHOWN]), drawings[:SHOWN]]
-        pictures += [decoded(plain[size], code[:SHOWN]), plain_drawings[:SHOWN]]
+        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
+        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
     headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
     print_table(["", *headings], rows, title="nats an image")
-    report(run, torch.cat(pictures), [*variational])
+    report(run, torch.cat(pictures), 2 * shown, [*variational])
     return measures
 
 
-def report(run: Run, pictures: Tensor, sizes: list[int]) -> None:
-    """Draw reconstructions (left) and samples (right) of every network, and how the bounds grew."""
+def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
+    """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
     from common import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
-    title = "drawn again                                        drawn from a random point"
-    figure = plots.mosaic(tiles(pictures), columns=2 * SHOWN, row_names=names, title=title, size=0.5)
+    halves = [""] * columns
+    halves[columns // 4], halves[3 * columns // 4] = "drawn again", "from random points"
+    figure = plots.mosaic(tiles(pictures), columns=columns, row_names=names, column_names=halves, size=0.5)
     run.figure("sweep", figure)
     run.figure("curves", plots.curves(run.history, {"ELBO, nats an image": [f"valid_elbo_{size}" for size in sizes]}))

@@ -43,7 +43,7 @@ class Config:
     """How often the three ways take turns, after a warm-up."""
     seconds: float = 1.0
     """How long each way trains in a round, at least."""
-    run: RunOptions = field(default_factory=RunOptions)
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "rounds", "seconds")

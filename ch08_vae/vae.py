@@ -76,7 +76,8 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
-        require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate", "likelihood_images")
+        require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate")
+        require((self.likelihood_images or 2) >= 2, "--likelihood-images must be at least 2", self.likelihood_images)
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
         require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
         require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)

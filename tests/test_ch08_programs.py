@@ -104,8 +104,6 @@ def test_each_network_steps_on_its_own_loss_only(gan_config, digits):
     """Two steps of Adam, written out, on the two losses by the definition of the game."""
     pair, optimizers = make_pair(gan_config)
     reference, _ = make_pair(gan_config)
-    for each in (pair, reference):
-        each.discriminator.layers[6] = nn.Identity()  # dropout would throw other dice
     real = gan.scaled(digits.train.pixels[:16])
     torch.manual_seed(5)
     loss, fooled = gan.train_step(pair, optimizers, real)
@@ -127,7 +125,7 @@ def assert_stepped(before, after, loss):
     gradients = torch.autograd.grad(loss, list(before.parameters()))
     for old, new, g in zip(before.parameters(), after.parameters(), gradients, strict=True):
         big = g.abs() > 1e-6  # the direction of smaller ones is rounding
-        expected = old.detach() - 5e-4 * g / (g.abs() + 1e-8)
+        expected = old.detach() - 1e-3 * g / (g.abs() + 1e-8)
         torch.testing.assert_close(new.detach()[big], expected[big], rtol=1e-3, atol=2e-5)
 
 
@@ -136,7 +134,6 @@ def test_the_generator_is_pulled_towards_what_looks_real(gan_config, digits):
     real = gan.scaled(digits.train.pixels[:32])
     for group in discriminating.param_groups:
         group["lr"] = 0.0
-    pair.discriminator.layers[6] = nn.Identity()  # without dropout, the opponent stands still
     losses = [float(gan.train_step(pair, (generating, discriminating), real)[1]) for _ in range(30)]
     assert losses[-1] < losses[0] - 0.05
 
@@ -194,6 +191,12 @@ def test_the_sweep_compares_every_size_with_its_plain_twin(options, digits, caps
     assert metrics["latent_8_plain_reconstruction"] > metrics["latent_8_reconstruction"]
     assert list(options.out.rglob("sweep.png"))
     assert "latent 8" in capsys.readouterr().out
+
+
+def test_a_handful_of_images_is_enough_for_a_sweep(options):
+    config = latent_sweep.Config(data="digits", latent_sizes=(1, 2), hidden=(4,), epochs=1, run=options)
+    for limit in (1, 3):
+        assert latent_sweep.train(config, load_images("digits", limit=limit))["latent_2_elbo"] < 0
 
 
 def test_a_plain_autoencoder_pays_nothing_and_sees_no_noise(digits):

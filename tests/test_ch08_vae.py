@@ -205,6 +205,7 @@ def test_a_handful_of_images_is_enough(config, limit):
         ({"hidden": ()}, "--hidden needs at least one layer"),
         ({"hidden": (8, 0)}, "--hidden must be a number above 0, got 0"),
         ({"beta": -1.0}, "--beta must not be negative, got -1.0"),
+        ({"likelihood_images": 1}, "--likelihood-images must be at least 2, got 1"),
         ({"warm_up": 1.5}, "--warm-up must be between 0 and 1, got 1.5"),
         ({"importance_samples": 60}, "--importance-samples must be a multiple of 50 above 0, got 60"),
         ({"importance_samples": 0}, "--importance-samples must be a multiple of 50 above 0, got 0"),
