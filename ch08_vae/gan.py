@@ -54,7 +54,7 @@ class Config:
     width: int = 32
     """Channels at 14x14; twice as many at 7x7."""
     epochs: int | None = None
-    """Passes over the training split; by default 6, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; by default 5, and on a small set as many as make 1,000 steps."""
     batch_size: int = 128
     """Images a step."""
     learning_rate: float = 1e-3
@@ -183,7 +183,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the gan learns in one process", distributed.world_size())
         require(len(data.train) >= 2, "--limit must leave at least 2 images", len(data.train))
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
-        epochs = config.epochs or max(6, 1_000 // len(batches))
+        epochs = config.epochs or max(5, 1_000 // len(batches))
         judge = judges.fit_judge(data, run.device)
         pair = Pair(config).to(run.device)
         generating = make_optimizer(pair.generator, config.learning_rate)

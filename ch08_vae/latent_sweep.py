@@ -48,7 +48,7 @@ class Config:
     hidden: tuple[int, ...] = (256, 128)
     """Hidden units of every encoder's layers, and in reverse order of the decoders'."""
     epochs: int | None = None
-    """Passes over the training split; by default 15, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; by default 10, and on a small set as many as make 1,000 steps."""
     batch_size: int = 256
     """Images a step."""
     learning_rate: float = 3e-3
@@ -97,7 +97,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "latent_sweep compares in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
-        epochs = config.epochs or max(15, 1_000 // len(batches))
+        epochs = config.epochs or max(10, 1_000 // len(batches))
         steps = epochs * len(batches)
         variational = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
         plain = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
