@@ -202,20 +202,16 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 fooled += fooling
                 run.step(loss, images=len(images))
             film.take(epoch, partial(draw, pair.generator, dice))
-            seen = watch(pair.generator, judge, usual)
-            run.log(valid=seen | {"generator_loss": float(fooled) / len(batches)})
+            drawings = draw(pair.generator, torch.randn(WATCHED, config.latent_size, device=run.device))
+            run.log(valid=look(judge, drawings, usual) | {"generator_loss": float(fooled) / len(batches)})
         run.save(pair)
-        z = torch.randn(DRAWINGS, config.latent_size, device=run.device)
-        drawings = draw(pair.generator, z)
+        drawings = draw(pair.generator, torch.randn(DRAWINGS, config.latent_size, device=run.device))
         report(run, judge, drawings, film)
-        seen = judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
-        return run.finish(sample=seen, judge=judges.judge_real(judge, data.test))
+        return run.finish(sample=look(judge, drawings, usual), judge=judges.judge_real(judge, data.test))
 
 
-def watch(generator: Generator, judge: nn.Module, usual: float) -> dict[str, float]:
-    """Look for collapse: classes that the judge finds in new drawings, its confidence, variety against real images."""
-    device = next(generator.parameters()).device
-    drawings = draw(generator, torch.randn(WATCHED, generator.latent_size, device=device))
+def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
+    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real images'"""
     return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
 
 

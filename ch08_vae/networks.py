@@ -135,7 +135,10 @@ def log_odds(pixels: Tensor) -> Tensor:
 
 
 def start_from(model: VAE, pixels: Tensor) -> None:
-    """Let the decoder begin at the mean image: the last bias of (784 ...) is the log-odds of the training pixels."""
+    """Let the decoder begin at the mean image: its last bias is the log-odds of (N, 1, 28, 28) pixels.
+
+    A convolution has one bias for all places, and keeps it.
+    """
     last = model.decoder[-1]
     if isinstance(last, nn.Linear):
         last.bias.data.copy_(log_odds(pixels))

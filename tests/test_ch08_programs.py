@@ -144,7 +144,7 @@ def test_variety_is_nothing_where_all_drawings_are_the_same():
 
 
 def test_the_pair_learns_to_draw_repeats_and_restores(gan_config, digits):
-    config = replace(gan_config, epochs=8)
+    config = replace(gan_config, epochs=12, batch_size=64, learning_rate=5e-4, width=16)
     first, second = gan.train(config, digits), gan.train(config, digits)
     assert first["sample_classes"] >= 4
     assert first["sample_variety"] > 0.4
@@ -161,6 +161,30 @@ def test_the_pair_learns_to_draw_repeats_and_restores(gan_config, digits):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     with Image.open(folder / "training.gif") as film:
         assert frames(film) > 5
+
+
+def test_an_interrupted_game_goes_on_to_the_same_weights(gan_config, monkeypatch):
+    data = load_images("digits", limit=150)
+    config = replace(gan_config, epochs=3, batch_size=64)
+    gan.train(config, data)
+    (reference,) = config.run.out.rglob("model.safetensors")
+    elsewhere = replace(config, run=replace(config.run, out=config.run.out / "again"))
+    take = Film.take
+
+    def stop(film, epoch, draw):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        take(film, epoch, draw)
+
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(Film, "take", stop)
+    with pytest.raises(KeyboardInterrupt):
+        gan.train(elsewhere, data)
+    monkeypatch.setattr(Film, "take", take)
+    gan.train(replace(elsewhere, run=replace(elsewhere.run, resume=True)), data)
+    (resumed,) = elsewhere.run.out.rglob("model.safetensors")
+    assert resumed.read_bytes() == reference.read_bytes()
+    assert resumed.with_name("training.gif").read_bytes() == reference.with_name("training.gif").read_bytes()
 
 
 @pytest.mark.parametrize("limit", [2, 129])
