@@ -211,7 +211,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
-    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real images'"""
+    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real ones"""
     return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
 
 
