@@ -126,7 +126,7 @@ def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -
     told = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
     drawings = decoded(model, z.flatten(0, 1), told)
     names = [f"unit {unit}: {float(kl[unit]):.2f} nats" for unit in order]
-    values = [f"{value:+.1f}" for value in steps.tolist()]
+    values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # and no -0.0
     return plots.mosaic(tiles(drawings), columns=len(steps), row_names=names, column_names=values, size=0.5)
 
 

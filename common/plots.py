@@ -247,7 +247,7 @@ def mosaic(
         top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
         sheet[top : top + height, left : left + width] = image[0]
     with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(size * columns + (1.2 if row_names else 0.2), size * rows + (0.6 if title else 0.2)))
+        figure = Figure(figsize=(size * columns + (1.7 if row_names else 0.2), size * rows + (0.6 if title else 0.2)))
         axes = figure.subplots()
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.grid(False)
