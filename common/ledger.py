@@ -60,6 +60,9 @@ FORMATS = [
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
     (r"perplexity", "{name}", 1, "{:.2f}"),
     (r"bits_per_character|factor_a_step", "{name}", 1, "{:.3f}"),
+    (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
+    (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
+    (r"confidence", "{name}, %", 100, "{:.1f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

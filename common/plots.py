@@ -302,3 +302,35 @@ def contour_paths(
         for axes in grid.flat[len(paths) :]:
             axes.set_axis_off()
     return figure
+
+
+def mosaic(
+    images: Tensor,
+    *,
+    columns: int,
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    title: str = "",
+    size: float = 0.42,
+) -> Figure:
+    """Draw (N, 1, H, W) grey images in [0, 1] as tiles of one picture: for hundreds of them; size is inches a tile."""
+    *_, height, width = images.shape
+    rows = -(-len(images) // columns)
+    sheet = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1))
+    for number, image in enumerate(images.detach().cpu().numpy()):
+        top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = image[0]
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(size * columns + (1.7 if row_names else 0.2), size * rows + (0.6 if title else 0.2)))
+        axes = figure.subplots()
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.grid(False)
+        axes.set_title(title)
+        middles = [number * (width + 1) + width / 2 for number in range(len(column_names))]
+        axes.set_xticks(middles, column_names, fontsize="small")
+        middles = [number * (height + 1) + height / 2 for number in range(len(row_names))]
+        axes.set_yticks(middles, row_names, fontsize="small")
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return figure

@@ -1,0 +1,167 @@
+"""How many latent units does a digit need? 2, 5, 8 and 20, and beside each a plain autoencoder of the same shape.
+
+    python -m ch08_vae.train latent_sweep
+    python -m ch08_vae.train latent_sweep --latent-sizes 2 20 --epochs 5
+
+All networks learn from the same batches, by turns. The plain autoencoder is the same network without noise and without
+KL term: it draws its inputs again better, for nothing tells it to save. But nothing tells it either where in its space
+digits are to lie, so a point drawn at random there is seldom one. That is why the variational autoencoder was invented.
+
+Dimensions: B batch, N images, P pixels (784), Z latent units.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ch08_vae import judge as judges
+from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterior
+from ch08_vae.networks import VAE, log_bernoulli, start_from
+from ch08_vae.pictures import tiles
+from ch08_vae.pixels import binarised, fixed
+from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from ch08_vae.vae import make_optimizer, train_step
+from common import distributed
+from common.config import RunOptions, require, require_positive
+from common.data.batches import Batches
+from common.data.images import ImageSet, load_images
+from common.progress import print_table
+from common.run import Run
+
+DRAWINGS = 2_000
+"""How many samples of each network are judged."""
+
+SHOWN = 8
+"""Digits of each network in the picture."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and how long it is trained."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    latent_sizes: tuple[int, ...] = (2, 5, 8, 20)
+    """Numbers of latent units."""
+    hidden: tuple[int, ...] = (256, 128)
+    """Hidden units of every encoder's layers, and in reverse order of the decoders'."""
+    epochs: int | None = None
+    """Passes over the training split; by default 10, and on a small set as many as make 1,000 steps."""
+    batch_size: int = 256
+    """Images a step."""
+    learning_rate: float = 3e-3
+    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    warm_up: float = 0.3
+    """Share of the training in which the KL term's weight grows from 0 to 1."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "latent_sizes", "hidden", "epochs", "batch_size", "learning_rate")
+        require(len(self.latent_sizes) > 0, "--latent-sizes needs at least one number", "none")
+        require(len(set(self.latent_sizes)) == len(self.latent_sizes), "--latent-sizes must differ", self.latent_sizes)
+        require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
+        require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
+
+
+def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *, bf16: bool = False) -> Tensor:
+    """Take one gradient step of a plain autoencoder: the code is mu, there is no noise and nothing to pay."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        code, _ = model.encode(x)
+        logits = model.decode(code)
+    loss = -log_bernoulli(logits, x).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def reconstruction(model: VAE, x: Tensor) -> float:
+    """How well a plain autoencoder draws (N, P) images again: mean log p(x | code) in nats"""
+    total = sum(
+        float(log_bernoulli(model.decode(model.encode(part)[0]), part).double().sum()) for part, _ in chunks(x, None)
+    )
+    return total / len(x)
+
+
+def code_samples(code: Tensor, count: int) -> Tensor:
+    """(N, Z) codes -> (count, Z) points of the Gaussian with their mean and spread: the best guess at where they lie"""
+    return code.mean(0) + code.std(0, correction=0) * torch.randn(count, code.shape[1], device=code.device)
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train every network on the same batches; return the test metrics of each size."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "latent_sweep compares in one process", distributed.world_size())
+        batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
+        epochs = config.epochs or max(10, 1_000 // len(batches))
+        steps = epochs * len(batches)
+        variational = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
+        plain = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
+        learning, parts = [], {}
+        for kind, models in (("vae", variational), ("autoencoder", plain)):
+            for size, model in models.items():
+                start_from(model, data.train.pixels)
+                optimizer = make_optimizer(model, config.learning_rate)
+                learning.append((kind, model, optimizer))
+                parts |= {f"{kind}_{size}": model, f"{kind}_{size}_optimizer": optimizer}
+        valid = fixed(data.valid.pixels, "dynamic", run.device)
+        for epoch in run.epochs(epochs, len(batches), **parts):
+            for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                x, beta = binarised(images, "dynamic"), warmed_up(step, steps, config.warm_up)
+                losses = []
+                for kind, model, optimizer in learning:
+                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                    if kind == "vae":
+                        losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
+                    else:
+                        losses.append(autoencoder_step(model, optimizer, x, bf16=run.bf16))
+                run.step(torch.stack(losses).mean(), images=len(images))
+            run.log(valid={f"elbo_{size}": measure(model, valid)["elbo"] for size, model in variational.items()})
+        return run.finish(run=evaluate(run, data, variational, plain))
+
+
+def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
+    """Measure every network on the test split, print the table, and draw the picture."""
+    judge = judges.fit_judge(data, run.device)
+    test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
+    measures: dict[str, float] = {}
+    shown = min(SHOWN, len(test))
+    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
+    for size, model in variational.items():
+        mu, _ = posterior(model, test)
+        code, _ = posterior(plain[size], test)
+        drawings = decoded(model, torch.randn(DRAWINGS, size, device=run.device))
+        known_code, _ = posterior(plain[size], known)
+        plain_drawings = decoded(plain[size], code_samples(known_code, DRAWINGS))
+        seen, plain_seen = judges.judge_drawings(judge, drawings), judges.judge_drawings(judge, plain_drawings)
+        now = {
+            **measure(model, test),
+            "active_units": float(active_units(mu)),
+            "confidence": seen["confidence"],
+            "plain_reconstruction": reconstruction(plain[size], test),
+            "plain_confidence": plain_seen["confidence"],
+        }
+        measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
+        rows.append([f"latent {size}", *now.values()])
+        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
+        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
+    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
+    print_table(["", *headings], rows, title="nats an image")
+    report(run, torch.cat(pictures), 2 * shown, [*variational])
+    return measures
+
+
+def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
+    """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
+    from common import plots
+
+    names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
+    halves = [""] * columns
+    halves[columns // 4], halves[3 * columns // 4] = "drawn again", "from random points"
+    figure = plots.mosaic(tiles(pictures), columns=columns, row_names=names, column_names=halves, size=0.5)
+    run.figure("sweep", figure)
+    run.figure("curves", plots.curves(run.history, {"ELBO, nats an image": [f"valid_elbo_{size}" for size in sizes]}))

@@ -1,0 +1,144 @@
+"""The variational autoencoder's networks: an encoder that says where in a small space an image lies, a decoder back.
+
+    q(z | x) = N(mu(x), diag sigma(x)^2)      encoder: (mu, log sigma^2)
+    p(x | z) = prod_i Bernoulli(sigmoid(l_i(z)))      decoder: logits l
+
+Sources: Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed & Wierstra (2014). The conditional
+model, told the class as well, is that of Kingma et al. (2014) and Sohn, Lee & Yan (2015).
+
+Dimensions: B batch, P pixels (784), F features, Z latent units, K classes (10).
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 10
+
+
+def mlp_encoder(hidden: tuple[int, ...]) -> tuple[nn.Module, int]:
+    """Make linear layers from pixels to features; give them and the number of features."""
+    layers = [part for sizes in pairwise((784, *hidden)) for part in (nn.Linear(*sizes), nn.SiLU())]
+    return nn.Sequential(*layers), hidden[-1]
+
+
+def mlp_decoder(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
+    """Make the encoder's mirror image."""
+    sizes = (inputs, *reversed(hidden))
+    layers = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.SiLU())]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], 784))
+
+
+def conv_encoder() -> tuple[nn.Module, int]:
+    """Make two strided convolutions and a linear layer from pixels to features."""
+    layers = nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, 32, kernel_size=4, stride=2, padding=1),  # 14x14
+        nn.SiLU(),
+        nn.Conv2d(32, 64, kernel_size=4, stride=2, padding=1),  # 7x7
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 256),
+        nn.SiLU(),
+    )
+    return layers, 256
+
+
+def conv_decoder(inputs: int) -> nn.Sequential:
+    """Make the encoder's mirror image."""
+    return nn.Sequential(
+        nn.Linear(inputs, 256),
+        nn.SiLU(),
+        nn.Linear(256, 64 * 7 * 7),
+        nn.SiLU(),
+        nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 32, kernel_size=4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(32, 1, kernel_size=4, stride=2, padding=1),
+        nn.Flatten(),
+    )
+
+
+class VAE(nn.Module):
+    """Encoder, Gaussian posterior, decoder; given classes, both halves are told them."""
+
+    def __init__(
+        self,
+        latent_size: int,
+        *,
+        hidden: tuple[int, ...] = (256, 128),
+        architecture: str = "mlp",
+        conditional: bool = False,
+    ) -> None:
+        super().__init__()
+        self.latent_size, self.conditional = latent_size, conditional
+        told = CLASSES if conditional else 0
+        self.features, width = mlp_encoder(hidden) if architecture == "mlp" else conv_encoder()
+        self.posterior = nn.Linear(width + told, 2 * latent_size)
+        inputs = latent_size + told
+        self.decoder = mlp_decoder(inputs, hidden) if architecture == "mlp" else conv_decoder(inputs)
+
+    def _told(self, inputs: Tensor, classes: Tensor | None) -> Tensor:
+        """Append the classes, one-hot, where the model is conditional."""
+        if not self.conditional:
+            return inputs
+        assert classes is not None, "a conditional model must be told the classes"
+        return torch.cat([inputs, classes.to(inputs.dtype)], dim=1)
+
+    def encode(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, P) pixels, (B, K) one-hot -> (B, Z) mu, (B, Z) log sigma^2"""
+        both = self.posterior(self._told(self.features(x), classes))
+        mu, logvar = both.to(self.posterior.weight.dtype).chunk(2, dim=1)  # bfloat16 ends here
+        return mu, logvar
+
+    def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(B, Z), (B, K) one-hot -> (B, P) logits"""
+        return self.decoder(self._told(z, classes)).to(z.dtype)
+
+    def forward(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, P) pixels -> (B, P) logits of one sample of the posterior, and its (B, Z) mu and log sigma^2"""
+        mu, logvar = self.encode(x, classes)
+        return self.decode(sample(mu, logvar), classes), mu, logvar
+
+
+def sample(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Draw z ~ N(mu, sigma^2) so that gradients reach mu and sigma: the reparameterisation (Kingma & Welling, 2.4).
+
+    The dice are thrown outside: z = mu + sigma epsilon, epsilon ~ N(0, 1).
+    """
+    return mu + (logvar / 2).exp() * torch.randn_like(mu)
+
+
+def log_bernoulli(logits: Tensor, x: Tensor) -> Tensor:
+    """(..., P) logits and pixels -> (...) log p(x | z) = sum_i x_i l_i - log(1 + exp(l_i)), in nats"""
+    return (x * logits - nn.functional.softplus(logits)).sum(-1)
+
+
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """(B, Z) -> (B, Z) KL(N(mu, sigma^2) || N(0, 1)) of each unit in nats (Kingma & Welling, appendix B)"""
+    return (mu.square() + logvar.exp() - 1 - logvar) / 2
+
+
+def book_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    """(B, Z) -> (B, Z) the book's term: the same formula, but with log sigma where log sigma^2 belongs.
+
+    Where sigma is small it asks -log(sigma) / 2 for a unit's precision instead of -log(sigma): half the price.
+    """
+    return kl_divergence(mu, logvar / 2)
+
+
+def log_odds(pixels: Tensor) -> Tensor:
+    """(N, 1, 28, 28) uint8 -> (P,) log-odds of each pixel being on; kept finite by one more image of half grey"""
+    on = pixels.flatten(1).float().div(255).sum(0).add(0.5).div(len(pixels) + 1)
+    return on.logit()
+
+
+def start_from(model: VAE, pixels: Tensor) -> None:
+    """Let the decoder begin at the mean image: its last bias is the log-odds of (N, 1, 28, 28) pixels.
+
+    A convolution has one bias for all places, and keeps it.
+    """
+    last = model.decoder[-1]
+    if isinstance(last, nn.Linear):
+        last.bias.data.copy_(log_odds(pixels))

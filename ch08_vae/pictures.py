@@ -1,0 +1,157 @@
+"""What a person looks at of a variational autoencoder: its dreams, its map, its road from one digit to another.
+
+Dimensions: N images, P pixels (784), Z latent units, K classes (10).
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ch08_vae.evaluation import decoded, posterior
+from ch08_vae.film import ROW, Film
+from ch08_vae.networks import CLASSES, VAE, kl_divergence
+from ch08_vae.pixels import flat
+from common.data.images import ImageSet
+from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def classes_in_turn(rows: int, model: VAE, device: torch.device | str = "cpu") -> Tensor | None:
+    """Give (rows * K, K) one-hot classes, one column of drawings a class, to a model that is told them."""
+    return (
+        F.one_hot(torch.arange(rows * CLASSES, device=device) % CLASSES, CLASSES).float() if model.conditional else None
+    )
+
+
+def scene(model: VAE, x: Tensor, classes: Tensor | None) -> Tensor:
+    """Draw a page of the film: the first ten of (N, P) images, their reconstructions, and samples of the same z"""
+    x, classes = x[:ROW], None if classes is None else classes[:ROW]
+    dice = torch.randn(3 * ROW, model.latent_size, generator=torch.Generator().manual_seed(0))
+    mu, _ = posterior(model, x, classes)
+    again = decoded(model, mu, classes)
+    dreams = decoded(model, dice.to(x.device), classes_in_turn(3, model, x.device))
+    missing = x.new_zeros(ROW - len(x), x.shape[1]).cpu()  # of a validation split with fewer images
+    return torch.cat([x.cpu(), missing, again, missing, dreams])
+
+
+def report(
+    run: Run,
+    data: ImageSet,
+    model: VAE,
+    film: Film,
+    x: Tensor,
+    classes: Tensor | None,
+    posteriors: tuple[Tensor, Tensor],
+) -> None:
+    """Draw samples, reconstructions, roads between digits, the latent space, each unit's meaning, and the training."""
+    from common import plots
+
+    mu, logvar = posteriors
+    kl = kl_divergence(mu, logvar).mean(0)
+    run.figure("samples", draw_samples(model, mu.device))
+    run.figure("reconstructions", draw_reconstructions(model, data.test.pixels[:ROW], x[:ROW], classes, mu))
+    if len(mu) > 1:
+        run.figure("interpolation", draw_interpolation(model, data.test.labels, classes, mu))
+    run.figure("traversal", draw_traversal(model, classes, mu, kl))
+    if model.latent_size == 2:
+        run.figure("manifold", draw_manifold(model, mu.device))
+    if len(mu) > 1 and model.latent_size > 1:
+        run.figure("latent", draw_latent(data, mu))
+    names = [f"unit {number}" for number in range(model.latent_size)]
+    run.figure("units", plots.bars(names, kl.tolist(), title="what each unit costs", label="KL, nats an image"))
+    measures = ["valid_elbo"] if "valid_elbo" in run.history[0] else ["valid_grey_loss"]
+    panels = {"bound, nats an image": measures, "KL, nats an image": ["valid_kl"]}
+    run.figure("curves", plots.curves(run.history, panels))
+    with run.writing("training.gif") as path:
+        film.write(path)
+
+
+def tiles(drawings: Tensor) -> Tensor:
+    """(N, P) -> (N, 1, 28, 28)"""
+    return drawings.cpu().view(-1, 1, 28, 28)
+
+
+def draw_samples(model: VAE, device: torch.device | str) -> "Figure":
+    """Draw a hundred samples of the prior; a conditional model draws a column a class."""
+    from common import plots
+
+    z = torch.randn(ROW * ROW, model.latent_size, device=device)
+    drawings = decoded(model, z, classes_in_turn(ROW, model, device))
+    return plots.mosaic(tiles(drawings), columns=ROW, title="z ~ N(0, 1), decoded")
+
+
+def draw_reconstructions(model: VAE, images: Tensor, x: Tensor, classes: Tensor | None, mu: Tensor) -> "Figure":
+    """Draw images, what the encoder saw of them, and what the decoder makes of the posterior means."""
+    from common import plots
+
+    again = decoded(model, mu[: len(x)], None if classes is None else classes[: len(x)])
+    rows = torch.cat([tiles(flat(images)), tiles(x), tiles(again)])
+    return plots.mosaic(rows, columns=len(x), row_names=["image", "seen", "drawn again"], size=0.6)
+
+
+def path_between(start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
+    """(Z,) and (Z,) -> (steps, Z) along a straight line"""
+    return torch.lerp(start, end, torch.linspace(0, 1, steps, device=start.device).unsqueeze(1))
+
+
+def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: Tensor, roads: int = 6) -> "Figure":
+    """Draw straight roads through the latent space, each between two test images of different classes."""
+    from common import plots
+
+    rows = []
+    for start in range(roads):
+        others = (labels != labels[start]).nonzero().flatten() if start < len(labels) else labels[:0]
+        if len(others):
+            end = int(others[(7 * start + 1) % len(others)])
+            told = None if classes is None else path_between(classes[start], classes[end])
+            rows.append(decoded(model, path_between(mu[start], mu[end]), told))
+    if not rows:  # all the images are of one class
+        rows = [decoded(model, path_between(mu[0], mu[1]), None if classes is None else classes[:1].repeat(11, 1))]
+    return plots.mosaic(tiles(torch.cat(rows)), columns=11, title="on the way from one image to another", size=0.5)
+
+
+def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -> "Figure":
+    """Draw the first test image with one unit moved from -3 to 3: a row a unit, the one that says most on top."""
+    from common import plots
+
+    steps = torch.linspace(-3, 3, 11, device=mu.device)
+    order = kl.argsort(descending=True).tolist()
+    z = mu[0].repeat(len(order), len(steps), 1)
+    for row, unit in enumerate(order):
+        z[row, :, unit] = steps
+    told = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
+    drawings = decoded(model, z.flatten(0, 1), told)
+    names = [f"unit {unit}: {float(kl[unit]):.2f} nats" for unit in order]
+    values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # and no -0.0
+    return plots.mosaic(tiles(drawings), columns=len(steps), row_names=names, column_names=values, size=0.5)
+
+
+def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Figure":
+    """Draw the plane of two latent units: what lies at the quantiles of the prior, so that each tile is as probable."""
+    from common import plots
+
+    quantiles = torch.linspace(0.5 / edge, 1 - 0.5 / edge, edge, device=device)
+    across = torch.special.ndtri(quantiles)
+    z = torch.stack(torch.meshgrid(-across, across, indexing="ij"), dim=2).flip(2).flatten(0, 1)  # (edge^2, 2)
+    told = None
+    if model.conditional:
+        told = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
+    title = "the latent plane" + " of the threes" * model.conditional
+    return plots.mosaic(tiles(decoded(model, z, told)), columns=edge, title=title, size=0.34)
+
+
+def draw_latent(data: ImageSet, mu: Tensor, shown: int = 3_000) -> "Figure":
+    """Draw where test images lie in the latent space, by class; in more than two dimensions, the two that vary most."""
+    from common import plots
+
+    points, title = mu[:shown].cpu(), f"where {min(shown, len(mu)):,} test images lie"
+    if points.shape[1] > 2:
+        centred = points - points.mean(0)
+        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+        points = centred @ directions[:2].T
+        title += ", seen along two principal components"
+    return plots.scatter(points, data.test.labels[:shown], data.class_names, title=title)

@@ -1,0 +1,12 @@
+"""The door of chapter 8.
+
+python -m ch08_vae.train                          # the core programs, one after the other
+python -m ch08_vae.train vae --latent-size 2      # one program
+python -m ch08_vae.train --benchmark              # time their training steps on every device
+"""
+
+from ch08_vae import gan, latent_sweep, throughput, vae
+from common.cli import main
+
+if __name__ == "__main__":
+    main(vae, latent_sweep, gan, extra=[throughput])

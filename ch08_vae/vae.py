@@ -1,0 +1,218 @@
+"""The variational autoencoder: a network that learns how digits come about, and then makes some.
+
+    python -m ch08_vae.train vae
+    python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
+    python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
+    python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
+    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10 --batch-size 128    # as pytorch/examples
+
+It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
+cost. Likelihoods are comparable for one --binarisation only.
+
+Dimensions: B batch, N images, P pixels (784), Z latent units, K classes (10).
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch08_vae import judge as judges
+from ch08_vae import pictures
+from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measure, posterior
+from ch08_vae.film import Film
+from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
+from ch08_vae.pixels import Binarisation, binarised, fixed
+from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.batches import Batches
+from common.data.images import ImageSet, load_images
+from common.run import Run, load_weights
+
+KL = {"exact": kl_divergence, "book": book_kl}
+
+DRAWINGS = 2_000
+"""How many samples of the prior are judged."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the variational autoencoder."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    latent_size: int = 20
+    """Latent units: the numbers that an image is squeezed into."""
+    hidden: tuple[int, ...] = (256, 128)
+    """Hidden units of the encoder's layers, and in reverse order of the decoder's; conv has its own."""
+    architecture: Literal["mlp", "conv"] = "mlp"
+    """The book's linear layers, or two convolutions and their mirror image."""
+    conditional: bool = False
+    """Tell the network the class of each image, so that it can be asked for one."""
+    beta: float = 1.0
+    """Weight of the KL term: 1 is the bound, more asks for fewer and more independent numbers."""
+    warm_up: float = 0.3
+    """Share of the training in which the KL term's weight grows from 0 to beta."""
+    kl: Literal["exact", "book"] = "exact"
+    """The KL term that is trained with: the exact one, or the book's, which takes log sigma for log sigma^2."""
+    binarisation: Binarisation = "dynamic"
+    """dynamic: a pixel is on with its brightness as probability, drawn anew each epoch; none: grey levels."""
+    epochs: int | None = None
+    """Passes over the training split; by default 40, and on a small set as many as make 2,000 steps."""
+    batch_size: int = 256
+    """Images a step, over all processes together."""
+    learning_rate: float = 5e-3
+    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    importance_samples: int = 5_000
+    """Samples of the tightest bound on the likelihood: the k of L_k."""
+    likelihood_images: int | None = None
+    """Test images that get so many samples: by default 1,000, and for conv or on an embedded set 200."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate")
+        require((self.likelihood_images or 2) >= 2, "--likelihood-images must be at least 2", self.likelihood_images)
+        require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
+        require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
+        require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
+        samples = self.importance_samples
+        rule = f"--importance-samples must be a multiple of {GROUP} above 0"
+        require(samples > 0 and samples % GROUP == 0, rule, samples)
+
+
+def make_model(config: Config) -> VAE:
+    """Build the network that the Config asks for."""
+    return VAE(
+        config.latent_size,
+        hidden=config.hidden,
+        architecture=config.architecture,
+        conditional=config.conditional,
+    )
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    classes: Tensor | None = None,
+    *,
+    beta: float = 1.0,
+    kl: str = "exact",
+    bf16: bool = False,
+) -> Tensor:
+    """Take one gradient step; return the loss in nats an image, still on the device."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        logits, mu, logvar = model(x, classes)
+    # -ELBO = -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), the expectation by one sample
+    loss = (beta * KL[kl](mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
+
+
+def one_hot(labels: Tensor, config: Config) -> Tensor | None:
+    """(B,) labels -> (B, K) of a conditional model; another is told nothing"""
+    return F.one_hot(labels, CLASSES).float() if config.conditional else None
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the autoencoder and return its test metrics."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        batches = Batches(
+            data.train.pixels,
+            data.train.labels,
+            batch_size=config.batch_size,
+            device=run.device,
+            generator=run.generator,
+        )
+        epochs = config.epochs or max(40, 2_000 // len(batches))
+        model = make_model(config).to(run.device)
+        start_from(model, data.train.pixels)
+        parallel = distributed.wrap(model)
+        optimizer = make_optimizer(model, config.learning_rate)
+        steps = epochs * len(batches)
+        valid = fixed(data.valid.pixels, config.binarisation, run.device)
+        told = one_hot(data.valid.labels.to(run.device), config)
+        film = Film(epochs)
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
+            for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                x, classes = binarised(images, config.binarisation), one_hot(labels, config)
+                beta = config.beta * warmed_up(step, steps, config.warm_up)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
+                run.step(loss, images=len(images))
+            film.take(epoch, partial(pictures.scene, model, valid, told))
+            run.log(valid=in_protocol(measure(model, valid, told), config))
+        run.save(model)
+        measures = evaluate(run, data, model, film) if run.is_main else {}
+        return run.finish(**measures)
+
+
+def in_protocol(measures: dict[str, float], config: Config) -> dict[str, float]:
+    """Name what was measured on grey levels so that nobody takes it for a likelihood: as a loss, as others print it."""
+    if config.binarisation == "dynamic":
+        return measures
+    return {
+        "grey_loss": -measures["elbo"],
+        "grey_reconstruction": -measures["reconstruction"],
+        "kl": measures["kl"],
+    }
+
+
+def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict[str, float]]:
+    """Measure on the test split, let the judge look at samples, and draw what a person looks at."""
+    config: Config = run.config
+    test = fixed(data.test.pixels, config.binarisation, run.device)
+    told = one_hot(data.test.labels.to(run.device), config)
+    mu, logvar = posterior(model, test, told)
+    measures = in_protocol(measure(model, test, told), config) | {"active_units": float(active_units(mu))}
+    if config.binarisation == "dynamic":
+        few = data.card.embedded or config.architecture == "conv"
+        images = config.likelihood_images or (200 if few else 1_000)
+        bounds = likelihood(model, test, told, samples=config.importance_samples, images=images)
+        measures |= vars(bounds) | {"reconstruction": bounds.elbo + measures["kl"]}
+    judge = judges.fit_judge(data, run.device)
+    labels = torch.arange(DRAWINGS, device=run.device) % CLASSES
+    z = torch.randn(DRAWINGS, config.latent_size, device=run.device)
+    drawings = decoded(model, z, one_hot(labels, config))
+    seen = judges.judge_drawings(judge, drawings)
+    if config.conditional:
+        seen["accuracy"] = judges.accuracy(judge, drawings, labels)
+    pictures.report(run, data, model, film, test, told, (mu, logvar))
+    return {"test": measures, "sample": seen, "judge": judges.judge_real(judge, data.test)}
+
+
+def restore(folder: Path) -> tuple[VAE, Config]:
+    """Rebuild the autoencoder that a run saved."""
+    config = read_config(folder, Config)
+    model = make_model(config)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step on one batch of noise, binarisation included, for the device benchmark."""
+    images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
+    classes = one_hot(torch.randint(CLASSES, (config.batch_size,), device=device), config)
+    model = make_model(config).to(device)
+    optimizer = make_optimizer(model, config.learning_rate)
+    bf16 = config.run.precision == "bf16"
+
+    def step() -> Tensor:
+        x = binarised(images, config.binarisation)
+        return train_step(model, optimizer, x, classes, beta=config.beta, kl=config.kl, bf16=bf16)
+
+    return Workload(step, items=config.batch_size)

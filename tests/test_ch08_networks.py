@@ -1,0 +1,244 @@
+"""The VAE's formulas: its networks, its KL terms, its bounds, and the images it is asked to explain."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from ch08_vae import evaluation, networks, pixels
+from ch08_vae.networks import VAE
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return VAE(5, hidden=(16, 8)).double()
+
+
+@pytest.fixture
+def x():
+    return torch.bernoulli(torch.full((12, 784), 0.3, dtype=torch.float64))
+
+
+def told(count):
+    return torch.nn.functional.one_hot(torch.arange(count) % 10, 10).double()
+
+
+def test_the_network_has_the_books_shape():
+    shapes = [tuple(p.shape) for p in VAE(8).parameters() if p.ndim == 2]
+    assert shapes == [(256, 784), (128, 256), (16, 128), (128, 8), (256, 128), (784, 256)]
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "conv"])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_every_kind_gives_logits_and_posteriors(architecture, conditional):
+    model = VAE(3, architecture=architecture, conditional=conditional)
+    classes = told(4).float() if conditional else None
+    logits, mu, logvar = model(torch.rand(4, 784), classes)
+    assert logits.shape == (4, 784)
+    assert mu.shape == logvar.shape == (4, 3)
+    assert sum(p.numel() for p in model.parameters()) > 1e5
+
+
+def test_forward_is_the_formula(model, x):
+    w1, b1, w2, b2, w3, b3, w4, b4, w5, b5, w6, b6 = (p.detach() for p in model.parameters())
+
+    def silu(a):
+        return a * torch.sigmoid(a)
+
+    h = silu(silu(x @ w1.T + b1) @ w2.T + b2) @ w3.T + b3
+    mu, logvar = model.encode(x)
+    torch.testing.assert_close(mu, h[:, :5], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(logvar, h[:, 5:], rtol=1e-12, atol=1e-12)
+    z = torch.randn(12, 5, dtype=torch.float64)
+    expected = silu(silu(z @ w4.T + b4) @ w5.T + b5) @ w6.T + b6
+    torch.testing.assert_close(model.decode(z), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_class_reaches_both_halves():
+    torch.manual_seed(0)
+    model = VAE(3, hidden=(16, 8), conditional=True)
+    x, z, classes = torch.rand(1, 784), torch.randn(1, 3), torch.eye(10)
+    codes = torch.cat([model.encode(x, classes[label : label + 1])[0] for label in range(10)])
+    drawings = torch.cat([model.decode(z, classes[label : label + 1]) for label in range(10)])
+    assert (torch.pdist(codes) > 1e-3).all()
+    assert (torch.pdist(drawings) > 1e-3).all()
+
+
+def test_a_sample_has_the_posteriors_mean_and_spread_and_lets_gradients_through():
+    torch.manual_seed(0)
+    mu = torch.tensor([[1.0, -2.0]], dtype=torch.float64, requires_grad=True)
+    logvar = torch.tensor([[0.0, math.log(9)]], dtype=torch.float64, requires_grad=True)
+    z = networks.sample(mu.expand(40_000, 2), logvar.expand(40_000, 2))
+    torch.testing.assert_close(z.mean(0), mu[0], rtol=0, atol=0.06)
+    torch.testing.assert_close(z.std(0), torch.tensor([1.0, 3.0], dtype=torch.float64), rtol=0.02, atol=0)
+    to_mu, to_logvar = torch.autograd.grad(z.square().mean(0).sum(), [mu, logvar])
+    torch.testing.assert_close(to_mu, 2 * mu.detach(), rtol=0, atol=0.12)  # d E[z^2] / d mu = 2 mu
+    torch.testing.assert_close(to_logvar, logvar.detach().exp(), rtol=0.05, atol=0)  # and sigma^2 by log sigma^2
+
+
+def test_kl_is_that_of_torchs_distributions():
+    mu, logvar = torch.randn(2, 50, 4, dtype=torch.float64)
+    expected = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
+    torch.testing.assert_close(networks.kl_divergence(mu, logvar), expected)
+
+
+def test_closed_form_kl_is_the_monte_carlo_mean():
+    torch.manual_seed(0)
+    mu, logvar = torch.tensor([[0.7, -1.5, 0.0]]), torch.tensor([[-1.0, 0.5, -4.0]])
+    q = Normal(mu, (logvar / 2).exp())
+    z = q.sample((200_000,))
+    estimate = (q.log_prob(z) - Normal(0.0, 1.0).log_prob(z)).mean(0)
+    torch.testing.assert_close(networks.kl_divergence(mu, logvar), estimate, rtol=0, atol=0.015)
+
+
+def test_the_books_kl_takes_log_sigma_for_log_variance():
+    mu, sigma = torch.tensor([[0.5, 2.0]]), torch.tensor([[0.1, 0.9]])
+    expected = (mu**2 + sigma - 1 - sigma.log()) / 2
+    torch.testing.assert_close(networks.book_kl(mu, 2 * sigma.log()), expected)
+    assert float(networks.book_kl(torch.zeros(1), torch.zeros(1))) == 0, "both are zero at the prior"
+
+
+def test_log_bernoulli_is_that_of_torchs_distributions():
+    logits = 6 * torch.randn(7, 784, dtype=torch.float64)
+    x = torch.bernoulli(torch.rand(7, 784, dtype=torch.float64))
+    torch.testing.assert_close(networks.log_bernoulli(logits, x), Bernoulli(logits=logits).log_prob(x).sum(1))
+
+
+def test_log_weights_are_what_torchs_distributions_say(model, x):
+    torch.manual_seed(3)
+    log_w = evaluation.log_weights(model, x, None, 4)
+    torch.manual_seed(3)
+    epsilon = torch.randn(12, 4, 5, dtype=torch.float64)
+    mu, logvar = model.encode(x)
+    q = Normal(mu.unsqueeze(1), (logvar / 2).exp().unsqueeze(1))
+    z = q.mean + q.stddev * epsilon
+    logits = model.decode(z.flatten(0, 1)).view(12, 4, 784)
+    expected = Bernoulli(logits=logits).log_prob(x.unsqueeze(1)).sum(2)
+    expected = expected + (Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)).sum(2)
+    torch.testing.assert_close(log_w, expected)
+
+
+class Linear(VAE):
+    """A model whose likelihood is known: the decoder ignores z but for one pixel, the posterior is far from exact."""
+
+    def encode(self, x, classes=None):
+        return torch.zeros(len(x), 1), torch.zeros(len(x), 1)
+
+    def decode(self, z, classes=None):
+        return torch.cat([4 * z, torch.zeros(len(z), 783)], dim=1)
+
+
+def test_bounds_grow_with_k_and_tend_to_the_likelihood():
+    """p(x_0 = 1) = E[sigmoid(4 z)] = 1/2, so log p(x) = -784 log 2; the posterior is the prior."""
+    torch.manual_seed(0)
+    x = torch.bernoulli(torch.full((40, 784), 0.5))
+    bounds = evaluation.likelihood(Linear(1), x, None, samples=5_000, images=40)
+    exact = -784 * math.log(2)
+    assert bounds.elbo < bounds.bound_50 - 0.5 < bounds.log_likelihood
+    assert bounds.bound_50 == pytest.approx(exact, abs=0.03)
+    assert bounds.log_likelihood == pytest.approx(exact, abs=0.02)
+    elbo = exact + math.log(2) - float(torch.nn.functional.softplus(4 * torch.randn(400_000)).mean())
+    assert bounds.elbo == pytest.approx(elbo, abs=0.15)
+
+
+def test_the_bound_of_a_network_grows_with_k(model, x):
+    with torch.no_grad():
+        model.posterior.weight.mul_(20)  # a posterior far from the exact one
+    gains = []
+    for k in (50, 500, 5_000):
+        torch.manual_seed(0)
+        bounds = evaluation.likelihood(model, x, None, samples=k, images=12)
+        assert bounds.elbo < bounds.bound_50 - 0.1
+        gains.append(bounds.log_likelihood - bounds.bound_50)
+    assert gains[0] == 0
+    assert 0.01 < gains[1] < gains[2] - 0.01
+
+
+def test_likelihood_of_some_images_leans_on_all_of_them(model, x):
+    torch.manual_seed(0)
+    whole = evaluation.likelihood(model, x, None, samples=500, images=12)
+    assert whole.log_likelihood_error == 0
+    part = evaluation.likelihood(model, x, None, samples=500, images=4)
+    assert part.bound_50 == pytest.approx(whole.bound_50, abs=0.3)
+    assert part.log_likelihood_error > 0
+    assert abs(part.log_likelihood - whole.log_likelihood) < 5 * part.log_likelihood_error + 0.3
+    assert part.log_likelihood >= part.bound_50
+
+
+@settings(deadline=None, max_examples=15)
+@given(images=st.integers(1, 7), groups=st.integers(1, 5), rows=st.integers(50, 220), conditional=st.booleans())
+def test_memory_is_bounded_whatever_k(images, groups, rows, conditional):
+    model = VAE(2, hidden=(4,), conditional=conditional)
+    seen = []
+    model.decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "ROWS", rows)
+        x = torch.bernoulli(torch.full((images, 784), 0.4))
+        elbo, bounds = evaluation.group_bounds(model, x, told(images).float() if conditional else None, groups)
+    assert elbo.shape == (images,)
+    assert bounds.shape == (images, groups)
+    assert max(seen) <= rows
+    assert sum(seen) == images * groups * evaluation.GROUP
+    assert bool((elbo <= bounds.mean(1) + 1e-9).all()), "the mean of logs is below the log of the mean"
+
+
+def test_classes_stay_with_their_images(monkeypatch):
+    torch.manual_seed(0)
+    model = VAE(2, hidden=(8,), conditional=True)
+    x, classes = torch.bernoulli(torch.full((9, 784), 0.4)), told(9).float()
+    whole = evaluation.decoded(model, torch.zeros(9, 2), classes), evaluation.posterior(model, x, classes)[0]
+    monkeypatch.setattr(evaluation, "ROWS", 2)
+    monkeypatch.setattr(evaluation.chunks, "__defaults__", (2,))
+    parts = evaluation.decoded(model, torch.zeros(9, 2), classes), evaluation.posterior(model, x, classes)[0]
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_measure_is_the_bound_and_its_parts(model, x):
+    torch.manual_seed(0)
+    measures = evaluation.measure(model, x)
+    model.requires_grad_(False)
+    assert measures["elbo"] == pytest.approx(measures["reconstruction"] - measures["kl"])
+    torch.manual_seed(0)
+    logits, mu, logvar = model(x)
+    assert measures["kl"] == pytest.approx(float(networks.kl_divergence(mu, logvar).sum(1).mean()), rel=1e-5)
+    expected = Bernoulli(logits=logits).log_prob(x).sum(1).mean()
+    assert measures["reconstruction"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_active_units_by_hand():
+    mu = torch.tensor([[0.0, 0.1, 3.0], [0.15, 0.1, -3.0]])  # variances .0056, 0, 9
+    assert evaluation.active_units(mu) == 1
+    assert evaluation.active_units(2 * mu) == 2
+
+
+def test_binarisation_draws_by_brightness_and_none_keeps_grey(digits):
+    torch.manual_seed(0)
+    image = torch.full((1, 1, 28, 28), 51, dtype=torch.uint8)
+    drawn = pixels.binarised(image.repeat(300, 1, 1, 1), "dynamic")
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert float(drawn.mean()) == pytest.approx(0.2, abs=0.004)
+    assert not torch.equal(drawn[0], drawn[1])
+    torch.testing.assert_close(pixels.binarised(image, "none"), torch.full((1, 784), 0.2))
+    torch.manual_seed(1)
+    one = pixels.fixed(digits.test.pixels, "dynamic")
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    two = pixels.fixed(digits.test.pixels, "dynamic")
+    assert torch.equal(one, two), "everybody is measured on the same coins"
+    assert torch.equal(before, torch.get_rng_state()), "and nobody's own dice are thrown for it"
+
+
+def test_the_decoder_begins_at_the_mean_image(digits):
+    model = VAE(3, hidden=(8,))
+    networks.start_from(model, digits.train.pixels)
+    last = list(model.decoder.parameters())[-2:]
+    torch.nn.init.zeros_(last[0])
+    mean = pixels.flat(digits.train.pixels).mean(0)
+    drawn = evaluation.decoded(model, torch.randn(2, 3))
+    torch.testing.assert_close(drawn[0], mean, rtol=0, atol=1e-3)
+    assert bool(last[1].isfinite().all())
