@@ -228,3 +228,27 @@ def contour_paths(
         for axes in grid.flat[len(paths) :]:
             axes.set_axis_off()
     return figure
+
+
+def field(
+    values: Tensor, arrows: Tensor, hidden: Tensor, *, path: Sequence[tuple[int, int]] = (), title: str = "", label: str
+) -> Figure:
+    """Draw (H, W) values as colours with (H, W, 2) arrows (down, right) on them and a path (row, column) over them;
+    hidden cells (H, W) are dark.
+    """
+    height, width = values.shape
+    shown = np.ma.masked_array(values.numpy(), hidden.numpy())
+    colors = mpl.colormaps["viridis"].with_extremes(bad="#2d3440")
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(1.8 + 0.3 * width, 0.8 + 0.3 * height))
+        axes = figure.subplots()
+        axes.grid(False)
+        image = axes.imshow(shown, cmap=colors)
+        figure.colorbar(image, label=label, shrink=0.9)
+        rows, columns = (~hidden).nonzero(as_tuple=True)
+        down, right = arrows[rows, columns].unbind(1)
+        axes.quiver(columns, rows, right, -down, color="white", pivot="mid", scale=1.6, units="x", width=0.08)
+        if path:
+            axes.plot([c for _, c in path], [r for r, _ in path], color="#d55e00", linewidth=2.2, alpha=0.85)
+        axes.set(title=title, xticks=[], yticks=[])
+    return figure
