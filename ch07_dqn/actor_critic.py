@@ -10,6 +10,9 @@ forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (S
     A[t] = d[t] + g l A[t+1]                               without A[t+1] where the episode ended
     loss = -mean A log pi(a | s) + c mean (V_old + A - V)^2 - h mean entropy of pi
 
+Advantages are not divided by their standard deviation, as is often done: before the exit is found for the first time
+they are nothing but noise, which that would make as large as what is learned from later.
+
 Dimensions: T steps, M walkers, A = 4 actions, H x W tiles.
 """
 
@@ -46,13 +49,13 @@ class Config:
     """Share of the walls between cells that are opened after carving; 0 leaves one path between any two tiles."""
     walkers: int = 256
     """Walkers that share the maze."""
-    time_limit: int = 1_000
+    time_limit: int = 10_000
     """Steps after which a walker is put back to the start."""
     rollout: int = 16
     """T: steps of every walker that a gradient step learns from."""
     epochs: int = 20
     """Rounds of training, with a look at the greedy path after each."""
-    steps: int = 100
+    steps: int = 40
     """Gradient steps a round."""
     learning_rate: float = 2e-3
     """First step size of Adam, which falls in a straight line to zero."""
@@ -62,7 +65,7 @@ class Config:
     """l: 0 trusts the critic after one step, 1 sums what really came."""
     critic_weight: float = 0.5
     """c: how much the critic's error counts beside the actor's gain."""
-    entropy_weight: float = 0.01
+    entropy_weight: float = 0.003
     """h: how much is paid for staying undecided."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
@@ -127,9 +130,8 @@ def train_step(model: ActorCritic, optimizer: torch.optim.Optimizer, rollout: Ro
     with torch.no_grad():
         ahead = model(rollout.reached.flatten())[1].view(steps, walkers)
         old = value.detach().view(steps, walkers)
-        gained = advantages(rollout, old, ahead, discount=config.discount, trace=config.trace)
-        worth = (old + gained).flatten()
-        gained = (gained / (gained.std() + 1e-8)).flatten()  # rewards far away are small numbers; their order counts
+        gained = advantages(rollout, old, ahead, discount=config.discount, trace=config.trace).flatten()
+        worth = old.flatten() + gained
     policy = Categorical(logits=logits, validate_args=False)
     actor = -(policy.log_prob(rollout.action.flatten()) * gained).mean()
     critic = (worth - value).square().mean()

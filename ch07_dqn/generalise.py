@@ -61,19 +61,21 @@ class Config:
     """Rounds of 100 steps instead: the schedule follows the steps, and the run can be repeated."""
     batch_size: int = 32
     """Mazes a step, each with all of its tiles and actions."""
-    horizon: int = 12
+    horizon: int = 8
     """Most steps that the planner looks ahead in training; each batch draws a number up to this."""
-    target_every: int = 25
-    """Steps after which the target network becomes a copy of the learning one."""
-    learning_rate: float = 1e-2
-    """First step size of Adam, which falls in a straight line to zero."""
+    target_every: int | None = None
+    """Steps after which a target network becomes a copy of the learning one; 0 goes without. By default 0, for the
+    convolutional network 50: it has no horizon, so its values lean on themselves."""
+    learning_rate: float | None = None
+    """First step size of Adam, which falls in a straight line to zero; by default .01, for the convolutional .001."""
     discount: float = 0.99
     """Worth of a reward one step later."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "mazes", "tests", "large_tests", "rows", "columns", "budget", "epochs", "batch_size")
-        require_positive(self, "horizon", "target_every", "learning_rate")
+        require_positive(self, "horizon", "learning_rate")
+        require((self.target_every or 0) >= 0, "--target-every must not be negative", self.target_every)
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(
             self.run.precision != "bf16", "values of neighbours differ by a hundredth: --precision must be fp32", "bf16"
@@ -217,16 +219,17 @@ def train(config: Config) -> dict[str, float]:
         walls = torch.stack([maze.walls for maze in drawn]).to(run.device)
         exits = torch.tensor([r * width + c for r, c in (maze.exit for maze in drawn)], device=run.device)
         model = make_model(config).to(run.device)
-        target = deepcopy(model)
-        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+        every = target_every(config)
+        target = deepcopy(model) if every else model
+        optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
         for epoch in run.epochs(config.epochs, STEPS, model=model, target=target, optimizer=optimizer):
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
                 for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * (1 - progress_of(config, step, run.elapsed()))
+                    group["lr"] = step_size(config) * (1 - progress_of(config, step, run.elapsed()))
                 world = backups(*draw_batch(walls, exits, config.batch_size))
                 ahead = random.randint(1, config.horizon)
                 loss = train_step(model, target, optimizer, world, ahead=ahead, discount=config.discount)
-                if step % config.target_every == 0:
+                if every and step % every == 0:
                     target.load_state_dict(model.state_dict())
                 run.step(loss, mazes=config.batch_size)
                 if config.epochs is None and run.elapsed() >= config.budget:
@@ -244,6 +247,18 @@ def progress_of(config: Config, step: int, seconds: float) -> float:
     """Share of the training that is over before a step, by the steps or by the clock."""
     done = seconds / config.budget if config.epochs is None else step / (config.epochs * STEPS)
     return min(done, 1.0)
+
+
+def step_size(config: Config) -> float:
+    """Give the first step size."""
+    return config.learning_rate or (1e-2 if config.network == "planner" else 1e-3)
+
+
+def target_every(config: Config) -> int:
+    """Give the steps between two copies to the target network; 0 for none."""
+    if config.target_every is not None:
+        return config.target_every
+    return 0 if config.network == "planner" else 50
 
 
 def make_model(config: Config) -> nn.Module:
@@ -275,8 +290,8 @@ def workload(config: Config, device: torch.device) -> Workload:
     walls = torch.stack([maze.walls for maze in mazes]).to(device)
     exits = torch.tensor([r * walls.shape[2] + c for r, c in (maze.exit for maze in mazes)], device=device)
     model = make_model(config).to(device)
-    target = deepcopy(model)
-    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    target = deepcopy(model) if target_every(config) else model
+    optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
 
     def step() -> Tensor:
         world = backups(*draw_batch(walls, exits, config.batch_size))

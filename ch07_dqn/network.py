@@ -80,4 +80,4 @@ class ActorCritic(nn.Module):
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) states -> (B, A) logits, (B,) values"""
         h = self.trunk(self.features[states])
-        return self.policy(h), self.value(h).squeeze(1)
+        return self.policy(h), self.value(h).squeeze(-1)

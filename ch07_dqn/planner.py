@@ -69,6 +69,7 @@ class Convolutional(nn.Module):
         self.first = nn.Conv2d(PLANES, channels, 3, padding=1)
         self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
         self.last = nn.Conv2d(channels, ACTIONS, 3, padding=1)
+        nn.init.zeros_(self.last.weight)  # like the planner, it starts with no expectations
 
     def forward(self, picture: Tensor, iterations: int) -> Tensor:  # noqa: ARG002  # its depth is fixed
         """(B, 2, H, W) -> (B, H, W, A) values"""

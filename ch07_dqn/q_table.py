@@ -18,15 +18,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ch07_dqn.one_maze import describe, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
 from common.config import RunOptions, require, require_positive
 from common.data.maze import Algorithm, Maze
 from common.data.maze_batch import ACTIONS, MazeBatch, Step
-from common.device import Timer
+from common.device import Timer, widest_float
 from common.run import Run
 
 TOLERANCE = 1e-12
 """Value iteration stops once no value moves by more."""
+
+MANY, ALONE = 512_000, 128_000
+"""Steps of many walkers together, and of one alone."""
+
+LOOKS = 20
+"""How often the greedy path is looked at."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Config:
     time_limit: int = 1_000
     """Steps after which a walker is put back to the start."""
     steps: int | None = None
-    """Steps of all walkers together; by default 512,000, for one walker alone 128,000."""
+    """Steps of all walkers together; by default 512,000, of one walker alone 128,000."""
     step_size: float = 1.0
     """alpha: how far a value moves towards what was seen. The maze throws no dice, so all the way is right."""
     discount: float = 0.99
@@ -84,14 +90,24 @@ def learn(table: Tensor, states: Tensor, actions: Tensor, step: Step, *, discoun
     return errors
 
 
+def walk(world: MazeBatch, table: Tensor, config: Config) -> Tensor:
+    """Let every walker take a step, and learn from it; return how many episodes ended."""
+    states = world.state
+    actions = choose(table, states, config.epsilon)
+    step = world.step(actions)
+    learn(table, states, actions, step, discount=config.discount, step_size=config.step_size)
+    return (step.terminated | step.truncated).sum()
+
+
 def value_iteration(world: MazeBatch, discount: float) -> tuple[Tensor, int]:
     """(S, A) the best that can be had, by the rules of the first maze; and the sweeps that it took"""
     size = world.table.numel() // world.shape[0]
-    reached, rewards = world.table[:size].view(-1, ACTIONS), world.rewards[:size].view(-1, ACTIONS).double()
+    reached, rewards = world.table[:size].view(-1, ACTIONS), world.rewards[:size].view(-1, ACTIONS)
+    rewards = rewards.to(widest_float(rewards.device))
     goes_on = reached != world.exits[0]
     table, sweeps = torch.zeros_like(rewards), 0
     while True:
-        better = rewards + discount * goes_on * table.amax(1)[reached]
+        better = rewards + discount * (table.amax(1)[reached] * goes_on)
         sweeps += 1
         if float((better - table).abs().max()) < TOLERANCE:
             return better, sweeps
@@ -107,34 +123,28 @@ def train(config: Config) -> dict[str, float]:
         with Timer(run.device) as planning:
             best, sweeps = value_iteration(world, config.discount)
         table = torch.zeros_like(best)
-        rounds = -(-(config.steps or (512_000 if config.walkers > 1 else 128_000)) // config.walkers)
-        episodes = torch.zeros((), device=run.device)
-        seconds, solved, solved_episodes = 0.0, 0.0, 0.0
-        for first in range(0, rounds, rounds // 20 or 1):
+        steps = config.steps or (MANY if config.walkers > 1 else ALONE)
+        rounds = -(-steps // (config.walkers * LOOKS))  # of all walkers, between two looks
+        seconds, episodes, solved, solved_episodes = 0.0, 0, Solved(), 0
+        for _ in range(LOOKS):
             with Timer(run.device) as timer:
-                for _ in range(first, min(rounds, first + (rounds // 20 or 1))):
-                    states = world.state
-                    actions = choose(table, states, config.epsilon)
-                    step = world.step(actions)
-                    learn(table, states, actions, step, discount=config.discount, step_size=config.step_size)
-                    episodes += (step.terminated | step.truncated).sum()
+                episodes += int(torch.stack([walk(world, table, config) for _ in range(rounds)]).sum())
             seconds += timer.seconds
-            if not is_shortest(measure(table.view(height, width, ACTIONS), maze)):
-                solved, solved_episodes = 0.0, 0.0
-            elif not solved:
-                solved, solved_episodes = seconds, float(episodes)
+            fresh = solved.seconds is None
+            solved.note(is_shortest(measure(table.cpu().view(height, width, ACTIONS), maze)), seconds)
+            solved_episodes = episodes if fresh else solved_episodes
         values = table.view(height, width, ACTIONS).cpu()
         report(run, values, best.view(height, width, ACTIONS).cpu(), maze)
         return run.finish(
             run={
                 **measure(values, maze),
-                "solved_seconds": solved or seconds,
-                "solved_episodes": solved_episodes or float(episodes),
+                "solved_seconds": solved.seconds or seconds,
+                "solved_episodes": solved_episodes,
                 "learning_seconds": seconds,
-                "steps_per_second": rounds * config.walkers / seconds,
+                "steps_per_second": LOOKS * rounds * config.walkers / seconds,
                 "start_error": float((table[world.starts[0]].max() - best[world.starts[0]].max()).abs()),
                 "planning_seconds": planning.seconds,
-                "planning_sweeps": float(sweeps),
+                "planning_sweeps": sweeps,
             }
         )
 

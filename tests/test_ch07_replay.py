@@ -114,7 +114,8 @@ def test_new_steps_come_first_and_overwritten_ones_not_at_all():
     batch = memory.sample(64)
     memory.update(batch, torch.full((64,), 7.0))
     assert float(memory.largest) == pytest.approx(7.0)
-    memory.add(torch.tensor([900]), torch.tensor([0]), Step(*(torch.zeros(1),) * 4))
+    no = torch.tensor([False])
+    memory.add(torch.tensor([900]), torch.tensor([0]), Step(torch.tensor([901]), torch.zeros(1), no, no))
     seven = pytest.approx(7.0)
     assert memory.priority.flatten().tolist() == [0, seven, seven, seven], "row 0 is new, row 3 complete now"
     assert 0 not in memory.sample(200).place
