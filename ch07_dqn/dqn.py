@@ -46,6 +46,8 @@ class Config:
     """Share of the walls between cells that are opened after carving; 0 leaves one path between any two tiles."""
     book: bool = False
     """The book's network Q(x, y, dx, dy), rewards (wall -100, exit 100, floor 0 or -1), discount and exploration."""
+    starts: Literal["start", "everywhere"] = "start"
+    """Where a walker's episodes begin: at the maze's start, or each on a tile of its own."""
     goal: Literal["exit", "sealed"] = "exit"
     """sealed walls up the exit while learning: as out of reach as the book's, where x and y are swapped."""
     replay: Literal["uniform", "prioritised", "newest", "never"] = "uniform"
@@ -105,8 +107,14 @@ def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBa
         walls = maze.walls.clone()
         walls[maze.exit] = True
         maze = replace(maze, walls=walls)
+    starts = None
+    if config.starts == "everywhere":
+        floor = ~maze.walls
+        floor[maze.exit] = False
+        tiles = floor.flatten().nonzero().squeeze(1)
+        starts = tiles[torch.randperm(len(tiles))][torch.arange(config.walkers) % len(tiles)]
     rewards = "book" if config.book else "exit"
-    return MazeBatch([maze], config.walkers, rewards=rewards, limit=config.time_limit, device=device)
+    return MazeBatch([maze], config.walkers, rewards=rewards, limit=config.time_limit, starts=starts, device=device)
 
 
 def make_model(config: Config) -> nn.Module:

@@ -49,13 +49,13 @@ class Config:
     """Mazes to train on, a third by each algorithm, half of them with loops."""
     tests: int = 1_000
     """Mazes of the same size to be judged on."""
-    large_tests: int = 1_000
+    large_tests: int = 300
     """Mazes of twice the size to be judged on."""
     rows: int = 5
     """Rows of cells; the larger mazes have twice as many."""
     columns: int = 10
     """Columns of cells; the larger mazes have twice as many."""
-    budget: float = 120.0
+    budget: float = 60.0
     """Seconds of training, evaluation apart. The schedule follows the clock."""
     epochs: int | None = None
     """Rounds of 100 steps instead: the schedule follows the steps, and the run can be repeated."""
@@ -70,7 +70,7 @@ class Config:
     """First step size of Adam, which falls in a straight line to zero; by default .01, for the convolutional .001."""
     discount: float = 0.99
     """Worth of a reward one step later."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "mazes", "tests", "large_tests", "rows", "columns", "budget", "epochs", "batch_size")

@@ -58,6 +58,7 @@ FORMATS = [
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
+    (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

@@ -341,6 +341,17 @@ def test_a_sealed_goal_pays_nothing(config):
     assert not maze.walls[maze.exit], "the maze itself stays as it is"
 
 
+def test_walkers_may_start_everywhere_but_at_the_exit(config):
+    maze = one_maze.maze_of(config)
+    tiles = int((~maze.walls).sum()) - 1
+    config = replace(config, starts="everywhere", walkers=2 * tiles)
+    world = dqn.make_environment(config, maze, torch.device("cpu"))
+    assert world.state.bincount().max() == 2 and len(world.state.unique()) == tiles
+    assert not maze.walls.flatten()[world.state].any() and not (world.state == world.exits).any()
+    usual = dqn.make_environment(replace(config, starts="start"), maze, torch.device("cpu"))
+    assert usual.state.unique().tolist() == [maze.start[0] * 9 + maze.start[1]]
+
+
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("program", ["dqn", "actor_critic"])
 def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch, program):

@@ -42,21 +42,24 @@ class MazeBatch:
         *,
         rewards: Rewards = "exit",
         limit: int = 1_000,
+        starts: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        """Take besides, as (M,) states, where the walkers begin; by default at their mazes' starts."""
         shapes = {tuple(maze.walls.shape) for maze in mazes}
         require(len(shapes) == 1, "mazes of one batch must be of one size", sorted(shapes))
         require(limit >= 1, "an episode needs at least one step", limit)
         walls = torch.stack([maze.walls for maze in mazes])
         self.shape = count, height, width = tuple(walls.shape)
         first = torch.arange(count) * height * width  # the number of each maze's first tile
-        starts = first + torch.tensor([maze.start[0] * width + maze.start[1] for maze in mazes])
+        usual = first + torch.tensor([maze.start[0] * width + maze.start[1] for maze in mazes])
         exits = first + torch.tensor([maze.exit[0] * width + maze.exit[1] for maze in mazes])
         worth, bumps = zip(*(worth_of(maze, rewards) for maze in mazes), strict=True)
         self.table = next_states(walls).flatten().to(device)
         self.rewards = rewards_of(walls, torch.stack(worth), bumps[0]).flatten().to(device)
         whose = torch.arange(count if walkers is None else walkers) % count
-        self.starts, self.exits = starts[whose].to(device), exits[whose].to(device)
+        self.starts = (usual[whose] if starts is None else starts).to(device)
+        self.exits = exits[whose].to(device)
         self.limit = limit
         self.reset()
 
