@@ -1,7 +1,7 @@
 """The deep Q-network: a network that learns the way through one maze from rewards alone.
 
     python -m ch07_dqn.train dqn
-    python -m ch07_dqn.train dqn --replay prioritised --dueling         # every part is a switch
+    python -m ch07_dqn.train dqn --n-steps 1 --starts everywhere        # every part is a switch
     python -m ch07_dqn.train dqn --no-double --target-every 0           # without a second network
     python -m ch07_dqn.train dqn --book                                 # the book's network, state and rewards
     python -m ch07_dqn.train dqn --book --replay never --goal sealed    # and as it was written: it cannot learn
@@ -52,17 +52,17 @@ class Config:
     """sealed walls up the exit while learning: as out of reach as the book's, where x and y are swapped."""
     replay: Literal["uniform", "prioritised", "newest", "never"] = "uniform"
     """What is learned from: any remembered step, rather surprising ones, only the newest, or (as in the book) none."""
-    target_every: int = 50
+    target_every: int = 25
     """Steps after which the target network becomes a copy of the learning one; 0 goes without a target network."""
     double: bool = True
     """Let the learning network choose the action that the target network values (van Hasselt et al. 2016)."""
     dueling: bool = False
     """Split the network into a state's value and the actions' advantages."""
-    n_steps: int = 1
+    n_steps: int = 5
     """Rewards that are summed before the network's guess takes over."""
     walkers: int = 64
     """Walkers that share the maze."""
-    warm_up: int = 1_000
+    warm_up: int = 2_000
     """Random steps of each walker before the learning starts."""
     memory: int = 1_000
     """Moments of all walkers that are remembered."""
@@ -88,7 +88,7 @@ class Config:
         require(self.warm_up >= 0, "--warm-up must not be negative", self.warm_up)
         require(self.target_every >= 0, "--target-every must not be negative", self.target_every)
         require(self.n_steps <= self.memory, "--n-steps must not exceed --memory", self.n_steps)
-        require(0 < (self.discount or 0.5) < 1, "--discount must be between 0 and 1", self.discount)
+        require(self.discount is None or 0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(0 <= self.epsilon <= 1, "--epsilon must be between 0 and 1", self.epsilon)
         require(not (self.book and self.dueling), "--dueling is not for --book", "its network has one output")
         require(

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
 from ch07_dqn.network import BookNetwork, QNetwork
 from ch07_dqn.replay import Batch
+from common.config import RunOptions
 from common.data.maze import distances, parse_maze, shortest_path
 from common.data.maze_batch import ACTIONS, MazeBatch, Step, next_states
 
@@ -22,7 +23,7 @@ CORRIDOR = parse_maze("#####\nS   E\n#####")
 def config(options):
     """A maze of 3 x 4 cells: small enough for a second."""
     return dqn.Config(
-        maze=1, rows=3, columns=4, walkers=16, warm_up=200, memory=300, batch_size=64, epochs=4, steps=60,
+        maze=1, rows=3, columns=4, walkers=16, warm_up=200, memory=300, batch_size=64, epochs=4, steps=60, n_steps=2,
         target_every=20, run=options,
     )  # fmt: skip
 
@@ -301,7 +302,7 @@ def test_each_switch_changes_what_is_learned(config):
         {"double": False},
         {"dueling": True},
         {"target_every": 0},
-        {"n_steps": 3},
+        {"n_steps": 1},
         {"replay": "prioritised"},
         {"replay": "newest"},
         {"replay": "never"},
@@ -504,6 +505,8 @@ def test_the_benchmarks_step_runs(config, program):
     [
         (dqn, {"rows": 0}, "--rows must be a number above 0"),
         (dqn, {"discount": 1.0}, "--discount must be between 0 and 1, got 1"),
+        (dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
+        (dqn, {"run": RunOptions(precision="bf16")}, "--precision must be fp32, got bf16"),
         (dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
         (dqn, {"n_steps": 50, "memory": 10}, "--n-steps must not exceed --memory, got 50"),
         (dqn, {"target_every": -1}, "--target-every must not be negative"),

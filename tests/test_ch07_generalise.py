@@ -324,7 +324,7 @@ def test_play_names_a_bad_maze_in_one_line(trained, tmp_path, fails, capsys, tex
 
 def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
     small = {"maze": 1, "rows": 2, "columns": 2, "walkers": 4, "epochs": 1, "steps": 5, "run": options}
-    dqn.train(dqn.Config(**small, warm_up=0))
+    dqn.train(dqn.Config(**small, warm_up=0, n_steps=1))
     actor_critic.train(actor_critic.Config(**small))
     q_table.train(q_table.Config(rows=2, columns=2, steps=100, walkers=4, run=options))
     capsys.readouterr()
