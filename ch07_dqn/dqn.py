@@ -58,13 +58,13 @@ class Config:
     """Let the learning network choose the action that the target network values (van Hasselt et al. 2016)."""
     dueling: bool = False
     """Split the network into a state's value and the actions' advantages."""
-    n_steps: int = 5
+    n_steps: int = 8
     """Rewards that are summed before the network's guess takes over."""
-    walkers: int = 64
+    walkers: int = 256
     """Walkers that share the maze."""
     warm_up: int = 2_000
     """Random steps of each walker before the learning starts."""
-    memory: int = 1_000
+    memory: int = 500
     """Moments of all walkers that are remembered."""
     time_limit: int = 1_000
     """Steps after which a walker is put back to the start."""

@@ -171,6 +171,7 @@ def test_dueling_advantages_have_mean_zero_around_the_value():
     model = QNetwork((3, 5), dueling=True)
     states = torch.arange(15)
     h = model.trunk(model.features[states])
+    assert model.value is not None
     torch.testing.assert_close(model(states).mean(1), model.value(h).squeeze(1))
     a = model.advantage(h)
     torch.testing.assert_close(model(states) - model(states).mean(1, keepdim=True), a - a.mean(1, keepdim=True))
@@ -275,7 +276,7 @@ def same(one, two):
 
 
 def test_it_finds_the_way_repeats_and_restores(config):
-    config = replace(config, epochs=8)
+    config = replace(config, rows=2, columns=3, epochs=8, steps=80, n_steps=3)
     first, second = dqn.train(config), dqn.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
     one, two = weights_of(config)
@@ -289,8 +290,8 @@ def test_it_finds_the_way_repeats_and_restores(config):
     from PIL import Image
 
     with Image.open(folder / "walk.gif") as film:
-        assert film.n_frames == first["path_steps"] + 1
-        assert film.size == (16 * 9, 16 * 7)
+        assert getattr(film, "n_frames") == first["path_steps"] + 1  # noqa: B009
+        assert film.size == (16 * 7, 16 * 5)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "mazes" and summary["data"]["embedded"] is True
     assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-9
@@ -338,7 +339,8 @@ def test_a_sealed_goal_pays_nothing(config):
     world = dqn.make_environment(replace(config, goal="sealed"), maze, torch.device("cpu"))
     assert world.rewards.eq(0).all()
     assert (world.table == world.exits[0]).sum() == 3, "only from itself"
-    assert dqn.make_environment(config, maze, torch.device("cpu")).rewards.sum() == 1
+    rewards = dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
+    assert rewards[~maze.walls].sum() == 1, "one floor tile, one action"
     assert not maze.walls[maze.exit], "the maze itself stays as it is"
 
 

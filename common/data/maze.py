@@ -10,7 +10,7 @@ Dimensions: R rows and C columns of cells, H = 2R + 1 and W = 2C + 1 tiles.
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,7 +101,11 @@ def kruskal(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
             yield cell, other
 
 
-CARVE = {"depth-first": depth_first, "prim": prim, "kruskal": kruskal}
+CARVE: dict[Algorithm, Callable[[int, int, random.Random], Iterator[Passage]]] = {
+    "depth-first": depth_first,
+    "prim": prim,
+    "kruskal": kruskal,
+}
 
 
 def carve(
@@ -153,7 +157,7 @@ def draw_mazes(
 ) -> list[Maze]:
     """Draw so many mazes of one size; the algorithms, and the shares of loops, take turns."""
     dice = random.Random(seed)
-    kinds = [(algorithm, share) for share in loops for algorithm in algorithms]
+    kinds: list[tuple[Algorithm, float]] = [(algorithm, share) for share in loops for algorithm in algorithms]
     return [
         carve(rows, columns, dice, algorithm=algorithm, loops=share)
         for algorithm, share in (kinds[number % len(kinds)] for number in range(count))
