@@ -140,7 +140,7 @@ def train(config: Config) -> dict[str, float]:
                 **measure(values, maze),
                 "solved_seconds": solved.seconds or seconds,
                 "solved_episodes": solved_episodes,
-                "learning_seconds": seconds,
+                "train_seconds": seconds,
                 "steps_per_second": LOOKS * rounds * config.walkers / seconds,
                 "start_error": float((table[world.starts[0]].max() - best[world.starts[0]].max()).abs()),
                 "planning_seconds": planning.seconds,

@@ -146,7 +146,7 @@ def test_the_learned_table_is_the_best_one(options, walkers):
     found = q_table.train(config)
     assert found["solve_rate"] == found["right_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
     assert found["start_error"] < 1e-9
-    assert found["solved_seconds"] <= found["learning_seconds"]
+    assert found["solved_seconds"] <= found["train_seconds"]
     assert q_table.train(config)["solved_episodes"] == found["solved_episodes"]
     for path in config.run.out.rglob("summary.json"):
         assert json.loads(path.read_text())["metrics"]["planning_sweeps"] > found["shortest_steps"]
