@@ -4,40 +4,22 @@ Dimensions: H x W tiles, S = H W states, A = 4 actions.
 """
 
 import random
-from typing import Protocol
+from typing import Any
 
 from torch import Tensor
 
-from common.config import RunOptions
-from common.data.maze import Algorithm, Maze, Tile, card_of, carve, distances
+from common.data.maze import Maze, Tile, card_of, carve, distances
 from common.data.maze_batch import next_states
 from common.data.source import DataCard
 
 
-class Wanted(Protocol):
-    """What a Config says about its maze."""
-
-    @property
-    def maze(self) -> int | None: ...  # noqa: D102
-    @property
-    def algorithm(self) -> Algorithm: ...  # noqa: D102
-    @property
-    def rows(self) -> int: ...  # noqa: D102
-    @property
-    def columns(self) -> int: ...  # noqa: D102
-    @property
-    def loops(self) -> float: ...  # noqa: D102
-    @property
-    def run(self) -> RunOptions: ...  # noqa: D102
-
-
-def maze_of(config: Wanted) -> Maze:
-    """Carve the maze that a Config asks for; without a seed of its own, from that of the run."""
+def maze_of(config: Any) -> Maze:
+    """Carve the maze that a learner's Config asks for; without a seed of its own, from that of the run."""
     dice = random.Random(config.run.seed if config.maze is None else config.maze)
     return carve(config.rows, config.columns, dice, algorithm=config.algorithm, loops=config.loops)
 
 
-def describe(config: Wanted, maze: Maze) -> DataCard:
+def describe(config: Any, maze: Maze) -> DataCard:
     """Say which maze a run learns."""
     height, width = maze.walls.shape
     steps = int(distances(maze)[maze.start])
