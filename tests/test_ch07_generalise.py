@@ -332,19 +332,23 @@ def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
     dqn.train(dqn.Config(**small, warm_up=0, n_steps=1))
     actor_critic.train(actor_critic.Config(**small))
     q_table.train(q_table.Config(rows=2, columns=2, steps=100, walkers=4, run=options))
+    (tmp_path / "m.txt").write_text(CORRIDOR)
     capsys.readouterr()
     for program in ("dqn", "actor_critic"):
         folder = next(options.out.glob(f"ch07_dqn/{program}/*"))
         play.main(["--folder", str(folder)])
         said = capsys.readouterr().out
         assert f"agent    {program}, from" in said and "5x5 tiles" in said
-        assert "knows only its own maze" in fails(play.main, ["--folder", str(folder), "--file", "x.txt"])
+        assert "knows only its own maze" in fails(
+            play.main, ["--folder", str(folder), "--file", str(tmp_path / "m.txt")]
+        )
     folder = next(options.out.glob("ch07_dqn/q_table/*"))
     assert "is a run of q_table, which has no agent" in fails(play.main, ["--folder", str(folder)])
     assert "is not a run folder" in fails(play.main, ["--folder", str(tmp_path)])
 
 
 def test_play_without_a_run_says_how_to_get_one(fails, tmp_path):
+    assert "there is no file gone.txt" in fails(play.main, ["--out", str(tmp_path), "--file", "gone.txt"])
     error = fails(play.main, ["--out", str(tmp_path)])
     assert "train one with python -m ch07_dqn.train generalise" in error
     assert "--gif must name a file that ends with .gif" in fails(play.main, ["--gif", "x.png"])
