@@ -81,7 +81,7 @@ def load(options: Options) -> tuple[Maze, Tensor]:
     A network of dqn or actor_critic knows one maze by heart, and walks in that one. Raises ValueError for a run of
     another program.
     """
-    wanted = read_maze(options.file) if options.file else carved(options)
+    maze = read_maze(options.file) if options.file else carved(options)
     folder = options.folder or newest_run(options.out)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
@@ -98,7 +98,6 @@ def load(options: Options) -> tuple[Maze, Tensor]:
             maze = maze_of(settings)
             values = actor_critic.preferences_of(actor, maze)[0]
     elif program == "generalise":
-        maze = wanted
         values = generalise.values_of(generalise.restore(folder)[0], [maze])[0]
     else:
         raise ValueError(f"{folder} is a run of {program}, which has no agent: take one of generalise or dqn")
