@@ -20,6 +20,7 @@ from torch import Tensor
 
 from common.config import require
 from common.data.maze_batch import Step
+from common.device import widest_float
 
 
 class Batch(NamedTuple):
@@ -94,12 +95,11 @@ class Replay:
         rows, walkers = self.state.shape
         device = self.state.device
         if self.alpha > 0:
-            chances = self.priority.flatten().double().pow(self.alpha).cumsum(0)
-            place = torch.searchsorted(
-                chances, torch.rand(batch_size, device=device, dtype=chances.dtype) * chances[-1]
-            )
-            share = self.priority.flatten()[place].double().pow(self.alpha) / chances[-1]
-            weight = (len(self) * walkers * share).pow(-beta)
+            p = self.priority.flatten().to(widest_float(device)).pow(self.alpha)
+            chances = p.cumsum(0)
+            drawn = torch.rand(batch_size, device=device, dtype=p.dtype) * chances[-1]
+            place = torch.searchsorted(chances, drawn, right=True)
+            weight = (len(self) * walkers * p[place] / chances[-1]).pow(-beta)
             weight = (weight / weight.max()).float()
         else:
             oldest = max(0, self.added - rows)
