@@ -59,8 +59,8 @@ class Config:
     dueling: bool = False
     """Split the network into a state's value and the actions' advantages."""
     n_steps: int = 8
-    """Rewards that are summed before the network's guess takes over. Some of those steps were random, so long sums are a
-    little too small; what they spare is errors that are handed on from tile to tile."""
+    """Rewards that are summed before the network's guess takes over. Some of those steps were random, so long sums are
+    a little too small; what they spare is errors that are handed on from tile to tile."""
     walkers: int = 256
     """Walkers that share the maze."""
     warm_up: int = 2_000
