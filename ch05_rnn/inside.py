@@ -35,7 +35,7 @@ NAMES = 150
 
 def draw(run: Run, data: Corpus, model: LanguageModel) -> None:
     """Draw all of them into the run's folder, and say which units follow what."""
-    from common import plots
+    from common import text_plots
 
     tokens = data.valid.tokens[:WATCHED]
     hidden, p = look(model, tokens.to(run.device))
@@ -47,7 +47,7 @@ def draw(run: Run, data: Corpus, model: LanguageModel) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font does not have: boxes will do
         run.figure("predictions", draw_predictions(p, tokens, data))
-        run.figure("embeddings", plots.labelled(places, names, kinds, title=title))
+        run.figure("embeddings", text_plots.labelled(places, names, kinds, title=title))
         if found and data.level == "char":
             run.figure("units", draw_units(hidden, tokens, found, data))
     for name, (unit, correlation) in found.items():
@@ -89,7 +89,7 @@ def draw_predictions(p: Tensor, tokens: Tensor, data: Corpus) -> "Figure":
 
 def draw_units(hidden: Tensor, tokens: Tensor, found: dict[str, tuple[int, float]], data: Corpus) -> "Figure":
     """Draw a passage of the text in the shades of the units that follow something."""
-    from common import plots
+    from common import text_plots
 
     middle = len(tokens) // 2  # from here on is text that the units were not chosen on
     shown = slice(middle, middle + PASSAGE)
@@ -97,7 +97,9 @@ def draw_units(hidden: Tensor, tokens: Tensor, found: dict[str, tuple[int, float
         f"unit {unit} follows {name}: correlation {correlation:.2f}": hidden[shown, unit]
         for name, (unit, correlation) in found.items()
     }
-    return plots.shaded_text([printable(symbol) for symbol in data.vocabulary.decode(tokens[shown])], panels, width=76)
+    return text_plots.shaded_text(
+        [printable(symbol) for symbol in data.vocabulary.decode(tokens[shown])], panels, width=76
+    )
 
 
 def in_two_dimensions(vectors: Tensor) -> Tensor:

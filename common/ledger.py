@@ -63,6 +63,7 @@ FORMATS = [
     (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
     (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
     (r"confidence", "{name}, %", 100, "{:.1f}"),
+    (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

@@ -6,6 +6,7 @@ Every function returns a matplotlib Figure, which `run.figure(name, figure)` sav
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -62,3 +63,47 @@ def word_maps(panels: Mapping[str, tuple[Tensor, Sequence[str], Sequence[tuple[i
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
     return figure
+
+
+def labelled(points: Tensor, names: Sequence[str], groups: Sequence[str], *, title: str = "") -> Figure:
+    """Draw (N, 2) points as their names, coloured by their groups."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.8, 5.6))
+        axes = figure.subplots()
+        colors = mpl.colormaps["tab10"]
+        kinds = list(dict.fromkeys(groups))
+        for number, kind in enumerate(kinds):
+            axes.plot([], [], "o", color=colors(number % 10), label=kind)
+        for (x, y), name, kind in zip(points.tolist(), names, groups, strict=True):
+            axes.text(x, y, _plain(name), color=colors(kinds.index(kind) % 10), ha="center", va="center")
+        low, high = points.amin(0), points.amax(0)
+        margin = 0.06 * (high - low).clamp(min=1e-6)
+        axes.set_xlim(float(low[0] - margin[0]), float(high[0] + margin[0]))
+        axes.set_ylim(float(low[1] - margin[1]), float(high[1] + margin[1]))
+        axes.set(title=title)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, width: int) -> Figure:
+    """Draw a text in rows of so many characters, once for each panel, shaded by a value (N,) in [-1, 1] of each."""
+    rows = -(-len(characters) // width)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.125 * width + 0.4, (0.2 * rows + 0.4) * len(panels)))
+        for axes, (title, values) in zip(
+            figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
+        ):
+            grid = np.full(rows * width, np.nan)
+            grid[: len(characters)] = values.detach().cpu().numpy()
+            axes.imshow(grid.reshape(rows, width), cmap="RdBu_r", vmin=-1.7, vmax=1.7, aspect="auto")  # pale
+            for place, character in enumerate(characters):
+                row, column = divmod(place, width)
+                axes.text(column, row, _plain(character), ha="center", va="center", fontsize=7, family="monospace")
+            axes.set_title(title, loc="left", fontsize="small")
+            axes.set_axis_off()
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,167 @@
+"""Steps a second: one walker in gymnasium's loop, against a table that moves thousands at once.
+
+    python -m ch07_dqn.train throughput
+    python -m ch07_dqn.train throughput --mazes 65536
+
+Both worlds look the next tile up in a table, so what differs is what stands around the look-up: a call of Python a
+step, or one for all. `stepping` takes actions drawn beforehand; `acting` asks a network 32-128-128-4 for each.
+
+Dimensions: M mazes with a walker each, A = 4 actions.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ch07_dqn.network import ACTIONS, QNetwork
+from common.benchmark import by_turns
+from common.config import RunOptions, require_positive
+from common.data.maze import Maze, card_of, draw_mazes
+from common.data.maze_batch import MazeBatch
+from common.device import Timer
+from common.run import Run
+
+DRAWN = 64
+"""Rounds of actions that are drawn beforehand, and taken again and again."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    mazes: int = 4_096
+    """Mazes, with a walker in each, of the batched world."""
+    rows: int = 5
+    """Rows of cells."""
+    columns: int = 10
+    """Columns of cells."""
+    rounds: int = 7
+    """How often the ways take turns, after a warm-up."""
+    seconds: float = 0.4
+    """How long each way runs in a round, at least."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "mazes", "rows", "columns", "rounds", "seconds")
+
+
+def single_stepper(maze: Maze, *, wrapped: bool) -> Callable[[], int]:
+    """Make a function that walks gymnasium's environment a while, and counts the steps."""
+    env = single(maze, wrapped=wrapped)
+    actions = torch.randint(ACTIONS, (DRAWN * 32,)).tolist()
+
+    def walk() -> int:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+        return len(actions)
+
+    return walk
+
+
+def single(maze: Maze, *, wrapped: bool) -> Any:
+    """Make gymnasium's environment, with or without its time limit and its order check."""
+    import gymnasium
+
+    env = gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, disable_env_checker=True)
+    env.reset(seed=0)
+    return env if wrapped else env.unwrapped
+
+
+def single_actor(maze: Maze, model: QNetwork, device: torch.device) -> Callable[[], int]:
+    """Make a function in which the network chooses every step of gymnasium's environment."""
+    env = single(maze, wrapped=True)
+    state = env.reset()[0]
+
+    @torch.inference_mode()
+    def walk() -> int:
+        nonlocal state
+        for _ in range(DRAWN):
+            action = int(model(torch.tensor([state], device=device)).argmax(1))
+            state, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                state = env.reset()[0]
+        return DRAWN
+
+    return walk
+
+
+def batch_stepper(world: MazeBatch) -> Callable[[], int]:
+    """Make a function that walks all mazes a while, and counts the steps."""
+    walkers = len(world.state)
+    actions = torch.randint(ACTIONS, (DRAWN, walkers), device=world.state.device)
+
+    def walk() -> int:
+        for action in actions:
+            world.step(action)
+        return DRAWN * walkers
+
+    return walk
+
+
+def batch_actor(world: MazeBatch, model: QNetwork) -> Callable[[], int]:
+    """Make a function in which the network chooses every step of every walker."""
+    tiles = world.shape[1] * world.shape[2]
+
+    @torch.inference_mode()
+    def walk() -> int:
+        for _ in range(4):
+            world.step(model(world.state % tiles).argmax(1))
+        return 4 * len(world.state)
+
+    return walk
+
+
+def speed(walk: Callable[[], int], device: torch.device, least: float) -> float:
+    """Steps a second, over so many seconds at least."""
+    steps, seconds = 0, 0.0
+    while seconds < least:
+        with Timer(device) as timer:
+            steps += walk()
+        seconds += timer.seconds
+    return steps / seconds
+
+
+def train(config: Config) -> dict[str, float]:
+    """Walk in five ways by turns; return the steps a second of each, and the ratios."""
+    mazes = draw_mazes(config.mazes, config.rows, config.columns, seed=config.run.seed)
+    height, width = mazes[0].walls.shape
+    card = card_of(mazes, f"{len(mazes):,} of {height}x{width} tiles")
+    with Run.open(__name__, config, card, arithmetic="fp32") as run:
+        world = MazeBatch(mazes, device=run.device)
+        model = QNetwork((height, width)).to(run.device).eval()
+        ways = {
+            "gymnasium": single_stepper(mazes[0], wrapped=True),
+            "unwrapped": single_stepper(mazes[0], wrapped=False),
+            "batched": batch_stepper(world),
+            "gymnasium_acting": single_actor(mazes[0], model, run.device),
+            "batched_acting": batch_actor(world, model),
+        }
+        speeds = by_turns(ways, config.rounds, lambda walk: speed(walk, run.device, config.seconds))
+        median = {way: statistics.median(values) for way, values in speeds.items()}
+        report(run, median)
+        return run.finish(
+            run={
+                **{f"{way}_steps_per_second": value for way, value in median.items()},
+                "batched_ratio": ratio(speeds["batched"], speeds["gymnasium"]),
+                "batched_unwrapped_ratio": ratio(speeds["batched"], speeds["unwrapped"]),
+                "batched_acting_ratio": ratio(speeds["batched_acting"], speeds["gymnasium_acting"]),
+            }
+        )
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median over the rounds of how many times faster the one is."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+
+
+def report(run: Run, median: dict[str, float]) -> None:
+    """Draw the speeds."""
+    from common import plots
+
+    names = [way.replace("_", ", ") for way in median]
+    run.figure("throughput", plots.bars(names, list(median.values()), title="steps through mazes", label="steps/s"))
