@@ -18,6 +18,7 @@ Dimensions: N rows and columns of a matrix, B batch.
 """
 
 import statistics
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -189,7 +190,11 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
 
     take()  # the optimizer makes its velocities now
     # A library's recurrent layer is one call that nobody can look into; without it, the layer's products are counted.
-    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+    with (
+        warnings.catch_warnings(action="ignore"),  # oneDNN's flags speak of Intel's GPUs
+        torch.backends.mkldnn.flags(enabled=False),
+        torch.backends.cudnn.flags(enabled=False),
+    ):
         with FlopCounterMode(display=False) as counter:
             take()
         with Traffic() as traffic:

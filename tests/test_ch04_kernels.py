@@ -50,7 +50,7 @@ def test_cross_entropy(kernels, dtype):
 def test_large_logits_do_not_overflow(kernels):
     logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     loss = kernels.cross_entropy(logits, torch.tensor([2]))
-    assert float(loss) == pytest.approx(1e4)
+    assert float(loss.detach()) == pytest.approx(1e4)
     assert torch.autograd.grad(loss.sum(), logits)[0].tolist() == [[1, 0, -1]]
 
 
@@ -59,6 +59,7 @@ def test_a_number_that_is_none_stays_none(kernels):
     assert kernels.cross_entropy(logits, torch.tensor([0])).isnan().all()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck looks at its own copies
 def test_torch_accepts_the_operators(kernels):
     logits, labels = numbers(6, 4, dtype=torch.float32), torch.tensor([0, 3, 2, 2, 1, 3])
     torch.library.opcheck(kernels.axpb.default, (logits, 2.0, 3.0))
