@@ -62,7 +62,7 @@ class Config:
     """How often the ways take turns, after a warm-up."""
     seconds: float = 0.5
     """How long each way trains in a round, at least."""
-    run: RunOptions = field(default_factory=RunOptions)
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "learning_rate", "epochs", "rounds", "seconds")
@@ -72,8 +72,8 @@ class Config:
 class Layer:
     """One linear layer: its weights, their velocities, and room for what it computes."""
 
-    def __init__(self, linear: nn.Linear, batch_size: int, dtype: torch.dtype) -> None:
-        device = linear.weight.device
+    def __init__(self, linear: nn.Linear, batch_size: int, dtype: torch.dtype, *, scale: float = 1.0) -> None:
+        device, self.scale = linear.weight.device, scale  # what the inputs are multiplied by
         self.weight = linear.weight.detach()  # W (O, I) and b (O,), in float32: the module's own memory
         self.bias = linear.bias.detach()
         self.weight_used = self.weight.to(dtype)  # what the products take: the same tensors in float32, copies in bf16
@@ -86,7 +86,7 @@ class Layer:
     def update(self, inputs: Tensor, blame: Tensor, learning_rate: float, momentum: float) -> None:
         """(B, I), (B, O): add the gradient to the velocity, and the velocity to the weights."""
         share = 1 / len(inputs)
-        self.velocity.addmm_(blame.mT, inputs, beta=momentum, alpha=share)  # V = m V + d^T a / B
+        self.velocity.addmm_(blame.mT, inputs, beta=momentum, alpha=share * self.scale)  # V = m V + d^T a / B
         self.weight.add_(self.velocity, alpha=-learning_rate)
         self.bias_velocity.mul_(momentum).add_(blame.sum(0, dtype=torch.float32), alpha=share)
         self.bias.add_(self.bias_velocity, alpha=-learning_rate)
@@ -107,11 +107,14 @@ class HandWritten:
     ) -> None:
         dtype = torch.bfloat16 if bf16 else torch.float32
         linears = [module for module in model if isinstance(module, nn.Linear)]
-        self.layers = [Layer(linear, batch_size, dtype) for linear in linears]
+        first, *others = linears
+        # Bytes are exact in bfloat16, and the product can scale them: `alpha` spares a trip through memory.
+        self.layers = [Layer(first, batch_size, dtype, scale=PIXEL_SCALE)]
+        self.layers += [Layer(linear, batch_size, dtype) for linear in others]
         self.learning_rate, self.momentum = learning_rate, momentum
-        device, classes = self.layers[-1].weight.device, linears[-1].out_features
-        self.pixels = torch.empty(batch_size, linears[0].in_features, dtype=dtype, device=device)
-        self.probabilities = torch.empty(batch_size, classes, device=device)
+        device, classes = first.weight.device, linears[-1].out_features
+        self.pixels = torch.empty(batch_size, first.in_features, dtype=dtype, device=device)
+        self.log_probabilities = torch.empty(batch_size, classes, device=device)
         self.minus_one = torch.full((batch_size, 1), -1.0, device=device)
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,18 +132,19 @@ class HandWritten:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most what there is room for"""
         count, layers = len(images), self.layers
-        a = torch.mul(images.flatten(1), PIXEL_SCALE, out=self.pixels[:count])
+        a = self.pixels[:count].copy_(images.flatten(1))
         inputs = []
         for layer in layers:
             inputs.append(a)
-            a = torch.addmm(layer.bias_used, a, layer.weight_used.mT, out=layer.activations[:count])
+            weight, room = layer.weight_used.mT, layer.activations[:count]
+            a = torch.addmm(layer.bias_used, a, weight, alpha=layer.scale, out=room)
             if layer is not layers[-1]:
                 a.relu_()
 
-        p = torch.softmax(a, 1, dtype=torch.float32, out=self.probabilities[:count])
-        loss = -p.gather(1, labels[:, None]).log().mean()
-        p.scatter_add_(1, labels[:, None], self.minus_one[:count])  # softmax - onehot
-        d = layers[-1].blame[:count].copy_(p)
+        log_p = torch.log_softmax(a, 1, dtype=torch.float32, out=self.log_probabilities[:count])
+        loss = -log_p.gather(1, labels[:, None]).mean()
+        p = log_p.exp_()
+        d = layers[-1].blame[:count].copy_(p.scatter_add_(1, labels[:, None], self.minus_one[:count]))
         for number in reversed(range(len(layers))):
             layer, below = layers[number], inputs[number]
             passed_on = None
