@@ -76,8 +76,10 @@ class Timing:
     """Speed against the program's fp32 step on all CPU threads."""
 
 
-def by_turns(ways: Mapping[str, W], rounds: int, speed: Callable[[W], float]) -> dict[str, list[float]]:
-    """Measure several ways to do a work by turns, round after round, and say each round's figures.
+def by_turns(
+    ways: Mapping[str, W], rounds: int, speed: Callable[[W], float], *, quiet: bool = False
+) -> dict[str, list[float]]:
+    """Measure several ways to do a work by turns, round after round, and say each round's figures unless quiet.
 
     A busy moment of the machine then hurts all ways alike: compare them within the rounds. A first round only warms
     caches and thread pools, and does not count.
@@ -85,7 +87,8 @@ def by_turns(ways: Mapping[str, W], rounds: int, speed: Callable[[W], float]) ->
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         now = {name: speed(way) for name, way in ways.items()}
-        say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
+        if not quiet:
+            say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
         if turn > 0:
             for name, value in now.items():
                 speeds[name].append(value)

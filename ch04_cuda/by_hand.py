@@ -1,0 +1,277 @@
+"""The feed-forward step with its backward written out: what understanding the derivative buys.
+
+    python -m ch04_cuda.train by_hand
+    python -m ch04_cuda.train by_hand --batch-size 128
+
+Autograd records every operation, then asks for memory and a kernel for each gradient. Who knows the derivative
+(chapter 2 derives it) needs neither the record nor new memory. With d_l the gradient in layer l's sums, one row a
+sample, a_l its activations, and momentum m, a step is
+
+    a_l     = max(0, a_(l-1) W_l^T + b_l)                   one addmm and one rectifier, into buffers that stay
+    d_L     = softmax(logits) - onehot(labels)
+    d_(l-1) = (d_l W_l) * [a_(l-1) > 0]
+    V_l     = m V_l + d_l^T a_(l-1) / B                     momentum is the `beta` of the gradient's product
+    W_l     = W_l - learning_rate V_l
+
+so that no gradient is ever stored: the product adds itself to the velocity. Compared by turns with the same network,
+rule and batch: from a per-sample DataLoader, with autograd from tensors in memory, with JAX's compiled scan where JAX
+is installed, and with this machine's plain matrix product.
+
+Dimensions: B batch, I inputs of a layer, O its outputs, P pixels (784), K classes (10).
+"""
+
+import itertools
+import statistics
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ch04_cuda import jax_epoch
+from ch04_cuda.input_pipeline import PerSample, Way, compare, from_loader, rate, resident, trainer
+from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
+from common import distributed
+from common.benchmark import by_turns
+from common.config import RunOptions, require, require_positive
+from common.data.batches import Batches
+from common.data.images import ImageSet, load_images
+from common.device import has_native_bf16
+from common.progress import print_table, say
+from common.run import Run
+
+MATRIX = 2_048
+"""Rows and columns of the matrices whose product tells what this machine can do."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    batch_size: int = 512
+    """Images a step."""
+    learning_rate: float = 0.1
+    """Step size of gradient descent with momentum."""
+    momentum: float = 0.9
+    """Share of the last step that the next one keeps."""
+    epochs: int = 5
+    """Passes over the training split by hand, before the comparison, to show that it learns."""
+    rounds: int = 7
+    """How often the ways take turns, after a warm-up."""
+    seconds: float = 0.5
+    """How long each way trains in a round, at least."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch_size", "learning_rate", "epochs", "rounds", "seconds")
+        require(0 <= self.momentum < 1, "--momentum must be at least 0 and below 1", self.momentum)
+
+
+class Layer:
+    """One linear layer: its weights, their velocities, and room for what it computes."""
+
+    def __init__(self, linear: nn.Linear, batch_size: int, dtype: torch.dtype, *, scale: float = 1.0) -> None:
+        device, self.scale = linear.weight.device, scale  # what the inputs are multiplied by
+        self.weight = linear.weight.detach()  # W (O, I) and b (O,), in float32: the module's own memory
+        self.bias = linear.bias.detach()
+        self.weight_used = self.weight.to(dtype)  # what the products take: the same tensors in float32, copies in bf16
+        self.bias_used = self.bias.to(dtype)
+        self.velocity = torch.zeros_like(self.weight_used)  # V
+        self.bias_velocity = torch.zeros_like(self.bias)
+        self.activations = torch.empty(batch_size, linear.out_features, dtype=dtype, device=device)  # a (B, O)
+        self.blame = torch.empty_like(self.activations)  # d (B, O), named after what it says
+
+    def update(self, inputs: Tensor, blame: Tensor, learning_rate: float, momentum: float) -> None:
+        """(B, I), (B, O): add the gradient to the velocity, and the velocity to the weights."""
+        share = 1 / len(inputs)
+        self.velocity.addmm_(blame.mT, inputs, beta=momentum, alpha=share * self.scale)  # V = m V + d^T a / B
+        self.weight.add_(self.velocity, alpha=-learning_rate)
+        self.bias_velocity.mul_(momentum).add_(blame.sum(0, dtype=torch.float32), alpha=share)
+        self.bias.add_(self.bias_velocity, alpha=-learning_rate)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Copy the weights for the products to use, where these compute in another precision."""
+        if self.weight_used is not self.weight:
+            self.weight_used.copy_(self.weight)
+            self.bias_used.copy_(self.bias)
+
+
+class HandWritten:
+    """Trains the linear layers of a network with rectifiers between them, in place, without autograd."""
+
+    def __init__(
+        self, model: nn.Sequential, batch_size: int, learning_rate: float, momentum: float, *, bf16: bool = False
+    ) -> None:
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        linears = [module for module in model if isinstance(module, nn.Linear)]
+        first, *others = linears
+        # Bytes are exact in bfloat16, and the product can scale them: `alpha` spares a trip through memory.
+        self.layers = [Layer(first, batch_size, dtype, scale=PIXEL_SCALE)]
+        self.layers += [Layer(linear, batch_size, dtype) for linear in others]
+        self.learning_rate, self.momentum = learning_rate, momentum
+        device, classes = first.weight.device, linears[-1].out_features
+        self.pixels = torch.empty(batch_size, first.in_features, dtype=dtype, device=device)
+        self.log_probabilities = torch.empty(batch_size, classes, device=device)
+        self.minus_one = torch.full((batch_size, 1), -1.0, device=device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the velocities; the weights are the network's own."""
+        return {"velocities": [(layer.velocity, layer.bias_velocity) for layer in self.layers]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the velocities of an interrupted run, after the network has taken over its weights."""
+        for layer, (velocity, bias_velocity) in zip(self.layers, state["velocities"], strict=True):
+            layer.velocity.copy_(velocity)
+            layer.bias_velocity.copy_(bias_velocity)
+            layer.refresh()
+
+    @torch.no_grad()
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most what there is room for"""
+        count, layers = len(images), self.layers
+        a = self.pixels[:count].copy_(images.flatten(1))
+        inputs = []
+        for layer in layers:
+            inputs.append(a)
+            weight, room = layer.weight_used.mT, layer.activations[:count]
+            a = torch.addmm(layer.bias_used, a, weight, alpha=layer.scale, out=room)
+            if layer is not layers[-1]:
+                a.relu_()
+
+        log_p = torch.log_softmax(a, 1, dtype=torch.float32, out=self.log_probabilities[:count])
+        loss = -log_p.gather(1, labels[:, None]).mean()
+        p = log_p.exp_()
+        d = layers[-1].blame[:count].copy_(p.scatter_add_(1, labels[:, None], self.minus_one[:count]))
+        for number in reversed(range(len(layers))):
+            layer, below = layers[number], inputs[number]
+            passed_on = None
+            if number > 0:  # before the weights change
+                passed_on = torch.mm(d, layer.weight_used, out=layers[number - 1].blame[:count])
+                # (d W) * [a > 0] in one pass over memory, as autograd's own rectifier does it
+                torch.ops.aten.threshold_backward.grad_input(passed_on, below, 0, grad_input=passed_on)
+            layer.update(below, d, self.learning_rate, self.momentum)
+            if passed_on is not None:
+                d = passed_on
+        return loss
+
+
+def operations(model: nn.Sequential) -> int:
+    """Count the floating-point operations of one image's step, two a multiplication.
+
+    Three products a layer, but for the first layer's gradient in the pixels, which nobody needs.
+    """
+    weights = [module.weight.numel() for module in model if isinstance(module, nn.Linear)]
+    return 2 * (3 * sum(weights) - weights[0])
+
+
+def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool) -> Way:
+    """Make a function that takes one step of a network of its own, by hand."""
+    hand = HandWritten(mlp().to(device), config.batch_size, config.learning_rate, config.momentum, bf16=bf16)
+    batches = Batches(
+        data.train.pixels,
+        data.train.labels,
+        batch_size=config.batch_size,
+        device=device,
+        generator=torch.Generator(),
+    )
+    stream = itertools.chain.from_iterable(itertools.repeat(batches))
+
+    def way() -> float:
+        images, labels = next(stream)
+        hand.step(images, labels)
+        return len(images)
+
+    return way
+
+
+def multiply(device: torch.device, dtype: torch.dtype) -> Way:
+    """Make a function that multiplies two large matrices, and says how many billion operations that took."""
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(dtype)
+    product = torch.empty_like(a)
+
+    def way() -> float:
+        torch.mm(a, b, out=product)
+        return 2 * MATRIX**3 / 1e9
+
+    return way
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train by hand, then let every way train by turns; return accuracy, images a second, and ratios."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
+        device = run.device
+        test = learn(run, data)
+        ways = {
+            "dataloader": trainer(from_loader(PerSample(data.train), config, device), device, fused=False),
+            "autograd": trainer(resident(data.train, config, device), device),
+            "hand": by_hand(config, data, device, bf16=False),
+            "matrix_product": multiply(device, torch.float32),
+        }
+        if has_native_bf16(device):
+            ways["autograd_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
+            ways["hand_bf16"] = by_hand(config, data, device, bf16=True)
+        else:
+            say("skipped", f"bfloat16: {device} does not multiply it natively")
+        if jax_epoch.is_installed():
+            ways["jax"] = jax_epoch.way(data.train, config)
+        else:
+            say("skipped", "JAX is not installed here: pip install jax to compare with it")
+        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
+        return run.finish(test=test, run=report(run, rates))
+
+
+def learn(run: Run, data: ImageSet) -> dict[str, float]:
+    """Train a network by hand for some epochs, saved like any other, and measure it on the test split."""
+    config, model = run.config, mlp().to(run.device)
+    hand = HandWritten(model, config.batch_size, config.learning_rate, config.momentum, bf16=run.bf16)
+    batches = Batches(
+        data.train.pixels,
+        data.train.labels,
+        batch_size=config.batch_size,
+        device=run.device,
+        generator=run.generator,
+    )
+    for _ in run.epochs(config.epochs, len(batches), model=model, velocities=hand):
+        for images, labels in batches:
+            run.step(hand.step(images, labels), images=len(images))
+        run.log(valid={"accuracy": accuracy(model, data.valid.pixels, data.valid.labels)})
+    run.save(model)
+    return {"accuracy": accuracy(model, data.test.pixels, data.test.labels)}
+
+
+def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
+    """Print and draw the speeds; return them with their ratios."""
+    from common import plots
+
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    product = median.pop("matrix_product")
+    gflops = operations(mlp()) / 1e9
+    titles = {
+        "dataloader": "DataLoader and autograd",
+        "autograd": "in memory, autograd",
+        "hand": "by hand",
+        "autograd_bf16": "in memory, autograd, bf16",
+        "hand_bf16": "by hand, bf16",
+        "jax": "JAX, one compiled scan",
+    }
+    rows = []
+    for name, value in median.items():
+        ratio = compare(rates[name], rates["dataloader"])
+        rows.append((titles[name], f"{value:,.0f}", f"{value * gflops:,.0f}", f"{ratio:.2f}"))
+    title = f"784-300-100-10, batches of {run.config.batch_size}; fp32 matrix product {product:,.0f} GFLOP/s"
+    print_table(["way", "images/s", "GFLOP/s", "ratio"], rows, title=title)
+    names = [titles[name] for name in median]
+    run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))
+    found = {f"{name}_images_per_second": value for name, value in median.items()}
+    found |= {"matrix_product_gflops": product, "hand_gflops": median["hand"] * gflops}
+    found["hand_rate"] = gflops * compare(rates["hand"], rates["matrix_product"])
+    for name in ("hand", "hand_bf16"):
+        for rival in ("dataloader", "autograd", "jax"):
+            if name in rates and rival in rates:
+                found[f"{name}_{rival}_ratio"] = compare(rates[name], rates[rival])
+    return found

@@ -1,0 +1,163 @@
+"""The same networks trained on every device of this machine: seconds an epoch, and that nothing is lost on the way.
+
+    python -m ch04_cuda.train compare
+    python -m ch04_cuda.train compare --networks mlp cnn lstm --epochs 3
+
+The book trains its feed-forward network with and without CUDA, and reads the seconds off by hand. Here each network is
+trained from the same first weights, on the same batches in the same order, in each place: a processor with one thread
+and with all, in float32 and in bfloat16, and every GPU there is. Epochs take turns, so that a busy moment hurts all.
+Where this machine has no GPU, the table that was recorded on one is shown below it, with its machine and date.
+
+Dimensions: B batch.
+"""
+
+import statistics
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ch04_cuda.input_pipeline import Stream, resident
+from ch04_cuda.networks import NETWORKS, WIDTHS, accuracy, scaled, train_step
+from common import device as devices
+from common import distributed
+from common.benchmark import Variant, Workload, by_turns, variants
+from common.config import RunOptions, require, require_positive
+from common.data.images import ImageSet, load_images
+from common.device import Timer
+from common.files import read_json
+from common.ledger import RESULTS
+from common.progress import print_table, say
+from common.run import Run
+
+RECORD = "ch04-compare-cuda"
+"""The record of this program on a machine with a GPU."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is trained, and for how long."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    networks: tuple[Literal["mlp", "cnn", "lstm"], ...] = ("mlp", "cnn")
+    """Which networks."""
+    epochs: int = 1
+    """Passes over the training split in each place; the median counts."""
+    batch_size: int = 256
+    """Images a step."""
+    learning_rate: float = 0.1
+    """Step size of gradient descent with momentum 0.9."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "learning_rate")
+        require(len(self.networks) > 0, "--networks needs at least one name", "none")
+
+
+class Contender:
+    """A network in training at one place: its own weights, optimizer and order of batches, the same for all."""
+
+    def __init__(self, network: str, variant: Variant, data: ImageSet, config: Config) -> None:
+        self.variant, self.size, self.batch_size = variant, len(data.train), config.batch_size
+        self.device = torch.device(variant.device)
+        devices.seed_everything(config.run.seed)
+        self.model, self.optimizer = make_network(network, config, self.device)
+        order = torch.Generator().manual_seed(config.run.seed)
+        self.stream: Stream = resident(data.train, config, self.device, order)
+
+    def train_epoch(self) -> float:
+        """Train for an epoch; return its seconds, the device's queue drained before and after."""
+        devices.set_threads(self.variant.threads)
+        with Timer(self.device) as timer:
+            for _ in range(-(-self.size // self.batch_size)):
+                pixels, labels = next(self.stream)
+                train_step(self.model, self.optimizer, pixels, labels, bf16=self.variant.precision == "bf16")
+        return timer.seconds
+
+
+def make_network(network: str, config: Config, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Make a network, its weights drawn on the CPU so that every device starts from the same, and its optimizer."""
+    model = NETWORKS[network](WIDTHS[network]).to(device)
+    return model, torch.optim.SGD(model.parameters(), config.learning_rate, momentum=0.9, fused=True)
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train every network at every place, epochs by turns; return seconds, accuracies and ratios."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "compare trains in one process", distributed.world_size())
+        found: dict[str, float] = {}
+        rows = []
+        for network in config.networks:
+            contenders = {name_of(variant): Contender(network, variant, data, config) for variant in variants(network)}
+            seconds = by_turns(contenders, config.epochs, Contender.train_epoch)
+            first = next(iter(seconds.values()))
+            for name, contender in contenders.items():
+                measured = {
+                    "epoch_seconds": statistics.median(seconds[name]),
+                    "images_per_second": contender.size / statistics.median(seconds[name]),
+                    "ratio": statistics.median(a / b for a, b in zip(first, seconds[name], strict=True)),
+                    "test_accuracy": accuracy(contender.model, data.test.pixels, data.test.labels),
+                }
+                found |= {f"{network}_{name}_{measure}": value for measure, value in measured.items()}
+                rows.append(row(network, contender.variant, measured))
+        print_table(HEADINGS, rows, title=f"trained for {config.epochs + 1} epochs of {len(data.train):,} images")
+        report(run, found)
+        if devices.present_devices() == ["cpu"]:
+            show_record()
+        return run.finish(run=found)
+
+
+HEADINGS = ("network", "place", "precision", "s/epoch", "images/s", "ratio", "test accuracy")
+
+
+def name_of(variant: Variant) -> str:
+    """Name a place as a measure does: cpu2_fp32, cuda0_bf16"""
+    place = f"cpu{variant.threads}" if variant.device == "cpu" else variant.device.replace(":", "")
+    return f"{place}_{variant.precision}"
+
+
+def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str, ...]:
+    """Write what was measured at one place."""
+    return (
+        network,
+        variant.place,
+        variant.precision,
+        f"{measured['epoch_seconds']:.2f}",
+        f"{measured['images_per_second']:,.0f}",
+        f"{measured['ratio']:.2f}",
+        f"{measured['test_accuracy']:.2%}",
+    )
+
+
+def report(run: Run, found: dict[str, float]) -> None:
+    """Draw the images a second at every place."""
+    from common import plots
+
+    speeds = {name.removesuffix("_images_per_second"): v for name, v in found.items() if name.endswith("per_second")}
+    names = [name.replace("_", ", ") for name in speeds]
+    run.figure("compare", plots.bars(names, list(speeds.values()), title="training by place", label="images/s"))
+
+
+def show_record() -> None:
+    """Say what was recorded on a machine with a GPU, or that nothing was."""
+    path = RESULTS / f"{RECORD}.json"
+    if not path.exists():
+        say("no GPU", f"and none was recorded: on a machine with one, python -m common.ledger record {RECORD}")
+        return
+    record = read_json(path)
+    say("recorded", f"on {record['device']}, torch {record['versions']['torch']}, {record['date']}; not measured here:")
+    for name, figure in record["metrics"].items():
+        if name.endswith("_epoch_seconds"):
+            say("", f"{name.removesuffix('_epoch_seconds').replace('_', ', ')}: {figure['mean']:.2f} s an epoch")
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The first network's training step on one batch of noise, for the device benchmark."""
+    model, optimizer = make_network(config.networks[0], config, device)
+    images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
+    labels = torch.randint(10, (config.batch_size,), device=device)
+    bf16 = config.run.precision == "bf16"
+    return Workload(lambda: train_step(model, optimizer, scaled(images), labels, bf16=bf16), items=config.batch_size)

@@ -1,0 +1,71 @@
+"""The same training in JAX: an epoch of gradient descent with momentum as one compiled `lax.scan`.
+
+JAX traces the step once and compiles the loop over all batches of an epoch, so that Python has no part in it: the
+strongest opponent of a step that is written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from ch04_cuda.networks import PIXEL_SCALE
+
+if TYPE_CHECKING:
+    from ch04_cuda.input_pipeline import Way
+    from common.data.images import Split
+
+SIZES = (784, 300, 100, 10)
+
+
+def is_installed() -> bool:
+    """Tell whether JAX can be imported, without importing it."""
+    return importlib.util.find_spec("jax") is not None
+
+
+def way(split: Split, config: Any) -> Way:
+    """Make a function that trains an epoch on JAX's default device, and says how many images that were."""
+    import jax
+    from jax import numpy as jnp
+
+    count = len(split) // config.batch_size * config.batch_size  # whole batches: a compiled loop has one shape
+    pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
+
+    def loss(weights: Any, images: Any, targets: Any) -> Any:
+        a = images.astype(jnp.float32) * PIXEL_SCALE
+        for number, (weight, bias) in enumerate(weights):
+            a = a @ weight + bias
+            if number + 1 < len(weights):
+                a = jax.nn.relu(a)
+        return -jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1).mean()
+
+    def step(state: Any, index: Any) -> tuple[Any, Any]:
+        weights, velocities = state
+        value, gradients = jax.value_and_grad(loss)(weights, pixels[index], labels[index])
+        velocities = jax.tree.map(lambda v, g: config.momentum * v + g, velocities, gradients)
+        weights = jax.tree.map(lambda w, v: w - config.learning_rate * v, weights, velocities)
+        return (weights, velocities), value
+
+    @jax.jit
+    def epoch(state: Any, key: Any) -> tuple[Any, Any]:
+        order = jax.random.permutation(key, len(split))[:count].reshape(-1, config.batch_size)
+        return jax.lax.scan(step, state, order)
+
+    key = jax.random.key(config.run.seed)
+    weights = []
+    for inputs, outputs in itertools.pairwise(SIZES):
+        key, use = jax.random.split(key)
+        weights.append(
+            (jax.random.uniform(use, (inputs, outputs), minval=-1, maxval=1) / inputs**0.5, jnp.zeros(outputs))
+        )
+    state = (weights, jax.tree.map(jnp.zeros_like, weights))
+
+    def train_epoch() -> float:
+        nonlocal state, key
+        key, use = jax.random.split(key)
+        state, _ = epoch(state, use)
+        jax.block_until_ready(state)
+        return count
+
+    return train_epoch

@@ -1,0 +1,66 @@
+"""What turns functions into operators of PyTorch: a schema, a fake kernel that knows shapes alone, a derivative.
+
+Two operators, whatever language computes them. The one with which the Theano book shows how to extend a library:
+
+    y = a x + b,    dL/dx = a dL/dy
+
+and softmax and cross-entropy in one, which never stores a probability:
+
+    loss_i = log(sum_k exp z_ik) - z_iy,    dL/dz_ik = (exp z_ik / sum_j exp z_ij - [k = y_i]) dL/dloss_i
+
+An implementation gives the kernels; torch then knows the operator in eager mode, under autograd, and in torch.compile,
+which asks the fake kernel what comes out without computing it.
+
+Dimensions: B batch, K classes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SCHEMAS = {
+    "axpb": "(Tensor x, float a, float b) -> Tensor",
+    "cross_entropy": "(Tensor logits, Tensor labels) -> Tensor",  # (B, K), (B,) int64 -> (B,)
+    "cross_entropy_backward": "(Tensor gradient, Tensor logits, Tensor labels) -> Tensor",  # (B,) ... -> (B, K)
+}
+
+
+def define(namespace: str, kernels: Mapping[str, Callable[..., Tensor]]) -> None:
+    """Define the operators with these kernels, on every device, as `torch.ops.<namespace>.axpb` and so on."""
+    for name, schema in SCHEMAS.items():
+        torch.library.define(f"{namespace}::{name}", schema)
+        torch.library.impl(f"{namespace}::{name}", "default", kernels[name])
+    complete(namespace)
+
+
+def complete(namespace: str) -> None:
+    """Give operators that have schemas and kernels their fake kernels and derivatives."""
+    torch.library.register_fake(f"{namespace}::axpb", lambda x, a, b: new(x, x.shape))  # noqa: ARG005
+    torch.library.register_fake(f"{namespace}::cross_entropy", lambda logits, labels: new(logits, labels.shape))
+    torch.library.register_fake(
+        f"{namespace}::cross_entropy_backward",
+        lambda gradient, logits, labels: new(logits, logits.shape),  # noqa: ARG005
+    )
+    operators = getattr(torch.ops, namespace)
+
+    def keep_factor(ctx: Any, inputs: tuple[Tensor, float, float], output: Tensor) -> None:  # noqa: ARG001
+        ctx.a = inputs[1]
+
+    def axpb_derivative(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return operators.axpb(gradient, ctx.a, 0.0), None, None
+
+    def keep_inputs(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001
+        ctx.save_for_backward(*inputs)
+
+    def cross_entropy_derivative(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return operators.cross_entropy_backward(gradient, *ctx.saved_tensors), None
+
+    torch.library.register_autograd(f"{namespace}::axpb", axpb_derivative, setup_context=keep_factor)
+    torch.library.register_autograd(f"{namespace}::cross_entropy", cross_entropy_derivative, setup_context=keep_inputs)
+
+
+def new(like: Tensor, shape: torch.Size) -> Tensor:
+    """Make an empty tensor of a kind, contiguous, as all kernels return."""
+    return like.new_empty(shape)

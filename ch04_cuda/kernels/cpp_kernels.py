@@ -1,0 +1,45 @@
+"""Builds the operators of kernels.cpp at first use, where a compiler is present, and tells torch their derivatives.
+
+The first import on a machine takes about half a minute; torch keeps what was built in its cache of extensions.
+"""
+
+import functools
+import shutil
+import subprocess
+from pathlib import Path
+
+from ch04_cuda.kernels.contract import complete
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+
+
+@functools.cache
+def why_absent() -> str | None:
+    """Say what is missing to build the operators here; None where nothing is."""
+    from torch.utils import cpp_extension
+
+    if shutil.which(cpp_extension.get_cxx_compiler()) is None:
+        return f"no C++ compiler: {cpp_extension.get_cxx_compiler()} was not found"
+    if not cpp_extension.is_ninja_available():
+        return "ninja, which torch builds with, was not found"
+    return None
+
+
+@functools.cache
+def load() -> None:
+    """Build the operators unless that was done before, and register them as `torch.ops.companion_cpp`.
+
+    Raises RuntimeError, with the compiler's last words, where they do not build.
+    """
+    from torch.utils import cpp_extension
+
+    try:
+        cpp_extension.load(
+            "companion_cpp",
+            [str(SOURCE)],
+            extra_cflags=["-O3", "-march=native", "-fno-math-errno"],
+            is_python_module=False,
+        )
+    except (subprocess.CalledProcessError, RuntimeError) as error:
+        raise RuntimeError(f"{SOURCE} did not build: {str(error).strip().splitlines()[-1]}") from error
+    complete("companion_cpp")

@@ -1,0 +1,308 @@
+"""The roofline of this machine: what it computes a second, what it moves, and what a call costs.
+
+    python -m ch04_cuda.train matmul
+    python -m ch04_cuda.train matmul --sizes 256 1024 4096
+
+A training step can be no faster than its arithmetic at the processor's peak, and no faster than its memory traffic at
+the memory's bandwidth. With I the step's intensity, operations a byte moved, that is the roofline (Williams, Waterman
+& Patterson 2009):
+
+    attainable operations a second = min(peak, I x bandwidth)
+
+The peak is that of the largest matrix products, for each precision; the bandwidth that of a copy much larger than the
+caches. The points are training steps of this chapter's networks. Their traffic is counted operation by operation,
+as if each read its inputs from memory and wrote its outputs back, so what stays in the caches lifts a point above
+the slanted roof.
+
+Dimensions: N rows and columns of a matrix, B batch.
+"""
+
+import statistics
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
+from common import distributed
+from common.benchmark import by_turns
+from common.config import RunOptions, require, require_positive
+from common.device import Timer, has_native_bf16
+from common.progress import print_table, say
+from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CALLS = 1_000
+"""Calls that are timed together, where one is too short for a clock."""
+
+COPIED = 64 << 20
+"""Bytes of a copy that measures bandwidth: larger than the caches."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is measured, and for how long."""
+
+    sizes: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
+    """Rows and columns of the matrices that are multiplied."""
+    batch_size: int = 256
+    """Images of the training steps that are drawn into the picture."""
+    rounds: int = 5
+    """How often the measurements take turns, after a warm-up."""
+    seconds: float = 0.05
+    """How long each runs in a round, at least."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "sizes", "batch_size", "rounds", "seconds")
+        require(len(self.sizes) > 0, "--sizes needs at least one number", "none")
+
+
+Way = Callable[[], float]
+"""Does some work, and returns how much: billions of operations or bytes, steps, or calls."""
+
+
+def precisions(device: torch.device) -> dict[str, torch.dtype]:
+    """Name the number formats whose products are worth timing on a device."""
+    found = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if not has_native_bf16(device):
+        say("skipped", f"bf16: {device} does not multiply it natively")
+        del found["bf16"]
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    if device.type == "cpu" and not any(capabilities.get(name) for name in ("avx512_fp16", "amx_fp16", "fp16")):
+        say("skipped", "fp16: this processor does not multiply it natively")
+        del found["fp16"]
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return {"fp32": found.pop("fp32"), "tf32": torch.float32, **found}
+    return found
+
+
+def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device) -> Way:
+    """Make a function that multiplies two (N, N) matrices."""
+    a, b = torch.randn(2, size, size, device=device).to(dtype)
+    product = torch.empty_like(a)
+
+    def way() -> float:
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"  # fp32 with ten bits of mantissa in the product
+        torch.mm(a, b, out=product)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return 2 * size**3 / 1e9
+
+    return way
+
+
+def copy(source: Tensor, target: Tensor, *, directions: int, non_blocking: bool = False) -> Way:
+    """Make a function that copies bytes; within one memory they go two ways, read and written."""
+
+    def way() -> float:
+        target.copy_(source, non_blocking=non_blocking)
+        return directions * source.nbytes / 1e9
+
+    return way
+
+
+def memory_ways(device: torch.device) -> dict[str, Way]:
+    """Copies within the device, and to and from a GPU."""
+    here = torch.empty(COPIED, dtype=torch.uint8, device=device)
+    ways = {"copy": copy(here, torch.empty_like(here), directions=2)}
+    if device.type != "cuda":
+        say("skipped", "transfers between host and GPU: no CUDA device is used")
+        return ways
+    host = torch.empty(COPIED, dtype=torch.uint8)
+    pinned = host.pin_memory()
+    return ways | {
+        "to_device": copy(host, here, directions=1),
+        "to_device_pinned": copy(pinned, here, directions=1),
+        "to_device_async": copy(pinned, here, directions=1, non_blocking=True),
+        "from_device": copy(here, host, directions=1),
+        "from_device_pinned": copy(here, pinned, directions=1),
+    }
+
+
+def call_ways(device: torch.device) -> dict[str, Way]:
+    """Operations on one number: their arithmetic is nothing, so the time is that of a call."""
+    x, w = torch.ones(1, device=device), torch.ones(1, device=device, requires_grad=True)
+
+    def add() -> float:
+        for _ in range(CALLS):
+            torch.add(x, x)
+        return CALLS
+
+    def add_recorded() -> float:
+        for _ in range(CALLS):
+            torch.add(x, w)
+        return CALLS
+
+    def backward() -> float:
+        for _ in range(CALLS // 10):
+            (x * w).sum().backward()
+        return CALLS // 10
+
+    return {"add": add, "add_recorded": add_recorded, "multiply_sum_backward": backward}
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write, as if nothing stayed in a cache; views move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.bytes += sum(leaf.nbytes for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor))
+        return result
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step: what it computes and moves."""
+
+    way: Way
+    gigaflops: float
+    """Billion floating-point operations, in matrix products and convolutions"""
+    gigabytes: float
+
+    @property
+    def intensity(self) -> float:
+        """Operations a byte"""
+        return self.gigaflops / self.gigabytes
+
+
+def training_step(network: str, config: Config, device: torch.device, *, bf16: bool) -> Step:
+    """Make a network's training step on noise, and count its operations and bytes."""
+    model = NETWORKS[network](WIDTHS[network]).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
+    pixels = torch.rand(config.batch_size, 1, 28, 28, device=device)
+    labels = torch.randint(10, (config.batch_size,), device=device)
+
+    def take() -> Tensor:
+        return train_step(model, optimizer, pixels, labels, bf16=bf16)
+
+    take()  # the optimizer makes its velocities now
+    # A library's recurrent layer is one call that nobody can look into; without it, the layer's products are counted.
+    with (
+        warnings.catch_warnings(action="ignore"),  # oneDNN's flags speak of Intel's GPUs
+        torch.backends.mkldnn.flags(enabled=False),
+        torch.backends.cudnn.flags(enabled=False),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            take()
+        with Traffic() as traffic:
+            take()
+
+    def way() -> float:
+        take()
+        return 1
+
+    return Step(way, counter.get_total_flops() / 1e9, traffic.bytes / 1e9)
+
+
+def measure(ways: Mapping[str, Way], config: Config, device: torch.device) -> dict[str, float]:
+    """Work a second of each way: the median of rounds that take turns."""
+
+    def rate(way: Way) -> float:
+        done, spent = 0.0, 0.0
+        while spent < config.seconds:
+            with Timer(device) as timer:
+                done += way()
+            spent += timer.seconds
+        return done / spent
+
+    rates = by_turns(ways, config.rounds, rate, quiet=True)
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
+    """Measure products, copies, calls and training steps; return the peaks and what the steps reach of them."""
+    with Run.open(__name__, config) as run:
+        require(distributed.world_size() == 1, "matmul measures one process", distributed.world_size())
+        device = run.device
+        formats = precisions(device)
+        speeds = {
+            size: measure(
+                {name: multiply(size, name, dtype, device) for name, dtype in formats.items()}, config, device
+            )
+            for size in config.sizes
+        }
+        peaks = {name: max(speed[name] for speed in speeds.values()) for name in formats}
+        bandwidth = measure(memory_ways(device), config, device)
+        calls = measure(call_ways(device), config, device)
+        steps = {
+            f"{network}_{name}": training_step(network, config, device, bf16=name == "bf16")
+            for network in NETWORKS
+            for name in formats
+            if name in ("fp32", "bf16")
+        }
+        taken = measure({name: step.way for name, step in steps.items()}, config, device)
+        reached = {name: taken[name] * step.gigaflops for name, step in steps.items()}
+        print_tables(speeds, bandwidth, calls, steps, reached)
+        run.figure("roofline", draw(peaks, bandwidth["copy"], steps, reached))
+        return run.finish(
+            run={
+                **{f"{name}_peak_gflops": value for name, value in peaks.items()},
+                **{f"{name}_gb_per_second": value for name, value in bandwidth.items()},
+                **{f"{name}_microseconds": 1e6 / value for name, value in calls.items()},
+                **{f"{name}_gflops": value for name, value in reached.items()},
+                **{f"{name}_intensity": step.intensity for name, step in steps.items()},
+            }
+        )
+
+
+def print_tables(
+    speeds: dict[int, dict[str, float]],
+    bandwidth: dict[str, float],
+    calls: dict[str, float],
+    steps: dict[str, Step],
+    reached: dict[str, float],
+) -> None:
+    """Print what was measured."""
+    formats = list(next(iter(speeds.values())))
+    rows: Sequence[Sequence[object]] = [
+        (size, *(f"{speed[name]:,.1f}" for name in formats)) for size, speed in speeds.items()
+    ]
+    print_table(["N", *formats], rows, title="N x N matrix products, GFLOP/s")
+    rows = [(name.replace("_", " "), f"{value:.1f}") for name, value in bandwidth.items()]
+    print_table(["memory", "GB/s"], rows)
+    rows = [(name.replace("_", " "), f"{1e6 / value:.2f}") for name, value in calls.items()]
+    print_table(["call on one number", "microseconds"], rows)
+    rows = [(name.replace("_", ", "), f"{step.intensity:.1f}", f"{reached[name]:,.1f}") for name, step in steps.items()]
+    print_table(["training step", "operations a byte", "GFLOP/s"], rows)
+
+
+def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reached: dict[str, float]) -> "Figure":
+    """Draw the roofline of each precision, and the training steps under it."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from common.plots import LOOK
+
+    intensities = [step.intensity for step in steps.values()]
+    left, right = min([0.5, *intensities]) / 2, 8 * max([*peaks.values()]) / bandwidth
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(7.2, 4.4))
+        axes = figure.subplots()
+        for name, peak in peaks.items():
+            corner = peak / bandwidth  # where the slope meets the peak
+            axes.plot([left, corner, right], [left * bandwidth, peak, peak], label=f"{name}: {peak:,.0f} GFLOP/s")
+        markers = dict(zip(NETWORKS, "osD", strict=True))
+        for name, step in steps.items():
+            network, precision = name.split("_")
+            color = axes.lines[list(peaks).index(precision)].get_color()
+            label = network if precision == "fp32" else None
+            axes.plot(step.intensity, reached[name], markers[network], color=color, markeredgecolor="black")
+            if label:
+                axes.plot([], [], markers[network], color="white", markeredgecolor="black", label=f"{label}'s step")
+        axes.set(xscale="log", yscale="log", xlabel="operations a byte moved", ylabel="GFLOP/s")
+        axes.set_title(f"the slope is the memory's bandwidth, {bandwidth:,.0f} GB/s")
+        axes.legend(fontsize="small")
+    return figure

@@ -1,0 +1,158 @@
+"""Operators of one's own, in Python, C++ and Triton, against torch's: forward and backward, by turns.
+
+    python -m ch04_cuda.train operators
+    python -m ch04_cuda.train operators --batch-size 4096 --classes 10000
+
+`kernels/` defines a x + b, the operator with which the Theano book shows how to extend a library, and softmax and
+cross-entropy in one. Each is timed with its derivative, beside torch's own functions, eager and compiled. What a
+machine cannot run (no compiler, no GPU for Triton) is left out, and said.
+
+Dimensions: B batch, K classes.
+"""
+
+import statistics
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ch04_cuda.input_pipeline import compare
+from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # the import defines torch.ops.companion_python
+from common import distributed
+from common.benchmark import by_turns
+from common.config import RunOptions, require, require_positive
+from common.device import Timer
+from common.progress import print_table, say
+from common.run import Run
+
+A, B = 2.0, 3.0
+"""The constants of a x + b."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    batch_size: int = 1_024
+    """Rows of the logits; a x + b takes as many numbers."""
+    classes: int = 1_000
+    """Columns of the logits."""
+    compile: bool = True
+    """Let torch.compile take part, which needs a C++ compiler and some seconds."""
+    rounds: int = 7
+    """How often the ways take turns, after a warm-up."""
+    seconds: float = 0.1
+    """How long each way runs in a round, at least."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch_size", "classes", "rounds", "seconds")
+
+
+Function = Callable[..., Tensor]
+
+
+def eager_axpb(x: Tensor, a: float, b: float) -> Tensor:
+    """A x + b, as anybody writes it"""
+    return a * x + b
+
+
+def eager_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, K), (B,) -> (B,) losses, by torch"""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def implementations(config: Config, device: torch.device) -> dict[str, tuple[Function, Function]]:
+    """Name what this machine can run: a x + b and cross-entropy of each kind. Says what it cannot, and why."""
+    found: dict[str, tuple[Function, Function]] = {"eager": (eager_axpb, eager_cross_entropy)}
+    lacking = cpp_kernels.why_absent()
+    if config.compile and lacking is None:
+        found["compiled"] = (torch.compile(eager_axpb), torch.compile(eager_cross_entropy))
+    elif config.compile:
+        say("skipped", f"torch.compile: {lacking}")
+    names = ["python"]
+    if device.type != "cpu":
+        say("skipped", f"C++: its kernels run on a CPU, not on {device}")
+    elif lacking is None:
+        say("building", "the operators in C++, at first use for half a minute")
+        cpp_kernels.load()
+        names.append("cpp")
+    else:
+        say("skipped", f"C++: {lacking}")
+    if device.type == "cuda":
+        from ch04_cuda.kernels import triton_kernels  # noqa: F401  # defines torch.ops.companion_triton
+
+        names.append("triton")
+    else:
+        say("skipped", f"Triton: it compiles for GPUs, and this is {device}; the tests run it in its interpreter")
+    for name in names:
+        operators = getattr(torch.ops, f"companion_{name}")
+        found[name] = (operators.axpb, operators.cross_entropy)
+    return found
+
+
+def axpb_way(function: Function, x: Tensor) -> Callable[[], object]:
+    """Make a function that computes a x + b and its derivative."""
+
+    def way() -> None:
+        torch.autograd.grad(function(x, A, B).sum(), x)
+
+    return way
+
+
+def cross_entropy_way(function: Function, logits: Tensor, labels: Tensor) -> Callable[[], object]:
+    """Make a function that computes the mean loss and its derivative."""
+
+    def way() -> None:
+        torch.autograd.grad(function(logits, labels).mean(), logits)
+
+    return way
+
+
+def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
+    """Time every implementation by turns; return microseconds of a forward and a backward pass, and ratios to eager."""
+    with Run.open(__name__, config, arithmetic="fp32") as run:
+        require(distributed.world_size() == 1, "operators compares within one process", distributed.world_size())
+        device = run.device
+        logits = torch.randn(config.batch_size, config.classes, device=device, requires_grad=True)
+        labels = torch.randint(config.classes, (config.batch_size,), device=device)
+        functions = implementations(config, device)
+        found: dict[str, float] = {}
+        rows = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.compile warns of its own insides
+            ways = {f"axpb_{name}": axpb_way(pair[0], logits) for name, pair in functions.items()}
+            ways |= {f"cross_entropy_{n}": cross_entropy_way(p[1], logits, labels) for n, p in functions.items()}
+            times = by_turns(ways, config.rounds, lambda way: seconds_of(way, config.seconds, device), quiet=True)
+        for name, values in times.items():
+            eager = times[f"{name.rpartition('_')[0]}_eager"]
+            ratio = compare(eager, values)
+            found |= {f"{name}_microseconds": 1e6 * statistics.median(values), f"{name}_ratio": ratio}
+            rows.append((name.replace("_", " "), f"{1e6 * statistics.median(values):,.0f}", f"{ratio:.2f}"))
+        title = f"forward and backward, {config.batch_size:,} x {config.classes:,} numbers"
+        print_table(["operator", "microseconds", "ratio"], rows, title=title)
+        report(run, times)
+        return run.finish(run=found)
+
+
+def seconds_of(way: Callable[[], object], least: float, device: torch.device) -> float:
+    """Seconds of one call, on average over so many seconds at least."""
+    calls, spent = 0, 0.0
+    while spent < least:
+        with Timer(device) as timer:
+            for _ in range(5):
+                way()
+        calls, spent = calls + 5, spent + timer.seconds
+    return spent / calls
+
+
+def report(run: Run, times: dict[str, list[float]]) -> None:
+    """Draw the times."""
+    from common import plots
+
+    names = [name.replace("_", " ") for name in times]
+    values = [1e6 * statistics.median(times[name]) for name in times]
+    run.figure("operators", plots.bars(names, values, title="forward and backward", label="microseconds"))

@@ -1,0 +1,128 @@
+"""The step by hand: its gradients are autograd's, its steps are SGD's, and its room is used again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ch04_cuda import by_hand, jax_epoch
+from ch04_cuda.by_hand import Config, HandWritten, operations
+from ch04_cuda.networks import mlp, scaled
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="digits", batch_size=64, epochs=2, rounds=1, seconds=0.01, run=options)
+
+
+def a_batch(count, seed=0):
+    torch.manual_seed(seed)
+    return torch.randint(256, (count, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (count,))
+
+
+def velocities(hand):
+    return [tensor for layer in hand.layers for tensor in (layer.velocity, layer.bias_velocity)]
+
+
+def test_gradients_are_autograds():
+    images, labels = a_batch(20)
+    model = mlp()
+    loss = F.cross_entropy(model(scaled(images)), labels)
+    loss.backward()
+    hand = HandWritten(model, batch_size=32, learning_rate=0.0, momentum=0.0)
+    torch.testing.assert_close(hand.step(images, labels), loss.detach())
+    for parameter, velocity in zip(model.parameters(), velocities(hand), strict=True):
+        torch.testing.assert_close(velocity, parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_many_steps_are_those_of_sgd_with_momentum():
+    torch.manual_seed(1)
+    ours, theirs = mlp(), mlp()
+    theirs.load_state_dict(ours.state_dict())
+    hand = HandWritten(ours, batch_size=16, learning_rate=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.05, momentum=0.9)
+    for seed in range(12):
+        images, labels = a_batch(16 if seed % 3 else 7, seed)  # a last batch may be smaller
+        hand.step(images, labels)
+        optimizer.zero_grad()
+        F.cross_entropy(theirs(scaled(images)), labels).backward()
+        optimizer.step()
+    for our, their in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our.detach(), their.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_follows_float32():
+    torch.manual_seed(2)
+    exact, rounded = mlp(), mlp()
+    rounded.load_state_dict(exact.state_dict())
+    images, labels = a_batch(64)
+    first = HandWritten(exact, 64, 0.05, 0.9)
+    second = HandWritten(rounded, 64, 0.05, 0.9, bf16=True)
+    losses = [(float(first.step(images, labels)), float(second.step(images, labels))) for _ in range(20)]
+    assert losses[-1][0] < 0.5 * losses[0][0]
+    for our, their in losses:
+        assert our == pytest.approx(their, abs=0.05)
+    assert second.layers[0].weight.dtype == torch.float32, "small steps must not be lost in eight bits"
+    torch.testing.assert_close(second.layers[0].weight_used, second.layers[0].weight.bfloat16())
+
+
+def test_nothing_is_allocated_anew():
+    images, labels = a_batch(32)
+    hand = HandWritten(mlp(), 32, 0.1, 0.9)
+    places = [t.data_ptr() for layer in hand.layers for t in (layer.activations, layer.blame, layer.velocity)]
+    for _ in range(3):
+        hand.step(images, labels)
+    assert places == [t.data_ptr() for layer in hand.layers for t in (layer.activations, layer.blame, layer.velocity)]
+
+
+def test_operations_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, (images, labels) = mlp(), a_batch(16)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(model(scaled(images)), labels).backward()
+    assert 16 * operations(model) == counter.get_total_flops()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypatch):
+    quiet = replace(config, epochs=3)
+    monkeypatch.setattr(by_hand, "by_turns", lambda ways, *_: {name: [1.0] for name in ways})
+    monkeypatch.setattr(by_hand, "rate", lambda *_: 1.0)
+    whole = by_hand.train(quiet, digits)
+
+    steps, log = 0, by_hand.Run.log
+
+    def stopping(self, **splits):
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+        log(self, **splits)
+
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(by_hand.Run, "log", stopping)
+    other = replace(quiet, run=replace(quiet.run, out=quiet.run.out / "again"))
+    with pytest.raises(KeyboardInterrupt):
+        by_hand.train(other, digits)
+    resumed = by_hand.train(replace(other, run=replace(other.run, resume=True)), digits)
+    assert resumed["test_accuracy"] == whole["test_accuracy"]
+
+
+def test_training_by_hand_learns_and_is_compared(config, digits):
+    found = by_hand.train(replace(config, epochs=10), digits)
+    assert found["test_accuracy"] > 0.9
+    assert found["hand_dataloader_ratio"] > 1
+    assert 0 < found["hand_rate"] < 1.5
+    assert ("jax_images_per_second" in found) == jax_epoch.is_installed()
+
+
+@pytest.mark.skipif(not jax_epoch.is_installed(), reason="JAX is not installed")
+def test_jax_learns(config, digits):
+    train_epoch = jax_epoch.way(digits.train, config)
+    assert train_epoch() == len(digits.train) // 64 * 64
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match=r"--momentum must be at least 0 and below 1, got 1"):
+        Config(momentum=1)
