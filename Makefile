@@ -49,6 +49,16 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch03_autoencoder_rbm.train throughput --limit 300 --rounds 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train --benchmark --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train compare --data digits --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train matmul --sizes 64 128 --rounds 1 --seconds 0.01 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train input_pipeline --data digits --rounds 1 --seconds 0.1 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train by_hand --data digits --rounds 1 --seconds 0.1 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train crossover --data digits --networks mlp --rounds 1 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train crossover --data digits --networks mlp --estimate --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train asynchrony --network mlp --no-compile --rounds 1 --seconds 0.1 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train operators --no-compile --rounds 1 --seconds 0.01 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train data_parallel --network mlp --steps 3 --out runs/smoke
+	$(BIN)/python -m ch04_cuda.train --benchmark --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train cnn --data shapes --limit 300 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train classics --data shapes --limit 100 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train speedrun --data shapes --limit 1000 --budget 3 --out runs/smoke

@@ -220,7 +220,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         if jax_epoch.is_installed():
             ways["jax"] = jax_epoch.way(data.train, config)
         else:
-            say("skipped", "JAX is not installed here: pip install jax to compare with it")
+            say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
         rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
         return run.finish(test=test, run=report(run, rates))
 
