@@ -110,7 +110,7 @@ def test_mazes_that_cannot_be_carved(bad, message):
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, algorithm=algorithms, seed=st.integers(0, 10_000), loops=st.sampled_from([0.0, 0.3]))
 def test_text_is_read_as_it_is_written(size, algorithm, seed, loops):
-    maze = carve(*size, random.Random(seed), algorithm=algorithm, loops=loops)
+    maze = carve(size[0], size[1], random.Random(seed), algorithm=algorithm, loops=loops)
     read = parse_maze(str(maze))
     assert torch.equal(read.walls, maze.walls)
     assert (read.start, read.exit) == (maze.start, maze.exit)
@@ -174,7 +174,7 @@ def test_distances_obey_their_equation(size, algorithm, seed, loops):
     """d = 1 + the least of the neighbours', 0 at the exit: and networkx finds the same."""
     import networkx
 
-    maze = carve(*size, random.Random(seed), algorithm=algorithm, loops=loops)
+    maze = carve(size[0], size[1], random.Random(seed), algorithm=algorithm, loops=loops)
     floor = [tuple(tile) for tile in (~maze.walls).nonzero().tolist()]
     graph = networkx.Graph()
     graph.add_nodes_from(floor)
