@@ -59,11 +59,37 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch04_cuda.train operators --no-compile --rounds 1 --seconds 0.01 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train data_parallel --network mlp --steps 3 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train --benchmark --out runs/smoke
+	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --limit 20000 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "The" --length 40
+	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --level word --limit 5000 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "the" --next 5
+	$(BIN)/python -m ch05_rnn.train gradients --lags 10 --training-steps 5 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.train throughput --hidden-size 32 --words 500 --rounds 1 --seconds 0.05 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.train word2vec --limit 2000 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.train sentiment --data grammar --limit 500 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.judge --out runs/smoke "the plot was dull but the acting was superb"
+	$(BIN)/python -m ch05_rnn.train seq2seq --limit 500 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.translate --out runs/smoke "the 3rd of may 1999"
+	$(BIN)/python -m ch05_rnn.train forecast --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch05_rnn.train --benchmark --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train cnn --data shapes --limit 300 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train classics --data shapes --limit 100 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train speedrun --data shapes --limit 1000 --budget 3 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train throughput --data shapes --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch06_cnn.train speedrun --data shapes --limit 600 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch07_dqn.train q_table --out runs/smoke
+	$(BIN)/python -m ch07_dqn.train dqn --epochs 2 --steps 20 --out runs/smoke
+	$(BIN)/python -m ch07_dqn.train actor_critic --epochs 2 --steps 10 --out runs/smoke
+	$(BIN)/python -m ch07_dqn.train generalise --budget 3 --mazes 200 --tests 50 --large-tests 10 --out runs/smoke
+	$(BIN)/python -m ch07_dqn.play --out runs/smoke --maze 7 --steps-per-second 1000
+	$(BIN)/python -m ch07_dqn.train throughput --mazes 64 --rounds 1 --seconds 0.05 --out runs/smoke
+	$(BIN)/python -m ch07_dqn.train --benchmark --out runs/smoke
+	$(BIN)/python -m ch08_vae.train vae --data digits --limit 300 --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch08_vae.sample --out runs/smoke --count 4
+	$(BIN)/python -m ch08_vae.train latent_sweep --data digits --limit 300 --latent-sizes 2 5 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 1 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train throughput --data digits --rounds 1 --seconds 0.1 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
 	$(BIN)/python tour.py --out runs/smoke
 
 clean:

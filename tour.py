@@ -62,8 +62,17 @@ STOPS = [
     Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits", "noise": 0.5}, "test_mse"),
     Stop("ch03_autoencoder_rbm.rbm", {"data": "digits", "epochs": 60, "hidden_size": 200}, "test_log_likelihood"),
     Stop("ch03_autoencoder_rbm.recommender", {"data": "planted", "epochs": 20}, "test_rmse"),
+    Stop("ch04_cuda.input_pipeline", {"data": "digits", "rounds": 1, "seconds": 0.2}, "resident_ratio"),
+    Stop("ch04_cuda.by_hand", {"data": "digits", "rounds": 1, "seconds": 0.2}, "hand_dataloader_ratio"),
+    Stop("ch05_rnn.language_model", {"data": "pydoc", "budget": 8.0}, "test_loss"),
+    Stop("ch05_rnn.forecast", {}, "test_lstm_one_step_rmse"),
     Stop("ch06_cnn.cnn", {"data": "shapes", "network": "linear", "epochs": 2}, "test_accuracy"),
     Stop("ch06_cnn.speedrun", {"data": "shapes", "budget": 6.0}, "test_accuracy"),
+    Stop("ch07_dqn.q_table", {}, "path_steps"),
+    Stop("ch07_dqn.dqn", {}, "path_steps"),
+    Stop("ch07_dqn.generalise", {"budget": 8.0, "tests": 200, "large_tests": 50}, "test_solve_rate"),
+    Stop("ch08_vae.vae", {"data": "digits"}, "test_elbo"),
+    Stop("ch08_vae.gan", {"data": "digits"}, "sample_classes"),
 ]
 
 
