@@ -65,9 +65,9 @@ class Trainer:
     def __init__(self, config: Config, device: torch.device, *, fused: bool = True, capturable: bool = False) -> None:
         self.device, self.model = device, NETWORKS[config.network](WIDTHS[config.network]).to(device)
         lr = torch.tensor(1e-3, device=device) if capturable else 1e-3  # a graph reads it where the device can
-        loop = {} if fused else {"foreach": False}
+        foreach = None if fused else False  # plain: one parameter after the other
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr, fused=fused or None, capturable=capturable, **loop
+            self.model.parameters(), lr, fused=fused or None, foreach=foreach, capturable=capturable
         )
         self.pixels = torch.rand(config.batch_size, 1, 28, 28, device=device)
         self.labels = torch.randint(10, (config.batch_size,), device=device)

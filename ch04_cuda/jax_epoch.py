@@ -26,8 +26,8 @@ def is_installed() -> bool:
 
 def way(split: Split, config: Any) -> Way:
     """Make a function that trains an epoch on JAX's default device, and says how many images that were."""
-    import jax
-    from jax import numpy as jnp
+    import jax  # pyright: ignore[reportMissingImports]  # an extra
+    from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
 
     count = len(split) // config.batch_size * config.batch_size  # whole batches: a compiled loop has one shape
     pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
