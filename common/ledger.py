@@ -50,7 +50,8 @@ FORMATS = [
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
     (r"_per_second$|steps$|parameters|gflops", "{name}", 1, "{:,.0f}"),
     (r"megaflops", "{name}", 1, "{:,.1f}"),
-    (r"epoch_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
+    (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
+    (r"microseconds", "{name}", 1, "{:,.2f}"),
     (r"effective_chains", "{name}", 1, "{:,.0f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
     (r"_mb_", "{name}", 1, "{:,.0f}"),
@@ -64,6 +65,8 @@ FORMATS = [
     (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
     (r"confidence", "{name}, %", 100, "{:.1f}"),
     (r"over_shortest", "{name}", 1, "{:.3f}"),
+    (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
+    (r"intensity", "{name}", 1, "{:.1f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

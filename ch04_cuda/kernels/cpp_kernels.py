@@ -4,6 +4,7 @@ The first import on a machine takes about half a minute; torch keeps what was bu
 """
 
 import functools
+import logging
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 @functools.cache
 def why_absent() -> str | None:
     """Say what is missing to build the operators here; None where nothing is."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no CUDA
     from torch.utils import cpp_extension
 
     if shutil.which(cpp_extension.get_cxx_compiler()) is None:
