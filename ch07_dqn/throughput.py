@@ -4,7 +4,8 @@
     python -m ch07_dqn.train throughput --mazes 65536
 
 Both worlds look the next tile up in a table, so what differs is what stands around the look-up: a call of Python a
-step, or one for all. `stepping` takes actions drawn beforehand; `acting` asks a network 32-128-128-4 for each.
+step, or one for all. `random` draws an action for each step, by gymnasium's own sampler or torch's; `stepping` takes
+actions drawn beforehand, and is the world alone; `acting` asks a network 32-128-128-4.
 
 Dimensions: M mazes with a walker each, A = 4 actions.
 """
@@ -24,8 +25,12 @@ from common.data.maze_batch import MazeBatch
 from common.device import Timer
 from common.run import Run
 
-DRAWN = 64
-"""Rounds of actions that are drawn beforehand, and taken again and again."""
+SINGLE, TOGETHER = 2_048, 64
+"""Steps between two looks at the clock: of one walker, and of all walkers together."""
+
+
+KINDS = ("random", "stepping", "acting")
+"""Where the actions come from."""
 
 
 @dataclass(frozen=True)
@@ -48,57 +53,82 @@ class Config:
         require_positive(self, "mazes", "rows", "columns", "rounds", "seconds")
 
 
-def single_stepper(maze: Maze, *, wrapped: bool) -> Callable[[], int]:
-    """Make a function that walks gymnasium's environment a while, and counts the steps."""
-    env = single(maze, wrapped=wrapped)
-    actions = torch.randint(ACTIONS, (DRAWN * 32,)).tolist()
+def single(maze: Maze) -> Any:
+    """Make gymnasium's environment as its users do, with its time limit, without the checker of its first steps."""
+    import gymnasium
+
+    env = gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, disable_env_checker=True)
+    env.reset(seed=0)
+    return env
+
+
+def single_wanderer(maze: Maze) -> Callable[[], int]:
+    """Make a function that walks gymnasium's environment at random, as a first program with it does."""
+    env = single(maze)
+
+    def walk() -> int:
+        for _ in range(SINGLE):
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+        return SINGLE
+
+    return walk
+
+
+def single_stepper(maze: Maze) -> Callable[[], int]:
+    """Make a function that walks gymnasium's environment by actions drawn beforehand."""
+    env = single(maze)
+    actions = torch.randint(ACTIONS, (SINGLE,)).tolist()
 
     def walk() -> int:
         for action in actions:
             _, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 env.reset()
-        return len(actions)
+        return SINGLE
 
     return walk
 
 
-def single(maze: Maze, *, wrapped: bool) -> Any:
-    """Make gymnasium's environment, with or without its time limit and its order check."""
-    import gymnasium
-
-    env = gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, disable_env_checker=True)
-    env.reset(seed=0)
-    return env if wrapped else env.unwrapped
-
-
 def single_actor(maze: Maze, model: QNetwork, device: torch.device) -> Callable[[], int]:
     """Make a function in which the network chooses every step of gymnasium's environment."""
-    env = single(maze, wrapped=True)
+    env = single(maze)
     state = env.reset()[0]
 
     @torch.inference_mode()
     def walk() -> int:
         nonlocal state
-        for _ in range(DRAWN):
+        for _ in range(TOGETHER):
             action = int(model(torch.tensor([state], device=device)).argmax(1))
             state, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 state = env.reset()[0]
-        return DRAWN
+        return TOGETHER
+
+    return walk
+
+
+def batch_wanderer(world: MazeBatch) -> Callable[[], int]:
+    """Make a function that walks all mazes at random."""
+
+    def walk() -> int:
+        for _ in range(TOGETHER):
+            world.step(torch.randint(ACTIONS, world.state.shape, device=world.state.device))
+        return TOGETHER * len(world.state)
 
     return walk
 
 
 def batch_stepper(world: MazeBatch) -> Callable[[], int]:
-    """Make a function that walks all mazes a while, and counts the steps."""
+    """Make a function that walks all mazes by actions drawn beforehand."""
     walkers = len(world.state)
-    actions = torch.randint(ACTIONS, (DRAWN, walkers), device=world.state.device)
+    actions = torch.randint(ACTIONS, (TOGETHER, walkers), device=world.state.device)
 
     def walk() -> int:
         for action in actions:
             world.step(action)
-        return DRAWN * walkers
+        return TOGETHER * walkers
 
     return walk
 
@@ -127,7 +157,7 @@ def speed(walk: Callable[[], int], device: torch.device, least: float) -> float:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Walk in five ways by turns; return the steps a second of each, and the ratios."""
+    """Walk in six ways by turns; return the steps a second of each, and the ratios."""
     mazes = draw_mazes(config.mazes, config.rows, config.columns, seed=config.run.seed)
     height, width = mazes[0].walls.shape
     card = card_of(mazes, f"{len(mazes):,} of {height}x{width} tiles")
@@ -135,9 +165,10 @@ def train(config: Config) -> dict[str, float]:
         world = MazeBatch(mazes, device=run.device)
         model = QNetwork((height, width)).to(run.device).eval()
         ways = {
-            "gymnasium": single_stepper(mazes[0], wrapped=True),
-            "unwrapped": single_stepper(mazes[0], wrapped=False),
-            "batched": batch_stepper(world),
+            "gymnasium_random": single_wanderer(mazes[0]),
+            "batched_random": batch_wanderer(world),
+            "gymnasium_stepping": single_stepper(mazes[0]),
+            "batched_stepping": batch_stepper(world),
             "gymnasium_acting": single_actor(mazes[0], model, run.device),
             "batched_acting": batch_actor(world, model),
         }
@@ -147,9 +178,7 @@ def train(config: Config) -> dict[str, float]:
         return run.finish(
             run={
                 **{f"{way}_steps_per_second": value for way, value in median.items()},
-                "batched_ratio": ratio(speeds["batched"], speeds["gymnasium"]),
-                "batched_unwrapped_ratio": ratio(speeds["batched"], speeds["unwrapped"]),
-                "batched_acting_ratio": ratio(speeds["batched_acting"], speeds["gymnasium_acting"]),
+                **{f"{kind}_ratio": ratio(speeds[f"batched_{kind}"], speeds[f"gymnasium_{kind}"]) for kind in KINDS},
             }
         )
 
