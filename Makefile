@@ -84,11 +84,12 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch07_dqn.play --out runs/smoke --maze 7 --steps-per-second 1000
 	$(BIN)/python -m ch07_dqn.train throughput --mazes 64 --rounds 1 --seconds 0.05 --out runs/smoke
 	$(BIN)/python -m ch07_dqn.train --benchmark --out runs/smoke
-	$(BIN)/python -m ch08_vae.train vae --data digits --limit 300 --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch08_vae.sample --out runs/smoke --count 4
-	$(BIN)/python -m ch08_vae.train latent_sweep --data digits --limit 300 --latent-sizes 2 5 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch08_vae.train throughput --data digits --rounds 1 --seconds 0.1 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train vae --data digits --limit 300 --epochs 3 --conditional --importance-samples 50 --out runs/smoke
+	$(BIN)/python -m ch08_vae.sample --out runs/smoke --digit 7 --count 8
+	$(BIN)/python -m ch08_vae.sample --out runs/smoke --interpolate 3 8 --count 2
+	$(BIN)/python -m ch08_vae.train latent_sweep --data digits --limit 300 --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 2 --out runs/smoke
+	$(BIN)/python -m ch08_vae.train throughput --data digits --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
 	$(BIN)/python tour.py --out runs/smoke
 

@@ -71,8 +71,8 @@ STOPS = [
     Stop("ch07_dqn.q_table", {}, "path_steps"),
     Stop("ch07_dqn.dqn", {}, "path_steps"),
     Stop("ch07_dqn.generalise", {"budget": 8.0, "tests": 200, "large_tests": 50}, "test_solve_rate"),
-    Stop("ch08_vae.vae", {"data": "digits"}, "test_elbo"),
-    Stop("ch08_vae.gan", {"data": "digits"}, "sample_classes"),
+    Stop("ch08_vae.vae", {"data": "digits", "epochs": 150, "importance_samples": 500}, "test_log_likelihood"),
+    Stop("ch08_vae.gan", {"data": "digits", "epochs": 20, "width": 16}, "sample_classes"),
 ]
 
 
