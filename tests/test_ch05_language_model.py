@@ -229,7 +229,7 @@ def pretend(monkeypatch, *losses):
 
     def evaluate(model, *arguments, **named):
         loss = next(said)
-        if isinstance(loss, type):
+        if isinstance(loss, type) and issubclass(loss, BaseException):
             raise loss
         seen.append(model.decoder.weight.detach().clone())
         return {"loss": loss}

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ch04_cuda.kernels.contract import define
 
-# pyright: reportArgumentType=false  # Triton turns the blocks' sizes into constants itself
+# Triton turns the blocks' sizes into constants itself.
+# pyright: reportArgumentType=false
 
 BLOCK = 1_024
 """Numbers that one program of axpb computes."""
