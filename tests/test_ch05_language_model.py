@@ -223,7 +223,7 @@ def test_the_best_epoch_is_kept(config):
     assert restored.epoch == 1
 
 
-def pretend(monkeypatch, *losses):
+def pretend(monkeypatch, *losses: float | type[BaseException]):
     """Let evaluation say these losses, one after the other; gives the output weights that it was asked about."""
     said, seen = iter(losses), []
 
