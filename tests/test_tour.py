@@ -73,7 +73,7 @@ def test_the_real_stops_use_embedded_data_and_known_settings():
 
     for stop in tour.STOPS:
         config = importlib.import_module(stop.module).Config(**stop.settings)
-        assert getattr(config, "data", "its own") in ("its own", "digits", "shapes", "planted")
+        assert getattr(config, "data", "its own") in ("its own", "digits", "shapes", "planted", "pydoc")
 
 
 def test_out_that_cannot_be_written(tmp_path):
