@@ -188,7 +188,9 @@ def test_an_interrupted_game_goes_on_to_the_same_weights(gan_config, monkeypatch
 
 @pytest.mark.parametrize("limit", [2, 129])
 def test_a_last_batch_of_one_image_does_no_harm(gan_config, limit):
-    gan.train(replace(gan_config, epochs=1), load_images("digits", limit=limit))
+    found = gan.train(replace(gan_config, epochs=1), load_images("digits", limit=limit))
+    assert all(math.isfinite(value) for value in found.values())
+    assert found["sample_variety"] > 0
 
 
 def test_one_image_is_too_few_for_a_pair(gan_config):
