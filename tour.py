@@ -1,6 +1,9 @@
-"""The tour: every chapter's core programs for a moment, on data that need no download, in one table and one report.
+"""The tour: every chapter's core programs for a moment, in one table and one report that needs no network to read.
 
-python tour.py
+python tour.py                          # embedded data, small budgets
+python tour.py --chapters 3,5           # some chapters only
+python tour.py --full                   # real data and the programs' own settings: hours
+python tour.py --compare                # and the training steps on every device of this machine, side by side
 """
 
 import base64
@@ -9,7 +12,7 @@ import importlib
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,130 +23,128 @@ from rich import box
 from rich.live import Live
 from rich.table import Table
 
+from common import benchmark
 from common import device as devices
 from common.cli import one_line_errors, parse
 from common.config import command_line
-from common.files import explain_unwritable, read_json, write_text
+from common.files import atomic_path, explain_unwritable, read_json, write_text
 from common.progress import console, say
+from tour_stops import STOPS, Stop
 
-TEMPLATE = Path(__file__).with_name("tour.html")
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A program of the tour: its settings there, and the measure that sums it up."""
-
-    module: str
-    settings: dict[str, Any]
-    metric: str
-
-    @property
-    def title(self) -> str:
-        """Name the program and what is special about its settings: `ch03 autoencoder, noise 0.5`."""
-        chapter, _, program = self.module.partition(".")
-        special = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if name != "data"]
-        return ", ".join([f"{chapter.partition('_')[0]} {program}", *special])
-
-
-STOPS = [
-    Stop("ch01_graphs.expressions", {}, "affine_0"),
-    Stop("ch01_graphs.numerics", {}, "rewritten_largest_error"),
-    Stop("ch01_graphs.regression", {}, "compiled_ratio"),
-    Stop("ch02_nn.simple", {}, "prediction_4"),
-    Stop("ch02_nn.regression", {}, "cubic_lstsq_r2"),
-    Stop("ch02_nn.activations", {}, "distance_gelu"),
-    Stop("ch02_nn.initial", {}, "he_normal_activation"),
-    Stop("ch02_nn.classifier", {"data": "digits"}, "test_accuracy"),
-    Stop("ch02_nn.fitting", {}, "chosen_degree_rmse"),
-    Stop("ch02_nn.fizzbuzz", {}, "test_accuracy"),
-    Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits"}, "test_accuracy"),
-    Stop("ch03_autoencoder_rbm.feedforward", {"data": "digits", "loss": "book"}, "test_accuracy"),
-    Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits"}, "test_mse"),
-    Stop("ch03_autoencoder_rbm.autoencoder", {"data": "digits", "noise": 0.5}, "test_mse"),
-    Stop("ch03_autoencoder_rbm.rbm", {"data": "digits", "epochs": 60, "hidden_size": 200}, "test_log_likelihood"),
-    Stop("ch03_autoencoder_rbm.recommender", {"data": "planted", "epochs": 20}, "test_rmse"),
-    Stop("ch04_cuda.input_pipeline", {"data": "digits", "rounds": 1, "seconds": 0.2}, "resident_ratio"),
-    Stop("ch04_cuda.by_hand", {"data": "digits", "rounds": 1, "seconds": 0.2}, "hand_dataloader_ratio"),
-    Stop("ch05_rnn.language_model", {"data": "pydoc", "budget": 8.0}, "test_loss"),
-    Stop("ch05_rnn.forecast", {}, "test_lstm_one_step_rmse"),
-    Stop("ch06_cnn.cnn", {"data": "shapes", "network": "linear", "epochs": 2}, "test_accuracy"),
-    Stop("ch06_cnn.speedrun", {"data": "shapes", "budget": 6.0}, "test_accuracy"),
-    Stop("ch07_dqn.q_table", {}, "path_steps"),
-    Stop("ch07_dqn.dqn", {}, "path_steps"),
-    Stop("ch07_dqn.generalise", {"budget": 8.0, "tests": 200, "large_tests": 50}, "test_solve_rate"),
-    Stop("ch08_vae.vae", {"data": "digits", "epochs": 150, "importance_samples": 500}, "test_log_likelihood"),
-    Stop("ch08_vae.gan", {"data": "digits", "epochs": 20, "width": 16}, "sample_classes"),
-]
+ROOT = Path(__file__).parent
+TEMPLATE = ROOT / "tour.html"
+MIME = {".png": "image/png", ".gif": "image/gif"}
 
 
 @dataclass(frozen=True)
 class Options:
     """Flags of the tour."""
 
+    chapters: str = ""
+    """Numbers of the chapters to visit, as in 3,5; all of them if empty."""
+    full: bool = False
+    """Real data and the programs' own settings, instead of embedded data and small budgets: hours on a CPU."""
+    compare: bool = False
+    """Time the training steps of these chapters on every device of this machine as well."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
     out: Path = Path("runs")
     """Folder that receives tour/<time>/ with the report and every run."""
+
+    def stops(self) -> list[Stop]:
+        """Give the stops of the chosen chapters; raise ValueError where one has none."""
+        there = sorted({stop.chapter for stop in STOPS})
+        words = self.chapters.replace(",", " ").split()
+        unknown = [word for word in words if not word.isdigit() or int(word) not in there]
+        if unknown:
+            raise ValueError(f"--chapters: no chapter {', '.join(unknown)}; there are {', '.join(map(str, there))}")
+        return [stop for stop in STOPS if not words or stop.chapter in map(int, words)]
 
 
 @dataclass
 class Visit:
     """What happened at a stop."""
 
-    title: str
+    stop: Stop
     idea: str
     command: str
     result: str = ""
     """The measure that sums the stop up, or that it failed."""
+    baseline: str = ""
+    """What that is compared with."""
     data: str = ""
     device: str = ""
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     figures: tuple[tuple[str, str], ...] = ()
-    """Names and PNG contents in base64."""
+    """Names of pictures and films, and each as a data: address."""
+    printed: str = ""
     error: str = ""
 
 
 def visit(stop: Stop, options: Options, folder: Path) -> Visit:
     """Run a program; what it prints goes to log.txt. A failure is kept, not raised."""
     module = importlib.import_module(stop.module)
-    config = module.Config(**stop.settings)
+    config = module.Config(**stop.settings, **({} if options.full else stop.short))
     config = replace(config, run=replace(config.run, device=options.device))
-    seen = Visit(
-        title=stop.title,
-        idea=(module.__doc__ or "").partition("\n")[0],
-        command=command_line(stop.module, config),
-    )
+    seen = Visit(stop, idea=first_line(module.__doc__), command=command_line(stop.module, config))
     start = time.perf_counter()
-    with (folder / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+    path = folder / "log.txt"
+    with path.open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+        before, printed_before = set(folder.rglob("summary.json")), log.tell()
         print(f"$ {seen.command}", flush=True)
-        before = set(folder.rglob("summary.json"))
         try:
-            metrics = module.train(replace(config, run=replace(config.run, out=folder)))
-            seen.result = f"{stop.metric.replace('_', ' ')} {metrics[stop.metric]:.4g}"
-            seen.metrics = metrics
+            seen.metrics = module.train(replace(config, run=replace(config.run, out=folder)))
+            seen.result = f"{stop.metric.replace('_', ' ')} {figure(seen.metrics[stop.metric])}"
+            seen.baseline = compared(stop, seen.metrics)
         except Exception as error:
             traceback.print_exc(file=log)
             seen.error = f"{type(error).__name__}: {error}"
             seen.result = f"failed: {seen.error}"
     seen.seconds = time.perf_counter() - start
+    seen.printed = path.read_bytes()[printed_before:].decode(errors="replace").strip()
     for path in set(folder.rglob("summary.json")) - before:
         summary = read_json(path)
         seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
-        pictures = sorted(path.parent.glob("*.png"))
-        seen.figures = tuple((p.stem, base64.b64encode(p.read_bytes()).decode()) for p in pictures)
+        pictures = sorted(p for p in path.parent.iterdir() if p.suffix in MIME)
+        seen.figures = tuple((p.stem, inlined(p)) for p in pictures)
     return seen
 
 
-def table_of(visits: list[Visit]) -> Table:
+def compared(stop: Stop, metrics: dict[str, float]) -> str:
+    """Name the baseline and its figure: `guessing 0.1`."""
+    if stop.against is None:
+        return ""
+    words, value = stop.against
+    return f"{words} {figure(metrics[value] if isinstance(value, str) else value)}"
+
+
+def figure(value: float) -> str:
+    """Write a figure with four digits, and thousands with commas."""
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def first_line(text: str | None) -> str:
+    """Take a docstring's first line."""
+    return (text or "").strip().partition("\n")[0]
+
+
+def inlined(path: Path) -> str:
+    """Write a picture as an address that holds it."""
+    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def table_of(visits: Sequence[Visit]) -> Table:
     """Lay the visits out as a table."""
     table = Table(box=box.SIMPLE)
-    for heading in ("program", "data", "result"):
+    table.add_column("ch", justify="right")
+    for heading in ("program", "data", "result", "against"):
         table.add_column(heading)
     table.add_column("seconds", justify="right")
     table.add_column("device")
     for seen in visits:
-        table.add_row(seen.title, seen.data, seen.result, f"{seen.seconds:.1f}", seen.device.partition(":")[0])
+        device, seconds = seen.device.partition(":")[0], f"{seen.seconds:.1f}"
+        table.add_row(str(seen.stop.chapter), seen.stop.title, seen.data, seen.result, seen.baseline, seconds, device)
     return table
 
 
@@ -159,36 +160,87 @@ def live_table(visits: list[Visit]) -> Iterator[Any]:
         yield lambda: live.update(table_of(visits), refresh=True)
 
 
-def write_report(path: Path, visits: list[Visit], seconds: float) -> None:
+def compare_devices(stops: Sequence[Stop], folder: Path) -> tuple[list[benchmark.Timing], str]:
+    """Time each program's training step on every device; print the table, give it and its picture."""
+    modules = [importlib.import_module(name) for name in dict.fromkeys(stop.module for stop in stops)]
+    timings = [
+        timing
+        for module in modules
+        if hasattr(module, "workload")
+        for timing in benchmark.measure(module, module.Config())
+    ]
+    if not timings:
+        return [], ""
+    benchmark.print_table(timings)
+    with atomic_path(folder / "devices.png") as path:
+        benchmark.draw(timings).savefig(path)
+    return timings, inlined(folder / "devices.png")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter in the report: its title, its idea (how its README begins), and what was seen of it."""
+
+    number: int
+    title: str
+    idea: str
+    visits: list[Visit]
+
+
+def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
+    """Gather the visits by chapter."""
+    found: dict[str, list[Visit]] = {}
+    for seen in visits:
+        found.setdefault(seen.stop.module.partition(".")[0], []).append(seen)
+    return [
+        Chapter(
+            number=group[0].stop.chapter,
+            title=first_line(importlib.import_module(package).__doc__).rstrip("."),
+            idea=(ROOT / package / "README.md").read_text(encoding="utf-8").split("\n\n")[1].replace("\n", " "),
+            visits=group,
+        )
+        for package, group in found.items()
+    ]
+
+
+def write_report(path: Path, visits: Sequence[Visit], seconds: float, devices_seen: tuple[Any, str]) -> None:
     """Write the report: one HTML page that holds its pictures and asks for nothing from outside."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["figure"] = figure
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    machine, versions = devices.describe_machine(), devices.versions()
-    write_text(
-        path,
-        page.render(
-            visits=visits, seconds=seconds, machine=machine, versions=versions, date=f"{datetime.now():%d %B %Y, %H:%M}"
-        ),
+    timings, picture = devices_seen
+    text = page.render(
+        chapters=chapters_of(visits),
+        timings=timings,
+        devices_picture=picture,
+        seconds=seconds,
+        machine=devices.describe_machine(),
+        versions=devices.versions(),
+        date=f"{datetime.now():%d %B %Y, %H:%M}",
     )
+    write_text(path, text)
 
 
 def tour(options: Options) -> int:
     """Visit every stop; return how many failed."""
+    stops = options.stops()
     devices.resolve_device(options.device)
     folder = options.out / "tour" / f"{datetime.now():%Y%m%d-%H%M%S}"
     with explain_unwritable(folder):
         folder.mkdir(parents=True)
     start = time.perf_counter()
     visits: list[Visit] = []
-    say("tour", f"{len(STOPS)} stops on embedded data; what the programs print goes to {folder / 'log.txt'}")
+    data = "real data where it can be had" if options.full else "embedded data"
+    say("tour", f"{len(stops)} stops on {data}; what the programs print goes to {folder / 'log.txt'}")
     with live_table(visits) as refresh:
-        for stop in STOPS:
+        for stop in stops:
             visits.append(visit(stop, options, folder))
             refresh()
+    devices_seen = compare_devices(stops, folder) if options.compare else ([], "")
     seconds = time.perf_counter() - start
-    write_report(folder / "index.html", visits, seconds)
+    write_report(folder / "index.html", visits, seconds, devices_seen)
     failed = sum(bool(seen.error) for seen in visits)
     say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {seconds:.0f} s")
     say("report", str(folder / "index.html"))
@@ -197,5 +249,5 @@ def tour(options: Options) -> int:
 
 if __name__ == "__main__":
     with one_line_errors():
-        chosen = parse(Options, sys.argv[1:], prog="python tour.py", description=(__doc__ or "").partition("\n")[0])
+        chosen = parse(Options, sys.argv[1:], prog="python tour.py", description=first_line(__doc__))
         sys.exit(min(tour(chosen), 100))
