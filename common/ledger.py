@@ -13,6 +13,11 @@ One record whose measures are named `<row>_<column>` becomes a table of its own 
 
 <!-- ledger: ch02-race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
+
+And where results/landmarks.toml is to stand, records beside what the book and others reach:
+
+<!-- landmarks -->
+<!-- /landmarks -->
 """
 
 import os
@@ -22,6 +27,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -41,6 +47,8 @@ RESULTS = ROOT / "results"
 TABLE = re.compile(
     r"(?P<first><!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n).*?(?P<last><!-- /ledger -->)", re.S
 )
+
+LANDMARKS = re.compile(r"(?P<first><!-- landmarks -->\n).*?(?P<last><!-- /landmarks -->)", re.S)
 
 # How measures are written: the heading, the factor, and the format; the first name that fits counts.
 FORMATS = [
@@ -207,6 +215,20 @@ def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[st
     return "\n".join(lines) + f"\n\n{over}`{command}`{f' on {data}' if data else ''}. {place(entry)}.\n"
 
 
+def render_landmarks() -> str:
+    """Write our records beside the book's results and the best that others publish, as results/landmarks.toml says."""
+    landmarks = tomllib.loads((RESULTS / "landmarks.toml").read_text(encoding="utf-8"))["landmark"]
+    lines = ["| what | here | the book's program | published | source |", "|---|---:|---:|---:|---|"]
+    for mark in landmarks:
+        entry = read_json(RESULTS / f"{mark['record']}.json")
+        here = cell(entry, mark["measure"]) + " %" * format_of(mark["measure"])[0].endswith("%")
+        lines.append(
+            f"| {mark['work']} | {here} | {mark.get('book', '')} | {mark.get('published', '')} "
+            f"| {mark.get('source', '')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def render(text: str, where: Path) -> str:
     """Replace every table of a README by what the records say."""
     if text.count("<!-- ledger:") != len(TABLE.findall(text)):
@@ -230,6 +252,7 @@ def render(text: str, where: Path) -> str:
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
         return f"{match['first']}{table}{match['last']}"
 
+    text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
     return TABLE.sub(replacement, text)
 
 

@@ -152,3 +152,19 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
 def test_a_spread_has_the_digits_of_its_mean(values, expected):
     entry = {"n": len(values), "metrics": {"slope": ledger.spread(values)}}
     assert ledger.cell(entry, "slope") == expected
+
+
+def test_landmarks_are_looked_up_in_the_records(house):
+    (house / "results" / "landmarks.toml").write_text(
+        '[[landmark]]\nwork = "digits"\nrecord = "one"\nmeasure = "test_accuracy"\nbook = "76.1 %"\n'
+        'published = "97 %"\nsource = "somebody"\n'
+        '[[landmark]]\nwork = "pictures"\nrecord = "one"\nmeasure = "test_mse"\n'
+    )
+    readme = house / "README.md"
+    readme.write_text("<!-- landmarks -->\nold\n<!-- /landmarks -->\n")
+    assert ledger.stale_readmes() == [readme]
+    text = ledger.render(readme.read_text(), readme)
+    assert "| digits | 98.50 ± 0.71 % | 76.1 % | 97 % | somebody |" in text
+    assert "| pictures | 0.00450 ± 0.00071 |  |  |  |" in text
+    assert "old" not in text
+    assert ledger.render(text, readme) == text
