@@ -23,7 +23,7 @@ from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
 from ch01_graphs.machine import TapeMachine, compiled, written
 from ch01_graphs.simplify import Rewrite, simplify
-from common.benchmark import Workload
+from common.benchmark import Workload, median_ratio
 from common.config import RunOptions, read_config, require, require_positive
 from common.device import Timer
 from common.graphs import save
@@ -205,10 +205,7 @@ def train(config: Config) -> dict[str, float]:
         learned = torch.cat([regression.w, regression.b[None]]).double().cpu()
         distance = float((learned - exact).abs().max())
         speeds = time_steps(config, X, y)
-        ratios = {
-            way: statistics.median(ours / eager for ours, eager in zip(values, speeds["eager"], strict=True))
-            for way, values in speeds.items()
-        }
+        ratios = {way: median_ratio(values, speeds["eager"]) for way, values in speeds.items()}
         report(run, regression, X, y)
         rows = [(way, statistics.median(speeds[way]), ratios[way]) for way in speeds]
         print_table(["way to take a step", "steps/s", "times eager"], rows)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ch03_autoencoder_rbm.gibbs import ContrastiveDivergence
 from ch03_autoencoder_rbm.rbm import fixed_binary, make_rbm
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
@@ -98,11 +98,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("sklearn")
-        ratios = {way: [our / their for our, their in zip(speeds[way], usual, strict=True)] for way in speeds}
         return run.finish(
             run={
                 **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
-                **{f"{way}_ratio": statistics.median(values) for way, values in ratios.items()},
+                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
             }
         )
 

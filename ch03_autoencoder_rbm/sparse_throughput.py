@@ -23,7 +23,7 @@ from ch03_autoencoder_rbm.recommender import make_optimizer
 from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.sparse import Batch, Cases, zero_gradient
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.ratings import RatingSet, RatingSetName, load_ratings
 from common.device import Timer
@@ -131,7 +131,7 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         return run.finish(
             run={
                 **{f"{name}_epoch_seconds": value for name, value in median.items()},
-                **{f"{name}_ratio": compare(seconds[name], seconds["sparse"]) for name in ("dense", "loop")},
+                **{f"{name}_ratio": median_ratio(seconds[name], seconds["sparse"]) for name in ("dense", "loop")},
             }
         )
 
@@ -151,11 +151,6 @@ def make_epoch(
         return timer.seconds
 
     return epoch
-
-
-def compare(ours: list[float], theirs: list[float]) -> float:
-    """How many times as long ours took, round by round."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def report(run: Run, median: dict[str, float]) -> None:

@@ -16,14 +16,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ch03_autoencoder_rbm import feedforward
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
+from common.data.per_sample import PerSample
 from common.device import Timer
 from common.run import Run
 
@@ -51,28 +52,12 @@ class Config:
         require_positive(self, "batch_size", "loader_batch_size", "rounds", "images")
 
 
-class PerSample(Dataset):
-    """Images one at a time through torchvision's transforms, exactly as its own MNIST data set gives them."""
-
-    def __init__(self, split: Split) -> None:
-        from torchvision import transforms
-
-        self.data, self.targets = split.pixels[:, 0], split.labels
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        picture, target = Image.fromarray(self.data[index].numpy()), int(self.targets[index])
-        return self.transform(picture), target  # pyright: ignore[reportReturnType]  # Compose has no precise type
-
-
 def loader_stream(split: Split, config: Config, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield normalised (B, P) pixels and labels for ever, from a shuffling DataLoader."""
-    loader = DataLoader(PerSample(split), batch_size=config.loader_batch_size or config.batch_size, shuffle=True)
+    from torchvision.transforms import Normalize
+
+    samples = PerSample(split, Normalize((MEAN,), (STD,)))
+    loader = DataLoader(samples, batch_size=config.loader_batch_size or config.batch_size, shuffle=True)
     while True:
         for images, labels in loader:
             yield images.flatten(1).to(device), labels.to(device)
@@ -124,11 +109,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("dataloader")
-        ratios = {way: [ours / theirs for ours, theirs in zip(speeds[way], usual, strict=True)] for way in speeds}
         return run.finish(
             run={
                 **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
-                **{f"{way}_ratio": statistics.median(values) for way, values in ratios.items()},
+                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
             }
         )
 

@@ -23,12 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch04_cuda.input_pipeline import compare
 from ch04_cuda.kernels.cpp_kernels import why_absent
 from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.device import Timer
 from common.progress import print_table, say
@@ -195,7 +194,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
             warnings.simplefilter("ignore")  # torch.compile warns of its own insides
             times = by_turns(ways, config.rounds, lambda way: milliseconds(way, config, device), quiet=True)
         median = {name: statistics.median(values) for name, values in times.items()}
-        ratios = {name: compare(times["plain"], values) for name, values in times.items()}
+        ratios = {name: median_ratio(times["plain"], values) for name, values in times.items()}
         report(run, median, ratios)
         return run.finish(
             run={

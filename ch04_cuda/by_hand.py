@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 
 from ch04_cuda import jax_epoch
-from ch04_cuda.input_pipeline import PerSample, Way, compare, from_loader, rate, resident, trainer
+from ch04_cuda.input_pipeline import Way, from_loader, rate, resident, trainer, usual_samples
 from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
@@ -207,7 +207,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         device = run.device
         test = learn(run, data)
         ways = {
-            "dataloader": trainer(from_loader(PerSample(data.train), config, device), device, fused=False),
+            "dataloader": trainer(from_loader(usual_samples(data.train), config, device), device, fused=False),
             "autograd": trainer(resident(data.train, config, device), device),
             "hand": by_hand(config, data, device, bf16=False),
             "matrix_product": multiply(device, torch.float32),
@@ -261,7 +261,7 @@ def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
     }
     rows = []
     for name, value in median.items():
-        ratio = compare(rates[name], rates["dataloader"])
+        ratio = median_ratio(rates[name], rates["dataloader"])
         rows.append((titles[name], f"{value:,.0f}", f"{value * gflops:,.0f}", f"{ratio:.2f}"))
     title = f"784-300-100-10, batches of {run.config.batch_size}; fp32 matrix product {product:,.0f} GFLOP/s"
     print_table(["way", "images/s", "GFLOP/s", "ratio"], rows, title=title)
@@ -269,9 +269,9 @@ def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
     run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))
     found = {f"{name}_images_per_second": value for name, value in median.items()}
     found |= {"matrix_product_gflops": product, "hand_gflops": median["hand"] * gflops}
-    found["hand_rate"] = gflops * compare(rates["hand"], rates["matrix_product"])
+    found["hand_rate"] = gflops * median_ratio(rates["hand"], rates["matrix_product"])
     for name in ("hand", "hand_bf16"):
         for rival in ("dataloader", "autograd", "jax"):
             if name in rates and rival in rates:
-                found[f"{name}_{rival}_ratio"] = compare(rates[name], rates[rival])
+                found[f"{name}_{rival}_ratio"] = median_ratio(rates[name], rates[rival])
     return found

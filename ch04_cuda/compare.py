@@ -22,7 +22,7 @@ from ch04_cuda.input_pipeline import Stream, resident
 from ch04_cuda.networks import NETWORKS, WIDTHS, accuracy, scaled, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import Variant, Workload, by_turns, variants
+from common.benchmark import Variant, Workload, by_turns, median_ratio, variants
 from common.config import RunOptions, require, require_positive
 from common.data.images import ImageSet, load_images
 from common.device import Timer
@@ -98,7 +98,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 measured = {
                     "epoch_seconds": statistics.median(seconds[name]),
                     "images_per_second": contender.size / statistics.median(seconds[name]),
-                    "ratio": statistics.median(a / b for a, b in zip(first, seconds[name], strict=True)),
+                    "ratio": median_ratio(first, seconds[name]),
                     "test_accuracy": accuracy(contender.model, data.test.pixels, data.test.labels),
                 }
                 found |= {f"{network}_{name}_{measure}": value for measure, value in measured.items()}

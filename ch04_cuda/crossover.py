@@ -26,11 +26,11 @@ from typing import Literal
 
 import torch
 
-from ch04_cuda.input_pipeline import compare, resident
+from ch04_cuda.input_pipeline import resident
 from ch04_cuda.networks import NETWORKS, WIDTHS, scaled, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.images import ImageSet, load_images
 from common.device import Timer
@@ -125,7 +125,7 @@ def maps(run: Run) -> dict[str, float]:
         for (row, width), (column, batch) in itertools.product(enumerate(widths), enumerate(config.batch_sizes)):
             ways = {p.title: training_step(network, width, batch, p, bf16=run.bf16) for p in (slow, fast)}
             times = by_turns(ways, config.rounds, lambda way: way(), quiet=True)
-            ratio = compare(times[slow.title], times[fast.title])
+            ratio = median_ratio(times[slow.title], times[fast.title])
             ratios[row, column] = ratio
             found[f"{network}_{width}_{batch}_ratio"] = ratio
             found[f"{network}_{width}_{batch}_milliseconds"] = 1e3 * statistics.median(times[fast.title])

@@ -21,10 +21,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ch04_cuda.networks import mlp, scaled, train_step
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
+from common.data.per_sample import PerSample
 from common.device import Timer
 from common.progress import print_table
 from common.run import Run
@@ -53,23 +54,11 @@ class Config:
         require_positive(self, "batch_size", "workers", "rounds", "seconds")
 
 
-class PerSample(Dataset):
-    """Images one at a time through torchvision's transforms, exactly as its own MNIST data set gives them."""
+def usual_samples(split: Split) -> PerSample:
+    """The images one at a time, normalised."""
+    from torchvision.transforms import Normalize
 
-    def __init__(self, split: Split) -> None:
-        from torchvision import transforms
-
-        self.data, self.targets = split.pixels[:, 0], split.labels
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        picture, target = Image.fromarray(self.data[index].numpy()), int(self.targets[index])
-        return self.transform(picture), target  # pyright: ignore[reportReturnType]  # Compose has no precise type
+    return PerSample(split, Normalize((MEAN,), (STD,)))
 
 
 Stream = Iterator[tuple[Tensor, Tensor]]
@@ -133,7 +122,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "input_pipeline compares within one process", distributed.world_size())
-        device, samples = run.device, PerSample(data.train)
+        device, samples = run.device, usual_samples(data.train)
         tensors = TensorDataset(scaled(data.train.pixels), data.train.labels)
         ways = {
             "dataloader": trainer(from_loader(samples, config, device), device, fused=False),
@@ -144,7 +133,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         }
         rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
-        ratios = {name: compare(rates[name], rates["dataloader"]) for name in rates}
+        ratios = {name: median_ratio(rates[name], rates["dataloader"]) for name in rates}
         report(run, median, ratios)
         return run.finish(
             run={
@@ -152,11 +141,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 **{f"{name}_ratio": value for name, value in ratios.items() if name != "dataloader"},
             }
         )
-
-
-def compare(ours: list[float], theirs: list[float]) -> float:
-    """How many times as fast ours was, round by round."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:

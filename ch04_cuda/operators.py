@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch04_cuda.input_pipeline import compare
 from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # the import defines torch.ops.companion_python
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.device import Timer
 from common.progress import print_table, say
@@ -129,7 +128,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
             times = by_turns(ways, config.rounds, lambda way: seconds_of(way, config.seconds, device), quiet=True)
         for name, values in times.items():
             eager = times[f"{name.rpartition('_')[0]}_eager"]
-            ratio = compare(eager, values)
+            ratio = median_ratio(eager, values)
             found |= {f"{name}_microseconds": 1e6 * statistics.median(values), f"{name}_ratio": ratio}
             rows.append((name.replace("_", " "), f"{1e6 * statistics.median(values):,.0f}", f"{ratio:.2f}"))
         title = f"forward and backward, {config.batch_size:,} x {config.classes:,} numbers"

@@ -21,7 +21,7 @@ from ch05_rnn import language_model
 from ch05_rnn.cells import By, State, forget_
 from ch05_rnn.network import LanguageModel
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.device import Timer
 from common.run import Run
@@ -149,9 +149,8 @@ def train(config: Config) -> dict[str, float]:
         for ways, reference in ((cell_ways, "library"), (output_ways, "usual")):
             rates = by_turns(ways(config, run.device), config.rounds, lambda way: rate(way, config.seconds, run.device))
             for name, values in rates.items():
-                ratios = [ours / theirs for ours, theirs in zip(values, rates[reference], strict=True)]
                 measures[f"{name}_tokens_per_second"] = statistics.median(values)
-                measures[f"{name}_ratio"] = statistics.median(ratios)
+                measures[f"{name}_ratio"] = median_ratio(values, rates[reference])
         report(run, measures)
         return run.finish(run=measures)
 

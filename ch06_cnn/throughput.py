@@ -24,7 +24,7 @@ from ch06_cnn import cnn, speedrun
 from ch06_cnn.augment import augment, coin
 from ch06_cnn.pixels import MIDDLE, SPREAD, scaled
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
@@ -205,7 +205,7 @@ def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[s
     computing = ("matrix_product", "speed_network", "wide_network")
 
     def ratio(ours: str, theirs: str) -> float:
-        return statistics.median(a / b for a, b in zip(rates[ours], rates[theirs], strict=True))
+        return median_ratio(rates[ours], rates[theirs])
 
     return {
         **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},

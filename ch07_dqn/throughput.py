@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ch07_dqn.network import ACTIONS, QNetwork
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require_positive
 from common.data.maze import Maze, card_of, draw_mazes
 from common.data.maze_batch import MazeBatch
@@ -178,14 +178,12 @@ def train(config: Config) -> dict[str, float]:
         return run.finish(
             run={
                 **{f"{way}_steps_per_second": value for way, value in median.items()},
-                **{f"{kind}_ratio": ratio(speeds[f"batched_{kind}"], speeds[f"gymnasium_{kind}"]) for kind in KINDS},
+                **{
+                    f"{kind}_ratio": median_ratio(speeds[f"batched_{kind}"], speeds[f"gymnasium_{kind}"])
+                    for kind in KINDS
+                },
             }
         )
-
-
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    """Median over the rounds of how many times faster the one is."""
-    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def report(run: Run, median: dict[str, float]) -> None:

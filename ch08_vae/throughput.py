@@ -18,15 +18,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ch08_vae import vae
 from ch08_vae.pixels import binarised
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
+from common.data.per_sample import PerSample
 from common.device import Timer
 from common.run import Run
 
@@ -47,24 +48,6 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "rounds", "seconds")
-
-
-class PerSample(Dataset):
-    """Images one at a time through torchvision's transform, exactly as its own MNIST data set gives them."""
-
-    def __init__(self, split: Split) -> None:
-        from torchvision import transforms
-
-        self.data, self.targets = split.pixels[:, 0], split.labels
-        self.transform = transforms.ToTensor()
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        return self.transform(Image.fromarray(self.data[index].numpy())), int(self.targets[index])
 
 
 def loader_stream(split: Split, config: Config, device: torch.device) -> Iterator[Tensor]:
@@ -115,11 +98,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("dataloader")
-        ratios = {way: [ours / theirs for ours, theirs in zip(speeds[way], usual, strict=True)] for way in speeds}
         return run.finish(
             run={
                 **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
-                **{f"{way}_ratio": statistics.median(values) for way, values in ratios.items()},
+                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
             }
         )
 

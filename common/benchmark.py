@@ -7,7 +7,7 @@ machine for a moment hurts every variant alike. Each figure is a median over the
 import contextlib
 import gc
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +93,11 @@ def by_turns(
             for name, value in now.items():
                 speeds[name].append(value)
     return speeds
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times theirs is ours: the median over rounds in which both took turns."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def variants(program: str) -> list[Variant]:

@@ -73,6 +73,12 @@ def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["warm-up", "round", "round"]
 
 
+def test_ratios_are_taken_within_the_rounds():
+    assert benchmark.median_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0
+    with pytest.raises(ValueError, match="shorter"):
+        benchmark.median_ratio([1.0], [1.0, 2.0])
+
+
 def test_seconds_are_those_of_one_step(monkeypatch):
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision.transforms import Normalize
 
 from ch03_autoencoder_rbm import autoencoder, schedule, throughput
 from ch03_autoencoder_rbm.autoencoder import Autoencoder, Config, Filmstrip
 from common.data.images import load_images
+from common.data.per_sample import PerSample
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_a_handful_of_images_is_enough(options, limit):
 
 def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):
     config = throughput.Config(data="digits", batch_size=16, rounds=1, images=100, run=options)
-    sample, label = throughput.PerSample(digits.train)[5]
+    sample, label = PerSample(digits.train, Normalize((throughput.MEAN,), (throughput.STD,)))[5]
     expected = (digits.train.pixels[5] / 255 - throughput.MEAN) / throughput.STD
     torch.testing.assert_close(sample, expected)
     assert label == digits.train.labels[5]

@@ -63,7 +63,7 @@ def test_matmul_measures_and_draws(options):
 def test_every_source_gives_the_same_images(few, options):
     config = input_pipeline.Config(batch_size=len(few.train), run=options)
     device = torch.device("cpu")
-    pixels, labels = next(input_pipeline.from_loader(input_pipeline.PerSample(few.train), config, device))
+    pixels, labels = next(input_pipeline.from_loader(input_pipeline.usual_samples(few.train), config, device))
     ours, our_labels = next(input_pipeline.resident(few.train, config, device))
     theirs = (pixels * input_pipeline.STD + input_pipeline.MEAN) * 255
     order, our_order = theirs.sum((1, 2, 3)).argsort(), ours.sum((1, 2, 3)).argsort()

@@ -15,6 +15,7 @@ from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from common import plots
 from common.data.images import load_images
+from common.data.per_sample import PerSample
 
 CPU = torch.device("cpu")
 
@@ -261,7 +262,7 @@ def test_a_wrong_setting_is_named(settings, message):
 
 def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):
     config = throughput.Config(data="digits", batch_size=16, run=options)
-    sample, label = throughput.PerSample(digits.train)[5]
+    sample, label = PerSample(digits.train)[5]
     torch.testing.assert_close(sample.flatten(), pixels.flat(digits.train.pixels[5:6])[0])
     assert label == digits.train.labels[5]
     x = next(throughput.loader_stream(digits.train, config, CPU))
