@@ -75,7 +75,7 @@ def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
 
 def test_ratios_are_taken_within_the_rounds():
     assert benchmark.median_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         benchmark.median_ratio([1.0], [1.0, 2.0])
 
 

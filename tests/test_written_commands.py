@@ -18,6 +18,7 @@ SHORTER = {
     "annealed_chains": 10,
     "batch_sizes": (16, 32),
     "budget": 0.5,
+    "compile": False,
     "epochs": 1,
     "importance_samples": 50,
     "lags": (5,),
@@ -36,6 +37,7 @@ SHORTER = {
     "temperatures": 50,
     "tests": 10,
     "training_steps": 3,
+    "workers": 1,
 }
 
 FILES = {
@@ -58,7 +60,7 @@ def shortened(config, folder):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "epochs") and hasattr(config, "budget"):
         changes["epochs"] = config.epochs and 1
-    if hasattr(config, "data"):
+    if hasattr(config, "data") and not getattr(config, "text", None):
         allowed = str(typing.get_type_hints(type(config))["data"])
         changes["data"] = next(d for d in [config.data, *EMBEDDED] if d in EMBEDDED and d in allowed)
     return dataclasses.replace(config, **changes)
