@@ -1,16 +1,21 @@
 """Every command that a README or a docstring shows runs: the very command, cut short, on embedded data."""
 
 import dataclasses
+import importlib.util
+import re
 import runpy
 import shlex
 import sys
+import textwrap
 import typing
 import warnings
 
 import pytest
+from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
-from common import benchmark
+from common import benchmark, cli
+from common.config import RunOptions
 
 EMBEDDED = ["digits", "shapes", "planted", "pydoc", "grammar"]
 
@@ -90,3 +95,20 @@ def test_command_runs(chapter, command, monkeypatch, tmp_path):
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the door is imported already
         runpy.run_module(f"{chapter}.train", run_name="__main__")
     assert finished
+
+
+def test_the_program_that_the_readme_adds_is_whole(monkeypatch, tmp_path, capsys):
+    found = re.search(r"^   ```python\n(.*?)^   ```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    assert found
+    path = tmp_path / "my_program.py"
+    path.write_text(textwrap.dedent(found[1]), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("ch02_nn.my_program", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    cli.main(module, arguments=["my_program", "--steps", "300", "--out", str(tmp_path)])
+    assert "distance" in capsys.readouterr().out
+    metrics = module.train(module.Config(steps=300, run=RunOptions(out=tmp_path)))
+    assert metrics["test_distance"] < 1e-6
