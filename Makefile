@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SMOKE := smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-tour
 
-.PHONY: demo test fast check format smoke clean
+.PHONY: demo test fast check format smoke clean $(SMOKE)
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
@@ -26,16 +27,23 @@ format: $(INSTALLED)     ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-smoke: $(INSTALLED)      ## each program for a moment, as a person would start it
+smoke: $(INSTALLED)      ## each program for a moment, as a person would start it; two chapters at a time
 	rm -rf runs/smoke
+	$(MAKE) --jobs 2 --output-sync=target --no-print-directory $(SMOKE)
+
+smoke-ch01:
 	$(BIN)/python -m ch01_graphs.train --out runs/smoke
 	$(BIN)/python -m ch01_graphs.train regression --machine tape --samples 50 --rounds 1 --out runs/smoke
 	$(BIN)/python -m ch01_graphs.train --benchmark --out runs/smoke
+
+smoke-ch02:
 	$(BIN)/python -m ch02_nn.train --limit 300 --out runs/smoke
 	$(BIN)/python -m ch02_nn.train simple --variant third-row --steps 100 --out runs/smoke
 	$(BIN)/python -m ch02_nn.train classifier --data digits --model softmax --by hand --epochs 2 --out runs/smoke
 	$(BIN)/python -m ch02_nn.train race --steps 100 --epochs 1 --starts 1 --out runs/smoke
 	$(BIN)/python -m ch02_nn.train --benchmark --out runs/smoke
+
+smoke-ch03:
 	$(BIN)/python -m ch03_autoencoder_rbm.train --help
 	$(BIN)/python -m ch03_autoencoder_rbm.train --limit 300 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
@@ -49,6 +57,8 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch03_autoencoder_rbm.train throughput --limit 300 --rounds 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train --benchmark --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
+
+smoke-ch04:
 	$(BIN)/python -m ch04_cuda.train compare --data digits --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train matmul --sizes 64 128 --rounds 1 --seconds 0.01 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train input_pipeline --data digits --rounds 1 --seconds 0.1 --out runs/smoke
@@ -59,6 +69,8 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch04_cuda.train operators --no-compile --rounds 1 --seconds 0.01 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train data_parallel --network mlp --steps 3 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train --benchmark --out runs/smoke
+
+smoke-ch05:
 	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --limit 20000 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "The" --length 40
 	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --level word --limit 5000 --epochs 1 --out runs/smoke
@@ -72,11 +84,15 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch05_rnn.translate --out runs/smoke "the 3rd of may 1999"
 	$(BIN)/python -m ch05_rnn.train forecast --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.train --benchmark --out runs/smoke
+
+smoke-ch06:
 	$(BIN)/python -m ch06_cnn.train cnn --data shapes --limit 300 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train classics --data shapes --limit 100 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train speedrun --data shapes --limit 1000 --budget 3 --out runs/smoke
 	$(BIN)/python -m ch06_cnn.train throughput --data shapes --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch06_cnn.train speedrun --data shapes --limit 600 --epochs 1 --out runs/smoke
+
+smoke-ch07:
 	$(BIN)/python -m ch07_dqn.train q_table --out runs/smoke
 	$(BIN)/python -m ch07_dqn.train dqn --epochs 2 --steps 20 --out runs/smoke
 	$(BIN)/python -m ch07_dqn.train actor_critic --epochs 2 --steps 10 --out runs/smoke
@@ -84,6 +100,8 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch07_dqn.play --out runs/smoke --maze 7 --steps-per-second 1000
 	$(BIN)/python -m ch07_dqn.train throughput --mazes 64 --rounds 1 --seconds 0.05 --out runs/smoke
 	$(BIN)/python -m ch07_dqn.train --benchmark --out runs/smoke
+
+smoke-ch08:
 	$(BIN)/python -m ch08_vae.train vae --data digits --limit 300 --epochs 3 --conditional --importance-samples 50 --out runs/smoke
 	$(BIN)/python -m ch08_vae.sample --out runs/smoke --digit 7 --count 8
 	$(BIN)/python -m ch08_vae.sample --out runs/smoke --interpolate 3 8 --count 2
@@ -91,6 +109,8 @@ smoke: $(INSTALLED)      ## each program for a moment, as a person would start i
 	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 2 --out runs/smoke
 	$(BIN)/python -m ch08_vae.train throughput --data digits --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
+
+smoke-tour:
 	$(BIN)/python tour.py --out runs/smoke
 
 clean:

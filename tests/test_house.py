@@ -136,6 +136,19 @@ def test_every_command_that_is_written_down_is_understood(chapter, monkeypatch):
         assert calls, command
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_readmes_have_one_shape(chapter):
+    text = (ROOT / chapter / "README.md").read_text(encoding="utf-8")
+    assert re.match(rf"# Chapter {int(chapter[2:4])}: [^\n]+\n\n[A-Z]", text), "a title, and the idea below it"
+    places = [
+        text.find(part)
+        for part in ("| file | what it shows |", f"python -m {chapter}.train", "<!-- ledger: ", "## Exercises")
+    ]
+    assert -1 not in places
+    assert places == sorted(places), "what there is, how it is started, what it gave, what to try"
+    assert re.search(r"^## The book's .+ (beside|and) ", text, re.M), "what the book does, beside ours"
+
+
 def test_readme_tables_are_what_was_recorded():
     assert ledger.stale_readmes() == []
 
