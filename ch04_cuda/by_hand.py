@@ -218,7 +218,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         else:
             say("skipped", f"bfloat16: {device} does not multiply it natively")
         if jax_epoch.is_installed():
-            ways["jax"] = jax_epoch.way(data.train, config)
+            ways["jax"] = jax_epoch.way(data.train, config, torch.get_num_threads())
         else:
             say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
         rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))

@@ -6,8 +6,11 @@ strongest opponent of a step that is written by hand.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ch04_cuda.networks import PIXEL_SCALE
@@ -24,10 +27,30 @@ def is_installed() -> bool:
     return importlib.util.find_spec("jax") is not None
 
 
-def way(split: Split, config: Any) -> Way:
-    """Make a function that trains an epoch on JAX's default device, and says how many images that were."""
+@contextlib.contextmanager
+def processors(count: int) -> Iterator[None]:
+    """Let the process use so many processors only: threads that are started meanwhile stay on them."""
+    if not hasattr(os, "sched_setaffinity"):  # not on macOS
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def way(split: Split, config: Any, threads: int) -> Way:
+    """Make a function that trains an epoch on JAX's default device, and says how many images that were.
+
+    On a CPU JAX has as many threads as there are processors when it starts, and no option to change that.
+    """
     import jax  # pyright: ignore[reportMissingImports]  # an extra
     from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
+
+    with processors(threads):
+        jax.devices()
 
     count = len(split) // config.batch_size * config.batch_size  # whole batches: a compiled loop has one shape
     pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())

@@ -1,5 +1,6 @@
 """The step by hand: its gradients are autograd's, its steps are SGD's, and its room is used again."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -119,10 +120,18 @@ def test_training_by_hand_learns_and_is_compared(config, digits):
 
 @pytest.mark.skipif(not jax_epoch.is_installed(), reason="JAX is not installed")
 def test_jax_learns(config, digits):
-    train_epoch = jax_epoch.way(digits.train, config)
+    train_epoch = jax_epoch.way(digits.train, config, threads=1)
     assert train_epoch() == len(digits.train) // 64 * 64
 
 
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"--momentum must be at least 0 and below 1, got 1"):
         Config(momentum=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not bind processes to processors")
+def test_the_process_gets_its_processors_back():
+    before = os.sched_getaffinity(0)
+    with jax_epoch.processors(1):
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
