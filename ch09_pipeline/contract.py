@@ -1,7 +1,7 @@
 """What makes a program a stage: the command line `--in PATH... --out DIR`, and one line for what goes wrong.
 
-It is the contract of Pachyderm's containers, where inputs lie in /pfs/<repository> and results go to /pfs/out. An engine
-may name files (Snakemake knows which are meant) or whole folders that hold nothing but input (Pachyderm, Kubeflow).
+It is the contract of Pachyderm's containers, whose inputs lie in /pfs/<repository> and whose results go to /pfs/out. An
+engine may name files (Snakemake knows which are meant) or folders that hold nothing but input (Pachyderm, Kubeflow).
 No torch here: it takes longer to load than most datums take to prepare.
 """
 

@@ -1,6 +1,6 @@
 """Compare: several evaluated models in, one table and one picture out, the best by validation on top.
 
-    python -m ch09_pipeline.stages.compare --in evaluate --out compare
+python -m ch09_pipeline.stages.compare --in evaluate --out compare
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Evaluate: trained networks and the test datums in, measures and a picture of the confusions out.
 
-    python -m ch09_pipeline.stages.evaluate --in train/dropout prepare --out evaluate
+python -m ch09_pipeline.stages.evaluate --in train/dropout prepare --out evaluate
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,7 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
         "metrics": {f"test_{name}": value for name, value in metrics.items()}
         | {name: trained[name] for name in ("valid_accuracy", "valid_loss")},
         "images": len(test),
+        "datums": sum(card.facts["images"] > 0 for card in datums),
         "model": card.outputs["model.safetensors"],
         "train_seconds": trained["train_seconds"],
         "quarantined": {card.path.stem: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},

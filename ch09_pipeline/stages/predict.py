@@ -44,7 +44,9 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
         with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([("file", "image", "class", "probability"), *rows])
-        facts = {"images": len(pixels), "quarantined": reason}
+        result = f"{rows[0][2]} {rows[0][3]}" if len(rows) == 1 else f"{len(rows):,} images"
+        summary = f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {result}"
+        facts = {"images": len(pixels), "quarantined": reason, "summary": summary}
         write_card(
             out / f"{path.name}.json",
             "predict",
@@ -54,8 +56,7 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
             outputs=[table.name],
             facts=facts,
         )
-        result = reason or (f"{rows[0][2]}, {rows[0][3]}" if len(rows) == 1 else f"{len(rows):,} images")
-        lines.append(f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {result}")
+        lines.append(summary)
     if not lines:
         raise ValueError("there is no new picture among the inputs")
     return "\n".join(lines)
@@ -77,7 +78,9 @@ def read_pictures(path: Path) -> Tensor:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{path.name} cannot be read: {reason}") from error
-    return torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1).unsqueeze(0)
+    return (
+        torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1).unsqueeze(0)
+    )
 
 
 def main() -> None:

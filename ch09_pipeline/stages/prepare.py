@@ -3,8 +3,8 @@
     python -m ch09_pipeline.stages.prepare --in batches/batch-01.bin --out prepare
 
 A datum is a file in CIFAR-10's binary layout; those whose name begins with `test` are for the test. A broken one is put
-into quarantine: its card says why, its tensors are empty, and the rest goes on. Which images are held out for validation
-follows from each image's own bytes, so it does not change when datums come and go, and copies stay on one side.
+into quarantine: its card says why, its tensors are empty, and the rest goes on. Whether an image is held out for
+validation follows from its own bytes, so this does not change when datums come and go, and copies stay on one side.
 
 Dimensions: N images.
 """
@@ -43,7 +43,9 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
         card_path, tensors = out / f"{name}.json", out / f"{name}.safetensors"
         card_path.unlink(missing_ok=True)  # it vouches for the tensors that are replaced now
         with atomic_path(tensors) as temporary:
-            temporary.write_bytes(save({"pixels": np.ascontiguousarray(pixels), "labels": labels.copy(), "held_out": held_out}))
+            temporary.write_bytes(
+                save({"pixels": np.ascontiguousarray(pixels), "labels": labels.copy(), "held_out": held_out})
+            )
         facts = {
             "split": split,
             "images": len(labels),
@@ -53,7 +55,9 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
             "quarantined": reason,
         }
         write_card(card_path, "prepare", parameters={}, raw=[path], outputs=[tensors.name], facts=facts)
-        lines.append(f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {len(labels):,} images, {split}")
+        lines.append(
+            f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {len(labels):,} images, {split}"
+        )
     if not lines:
         raise ValueError(f"there is no file in {', '.join(map(str, inputs))}")
     return "\n".join(lines)

@@ -45,6 +45,8 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
         "images": model.facts["images"],
         "datums": model.facts["datums"],
         "quarantined": model.facts["quarantined"],
+        "device": model.facts["device"],
+        "versions": model.facts["versions"],
     }
     cards, outputs = [model, comparison], [*WHOLE, "summary.json"]
     parameters = {"threshold": threshold}
