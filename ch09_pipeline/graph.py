@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ch09_pipeline import engine, status
+from ch09_pipeline import engine, repository, status
 from ch09_pipeline.pipeline import list_names
 from common.config import RunOptions
 from common.files import read_json
@@ -48,6 +48,12 @@ def read_jobs(lines: Iterable[str]) -> "nx.DiGraph":
         elif edge := EDGE.match(line):
             jobs.add_edge(int(edge["tail"]), int(edge["head"]))
     jobs.remove_nodes_from([number for number, job in jobs.nodes.items() if job["rule"] == "all"])
+    for number, job in jobs.nodes.items():  # Snakemake names a variant only where it first appears
+        trained = {
+            jobs.nodes[before]["of"] for before in jobs.predecessors(number) if jobs.nodes[before]["rule"] == "train"
+        }
+        if len(trained) == 1:
+            job["of"] = trained.pop()
     return jobs
 
 
@@ -79,17 +85,18 @@ def train(config: Config) -> dict[str, float]:
 
     jobs = read_jobs(engine.ask(work, "--dag", "dot"))
     boxes = fold(jobs)
-    source = work / "data" if config.data is None else config.data
-    raw = f"{source.name}: {len(list(source.glob('[!.]*.bin')))} batches"
-    boxes.add_node("data", lines=[raw], kind="input")
-    boxes.add_edges_from((("data", box) for box in boxes if _stage(boxes, box) == "prepare"), backward=False)
+    settings = read_json(work / engine.SETTINGS)
+    batches, pictures = Path(settings["data"]).glob("[!.]*.bin"), repository.pictures(Path(settings["new"]))
+    stages = {box: boxes.nodes[box]["lines"][0].partition(":")[0] for box in boxes}
+    for name, stage, text in (
+        ("data", "prepare", f"{len(list(batches))} batches"),
+        ("new", "predict", f"{len(pictures)} pictures"),
+    ):
+        boxes.add_node(name, lines=[f"{name}: {text}"], kind="input")
+        boxes.add_edges_from(((name, box) for box in stages if stages[box] == stage), backward=False)
     with Run.open(__name__, config) as run:
         for name in ("pipeline.png", "pipeline.dot"):
             with run.writing(name) as path:
                 graphs.save(boxes, path)
-        say("data", f"{work.name}: {read_json(work / engine.SETTINGS)['data']}")
+        say("data", f"{work.name}: {settings['data']}")
         return run.finish(run={"jobs": len(jobs), "due": sum(job["due"] for job in jobs.nodes.values())})
-
-
-def _stage(boxes: "nx.DiGraph", box: object) -> str:
-    return boxes.nodes[box]["lines"][0].partition(":")[0]

@@ -70,7 +70,7 @@ def pictures(folder: Path) -> list[Path]:
 def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     """Say what is in a repository, and hash all its batches.
 
-    Raises FileNotFoundError where the folder is not there, ValueError where it lacks batches to train on or to test with.
+    Raises FileNotFoundError where there is no folder, ValueError where it has no batches to train on or none to test.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--data {folder}: there is no such folder; without --data the embedded shapes run")

@@ -29,7 +29,9 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
     """Prepare every datum among the inputs."""
     lines = []
     for path in files_of(inputs):
-        name, data = path.name.removesuffix(".bin"), path.read_bytes()
+        if path.suffix != ".bin" and path not in inputs:
+            continue  # a folder of CIFAR-10 holds the names of its classes besides, and a page about it
+        name, data = path.stem, path.read_bytes()
         try:
             pixels, labels = decode(data, path.name)
             reason = None
@@ -59,7 +61,7 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
             f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {len(labels):,} images, {split}"
         )
     if not lines:
-        raise ValueError(f"there is no file in {', '.join(map(str, inputs))}")
+        raise ValueError(f"there is no batch, *.bin, in {', '.join(map(str, inputs))}")
     return "\n".join(lines)
 
 
