@@ -39,7 +39,7 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
             pixels, labels = np.empty((0, 3, 32, 32), np.uint8), np.empty(0, np.uint8)
             reason = str(error)
         split = "test" if path.name.startswith("test") else "train"
-        held_out = np.array([zlib.crc32(image) % HELD_OUT == 0 for image in pixels], bool)
+        held_out = np.array([zlib.crc32(image.tobytes()) % HELD_OUT == 0 for image in pixels], bool)
         if split == "test":
             held_out[:] = False
         card_path, tensors = out / f"{name}.json", out / f"{name}.safetensors"
