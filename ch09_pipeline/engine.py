@@ -26,12 +26,11 @@ PATIENCE = 10.0
 REASONS = [
     (r"Missing output files", "not made yet"),
     (r"Incomplete output files", "it was stopped half-way"),
-    (r"'content ", "its content has changed"),
+    (r"Set of input files has changed", "a datum has come or gone"),
+    (r"'content |Updated input files", "its content has changed"),
     (r"'code ", "the stage's code has changed"),
     (r"Params have changed.*before: (?P<before>.*) now: (?P<now>.*)", "parameters were {before}, are {now}"),
     (r"Code has changed", "its command has changed"),
-    (r"Set of input files has changed", "a datum has come or gone"),
-    (r"Updated input files", "its input has changed"),
     (r"Input files updated by another job", "follows from what is new"),
 ]
 """What Snakemake says, and how it is told here; the first that fits counts."""
@@ -97,11 +96,13 @@ def start(work: Path, *flags: str) -> subprocess.Popen[str]:
     """
     if find_spec("snakemake") is None:
         raise ValueError("Snakemake is not installed: pip install '.[pipeline]'")
+    work = work.resolve()
     words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
     words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", *map(str, words), *flags],
+        cwd=work,  # where Python looks for modules first: no other copy of the suite
         env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
