@@ -89,8 +89,8 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
             yield Event("finish", jobs[int(found[1])])
 
 
-def start(work: Path, *flags: str) -> subprocess.Popen[str]:
-    """Start Snakemake in a session of its own, all that it says in one stream.
+def start(work: Path, *flags: str, lock: int | None = None) -> subprocess.Popen[str]:
+    """Start Snakemake in a session of its own, all that it says in one stream; it holds the lock as well.
 
     Raises ValueError where it is not installed.
     """
@@ -109,12 +109,13 @@ def start(work: Path, *flags: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
     )
 
 
 @contextmanager
-def alone(work: Path) -> Iterator[None]:
-    """Keep other runs out of a work folder; the lock is the system's and ends with this process, however it ends.
+def alone(work: Path) -> Iterator[int]:
+    """Keep other runs out of a work folder; give the lock, which is the system's and ends with those that hold it.
 
     Raises ValueError where another run is at work there.
     """
@@ -123,7 +124,7 @@ def alone(work: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another run is at work in {work}: wait for it, or choose another --out") from error
-        yield
+        yield file.fileno()
 
 
 def ask(work: Path, *flags: str) -> list[str]:
@@ -142,13 +143,14 @@ def plan(work: Path) -> list[Job]:
     return [event.job for event in read_events(ask(work, "--dry-run")) if event.job.rule != "all"]
 
 
-def run(work: Path, cores: int) -> Iterator[Event]:
+def run(work: Path, cores: int, lock: int) -> Iterator[Event]:
     """Run what has to be run, and report each job's start and end.
 
-    Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, as by
-    Ctrl-C, stops the jobs as well.
+    Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
+    Ctrl-C or because it is told to end, stops the jobs as well.
     """
-    process = start(work, "--cores", str(cores), "--keep-going")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = start(work, "--cores", str(cores), "--keep-going", lock=lock)
     lines: list[str] = []
     failed: dict[int, str] = {}
     try:
@@ -161,6 +163,7 @@ def run(work: Path, cores: int) -> Iterator[Event]:
         process.wait()
     finally:
         _stop(process)
+        signal.signal(signal.SIGTERM, before)
     if failed:
         raise ValueError("; ".join(failed.values()))
     _check(process, lines)

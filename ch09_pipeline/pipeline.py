@@ -10,7 +10,9 @@ Change them there, remove one, add one, and run again. Every stage leaves its fi
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ch09_pipeline import engine, repository
 from ch09_pipeline.card import read_card
 from ch09_pipeline.engine import Job
+from common.cli import INTERRUPTED
 from common.config import RunOptions, require, require_positive
 from common.files import explain_unwritable, write_json
 from common.progress import print_table, say
@@ -95,7 +98,8 @@ def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
 
 def train(config: Config) -> dict[str, float]:
     """Bring the published model up to date with data, code and settings; return its measures and what it took."""
-    require(not config.run.resume, "--resume is not needed, every run goes on where the last one stopped; got", "it")
+    if config.run.resume:
+        raise ValueError("--resume is not needed: every run goes on where the last one stopped")
     work = work_folder(config.run, config.data)
     data, new = config.data or work / "data", config.new or work / "new"
     with explain_unwritable(config.run.out):
@@ -106,39 +110,43 @@ def train(config: Config) -> dict[str, float]:
             repository.embed_pictures(new)
     require(new.is_dir(), "--new must be a folder", new)
     card = repository.describe(data, name=work.name, embedded=config.data is None)
-    with Run.open(__name__, config, card) as run, engine.alone(work):
+    with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
         write_json(work / engine.SETTINGS, settings(config, data, new))
         if not (work / "publish" / "card.json").exists():
             (work / "published.json").unlink(missing_ok=True)  # the receipt of something that is gone
-        jobs = run_jobs(work, config.jobs or os.cpu_count() or 1)
+        try:
+            jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
+        except KeyboardInterrupt:
+            say("stopped", f"what is finished is kept; go on with: {run.command}")
+            sys.exit(INTERRUPTED)
         return run.finish(run={"jobs": len(jobs), **report(work, new)})
 
 
-def run_jobs(work: Path, cores: int) -> list[Job]:
+def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
     """Run the jobs that are due, show which and why, and give them."""
     due = engine.plan(work)
     if not due:
         say("jobs", "nothing to do: every result fits the data, the code and the settings")
         return []
-    left = {rule: [job for job in due if job.rule == rule] for rule in dict.fromkeys(job.rule for job in due)}
-    running: dict[int, Job] = {}
+    expected = Counter(job.rule for job in due)
+    done: list[Job] = []
+    running: dict[int, str] = {}
     console = Console(highlight=False, markup=False, soft_wrap=True)
     columns = TextColumn("jobs    "), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(due))
-        done: list[Job] = []
-        for event in engine.run(work, cores):
-            if event.kind == "start":
-                running[event.job.number] = event.job
-            else:
-                running.pop(event.job.number, None)
-                done.append(event.job)
-                of_rule = [job for job in done if job.rule == event.job.rule]
-                if len(of_rule) == len(left.get(event.job.rule, ())):
-                    for line in account(of_rule):
-                        bar.console.print(f"{event.job.rule:<8} {line}")
-            names = ", ".join(f"{job.rule} {job.of}".strip() for job in running.values())
-            bar.update(task, completed=len(done), description=names)
+        with closing(engine.run(work, cores, lock)) as events:
+            for event in events:
+                job = event.job
+                if event.kind == "start":
+                    running[job.number] = f"{job.rule} {job.of}".strip()
+                else:
+                    del running[job.number]
+                    done.append(job)
+                    finished = [other for other in done if other.rule == job.rule]
+                    for line in account(finished) if len(finished) == expected[job.rule] else ():
+                        bar.console.print(f"{job.rule:<8} {line}")
+                bar.update(task, completed=len(done), description=", ".join(running.values()))
     return done
 
 
@@ -177,4 +185,5 @@ def report(work: Path, new: Path) -> dict[str, float]:
         "datums": sum(images > 0 for images in published.facts["datums"].values()) + evaluated.facts["datums"],
         "quarantined": len(broken),
         **{name: published.facts["metrics"][name] for name in ("valid_accuracy", "test_accuracy", "test_loss")},
+        **{f"{row['variant']}_{name}": row[name] for row in rows for name in ("valid_accuracy", "test_accuracy")},
     }
