@@ -42,6 +42,11 @@ class Card:
         """The first of its files, which is what it is about."""
         return self.folder / next(iter(self.outputs))
 
+    def named_outputs(self) -> dict[str, str]:
+        """Give the checksums of its files by names that differ between stages and between variants of one."""
+        home = "/".join(filter(None, [self.stage, self.facts.get("variant")]))
+        return {f"{home}/{name}": value for name, value in self.outputs.items()}
+
     def essentials(self) -> dict[str, Any]:
         """Give what later cards carry on."""
         return {name: getattr(self, name) for name in ESSENTIAL}
@@ -64,7 +69,7 @@ def write_card(
     facts: Mapping[str, Any],
 ) -> None:
     """Write the card of files that lie beside it already, made from the files of other cards and from raw ones."""
-    inputs = {f"{card.stage}/{name}": value for card in cards for name, value in card.outputs.items()}
+    inputs = {name: value for card in cards for name, value in card.named_outputs().items()}
     before = [entry for card in cards for entry in (*card.lineage, card.essentials())]
     lineage = {json.dumps(entry, sort_keys=True): entry for entry in before}  # what several cards share, once
     card = Card(

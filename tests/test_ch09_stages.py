@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from common.data.cifar_binary import RECORD, decode_records
 from common.data.images import encode_cifar
 from common.data.shapes import NAMES, draw_shapes
 
-FLAGS = {
+FLAGS: dict[str, Any] = {
     "variant": "dropout",
     "epochs": 1,
     "batch_size": 32,
@@ -173,6 +174,10 @@ def test_cards_carry_everything_that_went_before(made):
     assert sorted(stages) == ["compare"] + ["evaluate"] * 2 + ["prepare"] * 3 + ["train"] * 2
     made_by_someone = {value for entry in card.lineage for value in entry["outputs"].values()}
     raw = {checksum(path) for path in (made / "data").iterdir()}
+    evaluated = {path for variant in ("dropout", "nodropout") for path in (made / f"evaluate/{variant}").iterdir()}
+    compared = read_card(made / "compare/card.json").inputs
+    assert set(compared.values()) == {checksum(path) for path in evaluated if path.name != "card.json"}
+    assert "evaluate/nodropout/metrics.json" in compared
     for entry in (*card.lineage, card.essentials()):
         assert set(entry["inputs"].values()) <= made_by_someone | raw
     assert raw <= {value for entry in card.lineage for value in entry["inputs"].values()}
