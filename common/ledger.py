@@ -75,6 +75,7 @@ FORMATS = [
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
+    (r"jobs$", "{name}", 1, "{:.0f}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

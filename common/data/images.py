@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.data.cifar_binary import decode_records
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of
 from common.files import atomic_path
 
@@ -43,8 +44,6 @@ CIFAR_MIRRORS = ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]
 CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = "test_batch.bin"
-CIFAR_RECORD = 1 + 3 * 32 * 32
-"""Bytes of one image in the binary version: its label, then its red, green and blue planes."""
 
 SPLIT_SEED = 0
 """Seed of the one validation split that every run of a data set shares."""
@@ -198,7 +197,7 @@ def _check_labels(labels: Tensor, where: Path | str) -> None:
         raise ValueError(f"{where} has label {int(labels[first])} at image {first}: the classes are 0 to 9")
 
 
-# CIFAR-10, binary version: www.cs.toronto.edu/~kriz/cifar.html.
+# CIFAR-10, binary version: see cifar_binary.py.
 
 
 def decode_cifar(data: bytes, where: Path | str) -> Split:
@@ -206,14 +205,8 @@ def decode_cifar(data: bytes, where: Path | str) -> Split:
 
     Raises ValueError, naming the place, where the bytes are no whole number of records or a label is above 9.
     """
-    if not data or len(data) % CIFAR_RECORD:
-        raise ValueError(
-            f"{where} is no CIFAR-10 binary file: {len(data):,} bytes are not a whole number of records "
-            f"of {CIFAR_RECORD:,}: delete it and fetch it again"
-        )
-    records = torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(-1, CIFAR_RECORD)
-    _check_labels(records[:, 0], where)
-    return Split(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].long())
+    pixels, labels = decode_records(data, where)
+    return Split(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 
 def encode_cifar(split: Split) -> bytes:

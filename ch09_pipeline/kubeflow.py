@@ -1,0 +1,162 @@
+"""The same stages as a Kubeflow pipeline: compiled for a cluster, or run here in processes.
+
+    python -m ch09_pipeline.kubeflow --compile pipeline.yaml
+    python -m ch09_pipeline.kubeflow --data runs/ch09_pipeline/work/shapes/data --new runs/ch09_pipeline/work/shapes/new
+
+A component is a function that Kubeflow ships to a container as text, so each imports what it needs. They hand on
+artifacts: folders, as for the other engines.
+"""
+
+# pyright: reportCallIssue=false, reportArgumentType=false  # kfp fills in the outputs, and makes functions components
+
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfp import compiler, dsl, local
+from kfp.dsl import Dataset, Input, Model, Output
+
+from ch09_pipeline.sources import ROOT
+from common.cli import one_line_errors, parse
+from common.config import require_positive
+from common.files import atomic_path
+from common.progress import say
+
+IMAGE = "deep-learning-companion:0.1.0"
+"""The image that holds this suite, with kfp in it."""
+
+component = dsl.component(base_image=IMAGE, install_kfp_package=False)
+
+
+@component
+def prepare(data: Input[Dataset], prepared: Output[Dataset]):
+    """Turn batches into tensors and cards."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.prepare", "--in", data.path, "--out", prepared.path]
+    subprocess.run(words, check=True)
+
+
+@component
+def train(data: Input[Dataset], prepared: Input[Dataset], variant: str, epochs: int, seed: int, model: Output[Model]):
+    """Train one variant of the network; of the data themselves, only the names of the classes are read."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.train", "--in", prepared.path, data.path, "--out", model.path]
+    subprocess.run([*words, "--variant", variant, "--epochs", str(epochs), "--seed", str(seed)], check=True)
+
+
+@component
+def evaluate(model: Input[Model], prepared: Input[Dataset], evaluation: Output[Dataset]):
+    """Measure a model on the test batches."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.evaluate", "--in", model.path, prepared.path]
+    subprocess.run([*words, "--out", evaluation.path], check=True)
+
+
+@component
+def compare(first: Input[Dataset], second: Input[Dataset], comparison: Output[Dataset]):
+    """Put evaluations side by side."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.compare", "--in", first.path, second.path]
+    subprocess.run([*words, "--out", comparison.path], check=True)
+
+
+@component
+def publish(
+    comparison: Input[Dataset], first: Input[Model], second: Input[Model], threshold: float, published: Output[Model]
+):
+    """Publish the best model, or fail."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.publish", "--in", comparison.path, first.path, second.path]
+    subprocess.run([*words, "--threshold", str(threshold), "--out", published.path], check=True)
+
+
+@component
+def predict(published: Input[Model], new: Input[Dataset], predictions: Output[Dataset]):
+    """Classify new pictures."""
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "ch09_pipeline.stages.predict", "--in", published.path, new.path]
+    subprocess.run([*words, "--out", predictions.path], check=True)
+
+
+@dsl.pipeline(name="shapes", description="Chapter 9: versioned data in, an evaluated model out.")
+def pipeline(data: str, new: str, epochs: int = 12, threshold: float = 0.5, seed: int = 0):
+    """Join the stages; data and new are where the batches and the new pictures lie, as s3://bucket/batches."""
+    batches = dsl.importer(artifact_uri=data, artifact_class=Dataset).output
+    pictures = dsl.importer(artifact_uri=new, artifact_class=Dataset).output
+    prepared = prepare(data=batches).output
+    models = [
+        train(data=batches, prepared=prepared, variant=variant, epochs=epochs, seed=seed).outputs["model"]
+        for variant in ("dropout", "nodropout")
+    ]
+    evaluations = [evaluate(model=model, prepared=prepared).output for model in models]
+    comparison = compare(first=evaluations[0], second=evaluations[1]).output
+    published = publish(comparison=comparison, first=models[0], second=models[1], threshold=threshold).output
+    predict(published=published, new=pictures)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with the pipeline."""
+
+    compile: Path | None = None
+    """File to write the pipeline to, ending in .yaml: for a cluster."""
+    data: Path | None = None
+    """Folder of batches to run it on, here."""
+    new: Path | None = None
+    """Folder of new pictures to classify."""
+    epochs: int = 12
+    """Passes over the training images."""
+    threshold: float = 0.5
+    """Validation accuracy that a model must reach to be published."""
+    seed: int = 0
+    """Seed of every random number."""
+    out: Path = Path("runs/ch09_pipeline/kubeflow")
+    """Folder of what a run here leaves."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs")
+
+
+def run(options: Options, data: Path, new: Path) -> None:
+    """Run the pipeline in processes of this machine, one task after the other."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = path
+    options.out.mkdir(parents=True, exist_ok=True)
+    warnings.filterwarnings("ignore", "You may be attemping", RuntimeWarning)  # that it needs the image: not here
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.out.resolve()))
+    places = {"data": str(data.resolve()), "new": str(new.resolve())}
+    pipeline(**places, epochs=options.epochs, threshold=options.threshold, seed=options.seed)
+
+
+def main() -> None:
+    """Read the command line."""
+    with one_line_errors():
+        options = parse(Options, sys.argv[1:], prog="python -m ch09_pipeline.kubeflow", description=__doc__ or "")
+        if options.compile is not None:
+            if options.compile.suffix != ".yaml":
+                raise ValueError(f"--compile {options.compile}: the file's name must end in .yaml")
+            with atomic_path(options.compile) as temporary:
+                compiler.Compiler().compile(pipeline, str(temporary))
+            say("saved", str(options.compile))
+        elif options.data is None or options.new is None:
+            raise ValueError("give --compile FILE, or --data and --new to run the pipeline here")
+        else:
+            run(options, options.data, options.new)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The pipeline: batches of pictures in, a published model out, and at the next run only what changed.
+
+    python -m ch09_pipeline.train pipeline
+    python -m ch09_pipeline.train pipeline --data data/cifar-10-batches-bin --epochs 10
+    python -m ch09_pipeline.train pipeline --variants nodropout --epochs 30 --threshold 0.9
+
+A first run without --data writes the embedded shapes as batches into the work folder, `runs/ch09_pipeline/work/shapes`.
+Change them there, remove one, add one, and run again. Every stage leaves its files in a folder of its own beside them.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ch09_pipeline import engine, repository
+from ch09_pipeline.card import read_card
+from ch09_pipeline.engine import Job
+from common.cli import INTERRUPTED
+from common.config import RunOptions, require, require_positive
+from common.files import explain_unwritable, write_json
+from common.progress import print_table, say
+from common.run import Run
+
+NAMED = 4
+"""So many datums of a stage are called by name in a line, the others counted."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What goes in, and what each stage does with it."""
+
+    data: Path | None = None
+    """Folder of batches in CIFAR-10's binary layout, test*.bin to test with; by default the embedded shapes."""
+    new: Path | None = None
+    """Folder of new pictures to classify with what is published; by default a few embedded ones."""
+    variants: tuple[Literal["dropout", "nodropout"], ...] = ("dropout", "nodropout")
+    """Networks to train and compare: the book's, and the one without dropout that it swaps in."""
+    epochs: int = 12
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 2e-3
+    """Peak step size."""
+    threshold: float = 0.5
+    """Validation accuracy that a model must reach to be published."""
+    jobs: int | None = None
+    """Jobs side by side; by default as many as there are processors."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "learning_rate", "jobs")
+        require(len(self.variants) > 0, "--variants needs at least one", self.variants)
+        require(0 <= self.threshold <= 1, "--threshold must be between 0 and 1", self.threshold)
+
+
+def work_folder(options: RunOptions, data: Path | None) -> Path:
+    """Give the folder of the stages' results: one a repository."""
+    return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else data.resolve().name)
+
+
+def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
+    """Spell a Config as the Snakefile reads it."""
+    threads = os.cpu_count() or 1 if config.run.threads == 0 else config.run.threads or 1
+    training = {
+        "epochs": config.epochs,
+        "batch-size": config.batch_size,
+        "learning-rate": config.learning_rate,
+        "seed": config.run.seed,
+        "limit": config.run.limit,
+        "threads": threads,
+        "device": config.run.device,
+        "precision": config.run.precision,
+    }
+    return {
+        "python": sys.executable,
+        "data": str(data.resolve()),
+        "new": str(new.resolve()),
+        "variants": sorted(set(config.variants)),
+        "threads": threads,
+        "flags": {
+            "prepare": "",
+            "train": " ".join(f"--{name} {value}" for name, value in training.items() if value is not None),
+            "evaluate": f"--threads {threads}",
+            "compare": "",
+            "publish": f"--threshold {config.threshold}",
+            "predict": f"--threads {threads}",
+        },
+    }
+
+
+def train(config: Config) -> dict[str, float]:
+    """Bring the published model up to date with data, code and settings; return its measures and what it took."""
+    if config.run.resume:
+        raise ValueError("--resume is not needed: every run goes on where the last one stopped")
+    work = work_folder(config.run, config.data)
+    data, new = config.data or work / "data", config.new or work / "new"
+    with explain_unwritable(config.run.out):
+        work.mkdir(parents=True, exist_ok=True)
+        if config.data is None:
+            repository.embed_batches(data)
+        if config.new is None:
+            repository.embed_pictures(new)
+    require(new.is_dir(), "--new must be a folder", new)
+    card = repository.describe(data, name=work.name, embedded=config.data is None)
+    with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
+        write_json(work / engine.SETTINGS, settings(config, data, new))
+        if not (work / "publish" / "card.json").exists():
+            (work / "published.json").unlink(missing_ok=True)  # the receipt of something that is gone
+        try:
+            jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
+        except KeyboardInterrupt:
+            say("stopped", f"what is finished is kept; go on with: {run.command}")
+            sys.exit(INTERRUPTED)
+        return run.finish(run={"jobs": len(jobs), **report(work, new)})
+
+
+def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
+    """Run the jobs that are due, show which and why, and give them."""
+    due = engine.plan(work)
+    if not due:
+        say("jobs", "nothing to do: every result fits the data, the code and the settings")
+        return []
+    expected = Counter(job.rule for job in due)
+    done: list[Job] = []
+    running: dict[int, str] = {}
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    columns = TextColumn("jobs    "), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(due))
+        with closing(engine.run(work, cores, lock)) as events:
+            for event in events:
+                job = event.job
+                if event.kind == "start":
+                    running[job.number] = f"{job.rule} {job.of}".strip()
+                else:
+                    del running[job.number]
+                    done.append(job)
+                    finished = [other for other in done if other.rule == job.rule]
+                    for line in account(finished) if len(finished) == expected[job.rule] else ():
+                        bar.console.print(f"{job.rule:<8} {line}")
+                bar.update(task, completed=len(done), description=", ".join(running.values()))
+    return done
+
+
+def account(jobs: Sequence[Job]) -> list[str]:
+    """Tell which jobs of a stage ran, a line a reason."""
+    lines = []
+    for reason in dict.fromkeys(job.reason for job in jobs):
+        names = sorted(job.of for job in jobs if job.reason == reason)
+        lines.append(f"{list_names(names)}: {reason}" if names[0] else reason)
+    return lines
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Write a few names, and how many there are besides."""
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
+
+
+def report(work: Path, new: Path) -> dict[str, float]:
+    """Show what has come out: models side by side, what was put into quarantine, new pictures, what is published."""
+    rows = read_card(work / "compare/card.json").facts["rows"]
+    columns = ("variant", "valid_accuracy", "test_accuracy", "test_worst_class_accuracy", "test_loss")
+    print_table([name.replace("_", " ") for name in columns], [[row[name] for name in columns] for row in rows])
+    published = read_card(work / "publish/card.json")
+    evaluated = read_card(work / f"evaluate/{published.facts['variant']}/card.json")
+    predicted = [read_card(work / f"predict/{path.name}.json") for path in repository.pictures(new)]
+    broken = [*published.facts["quarantined"].values(), *evaluated.facts["quarantined"].values()]
+    broken += [card.facts["quarantined"] for card in predicted if card.facts["quarantined"]]
+    for reason in broken:
+        say("broken", f"in quarantine: {reason}")
+    if predicted:
+        say("new", f"{list_names([card.facts['summary'] for card in predicted])}, in {work / 'predict'}")
+    say("publish", f"{published.facts['variant']}, in {work / 'publish'}")
+    return {
+        "datums": sum(images > 0 for images in published.facts["datums"].values()) + evaluated.facts["datums"],
+        "quarantined": len(broken),
+        **{name: published.facts["metrics"][name] for name in ("valid_accuracy", "test_accuracy", "test_loss")},
+        **{f"{row['variant']}_{name}": row[name] for row in rows for name in ("valid_accuracy", "test_accuracy")},
+    }

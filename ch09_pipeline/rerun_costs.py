@@ -1,0 +1,104 @@
+"""What a change costs: the whole pipeline, nothing to do, one changed batch, one removed, one for the test.
+
+    python -m ch09_pipeline.train rerun_costs
+
+Each time is that of the whole command `python -m ch09_pipeline.train pipeline`, start-up included, on the embedded
+shapes in a folder of its own.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ch09_pipeline import repository
+from ch09_pipeline.sources import ROOT
+from common.config import RunOptions, require_positive
+from common.files import read_json
+from common.progress import print_table
+from common.run import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    """How much the pipeline has to do."""
+
+    epochs: int = 12
+    """Passes over the training images."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs")
+
+
+def train(config: Config) -> dict[str, float]:
+    """Run the pipeline after each change; return the seconds and the jobs of each run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) / "shapes"
+        repository.embed_batches(data)
+        card = repository.describe(data, name="shapes", embedded=True)
+        with Run.open(__name__, config, card) as run:
+            measures: dict[str, float] = {}
+            rows = []
+            for name, change in changes(data).items():
+                change()
+                seconds, jobs = run_once(config, data, Path(scratch) / "runs")
+                measures |= {f"{name}_seconds": seconds, f"{name}_jobs": jobs}
+                rows.append((name.replace("_", " "), f"{seconds:.1f}", jobs))
+            print_table(["run", "seconds", "jobs"], rows)
+            return run.finish(run=measures)
+
+
+def changes(data: Path) -> dict[str, Callable[[], object]]:
+    """Name what is done to the repository before each run."""
+    return {
+        "first_run": lambda: None,
+        "nothing_to_do": lambda: None,
+        "changed_batch": lambda: halve(data / "batch-07.bin"),
+        "removed_batch": (data / "batch-08.bin").unlink,
+        "changed_test_batch": lambda: halve(data / "test-2.bin"),
+    }
+
+
+def halve(path: Path) -> None:
+    """Keep the first half of a batch."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // repository.RECORD // 2 * repository.RECORD])
+
+
+def run_once(config: Config, data: Path, out: Path) -> tuple[float, int]:
+    """Run the pipeline as a person would; give its seconds and how many jobs it ran.
+
+    Raises ValueError, with its last words, where it fails.
+    """
+    options = config.run
+    words = [
+        "--data",
+        data,
+        "--epochs",
+        config.epochs,
+        "--out",
+        out,
+        "--seed",
+        options.seed,
+        "--device",
+        options.device,
+    ]
+    words += ["--precision", options.precision, "--threads", options.threads]
+    words += ["--limit", options.limit] if options.limit is not None else []
+    before = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - before
+    if done.returncode:
+        raise ValueError(f"the pipeline failed: {done.stderr.strip()}")
+    newest = max(out.glob("ch09_pipeline/pipeline/*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
+    return seconds, int(read_json(newest)["metrics"]["jobs"])

@@ -1,0 +1,45 @@
+"""Which of the suite's own files a module consists of, and their checksum: the code of a model's provenance."""
+
+import ast
+import hashlib
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = re.compile(r"(common|ch\d\d_\w+)(\.|$)")
+"""Names of the suite's packages."""
+
+
+def source_files(module: str) -> list[Path]:
+    """List the suite's files that a module imports, at once or through others, and its own; relative to the suite."""
+    files: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _find(name)
+        if name in files or path is None:
+            continue
+        files[name] = path
+        waiting.append(name.rpartition(".")[0])  # importing a.b runs a's __init__ as well
+        for node in ast.walk(ast.parse((ROOT / path).read_bytes())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(set(files.values()))
+
+
+def _find(name: str) -> Path | None:
+    """Give the file of one of the suite's modules; None for a name that is none."""
+    if not OWN.match(name):
+        return None
+    path = Path(*name.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if (ROOT / p).is_file()), None)
+
+
+def code_checksum(module: str) -> str:
+    """Hash the names and the bytes of a module's source files."""
+    digest = hashlib.sha256()
+    for path in source_files(module):
+        digest.update(f"{path.as_posix()} {hashlib.sha256((ROOT / path).read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Predict: new pictures and the published model in, a CSV a file out, with what the model takes each for.
+
+    python -m ch09_pipeline.stages.predict --in publish new --out predict
+
+A file is a picture (PNG, JPEG ..., brought to 32x32) or a batch in CIFAR-10's binary layout, whose labels are ignored.
+One that cannot be read is put into quarantine: its CSV has no rows, its card says why, and the rest goes on.
+
+Dimensions: N images, K classes.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ch06_cnn import cnn
+from ch09_pipeline.card import write_card
+from ch09_pipeline.contract import StageParser, cards_of, one, raw_files_of, run
+from common.data.cifar_binary import decode_records
+from common.files import atomic_path
+
+
+def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
+    """Classify every new file among the inputs into `out/<file>.csv`."""
+    torch.set_num_threads(threads)
+    card = one(cards_of(inputs, "publish"))
+    names = card.facts["class_names"]
+    model, config = cnn.restore(card.folder)
+    lines = []
+    for path in raw_files_of(inputs):
+        try:
+            pixels, reason = read_pictures(path), None
+        except ValueError as error:
+            pixels, reason = torch.empty(0, 3, 32, 32, dtype=torch.uint8), str(error)
+        rows = []
+        if len(pixels):
+            shares = cnn.predict(model, pixels, channels_last=config.channels_last).softmax(1)
+            sure, guess = (values.tolist() for values in shares.max(1))
+            rows = [(path.name, n, names[k], f"{p:.4f}") for n, (k, p) in enumerate(zip(guess, sure, strict=True))]
+        (out / f"{path.name}.json").unlink(missing_ok=True)  # it vouches for the file that is replaced now
+        table = out / f"{path.name}.csv"
+        with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("file", "image", "class", "probability"), *rows])
+        result = f"{rows[0][2]} {rows[0][3]}" if len(rows) == 1 else f"{len(rows):,} images"
+        summary = f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {result}"
+        facts = {"images": len(pixels), "quarantined": reason, "summary": summary}
+        write_card(
+            out / f"{path.name}.json",
+            "predict",
+            parameters={"threads": threads},
+            cards=[card],
+            raw=[path],
+            outputs=[table.name],
+            facts=facts,
+        )
+        lines.append(summary)
+    if not lines:
+        raise ValueError("there is no new picture among the inputs")
+    return "\n".join(lines)
+
+
+def read_pictures(path: Path) -> Tensor:
+    """Read a file as (N, 3, 32, 32) bytes: a square out of the middle, brought to the network's size.
+
+    Raises ValueError, naming the file, where it is no picture.
+    """
+    if path.suffix == ".bin":
+        pixels, _ = decode_records(path.read_bytes(), path.name)
+        return torch.from_numpy(pixels.copy())
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            square = ImageOps.fit(picture.convert("RGB"), (32, 32))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{path.name} cannot be read: {reason}") from error
+    return (
+        torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1).unsqueeze(0)
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = StageParser("ch09_pipeline.stages.predict", __doc__)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    run(predict, parser)
+
+
+if __name__ == "__main__":
+    main()

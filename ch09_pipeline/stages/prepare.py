@@ -1,0 +1,106 @@
+"""Prepare: a batch of pictures in, its tensors and a card of what is in it out.
+
+    python -m ch09_pipeline.stages.prepare --in batches/batch-01.bin --out prepare
+
+A datum is a file in CIFAR-10's binary layout; those whose name begins with `test` are for the test. A broken one is put
+into quarantine: its card says why, its tensors are empty, and the rest goes on. Whether an image is held out for
+validation follows from its own bytes, so this does not change when datums come and go, and copies stay on one side.
+
+Dimensions: N images.
+"""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from ch09_pipeline.card import Card, write_card
+from ch09_pipeline.contract import StageParser, files_of, run
+from common.data.cifar_binary import decode_records
+from common.files import atomic_path
+
+HELD_OUT = 10
+"""One image in so many is held out for validation."""
+
+
+def prepare(inputs: Sequence[Path], out: Path) -> str:
+    """Prepare every datum among the inputs."""
+    lines = []
+    for path in files_of(inputs):
+        if path.suffix != ".bin" and path not in inputs:
+            continue  # a folder of CIFAR-10 holds the names of its classes besides, and a page about it
+        name, data = path.stem, path.read_bytes()
+        try:
+            pixels, labels = decode(data, path.name)
+            reason = None
+        except ValueError as error:
+            pixels, labels = np.empty((0, 3, 32, 32), np.uint8), np.empty(0, np.uint8)
+            reason = str(error)
+        split = "test" if path.name.startswith("test") else "train"
+        held_out = np.array([zlib.crc32(image.tobytes()) % HELD_OUT == 0 for image in pixels], bool)
+        if split == "test":
+            held_out[:] = False
+        card_path, tensors = out / f"{name}.json", out / f"{name}.safetensors"
+        card_path.unlink(missing_ok=True)  # it vouches for the tensors that are replaced now
+        with atomic_path(tensors) as temporary:
+            temporary.write_bytes(
+                save({"pixels": np.ascontiguousarray(pixels), "labels": labels.copy(), "held_out": held_out})
+            )
+        facts = {
+            "split": split,
+            "images": len(labels),
+            "held_out": int(held_out.sum()),
+            "images_per_class": np.bincount(labels, minlength=10).tolist(),
+            "channel_means": pixels.mean((0, 2, 3)).round(3).tolist() if len(pixels) else None,
+            "quarantined": reason,
+        }
+        write_card(card_path, "prepare", parameters={}, raw=[path], outputs=[tensors.name], facts=facts)
+        lines.append(
+            f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {len(labels):,} images, {split}"
+        )
+    if not lines:
+        raise ValueError(f"there is no batch, *.bin, in {', '.join(map(str, inputs))}")
+    return "\n".join(lines)
+
+
+def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Decode a datum to (N, 3, 32, 32) pixels and (N,) labels.
+
+    Raises ValueError where it is not what it should be; a picture of a single colour is the mark of a damaged disk.
+    """
+    pixels, labels = decode_records(data, name)
+    flat = pixels.reshape(len(pixels), -1)
+    blank = flat.min(1) == flat.max(1)
+    if blank.any():
+        raise ValueError(f"{name} has an image of a single colour, number {int(blank.argmax())}")
+    return pixels, labels
+
+
+def read_prepared(cards: Sequence[Card]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read what was prepared, datum after datum: (N, 3, 32, 32) pixels, (N,) labels, (N,) whether it is held out.
+
+    Raises ValueError, naming the file, where it is not what this stage writes.
+    """
+    parts = []
+    for card in cards:
+        tensors = load_file(card.path)
+        try:
+            pixels, labels, held_out = (tensors[name] for name in ("pixels", "labels", "held_out"))
+        except KeyError as error:
+            raise ValueError(f"{card.path} holds no {error}") from error
+        if pixels.shape != (card.facts["images"], 3, 32, 32) or not len(pixels) == len(labels) == len(held_out):
+            raise ValueError(f"{card.path} holds tensors of other shapes than its card says")
+        parts.append((pixels, labels, held_out))
+    pixels, labels, held_out = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return pixels, labels, held_out
+
+
+def main() -> None:
+    """Read the command line."""
+    run(prepare, StageParser("ch09_pipeline.stages.prepare", __doc__))
+
+
+if __name__ == "__main__":
+    main()

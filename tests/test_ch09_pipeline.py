@@ -1,0 +1,562 @@
+"""The pipeline under Snakemake: what runs, what does not run again, what survives being stopped, who made what."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REAL_DATA_DIR, ROOT
+from PIL import Image
+
+from ch06_cnn import cnn
+from ch09_pipeline import engine, graph, pipeline, provenance, repository, status
+from ch09_pipeline.card import checksum, read_card
+from ch09_pipeline.engine import Event, Job
+from ch09_pipeline.pipeline import Config
+from common.config import RunOptions
+from common.data.cifar_binary import RECORD
+from common.data.images import encode_cifar
+from common.data.shapes import NAMES, draw_shapes
+
+pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
+
+DOWNSTREAM = {"evaluate dropout", "evaluate nodropout", "compare", "publish", "predict"}
+TRAIN = {"train dropout", "train nodropout"}
+
+
+def write_batches(folder: Path, names: list[str], images: int = 60) -> Path:
+    folder.mkdir(parents=True)
+    drawn = draw_shapes(len(names) * images, torch.Generator().manual_seed(1))
+    order = torch.randperm(len(drawn), generator=torch.Generator().manual_seed(2))
+    for name, index in zip(names, order.split(images), strict=True):
+        (folder / f"{name}.bin").write_bytes(encode_cifar(drawn[index]))
+    (folder / "batches.meta.txt").write_text("\n".join(NAMES))
+    return folder
+
+
+def write_pictures(folder: Path) -> Path:
+    folder.mkdir()
+    for number, pixels in enumerate(draw_shapes(2, torch.Generator().manual_seed(3)).pixels):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def run(config: Config) -> tuple[dict[str, float], str]:
+    """Run the pipeline; give its measures and what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        metrics = pipeline.train(config)
+    return metrics, said.getvalue()
+
+
+@dataclass(frozen=True)
+class Finished:
+    config: Config
+    work: Path
+    data: Path
+    metrics: dict[str, float]
+    said: str
+
+    def due(self) -> dict[str, str]:
+        """The jobs that would run now, with their reasons."""
+        return {f"{job.rule} {job.of}".strip(): job.reason for job in engine.plan(self.work)}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Finished:
+    """One run on six batches, one of them broken, which the tests of this file share."""
+    home = tmp_path_factory.mktemp("pipeline")
+    data = write_batches(home / "my batches", [*(f"batch-{n}" for n in range(1, 6)), "test-1"])
+    (data / "batch-6.bin").write_bytes(bytes(1000))
+    new = write_pictures(home / "new")
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=home / "runs")
+    config = Config(data=data, new=new, epochs=1, threshold=0, jobs=2, run=options)
+    metrics, said = run(config)
+    return Finished(config, pipeline.work_folder(options, data), data, metrics, said)
+
+
+@pytest.fixture
+def finished(first):
+    """The shared run; batches, new pictures and settings are put back after the test."""
+    folders = (first.data, first.config.new)
+    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+    settings = (first.work / "settings.json").read_text()
+    yield first
+    for folder in folders:
+        for path in folder.iterdir():
+            path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
+    (first.work / "settings.json").write_text(settings)
+
+
+# What runs, and what does not run again.
+
+
+def test_the_first_run_makes_everything_and_says_so(first):
+    assert first.metrics["jobs"] == 7 + 2 + 2 + 3
+    assert first.metrics["datums"] == 6
+    assert first.metrics["quarantined"] == 2
+    lines = first.said.splitlines()
+    assert lines[0].startswith("data     my batches: 6 batches to train on, 1 to test with, 360 images, yours, in ")
+    assert "prepare  batch-1, batch-2, batch-3 and 4 more: not made yet" in lines
+    assert "train    dropout, nodropout: not made yet" in lines
+    assert "publish  not made yet" in lines
+    assert sum(line.startswith("broken   in quarantine: batch-6.bin is no CIFAR-10 binary file") for line in lines) == 1
+    assert "broken   in quarantine: broken.png cannot be read: it is no picture" in lines
+    published = read_card(first.work / "publish/card.json")
+    assert published.facts["datums"] == {
+        "batch-1": 60,
+        "batch-2": 60,
+        "batch-3": 60,
+        "batch-4": 60,
+        "batch-5": 60,
+        "batch-6": 0,
+    }
+    assert list(published.facts["quarantined"]) == ["batch-6"]
+    assert first.metrics["test_accuracy"] == published.facts["metrics"]["test_accuracy"]
+    (folder,) = (first.config.run.out / "ch09_pipeline/pipeline").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["data"]["name"] == "my batches"
+    assert summary["metrics"] == first.metrics
+    assert not list(ROOT.rglob(".snakemake")), "the state of the engine lies among the source"
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {
+        path: path.stat().st_mtime_ns for path in finished.work.glob("*/**/*.*") if ".snakemake" not in path.parts
+    }
+    for path in finished.data.iterdir():
+        path.touch()
+    metrics, said = run(finished.config)
+    assert "jobs     nothing to do: every result fits the data, the code and the settings" in said
+    assert metrics == finished.metrics | {"jobs": 0}
+    after = {path: path.stat().st_mtime_ns for path in before if finished.data not in path.parents}
+    assert after == before
+
+
+def test_a_changed_batch_is_prepared_alone_and_everything_follows(finished):
+    path = finished.data / "batch-2.bin"
+    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    due = finished.due()
+    assert due.keys() == {"prepare batch-2"} | TRAIN | DOWNSTREAM
+    assert due["prepare batch-2"] == "its content has changed"
+    assert due["train dropout"] == "follows from what is new"
+
+
+def test_a_changed_batch_is_noticed_by_content_even_with_an_old_date(finished):
+    path = finished.data / "batch-2.bin"
+    times = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**12))
+    assert finished.due()["prepare batch-2"] == "its content has changed"
+
+
+def test_a_new_batch_is_prepared_alone(finished):
+    shutil.copyfile(finished.data / "batch-2.bin", finished.data / "batch-7.bin")
+    due = finished.due()
+    assert due.keys() == {"prepare batch-7"} | TRAIN | DOWNSTREAM
+    assert due["prepare batch-7"] == "not made yet"
+    assert due["train nodropout"] in ("a datum has come or gone", "follows from what is new")
+
+
+def test_a_removed_batch_trains_anew(finished):
+    (finished.data / "batch-2.bin").unlink()
+    due = finished.due()
+    assert due.keys() == TRAIN | DOWNSTREAM
+    assert due["train dropout"] == "a datum has come or gone"
+
+
+def test_a_changed_test_batch_trains_nothing(finished):
+    path = finished.data / "test-1.bin"
+    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    assert finished.due().keys() == {"prepare test-1"} | DOWNSTREAM
+
+
+def test_new_pictures_are_only_classified(finished):
+    shutil.copyfile(finished.config.new / "0.png", finished.config.new / "2.png")
+    assert finished.due().keys() == {"predict"}
+
+
+def test_other_settings_run_the_stages_that_have_them(finished):
+    settings = pipeline.settings(replace(finished.config, epochs=2), finished.data, finished.config.new)
+    (finished.work / "settings.json").write_text(json.dumps(settings))
+    due = finished.due()
+    assert due.keys() == TRAIN | DOWNSTREAM
+    assert "--epochs 1 " in due["train dropout"].partition(", are ")[0]
+    assert "--epochs 2 " in due["train dropout"].partition(", are ")[2]
+    settings = pipeline.settings(replace(finished.config, threshold=0.1), finished.data, finished.config.new)
+    (finished.work / "settings.json").write_text(json.dumps(settings))
+    assert finished.due().keys() == {"publish", "predict"}
+
+
+def test_changed_code_runs_the_stages_that_consist_of_it(finished, tmp_path, monkeypatch):
+    for package in ("ch06_cnn", "ch09_pipeline", "common"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(engine, "ROOT", tmp_path)
+    assert not finished.due()
+    with (tmp_path / "ch09_pipeline/stages/compare.py").open("a") as file:
+        file.write("# a remark\n")
+    due = finished.due()
+    assert due.keys() == {"compare", "publish", "predict"}
+    assert due["compare"] == "the stage's code has changed"
+
+
+def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
+    (finished.data / "batch-2.bin").unlink()
+    assert status.train(status.Config(finished.data, finished.config.run)) == {"jobs": 7}
+    lines = capsys.readouterr().out.splitlines()
+    assert "prepare  up to date" in lines
+    assert "train    dropout, nodropout: a datum has come or gone" in lines
+    assert lines[-1] == "jobs     7 due"
+
+
+def test_a_refused_model_fails_the_run_each_time_and_the_earlier_one_stays(finished):
+    before = {path.name: path.read_bytes() for path in (finished.work / "publish").iterdir()}
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"^publish: refused: the best model, .* below --threshold 1; .*publish.log"
+        ):
+            run(replace(finished.config, threshold=1.0))
+    assert {path.name: path.read_bytes() for path in (finished.work / "publish").iterdir()} == before
+    metrics, _ = run(finished.config)
+    assert metrics["jobs"] == 2, "publish and predict"
+
+
+def test_what_was_published_comes_back_when_it_is_lost(finished):
+    shutil.rmtree(finished.work / "publish")
+    metrics, _ = run(finished.config)
+    assert metrics["jobs"] == 2
+    assert cnn.restore(finished.work / "publish")
+
+
+# Where a model comes from, and the picture.
+
+
+def test_provenance_names_data_code_and_parameters(finished, capsys):
+    run(finished.config)
+    capsys.readouterr()
+    config = provenance.Config(data=finished.data, run=finished.config.run)
+    assert provenance.train(config) == {"files": 8, "data_changed": 0, "code_changed": 0}
+    said = capsys.readouterr().out
+    for name in ("batch-1.bin", "batch-6.bin", "test-1.bin", "batches.meta.txt"):
+        assert f"{name} " in said
+        assert checksum(finished.data / name)[:16] in said
+    assert checksum(finished.work / "publish/model.safetensors") in said
+    assert "epochs 1, batch size 64, learning rate 0.002, seed 0" in said
+    assert "in quarantine: batch-6.bin" in said
+    assert f"torch {torch.__version__.partition('+')[0]}" in said
+    (finished.data / "batch-1.bin").write_bytes(b"another")
+    (finished.data / "batch-2.bin").unlink()
+    assert provenance.train(config)["data_changed"] == 2
+
+
+def test_a_copied_model_keeps_its_provenance_and_another_model_has_none(finished, tmp_path):
+    run(finished.config)
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.work / "publish", copy)
+    config = provenance.Config(model=copy, data=finished.data, run=finished.config.run)
+    assert provenance.train(config)["data_changed"] == 0
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"model.safetensors is not what its card card.json says"):
+        provenance.train(config)
+    with pytest.raises(FileNotFoundError, match=r"holds no card.json: --model takes a folder"):
+        provenance.train(replace(config, model=tmp_path))
+    with pytest.raises(ValueError, match="is of the stage compare and holds no model"):
+        provenance.train(replace(config, model=finished.work / "compare"))
+
+
+def test_a_gap_in_the_chain_is_found():
+    made = {"stage": "prepare", "inputs": {"x.bin": "1"}, "outputs": {"x.safetensors": "2"}}
+    used = {"stage": "train", "inputs": {"prepare/x.safetensors": "2"}, "outputs": {"model.safetensors": "3"}}
+    provenance.check_chain([made, used])
+    with pytest.raises(ValueError, match=r"no stage in it made prepare/x.safetensors, which train read"):
+        provenance.check_chain([used])
+
+
+def test_the_picture_folds_jobs_that_stand_at_the_same_place(finished):
+    run(finished.config)
+    shutil.copyfile(finished.data / "batch-1.bin", finished.data / "test-1.bin")
+    metrics = graph.train(graph.Config(finished.data, finished.config.run))
+    assert metrics == {"jobs": 14, "due": 6}
+    (folder,) = (finished.config.run.out / "ch09_pipeline/graph").iterdir()
+    text = (folder / "pipeline.dot").read_text()
+    assert "prepare: 6 jobs\\nbatch-1, batch-2, batch-3 and 3 more" in text
+    assert "prepare\\ntest-1\\ndue" in text
+    assert "evaluate\\nnodropout\\ndue" in text
+    assert 'train\\ndropout"' in text
+    with Image.open(folder / "pipeline.png") as picture:
+        assert picture.size[0] > 300
+
+
+# Stopped in the middle; by hand. These leave other results behind than they found, so they come last.
+
+
+def stage_of(work: Path, name: str) -> list[int]:
+    """Find the processes of a stage that write below a work folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            if f"ch09_pipeline.stages.{name}" in words and (path / "cwd").resolve() == work.resolve():
+                found.append(int(path.name))
+    return found
+
+
+def start_long_training(config: Config) -> subprocess.Popen[str]:
+    """Start the pipeline as a person would, and wait until it trains."""
+    words = ["--data", config.data, "--new", config.new, "--out", config.run.out, "--device", "cpu", "--jobs", 2]
+    words += ["--epochs", 5000, "--variants", "nodropout", "--precision", "fp32"]
+    command = [sys.executable, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)]
+    door = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    work = pipeline.work_folder(config.run, config.data)
+    before = time.time()
+    for _ in range(600):
+        time.sleep(0.1)
+        if any(path.stat().st_mtime > before for path in work.glob("train/.nodropout/*/*/*/metrics.jsonl")):
+            return door
+        assert door.poll() is None, door.communicate()
+    raise AssertionError("the training did not start")
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
+    door = start_long_training(finished.config)
+    with pytest.raises(ValueError, match="another run is at work in"):
+        run(finished.config)
+    door.send_signal(number)
+    said, errors = door.communicate(timeout=60)
+    assert door.returncode == 130
+    assert errors == ""
+    assert "stopped  what is finished is kept; go on with: python -m ch09_pipeline.train pipeline --data" in said
+    assert not stage_of(finished.work, "train")
+    with engine.alone(finished.work):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
+def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_the_same_to_the_bit(finished, tmp_path):
+    config = finished.config
+    path = finished.data / "batch-2.bin"
+    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    (finished.data / "batch-1.bin").unlink()
+    shutil.copyfile(finished.data / "batch-3.bin", finished.data / "batch-7.bin")
+    door = start_long_training(config)
+    (number,) = stage_of(finished.work, "train")
+    door.kill()
+    door.communicate()
+    with pytest.raises(ValueError, match="another run is at work in"):  # the engine, which goes on alone
+        run(config)
+    os.killpg(os.getpgid(number), signal.SIGKILL)  # the engine and its stage
+    for _ in range(100):
+        time.sleep(0.1)
+        with contextlib.suppress(ValueError), engine.alone(finished.work):
+            break
+    assert not (finished.work / "train/nodropout/card.json").exists()
+    metrics, _ = run(config)
+    assert metrics["jobs"] == 7, "what was prepared before the kill is whole, and is not prepared again"
+    assert metrics["datums"] == 6
+    facts = read_card(finished.work / "publish/card.json").facts
+    assert facts["datums"] == {"batch-2": 30, "batch-3": 60, "batch-4": 60, "batch-5": 60, "batch-6": 0, "batch-7": 60}
+    stage = [sys.executable, "-m", "ch09_pipeline.stages"]
+    flags = ["--variant", facts["variant"], "--epochs", 1, "--seed", 0, "--device", "cpu", "--precision", "fp32"]
+    by_hand = [
+        ["prepare", "--in", finished.data, "--out", tmp_path / "prepare"],
+        ["train", "--in", tmp_path / "prepare", finished.data, "--out", tmp_path / "train", *flags],
+    ]
+    for name, *words in by_hand:
+        command = [*stage[:2], f"{stage[2]}.{name}", *map(str, words)]
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    mine, published = (
+        tmp_path / f"train/{facts['variant']}/model.safetensors",
+        finished.work / "publish/model.safetensors",
+    )
+    assert checksum(mine) == checksum(published)
+
+
+# What Snakemake says.
+
+
+OUTPUT = """\
+Building DAG of jobs...
+Job stats:
+job        count
+all            1
+
+[Sat Nov 21 08:58:38 2026]
+localrule train:
+    input: a, b
+    log: logs/train/dropout.log
+    jobid: 5
+    reason: Missing output files: x; Input files updated by another job: y
+    wildcards: variant=dropout
+    resources: tmpdir=/tmp
+[Sat Nov 21 08:58:39 2026]
+Finished jobid: 5 (Rule: train)
+[Sat Nov 21 08:58:39 2026]
+localrule publish:
+    jobid: 1
+    reason: Params have changed since last execution: Union of all: before: '--threshold 0' now: '--threshold 2'
+RuleException:
+Command 'x' returned non-zero exit status 2.
+Error in rule publish:
+    message: None
+    jobid: 1
+    log: logs/publish.log (check log file(s) for error details)
+    shell:
+        python -m ch09_pipeline.stages.publish
+        (command exited with non-zero exit code)
+"""
+
+
+@pytest.mark.parametrize("stream", [OUTPUT.splitlines(), OUTPUT.splitlines(keepends=True)])
+def test_events_are_read_from_what_snakemake_says(stream):
+    train = Job(5, "train", "dropout", "not made yet")
+    publish = Job(1, "publish", "", "parameters were '--threshold 0', are '--threshold 2'")
+    expected = [Event("start", train), Event("finish", train), Event("start", publish)]
+    assert list(engine.read_events(stream)) == [*expected, Event("error", publish, "logs/publish.log")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("Incomplete output files: x", "it was stopped half-way"),
+        (
+            "Params have changed since last execution: before: ['content 1'] now: ['content 2']",
+            "its content has changed",
+        ),
+        ("Params have changed since last execution: before: 'code 1' now: 'code 2'", "the stage's code has changed"),
+        ("Updated input files: x; Set of input files has changed since last execution", "a datum has come or gone"),
+        ("Forced execution", "Forced execution"),
+    ],
+)
+def test_reasons_are_told_in_a_few_words(reason, told):
+    assert engine.explain(reason) == told
+
+
+def test_jobs_are_named_or_counted():
+    jobs = [Job(n, "prepare", f"batch-{n}", "not made yet") for n in range(1, 8)]
+    jobs.append(Job(8, "prepare", "batch-8", "its content has changed"))
+    assert pipeline.account(jobs) == [
+        "batch-1, batch-2, batch-3 and 4 more: not made yet",
+        "batch-8: its content has changed",
+    ]
+    assert pipeline.account([Job(1, "compare", "", "not made yet")]) == ["not made yet"]
+
+
+# What a user can get wrong.
+
+
+def test_mistakes_are_named(tmp_path, monkeypatch):
+    options = RunOptions(device="cpu", out=tmp_path / "runs")
+    config = Config(run=options)
+    with pytest.raises(FileNotFoundError, match=r"--data .*nowhere: there is no such folder; without --data"):
+        pipeline.train(replace(config, data=tmp_path / "nowhere"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/batch.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds 1 batches to train on and 0 to test with"):
+        pipeline.train(replace(config, data=tmp_path / "data"))
+    (tmp_path / "data/test.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"--new must be a folder, got .*nowhere"):
+        pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"--resume is not needed"):
+        pipeline.train(replace(config, run=replace(options, resume=True)))
+    with pytest.raises(FileNotFoundError, match=r"no pipeline has run in .*: start with python -m ch09_pipeline.train"):
+        status.train(status.Config(run=RunOptions(out=tmp_path / "none")))
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"Snakemake is not installed: pip install '.\[pipeline\]'"):
+        pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be a number above 0, got 0"),
+        ({"jobs": 0}, "--jobs must be a number above 0, got 0"),
+        ({"variants": ()}, "--variants needs at least one"),
+        ({"threshold": 1.5}, "--threshold must be between 0 and 1, got 1.5"),
+    ],
+)
+def test_settings_that_cannot_be(bad, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**bad)
+
+
+def test_only_broken_batches_end_in_one_line_that_says_so(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("batch", "test"):
+        (data / f"{name}.bin").write_bytes(b"broken")
+    options = RunOptions(device="cpu", out=tmp_path / "runs")
+    with pytest.raises(
+        ValueError, match=r"^train nodropout: none of 0 images is there for train: give more batches \("
+    ):
+        run(Config(data=data, new=data, variants=("nodropout",), run=options))
+
+
+# The embedded repositories.
+
+
+def test_embedded_batches_are_the_same_everywhere_and_written_once(tmp_path):
+    repository.embed_batches(tmp_path / "a")
+    repository.embed_batches(tmp_path / "b")
+    one, two = (repository.describe(tmp_path / name, name="shapes", embedded=True) for name in "ab")
+    assert one.sha256 == two.sha256
+    assert one.description.startswith("20 batches to train on, 2 to test with, 5,500 images, embedded")
+    (tmp_path / "a/batch-01.bin").unlink()
+    repository.embed_batches(tmp_path / "a")
+    assert not (tmp_path / "a/batch-01.bin").exists(), "what a person removes stays removed"
+    assert repository.describe(tmp_path / "a", name="shapes", embedded=True).sha256 != two.sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
+    repository.embed_pictures(tmp_path / "new")
+    pictures = repository.pictures(tmp_path / "new")
+    assert len(pictures) == 12
+    assert pictures[0].name == "01-disc.png"
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (32, 32)
+
+
+# Many datums; real ones.
+
+
+@pytest.mark.slow
+def test_of_200_batches_two_broken_ones_are_named_and_198_go_on(tmp_path):
+    names = [f"batch-{n:03}" for n in range(190)] + [f"test-{n}" for n in range(10)]
+    data = write_batches(tmp_path / "many", names, images=4)
+    (data / "batch-007.bin").write_bytes(b"")
+    (data / "test-3.bin").write_bytes(bytes(RECORD))
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "runs")
+    config = Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options)
+    metrics, said = run(config)
+    assert metrics["jobs"] == 200 + 5
+    assert metrics["datums"] == 198
+    assert metrics["quarantined"] == 2
+    assert "broken   in quarantine: batch-007.bin is no CIFAR-10 binary file: 0 bytes" in said
+    assert "broken   in quarantine: test-3.bin has an image of a single colour, number 0" in said
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_cifar_10_as_it_is_published_goes_through(tmp_path):
+    options = RunOptions(device="cpu", threads=1, limit=500, out=tmp_path / "runs")
+    data = REAL_DATA_DIR / "cifar-10-batches-bin"
+    metrics, said = run(Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options))
+    assert said.startswith("data     cifar-10-batches-bin: 5 batches to train on, 1 to test with, 60,000 images")
+    assert metrics["datums"] == 6
+    published = read_card(pipeline.work_folder(options, data) / "publish/card.json")
+    assert published.facts["class_names"][:2] == ["airplane", "automobile"]
