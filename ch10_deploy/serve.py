@@ -77,9 +77,7 @@ def read_key(path: Path | None) -> str | None:
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
-    require(
-        len(key) >= LEAST_KEY, f"a key has at least {LEAST_KEY} characters; that of {path} has another length", len(key)
-    )
+    require(len(key) >= LEAST_KEY, f"the key in {path} must have at least {LEAST_KEY} characters", len(key))
     return key
 
 

@@ -595,7 +595,7 @@ def test_a_key_must_be_long_enough(fails, models, tmp_path):
     (tmp_path / "key").write_text("short\n")
     words = ["--models", str(models), "--api-key-file", str(tmp_path / "key")]
     error = fails(serve.main, words)
-    assert "a key has at least 16 characters" in error
+    assert "must have at least 16 characters, got 5" in error
     assert "short" not in error
     (tmp_path / "key").write_text("long enough to be a key\n")
     assert serve.read_key(tmp_path / "key") == "long enough to be a key"
