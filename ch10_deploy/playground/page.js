@@ -1,0 +1,95 @@
+/** The page: five tabs, each started when it is first shown, if the server has its network. */
+
+import { Refused, ask } from "./api.js";
+import * as decoder from "./decoder.js";
+import * as digits from "./digits.js";
+import * as films from "./films.js";
+import * as maze from "./maze.js";
+import * as text from "./text.js";
+
+/** By the names that the server gives its models, which are the panels' too. */
+const SECTIONS = { digits, decoder, text, films, maze };
+
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));
+const started = new Set();
+let cards = null;
+
+/** Show one panel; the address remembers which. */
+function show(name) {
+  for (const tab of tabs) {
+    const chosen = tab.getAttribute("aria-controls") === name;
+    tab.setAttribute("aria-selected", chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+  }
+  for (const [other, panel] of Object.entries(panels)) panel.hidden = other !== name;
+  history.replaceState(null, "", `#${name}`);
+  start(name);
+}
+
+function start(name) {
+  const card = cards?.[name];
+  if (!card || started.has(name)) return;
+  started.add(name);
+  SECTIONS[name].start(panels[name], card);
+}
+
+/** Learn which networks are served, and say of each where it comes from. */
+async function meet() {
+  const told = document.querySelector(".server");
+  const again = document.querySelector(".again");
+  again.hidden = true;
+  try {
+    cards = Object.fromEntries((await ask("models")).map((card) => [card.name, card]));
+    told.textContent = "";
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    told.textContent = error.message;
+    again.hidden = false;
+    return;
+  }
+  for (const [name, panel] of Object.entries(panels)) {
+    panel.querySelector(".work").hidden = !cards[name];
+    panel.querySelector(".absent").hidden = Boolean(cards[name]);
+    panel.querySelector(".source").textContent = cards[name] ? source(cards[name]) : "";
+  }
+  start(shown());
+}
+
+/** One line about where a network comes from, from its card. */
+function source(card) {
+  const measures = Object.entries(card.metrics)
+    .filter(([name]) => name.startsWith("test_") || name === "solve_rate")
+    .slice(0, 2)
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`);
+  const data = card.data.embedded ? `the embedded ${card.data.name}, a small stand-in` : card.data.name;
+  return `${card.chapter}.${card.program}, trained on ${data}: ${measures.join(", ")}.`;
+}
+
+function shown() {
+  const asked = location.hash.slice(1);
+  return asked in panels ? asked : "digits";
+}
+
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+function onKey(event) {
+  const place = tabs.indexOf(event.target);
+  let next = null;
+  if (event.key in STEPS) next = (place + STEPS[event.key] + tabs.length) % tabs.length;
+  else if (event.key === "Home") next = 0;
+  else if (event.key === "End") next = tabs.length - 1;
+  if (next === null) return;
+  event.preventDefault();
+  tabs[next].focus();
+  show(tabs[next].getAttribute("aria-controls"));
+}
+
+for (const tab of tabs) {
+  tab.addEventListener("click", () => show(tab.getAttribute("aria-controls")));
+  tab.addEventListener("keydown", onKey);
+}
+addEventListener("hashchange", () => show(shown()));
+document.querySelector(".again").addEventListener("click", meet);
+show(shown());
+meet();

@@ -1,0 +1,62 @@
+/** Give the beginning of a text, and read along while the network writes on. */
+
+import { request } from "./api.js";
+import { kindly } from "./elements.js";
+
+export function start(panel, card) {
+  const form = panel.querySelector("form");
+  const [write, stop] = [form.querySelector("[type=submit]"), form.querySelector(".stop")];
+  const [begun, added] = [panel.querySelector(".begun"), panel.querySelector(".added")];
+  const said = panel.querySelector(".spoken");
+  let running = null;
+
+  field(form, "prompt").value = beginning(card);
+  for (const name of ["length", "temperature"]) {
+    const [range, shown] = [field(form, name), field(form, `${name}-shown`)];
+    range.addEventListener("input", () => (shown.value = range.value));
+  }
+  stop.addEventListener("click", () => running?.abort());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (running) return;
+    running = new AbortController();
+    write.disabled = true;
+    stop.disabled = false;
+    said.textContent = "Writing …";
+    begun.textContent = field(form, "prompt").value;
+    added.textContent = "";
+    const finished = await kindly(panel, () => stream(form, added, running.signal)).catch((error) => {
+      if (error.name !== "AbortError") throw error;
+      return "Stopped";
+    });
+    said.textContent = finished ? `${finished} after ${[...added.textContent].length} characters.` : "";
+    running = null;
+    write.disabled = false;
+    stop.disabled = true;
+  });
+}
+
+/** Ask for text and append it piece by piece as it arrives. */
+async function stream(form, place, signal) {
+  const body = {
+    prompt: field(form, "prompt").value,
+    length: Number(field(form, "length").value),
+    temperature: Number(field(form, "temperature").value),
+    seed: Math.floor(Math.random() * 2 ** 31),
+  };
+  const response = await request("generate", body, signal);
+  place.closest(".written").hidden = false;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) place.append(part.value);
+  return "Done";
+}
+
+/** A field by its name; `form.length` would be the number of fields. */
+function field(form, name) {
+  return form.querySelector(`[name=${name}]`);
+}
+
+/** A beginning that is like what the network has read. */
+function beginning(card) {
+  return card.data.name.includes("shakespeare") ? "ROMEO:\n" : "The value of the ";
+}
