@@ -73,12 +73,10 @@ async function send(path, body, key, signal) {
   }
 }
 
-/** What an error's JSON says: `{"detail": text}`, or a list of fields with what is wrong in each. */
+/** What the server says is wrong; what stands between it and us, a proxy say, may answer in another form. */
 async function reason(response) {
-  const { detail } = await response.json().catch(() => ({}));
-  if (typeof detail === "string") return detail;
-  if (Array.isArray(detail)) return detail.map((part) => `${part.loc?.at(-1) ?? "request"}: ${part.msg}`).join("; ");
-  return `The server answers ${response.status} ${response.statusText}`.trim() + ".";
+  const answer = await response.json().catch(() => null);
+  return answer?.detail ?? `The server answers ${response.status} ${response.statusText}`.trim();
 }
 
 function pause(seconds, signal) {

@@ -12,6 +12,7 @@ const SECTIONS = { digits, decoder, text, films, maze };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));
+const trouble = document.querySelector(".server");
 const started = new Set();
 let cards = null;
 
@@ -36,18 +37,15 @@ function start(name) {
 
 /** Learn which networks are served, and say of each where it comes from. */
 async function meet() {
-  const told = document.querySelector(".server");
-  const again = document.querySelector(".again");
-  again.hidden = true;
   try {
     cards = Object.fromEntries((await ask("models")).map((card) => [card.name, card]));
-    told.textContent = "";
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    told.textContent = error.message;
-    again.hidden = false;
+    trouble.firstElementChild.textContent = error.message;
+    trouble.hidden = false;
     return;
   }
+  trouble.hidden = true;
   for (const [name, panel] of Object.entries(panels)) {
     panel.querySelector(".work").hidden = !cards[name];
     panel.querySelector(".absent").hidden = Boolean(cards[name]);
@@ -90,6 +88,6 @@ for (const tab of tabs) {
   tab.addEventListener("keydown", onKey);
 }
 addEventListener("hashchange", () => show(shown()));
-document.querySelector(".again").addEventListener("click", meet);
+trouble.querySelector("button").addEventListener("click", meet);
 show(shown());
 meet();
