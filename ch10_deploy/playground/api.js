@@ -28,9 +28,10 @@ export async function request(path, body, signal) {
     const key = sessionStorage.getItem(KEY);
     const response = await send(path, body, key, signal);
     if (response.ok) return response;
+    const why = await reason(response); // read in any case: an answer that nobody reads keeps its connection
     if (response.status === 401) await newKey(key);
     else if (response.status === 503 && attempt < RETRIES) await pause(response.headers.get("Retry-After"), signal);
-    else throw new Refused(response.status, await reason(response));
+    else throw new Refused(response.status, why);
   }
 }
 
