@@ -104,10 +104,10 @@ def visit(browser, address):
         expected.extend([expect] if expect else [])
         page = context.new_page()
         page.on("request", lambda request: asked.append((urlsplit(at).netloc, urlsplit(request.url).netloc)))
-        page.pending = []
-        page.on("request", lambda request: page.pending.append(request.url))
+        page.begun = page.ended = 0
+        page.on("request", lambda _: vars(page).update(begun=page.begun + 1))
         for end in ("requestfinished", "requestfailed"):
-            page.on(end, lambda request: page.pending.remove(request.url))
+            page.on(end, lambda _: vars(page).update(ended=page.ended + 1))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if prepare:
@@ -135,13 +135,14 @@ def draw(page, strokes) -> None:
 
 
 def settle(page) -> None:
-    """Wait until two pictures of the screen have passed with no question under way."""
+    """Wait until two pictures of the screen have passed without a question begun or under way."""
     for _ in range(500):
+        before = page.begun
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        if not page.pending:
+        if page.begun == before == page.ended:
             return
         page.wait_for_timeout(5)
-    raise AssertionError(f"still under way: {page.pending}")
+    raise AssertionError(f"{page.begun - page.ended} questions are still under way")
 
 
 def guess_of(page) -> str:
@@ -335,6 +336,189 @@ def test_tabs_by_keyboard_and_by_address(visit, address):
         assert page.get_by_role("tabpanel").count() == 1
         assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == chosen.get_attribute("id")
     assert page.url.endswith("#digits")
+
+
+# The other networks, answered as the server's contract says
+
+
+def card(name: str) -> dict:
+    data = {"name": "invented", "embedded": True, "sha256": "0"}
+    return {"name": name, "chapter": "ch00", "program": name, "data": data, "metrics": {"test_loss": 1.23456}}
+
+
+def square(level: float) -> list[list[int]]:
+    return [[round(255 * level)] * 28 for _ in range(28)]
+
+
+@pytest.fixture
+def answered(visit):
+    """Open a tab of a page whose questions are answered here; gives the page, and what it asks."""
+    asked = []
+
+    def answer(path: str, body: dict, query: str) -> object:
+        if path == "models":
+            return [card(name) for name in ("digits", "decoder", "text", "films", "maze")]
+        asked.append((path, body or query))
+        if path == "decode":
+            x, y = body["latent"]
+            return {"pixels": square((x + 3) / 12 + (y + 3) / 12)}
+        if path == "films":
+            return {"films": ["Alpha (1999)", "Beta (2001)", "Gamma (2002)"]}
+        if path == "recommend":
+            because = [title for title in body["likes"] if title != "Beta (2001)"]
+            return {"matched": [], "films": [{"title": "Omega (1990)", "rating": 4.26, "because": because}]}
+        tiles = [[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
+        path_walked = [[1, 0], [1, 1], [1, 2], [2, 2], [2, 3]][: 5 - body["seed"] % 2]
+        solved = body["seed"] % 2 == 0
+        maze = {"tiles": tiles, "start": [1, 0], "goal": [2, 3], "shortest_steps": 4}
+        return maze | {"path": path_walked, "solved": solved}
+
+    def fulfil(route):
+        url = urlsplit(route.request.url)
+        route.fulfill(json=answer(url.path[1:], route.request.post_data_json, url.query))
+
+    def prepare(page):
+        for path in ("models", "decode", "films?*", "recommend", "maze"):
+            page.route(f"**/{path}", fulfil)
+
+    def open_tab(name: str, **settings):
+        page = visit(prepare=prepare, **settings)
+        page.get_by_role("tab", name=name).click()
+        assert page.get_by_role("tabpanel").locator(".source").text_content().endswith("test loss 1.235.")
+        return page, asked
+
+    return open_tab
+
+
+def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
+    page, asked = answered("Walk")
+    settle(page)
+    tiles = [body["latent"] for path, body in asked if path == "decode"][1:]
+    assert len(tiles) == 13 * 13 and np.hypot(*tiles[0]) == 0 and max(np.hypot(*tile) for tile in tiles) < 3 * 2**0.5
+    levels = page.locator(".plane canvas").evaluate(
+        "canvas => [[14, 14], [350, 14]].map(([x, y]) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3])"
+    )
+    reach = 6 * 6 / 13
+    expected = [255 * (6 - reach + reach) / 12, 255 * (6 + reach + reach) / 12]
+    assert levels == pytest.approx(expected, abs=1.01)
+
+    plane = page.locator(".plane")
+    plane.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    settle(page)
+    assert asked[-1] == ("decode", {"latent": [-0.3, 0.1]})
+    assert page.get_by_label("First number").input_value() == "-0.3"
+    assert page.locator("#plane-place").text_content() == "(-0.30, 0.10)"
+    for _ in range(9):
+        page.keyboard.press("Shift+ArrowUp")
+    settle(page)
+    assert asked[-1][1]["latent"] == [-0.3, 3]
+    drawn = page.locator(".drawing canvas").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(5, 5, 1, 1).data[3]"
+    )
+    assert drawn == round(255 * (2.7 + 6) / 12)
+    page.get_by_label("Second number").fill("-1")
+    settle(page)
+    assert asked[-1][1]["latent"] == [-0.3, -1]
+    box = plane.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.75)
+    settle(page)
+    assert asked[-1][1]["latent"] == pytest.approx([1.5, -1.5], abs=0.03)
+    page.get_by_role("button", name="Wander").click()
+    page.wait_for_timeout(200)
+    assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "true"
+    assert asked[-1][1]["latent"] != pytest.approx([1.5, -1.5], abs=0.03)
+    plane.focus()
+    page.keyboard.press("ArrowUp")
+    assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "false"
+
+
+def test_films_are_chosen_and_dropped_by_keyboard(answered):
+    page, asked = answered("Films")
+    box = page.get_by_role("combobox", name="Films you like")
+    box.focus()
+    page.keyboard.type("a")
+    options = page.get_by_role("option")
+    playwright_api.expect(options).to_have_count(3)
+    assert box.get_attribute("aria-expanded") == "true" and box.get_attribute("aria-activedescendant") is None
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    marked = page.get_by_role("option", selected=True)
+    assert marked.text_content() == "Beta (2001)"
+    assert box.get_attribute("aria-activedescendant") == marked.get_attribute("id")
+    page.keyboard.press("Enter")
+    playwright_api.expect(options).to_have_count(0)
+    assert box.get_attribute("aria-expanded") == "false" and box.input_value() == ""
+    page.keyboard.type("a")
+    playwright_api.expect(options).to_have_count(2)  # what is chosen is not offered again
+    page.keyboard.press("ArrowUp")
+    assert page.get_by_role("option", selected=True).text_content() == "Gamma (2002)"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    disliked = page.get_by_role("combobox", name="Films you do not like")
+    disliked.focus()
+    page.keyboard.type("g")
+    playwright_api.expect(options).to_have_count(1)
+    page.keyboard.press("Escape")
+    playwright_api.expect(options).to_have_count(0)
+    assert disliked.input_value() == "g"
+    page.keyboard.press("ArrowDown")
+    playwright_api.expect(options).to_have_count(1)
+    page.keyboard.press("Enter")
+    settle(page)
+    wish = {"likes": ["Beta (2001)", "Alpha (1999)"], "dislikes": ["Gamma (2002)"], "top": 10}
+    assert asked[-1] == ("recommend", wish)
+    row = page.locator(".suggestions li")
+    assert row.text_content() == "Omega (1990)4.3 ★because of Alpha (1999)"
+    page.get_by_role("button", name="Remove Beta (2001)").focus()
+    for title in ("Alpha (1999)", None):
+        page.keyboard.press("Enter")
+        settle(page)
+        label = f"Remove {title}" if title else None
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
+    assert page.evaluate("document.activeElement.id") == "likes-input"
+    page.get_by_role("button", name="Remove Gamma (2002)").click()
+    assert page.locator(".suggestions li").count() == 0
+    assert page.locator(".empty").is_visible()
+
+
+def test_maze_is_walked_and_told(answered):
+    page, asked = answered("Maze")
+    walker, told = page.locator(".walker"), page.locator(".told")
+    page.get_by_label("Speed").fill("60")
+    playwright_api.expect(told).to_have_text(
+        "It does not find the way out: after 3 steps it gives up. The shortest way takes 4."
+    )
+    assert asked == [("maze", {"seed": 7})]
+    page.get_by_label("Speed").fill("1")
+    page.get_by_label("Maze number").fill("8")
+    page.keyboard.press("Enter")
+    playwright_api.expect(told).to_have_text("A maze of 4 by 4 tiles.")
+    page.get_by_role("button", name="Pause").click()
+    place = float(walker.get_attribute("cx"))
+    page.wait_for_timeout(100)
+    assert 0.5 <= place == float(walker.get_attribute("cx")) < 2.5
+    page.get_by_role("button", name="Walk").click()
+    page.get_by_label("Speed").fill("60")
+    playwright_api.expect(told).to_have_text("Out in 4 steps, and no way is shorter.")
+    assert (walker.get_attribute("cx"), walker.get_attribute("cy")) == ("3.5", "2.5")
+    assert page.locator(".trail").get_attribute("d").startswith("M0.5 1.5L1.5 1.5L2.5 1.5L2.5 2.5L3.5 2.5")
+    floor = page.locator(".floor").get_attribute("d")
+    assert floor == "M0.5 1.5h1M1.5 1.5h1M2.5 1.5h0M2.5 1.5v1M2.5 2.5h1M3.5 2.5h0"
+    page.get_by_role("button", name="Another maze").click()
+    settle(page)
+    assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
+
+
+def test_less_motion_is_respected(answered):
+    page, _ = answered("Maze", reduced_motion="reduce")
+    playwright_api.expect(page.get_by_role("button", name="Walk again")).to_be_visible()
+    assert page.locator(".walker").get_attribute("cx") == "2.5"
+    page.get_by_role("tab", name="Draw").click()
+    assert (
+        page.locator(".track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
+    )
 
 
 # Where something is missing
