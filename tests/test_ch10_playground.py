@@ -49,6 +49,12 @@ def on_mnist() -> bool:
     return (REAL_DATA_DIR / "MNIST" / "raw").is_dir()
 
 
+@pytest.fixture
+def enough(on_mnist) -> int:
+    """Of ten digits: all, learned from MNIST; the embedded scans are few and coarse, and we saw the 7 missed."""
+    return 10 if on_mnist else 8
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, on_mnist) -> Path:
     """The folder of an export: a network that was trained here, on MNIST where it is on disk."""
@@ -130,7 +136,7 @@ def draw(page, strokes) -> None:
         page.mouse.move(*places[0])
         page.mouse.down()
         for place in places[1:]:
-            page.mouse.move(*place, steps=2)
+            page.mouse.move(*place)
         page.mouse.up()
 
 
@@ -153,7 +159,7 @@ def guess_of(page) -> str:
 # Drawing
 
 
-def test_drawn_digits_are_recognised(visit, on_mnist):
+def test_drawn_digits_are_recognised(visit, enough):
     page = visit()
     guesses = {}
     for digit, strokes in HAND.items():
@@ -162,16 +168,16 @@ def test_drawn_digits_are_recognised(visit, on_mnist):
         page.get_by_role("button", name="Clear").click()
         assert guess_of(page) == ""
     right = sum(guess == str(digit) for digit, guess in guesses.items())
-    assert right >= (10 if on_mnist else 7), guesses
+    assert right >= enough, guesses
 
 
-def test_digits_that_draw_themselves_are_recognised(visit, on_mnist):
+def test_digits_that_draw_themselves_are_recognised(visit, enough):
     page = visit(reduced_motion="reduce")
     guesses = []
     for digit in range(10):
         page.get_by_role("button", name=f"Draw a {digit}").click()
         guesses.append(guess_of(page))
-    assert sum(guess == str(digit) for digit, guess in enumerate(guesses)) >= (10 if on_mnist else 7), guesses
+    assert sum(guess == str(digit) for digit, guess in enumerate(guesses)) >= enough, guesses
 
 
 def test_probabilities_are_those_of_the_server(visit, address):
@@ -297,6 +303,26 @@ def test_clear_takes_back_the_question_too(visit):
     assert page.locator(".strokes polyline").count() == 0
     assert page.locator(".guess strong").text_content() == ""
     assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_finger_draws_and_a_second_one_does_not(visit):
+    page = visit(viewport=PHONE, has_touch=True)
+    pad = page.locator(".pad").bounding_box()
+    touch = page.context.new_cdp_session(page)
+
+    def finger(event: str, *places: tuple[float, float]) -> None:
+        points = [{"x": pad["x"] + x * pad["width"], "y": pad["y"] + y * pad["height"]} for x, y in places]
+        points = [{**point, "id": number} for number, point in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": points})
+
+    finger("touchStart", (0.5, 0.1))
+    finger("touchStart", (0.5, 0.1), (0.9, 0.9))
+    for y in (0.3, 0.5, 0.7, 0.9):
+        finger("touchMove", (0.5, y), (0.9, y))
+    finger("touchEnd")
+    assert guess_of(page) == "1"
+    assert page.locator(".strokes polyline").count() == 1
+    assert page.evaluate("scrollY") == 0
 
 
 # Keyboard

@@ -19,7 +19,8 @@ export class Refused extends Error {
 
 /** Ask and read the answer as JSON. A body makes it a POST. */
 export async function ask(path, body, signal) {
-  return (await request(path, body, signal)).json();
+  const response = await request(path, body, signal);
+  return connected(response.json());
 }
 
 /** Ask and give the response, whose body may still be on its way. */
@@ -63,15 +64,20 @@ export function newest(work) {
   return take;
 }
 
-async function send(path, body, key, signal) {
-  const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { "X-API-Key": key }) };
-  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal };
+/** Wait for something that comes over the network; say so in words for people where the connection fails. */
+export async function connected(arriving) {
   try {
-    return await fetch(new URL(path, SERVER), options);
+    return await arriving;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "The server does not answer. It may have been stopped; once it is back, try again.");
   }
+}
+
+function send(path, body, key, signal) {
+  const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { "X-API-Key": key }) };
+  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal };
+  return connected(fetch(new URL(path, SERVER), options));
 }
 
 /** What the server says is wrong; what stands between it and us, a proxy say, may answer in another form. */

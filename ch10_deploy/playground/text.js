@@ -1,11 +1,11 @@
 /** Give the beginning of a text, and read along while the network writes on. */
 
-import { request } from "./api.js";
+import { connected, request } from "./api.js";
 import { kindly } from "./elements.js";
 
 export function start(panel, card) {
   const form = panel.querySelector("form");
-  const [write, stop] = [form.querySelector("[type=submit]"), form.querySelector(".stop")];
+  const button = form.querySelector("[type=submit]");
   const [begun, added] = [panel.querySelector(".begun"), panel.querySelector(".added")];
   const said = panel.querySelector(".spoken");
   let running = null;
@@ -15,25 +15,24 @@ export function start(panel, card) {
     const [range, shown] = [field(form, name), field(form, `${name}-shown`)];
     range.addEventListener("input", () => (shown.value = range.value));
   }
-  stop.addEventListener("click", () => running?.abort());
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (running) return;
+    if (running) return running.abort();
     running = new AbortController();
-    write.disabled = true;
-    stop.disabled = false;
+    button.textContent = "Stop";
     said.textContent = "Writing …";
     begun.textContent = field(form, "prompt").value;
     added.textContent = "";
-    const finished = await kindly(panel, () => stream(form, added, running.signal)).catch((error) => {
-      if (error.name !== "AbortError") throw error;
-      return "Stopped";
-    });
-    said.textContent = finished ? `${finished} after ${[...added.textContent].length} characters.` : "";
+    const ended = await kindly(panel, () => stream(form, added, running.signal)).catch(stopped);
+    said.textContent = ended ? `${ended} after ${[...added.textContent].length} characters.` : "";
+    button.textContent = "Write on";
     running = null;
-    write.disabled = false;
-    stop.disabled = true;
   });
+}
+
+function stopped(error) {
+  if (error.name !== "AbortError") throw error;
+  return "Stopped";
 }
 
 /** Ask for text and append it piece by piece as it arrives. */
@@ -47,8 +46,11 @@ async function stream(form, place, signal) {
   const response = await request("generate", body, signal);
   place.closest(".written").hidden = false;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) place.append(part.value);
-  return "Done";
+  for (;;) {
+    const { done, value } = await connected(reader.read());
+    if (done) return "Done";
+    place.append(value);
+  }
 }
 
 /** A field by its name; `form.length` would be the number of fields. */
