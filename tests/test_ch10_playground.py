@@ -130,6 +130,7 @@ def visit(browser, address):
 
 def draw(page, strokes) -> None:
     """Draw with the mouse."""
+    page.locator(".pad").wait_for()
     pad = page.locator(".pad").bounding_box()
     for stroke in strokes:
         places = [(pad["x"] + x / 100 * pad["width"], pad["y"] + y / 100 * pad["height"]) for x, y in stroke]
@@ -307,6 +308,7 @@ def test_clear_takes_back_the_question_too(visit):
 
 def test_a_finger_draws_and_a_second_one_does_not(visit):
     page = visit(viewport=PHONE, has_touch=True)
+    page.locator(".pad").wait_for()
     pad = page.locator(".pad").bounding_box()
     touch = page.context.new_cdp_session(page)
 
