@@ -1,7 +1,8 @@
 /**
  * A text field that suggests: the editable combobox with list autocomplete of the WAI-ARIA authoring practices.
  *
- * Down and Up walk through the list, Enter takes the marked entry, Escape closes the list, then empties the field.
+ * Down and Up open the list and walk through it, Enter takes the marked entry, else the first; Escape closes the list,
+ * then empties the field. Down or a click in the empty field lists what `find` has for those who do not know.
  */
 
 import { newest } from "./api.js";
@@ -65,5 +66,6 @@ export function combobox(input, find, take) {
     press[event.key]();
   });
   input.addEventListener("input", () => (input.value.trim() ? suggest(input.value.trim()) : close()));
+  input.addEventListener("click", () => list.hidden && suggest(input.value.trim()));
   input.addEventListener("blur", close);
 }

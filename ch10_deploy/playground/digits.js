@@ -133,7 +133,7 @@ function samples(panel, drawing) {
     step();
   }
   for (let digit = 0; digit < 10; digit++) {
-    const button = element("button", { type: "button", "aria-label": `Draw a ${digit}` }, String(digit));
+    const button = element("button", { type: "button", "aria-label": `Digit ${digit}` }, String(digit));
     button.addEventListener("click", () => play(digit));
     panel.querySelector(".samples").append(button);
   }

@@ -97,7 +97,7 @@ function walkerOf(picture, path, stepsASecond, changed) {
 
 function verdict({ path, solved, shortest_steps: shortest }) {
   const steps = path.length - 1;
-  if (!solved) return `It does not find the way out: after ${steps} steps it gives up. The shortest way takes ${shortest}.`;
+  if (!solved) return `It loses its way after ${steps} steps; the shortest way out takes ${shortest}.`;
   if (steps === shortest) return `Out in ${steps} steps, and no way is shorter.`;
   return `Out in ${steps} steps; the shortest way takes ${shortest}.`;
 }

@@ -12,8 +12,8 @@ export function start(panel, card) {
 
   field(form, "prompt").value = beginning(card);
   for (const name of ["length", "temperature"]) {
-    const [range, shown] = [field(form, name), field(form, `${name}-shown`)];
-    range.addEventListener("input", () => (shown.value = range.value));
+    const range = field(form, name);
+    range.addEventListener("input", () => (range.parentElement.querySelector(".value").textContent = range.value));
   }
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
