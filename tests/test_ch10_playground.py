@@ -1,11 +1,15 @@
 """The playground page, in a real browser, on a real server with a network that was trained for it."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -542,6 +546,72 @@ def test_maze_is_walked_and_told(answered):
     assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
 
 
+class Writer(BaseHTTPRequestHandler):
+    """Streams a text in chunks as the server does; by the prompt: to its end, for ever, or until it breaks off."""
+
+    protocol_version = "HTTP/1.1"
+    gone = threading.Event()
+
+    def do_POST(self):
+        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        accent = "é".encode()
+        try:
+            for piece in (b"caf", accent[:1], accent[1:], *([b"x"] * (0 if prompt == "end" else 2_000))):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                time.sleep(0.005)
+                if prompt == "break" and piece == b"x":
+                    self.close_connection = True
+                    return
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.gone.set()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_text_appears_as_it_comes_and_stops_when_told(visit):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Writer) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{elsewhere.server_port}/"
+
+        def prepare(page):
+            page.route("**/models", lambda route: route.fulfill(json=[card("text")]))
+            page.route("**/generate", lambda route: route.continue_(url=there))
+
+        page = visit(expect="ERR_INCOMPLETE_CHUNKED_ENCODING", prepare=prepare)
+        page.get_by_role("tab", name="Write").click()
+        prompt, added = page.get_by_label("How the text begins"), page.locator(".added")
+        said = page.locator("#text .spoken")
+        assert prompt.input_value() == "The value of "
+        prompt.fill("end")
+        page.get_by_label("Temperature").fill("1.3")
+        with page.expect_request("**/generate") as seen:
+            page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(said).to_have_text("Done after 4 characters.")
+        assert added.text_content() == "café" and page.locator(".begun").text_content() == "end"
+        sent = seen.value.post_data_json
+        assert (sent["length"], sent["temperature"]) == (400, 1.3) and 0 <= sent["seed"] < 2**31
+
+        prompt.fill("for ever")
+        page.get_by_role("button", name="Write on").press("Enter")
+        playwright_api.expect(added).to_contain_text("xxx")  # long before its end
+        page.keyboard.press("Enter")  # the same button stops
+        playwright_api.expect(said).to_have_text(re.compile(r"^Stopped after \d+ characters\.$"))
+        assert int(re.findall(r"\d+", said.text_content())[0]) == len(added.text_content()) < 2_004
+        assert Writer.gone.wait(5)
+
+        prompt.fill("break")
+        page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(page.locator("#text .notice")).to_contain_text("The server does not answer.")
+        assert page.get_by_role("button", name="Write on").is_visible()
+        elsewhere.shutdown()
+
+
 def test_less_motion_is_respected(answered):
     page, _ = answered("Maze", reduced_motion="reduce")
     playwright_api.expect(page.get_by_role("button", name="Walk again")).to_be_visible()
@@ -550,6 +620,62 @@ def test_less_motion_is_respected(answered):
     assert (
         page.locator(".track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
     )
+
+
+# All of them in earnest
+
+
+@pytest.fixture(scope="module")
+def everything(models, tmp_path_factory) -> Path:
+    """A folder with every network, trained for a moment on embedded data."""
+    folder = tmp_path_factory.mktemp("everything")
+    moment = {
+        "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
+        "text": {"epochs": 1, "hidden_size": 32},
+        "films": {"epochs": 1},
+        "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
+    }
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
+    for name, settings in moment.items():
+        source = export.SOURCES[name]
+        data = {} if name == "maze" else {"data": source.embedded}
+        limited = replace(options, limit={"decoder": 300, "text": 20_000}.get(name))
+        source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
+    export.train(export.Config(models=(*moment,), runs=folder, data="embedded", run=options))
+    found = next(folder.glob("ch10_deploy/export/*/models"))
+    shutil.copytree(models, found, dirs_exist_ok=True)
+    return found
+
+
+@pytest.mark.slow
+def test_every_network_answers_on_the_page(visit, everything):
+    process, address = start_server(everything)
+    try:
+        page = visit(at=address)
+        draw(page, HAND[0])
+        assert guess_of(page) == "0"
+        page.get_by_role("tab", name="Walk").click()
+        settle(page)
+        ink = page.locator(".plane canvas").evaluate(
+            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v > 50)"
+        )
+        assert ink
+        page.get_by_role("tab", name="Write").click()
+        page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 400 characters.")
+        page.get_by_role("tab", name="Films").click()
+        page.get_by_role("combobox", name="Films you like").click()
+        playwright_api.expect(page.get_by_role("option")).to_have_count(8)
+        page.get_by_role("option").nth(2).click()
+        playwright_api.expect(page.locator(".suggestions li")).to_have_count(10)
+        page.get_by_role("tab", name="Maze").click()
+        playwright_api.expect(page.locator("#maze .told")).not_to_be_empty()
+        assert page.locator(".floor").get_attribute("d").count("M") > 50
+        for name in TABS:
+            page.get_by_role("tab", name=name).click()
+            assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
+    finally:
+        stop_server(process)
 
 
 # Where something is missing
@@ -607,9 +733,11 @@ def test_the_key_is_asked_once(visit, models, tmp_path):
     try:
         page = visit(at=guarded, expect="401")
         dialog = page.get_by_role("dialog", name="This server has a key")
+        playwright_api.expect(dialog).to_be_visible()
+        assert not dialog.locator(".wrong").is_visible()
         dialog.get_by_label("Key").fill("not the right one")
         page.keyboard.press("Enter")
-        playwright_api.expect(dialog).to_contain_text("It does not know that key.")
+        playwright_api.expect(dialog.get_by_text("It does not know that key.")).to_be_visible()
         dialog.get_by_role("button", name="Not now").click()
         playwright_api.expect(page.locator(".server")).to_contain_text("who have its key")
         page.get_by_role("button", name="Try again").click()

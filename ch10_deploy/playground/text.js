@@ -60,5 +60,5 @@ function field(form, name) {
 
 /** A beginning that is like what the network has read. */
 function beginning(card) {
-  return card.data.name.includes("shakespeare") ? "ROMEO:\n" : "The value of the ";
+  return card.data.name.includes("shakespeare") ? "What is the matter, " : "The value of ";
 }
