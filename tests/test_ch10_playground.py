@@ -123,6 +123,7 @@ def visit(browser, address):
         if prepare:
             prepare(page)
         page.goto(at)
+        page.wait_for_selector(":is(.work, .absent, .server, dialog):visible")
         return page
 
     yield open_page
@@ -312,7 +313,6 @@ def test_clear_takes_back_the_question_too(visit):
 
 def test_a_finger_draws_and_a_second_one_does_not(visit):
     page = visit(viewport=PHONE, has_touch=True)
-    page.locator(".pad").wait_for()
     pad = page.locator(".pad").bounding_box()
     touch = page.context.new_cdp_session(page)
 

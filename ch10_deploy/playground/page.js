@@ -54,14 +54,11 @@ async function meet() {
   start(shown());
 }
 
-/** One line about where a network comes from, from its card. */
-function source(card) {
-  const measures = Object.entries(card.metrics)
-    .filter(([name]) => name.startsWith("test_") || name === "solve_rate")
-    .slice(0, 2)
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`);
-  const data = card.data.embedded ? `the embedded ${card.data.name}, a small stand-in` : card.data.name;
-  return `${card.chapter}.${card.program}, trained on ${data}: ${measures.join(", ")}.`;
+/** One line about where a network comes from, with the first thing that was measured on its test data. */
+function source({ chapter, program, data, metrics }) {
+  const [name, value] = Object.entries(metrics).find(([measure]) => measure.startsWith("test_")) ?? ["", NaN];
+  const measured = name && `: ${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`;
+  return `${chapter}.${program}, trained on ${data.name}${data.embedded ? " (embedded)" : ""}${measured}.`;
 }
 
 function shown() {
