@@ -29,9 +29,9 @@ BURST = 16
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def as_json(value: Any, status: int = 200) -> Response:
+def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON."""
-    return Response(to_json(value), status, media_type="application/json")
+    return Response(to_json(value), status, headers, media_type="application/json")
 
 
 def worker(models: Mapping[str, Model], name: str, kind: Callable[[Model], T]) -> Callable[[], T]:

@@ -103,14 +103,18 @@ def export(name: str, folder: Path, run: Run) -> Parity:
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)
         torch.export.save(program, program_path)
-        bare = {"inputs": describe(graph.inputs, graph.dynamic), "outputs": graph.outputs}
-        model = Model({**bare, "name": name}, onnx_path.read_bytes())
+        model = bare_model(name, graph, onnx_path.read_bytes())
         loaded = torch.export.load(program_path).module()
         parity = compare(name, graph, model, lambda *inputs: loaded(*inputs)[0])
         card = make_card(name, folder, summary, graph, model, parity)
         card["sha256"] = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
     write_json(run.folder / "models" / f"{name}.json", card)
     return parity
+
+
+def bare_model(name: str, graph: Graph, written: bytes) -> Model:
+    """Load a graph that has no card yet."""
+    return Model({"name": name, PRIVATE: graph.serving}, written)
 
 
 def trace(graph: Graph) -> torch.export.ExportedProgram:

@@ -28,6 +28,9 @@ from common.config import flag, require, require_positive
 
 DOOR = "python -m ch10_deploy.serve"
 
+BACKLOG = 2048
+"""Connections that may wait to be taken up."""
+
 LEAST_KEY = 16
 """Characters that an API key has at least."""
 
@@ -74,7 +77,9 @@ def read_key(path: Path | None) -> str | None:
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
-    require(len(key) >= LEAST_KEY, f"{path}: a key has at least {LEAST_KEY} characters, it has", len(key))
+    require(
+        len(key) >= LEAST_KEY, f"a key has at least {LEAST_KEY} characters; that of {path} has another length", len(key)
+    )
     return key
 
 
@@ -89,10 +94,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say where."""
         await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"serving  {', '.join(self.names)} at http://{shown}:{port}", flush=True)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"serving  {', '.join(self.names)} at http://{shown}:{port}", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On SIGTERM begin to drain; on Ctrl-C, or when told twice, end as soon as what has begun is answered."""
@@ -109,14 +113,22 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or time.monotonic() >= self.ends_at
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port; raises OSError, with the flags that choose another, where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
+
+
 def serve(options: Options) -> None:
     """Load the networks and answer requests until a signal comes."""
     limits = Limits(concurrency=options.concurrency, body=options.max_body, seconds=options.timeout)
     app = create_app(options.models or newest_export(options.out), limits, read_key(options.api_key_file))
     config = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -125,7 +137,8 @@ def serve(options: Options) -> None:
         timeout_keep_alive=75,  # longer than a load balancer's: it must never reuse a connection that is just ending
         timeout_graceful_shutdown=int(options.timeout) + 1,
     )
-    Server(config, app.state.gate, options.drain_seconds, app.state.names).run()
+    server = Server(config, app.state.gate, options.drain_seconds, app.state.names)
+    server.run([listen(options.host, options.port)])
 
 
 def main(words: Sequence[str] | None = None) -> None:
