@@ -336,10 +336,8 @@ def test_a_finger_draws_and_a_second_one_does_not(visit):
 
 def test_a_digit_can_be_drawn_without_a_pointer(visit):
     page = visit()
-    for _ in range(3):  # the tabs, the panel's first control
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.classList.contains('pad')"):
-            break
+    page.keyboard.press("Tab")  # the chosen one of the tabs
+    page.keyboard.press("Tab")
     assert page.locator(".pad").evaluate("pad => pad === document.activeElement && pad.matches(':focus-visible')")
     assert page.locator(".pad").evaluate("pad => getComputedStyle(pad).outlineStyle") == "solid"
     for key, times in (("ArrowUp", 12), (" ", 1), ("ArrowDown", 24), (" ", 1), ("ArrowLeft", 3)):
@@ -523,13 +521,13 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
 def test_maze_is_walked_and_told(answered):
     page, asked = answered("Maze")
     walker, told = page.locator(".walker"), page.locator(".told")
-    page.get_by_label("Speed").fill("60")
-    playwright_api.expect(told).to_have_text("It loses its way after 3 steps; the shortest way out takes 4.")
-    assert asked == [("maze", {"seed": 7})]
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
-    page.keyboard.press("Enter")
-    playwright_api.expect(told).to_have_text("A maze of 4 by 4 tiles.")
+    page.keyboard.press("Enter")  # while the first one is still walking
+    page.wait_for_function("document.querySelector('.trail').getAttribute('d').length > 20")
+    settle(page)
+    assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
+    assert told.text_content() == "A maze of 4 by 4 tiles."
     page.get_by_role("button", name="Pause").click()
     place = float(walker.get_attribute("cx"))
     page.wait_for_timeout(100)
@@ -544,6 +542,9 @@ def test_maze_is_walked_and_told(answered):
     page.get_by_role("button", name="Another maze").click()
     settle(page)
     assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
+    page.get_by_label("Maze number").fill("9")
+    page.keyboard.press("Enter")
+    playwright_api.expect(told).to_have_text("It loses its way after 3 steps; the shortest way out takes 4.")
 
 
 class Writer(BaseHTTPRequestHandler):
@@ -614,8 +615,11 @@ def test_text_appears_as_it_comes_and_stops_when_told(visit):
 
 def test_less_motion_is_respected(answered):
     page, _ = answered("Maze", reduced_motion="reduce")
-    playwright_api.expect(page.get_by_role("button", name="Walk again")).to_be_visible()
-    assert page.locator(".walker").get_attribute("cx") == "2.5"
+    page.get_by_label("Speed").fill("1")
+    page.get_by_role("button", name="Another maze").click()
+    settle(page)
+    assert page.get_by_role("button", name="Walk again").is_visible()  # three or four seconds too early
+    assert page.locator(".walker").get_attribute("cx") in ("2.5", "3.5")
     page.get_by_role("tab", name="Draw").click()
     assert (
         page.locator(".track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
@@ -684,6 +688,7 @@ def test_every_network_answers_on_the_page(visit, everything):
 def test_networks_that_are_not_served_say_how_they_come_about(visit):
     page = visit()
     assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
+    assert not page.locator("#digits .absent").is_visible()
     for name, command in (("Walk", "ch08_vae"), ("Write", "ch05_rnn"), ("Films", "ch03"), ("Maze", "ch07_dqn")):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")

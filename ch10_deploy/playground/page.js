@@ -16,7 +16,7 @@ const trouble = document.querySelector(".server");
 const started = new Set();
 let cards = null;
 
-/** Show one panel; the address remembers which. */
+/** Show one panel. */
 function show(name) {
   for (const tab of tabs) {
     const chosen = tab.getAttribute("aria-controls") === name;
@@ -24,8 +24,14 @@ function show(name) {
     tab.tabIndex = chosen ? 0 : -1;
   }
   for (const [other, panel] of Object.entries(panels)) panel.hidden = other !== name;
-  history.replaceState(null, "", `#${name}`);
   start(name);
+}
+
+/** Show the panel that somebody chose; the address remembers which. */
+function choose(tab) {
+  const name = tab.getAttribute("aria-controls");
+  history.replaceState(null, "", `#${name}`);
+  show(name);
 }
 
 function start(name) {
@@ -77,11 +83,11 @@ function onKey(event) {
   if (next === null) return;
   event.preventDefault();
   tabs[next].focus();
-  show(tabs[next].getAttribute("aria-controls"));
+  choose(tabs[next]);
 }
 
 for (const tab of tabs) {
-  tab.addEventListener("click", () => show(tab.getAttribute("aria-controls")));
+  tab.addEventListener("click", () => choose(tab));
   tab.addEventListener("keydown", onKey);
 }
 addEventListener("hashchange", () => show(shown()));
