@@ -1,0 +1,111 @@
+/** Walk over the plane on which the autoencoder has laid out the digits, and see what it draws at each place. */
+
+import { ask, newest } from "./api.js";
+import { kindly, showPicture, stillness } from "./elements.js";
+
+/** The plane is shown from -REACH to REACH: three standard deviations of the prior. */
+const REACH = 3;
+
+/** The map behind the plane has so many pictures on a side. */
+const TILES = 13;
+
+const SIDE = 28;
+
+const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+/** How far a key press goes; with Shift, five times as far. */
+const STRIDE = 0.1;
+
+export function start(panel) {
+  const plane = panel.querySelector(".plane");
+  const ranges = ["x", "y"].map((name) => panel.querySelector(`[name=${name}]`));
+  const drawing = panel.querySelector(".drawing canvas");
+  const look = newest((place, signal) =>
+    kindly(panel, async () => showPicture(drawing, (await ask("decode", { latent: place }, signal)).pixels.flat())),
+  );
+  let place = [0, 0];
+
+  function go(to) {
+    place = to.map((value) => Math.min(Math.max(Math.round(value * 100) / 100, -REACH), REACH));
+    plane.style.setProperty("--x", (place[0] + REACH) / (2 * REACH));
+    plane.style.setProperty("--y", (REACH - place[1]) / (2 * REACH));
+    ranges.forEach((range, axis) => (range.value = place[axis]));
+    panel.querySelector(".numbers").textContent = `(${place.map((value) => value.toFixed(2)).join(", ")})`;
+    look(place);
+  }
+  const wandering = wander(panel.querySelector(".wander"), () => place, go);
+  const walk = (to) => (wandering.stop(), go(to));
+  pointer(plane, walk);
+  plane.addEventListener("keydown", (event) => {
+    const direction = DIRECTIONS[event.key];
+    if (!direction || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    walk(place.map((value, axis) => value + STRIDE * (event.shiftKey ? 5 : 1) * direction[axis]));
+  });
+  for (const range of ranges) range.addEventListener("input", () => walk(ranges.map((other) => Number(other.value))));
+  go(place);
+  drawMap(plane.querySelector("canvas"));
+}
+
+/** Let the mouse, a finger or a pen carry the marker. */
+function pointer(plane, walk) {
+  const move = (event) => {
+    const box = plane.getBoundingClientRect();
+    const share = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    walk([REACH * (2 * share[0] - 1), REACH * (1 - 2 * share[1])]);
+  };
+  plane.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    plane.setPointerCapture(event.pointerId);
+    move(event);
+  });
+  plane.addEventListener("pointermove", (event) => {
+    if (plane.hasPointerCapture(event.pointerId)) move(event);
+  });
+}
+
+/** A button that walks by itself, round a curve that never quite repeats; in single steps where motion is unwelcome. */
+function wander(button, where, go) {
+  let timer = 0;
+  const stop = () => {
+    clearInterval(timer);
+    button.setAttribute("aria-pressed", "false");
+    timer = 0;
+  };
+  button.addEventListener("click", () => {
+    if (timer) return stop();
+    const still = stillness();
+    let angle = 0;
+    const [startX, startY] = where();
+    const step = () => {
+      if (button.closest("[hidden]")) return stop(); // another tab is shown
+      angle += still ? 0.2 : 0.01;
+      const [x, y] = [2 * Math.sin(angle), 2 * Math.sin(angle * Math.SQRT2 + 0.8) - 2 * Math.sin(0.8)];
+      const near = Math.exp(-angle); // begin where the marker is
+      go([x + startX * near, y + startY * near]);
+    };
+    timer = setInterval(step, still ? 1500 : 33);
+    button.setAttribute("aria-pressed", "true");
+    step();
+  });
+  return { stop };
+}
+
+/** Fill the map behind the plane from the middle outwards, a picture at a time. It is an ornament: errors end it. */
+async function drawMap(canvas) {
+  canvas.width = canvas.height = TILES * SIDE;
+  const context = canvas.getContext("2d");
+  const middle = (TILES - 1) / 2;
+  const tiles = Array.from({ length: TILES * TILES }, (_, index) => [index % TILES, Math.floor(index / TILES)]);
+  const far = ([column, row]) => Math.hypot(column - middle, row - middle);
+  const tile = new OffscreenCanvas(SIDE, SIDE);
+  try {
+    for (const [column, row] of tiles.sort((one, other) => far(one) - far(other))) {
+      const latent = [column - middle, middle - row].map((steps) => (steps * 2 * REACH) / TILES);
+      showPicture(tile, (await ask("decode", { latent })).pixels.flat());
+      context.drawImage(tile, column * SIDE, row * SIDE);
+    }
+  } catch {
+    // The marker's own requests say what is wrong.
+  }
+}

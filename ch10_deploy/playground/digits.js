@@ -1,0 +1,182 @@
+/** Draw a digit, and see what the network takes it for while you draw. */
+
+import { ask, newest } from "./api.js";
+import { element, kindly, percent, showPicture, speaker, stillness } from "./elements.js";
+import { SIDE, asMnist, rows } from "./mnist.js";
+import { strokesOf } from "./samples.js";
+
+/** How far a key press moves the pen, in parts of the pad. */
+const STRIDE = 1 / 32;
+
+const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Points that a digit being drawn by itself gains in each picture of the screen. */
+const POINTS_A_FRAME = 2;
+
+export function start(panel) {
+  const [undo, clear] = [panel.querySelector(".undo"), panel.querySelector(".clear")];
+  const preview = panel.querySelector(".preview canvas");
+  const pad = panel.querySelector(".pad");
+  const show = shower(panel);
+  const guess = newest((picture, signal) =>
+    kindly(panel, async () => show(await ask("predict", { pixels: rows(picture) }, signal))),
+  );
+  let strokes = [];
+  let due = 0;
+
+  /** Draw what has changed, and ask about it at most once a picture of the screen. */
+  function changed() {
+    undo.disabled = clear.disabled = strokes.length === 0;
+    due ||= requestAnimationFrame(() => {
+      due = 0;
+      redraw(pad, strokes);
+      const picture = strokes.length ? asMnist(strokes) : new Uint8ClampedArray(SIDE * SIDE);
+      showPicture(preview, picture);
+      if (strokes.length) return guess(picture);
+      guess.cancel();
+      show(null);
+    });
+  }
+  const drawing = {
+    begin: (point) => (strokes.push([point]), changed()),
+    extend: (point) => (strokes.at(-1).push(point), changed()),
+    undo: () => (strokes.pop(), changed()),
+    clear: () => ((strokes = []), changed()),
+  };
+  const playing = samples(panel, drawing);
+  pointer(pad, drawing, playing);
+  keyboard(pad, drawing, playing);
+  undo.addEventListener("click", () => (playing.stop(), drawing.undo()));
+  clear.addEventListener("click", () => (playing.stop(), drawing.clear(), pad.focus()));
+}
+
+/** Let the mouse, a finger or a pen draw. */
+function pointer(pad, drawing, playing) {
+  const place = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  };
+  let active = null;
+  pad.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || active !== null) return;
+    active = event.pointerId;
+    pad.setPointerCapture(active);
+    playing.stop();
+    drawing.begin(place(event));
+  });
+  pad.addEventListener("pointermove", (event) => {
+    if (event.pointerId !== active) return;
+    for (const part of event.getCoalescedEvents?.() ?? [event]) drawing.extend(place(part));
+  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    pad.addEventListener(end, (event) => {
+      if (event.pointerId === active) active = null;
+    });
+  }
+}
+
+/** Let the keyboard draw: arrow keys carry a pen, the space bar sets it down. */
+function keyboard(pad, drawing, playing) {
+  const pen = pad.querySelector(".pen");
+  const held = new Set();
+  let [place, down] = [[0.5, 0.5], false];
+  const lift = (isDown) => {
+    down = isDown;
+    pen.classList.toggle("down", down);
+  };
+  const show = () => (pen.setAttribute("cx", place[0]), pen.setAttribute("cy", place[1]));
+  const press = {
+    " ": () => {
+      playing.stop();
+      lift(!down);
+      if (down) drawing.begin([...place]);
+    },
+    Backspace: () => (playing.stop(), lift(false), drawing.undo()),
+    Delete: () => (playing.stop(), lift(false), drawing.clear()),
+    Escape: () => lift(false),
+  };
+  pad.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in DIRECTIONS) {
+      held.add(event.key);
+      for (const key of held) {
+        place = place.map((value, axis) => Math.min(Math.max(value + STRIDE * DIRECTIONS[key][axis], 0), 1));
+      }
+      if (down) drawing.extend([...place]);
+      show();
+    } else if (event.key in press) {
+      if (!event.repeat) press[event.key]();
+    } else return;
+    event.preventDefault();
+  });
+  pad.addEventListener("keyup", (event) => held.delete(event.key));
+  pad.addEventListener("blur", () => (held.clear(), lift(false)));
+  pad.addEventListener("pointerdown", () => lift(false));
+  show();
+}
+
+/** Ten buttons, each of which draws its digit, point after point. */
+function samples(panel, drawing) {
+  let frame = 0;
+  const stop = () => cancelAnimationFrame(frame);
+  function play(digit) {
+    stop();
+    drawing.clear();
+    const points = strokesOf(digit).flatMap((stroke) => stroke.map((point, index) => [point, index === 0]));
+    const step = () => {
+      for (const [point, first] of points.splice(0, stillness() ? points.length : POINTS_A_FRAME)) {
+        if (first) drawing.begin(point);
+        else drawing.extend(point);
+      }
+      if (points.length) frame = requestAnimationFrame(step);
+    };
+    step();
+  }
+  for (let digit = 0; digit < 10; digit++) {
+    const button = element("button", { type: "button", "aria-label": `Digit ${digit}` }, String(digit));
+    button.addEventListener("click", () => play(digit));
+    panel.querySelector(".samples").append(button);
+  }
+  return { stop };
+}
+
+/** Draw the strokes that are new or longer than they were. */
+function redraw(pad, strokes) {
+  const group = pad.querySelector(".strokes");
+  while (group.children.length > strokes.length) group.lastChild.remove();
+  strokes.forEach((stroke, index) => {
+    const line = group.children[index] ?? group.appendChild(document.createElementNS(group.namespaceURI, "polyline"));
+    const points = stroke.length === 1 ? [stroke[0], stroke[0]] : stroke; // a dot is a line without length
+    line.setAttribute("points", points.map((point) => point.join()).join(" "));
+  });
+}
+
+/** Make a function that shows an answer of the server, or takes it away. */
+function shower(panel) {
+  const [guess, list] = [panel.querySelector(".guess"), panel.querySelector(".bars")];
+  const say = speaker(panel.querySelector(".spoken"));
+  const bars = Array.from({ length: 10 }, (_, digit) => {
+    const bar = { track: element("span", { class: "track" }), share: element("span", {}, "") };
+    bar.row = element("li", {}, element("span", {}, String(digit)), bar.track, bar.share);
+    list.append(bar.row);
+    return bar;
+  });
+  return (answer) => {
+    const best = answer ? Math.max(...answer.probabilities) : 0;
+    bars.forEach((bar, index) => {
+      const share = answer?.probabilities[index] ?? 0;
+      bar.track.style.setProperty("--share", share);
+      bar.share.textContent = answer ? percent(share) : "";
+      bar.row.classList.toggle("first", answer !== null && share === best);
+    });
+    guess.firstElementChild.textContent = answer?.label ?? "";
+    guess.lastElementChild.textContent = answer ? verdict(best) : "Nothing drawn yet.";
+    say(answer ? `${answer.label}, ${percent(best)}` : "");
+  };
+}
+
+function verdict(best) {
+  if (best > 0.95) return "It has no doubt.";
+  if (best > 0.6) return "Most likely.";
+  return "It is hard to tell.";
+}

@@ -1,0 +1,64 @@
+/** Give the beginning of a text, and read along while the network writes on. */
+
+import { connected, request } from "./api.js";
+import { kindly } from "./elements.js";
+
+export function start(panel, card) {
+  const form = panel.querySelector("form");
+  const button = form.querySelector("[type=submit]");
+  const [begun, added] = [panel.querySelector(".begun"), panel.querySelector(".added")];
+  const said = panel.querySelector(".spoken");
+  let running = null;
+
+  field(form, "prompt").value = beginning(card);
+  for (const name of ["length", "temperature"]) {
+    const range = field(form, name);
+    range.addEventListener("input", () => (range.parentElement.querySelector(".value").textContent = range.value));
+  }
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (running) return running.abort();
+    running = new AbortController();
+    button.textContent = "Stop";
+    said.textContent = "Writing …";
+    begun.textContent = field(form, "prompt").value;
+    added.textContent = "";
+    const ended = await kindly(panel, () => stream(form, added, running.signal)).catch(stopped);
+    said.textContent = ended ? `${ended} after ${[...added.textContent].length} characters.` : "";
+    button.textContent = "Write on";
+    running = null;
+  });
+}
+
+function stopped(error) {
+  if (error.name !== "AbortError") throw error;
+  return "Stopped";
+}
+
+/** Ask for text and append it piece by piece as it arrives. */
+async function stream(form, place, signal) {
+  const body = {
+    prompt: field(form, "prompt").value,
+    length: Number(field(form, "length").value),
+    temperature: Number(field(form, "temperature").value),
+    seed: Math.floor(Math.random() * 2 ** 31),
+  };
+  const response = await request("generate", body, signal);
+  place.closest(".written").hidden = false;
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await connected(reader.read());
+    if (done) return "Done";
+    place.append(value);
+  }
+}
+
+/** A field by its name; `form.length` would be the number of fields. */
+function field(form, name) {
+  return form.querySelector(`[name=${name}]`);
+}
+
+/** A beginning that is like what the network has read. */
+function beginning(card) {
+  return card.data.name.includes("shakespeare") ? "What is the matter, " : "The value of ";
+}
