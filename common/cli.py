@@ -19,7 +19,6 @@ from typing import Any, Generic, TypeVar
 
 import tyro
 
-from common import distributed
 from common.config import RunOptions
 
 C = TypeVar("C")
@@ -122,7 +121,8 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(USER_ERROR)
     finally:
-        distributed.stop()
+        if "common.distributed" in sys.modules:  # what needs no torch, as a server, has not loaded it
+            sys.modules["common.distributed"].stop()
 
 
 def _one_line(complaint: str) -> str:

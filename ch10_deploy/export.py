@@ -1,0 +1,224 @@
+"""Trained networks leave Python: as ONNX graphs and torch.export programs, each held against the original.
+
+    python -m ch10_deploy.train export                          # train for seconds, export, check
+    python -m ch10_deploy.train export --full                   # train as the chapters do: minutes
+    python -m ch10_deploy.train export --runs runs              # take what was trained before
+    python -m ch10_deploy.train export --models digits decoder  # some of them
+
+`models/NAME.onnx` is what the server loads, `models/NAME.json` its card, `programs/NAME.pt2` the same for PyTorch. A
+network whose export does not answer as the original does is not written.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ch10_deploy.graphs import Graph
+from ch10_deploy.models import NAMES, PRIVATE, Model
+from ch10_deploy.sources import SOURCES
+from common.config import RunOptions, require
+from common.device import versions
+from common.files import read_json, write_json
+from common.progress import print_table, say
+from common.run import Run
+
+TOLERANCE = 1e-5
+"""How far an exported network's numbers may be from the original's, as a share of the largest of them, or of one."""
+
+Name = Literal["digits", "pictures", "decoder", "text", "films", "maze"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is exported, and where it comes from."""
+
+    models: tuple[Name, ...] = ("digits",)
+    """Which networks."""
+    runs: Path | None = None
+    """Folder of earlier runs: the newest that suits is taken, and only what is missing there is trained."""
+    data: Literal["auto", "embedded"] = "auto"
+    """What is trained on: the published sets where they can be had, or what is embedded."""
+    full: bool = False
+    """Train with the chapters' own settings, for minutes, instead of seconds."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require(len(self.models) > 0, "--models needs at least one of " + ", ".join(NAMES), "none")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an export is from the original: the largest differences of its first output, on the tolerance's scale."""
+
+    onnx: float
+    program: float
+    examples: int
+
+
+def train(config: Config) -> dict[str, float]:
+    """Find or train the networks, export them, and return how far each is from its original."""
+    of = {"auto": "published sets where they can be had, else embedded ones", "embedded": "embedded sets"}
+    say("data", f"{of[config.data]}, as each card says")
+    with Run.open(__name__, config) as run:
+        rows, parities = [], {}
+        for name in dict.fromkeys(config.models):
+            folder = find(name, config, run)
+            parity = export(name, folder, run)
+            parities[f"{name}_parity"] = max(parity.onnx, parity.program)
+            size = (run.folder / "models" / f"{name}.onnx").stat().st_size
+            rows.append([name, f"{parity.onnx:.1e}", f"{parity.program:.1e}", f"{size / 1e3:,.0f}"])
+        print_table(["model", "ONNX - eager", "torch.export - eager", "kB"], rows)
+        say(
+            "serve",
+            "python -m ch10_deploy.serve" + ("" if str(config.run.out) == "runs" else f" --out {config.run.out}"),
+        )
+        return run.finish(run=parities)
+
+
+def find(name: str, config: Config, run: Run) -> Path:
+    """Give the folder of the run that a network is taken from; train one where there is none."""
+    source = SOURCES[name]
+    folder = source.newest(config.runs) if config.runs else None
+    if folder is None:
+        say("model", f"{name}: training {source.program.__name__}")
+        folder = source.train(config.run, run.folder / "training", embedded=config.data == "embedded", full=config.full)
+    else:
+        say("model", f"{name}: from {folder}")
+    return folder
+
+
+def export(name: str, folder: Path, run: Run) -> Parity:
+    """Export a run's network into the export's own folder, with its card."""
+    summary = read_json(folder / "summary.json")
+    graph = SOURCES[name].graph(folder, summary["data"]["name"])
+    program = trace(graph)
+    with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
+        write_onnx(program, graph, onnx_path)
+        torch.export.save(program, program_path)
+        bare = {"inputs": describe(graph.inputs, graph.dynamic), "outputs": graph.outputs}
+        model = Model({**bare, "name": name}, onnx_path.read_bytes())
+        loaded = torch.export.load(program_path).module()
+        parity = compare(name, graph, model, lambda *inputs: loaded(*inputs)[0])
+        card = make_card(name, folder, summary, graph, model, parity)
+        card["sha256"] = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+    write_json(run.folder / "models" / f"{name}.json", card)
+    return parity
+
+
+def trace(graph: Graph) -> torch.export.ExportedProgram:
+    """Follow the network's arithmetic once, with dimensions left open."""
+    sizes = sorted({size for dimensions in graph.dynamic.values() for size in dimensions.values()})
+    symbols = {size: torch.export.Dim(size, min=1) for size in sizes}
+    shapes = tuple(
+        {dimension: symbols[size] for dimension, size in graph.dynamic.get(name, {}).items()} for name in graph.inputs
+    )
+    with torch.no_grad():
+        return torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
+
+
+def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) -> None:
+    """Write a traced network as ONNX; what the exporter notes of this machine and its files stays behind."""
+    import onnx
+
+    made = torch.onnx.export(
+        program,
+        input_names=[*graph.inputs],
+        output_names=[*graph.outputs],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert made is not None
+    proto = made.model_proto
+    for part in (proto.graph, *proto.functions):
+        for node in part.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.metadata_props[:], proto.graph.metadata_props[:]
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+@torch.no_grad()
+def compare(name: str, graph: Graph, model: Model, program: Callable[..., Tensor]) -> Parity:
+    """Ask the original and both exports the same, all examples at once and one alone.
+
+    Raises ValueError where they differ by more than TOLERANCE.
+    """
+    differences: dict[str, list[float]] = {"onnx": [], "program": []}
+    batched = "batch" in {size for dimensions in graph.dynamic.values() for size in dimensions.values()}
+    for count in (None, 1) if batched else (None,):
+        inputs = {
+            key: value[:count] if 0 in graph.dynamic.get(key, {}) else value for key, value in graph.inputs.items()
+        }
+        expected = graph.original(*inputs.values()).double().numpy()
+        scale = max(1.0, float(np.abs(expected).max()))
+        onnx_answer = model(**{key: value.numpy() for key, value in inputs.items()})[graph.outputs[0]]
+        differences["onnx"].append(largest((onnx_answer - expected) / scale))
+        differences["program"].append(largest((program(*inputs.values()).double().numpy() - expected) / scale))
+    examples = len(next(iter(graph.inputs.values())))
+    parity = Parity(max(differences["onnx"]), max(differences["program"]), examples)
+    for side, difference in (("ONNX", parity.onnx), ("torch.export", parity.program)):
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{name}: the {side} graph's {graph.outputs[0]} differ from the network's by {difference:.1e}, "
+                f"more than {TOLERANCE:g}: it was not written"
+            )
+    return parity
+
+
+def largest(difference: np.ndarray) -> float:
+    """Give the largest absolute difference; a number that is none counts as infinite."""
+    return float(np.nan_to_num(np.abs(difference), nan=np.inf).max())
+
+
+def describe(tensors: dict[str, Tensor], dynamic: dict[str, dict[int, str]]) -> dict[str, Any]:
+    """Say what goes in: type and shape, dimensions of any size by name."""
+    return {
+        name: {
+            "type": str(tensor.dtype).removeprefix("torch."),
+            "shape": [dynamic.get(name, {}).get(place, size) for place, size in enumerate(tensor.shape)],
+        }
+        for name, tensor in tensors.items()
+    }
+
+
+def make_card(
+    name: str, folder: Path, summary: dict[str, Any], graph: Graph, model: Model, parity: Parity
+) -> dict[str, Any]:
+    """Say of a network what one must know who uses it."""
+    weights = (folder / "model.safetensors").read_bytes()
+    named = {
+        symbol: graph.dynamic.get(value.name, {}).get(place)
+        for value in model.session.get_inputs()
+        for place, symbol in enumerate(value.shape)
+    }
+    outputs = {
+        value.name: {"type": value.type[7:-1], "shape": [named.get(size) or size for size in value.shape]}
+        for value in model.session.get_outputs()
+    }
+    return {
+        "name": name,
+        "chapter": summary["chapter"],
+        "program": summary["program"],
+        "run": folder.name,
+        "data": summary["data"],
+        "metrics": summary["metrics"],
+        "inputs": describe(graph.inputs, graph.dynamic),
+        "outputs": outputs,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "parity": {"tolerance": TOLERANCE, **vars(parity)},
+        "versions": {**versions(), **{package: metadata.version(package) for package in ("onnx", "onnxruntime")}},
+        "exported": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        PRIVATE: graph.serving,
+    }

@@ -1,0 +1,106 @@
+"""Trained networks as the server knows them: an ONNX graph and the card beside it, both checked before they count.
+
+NAME.onnx holds arithmetic alone: unlike a pickle it cannot run code. Its bytes are read once, hashed, compared with the
+card and handed over: what was checked is what answers. A graph that keeps its weights in other files is refused.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from common.files import read_json
+
+NAMES = ("digits", "pictures", "decoder", "text", "films", "maze")
+
+PRIVATE = "serving"
+"""The part of a card that only the server needs: vocabulary, titles, mazes."""
+
+
+class Model:
+    """A network that can be asked, and its card."""
+
+    def __init__(self, card: dict[str, Any], graph: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # these networks are small, requests are many
+        options.log_severity_level = 4
+        self.card = card
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute every output, by name."""
+        return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
+
+    @property
+    def serving(self) -> dict[str, Any]:
+        """What the server needs to turn numbers into answers."""
+        return self.card[PRIVATE]
+
+    def public_card(self) -> dict[str, Any]:
+        """Give the card without what only the server needs."""
+        return {name: value for name, value in self.card.items() if name != PRIVATE}
+
+
+def load_model(path: Path) -> Model:
+    """Load a network by the path of its card.
+
+    Raises FileNotFoundError for a card without a network; ValueError, naming the file, where the network is not the one
+    that the card describes, or is no network at all.
+    """
+    card, graph_path = read_json(path), path.with_suffix(".onnx")
+    if not isinstance(card, dict) or not {"name", "sha256", "inputs", "outputs", PRIVATE} <= card.keys():
+        raise ValueError(f"{path} is no model's card: export anew with python -m ch10_deploy.train")
+    if card["name"] != path.stem:
+        raise ValueError(f"{path} is the card of {card['name']!r}: call it {card['name']}.json, or export anew")
+    if not graph_path.is_file():
+        raise FileNotFoundError(f"{graph_path} is missing, though its card is there: export anew, or remove the card")
+    graph = graph_path.read_bytes()
+    if hashlib.sha256(graph).hexdigest() != card["sha256"]:
+        raise ValueError(f"{graph_path} is not the network of its card, its sha256 differs: export anew")
+    try:
+        model = Model(card, graph)
+    except Exception as error:  # onnxruntime has a dozen kinds, and a common ancestor that is only Exception
+        raise ValueError(f"{graph_path} is no network that onnxruntime can run: {error}") from error
+    names = {"inputs": [value.name for value in model.session.get_inputs()], "outputs": model.outputs}
+    for side, found in names.items():
+        if sorted(found) != sorted(card[side]):
+            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(card[side])}")
+    return model
+
+
+def load_models(folder: Path) -> dict[str, Model]:
+    """Load every network of a folder.
+
+    Raises FileNotFoundError, with what to do, where there is none; else as `load_model`.
+    """
+    paths = [path for name in NAMES if (path := folder / f"{name}.json").is_file()]
+    if not paths:
+        raise FileNotFoundError(
+            f"there are no exported models in {folder}: export some with python -m ch10_deploy.train"
+        )
+    return {path.stem: load_model(path) for path in paths}
+
+
+def newest_export(out: Path) -> Path:
+    """Find the models of the newest export.
+
+    Raises FileNotFoundError, with what to do, where nothing was exported.
+    """
+    home = out / "ch10_deploy" / "export"
+    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "models").is_dir()]
+    if not finished:
+        raise FileNotFoundError(f"nothing was exported to {home} yet: export with python -m ch10_deploy.train")
+    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns) / "models"
+
+
+def require_model(models: Mapping[str, Model], name: str) -> Model:
+    """Give a network; raises Refusal (404) where this server has none of that name."""
+    from ch10_deploy.refusal import Refusal
+
+    if name not in models:
+        raise Refusal(f"this server has no {name!r} model; it has {', '.join(models)}", status=404)
+    return models[name]

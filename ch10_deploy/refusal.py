@@ -1,0 +1,13 @@
+"""What is wrong with a request, in words for the one who sent it."""
+
+
+class Refusal(Exception):  # noqa: N818  # it is an answer, not an error of the server
+    """A request that is not carried out: the reason, the field that it is about, and the HTTP status that says so."""
+
+    def __init__(self, reason: str, *, field: str | None = None, status: int = 422) -> None:
+        super().__init__(reason)
+        self.reason, self.field, self.status = reason, field, status
+
+    def answer(self) -> dict[str, str | None]:
+        """Give what the sender gets to read."""
+        return {"detail": f"{self.field}: {self.reason}" if self.field else self.reason, "field": self.field}

@@ -1,0 +1,205 @@
+"""The server: every exported network behind an endpoint of its own, and nothing of torch.
+
+    python -m ch10_deploy.serve
+
+A request is answered in the event loop itself, by one thread: the digit network takes a fraction of what handing it to
+another thread would. There is one process; more of them are the cluster's business.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from prometheus_client import generate_latest
+from pydantic import BaseModel
+from pydantic_core import from_json, to_json
+from starlette.exceptions import HTTPException
+
+from ch10_deploy import pixels
+from ch10_deploy.gate import Gate, Limits, Measures
+from ch10_deploy.models import Model, load_models, require_model
+from ch10_deploy.refusal import Refusal
+
+PAGE = Path(__file__).with_name("playground")
+"""Files of the page, read once at the start: no request reaches the file system."""
+
+MEDIA = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+
+
+class Problem(BaseModel):
+    """A refusal."""
+
+    detail: str
+    """The reason."""
+    field: str | None = None
+    """The field that it is about."""
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": description}
+    for status, description in {
+        400: "the request is no HTTP that can be read",
+        401: "the API key is missing or wrong",
+        404: "there is no such model or page",
+        405: "another method",
+        408: "the request took too long to arrive",
+        413: "the request's body is too large",
+        415: "the body is of another type",
+        422: "a field is wrong",
+        503: "too much at once, or the server is about to end",
+    }.items()
+}
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    """Answer with JSON."""
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
+    """Build the application around the models of a folder; errors are those of `load_models`."""
+    loaded, measures = load_models(models), Measures()
+    app = FastAPI(title="Companion networks", version="1", docs_url=None, redoc_url=None, responses=PROBLEMS)
+    gate = Gate(app.router, limits or Limits(), measures, api_key)
+    app.state.gate, app.state.names = gate, [*loaded]
+    app.add_middleware(lambda inner: gate_around(gate, inner))
+    handle_errors(app)
+    add_probes(app, gate, loaded)
+    add_images(app, loaded)
+    add_page(app)
+    return app
+
+
+def gate_around(gate: Gate, inner: Any) -> Gate:
+    """Put the gate before the rest of the application."""
+    gate.app = inner
+    return gate
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Answer every mistake in the one form of a Problem."""
+
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, refusal: Refusal) -> Response:
+        return as_json(refusal.answer(), refusal.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        places = [part for part in first["loc"] if part not in ("body", "query")]
+        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places).lstrip(".")
+        return as_json(Refusal(first["msg"], field=field or None).answer(), 422)
+
+    @app.exception_handler(HTTPException)
+    async def failed(request: Request, error: HTTPException) -> Response:
+        response = as_json(Refusal(f"{request.method} {request.url.path}: {error.detail}").answer(), error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, __: Exception) -> Response:
+        return as_json(Refusal("the server has made a mistake; it has been written down").answer(), 500)
+
+
+def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
+    """Say whether the server lives, whether it wants requests, how it does, and what it has."""
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """Tell that the process lives."""
+        return as_json({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Tell whether requests are welcome."""
+        if gate.draining:
+            raise Refusal("the server is about to end", status=503)
+        return as_json({"status": "ready", "models": [*models]})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Give what Prometheus reads."""
+        return Response(generate_latest(gate.measures.registry), media_type="text/plain; version=0.0.4")
+
+    @app.get("/models")
+    async def cards() -> Response:
+        """Give the cards: data, measures, inputs and outputs, and checksums."""
+        return as_json([model.public_card() for model in models.values()])
+
+
+IMAGE = {
+    "oneOf": [
+        {"type": "array", "description": "28x28", "minItems": 28, "maxItems": 28},
+        {"type": "array", "description": "32x32x3", "minItems": 32, "maxItems": 32},
+    ]
+}
+
+
+def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Say what is on an image."""
+
+    def classify(image: np.ndarray) -> Response:
+        name = "digits" if image.ndim == 2 else "pictures"
+        model = require_model(models, name)
+        probabilities = model(pixels=image[np.newaxis])["probabilities"][0]
+        classes = model.serving["classes"]
+        answer = {"model": name, "label": classes[int(probabilities.argmax())], "classes": classes}
+        return as_json({**answer, "probabilities": probabilities.tolist()})
+
+    @app.post("/predict", openapi_extra={"requestBody": body_of({"pixels": IMAGE})})
+    async def predict(request: Request) -> Response:
+        """Say what is on an image of 28x28 grey pixels, or of 32x32 [red, green, blue]."""
+        record = await json_of(request)
+        if type(record) is not dict or "pixels" not in record:
+            raise Refusal('the body is an object as {"pixels": [[0, 255, ...], ...]}', field="pixels")
+        return classify(pixels.from_lists(record["pixels"]))
+
+    @app.post("/predict/image")
+    async def predict_image(file: UploadFile) -> Response:
+        """Say what is on a PNG file of 28x28 or 32x32 pixels."""
+        return classify(pixels.from_png(await file.read()))
+
+
+def body_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe a JSON body for openapi.json."""
+    schema = {"type": "object", "required": [*properties], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+async def json_of(request: Request) -> Any:
+    """Read a JSON body; raises Refusal where it is none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(f"the body must be application/json, got {kind[:60] or 'no content-type'}", status=415)
+    try:
+        return from_json(await request.body())
+    except ValueError as error:
+        raise Refusal(f"the body is no JSON: {error}", status=400) from error
+
+
+def add_page(app: FastAPI) -> None:
+    """Give the page that people play with, and its files."""
+    files = {path.name: path.read_bytes() for path in PAGE.glob("*.*") if path.suffix in MEDIA}
+
+    def page(name: str) -> Response:
+        if name not in files:
+            raise Refusal(f"there is no file {name!r}", status=404)
+        return Response(files[name], media_type=MEDIA[Path(name).suffix])
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return page("index.html")
+
+    @app.get("/playground/{name}", include_in_schema=False)
+    async def file(name: str) -> Response:
+        return page(name)

@@ -1,0 +1,58 @@
+"""Where the networks come from: the newest finished run of each program, or a training now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ch03_autoencoder_rbm import feedforward
+from ch10_deploy import graphs
+from ch10_deploy.graphs import Graph
+from common.config import RunOptions, read_config
+
+
+@dataclass(frozen=True)
+class Source:
+    """The program that trains a network, and how it is made a graph."""
+
+    program: ModuleType
+    graph: Callable[[Path, str], Graph]
+    embedded: str
+    """The embedded data."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What the server asks of a training."""
+    quick: dict[str, Any] = field(default_factory=dict)
+    """What makes it a matter of seconds."""
+    quick_limit: int | None = None
+    """And its --limit."""
+
+    def suits(self, folder: Path) -> bool:
+        """Tell whether a run was trained with the settings that are needed."""
+        config = read_config(folder, self.program.Config)
+        return all(getattr(config, name) == value for name, value in self.settings.items())
+
+    def newest(self, runs: Path) -> Path | None:
+        """Find the newest finished run that suits."""
+        chapter, _, program = self.program.__name__.rpartition(".")
+        finished = (runs / chapter / program).glob("*/summary.json")
+        newest_first = sorted(finished, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        folders = [path.parent for path in newest_first if (path.parent / "model.safetensors").exists()]
+        return next((folder for folder in folders if self.suits(folder)), None)
+
+    def train(self, options: RunOptions, out: Path, *, embedded: bool, full: bool) -> Path:
+        """Train now, below a folder of our own; return the run's folder."""
+        config = self.program.Config(**self.settings, **({} if full else self.quick))
+        if embedded:
+            config = replace(config, **({} if self.embedded == "mazes" else {"data": self.embedded}))
+        limit = options.limit or (None if full else self.quick_limit)
+        run = replace(config.run, seed=options.seed, device=options.device, limit=limit, out=out)
+        self.program.train(replace(config, run=run))
+        folder = self.newest(out)
+        assert folder is not None, "a training that ends leaves a run"
+        return folder
+
+
+SOURCES = {
+    "digits": Source(feedforward, graphs.digits, "digits"),
+}

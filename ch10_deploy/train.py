@@ -1,0 +1,12 @@
+"""The door of chapter 10.
+
+python -m ch10_deploy.train                    # train for seconds, export, check: something to serve
+python -m ch10_deploy.train export --full      # the same with networks that were trained for minutes
+python -m ch10_deploy.train serving            # the server under load
+"""
+
+from ch10_deploy import export
+from common.cli import main
+
+if __name__ == "__main__":
+    main(export)
