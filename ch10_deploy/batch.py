@@ -3,8 +3,8 @@
     python -m ch10_deploy.batch --images pictures
     python -m ch10_deploy.batch --images pictures --shards 10 --shard 3        # the fourth of ten shares
 
-In a cluster every share has a pod of its own, whose number Kubernetes gives in JOB_COMPLETION_INDEX. All of them see the
-same order, file by name and image by position in its file; of N images share k of n takes those from k N // n up to
+In a cluster every share has a pod of its own, whose number Kubernetes gives in JOB_COMPLETION_INDEX. All see the same
+order, file by name and image by position in its file; of N images share k of n takes those from k N // n up to
 (k + 1) N // n. So each image is in exactly one share, and shares differ by at most one image. Images are PNG files,
 CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
 
@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ch10_deploy.models import load_model, newest_export
+from ch10_deploy.models import Model, load_model, newest_export
 from ch10_deploy.pixels import from_png
 from ch10_deploy.refusal import Refusal
 from common.cli import one_line_errors, parse
@@ -34,6 +34,15 @@ DOOR = "python -m ch10_deploy.batch"
 
 SHAPES = {"digits": (28, 28), "pictures": (32, 32, 3)}
 """What each network takes: rows, columns, and channels where there are any."""
+
+Piece = tuple[Path, int, int]
+"""Of a file, from which image up to which."""
+
+Batch = tuple[list[tuple[Path, int]], np.ndarray]
+"""Where each image is, and (B, *shape) uint8."""
+
+Row = tuple[Path, int, str, float]
+"""An image's file, its position there, what is on it, and how probable that is."""
 
 COLUMNS = ("file", "image", "label", "probability")
 
@@ -120,10 +129,10 @@ def read_images(path: Path) -> np.ndarray:
     try:
         return from_png(path.read_bytes())[np.newaxis]
     except Refusal as refusal:
-        raise ValueError(f"{path}: {refusal.detail}") from refusal
+        raise ValueError(f"{path}: {refusal.reason}") from refusal
 
 
-def share(sources: Sequence[Source], shard: int, shards: int) -> list[tuple[Path, int, int]]:
+def share(sources: Sequence[Source], shard: int, shards: int) -> list[Piece]:
     """Cut a share out of the whole: of each file that it touches, from which image up to which."""
     total = sum(source.count for source in sources)
     start, stop = shard * total // shards, (shard + 1) * total // shards
@@ -136,9 +145,7 @@ def share(sources: Sequence[Source], shard: int, shards: int) -> list[tuple[Path
     return pieces
 
 
-def batches(
-    pieces: Sequence[tuple[Path, int, int]], shape: tuple[int, ...], batch_size: int
-) -> Iterator[tuple[list[tuple[Path, int]], np.ndarray]]:
+def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) -> Iterator[Batch]:
     """Yield the images of a share, (B, *shape) uint8, each with its file and position there."""
     places: list[tuple[Path, int]] = []
     parts: list[np.ndarray] = []
@@ -157,30 +164,45 @@ def batches(
         yield places, np.concatenate(parts)
 
 
+def look(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
+    """Say of each image where it is, what is on it, and how probable the network finds that."""
+    classes = model.serving["classes"]
+    for places, pixels in images:
+        probabilities = model(pixels=pixels)["probabilities"]  # (B, K)
+        for (path, index), row in zip(places, probabilities, strict=True):
+            yield path, index, classes[row.argmax()], float(row.max())
+
+
+def write_table(path: Path, folder: Path, rows: Sequence[Row]) -> None:
+    """Write what was seen in a folder, under the names of its columns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for place, index, label, probability in rows:
+            table.writerow([place.relative_to(folder).as_posix(), index, label, f"{probability:.6f}"])
+
+
 def classify(options: Options) -> Path:
     """Classify a share and write its file, whole or not at all; return its path."""
-    shard, shape = shard_of(options), SHAPES[options.model]
+    shard = shard_of(options)
     folder = options.models or newest_export(Path("runs"))
-    model = load_model(folder / f"{options.model}.json")
-    classes = model.serving["classes"]
+    card = folder / f"{options.model}.json"
+    if not card.is_file():
+        door = f"python -m ch10_deploy.train export --models {options.model}"
+        raise FileNotFoundError(f"{folder} has no model {options.model!r}: export it with {door}")
+    model = load_model(card)
     sources = find_sources(options.images)
     pieces = share(sources, shard, options.shards)
     mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
     print(f"images   {mine:,} of the {total:,} in {options.images}: share {shard} of {options.shards}")
-    print(f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}")
+    print(
+        f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}, {model.session.get_providers()[0]}"
+    )
     path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
     began = time.perf_counter()
+    rows = list(look(model, batches(pieces, SHAPES[options.model], options.batch_size)))
     with explain_unwritable(options.out), atomic_path(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
-            for places, images in batches(pieces, shape, options.batch_size):
-                probabilities = model(pixels=images)["probabilities"]  # (B, K)
-                for (source, index), row in zip(places, probabilities, strict=True):
-                    best = int(row.argmax())
-                    table.writerow(
-                        [source.relative_to(options.images).as_posix(), index, classes[best], f"{row[best]:.6f}"]
-                    )
+        write_table(temporary, options.images, rows)
     seconds = time.perf_counter() - began
     print(f"saved    {path}: {mine / seconds:,.0f} images/s")
     return path

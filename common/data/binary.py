@@ -18,8 +18,8 @@ CIFAR_RECORD = 1 + 3 * 32 * 32
 def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 array of the shape that it states.
 
-    The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number and for
-    too few or too many bytes.
+    The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number and
+    for too few or too many bytes.
     """
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
