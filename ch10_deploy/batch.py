@@ -195,9 +195,8 @@ def classify(options: Options) -> Path:
     pieces = share(sources, shard, options.shards)
     mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
     print(f"images   {mine:,} of the {total:,} in {options.images}: share {shard} of {options.shards}")
-    print(
-        f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}, {model.session.get_providers()[0]}"
-    )
+    place = model.session.get_providers()[0]
+    print(f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}, on {place}")
     path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
     began = time.perf_counter()
     rows = list(look(model, batches(pieces, SHAPES[options.model], options.batch_size)))
