@@ -153,7 +153,7 @@ def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
     """Both pods' processes on this machine, with the environment that the cluster would give them.
 
     A node is an agent, `torchrun`, started as the manifest says; only addresses and folders are of this machine, and it
-    is over sooner. (Weights are what is learned: batch-norm's running means are each node's own, and the first's count.)
+    is over sooner. Weights are what is learned: batch-norm's running means are each node's own, and the first's count.
     """
     (container,) = pod_of(job())["containers"]
     told = tmp_path / "told"
