@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ class Store:
         self.folder = folder
         self.wheels = folder / "wheels"
         self.secret = folder / "pip.conf"
+        folder.mkdir()
 
     def __call__(self, *words: str | Path) -> str:
         """Run buildah; give what it prints."""
@@ -199,7 +201,6 @@ def make_base(store: Store) -> None:
     apt = ["apt-cache", "depends", "--recurse", "--installed", *(f"--no-{kind}" for kind in kinds), *PACKAGES]
     names = re.findall(r"^[a-z0-9]\S*$", subprocess.check_output(apt, text=True), re.M)
     listed = subprocess.check_output(["dpkg-query", "--listfiles", *sorted(set(names))], text=True).splitlines()
-    skip = re.compile("/usr/share/(doc|man|locale)/")
     for name in dict.fromkeys(listed):
         if not os.path.lexists(name) or re.match("/usr/share/(doc|man|locale)/", name):
             continue
@@ -238,30 +239,23 @@ def fetch_packages(store: Store) -> None:
         pytest.skip(f"the package index cannot be reached: {done.stderr[-300:]}")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Iterator[Store]:
-    folder = tmp_path_factory.mktemp("images")
-    made = Store(folder)
+@contextmanager
+def filled_store(folder: Path) -> Iterator[Store]:
+    """Build the server's image; take everything away again."""
+    store = Store(folder)
     try:
-        made.secret.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
-        fetch_packages(made)
-        make_base(made)
-        made.build(DOCKERFILES[0], ROOT, "localhost/server", "--build-arg", "BASE=localhost/base")
-        yield made
+        store.secret.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+        fetch_packages(store)
+        make_base(store)
+        store.build(DOCKERFILES[0], ROOT, "localhost/server", "--build-arg", "BASE=localhost/base")
+        yield store
     finally:
         for words in (("umount", "--all"), ("rm", "--all"), ("rmi", "--all", "--force")):
-            made(*words)
+            store(*words)
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for mount in [mount for mount in reversed(mounts) if Path(mount).is_relative_to(folder)]:
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def image(store) -> tuple[Path, dict[str, Any]]:
-    """The server's image: where its files can be looked at, and its settings."""
-    settings = json.loads(store("inspect", "--type", "image", "localhost/server"))["Docker"]["config"]
-    return store.mounted("localhost/server"), settings
 
 
 def inside(image: tuple[Path, dict[str, Any]], command: list[str], mounts: dict[str, Path], **more: str) -> list[str]:
@@ -290,99 +284,115 @@ def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     return response.status, json.loads(data)
 
 
-image_test = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+def check_settings(image):
+    _, settings = image
+    assert settings["User"] == f"{USER}:{USER}"
+    assert settings["Cmd"] == ["python", "-m", "ch10_deploy.serve", "--host", "0.0.0.0"]
+    assert settings["ExposedPorts"] == {"8000/tcp": {}}
+    assert settings["Healthcheck"]["Test"][0] == "CMD"
 
 
-class TestImage:
-    """The image, built here."""
+def check_contents(image, store):
+    root, _ = image
+    installed = {
+        path.name.partition("-")[0].lower() for path in root.glob("venv/lib/python3.11/site-packages/*.dist-info")
+    }
+    assert {"onnxruntime", "fastapi", "uvicorn", "numpy"} <= installed
+    assert not {"torch", "pip", "setuptools", "matplotlib"} & installed
+    assert sorted(path.name for path in (root / "app").iterdir()) == ["ch10_deploy", "common"]
+    assert not list(root.glob("app/ch10_deploy/*.md")) and not (root / "app/ch10_deploy/kubernetes").exists()
+    size = sum(path.lstat().st_size for path in (root / "venv").rglob("*") if not path.is_symlink())
+    assert size < 300e6, f"{size / 1e6:.0f} MB of packages"
+    assert not (root / "etc/pip.conf").exists(), "the secret has become a layer"
+    assert "find-links" not in store("inspect", "--type", "image", "localhost/server")
 
-    pytestmark = image_test
 
-    def test_it_says_how_it_is_run(self, image):
-        _, settings = image
-        assert settings["User"] == f"{USER}:{USER}"
-        assert settings["Cmd"] == ["python", "-m", "ch10_deploy.serve", "--host", "0.0.0.0"]
-        assert settings["ExposedPorts"] == {"8000/tcp": {}}
-        assert settings["Healthcheck"]["Test"][0] == "CMD"
+def check_versions(image):
+    root, _ = image
+    pins = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    found = {}
+    for path in root.glob("venv/lib/python3.11/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
+        found[name.lower().replace("_", "-")] = version
+    assert len(found) > 20
+    assert {name: pins.get(name) for name in found} == found
 
-    def test_it_holds_what_is_needed_and_no_more(self, image, store):
-        root, _ = image
-        installed = {
-            path.name.partition("-")[0].lower() for path in root.glob("venv/lib/python3.11/site-packages/*.dist-info")
-        }
-        assert {"onnxruntime", "fastapi", "uvicorn", "numpy"} <= installed
-        assert not {"torch", "pip", "setuptools", "matplotlib"} & installed
-        assert sorted(path.name for path in (root / "app").iterdir()) == ["ch10_deploy", "common"]
-        assert not list(root.glob("app/ch10_deploy/*.md")) and not (root / "app/ch10_deploy/kubernetes").exists()
-        size = sum(path.lstat().st_size for path in (root / "venv").rglob("*") if not path.is_symlink())
-        assert size < 300e6, f"{size / 1e6:.0f} MB of packages"
-        assert not (root / "etc/pip.conf").exists(), "the secret has become a layer"
-        assert "find-links" not in store("inspect", "--type", "image", "localhost/server")
 
-    def test_its_packages_are_the_tested_versions(self, image):
-        root, _ = image
-        pins = dict(
-            line.lower().replace("_", "-").split("==")
-            for line in (ROOT / "constraints.txt").read_text().splitlines()
-            if "==" in line
-        )
-        found = {}
-        for path in root.glob("venv/lib/python3.11/site-packages/*.dist-info"):
-            name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
-            found[name.lower().replace("_", "-")] = version
-        assert len(found) > 20
-        assert {name: pins.get(name) for name in found} == found
+def check_serving(image, folder):
+    """Healthy, ready, right; after SIGTERM not ready, still right, and then gone with code 0."""
+    _, settings = image
+    write_model(folder / "models", "digits")
+    (folder / "models").chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    more = {"DEPLOY_PORT": str(port), "DEPLOY_DRAIN_SECONDS": "3"}
+    mounts = {"/models": folder / "models"}
+    command = inside(image, settings["Cmd"], mounts, **more)
+    check = inside(image, settings["Healthcheck"]["Test"][1:], {}, **more)
+    write = subprocess.run(inside(image, ["touch", "/tmp/x", "/app/x"], {}), capture_output=True, text=True)
+    assert write.stderr.count("\n") == 1 and "'/app/x': Read-only file system" in write.stderr
+    assert subprocess.run(check, capture_output=True).returncode != 0, "healthy before it was there"
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert server.stdout is not None
+        assert f"0.0.0.0:{port}" in server.stdout.readline()
+        assert ask(port, "GET", "/readyz") == (200, {"status": "ready", "models": ["digits"]})
+        status, answer = ask(port, "POST", "/predict", {"pixels": grey(7)[0].tolist()})
+        assert (status, answer["label"]) == (200, "7")
+        assert subprocess.run(check, capture_output=True).returncode == 0
+        status_of = Path(f"/proc/{server.pid}/status").read_text()
+        assert re.search(rf"^Uid:\s+{USER}\s+{USER}\s+{USER}\s+{USER}$", status_of, re.M)
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert ask(port, "GET", "/readyz")[0] == 503
+        assert ask(port, "POST", "/predict", {"pixels": grey(3)[0].tolist()})[1]["label"] == "3"
+        assert server.wait(timeout=15) == 0
+    finally:
+        server.kill()
+        server.communicate()
 
-    def test_it_serves_drains_and_ends_on_a_read_only_disk(self, image, tmp_path):
-        """Healthy, ready, right; after SIGTERM not ready, still right, and then gone with code 0."""
-        _, settings = image
-        write_model(tmp_path / "models", "digits")
-        (tmp_path / "models").chmod(0o755)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        more = {"DEPLOY_PORT": str(port), "DEPLOY_DRAIN_SECONDS": "3"}
-        mounts = {"/models": tmp_path / "models"}
-        command = inside(image, settings["Cmd"], mounts, **more)
-        check = inside(image, settings["Healthcheck"]["Test"][1:], {}, **more)
-        assert subprocess.run(check, capture_output=True).returncode != 0, "healthy before it was there"
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            assert server.stdout is not None
-            assert f"0.0.0.0:{port}" in server.stdout.readline()
-            assert ask(port, "GET", "/readyz") == (200, {"status": "ready", "models": ["digits"]})
-            status, answer = ask(port, "POST", "/predict", {"pixels": grey(7)[0].tolist()})
-            assert (status, answer["label"]) == (200, "7")
-            assert subprocess.run(check, capture_output=True).returncode == 0
-            status_of = Path(f"/proc/{server.pid}/status").read_text()
-            assert re.search(rf"^Uid:\s+{USER}\s+{USER}\s+{USER}\s+{USER}$", status_of, re.M)
-            server.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            assert ask(port, "GET", "/readyz")[0] == 503
-            assert ask(port, "POST", "/predict", {"pixels": grey(3)[0].tolist()})[1]["label"] == "3"
-            assert server.wait(timeout=15) == 0
-        finally:
-            server.kill()
-            server.communicate()
 
-    def test_it_does_a_share_of_a_batch(self, image, tmp_path):
-        write_model(tmp_path / "models", "digits")
-        for name in ("images", "predictions"):
-            (tmp_path / name).mkdir()
-        os.chown(tmp_path / "predictions", USER, USER)
-        (tmp_path / "images" / "x-idx3-ubyte").write_bytes(idx(grey(1, 2, 3, 4)))
-        mounts = {f"/{name}": tmp_path / name for name in ("models", "images", "predictions")}
-        words = ["python", "-m", "ch10_deploy.batch", "--models=/models", "--model=digits", "--images=/images"]
-        command = inside(image, [*words, "--out=/predictions", "--shards=2"], mounts, JOB_COMPLETION_INDEX="1")
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert [row["label"] for row in rows(tmp_path / "predictions" / "00001-of-00002.csv")] == ["3", "4"]
+def check_batch(image, folder):
+    write_model(folder / "models", "digits")
+    for name in ("images", "predictions"):
+        (folder / name).mkdir()
+    os.chown(folder / "predictions", USER, USER)
+    (folder / "images" / "x-idx3-ubyte").write_bytes(idx(grey(1, 2, 3, 4)))
+    mounts = {f"/{name}": folder / name for name in ("models", "images", "predictions")}
+    words = ["python", "-m", "ch10_deploy.batch", "--models=/models", "--model=digits", "--images=/images"]
+    command = inside(image, [*words, "--out=/predictions", "--shards=2"], mounts, JOB_COMPLETION_INDEX="1")
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [row["label"] for row in rows(folder / "predictions" / "00001-of-00002.csv")] == ["3", "4"]
 
-    def test_models_become_an_image_of_nothing_else(self, store, tmp_path):
-        write_model(tmp_path / "models", "digits")
-        store.build(DOCKERFILES[1], tmp_path / "models", "localhost/models")
-        root = store.mounted("localhost/models")
-        assert sorted(path.name for path in root.iterdir() if path.is_file()) == ["digits.json", "digits.onnx"]
-        for path in (tmp_path / "models").iterdir():
-            assert (root / path.name).read_bytes() == path.read_bytes()
-            assert (root / path.name).stat().st_mode & 0o444 == 0o444, "the server could not read it"
+
+def check_models_image(store, folder):
+    write_model(folder / "models", "digits")
+    store.build(DOCKERFILES[1], folder / "models", "localhost/models")
+    root = store.mounted("localhost/models")
+    assert sorted(path.name for path in root.iterdir() if path.is_file()) == ["digits.json", "digits.onnx"]
+    for path in (folder / "models").iterdir():
+        assert (root / path.name).read_bytes() == path.read_bytes()
+        assert (root / path.name).stat().st_mode & 0o444 == 0o444, "the server could not read it"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_the_image_is_built_and_does_its_work(tmp_path):
+    """One test, because building takes a minute, and tests may be shared out over processes."""
+    with filled_store(tmp_path / "store") as store:
+        settings = json.loads(store("inspect", "--type", "image", "localhost/server"))["Docker"]["config"]
+        image = store.mounted("localhost/server"), settings
+        check_settings(image)
+        check_contents(image, store)
+        check_versions(image)
+        check_serving(image, tmp_path / "serving")
+        check_batch(image, tmp_path / "batch")
+        check_models_image(store, tmp_path / "models")
+    assert not (tmp_path / "store").exists()
+    assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")

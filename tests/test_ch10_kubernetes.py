@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import yaml
 from conftest import ROOT
 from test_ch10_batch import write_model
 
+from ch06_cnn import speedrun
 from ch10_deploy import models, serve
 from ch10_deploy.batch import Options as BatchOptions
 from ch10_deploy.gate import PROBES
@@ -456,3 +458,40 @@ def test_nothing_here_holds_a_key_or_opens_a_door_to_the_world():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"AKIA[0-9A-Z]{16}|AWS_(ACCESS|SECRET)|PRIVATE KEY|password", text, re.I), path
         assert not re.search(r"(0\.0\.0\.0|::)/0|envsubst|hostPath|type: (NodePort|LoadBalancer)$", text, re.M), path
+
+
+def page_commands() -> list[str]:
+    """Every command line of the page's code blocks, continued lines joined."""
+    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)).replace("\\\n", " ")
+    return [line.partition(" # ")[0].strip() for line in blocks.splitlines()]
+
+
+@needs_kubectl
+def test_the_pages_commands_name_what_exists_and_are_understood(monkeypatch):
+    commands = page_commands()
+    assert len(commands) > 25
+    for command in commands:
+        for path in re.findall(r"(?<![\w/])ch10_deploy/[\w./-]+", command):
+            assert (ROOT / path).exists(), path
+    text = "\n".join(commands)
+    for folder in EVERYTHING:
+        assert f"kubectl apply --kustomize ch10_deploy/{folder}\n" in text + "\n"
+    for match in re.finditer(r"^python -m ch10_deploy\.batch (.*)$", text, re.M):
+        cli.parse(BatchOptions, shlex.split(match[1]), prog="batch", description="")
+    asked = []
+    monkeypatch.setattr(speedrun, "train", asked.append)
+    for match in re.finditer(r"torchrun -m ch06_cnn\.train (.*)$", text, re.M):
+        cli.main(speedrun, arguments=shlex.split(match[1]))
+    assert len(asked) == 2
+    for tag in ("deep-learning-server:0.1.0", "deep-learning-models:1", "deep-learning-training:0.1.0"):
+        assert f"--tag {tag} " in text
+        assert any(tag in str(thing) for folder in EVERYTHING for thing in built(folder))
+
+
+def test_the_measures_that_the_page_compares_exist(tmp_path):
+    write_model(tmp_path, "digits")
+    names = {family.name for family in create_app(tmp_path).state.gate.measures.registry.collect()}
+    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    assert {"requests", "request_seconds"} <= names
+    assert "`requests_total` and `request_seconds`" in page
