@@ -361,7 +361,7 @@ def test_the_canary_is_another_version_beside_the_first_and_gets_a_tenth():
         pod.pop("topologySpreadConstraints")  # each spreads its own
     assert pods[0] == pods[1], "they differ in more than their models"
     parent = route["spec"]["parentRefs"][0]
-    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    page = " ".join((DEPLOY / "CLUSTER.md").read_text(encoding="utf-8").split())
     assert f"`{parent['name']}` in the namespace `{parent['namespace']}`" in page
 
 
