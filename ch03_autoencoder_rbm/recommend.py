@@ -9,7 +9,6 @@ films is taken away in turn, and the suggestion made anew: what it loses is what
 Dimensions: R rated films of the person, F films, H hidden units.
 """
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,10 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.ratings import Ratings, RatingSet
 from common.progress import console, say
+from common.titles import Titles
 
 GOOD, BAD = 5.0, 1.0
 """Stars that --like and --dislike stand for."""
-
-YEAR = re.compile(r" \(\d{4}\)$")
-"""What a title ends with, and a person may leave out."""
 
 DOOR = "python -m ch03_autoencoder_rbm.recommend"
 
@@ -229,27 +226,8 @@ def find_film(title: str, data: RatingSet) -> int:
 
     Raises ValueError with the nearest titles where there is none.
     """
-    from rapidfuzz import fuzz, process, utils
-
-    wanted = title.strip().casefold()
-    turned = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", wanted)
-    known = [title.casefold() for title in data.titles]
-    bare = [YEAR.sub("", name) for name in known]
-    same = [film for film, name in enumerate(known) if name in (wanted, turned)]
-    same = same or [film for film, name in enumerate(bare) if name in (wanted, turned)]
     count = popularity(data.train + data.valid + data.test, data.n_films)
-    if same:
-        return max(same, key=lambda film: float(count[film]))
-    asked = YEAR.sub("", wanted)
-    long_enough = {film: name for film, name in enumerate(bare) if len(name) > len(asked) / 2}
-    near = process.extract(
-        asked, long_enough, scorer=fuzz.WRatio, processor=utils.default_process, limit=30, score_cutoff=60
-    )
-    best = sorted(near, key=lambda found: (-found[1], -float(count[found[2]])))[:3]
-    ranked = [data.titles[film] for _, _, film in best]
-    if not ranked:
-        raise ValueError(f"there is no film {title!r} in {data.card.name}, nor one that looks like it")
-    raise ValueError(f"there is no film {title!r}; did you mean {' or '.join(map(repr, ranked))}?")
+    return Titles(data.titles, count.tolist()).find(title, data.card.name)
 
 
 def newest_run(out: Path) -> Path:

@@ -51,13 +51,17 @@ class Planner(nn.Module):
         r, c, o = self.read(picture).split([1, 1, ACTIONS], dim=1)
         return r, c.sigmoid(), o.sigmoid(), self.moves.softmax(1).view(ACTIONS, 1, 3, 3)
 
+    def sweep(self, q: Tensor, r: Tensor, c: Tensor, o: Tensor, moves: Tensor) -> Tensor:
+        """(B, A, H, W) values and the rules -> (B, A, H, W) values that look one step farther"""
+        later = c * q.amax(1, keepdim=True)
+        return torch.lerp(later.expand_as(o), F.conv2d(r + later, moves, padding=1), o)
+
     def forward(self, picture: Tensor, iterations: int) -> Tensor:
         """(B, 2, H, W) -> (B, H, W, A) values, looking so many steps ahead"""
-        r, c, o, moves = self.rules(picture)
-        q = torch.zeros_like(o)
+        rules = self.rules(picture)
+        q = torch.zeros_like(rules[2])
         for _ in range(iterations):
-            later = c * q.amax(1, keepdim=True)
-            q = torch.lerp(later.expand_as(o), F.conv2d(r + later, moves, padding=1), o)
+            q = self.sweep(q, *rules)
         return q.movedim(1, 3)
 
 

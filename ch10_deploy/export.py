@@ -40,7 +40,7 @@ Name = Literal["digits", "pictures", "decoder", "text", "films", "maze"]
 class Config:
     """What is exported, and where it comes from."""
 
-    models: tuple[Name, ...] = ("digits",)
+    models: tuple[Name, ...] = NAMES
     """Which networks."""
     runs: Path | None = None
     """Folder of earlier runs: the newest that suits is taken, and only what is missing there is trained."""
@@ -121,7 +121,8 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
         {dimension: symbols[size] for dimension, size in graph.dynamic.get(name, {}).items()} for name in graph.inputs
     )
     with torch.no_grad():
-        return torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
+        program = torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
+    return program.run_decompositions(graph.decompositions) if graph.decompositions else program
 
 
 def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) -> None:
@@ -156,11 +157,8 @@ def compare(name: str, graph: Graph, model: Model, program: Callable[..., Tensor
     Raises ValueError where they differ by more than TOLERANCE.
     """
     differences: dict[str, list[float]] = {"onnx": [], "program": []}
-    batched = "batch" in {size for dimensions in graph.dynamic.values() for size in dimensions.values()}
-    for count in (None, 1) if batched else (None,):
-        inputs = {
-            key: value[:count] if 0 in graph.dynamic.get(key, {}) else value for key, value in graph.inputs.items()
-        }
+    for count in (None, 1):
+        inputs = {key: value[:count] for key, value in graph.inputs.items()}
         expected = graph.original(*inputs.values()).double().numpy()
         scale = max(1.0, float(np.abs(expected).max()))
         onnx_answer = model(**{key: value.numpy() for key, value in inputs.items()})[graph.outputs[0]]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ch10_deploy.refusal import Refusal
 from common.files import read_json
 
 NAMES = ("digits", "pictures", "decoder", "text", "films", "maze")
@@ -108,8 +109,6 @@ def newest_export(out: Path) -> Path:
 
 def require_model(models: Mapping[str, Model], name: str) -> Model:
     """Give a network; raises Refusal (404) where this server has none of that name."""
-    from ch10_deploy.refusal import Refusal
-
     if name not in models:
         raise Refusal(f"this server has no {name!r} model; it has {', '.join(models)}", status=404)
     return models[name]

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from fastapi import FastAPI, Request, UploadFile
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from prometheus_client import generate_latest
 from pydantic import BaseModel
-from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
-from ch10_deploy import pixels
+from ch10_deploy.endpoints import add_drawing, add_films, add_images, add_mazes, add_text, as_json
 from ch10_deploy.gate import Gate, Limits, Measures
-from ch10_deploy.models import Model, load_models, require_model
+from ch10_deploy.models import Model, load_models
 from ch10_deploy.refusal import Refusal
 
 PAGE = Path(__file__).with_name("playground")
@@ -61,11 +59,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def as_json(value: Any, status: int = 200) -> Response:
-    """Answer with JSON."""
-    return Response(to_json(value), status, media_type="application/json")
-
-
 def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
     """Build the application around the models of a folder; errors are those of `load_models`."""
     loaded, measures = load_models(models), Measures()
@@ -76,6 +69,10 @@ def create_app(models: Path, limits: Limits | None = None, api_key: str | None =
     handle_errors(app)
     add_probes(app, gate, loaded)
     add_images(app, loaded)
+    add_drawing(app, loaded)
+    add_text(app, loaded)
+    add_films(app, loaded)
+    add_mazes(app, loaded)
     add_page(app)
     return app
 
@@ -135,56 +132,6 @@ def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
     async def cards() -> Response:
         """Give the cards: data, measures, inputs and outputs, and checksums."""
         return as_json([model.public_card() for model in models.values()])
-
-
-IMAGE = {
-    "oneOf": [
-        {"type": "array", "description": "28x28", "minItems": 28, "maxItems": 28},
-        {"type": "array", "description": "32x32x3", "minItems": 32, "maxItems": 32},
-    ]
-}
-
-
-def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Say what is on an image."""
-
-    def classify(image: np.ndarray) -> Response:
-        name = "digits" if image.ndim == 2 else "pictures"
-        model = require_model(models, name)
-        probabilities = model(pixels=image[np.newaxis])["probabilities"][0]
-        classes = model.serving["classes"]
-        answer = {"model": name, "label": classes[int(probabilities.argmax())], "classes": classes}
-        return as_json({**answer, "probabilities": probabilities.tolist()})
-
-    @app.post("/predict", openapi_extra={"requestBody": body_of({"pixels": IMAGE})})
-    async def predict(request: Request) -> Response:
-        """Say what is on an image of 28x28 grey pixels, or of 32x32 [red, green, blue]."""
-        record = await json_of(request)
-        if type(record) is not dict or "pixels" not in record:
-            raise Refusal('the body is an object as {"pixels": [[0, 255, ...], ...]}', field="pixels")
-        return classify(pixels.from_lists(record["pixels"]))
-
-    @app.post("/predict/image")
-    async def predict_image(file: UploadFile) -> Response:
-        """Say what is on a PNG file of 28x28 or 32x32 pixels."""
-        return classify(pixels.from_png(await file.read()))
-
-
-def body_of(properties: dict[str, Any]) -> dict[str, Any]:
-    """Describe a JSON body for openapi.json."""
-    schema = {"type": "object", "required": [*properties], "properties": properties}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-async def json_of(request: Request) -> Any:
-    """Read a JSON body; raises Refusal where it is none."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(f"the body must be application/json, got {kind[:60] or 'no content-type'}", status=415)
-    try:
-        return from_json(await request.body())
-    except ValueError as error:
-        raise Refusal(f"the body is no JSON: {error}", status=400) from error
 
 
 def add_page(app: FastAPI) -> None:

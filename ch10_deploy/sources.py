@@ -6,7 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ch03_autoencoder_rbm import feedforward
+from ch03_autoencoder_rbm import feedforward, recommender
+from ch05_rnn import language_model
+from ch06_cnn import cnn
+from ch07_dqn import generalise
+from ch08_vae import vae
 from ch10_deploy import graphs
 from ch10_deploy.graphs import Graph
 from common.config import RunOptions, read_config
@@ -55,4 +59,24 @@ class Source:
 
 SOURCES = {
     "digits": Source(feedforward, graphs.digits, "digits"),
+    "pictures": Source(cnn, graphs.pictures, "shapes", quick={"epochs": 4}, quick_limit=6_000),
+    "decoder": Source(
+        vae,
+        graphs.decoder,
+        "digits",
+        settings={"latent_size": 2, "conditional": False},
+        quick={"epochs": 60, "importance_samples": 50, "likelihood_images": 50},
+        quick_limit=2_000,
+    ),
+    "text": Source(language_model, graphs.text, "pydoc", settings={"level": "char"}, quick={"budget": 6.0}),
+    "films": Source(
+        recommender, graphs.films, "planted", settings={"visible": "gaussian", "cases": None}, quick={"epochs": 20}
+    ),
+    "maze": Source(
+        generalise,
+        graphs.maze,
+        "mazes",
+        settings={"network": "planner"},
+        quick={"budget": 8.0, "tests": 200, "large_tests": 50},
+    ),
 }

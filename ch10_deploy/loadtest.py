@@ -1,0 +1,258 @@
+"""Ask a server on this machine as fast as it answers, and say how fast that was.
+
+    python -m ch10_deploy.loadtest
+    python -m ch10_deploy.loadtest --connections 512 --seconds 20
+    python -m ch10_deploy.loadtest --requests 10000
+
+Each connection sends a request, waits for the answer, and sends the next (a closed loop): what is measured is what the
+server can do, and how long those wait who ask it together. Only a server on the machine itself is asked.
+"""
+
+import asyncio
+import ipaddress
+import math
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+from pydantic_core import to_json
+
+from common.cli import one_line_errors, parse
+from common.config import require
+
+DOOR = "python -m ch10_deploy.loadtest"
+
+VARIETY = 32
+"""How many different images are sent in turn."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Whom to ask, and how much."""
+
+    url: str = "http://127.0.0.1:8000"
+    """Server, on this machine."""
+    connections: int = 32
+    """How many ask at the same time."""
+    seconds: float = 10.0
+    """For how long."""
+    requests: int | None = None
+    """End after so many answers."""
+    patience: float = 10.0
+    """Seconds after the end in which answers that are due must come, or count as never coming."""
+    api_key: str | None = None
+    """Key of the server, if it asks for one."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.connections <= 10_000, "--connections must be between 1 and 10,000", self.connections)
+        require(0 < self.seconds <= 600, "--seconds must be above 0 and at most 600", self.seconds)
+        require(1 <= (self.requests or 1) <= 10**7, "--requests must be between 1 and 10,000,000", self.requests)
+        require(0 < self.patience <= 600, "--patience must be above 0 and at most 600", self.patience)
+
+
+@dataclass
+class Tally:
+    """What came back."""
+
+    began: float = 0.0
+    seconds: float = 0.0
+    milliseconds: list[float] = field(default_factory=list)
+    """Of each answer, whatever its status."""
+    statuses: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
+    """Requests that were sent and whose connection ended without an answer."""
+    hung: int = 0
+    """Requests that were never answered."""
+    unconnected: int = 0
+    """Connections that were not accepted."""
+
+    def metrics(self) -> dict[str, float]:
+        """Sum up: refused are answers with 503, errors all that is neither 200 nor refused."""
+        times = np.array(self.milliseconds or [math.nan])
+        refused = self.statuses[503]
+        good = self.statuses[200]
+        return {
+            "requests": len(self.milliseconds),
+            "requests_per_second": good / self.seconds,
+            "p50_ms": float(np.percentile(times, 50)),
+            "p99_ms": float(np.percentile(times, 99)),
+            "slowest_ms": float(times.max()),
+            "refused": refused,
+            "errors": sum(self.statuses.values()) - good - refused + self.lost + self.hung + self.unconnected,
+        }
+
+
+def address(url: str) -> tuple[str, int]:
+    """Give host and port of a server; raises ValueError for one that is not on this machine."""
+    parts: SplitResult = urlsplit(url)
+    require(parts.scheme == "http" and parts.hostname is not None, "--url must look like http://127.0.0.1:8000", url)
+    host, port = parts.hostname or "", parts.port or 80
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ValueError(f"--url: there is no host {host!r} ({error.strerror})") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not all(ipaddress.ip_address(each).is_loopback for each in addresses):
+        raise ValueError(f"--url: {host} is another machine: load is only put on this one, as http://127.0.0.1:{port}")
+    return addresses[0], port
+
+
+def draw_images(count: int) -> list[list[list[int]]]:
+    """Draw images of 28x28 with about as much ink as a handwritten digit has."""
+    dice = np.random.default_rng(0)
+    ink = dice.random((count, 28, 28)) < 0.19
+    return np.where(ink, dice.integers(1, 256, ink.shape), 0).tolist()
+
+
+def request_bytes(host: str, path: str, body: bytes, api_key: str | None = None) -> bytes:
+    """Write an HTTP request."""
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    if api_key is not None:
+        lines.append(f"X-API-Key: {api_key}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def digit_requests(host: str, api_key: str | None = None) -> list[bytes]:
+    """Write requests for /predict."""
+    bodies = [to_json({"pixels": image}) for image in draw_images(VARIETY)]
+    return [request_bytes(host, "/predict", body, api_key) for body in bodies]
+
+
+class Asker(asyncio.Protocol):
+    """A connection that sends one request after the other; as light as can be, for it shares the server's machine."""
+
+    def __init__(self, requests: Sequence[bytes], number: int, tally: Tally, most: float) -> None:
+        self.requests, self.number, self.tally, self.most = requests, number, tally, most
+        self.buffer, self.expected = b"", -1
+        self.sent_at: float | None = None
+        self.stopping = False
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport: Any = transport  # uvloop's are no children of asyncio's
+        self._ask()
+
+    def _ask(self) -> None:
+        if self.stopping or len(self.tally.milliseconds) >= self.most:
+            self.transport.close()
+            return
+        self.number += 1
+        self.sent_at = time.perf_counter()
+        self.transport.write(self.requests[self.number % len(self.requests)])
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; once it is whole, count it and ask again."""
+        self.buffer += data
+        if self.expected < 0:
+            end = self.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self.buffer[:end].lower()
+            self.expected = end + 4 + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            self.last = b"connection: close" in head
+        if len(self.buffer) < self.expected:
+            return
+        assert self.sent_at is not None
+        self.tally.milliseconds.append(1e3 * (time.perf_counter() - self.sent_at))
+        self.tally.statuses[int(self.buffer[9:12])] += 1
+        self.buffer, self.expected, self.sent_at = b"", -1, None
+        if self.last:
+            self.transport.close()
+        else:
+            self._ask()
+
+    def stop(self) -> None:
+        """Ask no more; wait for an answer that is due."""
+        self.stopping = True
+        if self.sent_at is None:
+            self.transport.close()
+
+    def give_up(self) -> None:
+        """Count an answer that never came."""
+        self.tally.hung += 1
+        self.sent_at = None
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Count what was sent and never answered."""
+        if self.sent_at is not None:
+            self.tally.lost += 1
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+async def keep_asking(
+    where: tuple[str, int], requests: Sequence[bytes], number: int, tally: Tally, options: Options, until: float
+) -> None:
+    """Ask over one connection until the time is over; connect again where the server ends it."""
+    loop, most = asyncio.get_running_loop(), options.requests or math.inf
+    while time.perf_counter() < until and len(tally.milliseconds) < most:
+        try:
+            _, asker = await loop.create_connection(lambda: Asker(requests, number, tally, most), *where)
+        except OSError:
+            tally.unconnected += 1
+            return
+        await asyncio.wait([asker.over], timeout=until - time.perf_counter())
+        asker.stop()
+        await asyncio.wait([asker.over], timeout=options.patience)
+        if not asker.over.done():
+            asker.give_up()
+
+
+async def load(options: Options) -> Tally:
+    """Put load on a server."""
+    where, tally = address(options.url), Tally()
+    requests = digit_requests(f"{where[0]}:{where[1]}", options.api_key)
+    tally.began = time.perf_counter()
+    until = tally.began + options.seconds
+    await asyncio.gather(
+        *(keep_asking(where, requests, number, tally, options, until) for number in range(options.connections))
+    )
+    tally.seconds = time.perf_counter() - tally.began
+    return tally
+
+
+def run_load(options: Options) -> Tally:
+    """Put load on a server, from an event loop of its own; raises ConnectionError where nobody answered at all."""
+    try:
+        import uvloop
+
+        tally = uvloop.run(load(options))
+    except ImportError:  # where there is none for this system
+        tally = asyncio.run(load(options))
+    if not tally.milliseconds:
+        raise ConnectionError(f"nobody answers at {options.url}: start a server with python -m ch10_deploy.serve")
+    return tally
+
+
+def report(tally: Tally) -> None:
+    """Print what came back."""
+    measures = tally.metrics()
+    print(f"answers    {measures['requests']:,.0f} in {tally.seconds:.1f} s")
+    print(f"rate       {measures['requests_per_second']:,.0f} requests/s answered with 200")
+    p50, p99, slowest = (measures[f"{name}_ms"] for name in ("p50", "p99", "slowest"))
+    print(f"waiting    p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {slowest:.1f} ms")
+    print(f"statuses   {', '.join(f'{status}: {count:,}' for status, count in sorted(tally.statuses.items()))}")
+    print(f"errors     {tally.lost} lost, {tally.hung} hung, {tally.unconnected} not connected")
+
+
+def main(words: list[str] | None = None) -> None:
+    """Read the command line; ends with 1 where anything went wrong."""
+    with one_line_errors():
+        options = parse(
+            Options, sys.argv[1:] if words is None else words, prog=DOOR, description=(__doc__ or "").strip()
+        )
+        tally = run_load(options)
+        report(tally)
+        sys.exit(1 if tally.metrics()["errors"] else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Find a title by what people type: whatever the case, with or without its year, `The X` for `X, The`."""
+
+import re
+from collections.abc import Sequence
+
+YEAR = re.compile(r" \(\d{4}\)$")
+"""What a title ends with, and a person may leave out."""
+
+
+class Titles:
+    """Titles with a count each: of several with one name, the one that most people know is meant."""
+
+    def __init__(self, titles: Sequence[str], counts: Sequence[float]) -> None:
+        self.titles, self.counts = titles, counts
+        self.known = [title.casefold() for title in titles]
+        self.bare = [YEAR.sub("", name) for name in self.known]
+
+    def find(self, title: str, where: str) -> int:
+        """Give a title's number.
+
+        Raises ValueError, with the nearest titles, where there is none; `where` names the collection.
+        """
+        wanted = title.strip().casefold()
+        turned = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", wanted)
+        same = [number for number, name in enumerate(self.known) if name in (wanted, turned)]
+        same = same or [number for number, name in enumerate(self.bare) if name in (wanted, turned)]
+        if same:
+            return max(same, key=lambda number: self.counts[number])
+        near = self.near(title, limit=3)
+        if not near:
+            raise ValueError(f"there is no film {title!r} in {where}, nor one that looks like it")
+        raise ValueError(f"there is no film {title!r}; did you mean {' or '.join(map(repr, near))}?")
+
+    def near(self, title: str, *, limit: int) -> list[str]:
+        """List titles that look like one, the likeliest first."""
+        from rapidfuzz import fuzz, process, utils
+
+        asked = YEAR.sub("", title.strip().casefold())
+        long_enough = {number: name for number, name in enumerate(self.bare) if len(name) > len(asked) / 2}
+        found = process.extract(
+            asked,
+            long_enough,
+            scorer=fuzz.WRatio,
+            processor=utils.default_process,
+            limit=max(30, limit),
+            score_cutoff=60,
+        )
+        best = sorted(found, key=lambda each: (-each[1], -self.counts[each[2]]))[:limit]
+        return [self.titles[number] for _, _, number in best]
