@@ -303,13 +303,16 @@ def test_whatever_is_referred_to_is_defined_or_explained(folder):
 @pytest.mark.parametrize("folder", OVERLAYS)
 def test_the_autoscaler_and_the_budget_leave_somebody_to_answer(folder):
     things = objects(folder)
-    scaler = named(things, "HorizontalPodAutoscaler", "server")["spec"]
-    assert scaler["minReplicas"] >= 2
-    assert scaler["maxReplicas"] > scaler["minReplicas"]
-    (metric,) = scaler["metrics"]
-    assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
-    budget = named(things, "PodDisruptionBudget", "server")["spec"]
-    assert budget["maxUnavailable"] < scaler["minReplicas"]
+    scalers = [thing for thing in things if thing["kind"] == "HorizontalPodAutoscaler"]
+    assert len(scalers) == len(objects(folder, "Deployment"))
+    for thing in scalers:
+        scaler = thing["spec"]
+        assert scaler["minReplicas"] >= 2
+        assert scaler["maxReplicas"] > scaler["minReplicas"]
+        (metric,) = scaler["metrics"]
+        assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+        budget = named(things, "PodDisruptionBudget", thing["metadata"]["name"])["spec"]
+        assert budget["maxUnavailable"] < scaler["minReplicas"]
 
 
 ROUTE = {  # what HTTPRoute of Gateway API v1 knows, as far as ours goes
@@ -350,8 +353,9 @@ def test_the_canary_is_another_version_beside_the_first_and_gets_a_tenth():
         "server-canary": 10,
     }
     pods = []
-    for backend in rule["backendRefs"]:
+    for backend, track in zip(rule["backendRefs"], ("stable", "canary"), strict=True):
         service = named(things, "Service", backend["name"])
+        assert service["spec"]["selector"]["track"] == track
         assert backend["port"] in {port["port"] for port in service["spec"]["ports"]}
         (target,) = selected(things, service["spec"]["selector"])
         pods.append(pod_of(named(things, "Deployment", target)))
