@@ -71,6 +71,31 @@ def test_the_server_image_and_the_server_agree():
     assert environment["DEPLOY_PORT"] == final["EXPOSE"]
 
 
+def asked_for(path: Path, folder: Path, **arguments: str) -> list[str]:
+    """Run the Dockerfile's own command that writes requirements.txt, with its build arguments; give the lines."""
+    defaults = [rest.partition("=") for word, rest in instructions(path) if word == "ARG"]
+    values = {name: value.strip('"') for name, _, value in defaults} | arguments
+    (command,) = [rest for word, rest in instructions(path) if word == "RUN" and "> requirements.txt" in rest]
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    here = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **values}
+    subprocess.run(["sh", "-c", command], cwd=folder, env=here, check=True)
+    return (folder / "requirements.txt").read_text().splitlines()
+
+
+def test_the_dockerfiles_install_what_pyproject_names(tmp_path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert asked_for(DOCKERFILES[2], tmp_path) == project["dependencies"]
+    lines = asked_for(DOCKERFILES[0], tmp_path)
+    assert {re.split(r"[\[<>=]", line)[0] for line in lines} == requirements()
+    assert set(lines) <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
+    cuda = "onnxruntime-gpu[cuda,cudnn]==1.31.1"
+    other = asked_for(DOCKERFILES[0], tmp_path, ONNXRUNTIME=cuda)
+    assert set(other) - set(lines) == {cuda}
+    assert {line.partition(">")[0] for line in set(lines) - set(other)} == {"onnxruntime"}
+    with pytest.raises(subprocess.CalledProcessError):
+        asked_for(DOCKERFILES[0], tmp_path, CORE="numpy pilow")
+
+
 def reached(start: str) -> tuple[set[str], set[str]]:
     """What a module of ours imports when it starts: modules of ours, and top-level names of others'."""
     ours, others, ahead = set(), set(), [start]
