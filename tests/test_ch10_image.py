@@ -159,7 +159,7 @@ def test_compose_runs_the_image_as_a_cluster_does():
     assert options.drain_seconds + options.timeout + 1 < int(server["stop_grace_period"].removesuffix("s"))
 
 
-# From here on the image is built and run. The test of the training image stops at its Dockerfile: it holds 6 GB.
+# From here on the image is built and run. Of the training image, 6 GB, only the context is looked at.
 
 PACKAGES = [
     "python3",
@@ -406,6 +406,21 @@ def check_models_image(store, folder):
         assert (root / path.name).stat().st_mode & 0o444 == 0o444, "the server could not read it"
 
 
+def check_training_context(store, folder):
+    """What is sent to the build of the training image: the programs, and nothing that lies beside them."""
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    ignore = ("--ignorefile", f"{DOCKERFILES[2]}.dockerignore")
+    store.build(folder / "Dockerfile", ROOT, "localhost/context", *ignore)
+    root = store.mounted("localhost/context")
+    chapters = {path.parent.name for path in ROOT.glob("ch*/__init__.py")}
+    found = {path.name for path in root.iterdir()} - {"wheels"}  # where the packages would be lent to the build
+    assert found == {*chapters, "common", "pyproject.toml", "constraints.txt"}
+    assert (root / "ch06_cnn" / "train.py").is_file()
+    assert list(root.glob("ch04_cuda/kernels/*.cpp"))
+    assert not [*root.rglob("*.md"), *root.glob("ch10_deploy/**/*.yaml")]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
 def test_the_image_is_built_and_does_its_work(tmp_path):
@@ -419,5 +434,6 @@ def test_the_image_is_built_and_does_its_work(tmp_path):
         check_serving(image, tmp_path / "serving")
         check_batch(image, tmp_path / "batch")
         check_models_image(store, tmp_path / "models")
+        check_training_context(store, tmp_path / "context")
     assert not (tmp_path / "store").exists()
     assert str(tmp_path) not in Path("/proc/mounts").read_text(encoding="utf-8")
