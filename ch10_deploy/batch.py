@@ -1,7 +1,7 @@
 """Batch inference: classify one share of a folder of images, and write what is seen as CSV.
 
-    python -m ch10_deploy.batch --images pictures
-    python -m ch10_deploy.batch --images pictures --shards 10 --shard 3        # the fourth of ten shares
+    python -m ch10_deploy.batch --model digits --images data/MNIST/raw          # all images of MNIST
+    python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shares
 
 In a cluster every share has a pod of its own, whose number Kubernetes gives in JOB_COMPLETION_INDEX. All see the same
 order, file by name and image by position in its file; of N images share k of n takes those from k N // n up to
