@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ch09_pipeline.card import checksum
 from ch09_pipeline.stages.train import CLASS_NAMES
-from common.data.cifar_binary import RECORD
+from common.data.binary import CIFAR_RECORD
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
@@ -83,7 +83,7 @@ def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
             "in CIFAR-10's binary layout"
         )
     digest = hashlib.sha256("".join(f"{path.name} {checksum(path)}\n" for path in batches).encode()).hexdigest()
-    images = sum(path.stat().st_size // RECORD for path in batches)
+    images = sum(path.stat().st_size // CIFAR_RECORD for path in batches)
     origin = "embedded, drawn here" if embedded else "yours"
     description = f"{train} batches to train on, {len(tests)} to test with, {images:,} images, {origin}, in {folder}"
     return DataCard(name, embedded, digest, description)

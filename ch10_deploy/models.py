@@ -21,6 +21,15 @@ PRIVATE = "serving"
 """The part of a card that only the server needs: vocabulary, titles, mazes."""
 
 
+def providers() -> list[str]:
+    """Say what is to compute: CUDA where this build of onnxruntime has it and a GPU is there, else the processor."""
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    present = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    if present[0] == wanted[0]:
+        onnxruntime.preload_dlls()  # the libraries of CUDA, from where pip has put them
+    return present
+
+
 class Model:
     """A network that can be asked, and its card."""
 
@@ -29,7 +38,7 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # these networks are small, requests are many
         options.log_severity_level = 4
         self.card = card
-        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(graph, options, providers=providers())
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:

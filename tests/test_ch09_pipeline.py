@@ -23,7 +23,7 @@ from ch09_pipeline.card import checksum, read_card
 from ch09_pipeline.engine import Event, Job
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
-from common.data.cifar_binary import RECORD
+from common.data.binary import CIFAR_RECORD
 from common.data.images import encode_cifar
 from common.data.shapes import NAMES, draw_shapes
 
@@ -147,7 +147,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_changed_batch_is_prepared_alone_and_everything_follows(finished):
     path = finished.data / "batch-2.bin"
-    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     due = finished.due()
     assert due.keys() == {"prepare batch-2"} | TRAIN | DOWNSTREAM
     assert due["prepare batch-2"] == "its content has changed"
@@ -179,7 +179,7 @@ def test_a_removed_batch_trains_anew(finished):
 
 def test_a_changed_test_batch_trains_nothing(finished):
     path = finished.data / "test-1.bin"
-    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     assert finished.due().keys() == {"prepare test-1"} | DOWNSTREAM
 
 
@@ -350,7 +350,7 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
 def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_the_same_to_the_bit(finished, tmp_path):
     config = finished.config
     path = finished.data / "batch-2.bin"
-    path.write_bytes(path.read_bytes()[: 30 * RECORD])
+    path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     (finished.data / "batch-1.bin").unlink()
     shutil.copyfile(finished.data / "batch-3.bin", finished.data / "batch-7.bin")
     door = start_long_training(config)
@@ -539,7 +539,7 @@ def test_of_200_batches_two_broken_ones_are_named_and_198_go_on(tmp_path):
     names = [f"batch-{n:03}" for n in range(190)] + [f"test-{n}" for n in range(10)]
     data = write_batches(tmp_path / "many", names, images=4)
     (data / "batch-007.bin").write_bytes(b"")
-    (data / "test-3.bin").write_bytes(bytes(RECORD))
+    (data / "test-3.bin").write_bytes(bytes(CIFAR_RECORD))
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "runs")
     config = Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options)
     metrics, said = run(config)

@@ -26,7 +26,7 @@ from ch09_pipeline.stages.predict import predict, read_pictures
 from ch09_pipeline.stages.prepare import decode, prepare, read_prepared
 from ch09_pipeline.stages.publish import publish
 from ch09_pipeline.stages.train import train
-from common.data.cifar_binary import RECORD, decode_records
+from common.data.binary import CIFAR_RECORD, decode_cifar
 from common.data.images import encode_cifar
 from common.data.shapes import NAMES, draw_shapes
 
@@ -75,7 +75,7 @@ def copy(made, tmp_path):
 
 
 def test_tensors_are_the_batch_and_the_card_says_what_is_in_them(made):
-    pixels, labels = decode_records((made / "data/batch-1.bin").read_bytes(), "")
+    pixels, labels = decode_cifar((made / "data/batch-1.bin").read_bytes(), "")
     tensors = load_file(made / "prepare/batch-1.safetensors")
     np.testing.assert_array_equal(tensors["pixels"], pixels)
     np.testing.assert_array_equal(tensors["labels"], labels)
@@ -95,7 +95,7 @@ def test_tensors_are_the_batch_and_the_card_says_what_is_in_them(made):
 
 def test_an_image_stays_on_its_side_of_the_split_wherever_it_lies(made, tmp_path):
     data = (made / "data/batch-1.bin").read_bytes()
-    turned = b"".join(reversed([data[i : i + RECORD] for i in range(0, len(data), RECORD)]))
+    turned = b"".join(reversed([data[i : i + CIFAR_RECORD] for i in range(0, len(data), CIFAR_RECORD)]))
     (tmp_path / "batch-9.bin").write_bytes(turned)
     prepare([tmp_path / "batch-9.bin"], tmp_path / "out")
     before, after = (
@@ -118,7 +118,7 @@ def test_about_a_tenth_is_held_out(tmp_path):
         (bytes(100), "x.bin is no CIFAR-10 binary file: 100 bytes"),
         (draw(3)[:-1], "9,218 bytes are not a whole number"),
         (b"\x0a" + draw(2)[1:], "x.bin has label 10 at image 0"),
-        (draw(2) + bytes(RECORD), "x.bin has an image of a single colour, number 2"),
+        (draw(2) + bytes(CIFAR_RECORD), "x.bin has an image of a single colour, number 2"),
     ],
 )
 def test_a_broken_batch_goes_into_quarantine_with_its_reason_and_the_rest_goes_on(tmp_path, content, reason):
@@ -142,15 +142,15 @@ def batches(draw):
     seed = draw(st.integers(0, 2**32 - 1))
     labels = draw(st.lists(st.integers(0, 11), max_size=3))
     colours = draw(st.integers(1, 3))
-    data = np.random.default_rng(seed).integers(0, colours, (len(labels), RECORD), np.uint8)
+    data = np.random.default_rng(seed).integers(0, colours, (len(labels), CIFAR_RECORD), np.uint8)
     data[:, 0] = labels
     return data.tobytes()[draw(st.integers(0, 1)) :]
 
 
 @given(batches() | st.binary(max_size=100))
 def test_any_bytes_are_a_batch_or_a_reason(data):
-    records = [data[start : start + RECORD] for start in range(0, len(data), RECORD)]
-    if records and all(len(r) == RECORD and r[0] <= 9 and len(set(r[1:])) > 1 for r in records):
+    records = [data[start : start + CIFAR_RECORD] for start in range(0, len(data), CIFAR_RECORD)]
+    if records and all(len(r) == CIFAR_RECORD and r[0] <= 9 and len(set(r[1:])) > 1 for r in records):
         pixels, labels = decode(data, "x.bin")
         assert labels.tolist() == [record[0] for record in records]
         assert pixels.tobytes() == b"".join(record[1:] for record in records)
@@ -283,7 +283,7 @@ def test_class_names_must_be_ten(made, tmp_path):
 
 def test_metrics_are_those_of_the_network_on_the_test_batch(made):
     model, _ = cnn.restore(made / "train/dropout")
-    pixels, labels = decode_records((made / "data/test-1.bin").read_bytes(), "")
+    pixels, labels = decode_cifar((made / "data/test-1.bin").read_bytes(), "")
     with torch.inference_mode():
         logits = model((torch.from_numpy(pixels.copy()).float() - 128) / 64)
     guesses = logits.argmax(1).numpy()

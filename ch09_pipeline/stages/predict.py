@@ -18,7 +18,7 @@ from torch import Tensor
 from ch06_cnn import cnn
 from ch09_pipeline.card import write_card
 from ch09_pipeline.contract import StageParser, cards_of, one, raw_files_of, run
-from common.data.cifar_binary import decode_records
+from common.data.binary import decode_cifar
 from common.files import atomic_path
 
 
@@ -68,7 +68,7 @@ def read_pictures(path: Path) -> Tensor:
     Raises ValueError, naming the file, where it is no picture.
     """
     if path.suffix == ".bin":
-        pixels, _ = decode_records(path.read_bytes(), path.name)
+        pixels, _ = decode_cifar(path.read_bytes(), path.name)
         return torch.from_numpy(pixels.copy())
     from PIL import Image, ImageOps, UnidentifiedImageError
 

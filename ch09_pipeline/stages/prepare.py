@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, files_of, run
-from common.data.cifar_binary import decode_records
+from common.data.binary import decode_cifar
 from common.files import atomic_path
 
 HELD_OUT = 10
@@ -70,7 +70,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ValueError where it is not what it should be; a picture of a single colour is the mark of a damaged disk.
     """
-    pixels, labels = decode_records(data, name)
+    pixels, labels = decode_cifar(data, name)
     flat = pixels.reshape(len(pixels), -1)
     blank = flat.min(1) == flat.max(1)
     if blank.any():

@@ -6,20 +6,17 @@ Dimensions: N images, C channels, H height, W width.
 """
 
 import gzip
-import math
-import struct
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.data.cifar_binary import decode_records
+from common.data import binary
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of
 from common.files import atomic_path
 
@@ -129,30 +126,8 @@ def _cut(whole: Split, *sizes: int) -> list[Split]:
 
 
 def read_idx(path: Path) -> Tensor:
-    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 tensor of the shape that it states.
-
-    Raises ValueError, naming the file, for a wrong magic number and for too few or too many bytes.
-    """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is a broken gzip file ({error}): delete it and fetch it again") from error
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
-        raise ValueError(f"{path} is no IDX file of bytes: it starts with {data[:4].hex() or 'nothing'}, not 000008")
-    header = 4 + 4 * data[3]
-    if len(data) < header:
-        raise ValueError(f"{path} is cut short: its header takes {header} bytes, it has {len(data)}")
-    shape = struct.unpack(f">{data[3]}I", data[4:header])
-    if 0 in shape:
-        raise ValueError(f"{path} holds nothing: its shape is {'x'.join(map(str, shape))}")
-    if len(data) - header != math.prod(shape):
-        raise ValueError(
-            f"{path} is not whole: {'x'.join(map(str, shape))} needs {math.prod(shape):,} bytes, "
-            f"it has {len(data) - header:,}: delete it and fetch it again"
-        )
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header).copy()).view(shape)
+    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 tensor; raises ValueError as `binary.read_idx`."""
+    return torch.from_numpy(binary.read_idx(path))
 
 
 def _read_mnist(name: str, folder: Path) -> tuple[Split, Split]:
@@ -186,27 +161,17 @@ def _read_idx_pair(images: Path, classes: Path) -> Split:
         raise ValueError(f"{images} holds images of shape {tuple(pixels.shape[1:])}, not 28x28")
     if labels.shape != pixels.shape[:1]:
         raise ValueError(f"{classes} has shape {tuple(labels.shape)}, but {images.name} holds {len(pixels)} images")
-    _check_labels(labels, classes)
+    binary.check_labels(labels.numpy(), classes)
     return Split(pixels.unsqueeze(1), labels.long())
 
 
-def _check_labels(labels: Tensor, where: Path | str) -> None:
-    """Raise ValueError, naming the place, where a class is none of the ten."""
-    if labels.max() > 9:
-        first = int((labels > 9).nonzero()[0])
-        raise ValueError(f"{where} has label {int(labels[first])} at image {first}: the classes are 0 to 9")
-
-
-# CIFAR-10, binary version: see cifar_binary.py.
+# CIFAR-10, binary version: www.cs.toronto.edu/~kriz/cifar.html.
 
 
 def decode_cifar(data: bytes, where: Path | str) -> Split:
-    """Decode CIFAR-10's binary records.
-
-    Raises ValueError, naming the place, where the bytes are no whole number of records or a label is above 9.
-    """
-    pixels, labels = decode_records(data, where)
-    return Split(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.astype(np.int64)))
+    """Decode CIFAR-10's binary records; raises ValueError as `binary.decode_cifar`."""
+    pixels, labels = binary.decode_cifar(data, where)
+    return Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
 
 
 def encode_cifar(split: Split) -> bytes:

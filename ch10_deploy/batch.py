@@ -1,0 +1,218 @@
+"""Batch inference: classify one share of a folder of images, and write what is seen as CSV.
+
+    python -m ch10_deploy.batch --model digits --images data/MNIST/raw          # all images of MNIST
+    python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shares
+
+In a cluster every share has a pod of its own, whose number Kubernetes gives in JOB_COMPLETION_INDEX. All see the same
+order, file by name and image by position in its file; of N images share k of n takes those from k N // n up to
+(k + 1) N // n. So each image is in exactly one share, and shares differ by at most one image. Images are PNG files,
+CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
+
+Dimensions: B images of a batch, N images of the folder, K classes.
+"""
+
+import csv
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ch10_deploy.models import Model, load_model, newest_export
+from ch10_deploy.pixels import from_png
+from ch10_deploy.refusal import Refusal
+from common.cli import one_line_errors, parse
+from common.config import require, require_positive
+from common.data.binary import CIFAR_RECORD, decode_cifar, read_idx
+from common.files import atomic_path, explain_unwritable
+
+DOOR = "python -m ch10_deploy.batch"
+
+SHAPES = {"digits": (28, 28), "pictures": (32, 32, 3)}
+"""What each network takes: rows, columns, and channels where there are any."""
+
+Piece = tuple[Path, int, int]
+"""Of a file, from which image up to which."""
+
+Batch = tuple[list[tuple[Path, int]], np.ndarray]
+"""Where each image is, and (B, *shape) uint8."""
+
+Row = tuple[Path, int, str, float]
+"""An image's file, its position there, what is on it, and how probable that is."""
+
+COLUMNS = ("file", "image", "label", "probability")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which images, by which network, and which share of them."""
+
+    images: Path
+    """Folder with the images, sub-folders included."""
+    model: Literal["digits", "pictures"] = "pictures"
+    """Which network looks: digits at 28x28 grey pixels, pictures at 32x32 coloured ones."""
+    models: Path | None = None
+    """Folder with the exported networks; by default those of the newest export below runs."""
+    out: Path = Path("predictions")
+    """Folder that receives the share's file."""
+    shards: int = 1
+    """Into how many shares the images are cut."""
+    shard: int | None = None
+    """Which of them, from 0; by default JOB_COMPLETION_INDEX, and without it the first."""
+    batch_size: int = 256
+    """Images that the network gets at once."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "shards", "batch_size")
+        if self.shard is not None:
+            require(0 <= self.shard < self.shards, f"--shard must be between 0 and {self.shards - 1}", self.shard)
+
+
+class Source(NamedTuple):
+    """A file, and how many images it holds."""
+
+    path: Path
+    count: int
+
+
+def shard_of(options: Options) -> int:
+    """Tell which share is to be done; raises ValueError where the cluster's number is none of them."""
+    if options.shard is not None:
+        return options.shard
+    index = os.environ.get("JOB_COMPLETION_INDEX", "0")
+    known = index.isascii() and index.isdigit() and int(index) < options.shards
+    require(known, f"JOB_COMPLETION_INDEX must be between 0 and {options.shards - 1}, as --shards says", index)
+    return int(index)
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """List the files that hold images, in the order that all shares agree on.
+
+    Raises FileNotFoundError where there is none, ValueError where one is broken.
+    """
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
+    sources = [Source(path, count) for path in files if (count := count_images(path)) is not None]
+    if not sources:
+        raise FileNotFoundError(f"there are no images in {folder}: put PNG files there, *.bin or *idx3-ubyte[.gz]")
+    return sources
+
+
+def count_images(path: Path) -> int | None:
+    """Count a file's images; None for a file of another kind, as a label file or a note."""
+    if is_idx(path):
+        return len(read_idx(path))
+    if path.suffix == ".bin":
+        size = path.stat().st_size
+        require(
+            size > 0 and size % CIFAR_RECORD == 0, f"{path} must hold records of {CIFAR_RECORD:,} bytes", f"{size:,}"
+        )
+        return size // CIFAR_RECORD
+    return 1 if path.suffix.lower() == ".png" else None
+
+
+def is_idx(path: Path) -> bool:
+    """Tell whether a file's name says that it holds images as MNIST's do."""
+    return path.name.removesuffix(".gz").endswith("idx3-ubyte")
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Read a file's images: (N, 28, 28) or (N, 32, 32, 3) uint8; raises ValueError, naming the file."""
+    if is_idx(path):
+        return read_idx(path)
+    if path.suffix == ".bin":
+        planes, _ = decode_cifar(path.read_bytes(), path)
+        return planes.transpose(0, 2, 3, 1)
+    try:
+        return from_png(path.read_bytes())[np.newaxis]
+    except Refusal as refusal:
+        raise ValueError(f"{path}: {refusal.reason}") from refusal
+
+
+def share(sources: Sequence[Source], shard: int, shards: int) -> list[Piece]:
+    """Cut a share out of the whole: of each file that it touches, from which image up to which."""
+    total = sum(source.count for source in sources)
+    start, stop = shard * total // shards, (shard + 1) * total // shards
+    pieces, before = [], 0
+    for path, count in sources:
+        first, last = max(start - before, 0), min(stop - before, count)
+        if first < last:
+            pieces.append((path, first, last))
+        before += count
+    return pieces
+
+
+def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) -> Iterator[Batch]:
+    """Yield the images of a share, (B, *shape) uint8, each with its file and position there."""
+    places: list[tuple[Path, int]] = []
+    parts: list[np.ndarray] = []
+    for path, first, last in pieces:
+        images = read_images(path)[first:last]
+        require(images.shape[1:] == shape, f"{path} must hold images of {'x'.join(map(str, shape))}", images.shape[1:])
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            places += [(path, first + start + index) for index in range(len(part))]
+            parts.append(part)
+            if len(places) >= batch_size:
+                whole = np.concatenate(parts)
+                yield places[:batch_size], whole[:batch_size]
+                places, parts = places[batch_size:], [whole[batch_size:]]
+    if places:
+        yield places, np.concatenate(parts)
+
+
+def look(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
+    """Say of each image where it is, what is on it, and how probable the network finds that."""
+    classes = model.serving["classes"]
+    for places, pixels in images:
+        probabilities = model(pixels=pixels)["probabilities"]  # (B, K)
+        for (path, index), row in zip(places, probabilities, strict=True):
+            yield path, index, classes[row.argmax()], float(row.max())
+
+
+def write_table(path: Path, folder: Path, rows: Sequence[Row]) -> None:
+    """Write what was seen in a folder, under the names of its columns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for place, index, label, probability in rows:
+            table.writerow([place.relative_to(folder).as_posix(), index, label, f"{probability:.6f}"])
+
+
+def classify(options: Options) -> Path:
+    """Classify a share and write its file, whole or not at all; return its path."""
+    shard = shard_of(options)
+    folder = options.models or newest_export(Path("runs"))
+    card = folder / f"{options.model}.json"
+    if not card.is_file():
+        door = f"python -m ch10_deploy.train export --models {options.model}"
+        raise FileNotFoundError(f"{folder} has no model {options.model!r}: export it with {door}")
+    model = load_model(card)
+    sources = find_sources(options.images)
+    pieces = share(sources, shard, options.shards)
+    mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
+    print(f"images   {mine:,} of the {total:,} in {options.images}: share {shard} of {options.shards}")
+    place = model.session.get_providers()[0]
+    print(f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}, on {place}")
+    path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
+    began = time.perf_counter()
+    rows = list(look(model, batches(pieces, SHAPES[options.model], options.batch_size)))
+    with explain_unwritable(options.out), atomic_path(path) as temporary:
+        write_table(temporary, options.images, rows)
+    seconds = time.perf_counter() - began
+    print(f"saved    {path}: {mine / seconds:,.0f} images/s")
+    return path
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line and do the share."""
+    with one_line_errors():
+        arguments = sys.argv[1:] if words is None else words
+        classify(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))
+
+
+if __name__ == "__main__":
+    main()
