@@ -105,6 +105,8 @@ def visit(stop: Stop, options: Options, folder: Path) -> Visit:
     seen.printed = path.read_bytes()[printed_before:].decode(errors="replace").strip()
     for path in set(folder.rglob("summary.json")) - before:
         summary = read_json(path)
+        if f"{summary['chapter']}.{summary['program']}" != stop.module:
+            continue  # the program has let others train
         seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
         pictures = sorted(p for p in path.parent.iterdir() if p.suffix in MIME)
         seen.figures = tuple((p.stem, inlined(p)) for p in pictures)
