@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -143,7 +143,7 @@ def plan(work: Path) -> list[Job]:
     return [event.job for event in read_events(ask(work, "--dry-run")) if event.job.rule != "all"]
 
 
-def run(work: Path, cores: int, lock: int) -> Iterator[Event]:
+def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
     """Run what has to be run, and report each job's start and end.
 
     Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by

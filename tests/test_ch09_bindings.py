@@ -52,7 +52,7 @@ def check(value: object, kind: typing.Any, where: str) -> None:
         fields = {camel(name): hint for name, hint in typing.get_type_hints(kind).items() if not name.startswith("_")}
         for key, item in value.items():
             if key not in fields:
-                raise ValueError(f"{where}: {kind.__name__} has no field {key}")
+                raise ValueError(f"{where}: {typing.cast(type, kind).__name__} has no field {key}")
             check(item, fields[key], f"{where}.{key}")
     elif kind is float and type(value) in (int, float):
         pass
