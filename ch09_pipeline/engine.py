@@ -46,6 +46,11 @@ class Job:
     """The datum or the variant; nothing for a stage that runs once."""
     reason: str
 
+    @property
+    def name(self) -> str:
+        """Name the job: `train nodropout`."""
+        return f"{self.rule} {self.of}".strip()
+
 
 @dataclass(frozen=True)
 class Event:
@@ -157,7 +162,7 @@ def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
         assert process.stdout is not None
         for event in read_events(_remember(process.stdout, lines)):
             if event.kind == "error":
-                failed[event.job.number] = f"{event.job.rule} {event.job.of}".strip() + f": {_last_words(work, event)}"
+                failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
             elif event.job.rule != "all":
                 yield event
         process.wait()

@@ -303,7 +303,7 @@ def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed
     assert checksum(work / "publish/model.safetensors") != first
     call("git", "checkout", "--quiet", "HEAD~1", "--", "data.dvc")
     call("dvc", "checkout", "--quiet")
-    assert [f"{job.rule} {job.of}" for job in engine.plan(work) if job.rule == "prepare"] == ["prepare batch-2"]
+    assert [job.name for job in engine.plan(work) if job.rule == "prepare"] == ["prepare batch-2"]
     metrics, _ = run(config)
     assert metrics["jobs"] == 1 + 5
     assert checksum(work / "publish/model.safetensors") == first
