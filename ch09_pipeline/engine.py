@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -45,6 +45,11 @@ class Job:
     of: str
     """The datum or the variant; nothing for a stage that runs once."""
     reason: str
+
+    @property
+    def name(self) -> str:
+        """Name the job: `train nodropout`."""
+        return f"{self.rule} {self.of}".strip()
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def plan(work: Path) -> list[Job]:
     return [event.job for event in read_events(ask(work, "--dry-run")) if event.job.rule != "all"]
 
 
-def run(work: Path, cores: int, lock: int) -> Iterator[Event]:
+def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
     """Run what has to be run, and report each job's start and end.
 
     Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
@@ -157,7 +162,7 @@ def run(work: Path, cores: int, lock: int) -> Iterator[Event]:
         assert process.stdout is not None
         for event in read_events(_remember(process.stdout, lines)):
             if event.kind == "error":
-                failed[event.job.number] = f"{event.job.rule} {event.job.of}".strip() + f": {_last_words(work, event)}"
+                failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
             elif event.job.rule != "all":
                 yield event
         process.wait()

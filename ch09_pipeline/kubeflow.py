@@ -7,7 +7,8 @@ A component is a function that Kubeflow ships to a container as text, so each im
 artifacts: folders, as for the other engines.
 """
 
-# pyright: reportCallIssue=false, reportArgumentType=false  # kfp fills in the outputs, and makes functions components
+# kfp fills in the outputs of components, and makes a component of the pipeline's function:
+# pyright: reportCallIssue=false, reportArgumentType=false
 
 import os
 import sys

@@ -9,6 +9,7 @@ Change them there, remove one, add one, and run again. Every stage leaves its fi
 """
 
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ def train(config: Config) -> dict[str, float]:
         except KeyboardInterrupt:
             say("stopped", f"what is finished is kept; go on with: {run.command}")
             sys.exit(INTERRUPTED)
-        return run.finish(run={"jobs": len(jobs), **report(work, new)})
+        return run.finish(run={"jobs": len(jobs), **report(run, work, new)})
 
 
 def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
@@ -139,7 +140,7 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
             for event in events:
                 job = event.job
                 if event.kind == "start":
-                    running[job.number] = f"{job.rule} {job.of}".strip()
+                    running[job.number] = job.name
                 else:
                     del running[job.number]
                     done.append(job)
@@ -166,7 +167,7 @@ def list_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
 
 
-def report(work: Path, new: Path) -> dict[str, float]:
+def report(run: Run, work: Path, new: Path) -> dict[str, float]:
     """Show what has come out: models side by side, what was put into quarantine, new pictures, what is published."""
     rows = read_card(work / "compare/card.json").facts["rows"]
     columns = ("variant", "valid_accuracy", "test_accuracy", "test_worst_class_accuracy", "test_loss")
@@ -174,6 +175,9 @@ def report(work: Path, new: Path) -> dict[str, float]:
     published = read_card(work / "publish/card.json")
     evaluated = read_card(work / f"evaluate/{published.facts['variant']}/card.json")
     predicted = [read_card(work / f"predict/{path.name}.json") for path in repository.pictures(new)]
+    for name, source in (("comparison", work / "compare"), ("confusion", evaluated.folder)):
+        with run.writing(f"{name}.png") as path:
+            shutil.copyfile(source / f"{name}.png", path)
     broken = [*published.facts["quarantined"].values(), *evaluated.facts["quarantined"].values()]
     broken += [card.facts["quarantined"] for card in predicted if card.facts["quarantined"]]
     for reason in broken:

@@ -52,7 +52,7 @@ def check(value: object, kind: typing.Any, where: str) -> None:
         fields = {camel(name): hint for name, hint in typing.get_type_hints(kind).items() if not name.startswith("_")}
         for key, item in value.items():
             if key not in fields:
-                raise ValueError(f"{where}: {kind.__name__} has no field {key}")
+                raise ValueError(f"{where}: {typing.cast(type, kind).__name__} has no field {key}")
             check(item, fields[key], f"{where}.{key}")
     elif kind is float and type(value) in (int, float):
         pass
@@ -303,7 +303,7 @@ def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed
     assert checksum(work / "publish/model.safetensors") != first
     call("git", "checkout", "--quiet", "HEAD~1", "--", "data.dvc")
     call("dvc", "checkout", "--quiet")
-    assert [f"{job.rule} {job.of}" for job in engine.plan(work) if job.rule == "prepare"] == ["prepare batch-2"]
+    assert [job.name for job in engine.plan(work) if job.rule == "prepare"] == ["prepare batch-2"]
     metrics, _ = run(config)
     assert metrics["jobs"] == 1 + 5
     assert checksum(work / "publish/model.safetensors") == first

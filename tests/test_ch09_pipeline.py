@@ -69,7 +69,7 @@ class Finished:
 
     def due(self) -> dict[str, str]:
         """The jobs that would run now, with their reasons."""
-        return {f"{job.rule} {job.of}".strip(): job.reason for job in engine.plan(self.work)}
+        return {job.name: job.reason for job in engine.plan(self.work)}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,8 @@ def test_the_first_run_makes_everything_and_says_so(first):
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "my batches"
     assert summary["metrics"] == first.metrics
+    for name, stage in (("comparison", "compare"), ("confusion", f"evaluate/{published.facts['variant']}")):
+        assert (folder / f"{name}.png").read_bytes() == (first.work / stage / f"{name}.png").read_bytes()
     assert not list(ROOT.rglob(".snakemake")), "the state of the engine lies among the source"
 
 

@@ -43,6 +43,11 @@ FLAGS: dict[str, Any] = {
 }
 
 
+def flags(**change: Any) -> dict[str, Any]:
+    """The settings of a short training, but for some."""
+    return FLAGS | change
+
+
 def draw(count: int, seed: int = 0) -> bytes:
     return encode_cifar(draw_shapes(count, torch.Generator().manual_seed(seed)))
 
@@ -59,7 +64,7 @@ def made(tmp_path_factory):
         patch.setattr(cnn, "report", lambda *_: None)
         prepare([home / "data"], home / "prepare")
         for variant in ("dropout", "nodropout"):
-            train([home / "prepare", home / "data"], home / "train", **FLAGS | {"variant": variant})
+            train([home / "prepare", home / "data"], home / "train", **flags(variant=variant))
     evaluate([home / "train", home / "prepare"], home / "evaluate", threads=1)
     compare([home / "evaluate"], home / "compare")
     publish([home / "compare", home / "train"], home / "publish", threshold=0)
@@ -188,7 +193,7 @@ def test_a_card_does_not_vouch_for_other_files(copy):
     with pytest.raises(
         ValueError, match=r"batch-1.safetensors is not what its card batch-1.json says: run prepare again"
     ):
-        train([copy / "prepare"], copy / "train", **FLAGS)
+        train([copy / "prepare"], copy / "train", **flags())
     (copy / "prepare/batch-1.safetensors").unlink()
     with pytest.raises(ValueError, match=r"batch-1.safetensors is missing, but its card"):
         evaluate([copy / "train", copy / "prepare"], copy / "evaluate", threads=1)
@@ -198,7 +203,7 @@ def test_half_a_card_is_no_card(copy):
     path = copy / "prepare/batch-1.json"
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r"batch-1.json is not valid JSON"):
-        train([copy / "prepare"], copy / "train", **FLAGS)
+        train([copy / "prepare"], copy / "train", **flags())
 
 
 def test_cards_come_in_the_order_of_numbers(tmp_path):
@@ -222,7 +227,7 @@ def test_training_repeats_itself_and_its_settings_count(made, tmp_path, monkeypa
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     weights = {}
     for name, change in {"again": {}, "seed": {"seed": 1}, "epochs": {"epochs": 2}}.items():
-        train([made / "prepare"], tmp_path / name, **FLAGS | change)
+        train([made / "prepare"], tmp_path / name, **flags(**change))
         weights[name] = checksum(tmp_path / name / "dropout/model.safetensors")
     first = checksum(made / "train/dropout/model.safetensors")
     assert weights["again"] == first
@@ -233,7 +238,7 @@ def test_training_repeats_itself_and_its_settings_count(made, tmp_path, monkeypa
 def test_test_batches_have_no_part_in_training(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     named = [made / f"prepare/batch-{number}.json" for number in (1, 2)]
-    train(named, tmp_path, **FLAGS)
+    train(named, tmp_path, **flags())
     assert checksum(tmp_path / "dropout/model.safetensors") == checksum(made / "train/dropout/model.safetensors")
     facts = read_card(made / "train/dropout/card.json").facts
     assert facts["datums"] == {"batch-1": 60, "batch-2": 60}
@@ -260,7 +265,7 @@ def test_a_stopped_training_leaves_no_card_and_the_next_one_is_whole(copy, monke
     (scratch / "summary.json").write_text("{}")
     with pytest.raises(ValueError, match="no card of the stage train"):
         evaluate([copy / "train/dropout", copy / "prepare"], copy / "evaluate", threads=1)
-    train([copy / "prepare"], copy / "train", **FLAGS)
+    train([copy / "prepare"], copy / "train", **flags())
     assert read_card(copy / "train/dropout/card.json").outputs["model.safetensors"] == before
     assert not scratch.exists()
 
@@ -269,13 +274,13 @@ def test_only_broken_batches_are_too_few(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"broken")
     prepare([tmp_path / "x.bin"], tmp_path / "prepare")
     with pytest.raises(ValueError, match="none of 0 images is there for train: give more batches"):
-        train([tmp_path / "prepare"], tmp_path / "train", **FLAGS)
+        train([tmp_path / "prepare"], tmp_path / "train", **flags())
 
 
 def test_class_names_must_be_ten(made, tmp_path):
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
     with pytest.raises(ValueError, match="names 2 classes, not 10"):
-        train([made / "prepare", tmp_path], tmp_path / "train", **FLAGS)
+        train([made / "prepare", tmp_path], tmp_path / "train", **flags())
 
 
 # Evaluate, compare, publish.
@@ -346,7 +351,7 @@ def test_a_model_below_the_threshold_is_refused_and_the_earlier_one_stays(copy):
 def test_a_model_that_was_trained_anew_must_be_compared_anew(copy, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     for variant in ("dropout", "nodropout"):
-        train([copy / "prepare"], copy / "train", **FLAGS | {"seed": 5, "variant": variant})
+        train([copy / "prepare"], copy / "train", **flags(seed=5, variant=variant))
     with pytest.raises(ValueError, match=r"is not among the inputs: compare again"):
         publish([copy / "compare", copy / "train"], copy / "publish", threshold=0)
 
