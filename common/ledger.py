@@ -76,6 +76,9 @@ FORMATS = [
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
     (r"jobs$", "{name}", 1, "{:.0f}"),
+    (r"_ms$|_mb$", "{name}", 1, "{:,.1f}"),
+    (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
+    (r"parity$", "{name}", 1, "{:.1e}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

@@ -186,7 +186,7 @@ def asking(server, counted: Counter, until: threading.Event) -> None:
 
 
 def test_sigterm_under_load_loses_no_accepted_request(models):
-    with running(models, "--drain-seconds", "1") as server:
+    with running(models, "--drain-seconds", "3") as server:
         counted, until = Counter(), threading.Event()
         threads = [threading.Thread(target=asking, args=(server, counted, until)) for _ in range(8)]
         for thread in threads:
@@ -250,7 +250,8 @@ def test_both_programs_record_what_they_saw(models, options):
         assert json.loads(path.read_text())["data"]["name"] == "digits"
 
 
-def test_without_an_export_there_is_one_line(options):
+def test_without_an_export_there_is_one_line(options, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     for program in (serving, fuzzing):
         with pytest.raises(FileNotFoundError, match=r"export with python -m ch10_deploy.train"):
             program.train(program.Config(run=options))
