@@ -67,8 +67,11 @@ def models(tmp_path_factory, on_mnist) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATA_OFFLINE", "1")
         patch.setenv("DATA_DIR", str(REAL_DATA_DIR))
-        data, epochs = ("mnist", 4) if on_mnist else ("digits", 80)
-        feedforward.train(feedforward.Config(data=data, epochs=epochs, run=options))
+        if on_mnist:
+            config = feedforward.Config(data="mnist", epochs=5, run=replace(options, limit=15_000))
+        else:
+            config = feedforward.Config(data="digits", epochs=80, run=options)
+        feedforward.train(config)
         export.train(export.Config(models=("digits",), runs=folder, run=options))
     return next(folder.glob("ch10_deploy/export/*/models"))
 
@@ -103,16 +106,28 @@ def browser():
         found.close()
 
 
+@pytest.fixture(scope="module")
+def people(browser):
+    """Browser contexts by their settings: a new one for each test would take most of the time."""
+    known = {}
+
+    def person(**settings):
+        if repr(settings) not in known:
+            known[repr(settings)] = browser.new_context(**settings)
+        return known[repr(settings)]
+
+    return person
+
+
 @pytest.fixture
-def visit(browser, address):
+def visit(people, address):
     """Open the page; at the end of the test no request has left the server's host, and the console is silent."""
-    contexts, asked, complaints, expected = [], [], [], []
+    pages, asked, complaints, expected = [], [], [], []
 
     def open_page(*, expect: str = "", at: str = address, prepare=None, **settings):
-        context = browser.new_context(viewport=settings.pop("viewport", DESKTOP), **settings)
-        contexts.append(context)
         expected.extend([expect] if expect else [])
-        page = context.new_page()
+        page = people(**{"viewport": DESKTOP, **settings}).new_page()
+        pages.append(page)
         page.on("request", lambda request: asked.append((urlsplit(at).netloc, urlsplit(request.url).netloc)))
         page.begun = page.ended = 0
         page.on("request", lambda _: vars(page).update(begun=page.begun + 1))
@@ -127,8 +142,8 @@ def visit(browser, address):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert asked and all(here == there for here, there in asked)
     assert [text for text in complaints if not any(re.search(pattern, text) for pattern in expected)] == []
 
@@ -633,7 +648,7 @@ def test_less_motion_is_respected(answered):
 def everything(models, tmp_path_factory) -> Path:
     """A folder with every network, trained for a moment on embedded data."""
     folder = tmp_path_factory.mktemp("everything")
-    moment = {
+    moment: dict[export.Name, dict] = {
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
         "text": {"epochs": 1, "hidden_size": 32},
         "films": {"epochs": 1},
