@@ -23,8 +23,9 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from ch10_deploy.loadtest import draw_images
+from ch10_deploy.models import newest_export
 from ch10_deploy.running import Running, running
-from ch10_deploy.serving import card_of, find_models
+from ch10_deploy.serving import card_of
 from common.config import RunOptions, require_positive
 from common.progress import say
 from common.run import Run
@@ -42,7 +43,7 @@ class Config:
     """How many requests."""
 
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export in --out, or in runs."""
+    """Folder with the exported networks; by default those of the newest export."""
     requests: int = 1_500
     """How many requests."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -190,7 +191,7 @@ def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
 
 def train(config: Config) -> dict[str, float]:
     """Start a server, send it what nobody should send, and return how it took it."""
-    models = find_models(config.models, config.run.out)
+    models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         began, dice = time.perf_counter(), random.Random(config.run.seed)
         warm = ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now

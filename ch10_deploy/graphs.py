@@ -44,7 +44,7 @@ MAZES = 200
 MOST_RATED = 20
 """Films that a person may name."""
 
-SOLVER_STEPS, TINY = 16, 1e-30
+SOLVER_STEPS, TINY = 12, 1e-30
 
 
 @dataclass(frozen=True)

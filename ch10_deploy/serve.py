@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -77,9 +78,7 @@ def read_key(path: Path | None) -> str | None:
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
-    require(
-        len(key) >= LEAST_KEY, f"a key has at least {LEAST_KEY} characters; that of {path} has another length", len(key)
-    )
+    require(len(key) >= LEAST_KEY, f"the key in {path} must have at least {LEAST_KEY} characters", len(key))
     return key
 
 
@@ -90,6 +89,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.gate, self.drain_seconds, self.names = gate, drain_seconds, names
         self.ends_at = float("inf")
+        self.waiting: dict[Any, float] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say where."""
@@ -109,8 +109,21 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: tell whether it is time to end."""
+        """Ten times a second: hang up on the idle, and tell whether it is time to end."""
+        self.hang_up()
         return await super().on_tick(counter) or time.monotonic() >= self.ends_at
+
+    def hang_up(self) -> None:
+        """Close connections on which the head of a request does not come in time: uvicorn would wait for ever."""
+        now = time.monotonic()
+        before, self.waiting = self.waiting, {}
+        for connection in self.server_state.connections:
+            at_rest = connection.cycle is None or connection.cycle.response_complete
+            if at_rest and connection.timeout_keep_alive_task is None:  # while that runs, uvicorn watches
+                self.waiting[connection] = before.get(connection, now)
+        for connection, since in self.waiting.items():
+            if now - since > self.gate.limits.seconds:
+                connection.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -131,6 +144,7 @@ def serve(options: Options) -> None:
         app,
         log_level="warning",
         access_log=False,
+        http="httptools",
         server_header=False,
         ws="none",
         lifespan="off",

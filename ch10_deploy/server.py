@@ -34,6 +34,10 @@ MEDIA = {
 }
 
 
+SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
+"""Recent versions of FastAPI report to others where the environment says so; here /metrics is what there is to know."""
+
+
 class Problem(BaseModel):
     """A refusal."""
 
@@ -62,7 +66,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
     """Build the application around the models of a folder; errors are those of `load_models`."""
     loaded, measures = load_models(models), Measures()
-    app = FastAPI(title="Companion networks", version="1", docs_url=None, redoc_url=None, responses=PROBLEMS)
+    app = FastAPI(
+        title="Companion networks",
+        version="1",
+        docs_url=None,  # the pages of documentation would load their scripts from elsewhere
+        redoc_url=None,
+        telemetry=SILENT,
+        responses=PROBLEMS,
+    )
     gate = Gate(app.router, limits or Limits(), measures, api_key)
     app.state.gate, app.state.names = gate, [*loaded]
     app.add_middleware(lambda inner: gate_around(gate, inner))

@@ -27,7 +27,7 @@ class Config:
     """How much load."""
 
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export in --out, or in runs."""
+    """Folder with the exported networks; by default those of the newest export."""
     connections: int = 32
     """How many ask at the same time."""
     seconds: float = 10.0
@@ -39,19 +39,6 @@ class Config:
         require(self.seconds <= 600, "--seconds must be at most 600", self.seconds)
 
 
-def find_models(models: Path | None, out: Path) -> Path:
-    """Give the folder of the networks to serve: the one that is named, else the newest export's.
-
-    Raises FileNotFoundError, with what to do, where there is none.
-    """
-    if models is not None:
-        return models
-    try:
-        return newest_export(out)
-    except FileNotFoundError:
-        return newest_export(Path("runs"))
-
-
 def card_of(models: Path) -> DataCard:
     """Say on what the network that is asked was trained."""
     card = load_models(models)["digits"].card
@@ -61,7 +48,7 @@ def card_of(models: Path) -> DataCard:
 
 def train(config: Config) -> dict[str, float]:
     """Start a server, put load on it, and return what came back."""
-    models = find_models(config.models, config.run.out)
+    models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         say("server", f"{server.url}, began to listen after {server.seconds:.2f} s")
         run_load(Options(url=server.url, connections=config.connections, seconds=WARM_UP))

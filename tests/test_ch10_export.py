@@ -252,8 +252,11 @@ def test_what_is_missing_is_trained_and_the_rest_taken(options, capsys):
     assert said.startswith("data     digits: 100 train")
     assert "digits: from" in said
     assert "decoder: training ch08_vae.vae" in said
-    assert set(metrics) == {"digits_parity", "decoder_parity"}
-    assert max(metrics.values()) <= 1e-5
+    measures = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
+    assert set(metrics) == {f"{name}_{measure}" for name in ("digits", "decoder") for measure in measures}
+    assert max(metrics["digits_parity"], metrics["decoder_parity"]) <= 1e-5
+    assert min(metrics.values()) >= 0
+    assert 900 < metrics["digits_kilobytes"] < 1_200
 
 
 def test_an_export_needs_a_network():
