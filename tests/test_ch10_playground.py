@@ -293,6 +293,20 @@ def test_a_digit_means_the_same_wherever_and_however_large_it_is_drawn(visit):
     assert 4 <= (dot > 127).sum() <= 9
 
 
+def test_a_stroke_that_is_taken_back_while_it_is_drawn_stays_away(visit):
+    page = visit()
+    draw(page, HAND[1])
+    pad = page.locator(".pad").bounding_box()
+    page.mouse.move(pad["x"] + 20, pad["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + 40, pad["y"] + 20)
+    page.keyboard.press("Backspace")
+    page.mouse.move(pad["x"] + 60, pad["y"] + 60)
+    page.mouse.up()
+    assert guess_of(page) == "1"
+    assert page.locator(".strokes polyline").count() == 1
+
+
 def test_preview_shows_what_is_sent(visit):
     page = visit()
     with page.expect_request("**/predict") as seen:
@@ -654,6 +668,10 @@ def test_less_motion_is_respected(answered):
     assert page.get_by_role("button", name="Walk again").is_visible()  # three or four seconds too early
     assert page.locator(".walker").get_attribute("cx") in ("2.5", "3.5")
     page.get_by_role("tab", name="Draw").click()
+    before = page.begun
+    page.get_by_role("button", name="Digit 8").click()
+    settle(page)
+    assert page.begun == before + 1  # drawn at once, not point after point
     assert (
         page.locator(".track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
     )
