@@ -571,7 +571,7 @@ def test_maze_is_walked_and_told(answered):
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
     page.keyboard.press("Enter")  # while the first one is still walking
-    page.wait_for_function("document.querySelector('.trail').getAttribute('d').length > 20")
+    page.wait_for_function("document.querySelector('.trail').getAttribute('d')?.length > 20")
     settle(page)
     assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
     assert told.text_content() == "A maze of 4 by 4 tiles."
