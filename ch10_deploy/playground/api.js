@@ -20,7 +20,9 @@ export class Refused extends Error {
 /** Ask and read the answer as JSON. A body makes it a POST. */
 export async function ask(path, body, signal) {
   const response = await request(path, body, signal);
-  return connected(response.json());
+  const answer = await connected(response.json());
+  signal?.throwIfAborted(); // it was cancelled while its last bytes arrived
+  return answer;
 }
 
 /** Ask and give the response, whose body may still be on its way. */

@@ -1,6 +1,6 @@
 /** Walk over the plane on which the autoencoder has laid out the digits, and see what it draws at each place. */
 
-import { ask, newest } from "./api.js";
+import { Refused, ask, newest } from "./api.js";
 import { kindly, showPicture, stillness } from "./elements.js";
 
 /** The plane is shown from -REACH to REACH: three standard deviations of the prior. */
@@ -105,7 +105,7 @@ async function drawMap(canvas) {
       showPicture(tile, (await ask("decode", { latent })).pixels.flat());
       context.drawImage(tile, column * SIDE, row * SIDE);
     }
-  } catch {
-    // The marker's own requests say what is wrong.
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error; // the marker's own requests say what is wrong
   }
 }

@@ -38,8 +38,12 @@ export function start(panel) {
     });
   }
   const drawing = {
-    begin: (point) => (strokes.push([point]), changed()),
-    extend: (point) => (strokes.at(-1).push(point), changed()),
+    begin(point) {
+      const stroke = [point];
+      strokes.push(stroke);
+      changed();
+      return (next) => (stroke.push(next), changed()); // goes on with this stroke, even where it was taken back
+    },
     undo: () => (strokes.pop(), changed()),
     clear: () => ((strokes = []), changed()),
   };
@@ -57,16 +61,17 @@ function pointer(pad, drawing, playing) {
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
   let active = null;
+  let extend = null;
   pad.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || active !== null) return;
     active = event.pointerId;
     pad.setPointerCapture(active);
     playing.stop();
-    drawing.begin(place(event));
+    extend = drawing.begin(place(event));
   });
   pad.addEventListener("pointermove", (event) => {
     if (event.pointerId !== active) return;
-    for (const part of event.getCoalescedEvents?.() ?? [event]) drawing.extend(place(part));
+    for (const part of event.getCoalescedEvents?.() ?? [event]) extend(place(part));
   });
   for (const end of ["pointerup", "pointercancel"]) {
     pad.addEventListener(end, (event) => {
@@ -79,21 +84,20 @@ function pointer(pad, drawing, playing) {
 function keyboard(pad, drawing, playing) {
   const pen = pad.querySelector(".pen");
   const held = new Set();
-  let [place, down] = [[0.5, 0.5], false];
-  const lift = (isDown) => {
-    down = isDown;
-    pen.classList.toggle("down", down);
+  let [place, extend] = [[0.5, 0.5], null];
+  const set = (going) => {
+    extend = going;
+    pen.classList.toggle("down", extend !== null);
   };
   const show = () => (pen.setAttribute("cx", place[0]), pen.setAttribute("cy", place[1]));
   const press = {
     " ": () => {
       playing.stop();
-      lift(!down);
-      if (down) drawing.begin([...place]);
+      set(extend ? null : drawing.begin([...place]));
     },
-    Backspace: () => (playing.stop(), lift(false), drawing.undo()),
-    Delete: () => (playing.stop(), lift(false), drawing.clear()),
-    Escape: () => lift(false),
+    Backspace: () => (playing.stop(), set(null), drawing.undo()),
+    Delete: () => (playing.stop(), set(null), drawing.clear()),
+    Escape: () => set(null),
   };
   pad.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -102,7 +106,7 @@ function keyboard(pad, drawing, playing) {
       for (const key of held) {
         place = place.map((value, axis) => Math.min(Math.max(value + STRIDE * DIRECTIONS[key][axis], 0), 1));
       }
-      if (down) drawing.extend([...place]);
+      extend?.([...place]);
       show();
     } else if (event.key in press) {
       if (!event.repeat) press[event.key]();
@@ -110,8 +114,8 @@ function keyboard(pad, drawing, playing) {
     event.preventDefault();
   });
   pad.addEventListener("keyup", (event) => held.delete(event.key));
-  pad.addEventListener("blur", () => (held.clear(), lift(false)));
-  pad.addEventListener("pointerdown", () => lift(false));
+  pad.addEventListener("blur", () => (held.clear(), set(null)));
+  pad.addEventListener("pointerdown", () => set(null));
   show();
 }
 
@@ -123,10 +127,11 @@ function samples(panel, drawing) {
     stop();
     drawing.clear();
     const points = strokesOf(digit).flatMap((stroke) => stroke.map((point, index) => [point, index === 0]));
+    let extend = null;
     const step = () => {
       for (const [point, first] of points.splice(0, stillness() ? points.length : POINTS_A_FRAME)) {
-        if (first) drawing.begin(point);
-        else drawing.extend(point);
+        if (first) extend = drawing.begin(point);
+        else extend(point);
       }
       if (points.length) frame = requestAnimationFrame(step);
     };
