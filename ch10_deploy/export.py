@@ -10,6 +10,9 @@ network whose export does not answer as the original does is not written.
 """
 
 import hashlib
+import logging
+import statistics
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +35,11 @@ from common.run import Run
 
 TOLERANCE = 1e-5
 """How far an exported network's numbers may be from the original's, as a share of the largest of them, or of one."""
+
+COLUMNS = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
+
+ROUNDS, CALLS = 15, 5
+"""How often the networks are asked, to see how fast they are."""
 
 Name = Literal["digits", "pictures", "decoder", "text", "films", "maze"]
 
@@ -64,23 +72,22 @@ class Parity:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Find or train the networks, export them, and return how far each is from its original."""
+    """Find or train the networks, export them, and return how far and how fast each is, beside its original."""
     of = {"auto": "published sets where they can be had, else embedded ones", "embedded": "embedded sets"}
     say("data", f"{of[config.data]}, as each card says")
     with Run.open(__name__, config) as run:
-        rows, parities = [], {}
+        rows, metrics = [], {}
         for name in dict.fromkeys(config.models):
             folder = find(name, config, run)
-            parity = export(name, folder, run)
-            parities[f"{name}_parity"] = max(parity.onnx, parity.program)
-            size = (run.folder / "models" / f"{name}.onnx").stat().st_size
-            rows.append([name, f"{parity.onnx:.1e}", f"{parity.program:.1e}", f"{size / 1e3:,.0f}"])
-        print_table(["model", "ONNX - eager", "torch.export - eager", "kB"], rows)
+            measures = export(name, folder, run)
+            metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
+            rows.append([name, f"{measures['parity']:.1e}", *(f"{measures[column]:,.0f}" for column in COLUMNS[1:])])
+        print_table(["model", *(column.replace("_", " ") for column in COLUMNS)], rows)
         say(
             "serve",
             "python -m ch10_deploy.serve" + ("" if str(config.run.out) == "runs" else f" --out {config.run.out}"),
         )
-        return run.finish(run=parities)
+        return run.finish(run=metrics)
 
 
 def find(name: str, config: Config, run: Run) -> Path:
@@ -95,22 +102,43 @@ def find(name: str, config: Config, run: Run) -> Path:
     return folder
 
 
-def export(name: str, folder: Path, run: Run) -> Parity:
-    """Export a run's network into the export's own folder, with its card."""
+def export(name: str, folder: Path, run: Run) -> dict[str, float]:
+    """Export a run's network into the export's own folder, with its card; return its measures."""
     summary = read_json(folder / "summary.json")
     graph = SOURCES[name].graph(folder, summary["data"]["name"])
     program = trace(graph)
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)
         torch.export.save(program, program_path)
-        bare = {"inputs": describe(graph.inputs, graph.dynamic), "outputs": graph.outputs}
-        model = Model({**bare, "name": name}, onnx_path.read_bytes())
+        model = bare_model(name, graph, onnx_path.read_bytes())
+        logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns of a dimension that nothing uses any more
         loaded = torch.export.load(program_path).module()
         parity = compare(name, graph, model, lambda *inputs: loaded(*inputs)[0])
         card = make_card(name, folder, summary, graph, model, parity)
         card["sha256"] = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+        size = onnx_path.stat().st_size
     write_json(run.folder / "models" / f"{name}.json", card)
-    return parity
+    difference = max(parity.onnx, parity.program)
+    return {"parity": difference, **speeds(graph, model), "kilobytes": size / 1e3}
+
+
+@torch.inference_mode()
+def speeds(graph: Graph, model: Model) -> dict[str, float]:
+    """Microseconds for one input in PyTorch and in onnxruntime, by turns; medians of rounds."""
+    inputs = {key: value[:1] for key, value in graph.inputs.items()}
+    arrays = {key: value.numpy() for key, value in inputs.items()}
+    ways = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, ask in ways.items():
+            ask()  # what the other has pushed out of the cache comes back
+            seconds[name].append(timeit.timeit(ask, number=CALLS) / CALLS)
+    return {f"{name}_microseconds": 1e6 * statistics.median(rounds) for name, rounds in seconds.items()}
+
+
+def bare_model(name: str, graph: Graph, written: bytes) -> Model:
+    """Load a graph that has no card yet."""
+    return Model({"name": name, PRIVATE: graph.serving}, written)
 
 
 def trace(graph: Graph) -> torch.export.ExportedProgram:

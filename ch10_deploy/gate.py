@@ -186,9 +186,6 @@ async def refuse(refusal: Refusal, send: Send) -> None:
     """Send a refusal."""
     body = to_json(refusal.answer())
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if refusal.status == 503:
-        headers.append((b"retry-after", b"1"))
-    if refusal.status in (408, 413):  # there may be more of it on the way
-        headers.append((b"connection", b"close"))
+    headers += [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -32,6 +32,7 @@ from ch08_vae.networks import VAE
 from common.data import shapes
 from common.data.images import CLASS_NAMES, load_images
 from common.data.maze import distances, letters
+from common.data.text import Vocabulary
 
 EXAMPLES = 256
 """Inputs that a graph is checked on."""
@@ -43,7 +44,7 @@ MAZES = 200
 MOST_RATED = 20
 """Films that a person may name."""
 
-SOLVER_STEPS, TINY = 2 * MOST_RATED, 1e-30
+SOLVER_STEPS, TINY = 12, 1e-30
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,11 @@ class Step(nn.Module):
 def text(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Prepare the language model of chapter 5."""
     model, vocabulary, _ = language_model.restore(folder)
+    return text_of(model, vocabulary)
+
+
+def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
+    """Prepare a language model."""
     step = Step(model)
     dice = torch.Generator().manual_seed(0)
     token = torch.randint(len(vocabulary), (EXAMPLES,), generator=dice)
@@ -215,7 +221,7 @@ def solved(a: Tensor, b: Tensor) -> Tensor:
     """(V, D, D) symmetric positive definite, (V, D) -> (V, D) x with A x = b, in the place of a solver that ONNX lacks
 
     Conjugate gradients with A's diagonal as preconditioner (Hestenes & Stiefel 1952; Saad 2003, algorithm 9.1). A is a
-    prior plus a few films, so a few steps more than there are films suffice.
+    prior that outweighs a few films, so its diagonal is nearly all of it, and a few steps suffice.
     """
     diagonal = a.diagonal(dim1=1, dim2=2)
     x, r = torch.zeros_like(b), b

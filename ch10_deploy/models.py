@@ -96,15 +96,16 @@ def load_models(folder: Path) -> dict[str, Model]:
 
 
 def newest_export(out: Path) -> Path:
-    """Find the models of the newest export.
+    """Find the models of the newest export below a folder, or else below `runs`.
 
     Raises FileNotFoundError, with what to do, where nothing was exported.
     """
-    home = out / "ch10_deploy" / "export"
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "models").is_dir()]
-    if not finished:
-        raise FileNotFoundError(f"nothing was exported to {home} yet: export with python -m ch10_deploy.train")
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns) / "models"
+    for home in (out, Path("runs")):
+        finished = (home / "ch10_deploy" / "export").glob("*/summary.json")
+        exports = [path for path in finished if (path.parent / "models").is_dir()]
+        if exports:
+            return max(exports, key=lambda path: path.stat().st_mtime_ns).parent / "models"
+    raise FileNotFoundError(f"nothing was exported to {out} yet: export with python -m ch10_deploy.train")
 
 
 def require_model(models: Mapping[str, Model], name: str) -> Model:

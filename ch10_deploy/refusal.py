@@ -11,3 +11,9 @@ class Refusal(Exception):  # noqa: N818  # it is an answer, not an error of the 
     def answer(self) -> dict[str, str | None]:
         """Give what the sender gets to read."""
         return {"detail": f"{self.field}: {self.reason}" if self.field else self.reason, "field": self.field}
+
+    def headers(self) -> dict[str, str]:
+        """Say when to come again, and whether the connection ends: there may be more of a request that is too large."""
+        return ({"retry-after": "1"} if self.status == 503 else {}) | (
+            {"connection": "close"} if self.status in (408, 413) else {}
+        )

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -27,6 +28,9 @@ from common.cli import one_line_errors, parse
 from common.config import flag, require, require_positive
 
 DOOR = "python -m ch10_deploy.serve"
+
+BACKLOG = 2048
+"""Connections that may wait to be taken up."""
 
 LEAST_KEY = 16
 """Characters that an API key has at least."""
@@ -74,7 +78,7 @@ def read_key(path: Path | None) -> str | None:
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
-    require(len(key) >= LEAST_KEY, f"{path}: a key has at least {LEAST_KEY} characters, it has", len(key))
+    require(len(key) >= LEAST_KEY, f"the key in {path} must have at least {LEAST_KEY} characters", len(key))
     return key
 
 
@@ -85,14 +89,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.gate, self.drain_seconds, self.names = gate, drain_seconds, names
         self.ends_at = float("inf")
+        self.waiting: dict[Any, float] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say where."""
         await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"serving  {', '.join(self.names)} at http://{shown}:{port}", flush=True)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"serving  {', '.join(self.names)} at http://{shown}:{port}", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On SIGTERM begin to drain; on Ctrl-C, or when told twice, end as soon as what has begun is answered."""
@@ -105,8 +109,31 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: tell whether it is time to end."""
+        """Ten times a second: hang up on the idle, and tell whether it is time to end."""
+        self.hang_up()
         return await super().on_tick(counter) or time.monotonic() >= self.ends_at
+
+    def hang_up(self) -> None:
+        """Close connections on which the head of a request does not come in time: uvicorn would wait for ever."""
+        now = time.monotonic()
+        before, self.waiting = self.waiting, {}
+        for connection in self.server_state.connections:
+            at_rest = connection.cycle is None or connection.cycle.response_complete
+            if at_rest and connection.timeout_keep_alive_task is None:  # while that runs, uvicorn watches
+                self.waiting[connection] = before.get(connection, now)
+        for connection, since in self.waiting.items():
+            if now - since > self.gate.limits.seconds:
+                connection.transport.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the port; raises OSError, with the flags that choose another, where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
 
 
 def serve(options: Options) -> None:
@@ -115,17 +142,17 @@ def serve(options: Options) -> None:
     app = create_app(options.models or newest_export(options.out), limits, read_key(options.api_key_file))
     config = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
         log_level="warning",
         access_log=False,
+        http="httptools",
         server_header=False,
         ws="none",
         lifespan="off",
         timeout_keep_alive=75,  # longer than a load balancer's: it must never reuse a connection that is just ending
         timeout_graceful_shutdown=int(options.timeout) + 1,
     )
-    Server(config, app.state.gate, options.drain_seconds, app.state.names).run()
+    server = Server(config, app.state.gate, options.drain_seconds, app.state.names)
+    server.run([listen(options.host, options.port)])
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -34,6 +34,10 @@ MEDIA = {
 }
 
 
+SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
+"""Recent versions of FastAPI report to others where the environment says so; here /metrics is what there is to know."""
+
+
 class Problem(BaseModel):
     """A refusal."""
 
@@ -62,13 +66,20 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
     """Build the application around the models of a folder; errors are those of `load_models`."""
     loaded, measures = load_models(models), Measures()
-    app = FastAPI(title="Companion networks", version="1", docs_url=None, redoc_url=None, responses=PROBLEMS)
+    app = FastAPI(
+        title="Companion networks",
+        version="1",
+        docs_url=None,  # the pages of documentation would load their scripts from elsewhere
+        redoc_url=None,
+        telemetry=SILENT,
+        responses=PROBLEMS,
+    )
     gate = Gate(app.router, limits or Limits(), measures, api_key)
     app.state.gate, app.state.names = gate, [*loaded]
     app.add_middleware(lambda inner: gate_around(gate, inner))
     handle_errors(app)
+    add_images(app, loaded)  # first: routes are tried one after the other, and this is asked most
     add_probes(app, gate, loaded)
-    add_images(app, loaded)
     add_drawing(app, loaded)
     add_text(app, loaded)
     add_films(app, loaded)
@@ -88,7 +99,7 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
-        return as_json(refusal.answer(), refusal.status)
+        return as_json(refusal.answer(), refusal.status, refusal.headers())
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -99,9 +110,8 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
-        response = as_json(Refusal(f"{request.method} {request.url.path}: {error.detail}").answer(), error.status_code)
-        response.headers.update(error.headers or {})
-        return response
+        refusal = Refusal(f"{request.method} {request.url.path}: {error.detail}")
+        return as_json(refusal.answer(), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:

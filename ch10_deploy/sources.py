@@ -77,6 +77,6 @@ SOURCES = {
         graphs.maze,
         "mazes",
         settings={"network": "planner"},
-        quick={"budget": 8.0, "tests": 200, "large_tests": 50},
+        quick={"budget": 20.0, "tests": 200, "large_tests": 50},
     ),
 }

@@ -67,6 +67,9 @@ FORMATS = [
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
+    (r"_ms$|_mb$", "{name}", 1, "{:,.1f}"),
+    (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
+    (r"parity$", "{name}", 1, "{:.1e}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 

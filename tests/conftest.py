@@ -1,8 +1,10 @@
 """What every test shares: no network, no data of the person who runs them, no leftovers."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,53 @@ def digits() -> ImageSet:
 @pytest.fixture
 def options(tmp_path) -> RunOptions:
     return RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A folder of runs, one of each network that chapter 10 serves, trained for a moment; made once for all workers."""
+    home = (
+        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("t")
+    )
+    folder = home / "trained"
+    with (home / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            train_all(folder)
+            (folder / "complete").touch()
+    return folder
+
+
+def train_all(folder: Path) -> None:
+    from ch03_autoencoder_rbm import feedforward, recommender
+    from ch05_rnn import language_model
+    from ch06_cnn import cnn
+    from ch07_dqn import generalise
+    from ch08_vae import vae
+
+    run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
+    few = replace(run, limit=300)
+    feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
+    recommender.train(recommender.Config(data="planted", epochs=3, run=run))
+    cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
+    vae.train(vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few))
+    language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=replace(run, limit=20_000)))
+    small = {"mazes": 100, "tests": 20, "large_tests": 2}
+    generalise.train(generalise.Config(rows=3, columns=4, epochs=1, **small, run=run))
+
+
+@pytest.fixture(scope="session")
+def models(trained) -> Path:
+    """The folder of their exports."""
+    from ch10_deploy import export
+
+    with (trained / "export.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        out = trained / "exported"
+        if not list(out.glob("*/*/*/summary.json")):
+            options = RunOptions(device="cpu", precision="fp32", threads=1, out=out)
+            export.train(export.Config(runs=trained, data="embedded", run=options))
+        return next(out.glob("ch10_deploy/export/*/models"))
 
 
 @pytest.fixture

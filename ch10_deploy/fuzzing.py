@@ -1,0 +1,214 @@
+"""The server under malformed requests: it must refuse them in words, and keep its memory.
+
+    python -m ch10_deploy.train fuzzing
+    python -m ch10_deploy.train fuzzing --requests 10000
+
+Half of the requests are what schemathesis invents from the server's own openapi.json, right and wrong ones. The others
+are bytes without meaning, good requests in which bytes were changed, cut or doubled, and some in which only those of
+the body were: they get farthest. Among them is a picture that would unpack to a gigabyte.
+"""
+
+import contextlib
+import random
+import socket
+import struct
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from ch10_deploy.loadtest import draw_images
+from ch10_deploy.models import newest_export
+from ch10_deploy.running import Running, running
+from ch10_deploy.serving import card_of
+from common.config import RunOptions, require_positive
+from common.progress import say
+from common.run import Run
+
+PATIENCE = 15.0
+"""Seconds after which a request counts as hung."""
+
+
+HESITATION = 0.5
+"""Seconds after which the server is told that nothing follows."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many requests."""
+
+    models: Path | None = None
+    """Folder with the exported networks; by default those of the newest export."""
+    requests: int = 1_500
+    """How many requests."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "requests")
+
+
+def png(width: int, height: int, colours: int, data: bytes) -> bytes:
+    """Write a PNG file, whose pixels may be anything."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it is to be sent; its length is written down last, so that a spoiled body arrives whole."""
+
+    path: str
+    body: bytes
+    kind: str = "application/json"
+    method: str = "POST"
+
+    def written(self, host: str) -> bytes:
+        """Give its bytes."""
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {self.kind}\r\n"
+        return f"{head}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n".encode() + self.body
+
+
+def upload(file: bytes) -> Request:
+    """Send a file as a form does."""
+    head = b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    return Request("/predict/image", head + file + b"\r\n--limit--\r\n", "multipart/form-data; boundary=limit")
+
+
+def good_requests() -> list[Request]:
+    """Give good requests for every endpoint that takes any, and a file that would unpack to a gigabyte."""
+    grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
+    return [
+        *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
+        Request("/decode", b'{"latent": [0.5, -1.5]}'),
+        Request("/generate", b'{"prompt": "The", "length": 20, "temperature": 0.8, "top_k": 5, "seed": 1}'),
+        Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
+        Request("/maze", b'{"seed": 7}'),
+        Request("/films?query=the&limit=5", b"", method="GET"),
+        upload(png(28, 28, 0, bytes(28 * 29))),
+        upload(png(32_000, 32_000, 0, bytes(10**6))),
+    ]
+
+
+def spoiled(data: bytes, dice: random.Random) -> bytes:
+    """Change, cut, double or insert some bytes."""
+    part = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(part) + 1)
+        match dice.randrange(4):
+            case 0:
+                part[place : place + 1] = dice.randbytes(1)
+            case 1:
+                del part[place : place + dice.randint(1, 40)]
+            case 2:
+                part[place:place] = part[place : place + dice.randint(1, 200)]
+            case _:
+                part[place:place] = dice.choice(
+                    (b"1e999", b"-1", b"9", b",", b"NaN", b'"', b"[" * 300, b"\x00", b"null")
+                )
+    return bytes(part)
+
+
+def broken_requests(count: int, host: str, dice: random.Random) -> Iterator[bytes]:
+    """Yield so many broken requests: bytes without meaning, spoiled requests, and whole ones with spoiled bodies."""
+    good = good_requests()
+    for number in range(count):
+        request = dice.choice(good)
+        if number % 4 == 0:
+            yield dice.randbytes(dice.randint(1, 3_000)) + b"\r\n\r\n"
+        elif number % 4 == 1:
+            yield spoiled(request.written(host), dice)
+        else:
+            yield replace(request, body=spoiled(request.body, dice)).written(host)
+
+
+def ask(where: tuple[str, int], request: bytes) -> int | None:
+    """Send bytes and read the status of the answer; None where the server hangs up without one.
+
+    A request that is not whole would have the server wait for the rest: it is told soon that there is none. Raises
+    TimeoutError where the server neither answers nor hangs up.
+    """
+    answer = b""
+    with socket.create_connection(where, timeout=HESITATION) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(request)
+        try:
+            answer = connection.recv(65_536)
+        except TimeoutError:
+            connection.settimeout(PATIENCE)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(65_536)
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
+
+
+def ask_broken(server: Running, count: int, dice: random.Random) -> Counter[int | None]:
+    """Send broken requests and count the statuses of the answers."""
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    return Counter(ask((host, int(port)), request) for request in broken_requests(count, f"{host}:{port}", dice))
+
+
+def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
+    """Let schemathesis invent requests from the server's description, right and wrong ones; count the statuses."""
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+    from hypothesis.errors import Unsatisfiable
+
+    with warnings.catch_warnings(action="ignore"):
+        import schemathesis
+
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+    sources = [(result.ok(), mode) for result in schema.get_all_operations() for mode in modes]
+    statuses: Counter[int | None] = Counter()
+    while sources and statuses.total() < count:
+        each = -(-(count - statuses.total()) // len(sources))
+        operation, mode = sources.pop(0)
+        asked = settings(
+            max_examples=each,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+
+        @seeded(seed)
+        @asked
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def invent(case: "schemathesis.Case") -> None:
+            statuses[case.call(timeout=PATIENCE).status_code] += 1
+
+        with contextlib.suppress(Unsatisfiable):  # without a parameter nothing can be wrong
+            invent()
+    return statuses
+
+
+def train(config: Config) -> dict[str, float]:
+    """Start a server, send it what nobody should send, and return how it took it."""
+    models = config.models or newest_export(config.run.out)
+    with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
+        began, dice = time.perf_counter(), random.Random(config.run.seed)
+        warm = ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now
+        before = server.memory()
+        invented = ask_invented(server, config.requests // 2, config.run.seed)
+        broken = ask_broken(server, config.requests - invented.total(), dice)
+        statuses = invented + broken
+        for title, counted in (("invented", invented), ("broken", broken)):
+            shown = ", ".join(f"{status or 'no answer'}: {number:,}" for status, number in counted.most_common())
+            say(title, shown)
+        alive = server.process.poll() is None
+        measures = {
+            "requests": statuses.total(),
+            "server_errors": sum(number for status, number in (statuses + warm).items() if status and status >= 500)
+            + (not alive),
+            "refused": sum(number for status, number in statuses.items() if status and 400 <= status < 500),
+            "memory_growth_mb": (server.memory() - before) / 1e6 if alive else 0.0,
+            "asking_seconds": time.perf_counter() - began,
+        }
+        return run.finish(run=measures)

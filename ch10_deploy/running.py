@@ -1,0 +1,68 @@
+"""A server in a process of its own, for as long as a block lasts."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE = 20.0
+"""Seconds that a server may take to begin, and to end."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    seconds: float
+    """From the start of the process to the moment at which it listened."""
+
+    def memory(self) -> int:
+        """Give the bytes of memory that the server holds; raises OSError where the system does not tell."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmRSS"):
+                return 1024 * int(line.split()[1])
+        raise OSError("this system does not tell how much memory a process holds")
+
+    def stop(self) -> int:
+        """Ask the server to end, and wait until it has; give its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def running(models: Path, *words: str, out: Path | None = None) -> Iterator[Running]:
+    """Start a server on a free port of this machine; end it after the block.
+
+    Raises ChildProcessError, with what the server said, where it does not begin.
+    """
+    command = [sys.executable, "-m", "ch10_deploy.serve", "--models", str(models), "--port", "0", *words]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DEPLOY_")}
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context((out or Path(os.devnull)).open("w", encoding="utf-8"))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()  # ends, too, when the process does
+            if not line.startswith("serving"):
+                raise ChildProcessError(f"the server did not begin (exit code {process.wait(PATIENCE)})")
+            url = line.split()[-1]
+            yield Running(process, url, time.perf_counter() - began)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if process.stdout is not None:
+                process.stdout.close()

@@ -1,0 +1,675 @@
+"""The server: what it answers, what it refuses and in which words, and what it takes no harm from."""
+
+import asyncio
+import hashlib
+import io
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ch10_deploy import gate, pixels, serve
+from ch10_deploy.fuzzing import png
+from ch10_deploy.gate import Limits
+from ch10_deploy.models import NAMES, load_model, load_models, newest_export
+from ch10_deploy.refusal import Refusal
+from ch10_deploy.running import running
+from ch10_deploy.server import create_app
+
+NOISE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+BLANK = [[0] * 28 for _ in range(28)]
+
+
+class Client:
+    """Asks an application in this process, without a network."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, method: str, path: str, **asked) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **asked)
+
+        return asyncio.run(ask())
+
+    def post(self, path: str, body: object, **asked) -> httpx.Response:
+        return self("POST", path, json=body, **asked)
+
+
+@pytest.fixture(scope="module")
+def ask(models) -> Client:
+    return Client(create_app(models))
+
+
+def test_what_serves_imports_no_torch():
+    script = """
+import sys
+import ch10_deploy.serve, ch10_deploy.server, ch10_deploy.loadtest
+heavy = {"torch", "matplotlib", "sklearn", "onnx", "safetensors"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# What it answers.
+
+
+def test_probes(ask):
+    assert ask("GET", "/healthz").json() == {"status": "ok"}
+    assert ask("GET", "/readyz").json() == {"status": "ready", "models": list(NAMES)}
+    cards = ask("GET", "/models").json()
+    assert [card["name"] for card in cards] == list(NAMES)
+    assert all("serving" not in card for card in cards), "titles, mazes and vocabularies are the server's business"
+    assert all({"data", "metrics", "sha256", "weights_sha256", "parity", "versions"} <= card.keys() for card in cards)
+
+
+def test_digits_and_pictures_are_told_by_their_shape(ask, models):
+    image = np.random.default_rng(0).integers(0, 256, (28, 28))
+    answer = ask.post("/predict", {"pixels": image.tolist()}).json()
+    p = load_model(models / "digits.json")(pixels=image[np.newaxis].astype(np.uint8))["probabilities"][0]
+    assert answer["model"] == "digits"
+    assert answer["classes"] == list("0123456789")
+    assert answer["probabilities"] == pytest.approx(p.tolist())
+    assert answer["label"] == str(p.argmax())
+    colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3))
+    answer = ask.post("/predict", {"pixels": colour.tolist()}).json()
+    assert answer["model"] == "pictures"
+    assert answer["label"] == answer["classes"][int(np.argmax(answer["probabilities"]))]
+
+
+def upload(data: bytes) -> dict:
+    return {"files": {"file": ("a.png", data, "image/png")}}
+
+
+def png_of(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+def test_a_png_file_is_the_same_as_its_pixels(ask, mode):
+    grey = np.random.default_rng(1).integers(0, 2, (28, 28), dtype=np.uint8) * 255
+    from_file = ask("POST", "/predict/image", **upload(png_of(Image.fromarray(grey).convert(mode)))).json()
+    assert from_file == ask.post("/predict", {"pixels": grey.tolist()}).json()
+    colour = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    from_file = ask("POST", "/predict/image", **upload(png_of(Image.fromarray(colour)))).json()
+    assert from_file == ask.post("/predict", {"pixels": colour.tolist()}).json()
+
+
+def test_drawing_writing_films_and_mazes(ask, models):
+    picture = np.array(ask.post("/decode", {"latent": [0.5, -1]}).json()["pixels"])
+    assert picture.shape == (28, 28)
+    assert picture.min() >= 0
+    assert picture.max() <= 255
+    asked = {"prompt": "The", "length": 50, "temperature": 0.7, "top_k": 5, "seed": 4}
+    first, second = (ask.post("/generate", asked) for _ in range(2))
+    assert first.headers["content-type"] == "text/plain; charset=utf-8"
+    assert len(first.text) == 50
+    assert first.text == second.text
+    films = ask("GET", "/films", params={"limit": 3}).json()["films"]
+    assert len(films) == 3
+    assert ask("GET", "/films", params={"query": films[1], "limit": 1}).json()["films"] == [films[1]]
+    answer = ask.post("/recommend", {"likes": [films[0].upper()], "dislikes": [films[2]], "top": 4}).json()
+    assert answer["matched"] == [
+        {"asked": films[0].upper(), "title": films[0]},
+        {"asked": films[2], "title": films[2]},
+    ]
+    assert len(answer["films"]) == 4
+    assert not {film["title"] for film in answer["films"]} & {films[0], films[2]}
+    maze = ask.post("/maze", {"seed": 5}).json()
+    assert set(maze) == {"tiles", "start", "goal", "path", "shortest_steps", "solved"}
+    assert maze["path"][0] == maze["start"]
+    assert ask.post("/maze", {"seed": 5}).json() == maze
+
+
+def test_it_speaks_for_itself(ask):
+    description = ask("GET", "/openapi.json").json()
+    paths = {"/predict", "/predict/image", "/decode", "/generate", "/recommend", "/maze", "/films", "/models"}
+    assert paths <= description["paths"].keys()
+    for path in ("/docs", "/redoc"):
+        assert ask("GET", path).status_code == 404, "that page would load scripts from elsewhere"
+
+
+def test_every_answer_carries_the_headers_that_browsers_heed(ask):
+    for answer in (ask("GET", "/healthz"), ask.post("/predict", {}), ask("GET", "/nowhere"), ask("GET", "/")):
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "server" not in answer.headers
+
+
+def test_what_is_counted(models):
+    ask = Client(create_app(models))
+    for _ in range(3):
+        ask("GET", "/healthz")
+    ask.post("/predict", {})
+    ask("GET", "/one")
+    ask("GET", "/two")
+    text = ask("GET", "/metrics").text
+    assert 'requests_total{path="/healthz",status="200"} 3.0' in text
+    assert 'requests_total{path="/predict",status="422"} 1.0' in text
+    assert 'requests_total{path="other",status="404"} 2.0' in text, "a name for every path would fill the memory"
+    assert 'request_seconds_count{path="/healthz"} 3.0' in text
+    assert "requests_running 0.0" in text
+    assert "process_resident_memory_bytes" in text
+
+
+# What it refuses.
+
+BAD = [
+    ("/predict", {}, 422, "pixels: the body is an object"),
+    ("/predict", [], 422, "pixels: the body is an object"),
+    ("/predict", {"pixels": None}, 422, "pixels: an image is a list of 28 rows of 28 pixels"),
+    ("/predict", {"pixels": "0" * 28}, 422, "got a text"),
+    ("/predict", {"pixels": []}, 422, "got 0 rows"),
+    ("/predict", {"pixels": BLANK[:27]}, 422, "got 27 rows"),
+    ("/predict", {"pixels": [*BLANK[:3], [0] * 27, *BLANK[4:]]}, 422, "pixels[3]: must be a list of 28, got one of 27"),
+    ("/predict", {"pixels": [*BLANK[:27], {"a": 1}]}, 422, "pixels[27]: must be a list of 28, got an object"),
+    ("/predict", {"pixels": [*BLANK[:27], [0] * 27 + [256]]}, 422, "pixels[27][27]: a pixel is a whole number"),
+    ("/predict", {"pixels": [*BLANK[:27], [-1] + [0] * 27]}, 422, "pixels[27][0]: a pixel is a whole number"),
+    ("/predict", {"pixels": [*BLANK[:27], [0.5] + [0] * 27]}, 422, "from 0 to 255, got 0.5"),
+    ("/predict", {"pixels": [*BLANK[:27], [True] + [0] * 27]}, 422, "got true"),
+    ("/predict", {"pixels": [*BLANK[:27], [None] + [0] * 27]}, 422, "got null"),
+    ("/predict", {"pixels": [[[0, 0]] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got one of 2"),
+    ("/predict", {"pixels": [[0] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got 0"),
+    ("/decode", {"latent": [1, 2, 3]}, 422, "latent: must hold 2 numbers, got 3"),
+    ("/decode", {"latent": []}, 422, "latent: List should have at least 1 item"),
+    ("/decode", {"latent": ["x", 1]}, 422, "latent[0]: "),
+    ("/decode", {}, 422, "latent: Field required"),
+    ("/generate", {"length": 2001}, 422, "length: Input should be less than or equal to 2000"),
+    ("/generate", {"length": 0}, 422, "length: "),
+    ("/generate", {"temperature": -0.1}, 422, "temperature: "),
+    ("/generate", {"temperature": 2.1}, 422, "temperature: "),
+    ("/generate", {"top_k": 0}, 422, "top_k: "),
+    ("/generate", {"seed": -1}, 422, "seed: "),
+    ("/generate", {"prompt": "\u4e2d\u6587"}, 422, "prompt: the network knows none of these characters"),
+    ("/generate", {"prompt": "x" * 2001}, 422, "prompt: "),
+    ("/recommend", {}, 422, "likes: name at least one film"),
+    ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: there is no film 'no such film at all'"),
+    ("/recommend", {"likes": ["x"] * 21}, 422, "likes: "),
+    ("/recommend", {"likes": [5]}, 422, "likes[0]: "),
+    ("/recommend", {"likes": [], "top": 0}, 422, "top: "),
+    ("/maze", {"seed": "x"}, 422, "seed: "),
+    ("/maze", {"seed": 2**63}, 422, "seed: "),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "reason"), BAD)
+def test_a_bad_field_is_named_with_the_reason(ask, path, body, status, reason):
+    answer = ask.post(path, body)
+    assert answer.status_code == status
+    problem = answer.json()
+    assert reason in problem["detail"]
+    assert set(problem) == {"detail", "field"}
+    assert problem["field"] is not None and problem["detail"].startswith(problem["field"])
+
+
+def test_an_unknown_title_is_met_with_those_that_it_may_mean(ask):
+    film = ask("GET", "/films", params={"limit": 1}).json()["films"][0]
+    answer = ask.post("/recommend", {"dislikes": [film[1:]]})
+    assert answer.status_code == 422
+    assert "did you mean" in answer.json()["detail"]
+    assert film in answer.json()["detail"]
+    both = ask.post("/recommend", {"likes": [film], "dislikes": [film]})
+    assert f"dislikes[0]: {film!r} is both liked and disliked" in both.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"pixels": "\\ud800"}', "application/json", 400),
+        (json.dumps({"pixels": BLANK}).encode(), "text/plain", 415),
+        (json.dumps({"pixels": BLANK}).encode(), "application/json; charset=utf-8", 200),
+    ],
+)
+def test_what_is_no_json(ask, content, kind, status):
+    assert ask("POST", "/predict", content=content, headers={"content-type": kind}).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"null", b"[]", b'{"latent": [NaN, 1]}'])
+def test_no_body_is_the_servers_fault(ask, path, content):
+    answer = ask("POST", path, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422) or (path in ("/generate", "/maze") and b"latent" in content)
+    assert answer.json()["detail"] if answer.status_code >= 400 else True
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not a readable PNG"),
+        (b"hello", "not a readable PNG"),
+        (png_of(Image.fromarray(NOISE))[:400], "not a readable PNG"),
+        (png_of(Image.new("L", (28, 28)), "JPEG"), "not a readable PNG"),
+        (png_of(Image.new("L", (28, 27))), "got 28x27"),
+        (png_of(Image.new("L", (512, 512))), "got 512x512"),
+        (png_of(Image.new("I;16", (28, 28))), "8 bits a channel"),
+        (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
+        (png(28, 28, 0, b""), "not a readable PNG"),
+    ],
+)
+def test_a_file_that_is_no_picture_of_that_size(ask, data, reason):
+    began = time.perf_counter()
+    answer = ask("POST", "/predict/image", **upload(data))
+    assert answer.status_code == 422
+    assert reason in answer.json()["detail"]
+    assert answer.json()["field"] == "file"
+    assert time.perf_counter() - began < 2, "10 gigabytes of pixels were unpacked"
+
+
+def test_the_form_needs_its_file(ask):
+    for asked in ({"data": {"file": "text"}}, upload(b"x") | {"files": {"other": b"x"}}, {"content": b"--x"}):
+        answer = ask("POST", "/predict/image", **asked)
+        assert answer.status_code == 422
+        assert answer.json()["field"] == "file"
+
+
+def test_other_paths_and_methods(ask):
+    assert ask("GET", "/nowhere").json()["detail"] == "GET /nowhere: Not Found"
+    assert ask("GET", "/predict").status_code == 405
+    assert ask("GET", "/playground/..%2fserver.py").status_code == 404
+    assert ask("GET", "/playground/%00").status_code == 404
+    assert ask("GET", "/playground/server.py").status_code == 404
+
+
+def test_a_model_that_is_not_there_is_a_reasoned_404(models, tmp_path):
+    for suffix in ("json", "onnx"):
+        shutil.copy(models / f"digits.{suffix}", tmp_path)
+    ask = Client(create_app(tmp_path))
+    asked = {
+        "/decode": {"latent": [1, 2]},
+        "/generate": {},
+        "/recommend": {"likes": ["x"]},
+        "/maze": {},
+        "/predict": {"pixels": [[[0, 0, 0]] * 32] * 32},
+    }
+    for path, body in asked.items():
+        answer = ask.post(path, body)
+        assert answer.status_code == 404
+        assert "model; it has digits" in answer.json()["detail"]
+    assert ask("GET", "/films").status_code == 404
+    assert ask.post("/predict", {"pixels": BLANK}).status_code == 200
+    assert ask("GET", "/readyz").json()["models"] == ["digits"]
+
+
+# Pixels.
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_good_pixels_arrive_as_they_are(data):
+    shape = data.draw(st.sampled_from([(28, 28), (32, 32, 3)]))
+    image = np.random.default_rng(data.draw(st.integers(0, 2**32))).integers(0, 256, shape)
+    found = pixels.from_lists(image.tolist())
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, image)
+    assert np.array_equal(pixels.from_lists(image.astype(float).tolist()), image), "1.0 is a whole number, too"
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=2), inner, max_size=28),
+    max_leaves=30,
+)
+
+
+@given(junk, st.integers(0, 27), st.integers(0, 27))
+@settings(deadline=None, max_examples=150)
+def test_bad_pixels_are_refused_wherever_they_are(value, row, column):
+    good = type(value) in (int, float) and value in range(256)
+    for spoiled in (value, replaced(BLANK, row, value), replaced(BLANK, row, replaced(BLANK[row], column, value))):
+        try:
+            found = pixels.from_lists(spoiled)
+        except Refusal as refusal:
+            said = refusal
+        else:
+            assert good
+            assert found.shape == (28, 28)
+            continue
+        assert (said.field or "").startswith("pixels")
+        json.dumps(said.answer())
+
+
+def replaced(items: list, place: int, value: object) -> list:
+    return [*items[:place], value, *items[place + 1 :]]
+
+
+# How much, how long, who.
+
+
+@pytest.mark.parametrize("known_length", [True, False])
+@pytest.mark.parametrize(("size", "status"), [(1_000, 400), (1_001, 413), (40_000, 413)])
+def test_a_body_has_a_limit_whether_its_length_is_known_or_not(models, known_length, size, status):
+    ask = Client(create_app(models, Limits(body=1_000)))
+
+    async def parts():
+        for _ in range(size // 100):
+            yield b"x" * 100
+        yield b"x" * (size % 100)
+
+    content = b"x" * size if known_length else parts()
+    answer = ask("POST", "/predict", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    if status == 413:
+        assert answer.json()["detail"] == "a request's body has at most 1,000 bytes"
+        assert answer.headers["connection"] == "close"
+
+
+def test_the_key(models):
+    ask = Client(create_app(models, api_key="a key of some length"))
+    assert ask.post("/predict", {"pixels": BLANK}).status_code == 401
+    for wrong in ("a key of some lengtH", "", "x"):
+        answer = ask.post("/predict", {"pixels": BLANK}, headers={"x-api-key": wrong})
+        assert answer.status_code == 401
+        assert "X-API-Key" in answer.json()["detail"]
+    right = {"x-api-key": "a key of some length"}
+    assert ask.post("/predict", {"pixels": BLANK}, headers=right).status_code == 200
+    for path in ("/models", "/films", "/openapi.json", "/nowhere"):
+        assert ask("GET", path).status_code == 401
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert ask("GET", path).status_code == 200, "probes have no key"
+    assert ask("GET", "/").status_code != 401, "the page is what asks for the key"
+
+
+def test_keys_are_compared_in_constant_time(models, monkeypatch):
+    compared = []
+    monkeypatch.setattr(gate.hmac, "compare_digest", lambda one, two: compared.append((one, two)) or False)
+    Client(create_app(models, api_key="the right key here")).post("/maze", {}, headers={"x-api-key": "wrong"})
+    assert compared == [(b"wrong", b"the right key here")]
+
+
+class Waiting:
+    """An application behind a gate that answers when it is told to."""
+
+    def __init__(self, **limits):
+        self.go = asyncio.Event()
+        self.gate = gate.Gate(self.answer, Limits(**limits), gate.Measures())
+
+    async def answer(self, scope, receive, send):
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.gate), base_url="http://test")
+
+
+def test_beyond_the_limit_requests_are_refused_at_once_but_probes_are_not():
+    async def crowd():
+        waiting = Waiting(concurrency=2)
+        async with waiting.client() as client:
+            held = [asyncio.create_task(client.get(f"/{number}")) for number in range(2)]
+            await asyncio.sleep(0.05)
+            refused = await client.get("/third")
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert "too many requests" in refused.json()["detail"]
+            probe = asyncio.create_task(client.get("/healthz"))
+            await asyncio.sleep(0.05)
+            waiting.go.set()
+            assert (await probe).status_code == 200
+            assert [(await task).status_code for task in held] == [200, 200]
+            assert (await client.get("/later")).status_code == 200, "a place was never given back"
+        assert waiting.gate.running == 0
+
+    asyncio.run(crowd())
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    async def wait():
+        waiting = Waiting(seconds=0.1)
+        async with waiting.client() as client:
+            answer = await client.get("/")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert "no answer within 0.1 seconds" in answer.json()["detail"]
+        assert waiting.gate.running == 0
+
+    asyncio.run(wait())
+
+
+def test_a_body_that_never_comes_is_given_up_without_taking_a_place():
+    async def dribble():
+        waiting = Waiting(seconds=0.1)
+        sent = []
+
+        async def receive():
+            assert waiting.gate.running == 0
+            await asyncio.sleep(0.04)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message):
+            sent.append(message)
+
+        await waiting.gate({"type": "http", "path": "/", "headers": []}, receive, send)
+        assert sent[0]["status"] == 408
+        assert (b"connection", b"close") in sent[0]["headers"]
+
+    asyncio.run(dribble())
+
+
+def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
+    app = create_app(models)
+    ask = Client(app)
+    app.state.gate.draining = True
+    ready = ask("GET", "/readyz")
+    assert ready.status_code == 503
+    assert ready.headers["retry-after"] == "1"
+    assert ask("GET", "/healthz").status_code == 200
+    answer = ask.post("/predict", {"pixels": BLANK})
+    assert answer.status_code == 200
+    assert answer.headers["connection"] == "close"
+
+
+def test_a_mistake_of_ours_is_a_500_that_tells_nothing(models, monkeypatch):
+    app = create_app(models)
+    monkeypatch.setattr(pixels, "from_lists", lambda value: 1 / 0)
+    answer = Client(app).post("/predict", {"pixels": BLANK})
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "the server has made a mistake; it has been written down"
+    assert "ZeroDivisionError" not in answer.text
+
+
+# Networks: checked before they count.
+
+
+@pytest.fixture
+def copied(models, tmp_path):
+    for suffix in ("json", "onnx"):
+        shutil.copy(models / f"digits.{suffix}", tmp_path)
+    return tmp_path
+
+
+def change_card(folder, **changes):
+    path = folder / "digits.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_network_that_was_changed_is_refused(copied):
+    graph = bytearray((copied / "digits.onnx").read_bytes())
+    graph[-100] ^= 1
+    (copied / "digits.onnx").write_bytes(graph)
+    with pytest.raises(ValueError, match=r"digits\.onnx is not the network of its card, its sha256 differs"):
+        load_models(copied)
+
+
+def test_what_is_no_network_is_refused(copied):
+    data = b"\x80\x04\x95 cos\nsystem\n"  # how a pickle begins
+    (copied / "digits.onnx").write_bytes(data)
+    change_card(copied, sha256=hashlib.sha256(data).hexdigest())
+    with pytest.raises(ValueError, match="no network that onnxruntime can run"):
+        load_models(copied)
+
+
+def test_weights_in_other_files_are_refused(copied):
+    model = onnx.load(copied / "digits.onnx")
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, copied / "digits.onnx")
+    assert (copied / "weights.bin").stat().st_size > 10**6
+    change_card(copied, sha256=hashlib.sha256((copied / "digits.onnx").read_bytes()).hexdigest())
+    with pytest.raises(ValueError, match="no network that onnxruntime can run"):
+        load_models(copied)
+
+
+def test_cards_and_networks_must_belong_together(copied):
+    change_card(copied, inputs={"picture": {}})
+    with pytest.raises(ValueError, match=r"digits\.onnx has the inputs pixels, its card says picture"):
+        load_models(copied)
+    change_card(copied, name="pictures")
+    with pytest.raises(ValueError, match="is the card of 'pictures'"):
+        load_models(copied)
+    (copied / "digits.json").write_text("[]")
+    with pytest.raises(ValueError, match="is no model's card"):
+        load_models(copied)
+    (copied / "digits.json").write_text("{")
+    with pytest.raises(ValueError, match="is not valid JSON"):
+        load_models(copied)
+
+
+def test_a_card_without_its_network_and_an_empty_folder(copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (copied / "digits.onnx").rename(copied / "digits.pt")
+    with pytest.raises(FileNotFoundError, match=r"digits\.onnx is missing"):
+        load_models(copied)
+    with pytest.raises(FileNotFoundError, match="export some with python -m ch10_deploy"):
+        load_models(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"nothing was exported to .* export with python -m ch10_deploy.train"):
+        newest_export(tmp_path)
+
+
+# The command.
+
+
+def test_the_environment_gives_flags_and_flags_count_more(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(serve, "serve", seen.append)
+    for name, value in {
+        "DEPLOY_MODELS": "there",
+        "DEPLOY_PORT": "81",
+        "DEPLOY_HOST": "0.0.0.0",
+        "DEPLOY_X": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DEPLOY_API_KEY_FILE", "")
+    serve.main(["--port", "82"])
+    (options,) = seen
+    assert (str(options.models), options.port, options.host, options.api_key_file) == ("there", 82, "0.0.0.0", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "70000"], "--port must be between 0 and 65535, got 70000"),
+        (["--timeout", "0"], "--timeout must be a number above 0"),
+        (["--prot", "1"], "did you mean --port?"),
+        (["--models", "nowhere"], "there are no exported models in nowhere"),
+        (["--out", "nowhere"], "nothing was exported to nowhere yet: export with"),
+    ],
+)
+def test_a_mistake_is_one_line(fails, words, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(serve.main, words)
+
+
+def test_a_key_must_be_long_enough(fails, models, tmp_path):
+    (tmp_path / "key").write_text("short\n")
+    words = ["--models", str(models), "--api-key-file", str(tmp_path / "key")]
+    error = fails(serve.main, words)
+    assert "must have at least 16 characters, got 5" in error
+    assert "short" not in error
+    (tmp_path / "key").write_text("long enough to be a key\n")
+    assert serve.read_key(tmp_path / "key") == "long enough to be a key"
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(fails, models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--models", str(models), "--port", str(port)]
+        assert f"cannot listen on 127.0.0.1:{port} (" in fails(serve.main, words)
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with running(models, "--drain-seconds", "0", "--timeout", "2") as found:
+        yield found
+
+
+def test_the_first_answer_comes_soon(server):
+    assert server.seconds < 20, "it takes one or two on a machine with nothing else to do"
+    assert httpx.get(f"{server.url}/readyz").json()["status"] == "ready"
+
+
+def test_a_text_comes_as_it_is_written(server):
+    with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        parts = list(answer.iter_text())
+    assert len("".join(parts)) == 2000
+    assert len(parts) > 10
+
+
+def test_who_goes_away_while_a_text_is_written_leaves_nothing_behind(server):
+    for _ in range(5):
+        with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
+            next(answer.iter_bytes(1))
+    for _ in range(50):
+        if "requests_running 0.0" in httpx.get(f"{server.url}/metrics").text:
+            return
+        time.sleep(0.1)
+    raise AssertionError("a text is still being written")
+
+
+def test_a_sender_of_too_much_gets_to_read_why(server):
+    answer = httpx.post(f"{server.url}/predict", content=b"x" * 3_000_000)
+    assert answer.status_code == 413
+
+
+def test_half_a_request_is_given_up_in_time(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as body,
+        socket.create_connection((host, int(port)), timeout=10) as head,
+        socket.create_connection((host, int(port)), timeout=10) as second,
+        socket.create_connection((host, int(port)), timeout=10) as silent,
+        socket.create_connection((host, int(port)), timeout=10) as patient,
+    ):
+        body.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        head.sendall(b"POST /predict HTTP/1.1\r\nHo")
+        for connection in (second, patient):
+            connection.sendall(whole)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(10_000)
+        second.sendall(whole[:-2])
+        assert body.recv(10_000).startswith(b"HTTP/1.1 408 ")
+        for connection in (head, second, silent):
+            assert connection.recv(10_000) == b"", "the server hung up"
+        patient.sendall(whole)
+        assert patient.recv(10_000).startswith(b"HTTP/1.1 200 "), "between two requests one may rest"
+
+
+def test_a_server_that_does_not_begin_is_an_error(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"did not begin \(exit code 2\)"), running(tmp_path):
+        pass
