@@ -13,7 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,10 +264,15 @@ def fetch_packages(store: Store) -> None:
         pytest.skip(f"the package index cannot be reached: {done.stderr[-300:]}")
 
 
+CACHE = Path("/var/lib/containers/cache")
+"""What buildah notes of layers it has seen; it lies here whatever folder it is told to use."""
+
+
 @contextmanager
 def filled_store(folder: Path) -> Iterator[Store]:
     """Build the server's image; take everything away again."""
     store = Store(folder)
+    noted = CACHE.exists()
     try:
         store.secret.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
         fetch_packages(store)
@@ -281,6 +286,10 @@ def filled_store(folder: Path) -> Iterator[Store]:
         for mount in [mount for mount in reversed(mounts) if Path(mount).is_relative_to(folder)]:
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(folder)
+        if not noted:
+            shutil.rmtree(CACHE, ignore_errors=True)
+            with suppress(OSError):  # it holds what others have put there
+                CACHE.parent.rmdir()
 
 
 def inside(image: tuple[Path, dict[str, Any]], command: list[str], mounts: dict[str, Path], **more: str) -> list[str]:
