@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SMOKE := smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-tour
+SMOKE := smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10 smoke-tour
 
 .PHONY: demo test fast check format smoke clean $(SMOKE)
 .DEFAULT_GOAL := demo
@@ -109,6 +109,17 @@ smoke-ch08:
 	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 2 --out runs/smoke
 	$(BIN)/python -m ch08_vae.train throughput --data digits --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
+
+smoke-ch09:
+	$(BIN)/python -m ch09_pipeline.train --epochs 1 --threshold 0 --out runs/smoke
+	$(BIN)/python -m ch09_pipeline.train status --out runs/smoke
+	$(BIN)/python -m ch09_pipeline.train graph --out runs/smoke
+	$(BIN)/python -m ch09_pipeline.train provenance --out runs/smoke
+
+smoke-ch10:
+	$(BIN)/python -m ch10_deploy.train export --data embedded --models digits decoder text --out runs/smoke
+	$(BIN)/python -m ch10_deploy.train serving --connections 4 --seconds 2 --out runs/smoke
+	$(BIN)/python -m ch10_deploy.train fuzzing --requests 200 --out runs/smoke
 
 smoke-tour:
 	$(BIN)/python tour.py --out runs/smoke

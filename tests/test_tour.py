@@ -82,7 +82,15 @@ def test_a_failure_is_shown_counted_and_does_not_end_the_tour(report, monkeypatc
 def test_the_real_stops_use_embedded_data_and_known_settings():
     for stop in STOPS:
         config = importlib.import_module(stop.module).Config(**stop.settings, **stop.short)
-        assert getattr(config, "data", "its own") in ("its own", None, "embedded", "digits", "shapes", "planted", "pydoc")
+        assert getattr(config, "data", "its own") in (
+            "its own",
+            None,
+            "embedded",
+            "digits",
+            "shapes",
+            "planted",
+            "pydoc",
+        )
 
 
 def test_full_tour_leaves_out_what_makes_it_short(monkeypatch, tmp_path):
