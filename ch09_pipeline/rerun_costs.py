@@ -17,6 +17,7 @@ from pathlib import Path
 from ch09_pipeline import repository
 from ch09_pipeline.sources import ROOT
 from common.config import RunOptions, require_positive
+from common.data.binary import CIFAR_RECORD
 from common.files import read_json
 from common.progress import print_table
 from common.run import Run
@@ -66,7 +67,7 @@ def changes(data: Path) -> dict[str, Callable[[], object]]:
 def halve(path: Path) -> None:
     """Keep the first half of a batch."""
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // repository.RECORD // 2 * repository.RECORD])
+    path.write_bytes(content[: len(content) // CIFAR_RECORD // 2 * CIFAR_RECORD])
 
 
 def run_once(config: Config, data: Path, out: Path) -> tuple[float, int]:

@@ -24,6 +24,7 @@ SHORTER = {
     "batch_sizes": (16, 32),
     "budget": 0.5,
     "compile": False,
+    "connections": 4,
     "epochs": 1,
     "importance_samples": 50,
     "lags": (5,),
@@ -33,6 +34,7 @@ SHORTER = {
     "pretraining_epochs": 1,
     "processes": 1,
     "ratings": (1_000,),
+    "requests": 40,
     "rounds": 1,
     "samples": 40,
     "seconds": 0.01,
@@ -41,6 +43,7 @@ SHORTER = {
     "steps": 20,
     "temperatures": 50,
     "tests": 10,
+    "threshold": 0.0,
     "training_steps": 3,
     "workers": 1,
 }
@@ -52,9 +55,10 @@ FILES = {
 }
 
 
-def shortened(config, folder):
-    """The Config with less of everything that takes time, embedded data, and its run below a folder."""
+def shortened(config, folder, **places):
+    """The Config with less of everything that takes time, embedded data, its run below a folder, and other places."""
     changes: dict[str, object] = {"run": dataclasses.replace(config.run, device="cpu", limit=300, out=folder)}
+    changes |= {name: value for name, value in places.items() if hasattr(config, name)}
     for name, value in SHORTER.items():
         if hasattr(config, name):
             now = getattr(config, name)
@@ -65,36 +69,65 @@ def shortened(config, folder):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "epochs") and hasattr(config, "budget"):
         changes["epochs"] = config.epochs and 1
-    if hasattr(config, "data") and not getattr(config, "text", None):
+    if hasattr(config, "data") and "data" not in places and not getattr(config, "text", None):
         allowed = str(typing.get_type_hints(type(config))["data"])
         changes["data"] = next(d for d in [config.data, *EMBEDDED] if d in EMBEDDED and d in allowed)
     return dataclasses.replace(config, **changes)
 
 
+def run_command(chapter, command, monkeypatch, folder, **places):
+    """Run a written command in this process, shortened; it must come to its end."""
+    finished = []
+    with monkeypatch.context() as patch:
+        for module in programs(chapter):
+
+            def run(config, train=module.train):
+                finished.append(train(shortened(config, folder, **places)))
+
+            patch.setattr(module, "train", run)
+        patch.setattr(
+            benchmark, "measure", lambda *job, measure=benchmark.measure: finished.append(1) or measure(*job, rounds=2)
+        )
+        patch.setattr(benchmark, "ROUND_SECONDS", 0.001)
+        patch.setattr(sys, "argv", ["train", *shlex.split(command)])
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the door is imported already
+            runpy.run_module(f"{chapter}.train", run_name="__main__")
+    assert finished
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("chapter", "command"),
-    [(chapter, command) for chapter in CHAPTERS for command in written_commands(chapter) if "--help" not in command],
+    [
+        (chapter, command)
+        for chapter in CHAPTERS
+        if chapter not in ("ch09_pipeline", "ch10_deploy")
+        for command in written_commands(chapter)
+        if "--help" not in command
+    ],
 )
 def test_command_runs(chapter, command, monkeypatch, tmp_path):
     for name in set(shlex.split(command)) & set(FILES):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "ROUND_SECONDS", 0.001)
-    finished = []
-    for module in programs(chapter):
+    run_command(chapter, command, monkeypatch, tmp_path)
 
-        def run(config, train=module.train):
-            finished.append(train(shortened(config, tmp_path)))
 
-        monkeypatch.setattr(module, "train", run)
-    monkeypatch.setattr(
-        benchmark, "measure", lambda *job, measure=benchmark.measure: finished.append(1) or measure(*job, rounds=2)
-    )
-    monkeypatch.setattr(sys, "argv", ["train", *shlex.split(command)])
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the door is imported already
-        runpy.run_module(f"{chapter}.train", run_name="__main__")
-    assert finished
+@pytest.mark.slow
+def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path):
+    pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
+    monkeypatch.chdir(tmp_path)
+    for command in ("", "status", "graph", "provenance"):  # the first makes what the others ask for
+        assert command in written_commands("ch09_pipeline")
+        run_command("ch09_pipeline", command, monkeypatch, tmp_path, data=None, model=None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis' own
+@pytest.mark.parametrize("command", written_commands("ch10_deploy"))
+def test_command_of_deployment_runs(command, monkeypatch, tmp_path, trained, models):
+    places = {"models": ("digits",), "runs": trained} if not command or "export" in command else {"models": models}
+    run_command("ch10_deploy", command, monkeypatch, tmp_path, data="embedded", **places)
 
 
 def test_the_program_that_the_readme_adds_is_whole(monkeypatch, tmp_path, capsys):
