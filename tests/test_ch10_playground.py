@@ -410,6 +410,7 @@ def test_tabs_by_keyboard_and_by_address(visit, address):
         chosen = page.get_by_role("tab", selected=True)
         assert chosen.text_content() == name
         assert chosen.evaluate("tab => tab === document.activeElement")
+        assert page.locator("[role=tab][tabindex='0']").all_text_contents() == [name]
         assert page.get_by_role("tabpanel").count() == 1
         assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == chosen.get_attribute("id")
     assert page.url.endswith("#digits")
@@ -571,7 +572,7 @@ def test_maze_is_walked_and_told(answered):
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
     page.keyboard.press("Enter")  # while the first one is still walking
-    page.wait_for_function("document.querySelector('.trail').getAttribute('d')?.length > 20")
+    wait_until(page, lambda: len(page.locator(".trail").get_attribute("d") or "") > 20)
     settle(page)
     assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
     assert told.text_content() == "A maze of 4 by 4 tiles."
@@ -743,6 +744,7 @@ def test_networks_that_are_not_served_say_how_they_come_about(visit):
     for name, command in (("Walk", "ch08_vae"), ("Write", "ch05_rnn"), ("Films", "ch03"), ("Maze", "ch07_dqn")):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")
+        assert panel.locator(".absent").is_visible()
         assert command in panel.locator(".absent pre").inner_text()
         assert not panel.locator(".work").is_visible()
         assert panel.locator(".source").text_content() == ""
