@@ -5,7 +5,7 @@ card and handed over: what was checked is what answers. A graph that keeps its w
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Model:
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Compute every output, by name."""
-        return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
+        answers: Sequence[Any] = self.session.run(None, inputs)
+        return dict(zip(self.outputs, answers, strict=True))
 
     @property
     def serving(self) -> dict[str, Any]:

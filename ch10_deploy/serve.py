@@ -117,7 +117,8 @@ class Server(uvicorn.Server):
         """Close connections on which the head of a request does not come in time: uvicorn would wait for ever."""
         now = time.monotonic()
         before, self.waiting = self.waiting, {}
-        for connection in self.server_state.connections:
+        connections: set[Any] = self.server_state.connections  # every protocol for HTTP/1 keeps these two
+        for connection in connections:
             at_rest = connection.cycle is None or connection.cycle.response_complete
             if at_rest and connection.timeout_keep_alive_task is None:  # while that runs, uvicorn watches
                 self.waiting[connection] = before.get(connection, now)

@@ -52,10 +52,12 @@ def train(config: Config) -> dict[str, float]:
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         say("server", f"{server.url}, began to listen after {server.seconds:.2f} s")
         run_load(Options(url=server.url, connections=config.connections, seconds=WARM_UP))
-        before = server.memory()
+        before, worked = server.memory(), server.processor_seconds()
         tally = run_load(Options(url=server.url, connections=config.connections, seconds=config.seconds))
         report(tally)
+        worked = server.processor_seconds() - worked
         metrics = tally.metrics() | {
+            "processor_microseconds": 1e6 * worked / len(tally.milliseconds),
             "start_seconds": server.seconds,
             "memory_mb": server.memory() / 1e6,
             "memory_growth_mb": (server.memory() - before) / 1e6,

@@ -66,9 +66,9 @@ class Taste:
         best = np.argsort(-scores, kind="stable")[: min(top, len(scores) - len(films))]
         loss = stars[0, best] - stars[1:][:, best]  # (R, top)
         suggestions = []
-        for place, film in enumerate(best):
+        for place, film in enumerate(best.tolist()):
             order = np.argsort(-loss[:, place], kind="stable")[:REASONS]
-            drove = [self.titles.titles[films[r]] for r in order if loss[r, place] > 0]
+            drove = [self.titles.titles[int(films[r])] for r in order if loss[r, place] > 0]
             rating = float(np.clip(stars[0, film], 0.5, 5.0))
             suggestions.append({"title": self.titles.titles[film], "rating": rating, "because": drove})
         return suggestions

@@ -11,7 +11,7 @@ class Titles:
     """Titles with a count each: of several with one name, the one that most people know is meant."""
 
     def __init__(self, titles: Sequence[str], counts: Sequence[float]) -> None:
-        self.titles, self.counts = titles, counts
+        self.titles, self.counts = list(titles), counts
         self.known = [title.casefold() for title in titles]
         self.bare = [YEAR.sub("", name) for name in self.known]
 

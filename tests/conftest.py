@@ -84,8 +84,7 @@ def train_all(folder: Path) -> None:
     cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
     vae.train(vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few))
     language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=replace(run, limit=20_000)))
-    small = {"mazes": 100, "tests": 20, "large_tests": 2}
-    generalise.train(generalise.Config(rows=3, columns=4, epochs=1, **small, run=run))
+    generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 
 @pytest.fixture(scope="session")

@@ -242,6 +242,7 @@ def test_both_programs_record_what_they_saw(models, options):
     assert metrics["requests_per_second"] > 0
     assert metrics["errors"] == 0
     assert 0 < metrics["p50_ms"] <= metrics["p99_ms"]
+    assert 0 < metrics["processor_microseconds"] < 1e5
     metrics = fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
     assert metrics["requests"] >= 30
     assert metrics["server_errors"] == 0

@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.external_data_helper import convert_model_to_external_data
 from PIL import Image
 
 from ch10_deploy import gate, pixels, serve
@@ -525,7 +526,7 @@ def test_what_is_no_network_is_refused(copied):
 
 def test_weights_in_other_files_are_refused(copied):
     model = onnx.load(copied / "digits.onnx")
-    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save(model, copied / "digits.onnx")
     assert (copied / "weights.bin").stat().st_size > 10**6
     change_card(copied, sha256=hashlib.sha256((copied / "digits.onnx").read_bytes()).hexdigest())
