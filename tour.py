@@ -9,6 +9,7 @@ python tour.py --compare                # and the training steps on every device
 import base64
 import contextlib
 import importlib
+import re
 import sys
 import time
 import traceback
@@ -198,11 +199,16 @@ def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
         Chapter(
             number=group[0].stop.chapter,
             title=first_line(importlib.import_module(package).__doc__).rstrip("."),
-            idea=(ROOT / package / "README.md").read_text(encoding="utf-8").split("\n\n")[1].replace("\n", " "),
+            idea=idea_of((ROOT / package / "README.md").read_text(encoding="utf-8")),
             visits=group,
         )
         for package, group in found.items()
     ]
+
+
+def idea_of(readme: str) -> str:
+    """Take the first paragraph below a README's title, its links by their words."""
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", readme.split("\n\n")[1]).replace("\n", " ")
 
 
 def write_report(path: Path, visits: Sequence[Visit], seconds: float, devices_seen: tuple[Any, str]) -> None:
