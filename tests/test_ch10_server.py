@@ -265,6 +265,7 @@ def test_no_body_is_the_servers_fault(ask, path, content):
         (png_of(Image.fromarray(NOISE))[:400], "not a readable PNG"),
         (png_of(Image.new("L", (28, 28)), "JPEG"), "not a readable PNG"),
         (png_of(Image.new("L", (28, 27))), "got 28x27"),
+        (png_of(Image.new("L", (27, 28))), "got 27x28"),
         (png_of(Image.new("L", (512, 512))), "got 512x512"),
         (png_of(Image.new("I;16", (28, 28))), "8 bits a channel"),
         (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
