@@ -34,7 +34,7 @@ BACKLOG = 2048
 
 LISTENERS = 32
 """How often the port is listened on. The event loop takes up one connection a turn from each listener, and under load a
-turn is long: with a single one, newcomers (probes among them) waited for up to 18 seconds beside 512 connections."""
+turn is long: with a single one, newcomers (probes among them) waited for seconds beside 512 connections."""
 
 LEAST_KEY = 16
 """Characters that an API key has at least."""
