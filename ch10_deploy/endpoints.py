@@ -92,7 +92,7 @@ def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
 class Point(BaseModel):
     """A place in the space of digits."""
 
-    latent: Annotated[list[Finite], Field(min_length=1, max_length=1_000)]
+    latent: Annotated[list[Annotated[float, Field(ge=-1_000, le=1_000)]], Field(min_length=1, max_length=1_000)]
 
 
 def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:

@@ -1,6 +1,6 @@
 """Trained networks leave Python: as ONNX graphs and torch.export programs, each held against the original.
 
-    python -m ch10_deploy.train export                          # train for seconds, export, check
+    python -m ch10_deploy.train export                          # train each for seconds, export, check
     python -m ch10_deploy.train export --full                   # train as the chapters do: minutes
     python -m ch10_deploy.train export --runs runs              # take what was trained before
     python -m ch10_deploy.train export --models digits decoder  # some of them

@@ -178,7 +178,7 @@ def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
             database=None,
             deadline=None,
             phases=[Phase.generate],
-            suppress_health_check=[*HealthCheck.__members__.values()],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         )
 
         @seeded(seed)

@@ -99,6 +99,11 @@ class Gate:
         self.running, self.draining = 0, False
         measures.running.set_function(lambda: self.running)
 
+    def around(self, app: App) -> "Gate":
+        """Stand before an application."""
+        self.app = app
+        return self
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":

@@ -32,6 +32,10 @@ DOOR = "python -m ch10_deploy.serve"
 BACKLOG = 2048
 """Connections that may wait to be taken up."""
 
+LISTENERS = 32
+"""How often the port is listened on. The event loop takes up one connection a turn from each listener, and under load a
+turn is long: with a single one, newcomers (probes among them) waited for seconds beside 512 connections."""
+
 LEAST_KEY = 16
 """Characters that an API key has at least."""
 
@@ -153,7 +157,8 @@ def serve(options: Options) -> None:
         timeout_graceful_shutdown=int(options.timeout) + 1,
     )
     server = Server(config, app.state.gate, options.drain_seconds, app.state.names)
-    server.run([listen(options.host, options.port)])
+    port = listen(options.host, options.port)
+    server.run([port, *(port.dup() for _ in range(LISTENERS - 1))])
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -76,7 +76,7 @@ def create_app(models: Path, limits: Limits | None = None, api_key: str | None =
     )
     gate = Gate(app.router, limits or Limits(), measures, api_key)
     app.state.gate, app.state.names = gate, [*loaded]
-    app.add_middleware(lambda inner: gate_around(gate, inner))
+    app.add_middleware(gate.around)
     handle_errors(app)
     add_images(app, loaded)  # first: routes are tried one after the other, and this is asked most
     add_probes(app, gate, loaded)
@@ -86,12 +86,6 @@ def create_app(models: Path, limits: Limits | None = None, api_key: str | None =
     add_mazes(app, loaded)
     add_page(app)
     return app
-
-
-def gate_around(gate: Gate, inner: Any) -> Gate:
-    """Put the gate before the rest of the application."""
-    gate.app = inner
-    return gate
 
 
 def handle_errors(app: FastAPI) -> None:

@@ -1,6 +1,6 @@
 """The door of chapter 10.
 
-python -m ch10_deploy.train                    # train for seconds, export, check: something to serve
+python -m ch10_deploy.train                    # train each for seconds, export, check
 python -m ch10_deploy.train export --full      # the same with networks that were trained for minutes
 python -m ch10_deploy.train serving            # the server under load
 """

@@ -139,7 +139,18 @@ def test_the_command_says_how_it_went(server, capsys):
 
 
 def test_more_than_it_takes_on_is_answered_or_refused_never_kept_waiting(server):
+    probes: list[int] = []
+
+    def probe() -> None:
+        for _ in range(5):
+            time.sleep(0.4)
+            probes.append(httpx.get(f"{server.url}/healthz", timeout=5).status_code)
+
+    prober = threading.Thread(target=probe)
+    prober.start()
     tally = run_load(Options(url=server.url, connections=512, seconds=3))
+    prober.join(30)
+    assert probes == [200] * 5, "a probe is a new connection, and must not wait behind the others"
     assert (tally.lost, tally.hung, tally.unconnected) == (0, 0, 0)
     assert set(tally.statuses) == {200, 503}
     assert tally.statuses[200] > 100

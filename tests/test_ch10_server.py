@@ -138,6 +138,21 @@ def test_drawing_writing_films_and_mazes(ask, models):
     assert ask.post("/maze", {"seed": 5}).json() == maze
 
 
+def test_a_text_gives_way_to_others(ask):
+    async def both() -> list[str]:
+        ended = []
+
+        async def one(method: str, path: str, **asked) -> None:
+            await client.request(method, path, **asked)
+            ended.append(path)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
+            await asyncio.gather(one("POST", "/generate", json={"length": 1000}), one("GET", "/healthz"))
+        return ended
+
+    assert asyncio.run(both()) == ["/healthz", "/generate"]
+
+
 def test_it_speaks_for_itself(ask):
     description = ask("GET", "/openapi.json").json()
     paths = {"/predict", "/predict/image", "/decode", "/generate", "/recommend", "/maze", "/films", "/models"}
@@ -194,6 +209,7 @@ BAD = [
     ("/decode", {"latent": [1, 2, 3]}, 422, "latent: must hold 2 numbers, got 3"),
     ("/decode", {"latent": []}, 422, "latent: List should have at least 1 item"),
     ("/decode", {"latent": ["x", 1]}, 422, "latent[0]: "),
+    ("/decode", {"latent": [1e39, 1]}, 422, "latent[0]: Input should be less than or equal to 1000"),
     ("/decode", {}, 422, "latent: Field required"),
     ("/generate", {"length": 2001}, 422, "length: Input should be less than or equal to 2000"),
     ("/generate", {"length": 0}, 422, "length: "),
@@ -265,6 +281,7 @@ def test_no_body_is_the_servers_fault(ask, path, content):
         (png_of(Image.fromarray(NOISE))[:400], "not a readable PNG"),
         (png_of(Image.new("L", (28, 28)), "JPEG"), "not a readable PNG"),
         (png_of(Image.new("L", (28, 27))), "got 28x27"),
+        (png_of(Image.new("L", (27, 28))), "got 27x28"),
         (png_of(Image.new("L", (512, 512))), "got 512x512"),
         (png_of(Image.new("I;16", (28, 28))), "8 bits a channel"),
         (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
