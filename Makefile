@@ -111,10 +111,12 @@ smoke-ch08:
 	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
 
 smoke-ch09:
-	$(BIN)/python -m ch09_pipeline.train --epochs 1 --threshold 0 --out runs/smoke
+	$(BIN)/python -m ch09_pipeline.train pipeline --limit 300 --epochs 1 --threshold 0 --out runs/smoke
 	$(BIN)/python -m ch09_pipeline.train status --out runs/smoke
 	$(BIN)/python -m ch09_pipeline.train graph --out runs/smoke
 	$(BIN)/python -m ch09_pipeline.train provenance --out runs/smoke
+	$(BIN)/python -m ch09_pipeline.rehearse --epochs 1 --threshold 0 --out runs/smoke/rehearsal
+	$(BIN)/python -m ch09_pipeline.kubeflow --compile runs/smoke/pipeline.yaml
 
 smoke-ch10:
 	$(BIN)/python -m ch10_deploy.train export --data embedded --models digits decoder text --out runs/smoke

@@ -104,7 +104,12 @@ STOPS = [
         short={"data": "digits", "epochs": 150, "importance_samples": 500},
     ),
     Stop("ch08_vae.gan", "sample_classes", ("real digits", 10.0), short={"data": "digits", "epochs": 20, "width": 16}),
-    Stop("ch09_pipeline.pipeline", "test_accuracy", GUESSING),
+    Stop(
+        "ch09_pipeline.pipeline",
+        "test_accuracy",
+        GUESSING,
+        short={"variants": ("nodropout",), "epochs": 6},
+    ),
     Stop("ch09_pipeline.graph", "due", ("jobs", "jobs")),
     Stop(
         "ch10_deploy.export",
