@@ -56,7 +56,7 @@ class Config:
     """What is trained on: the published sets where they can be had, or what is embedded."""
     full: bool = False
     """Train with the chapters' own settings, for minutes, instead of seconds."""
-    run: RunOptions = field(default_factory=RunOptions)
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
         require(len(self.models) > 0, "--models needs at least one of " + ", ".join(NAMES), "none")
