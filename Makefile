@@ -119,9 +119,9 @@ smoke-ch09:
 	$(BIN)/python -m ch09_pipeline.kubeflow --compile runs/smoke/pipeline.yaml
 
 smoke-ch10:
-	$(BIN)/python -m ch10_deploy.train export --data embedded --models digits decoder text --out runs/smoke
-	$(BIN)/python -m ch10_deploy.train serving --connections 4 --seconds 2 --out runs/smoke
-	$(BIN)/python -m ch10_deploy.train fuzzing --requests 200 --out runs/smoke
+	$(BIN)/python -m ch10_deploy.train export --data embedded --models digits decoder --limit 300 --out runs/smoke
+	$(BIN)/python -m ch10_deploy.train serving --connections 4 --seconds 1 --out runs/smoke
+	$(BIN)/python -m ch10_deploy.train fuzzing --requests 60 --out runs/smoke
 
 smoke-tour:
 	$(BIN)/python tour.py --out runs/smoke

@@ -115,6 +115,6 @@ STOPS = [
         "ch10_deploy.export",
         "digits_parity",
         ("tolerance", 1e-5),
-        short={"data": "embedded", "models": ("digits", "decoder", "text")},
+        short={"data": "embedded", "models": ("digits", "decoder")},
     ),
 ]
