@@ -14,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +219,6 @@ class Store:
 
 def make_base(store: Store) -> None:
     """Make the stand-in for python:3.11-slim-bookworm out of this machine's own Debian packages, and pip."""
-    import pip
-
     root = store.folder / "debian"
     root.mkdir()
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
@@ -244,7 +243,9 @@ def make_base(store: Store) -> None:
     ):
         (root / "etc" / name).write_text(line + "\n")
     (root / "usr" / "bin" / "python").symlink_to("python3")
-    shutil.copytree(Path(pip.__file__).parent, root / "usr" / "lib" / "python3" / "dist-packages" / "pip")
+    shutil.copytree(
+        metadata.distribution("pip").locate_file("pip"), root / "usr" / "lib" / "python3" / "dist-packages" / "pip"
+    )
     subprocess.run(["ldconfig", "-r", root], check=True)
     container = store("from", "scratch")
     store("add", "--quiet", container, root, "/")

@@ -730,6 +730,7 @@ def test_every_network_answers_on_the_page(visit, everything):
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
+        page.close()  # before its server, which it may be asking something
     finally:
         stop_server(process)
 
