@@ -50,7 +50,7 @@ HAND = {
 
 @pytest.fixture(scope="module")
 def on_mnist() -> bool:
-    return (REAL_DATA_DIR / "MNIST" / "raw").is_dir()
+    return any((REAL_DATA_DIR / "MNIST" / "raw").glob("train-images-idx3-ubyte*"))
 
 
 @pytest.fixture
