@@ -104,7 +104,6 @@ def seed_everything(seed: int) -> None:
 
 def set_threads(threads: int) -> None:
     """Let torch use that many CPU threads; 0 means all."""
-    torch.set_flush_denormal(True)  # onnxruntime, for one, puts this back for the thread that asks it something
     torch.set_num_threads(threads or ALL_THREADS)
 
 
