@@ -96,7 +96,7 @@ STOPS = [
     Stop(
         "ch07_dqn.generalise",
         "test_solve_rate",
-        short={"budget": 20.0, "tests": 200, "large_tests": 50},
+        short={"budget": 36.0, "tests": 200, "large_tests": 50},
     ),
     Stop(
         "ch08_vae.vae",
