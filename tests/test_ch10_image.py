@@ -244,7 +244,7 @@ def make_base(store: Store) -> None:
         (root / "etc" / name).write_text(line + "\n")
     (root / "usr" / "bin" / "python").symlink_to("python3")
     shutil.copytree(
-        metadata.distribution("pip").locate_file("pip"), root / "usr" / "lib" / "python3" / "dist-packages" / "pip"
+        str(metadata.distribution("pip").locate_file("pip")), root / "usr" / "lib" / "python3" / "dist-packages" / "pip"
     )
     subprocess.run(["ldconfig", "-r", root], check=True)
     container = store("from", "scratch")
