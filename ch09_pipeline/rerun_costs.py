@@ -6,17 +6,18 @@ Each time is that of the whole command `python -m ch09_pipeline.train pipeline`,
 shapes in a folder of its own.
 """
 
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ch09_pipeline import repository
+from ch09_pipeline import pipeline, repository
 from ch09_pipeline.sources import ROOT
-from common.config import RunOptions, require_positive
+from common.config import RunOptions, command_line, require_positive
 from common.data.binary import CIFAR_RECORD
 from common.files import read_json
 from common.progress import print_table
@@ -75,24 +76,12 @@ def run_once(config: Config, data: Path, out: Path) -> tuple[float, int]:
 
     Raises ValueError, with its last words, where it fails.
     """
-    options = config.run
-    words = [
-        "--data",
-        data,
-        "--epochs",
-        config.epochs,
-        "--out",
-        out,
-        "--seed",
-        options.seed,
-        "--device",
-        options.device,
-    ]
-    words += ["--precision", options.precision, "--threads", options.threads]
-    words += ["--limit", options.limit] if options.limit is not None else []
+    # what is published is not the question here: no threshold
+    changed = pipeline.Config(data=data, epochs=config.epochs, threshold=0.0, run=replace(config.run, out=out))
+    words = shlex.split(command_line(pipeline.__name__, changed))
     before = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)],
+        [sys.executable, *words[1:]],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -27,6 +27,7 @@ from torch import Tensor
 from ch10_deploy.graphs import Graph
 from ch10_deploy.models import NAMES, PRIVATE, Model
 from ch10_deploy.sources import SOURCES
+from common.benchmark import by_turns
 from common.config import RunOptions, require
 from common.device import versions
 from common.files import read_json, write_json
@@ -124,16 +125,18 @@ def export(name: str, folder: Path, run: Run) -> dict[str, float]:
 
 @torch.inference_mode()
 def speeds(graph: Graph, model: Model) -> dict[str, float]:
-    """Microseconds for one input in PyTorch and in onnxruntime, by turns; medians of rounds."""
+    """Take the median microseconds for one input in PyTorch and in onnxruntime, by turns."""
     inputs = {key: value[:1] for key, value in graph.inputs.items()}
     arrays = {key: value.numpy() for key, value in inputs.items()}
     ways = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, ask in ways.items():
-            ask()  # what the other has pushed out of the cache comes back
-            seconds[name].append(timeit.timeit(ask, number=CALLS) / CALLS)
-    return {f"{name}_microseconds": 1e6 * statistics.median(rounds) for name, rounds in seconds.items()}
+    times = by_turns(ways, ROUNDS, microseconds, quiet=True)
+    return {f"{name}_microseconds": statistics.median(rounds) for name, rounds in times.items()}
+
+
+def microseconds(ask: Callable[[], object]) -> float:
+    """Time a call, on average over a few, once what the other way has pushed out of the cache is back."""
+    ask()
+    return 1e6 * timeit.timeit(ask, number=CALLS) / CALLS
 
 
 def bare_model(name: str, graph: Graph, written: bytes) -> Model:

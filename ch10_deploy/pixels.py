@@ -41,7 +41,7 @@ def from_lists(value: Any) -> np.ndarray:
         if set(map(type, flat)) == {int}:  # neither true nor 1.0, which Python takes for numbers as well
             return np.frombuffer(bytes(flat), np.uint8).reshape(shape)
     except (KeyError, TypeError, ValueError):
-        pass
+        pass  # something is wrong: the long way, below, finds out what and where
     pixels = list(_checked(value))
     return np.array(pixels, np.uint8).reshape(SHAPES[len(value)])
 

@@ -49,7 +49,7 @@ def test_every_network_is_exported_and_within_its_tolerance(models):
         assert parity["tolerance"] == 1e-5
 
 
-def close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
+def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
     torch.testing.assert_close(torch.from_numpy(found), expected.detach(), rtol=1e-5, atol=atol)
 
 
@@ -58,24 +58,24 @@ def test_digits_are_those_of_the_original_whatever_the_batch(models, run_of, cou
     pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
     answer = load_model(models / "digits.json")(pixels=pixels.numpy())
     expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
-    close(answer["logits"], expected)
-    close(answer["probabilities"], expected.softmax(1))
+    assert_close(answer["logits"], expected)
+    assert_close(answer["probabilities"], expected.softmax(1))
 
 
 def test_pictures_are_those_of_the_original_with_colours_last(models, run_of):
     pixels = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     answer = load_model(models / "pictures.json")(pixels=pixels.numpy())
     expected = cnn.predict(cnn.restore(run_of("pictures"))[0], pixels.permute(0, 3, 1, 2))
-    close(answer["logits"], expected)
-    close(answer["probabilities"], expected.softmax(1))
+    assert_close(answer["logits"], expected)
+    assert_close(answer["probabilities"], expected.softmax(1))
 
 
 def test_drawings_are_those_of_the_original_in_grey_levels(models, run_of):
     latent = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
     answer = load_model(models / "decoder.json")(latent=latent.numpy())
     logits = vae.restore(run_of("decoder"))[0].decode(latent)
-    close(answer["logits"], logits)
-    close(answer["pixels"], 255 * logits.sigmoid().view(3, 28, 28), atol=1e-3)
+    assert_close(answer["logits"], logits)
+    assert_close(answer["pixels"], 255 * logits.sigmoid().view(3, 28, 28), atol=1e-3)
     assert float(answer["pixels"].max()) <= 255
 
 
@@ -110,7 +110,7 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
 def test_what_is_drawn_from_is_chapter_fives(logits, temperature, top_k):
     found = writing.sharpen(np.array(logits), temperature=temperature, top_k=top_k)
     expected = sampling.sharpen(torch.tensor(logits, dtype=torch.float64), temperature=temperature, top_k=top_k)
-    close(found, expected, atol=1e-9)
+    assert_close(found, expected, atol=1e-9)
 
 
 def test_a_text_depends_on_its_seed_and_temperature_alone(models):

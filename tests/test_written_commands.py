@@ -75,7 +75,7 @@ def shortened(config, folder, **places):
     return dataclasses.replace(config, **changes)
 
 
-def run_command(chapter, command, monkeypatch, folder, **places):
+def assert_runs(chapter, command, monkeypatch, folder, **places):
     """Run a written command in this process, shortened; it must come to its end."""
     finished = []
     with monkeypatch.context() as patch:
@@ -110,7 +110,7 @@ def test_command_runs(chapter, command, monkeypatch, tmp_path):
     for name in set(shlex.split(command)) & set(FILES):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    run_command(chapter, command, monkeypatch, tmp_path)
+    assert_runs(chapter, command, monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for command in ("", "status", "graph", "provenance"):  # the first makes what the others ask for
         assert command in written_commands("ch09_pipeline")
-        run_command("ch09_pipeline", command, monkeypatch, tmp_path, data=None, model=None)
+        assert_runs("ch09_pipeline", command, monkeypatch, tmp_path, data=None, model=None)
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path):
 @pytest.mark.parametrize("command", written_commands("ch10_deploy"))
 def test_command_of_deployment_runs(command, monkeypatch, tmp_path, trained, models):
     places = {"models": ("digits",), "runs": trained} if not command or "export" in command else {"models": models}
-    run_command("ch10_deploy", command, monkeypatch, tmp_path, data="embedded", **places)
+    assert_runs("ch10_deploy", command, monkeypatch, tmp_path, data="embedded", **places)
 
 
 def test_the_program_that_the_readme_adds_is_whole(monkeypatch, tmp_path, capsys):
