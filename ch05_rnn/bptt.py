@@ -1,8 +1,8 @@
 """Backpropagation through time by hand: from the loss's gradient at every hidden state to that of every weight.
 
-Autograd records each of a step's dozen operations and keeps each result. By hand a step keeps only its gates, works in
-memory that is there already, and leaves everything that does not depend on the order of time, the gradient of W_h
-above all, to one product over all steps at the end.
+Autograd records each of a step's dozen operations and keeps each result. By hand a step keeps only its gates, and works
+in memory that is there already. What does not depend on the order of time is done for all steps at once: before the way
+back the slopes, by which the gradient in the state has to be multiplied, and after it the gradient of W_h, one product.
 
 A projected input is what the input adds to the gates, computed for all steps beforehand. Products of matrices have its
 precision; what stands between them has single precision at least, above all the LSTM's memory c, a sum over many steps.
@@ -78,9 +78,11 @@ class RNNThroughTime(Function):
         W, h = ctx.saved_tensors
         wide = at_least_single(W.dtype)
         asked, da = asked.to(wide), torch.empty_like(h[1:])
+        slopes = 1 - h[1:].to(wide).square()  # da_t / dh_t
         dh = torch.zeros_like(asked[0])
         for t in reversed(range(len(da))):
-            da[t] = tanh_backward(dh + asked[t], h[t + 1].to(wide))
+            dh += asked[t]
+            torch.mul(dh, slopes[t], out=da[t])
             dh = (da[t] @ W).to(wide)
         return da, _over_time(da, h[:-1]), dh
 
@@ -116,19 +118,19 @@ class GRUThroughTime(Function):
     def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
         U, gates, u, h = ctx.saved_tensors
-        asked, da, du = asked.to(gates.dtype), torch.empty_like(gates), torch.empty_like(gates, dtype=U.dtype)
-        (r, z, n), (da_r, da_z, da_n) = gates.chunk(3, 2), da.chunk(3, 2)
-        du_rz, du_n = du.split([2 * U.shape[1], U.shape[1]], 2)
+        asked = asked.to(gates.dtype)
+        r, z, n = gates.chunk(3, 2)
+        of_n = tanh_backward(1 - z, n)
+        of_r, of_z, of_u = sigmoid_backward(of_n * u, r), sigmoid_backward(h[:-1] - n, z), of_n * r
+        slopes = torch.stack([of_r, of_z, of_u, of_n], dim=2)  # (T, B, 4, H): (da_r, da_z, du, da_n) / dh_t
+        d = torch.empty_like(slopes, dtype=U.dtype)
         dh = torch.zeros_like(asked[0])
-        for t in reversed(range(len(da))):
+        for t in reversed(range(len(d))):
             dh += asked[t]
-            tanh_backward(dh * (1 - z[t]), n[t], grad_input=da_n[t])
-            sigmoid_backward(dh * (h[t] - n[t]), z[t], grad_input=da_z[t])
-            sigmoid_backward(da_n[t] * u[t], r[t], grad_input=da_r[t])
-            du_rz[t] = da[t, :, : 2 * U.shape[1]]
-            du_n[t] = da_n[t] * r[t]
-            dh = dh * z[t] + du[t] @ U
-        return da.to(U.dtype), _over_time(du, h[:-1]), du.sum((0, 1)), dh
+            torch.mul(dh.unsqueeze(1), slopes[t], out=d[t])
+            dh = dh * z[t] + d[t, :, :3].flatten(1) @ U
+        da, du = d[:, :, [0, 1, 3]].flatten(2), d[:, :, :3].flatten(2)
+        return da, _over_time(du, h[:-1]), du.sum((0, 1)), dh
 
 
 class LSTMThroughTime(Function):
@@ -146,19 +148,18 @@ class LSTMThroughTime(Function):
     def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0, c_0 -> (T, B, H) h_1 ... h_T, (B, H) c_T"""
         U = weight.to(projected.dtype)
-        gates = torch.empty_like(projected, dtype=at_least_single(projected.dtype))
+        gates = projected.to(at_least_single(projected.dtype), copy=True)
         h, c = _with_first(h, projected, U), _with_first(c, gates, U)
         tanh_c = torch.empty_like(c[1:])
-        sigmoids = gates[:, :, : 2 * U.shape[1]].unbind()
         i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
-        for t, a in enumerate(projected):
-            gates[t] = torch.addmm(a, h[t], U.T)
-            sigmoids[t].sigmoid_()
-            tanh_(g[t])
-            o[t].sigmoid_()
+        for t, all_four in enumerate(gates):
+            all_four += h[t] @ U.T
+            g[t].mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four
+            all_four.sigmoid_()
+            g[t].mul_(2).sub_(1)
             torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
             tanh_(tanh_c[t].copy_(c[t + 1]))
-            h[t + 1] = o[t] * tanh_c[t]
+            torch.mul(o[t], tanh_c[t], out=h[t + 1])
         ctx.save_for_backward(U, gates, tanh_c, h, c)
         return h[1:], c[-1]
 
@@ -166,20 +167,26 @@ class LSTMThroughTime(Function):
     def backward(ctx: Any, asked: Tensor, dc: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(T, B, H) gradients in h_1 ... h_T, (B, H) in c_T -> gradients in the inputs of forward"""
         U, gates, tanh_c, h, c = ctx.saved_tensors
-        asked, da = asked.to(gates.dtype), torch.empty_like(gates)
-        i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
-        da_i, da_f, da_g, da_o = (gate.unbind() for gate in da.chunk(4, 2))
+        asked = asked.to(gates.dtype)
+        i, f, g, o = gates.chunk(4, 2)
+        slopes = torch.empty_like(gates)  # (da_i, da_f, da_g) / dc_t and da_o / dh_t
+        of_i, of_f, of_g, of_o = slopes.chunk(4, 2)
+        sigmoid_backward(g, i, grad_input=of_i)
+        sigmoid_backward(c[:-1], f, grad_input=of_f)
+        tanh_backward(i, g, grad_input=of_g)
+        sigmoid_backward(tanh_c, o, grad_input=of_o)
+        of_c = tanh_backward(o, tanh_c)  # dc_t / dh_t
+        da = torch.empty_like(gates, dtype=U.dtype)
+        da_o = da.chunk(4, 2)[3]
+        of_ifg, da_ifg = (both.unflatten(2, (4, -1))[:, :, :3] for both in (slopes, da))  # (T, B, 3, H)
         dh, dc = torch.zeros_like(asked[0]), dc.clone()
         for t in reversed(range(len(da))):
             dh += asked[t]
-            dc += tanh_backward(dh * o[t], tanh_c[t])
-            sigmoid_backward(dh * tanh_c[t], o[t], grad_input=da_o[t])
-            sigmoid_backward(dc * g[t], i[t], grad_input=da_i[t])
-            sigmoid_backward(dc * c[t], f[t], grad_input=da_f[t])
-            tanh_backward(dc * i[t], g[t], grad_input=da_g[t])
+            dc.addcmul_(dh, of_c[t])
+            torch.mul(dc.unsqueeze(1), of_ifg[t], out=da_ifg[t])
+            torch.mul(dh, of_o[t], out=da_o[t])
             dc *= f[t]
-            dh = (da[t].to(U.dtype) @ U).to(dc.dtype)
-        da = da.to(U.dtype)
+            dh = (da[t] @ U).to(dc.dtype)
         return da, _over_time(da, h[:-1]), dh, dc
 
 

@@ -56,7 +56,7 @@ class Config:
     optimizer: Literal["muon", "sgd"] = "muon"
     """How the convolutions learn: orthogonal steps, or plain ones with Nesterov momentum."""
     learning_rate: float | None = None
-    """First step size of the convolutions, which falls to zero; by default .12 for Muon, .1 for SGD."""
+    """First step size of the convolutions, which falls to zero; by default .12 for Muon, 2 for SGD."""
     whitening: bool = True
     """Compute the first layer; without it, learn it like the others."""
     identity: bool = True
@@ -140,7 +140,7 @@ class Optimizers:
             {"params": [model.head.weight], "lr": self.HEAD, "weight_decay": self.DECAY / self.HEAD},
         ]
         if config.optimizer == "sgd":
-            groups.append({"params": filters, "lr": config.learning_rate or 0.1})
+            groups.append({"params": filters, "lr": config.learning_rate or 2.0})
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.SGD(groups, momentum=self.MOMENTUM, nesterov=True, fused=True)
         ]

@@ -1,11 +1,11 @@
-"""What feeding the VAE costs: its training step from a per-sample DataLoader against tensors that live in memory.
+"""What a step of the VAE costs: fed by a per-sample DataLoader or by tensors in memory, by autograd or by hand.
 
     python -m ch08_vae.train throughput
     python -m ch08_vae.train throughput --batch-size 512
 
 The usual loop converts each image on its own, in Python, and collects them into a batch, then computes in float32. Ours
 selects the batch from one uint8 tensor, and computes in float32 or bfloat16. Network, binarisation, loss and step are
-the vae program's.
+the vae program's; the last way takes the same step with its gradient written out.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ch08_vae import vae
+from ch08_vae.by_hand import HandWritten
 from ch08_vae.pixels import binarised
 from common import distributed
 from common.benchmark import by_turns, median_ratio
@@ -41,7 +42,7 @@ class Config:
     batch_size: int = 128
     """Images a step."""
     rounds: int = 7
-    """How often the three ways take turns, after a warm-up."""
+    """How often the ways take turns, after a warm-up."""
     seconds: float = 1.0
     """How long each way trains in a round, at least."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
@@ -83,8 +84,20 @@ def trainer(stream: Iterator[Tensor], device: torch.device, *, plain: bool, bf16
     return train_on_a_batch
 
 
+def trainer_by_hand(stream: Iterator[Tensor], device: torch.device) -> Callable[[], int]:
+    """Make the same function with the step whose gradient is written out, in bfloat16."""
+    hand = HandWritten(vae.make_model(vae.Config()).to(device), vae.Config.learning_rate, bf16=True)
+
+    def train_on_a_batch() -> int:
+        x = next(stream)
+        hand.step(x)
+        return len(x)
+
+    return train_on_a_batch
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the same network in three ways by turns; return images a second of each, and their ratios."""
+    """Train the same network in every way by turns; return images a second of each, and their ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
@@ -93,6 +106,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "dataloader": trainer(loader, run.device, plain=True, bf16=False),
             "fp32": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=False),
             "bf16": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=True),
+            "hand_bf16": trainer_by_hand(resident_stream(data.train, config, run), run.device),
         }
         speeds = by_turns(ways, config.rounds, lambda way: speed(way, config.seconds, run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
@@ -117,9 +131,9 @@ def speed(train_on_a_batch: Callable[[], int], seconds: float, device: torch.dev
 
 
 def report(run: Run, median: dict[str, float]) -> None:
-    """Draw the three speeds."""
+    """Draw the speeds."""
     from common import plots
 
     title = f"training the VAE with batches of {run.config.batch_size}"
-    names = ["DataLoader, fp32", "in memory, fp32", "in memory, bf16"]
+    names = ["DataLoader, fp32", "in memory, fp32", "in memory, bf16", "by hand, bf16"]
     run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))

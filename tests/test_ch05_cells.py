@@ -191,14 +191,14 @@ def test_a_chrono_gru_keeps_what_it_holds():
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 9), h=st.integers(1, 4), v=st.integers(2, 7), rows=st.integers(1, 10))
-def test_the_closed_form_is_the_usual_loss_and_gradient(n, h, v, rows):
+@given(n=st.integers(1, 9), h=st.integers(1, 4), v=st.integers(2, 7), rows=st.integers(1, 10), few=st.integers(1, 10))
+def test_the_closed_form_is_the_usual_loss_and_gradient(n, h, v, rows, few):
     generator = torch.Generator().manual_seed(n * 1_000 + h * 100 + v * 10 + rows)
     shapes = ((n, h), (v, h), (v,))
     ours = [torch.randn(s, dtype=torch.float64, generator=generator, requires_grad=True) for s in shapes]
     usual = [tensor.detach().clone().requires_grad_() for tensor in ours]
     targets = torch.randint(v, (n,), generator=generator)
-    loss = LinearCrossEntropy.apply(*ours, targets, rows, False)
+    loss = LinearCrossEntropy.apply(*ours, targets, rows, few, False)
     expected = F.cross_entropy(F.linear(*usual), targets)
     torch.testing.assert_close(loss, expected)
     (3 * loss).backward()
@@ -211,7 +211,7 @@ def test_the_closed_form_is_that_of_differences():
     torch.manual_seed(0)
     targets = torch.tensor([0, 3, 3, 1, 2])
     assert gradcheck(
-        lambda *w: LinearCrossEntropy.apply(*w, targets, 2, False),
+        lambda *w: LinearCrossEntropy.apply(*w, targets, 3, 2, False),
         [double(5, 3, grad=True), double(4, 3, grad=True), double(4, grad=True)],
     )
 

@@ -270,10 +270,10 @@ def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options
     assert set(x.unique().tolist()) == {0.0, 1.0}
 
 
-def test_throughput_measures_three_ways(digits, options):
+def test_throughput_measures_every_way(digits, options):
     config = throughput.Config(data="digits", batch_size=64, rounds=1, seconds=0.2, run=options)
     metrics = throughput.train(config, digits)
-    for way in ("dataloader", "fp32", "bf16"):
+    for way in ("dataloader", "fp32", "bf16", "hand_bf16"):
         assert metrics[f"{way}_images_per_second"] > 0
     assert metrics["fp32_ratio"] == pytest.approx(
         metrics["fp32_images_per_second"] / metrics["dataloader_images_per_second"]
