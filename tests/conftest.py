@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,9 @@ from common.data.images import ImageSet, load_images
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA_DIR = Path(os.environ.get("DATA_DIR", "data")).resolve()
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and with them every program that they stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
