@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -75,22 +76,21 @@ def trainer(stream: Iterator[Tensor], device: torch.device, *, plain: bool, bf16
     model = vae.make_model(vae.Config()).to(device)
     rate = vae.Config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), rate) if plain else vae.make_optimizer(model, rate)
-
-    def train_on_a_batch() -> int:
-        x = next(stream)
-        vae.train_step(model, optimizer, x, bf16=bf16)
-        return len(x)
-
-    return train_on_a_batch
+    return on_batches(stream, partial(vae.train_step, model, optimizer, bf16=bf16))
 
 
 def trainer_by_hand(stream: Iterator[Tensor], device: torch.device) -> Callable[[], int]:
     """Make the same function with the step whose gradient is written out, in bfloat16."""
     hand = HandWritten(vae.make_model(vae.Config()).to(device), vae.Config.learning_rate, bf16=True)
+    return on_batches(stream, hand.step)
+
+
+def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Callable[[], int]:
+    """Make a function that takes a step on the next batch of a stream, and counts its images."""
 
     def train_on_a_batch() -> int:
         x = next(stream)
-        hand.step(x)
+        step(x)
         return len(x)
 
     return train_on_a_batch
