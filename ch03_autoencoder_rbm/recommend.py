@@ -28,6 +28,7 @@ from ch03_autoencoder_rbm.sparse import Batch
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.ratings import Ratings, RatingSet
+from common.folder import newest_run
 from common.progress import console, say
 from common.titles import Titles
 
@@ -230,23 +231,9 @@ def find_film(title: str, data: RatingSet) -> int:
     return Titles(data.titles, count.tolist()).find(title, data.card.name)
 
 
-def newest_run(out: Path) -> Path:
-    """Find the newest finished run of the recommender.
-
-    Raises FileNotFoundError where there is none.
-    """
-    home = out / "ch03_autoencoder_rbm" / "recommender"
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
-    if not finished:
-        raise FileNotFoundError(
-            f"there is no finished run in {home}: train one with python -m ch03_autoencoder_rbm.train recommender"
-        )
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
-
-
 def recommend(options: Options) -> list[Suggestion]:
     """Load a run, find the person, print the suggestions and return them."""
-    folder = options.folder or newest_run(options.out)
+    folder = options.folder or newest_run(options.out, recommender)
     model, config, data = recommender.restore(folder)
     say("data", f"{data.card.name}: {data.n_users:,} users, {data.n_films:,} films")
     say("machine", f"{config.visible} RBM, {config.by} as cases, from {folder}")

@@ -25,7 +25,7 @@ def attend(scores: Tensor, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor
 class DotAttention(nn.Module):
     """e_ts = q_t . h_s / sqrt(H)
 
-    Luong, Pham & Manning 2015, equation 8, "dot"; the root is that of Vaswani et al. 2017, equation 1: a sum of H
+    Luong, Pham & Manning 2015, section 3.1, "dot"; the root is that of Vaswani et al. 2017, equation 1: a sum of H
     products grows with the root of H, and large scores make a softmax that no gradient gets through.
     """
 

@@ -38,7 +38,8 @@ class Seq2Seq(nn.Module):
 
     The context c_t meets the decoder's state q_t after its step (Luong, Pham & Manning 2015, equation 5), so all steps
     of a known target are one call:  p(y_t) = softmax(W_y tanh(W_c [c_t; q_t])). Without attention c_t is the encoder's
-    last state at every step (Cho et al. 2014): the network has the same weights, and the same way to the source.
+    last state at every step (Cho et al. 2014): the network has the weights of dot-product attention, and the
+    same way to the source.
     """
 
     def __init__(

@@ -146,7 +146,7 @@ def measure(off: Tensor) -> dict[str, float]:
 
 
 def check_room(series: Series, config: Config) -> None:
-    """Raise ValueError where a split of the series is too short for the window, the period and the horizon."""
+    """Raise ValueError where a split is too short for the window, the period and the horizon, or never changes."""
     sizes = (series.train_end, series.valid_end - series.train_end, len(series.values) - series.valid_end)
     least = (max(config.window, 2 * config.period) + config.horizon, config.horizon, config.horizon)
     for name, size, needed in zip(("train", "valid", "test"), sizes, least, strict=True):
@@ -156,6 +156,11 @@ def check_room(series: Series, config: Config) -> None:
             "--period or --horizon",
             size,
         )
+    past = series.values[: series.train_end]
+    changes = bool((past != past[0]).any())
+    require(
+        changes, "the train split must hold values that change: take another --column; its only value", float(past[0])
+    )
 
 
 def fit_autoregression(series: Series, time: Tensor, config: Config) -> Autoregression:

@@ -23,13 +23,13 @@ from ch05_rnn import language_model
 from ch05_rnn.inside import printable
 from ch05_rnn.language_model import Config
 from ch05_rnn.network import LanguageModel
-from ch05_rnn.newest import newest_run
 from ch05_rnn.sampling import continuation, first_of, next_logits, pieces
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.corpora import words_of
 from common.data.text import UNKNOWN, Vocabulary
 from common.device import set_threads
+from common.folder import newest_run
 from common.progress import print_table, say
 
 DOOR = "python -m ch05_rnn.generate"
@@ -112,7 +112,7 @@ def likeliest(model: LanguageModel, vocabulary: Vocabulary, prompt: list[str], c
 def answer(options: Options) -> None:
     """Load a run, and write on or list what comes next."""
     set_threads(1)  # one token at a time is too little work for several
-    folder = options.folder or newest_run(options.out, "language_model")
+    folder = options.folder or newest_run(options.out, language_model)
     model, vocabulary, config = language_model.restore(folder)
     say("model", f"{config.cell}, {len(vocabulary):,} symbols, from {folder}")
     prompt = read_prompt(options.prompt, vocabulary, config)

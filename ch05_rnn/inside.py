@@ -1,6 +1,6 @@
 """What a language model has learned, in pictures: its predictions, its embeddings, and units that follow something.
 
-Dimensions: N tokens, V symbols, E embedding, H hidden units.
+Dimensions: N tokens, P the first of them, V symbols, E embedding, H hidden units.
 """
 
 import warnings
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ch05_rnn.network import LanguageModel
+from ch05_rnn.vectors import in_two_dimensions
 from common.data.corpora import Corpus, Level
 from common.progress import say
 from common.run import Run
@@ -72,7 +73,7 @@ def draw_predictions(p: Tensor, tokens: Tensor, data: Corpus) -> "Figure":
     p, tokens = p[start : start + SHOWN], tokens[start:]
     came = tokens[1 : len(p) + 1]
     interesting = p.amax(0)
-    interesting[came] = 1  # what really came is always shown
+    interesting[came] = 1  # what really came is shown first
     rows = interesting.topk(min(SHOWN_SYMBOLS, int((interesting > 0.02).sum()))).indices.sort().values
     place = {int(symbol): row for row, symbol in enumerate(rows)}
     rings = [(column, place[int(symbol)]) for column, symbol in enumerate(came) if int(symbol) in place]
@@ -100,16 +101,6 @@ def draw_units(hidden: Tensor, tokens: Tensor, found: dict[str, tuple[int, float
     return text_plots.shaded_text(
         [printable(symbol) for symbol in data.vocabulary.decode(tokens[shown])], panels, width=76
     )
-
-
-def in_two_dimensions(vectors: Tensor) -> Tensor:
-    """(N, E) -> (N, 2) places along the two directions in which the vectors differ most (principal components)
-
-    X - mean = U S V', and the first columns of U S are these places.
-    """
-    U, S, _ = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
-    places = U[:, :2] * S[:2]
-    return torch.nn.functional.pad(places, (0, 2 - places.shape[1]))
 
 
 def kind_of(symbol: str, level: Level) -> str:

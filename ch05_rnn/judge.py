@@ -12,12 +12,11 @@ from typing import Annotated
 
 import tyro
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
 from ch05_rnn import sentiment
-from ch05_rnn.newest import newest_run
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.text import UNKNOWN
+from common.folder import newest_run
 from common.progress import print_table, say
 
 
@@ -36,14 +35,19 @@ class Config:
         require(bool(words_of(self.sentence)), "give a sentence in quotes", repr(self.sentence))
 
 
+CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
+"""What is cut off a word: `it 's`, `does n't`."""
+
+
 def words_of(sentence: str) -> list[str]:
-    """Cut a sentence as the training sentences are: lower case, punctuation marks on their own."""
-    return re.findall(r"\w+(?:[-'’]\w+)*|[^\w\s]", sentence.lower())
+    """Cut a sentence as the training sentences are: lower case, punctuation marks and contractions on their own."""
+    spaced = CONTRACTION.sub(r" \1", sentence.lower().replace("’", "'"))
+    return re.findall(r"'(?:s|re|ve|ll|d|m)\b|\w+(?:[-']\w+)*|[^\w\s]", spaced)
 
 
 def judge(config: Config) -> list[tuple[str, float]]:
     """Give each word with how probable praise is once it is read."""
-    model, vocabulary, _ = sentiment.restore(config.folder or newest_run(config.out, "sentiment"))
+    model, vocabulary, _ = sentiment.restore(config.folder or newest_run(config.out, sentiment))
     words = words_of(config.sentence)
     unknown = [word for word in dict.fromkeys(words) if word not in vocabulary]
     if unknown:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ch05_rnn import cells
+from ch05_rnn import cells, inside
 from ch05_rnn.cells import By, CellName, State
 from ch05_rnn.measures import count, evaluate, in_counts, writing_speed
 from ch05_rnn.network import LanguageModel
@@ -85,7 +85,8 @@ class Config:
     tied: bool = False
     """Let the output layer use the embedding's weights; the last layer then has as many units as an embedding."""
     initial: Literal["torch", "orthogonal", "chrono"] = "torch"
-    """How the recurrent weights begin; chrono is orthogonal with memories of all lengths up to --steps."""
+    """How the recurrent weights begin, an LSTM's with its forget gates open; chrono is orthogonal with memories of all
+    lengths up to --steps."""
     budget: float = 60.0
     """Seconds of training, evaluation apart. The schedule follows the clock."""
     epochs: int | None = None
@@ -204,6 +205,31 @@ class Kept:
         self.loss, self.epoch, self.weights = state["loss"], state["epoch"], state["weights"]
 
 
+def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
+    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
+    if config.epochs is not None:
+        return step / (config.epochs * steps)
+    return distributed.from_main(seconds) / config.budget
+
+
+def out_of_time(config: Config, seconds: float) -> bool:
+    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
+    return config.epochs is None and distributed.from_main(seconds) >= config.budget
+
+
+def sample(model: LanguageModel, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
+    """Let the model write a line or two, from the beginning of a line."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = continuation(model, vocabulary, [first_of(vocabulary)], generator=generator, temperature=0.8)
+    tokens = vocabulary.decode(islice(numbers, {"char": 100, "word": 25}[level]))
+    return "".join(pieces(tokens, level))
+
+
+def one_line(text: str) -> str:
+    """Write a text in one line, ends of lines as slashes."""
+    return " / ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
     """Fit the language model within the budget and return its test metrics."""
     asked = settled(config)
@@ -255,34 +281,8 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         return run.finish(run={"best_epoch": kept.epoch, **speed}, valid=valid, test=test)
 
 
-def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
-    if config.epochs is not None:
-        return step / (config.epochs * steps)
-    return distributed.from_main(seconds) / config.budget
-
-
-def out_of_time(config: Config, seconds: float) -> bool:
-    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
-    return config.epochs is None and distributed.from_main(seconds) >= config.budget
-
-
-def sample(model: LanguageModel, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
-    """Let the model write a line or two, from the beginning of a line."""
-    generator = torch.Generator().manual_seed(seed)
-    numbers = continuation(model, vocabulary, [first_of(vocabulary)], generator=generator, temperature=0.8)
-    tokens = vocabulary.decode(islice(numbers, {"char": 100, "word": 25}[level]))
-    return "".join(pieces(tokens, level))
-
-
-def one_line(text: str) -> str:
-    """Write a text in one line, ends of lines as slashes."""
-    return " / ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
 def report(run: Run, data: Corpus, model: LanguageModel) -> None:
     """Draw what a person looks at: curves, predictions, embeddings, what single units follow."""
-    from ch05_rnn import inside
     from common import plots
 
     run.figure("curves", plots.curves(run.history, {"nats a token": ["train_loss", "valid_loss"]}))

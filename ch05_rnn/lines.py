@@ -4,7 +4,6 @@ Dimensions: N tokens.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,7 +14,6 @@ from common.data.corpora import load_corpus
 from common.data.source import DataCard, sha256_of_lines
 from common.data.text import UNKNOWN, Vocabulary
 
-LINE_ENDS = ("\n", "<eos>")
 HELD_OUT = 0.05
 """Share of the planted sentences that validation has to itself, and as many the test."""
 
@@ -47,14 +45,14 @@ class Text:
 def load_text(
     data: Literal["planted", "pydoc", "tiny-shakespeare", "wikitext-2"],
     *,
-    path: Path | None = None,
+    text: str | None = None,
     minimum_count: int = 1,
     limit: int | None = None,
 ) -> Text:
     """Load a text by name, or a UTF-8 file; the limit counts planted sentences, and words of the others."""
-    if path is None and data == "planted":
+    if text is None and data == "planted":
         return _planted(minimum_count, limit)
-    name, text = ("auto" if data == "planted" else data), (None if path is None else str(path))
+    name = "auto" if data == "planted" else data  # of no account where there is a file
     corpus = load_corpus(name, level="word", text=text, limit=limit, minimum_count=minimum_count)
     parts = [_without_marks(part.tokens, corpus.vocabulary) for part in (corpus.train, corpus.valid, corpus.test)]
     return Text(corpus.card, corpus.vocabulary, *parts)
@@ -86,6 +84,6 @@ def _without_marks(tokens: Tensor, vocabulary: Vocabulary) -> Part:
     def numbers(*names: str) -> Tensor:
         return torch.tensor([vocabulary.index[name] for name in names if name in vocabulary], dtype=torch.int64)
 
-    lines = torch.isin(tokens, numbers(*LINE_ENDS)).cumsum(0)
-    word = ~torch.isin(tokens, numbers(UNKNOWN, *LINE_ENDS))
+    lines = torch.isin(tokens, numbers("\n")).cumsum(0)
+    word = ~torch.isin(tokens, numbers(UNKNOWN, "\n"))
     return Part(tokens[word], lines[word])

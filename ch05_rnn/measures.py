@@ -37,7 +37,12 @@ def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = Fal
 def in_units(loss: float, part: Part, level: Level) -> dict[str, float]:
     """Say a loss in nats a token as perplexity exp(loss), and in bits a character (spaces count as characters)."""
     bits = loss / math.log(2) / (1 if level == "char" else part.characters_per_token)
-    return {"loss": loss, "perplexity": math.exp(loss), "bits_per_character": bits}
+    return {"loss": loss, "perplexity": perplexity(loss), "bits_per_character": bits}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss); infinite where that is more than a float holds, so that the run can say what to lower"""
+    return math.exp(loss) if loss < 709 else math.inf
 
 
 def count(corpus: Corpus, order: int) -> KneserNey:
@@ -48,7 +53,7 @@ def count(corpus: Corpus, order: int) -> KneserNey:
 def in_counts(model: KneserNey, part: Part) -> dict[str, float]:
     """Say how well a model that has counted predicts a part."""
     loss = model.loss(part.tokens.tolist())
-    return {f"{model.order}gram_loss": loss, f"{model.order}gram_perplexity": math.exp(loss)}
+    return {f"{model.order}gram_loss": loss, f"{model.order}gram_perplexity": perplexity(loss)}
 
 
 def writing_speed(model: LanguageModel, vocabulary: Vocabulary, tokens: int = 500) -> float:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
-from ch05_rnn.newest import newest_run
+from ch05_rnn import word2vec
 from ch05_rnn.vectors import Vectors, read_vectors
 from common.cli import one_line_errors, parse
 from common.config import require
+from common.folder import newest_run
 from common.progress import print_table, say
 
 
@@ -40,7 +40,7 @@ class Config:
 
 def ask(config: Config) -> list[tuple[str, float]]:
     """Answer with words and their cosines, the best first."""
-    vectors = Vectors(*read_vectors(config.vectors or newest_run(config.out, "word2vec") / "vectors.txt"))
+    vectors = Vectors(*read_vectors(config.vectors or newest_run(config.out, word2vec) / "vectors.txt"))
     if config.analogy is not None:
         return vectors.analogy(*config.analogy, count=config.top)
     assert config.near is not None

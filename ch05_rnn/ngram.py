@@ -1,7 +1,7 @@
 """Kneser-Ney: how well a text is predicted by counting, which any network has to beat.
 
 How often did v follow the last words? With few counts that says little, so a discount D is taken off every count and
-given to the guess that looks one word less far back (Kneser & Ney 1995; interpolated, Chen & Goodman 1999, eq. 4.33):
+given to the guess that looks one word less far back (Kneser & Ney 1995; interpolated as in Chen & Goodman 1999):
 
     P(v | u w) = max(count(u w v) - D, 0) / count(u w .) + D N(u w .) / count(u w .) P(v | w)
 

@@ -155,6 +155,17 @@ def train_step(
     return loss.detach()
 
 
+def make_model(source_symbols: int, target_symbols: int, config: Config) -> Seq2Seq:
+    """Build the network that the Config asks for."""
+    return Seq2Seq(
+        source_symbols,
+        target_symbols,
+        attention=config.attention,
+        embedding_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+    )
+
+
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015), all parameters in one fused step."""
     return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
@@ -190,7 +201,7 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
     longest = targets.shape[1]
     with Run.open(__name__, config, data.card) as run:
         sources, targets = sources.to(run.device), targets.to(run.device)
-        model = make_model(language, config).to(run.device)
+        model = make_model(len(language.source), len(language.target), config).to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
         steps = batch_count(len(sources), config.batch_size)
@@ -211,17 +222,6 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
             language.save(run)
             report(run, data.test, model, language, answers, correct, longest)
         return run.finish(test={"accuracy": float(correct.float().mean())})
-
-
-def make_model(language: Language, config: Config) -> Seq2Seq:
-    """Make the network for two languages."""
-    return Seq2Seq(
-        len(language.source),
-        len(language.target),
-        attention=config.attention,
-        embedding_size=config.embedding_size,
-        hidden_size=config.hidden_size,
-    )
 
 
 def report(
@@ -271,7 +271,7 @@ def restore(folder: Path) -> tuple[Seq2Seq, Language, Config]:
     """Rebuild the network that a run saved, and the symbols that it knows."""
     config = read_config(folder, Config)
     language = Language.load(folder, by_character=config.by_character)
-    model = make_model(language, config)
+    model = make_model(len(language.source), len(language.target), config)
     load_weights(model, folder)
     return model.eval(), language, config
 
@@ -281,9 +281,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     sources = torch.randint(PAD + 1, 48, (config.batch_size, 25), dtype=torch.int32, device=device)
     targets = torch.randint(PAD + 1, 15, (config.batch_size, 12), dtype=torch.int32, device=device)
     lengths = torch.full((config.batch_size,), 25)
-    model = Seq2Seq(
-        48, 15, attention=config.attention, embedding_size=config.embedding_size, hidden_size=config.hidden_size
-    ).to(device)
+    model = make_model(48, 15, config).to(device)
     optimizer = make_optimizer(model, config)
     bf16 = config.run.precision == "bf16"
     step = partial(train_step, model, optimizer, sources, lengths, targets, bf16=bf16)

@@ -1,4 +1,4 @@
-"""What a recurrent step costs: an LSTM written in four ways, and an output layer of 10,000 words in four.
+"""What a recurrent step costs: an LSTM written in four ways, and an output layer of 10,000 words in two.
 
     python -m ch05_rnn.train throughput
     python -m ch05_rnn.train throughput --hidden-size 512 --batch-size 128 --steps 64
@@ -141,6 +141,16 @@ def output_ways(config: Config, device: torch.device) -> dict[str, Way]:
     }
 
 
+def rate(way: Way, seconds: float, device: torch.device) -> float:
+    """Tokens a second of a way, over so many seconds at least."""
+    done, spent = 0, 0.0
+    while spent < seconds:
+        with Timer(device) as timer:
+            done += way()
+        spent += timer.seconds
+    return done / spent
+
+
 def train(config: Config) -> dict[str, float]:
     """Run every way by turns; return the median rate of each, and ratios within the rounds."""
     with Run.open(__name__, config, arithmetic="fp32 and bf16") as run:
@@ -153,16 +163,6 @@ def train(config: Config) -> dict[str, float]:
                 measures[f"{name}_ratio"] = median_ratio(values, rates[reference])
         report(run, measures)
         return run.finish(run=measures)
-
-
-def rate(way: Way, seconds: float, device: torch.device) -> float:
-    """Tokens a second of a way, over so many seconds at least."""
-    done, spent = 0, 0.0
-    while spent < seconds:
-        with Timer(device) as timer:
-            done += way()
-        spent += timer.seconds
-    return done / spent
 
 
 def report(run: Run, measures: dict[str, float]) -> None:

@@ -11,12 +11,11 @@ from typing import Annotated
 
 import tyro
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
 from ch05_rnn import seq2seq
-from ch05_rnn.newest import newest_run
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.text import UNKNOWN
+from common.folder import newest_run
 from common.progress import print_table, say
 
 
@@ -40,7 +39,7 @@ class Config:
 
 def translate(config: Config) -> list[str]:
     """Turn each text into what the network makes of it, and say which symbols it has never seen."""
-    model, language, _ = seq2seq.restore(config.folder or newest_run(config.out, "seq2seq"))
+    model, language, _ = seq2seq.restore(config.folder or newest_run(config.out, seq2seq))
     for text in config.texts:
         cut = seq2seq.symbols(text, by_character=language.by_character)
         unknown = [symbol for symbol in dict.fromkeys(cut) if symbol not in language.source]

@@ -66,9 +66,17 @@ class Vectors:
             for direction in (second - first + third, third):
                 cosines = (direction @ self.directions.T).scatter_(1, given, -torch.inf)
                 found.append(cosines.argmax(1))
-        if not found:
-            return a, a
         return torch.cat(found[0::2]), torch.cat(found[1::2])
+
+
+def in_two_dimensions(vectors: Tensor) -> Tensor:
+    """(N, E) -> (N, 2) places along the two directions in which the vectors differ most (principal components)
+
+    X - mean = U S V', and the first columns of U S are these places.
+    """
+    U, S, _ = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    places = U[:, :2] * S[:2]
+    return F.pad(places, (0, 2 - places.shape[1]))
 
 
 def write_vectors(path: Path, words: Sequence[str], vectors: Tensor) -> None:
@@ -97,7 +105,7 @@ def read_vectors(path: Path) -> tuple[list[str], Tensor]:
     if len(lines) - 1 != count:
         raise ValueError(f"{path} announces {count:,} words and holds {len(lines) - 1:,}")
     words: dict[str, None] = {}
-    vectors = torch.empty(count, size)
+    vectors = []
     for number, line in enumerate(lines[1:], start=2):
         word, *texts = line.rstrip().split(" ")
         if len(texts) != size:
@@ -105,8 +113,8 @@ def read_vectors(path: Path) -> tuple[list[str], Tensor]:
         if word in words:
             raise ValueError(f"{path} line {number} has {word!r} a second time")
         try:
-            vectors[number - 2] = torch.tensor([float(text) for text in texts])
+            vectors.append([float(text) for text in texts])
         except ValueError as error:
             raise ValueError(f"{path} line {number}: {error}") from error
         words[word] = None
-    return list(words), vectors
+    return list(words), torch.tensor(vectors).view(count, size)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ch05_rnn.analogies import known_questions, measure_analogies
 from ch05_rnn.lines import Part, Text, load_text
 from ch05_rnn.skipgram import Noise, SkipGram, keep_probability, loss_of, skip_grams, train_step
-from ch05_rnn.vectors import Vectors, write_vectors
+from ch05_rnn.vectors import Vectors, in_two_dimensions, write_vectors
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -45,8 +45,8 @@ class Config:
 
     data: Literal["planted", "pydoc", "tiny-shakespeare", "wikitext-2"] = "planted"
     """Which text: the planted corpus, whose analogies are known, or a real one."""
-    text: Path | None = None
-    """Any UTF-8 file, instead."""
+    text: str | None = None
+    """A UTF-8 file to learn from instead."""
     epochs: int = 10
     """Passes over the training text."""
     embedding_size: int = 64
@@ -69,6 +69,9 @@ class Config:
         require_positive(self, "epochs", "embedding_size", "window", "negatives", "subsample", "minimum_count")
         require_positive(self, "batch_size", "learning_rate")
         require(
+            self.text is None or self.data == "planted", "--text takes the place of --data: give one of them", self.data
+        )
+        require(
             self.run.precision != "bf16", "word vectors are computed in fp32: --precision must be auto or fp32", "bf16"
         )
 
@@ -78,6 +81,7 @@ def held_out_loss(model: SkipGram, part: Part, noise: Noise, config: Config) -> 
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     everything = torch.ones(len(model.v))
     middle, neighbour = skip_grams(part.tokens, part.lines, everything, config.window, generator)
+    require(len(middle) > 0, "the held-out text has no two words in a line: take a longer one; pairs", 0)
     drawn = noise.draw((len(middle), config.negatives), generator)
     around = torch.cat([neighbour.unsqueeze(1), drawn], dim=1)
     device = model.v.device
@@ -85,13 +89,12 @@ def held_out_loss(model: SkipGram, part: Part, noise: Noise, config: Config) -> 
         loss_of(model(its.to(device), those.to(device)))
         for its, those in zip(middle.split(20_000), around.split(20_000), strict=True)
     ]
-    require(len(losses) > 0, "the held-out text has no two words in a line: take a longer one; pairs", 0)
     return float(torch.cat(losses).mean())
 
 
 def train(config: Config, data: Text | None = None) -> dict[str, float]:
     """Learn the vectors and return what they are worth on the test questions and the test text."""
-    data = data or load_text(config.data, path=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
+    data = data or load_text(config.data, text=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
     counts = data.train.tokens.bincount(minlength=len(data.vocabulary))
     require(int((counts > 0).sum()) > 1, "the text must have at least two different words", int((counts > 0).sum()))
     keep, noise = keep_probability(counts, config.subsample), Noise(counts)
@@ -105,6 +108,9 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         steps = max(1, len(first[0]) // config.batch_size)  # an epoch's pairs are about as many
         for epoch in run.epochs(config.epochs, steps, model=model):
             middles, neighbours = draw_pairs(run.generator)
+            require(
+                len(middles) >= steps, "an epoch draws too few pairs: raise --subsample or --batch-size", len(middles)
+            )
             order = torch.randperm(len(middles), generator=run.generator).tensor_split(steps)
             for step, index in enumerate(order, start=(epoch - 1) * steps):
                 drawn = noise.draw((len(index), config.negatives), run.generator)
@@ -163,12 +169,9 @@ def planes(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[in
         if len(known) < 3:
             continue
         words = [form for row in known[:SHOWN] for form in row]
-        points = vectors.directions[vectors.numbers(words)]
-        points = points - points.mean(0)
-        axes = torch.linalg.svd(points, full_matrices=False).Vh[:2]  # principal components
         width = len(family.sentences)
         links = [(place, place + 1) for place in range(len(words) - 1) if (place + 1) % width]
-        found[family.name] = (points @ axes.T, words, links)
+        found[family.name] = (in_two_dimensions(vectors.directions[vectors.numbers(words)]), words, links)
     return found
 
 

@@ -26,6 +26,7 @@ from torch.distributions import Categorical
 
 from ch07_dqn.network import ACTIONS, ActorCritic
 from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
+from ch07_dqn.pictures import show_walk
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.maze import Algorithm, Maze
@@ -184,7 +185,6 @@ def make_model(config: Config) -> ActorCritic:
 
 def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the critic's values under the actor's arrows, the walked path and its film."""
-    from ch07_dqn.pictures import show_walk
     from common import plots
 
     panels = {

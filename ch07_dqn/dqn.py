@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ch07_dqn.network import ACTIONS, BookNetwork, QNetwork
 from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
+from ch07_dqn.pictures import show_walk
 from ch07_dqn.replay import Batch, Replay
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -226,7 +227,6 @@ def walk(world: MazeBatch, memory: Replay, model: nn.Module, epsilon: float) -> 
 
 def report(run: Run, values: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the values of all tiles, the walked path and its film."""
-    from ch07_dqn.pictures import show_walk
     from common import plots
 
     panels = {

@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ch07_dqn.pictures import show_walk
 from ch07_dqn.planner import Convolutional, Planner, planes_of
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -195,17 +196,41 @@ def walk_all(values: Tensor, mazes: Sequence[Maze]) -> Tensor:
 
 
 def measure(model: nn.Module, mazes: Sequence[Maze]) -> dict[str, float]:
-    """Share of the mazes that are solved, and how long their paths are against the shortest (1 if none is solved)."""
+    """Share of the mazes that are solved, and how long their paths are against the shortest, unless none is solved."""
     steps = walk_all(values_of(model, mazes), mazes).double()
     shortest = torch.tensor([int(distances(maze)[maze.start]) for maze in mazes])
     solved = steps > 0
-    over = (steps / shortest)[solved]
-    return {
+    found = {
         "solve_rate": float(solved.double().mean()),
         "shortest_rate": float((steps == shortest).double().mean()),
-        "path_over_shortest": float(over.mean()) if len(over) else 1.0,
         "mean_shortest": float(shortest.double().mean()),
     }
+    if solved.any():
+        found["path_over_shortest"] = float((steps / shortest)[solved].mean())
+    return found
+
+
+def make_model(config: Config) -> nn.Module:
+    """Build the network that the Config asks for."""
+    return Planner() if config.network == "planner" else Convolutional()
+
+
+def step_size(config: Config) -> float:
+    """Give the first step size."""
+    return config.learning_rate or (1e-2 if config.network == "planner" else 1e-3)
+
+
+def target_every(config: Config) -> int:
+    """Give the steps between two copies to the target network; 0 for none."""
+    if config.target_every is not None:
+        return config.target_every
+    return 0 if config.network == "planner" else 50
+
+
+def progress_of(config: Config, step: int, seconds: float) -> float:
+    """Share of the training that is over before a step, by the steps or by the clock."""
+    done = seconds / config.budget if config.epochs is None else step / (config.epochs * STEPS)
+    return min(done, 1.0)
 
 
 def train(config: Config) -> dict[str, float]:
@@ -243,32 +268,8 @@ def train(config: Config) -> dict[str, float]:
         return run.finish(**found)
 
 
-def progress_of(config: Config, step: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the steps or by the clock."""
-    done = seconds / config.budget if config.epochs is None else step / (config.epochs * STEPS)
-    return min(done, 1.0)
-
-
-def step_size(config: Config) -> float:
-    """Give the first step size."""
-    return config.learning_rate or (1e-2 if config.network == "planner" else 1e-3)
-
-
-def target_every(config: Config) -> int:
-    """Give the steps between two copies to the target network; 0 for none."""
-    if config.target_every is not None:
-        return config.target_every
-    return 0 if config.network == "planner" else 50
-
-
-def make_model(config: Config) -> nn.Module:
-    """Build the network that the Config asks for."""
-    return Planner() if config.network == "planner" else Convolutional()
-
-
 def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
     """Draw the learning curve, and the walk through one of the larger mazes."""
-    from ch07_dqn.pictures import show_walk
     from common import plots
 
     panels = {"loss": ["train_loss"], "mazes solved": ["valid_solve_rate"]}

@@ -24,6 +24,7 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
 from common.files import atomic_path, read_json
+from common.folder import newest_run
 from common.progress import console, say
 
 DOOR = "python -m ch07_dqn.play"
@@ -61,20 +62,6 @@ class Options:
         require(self.gif is None or self.gif.suffix == ".gif", "--gif must name a file that ends with .gif", self.gif)
 
 
-def newest_run(out: Path) -> Path:
-    """Find the newest finished run of the network for all mazes.
-
-    Raises FileNotFoundError where there is none.
-    """
-    home = out / "ch07_dqn" / "generalise"
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
-    if not finished:
-        raise FileNotFoundError(
-            f"there is no finished run in {home}: train one with python -m ch07_dqn.train generalise"
-        )
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
-
-
 def load(options: Options) -> tuple[Maze, Tensor]:
     """Give the maze, and (H, W, A) what the agent says of every tile.
 
@@ -82,7 +69,7 @@ def load(options: Options) -> tuple[Maze, Tensor]:
     another program.
     """
     maze = read_maze(options.file) if options.file else carved(options)
-    folder = options.folder or newest_run(options.out)
+    folder = options.folder or newest_run(options.out, generalise)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     program = read_json(folder / "config.json").get("program")

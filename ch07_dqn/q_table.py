@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import Solved, describe, greedy_path, is_shortest, maze_of, measure
+from ch07_dqn.pictures import draw_values, show_walk
 from common.config import RunOptions, require, require_positive
 from common.data.maze import Algorithm, Maze
 from common.data.maze_batch import ACTIONS, MazeBatch, Step
@@ -151,8 +152,5 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, values: Tensor, best: Tensor, maze: Maze) -> None:
     """Draw the learned table with its path, and the best one."""
-    from ch07_dqn.one_maze import greedy_path
-    from ch07_dqn.pictures import draw_values, show_walk
-
     show_walk(run, values, maze)
     run.figure("best_values", draw_values(best, maze, greedy_path(best, maze)))

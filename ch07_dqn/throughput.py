@@ -27,6 +27,8 @@ from common.run import Run
 
 SINGLE, TOGETHER = 2_048, 64
 """Steps between two looks at the clock: of one walker, and of all walkers together."""
+SINGLE_ASKING, TOGETHER_ASKING = 64, 4
+"""The same where a network is asked at each step."""
 
 
 KINDS = ("random", "stepping", "acting")
@@ -99,12 +101,12 @@ def single_actor(maze: Maze, model: QNetwork, device: torch.device) -> Callable[
     @torch.inference_mode()
     def walk() -> int:
         nonlocal state
-        for _ in range(TOGETHER):
+        for _ in range(SINGLE_ASKING):
             action = int(model(torch.tensor([state], device=device)).argmax(1))
             state, _, terminated, truncated, _ = env.step(action)
             if terminated or truncated:
                 state = env.reset()[0]
-        return TOGETHER
+        return SINGLE_ASKING
 
     return walk
 
@@ -139,9 +141,9 @@ def batch_actor(world: MazeBatch, model: QNetwork) -> Callable[[], int]:
 
     @torch.inference_mode()
     def walk() -> int:
-        for _ in range(4):
+        for _ in range(TOGETHER_ASKING):
             world.step(model(world.state % tiles).argmax(1))
-        return 4 * len(world.state)
+        return TOGETHER_ASKING * len(world.state)
 
     return walk
 

@@ -26,6 +26,7 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.images import load_images
 from common.files import atomic_path, explain_unwritable, read_json
+from common.folder import newest_run
 from common.progress import say
 
 DOOR = "python -m ch08_vae.sample"
@@ -59,18 +60,6 @@ class Options:
         for digit in named:
             require(0 <= digit < CLASSES, f"a class is a number from 0 to {CLASSES - 1}", digit)
         require(self.digit is None or self.interpolate is None, "draw --digit or --interpolate, not both", "both")
-
-
-def newest_run(out: Path) -> Path:
-    """Find the newest finished run of the vae program.
-
-    Raises FileNotFoundError where there is none.
-    """
-    home = out / "ch08_vae" / "vae"
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
-    if not finished:
-        raise FileNotFoundError(f"there is no finished run in {home}: train one with python -m ch08_vae.train vae")
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
 
 
 def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) -> Tensor:
@@ -121,7 +110,7 @@ def sample(options: Options) -> Path:
     """Load a run, draw, write the picture and return where it is."""
     from common import plots
 
-    folder = options.folder or newest_run(options.out)
+    folder = options.folder or newest_run(options.out, vae)
     model, config = vae.restore(folder)
     kind = "conditional " * config.conditional
     say("model", f"{kind}{config.architecture} VAE, {config.latent_size} latent units, from {folder}")

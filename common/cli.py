@@ -53,6 +53,13 @@ class Chapter:
     """Time the training steps on every device of this machine, instead of training."""
 
 
+@dataclass(frozen=True)
+class UntimedChapter:
+    """The same where no core program has a training step to time."""
+
+    run: RunOptions = field(default_factory=RunOptions)
+
+
 def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequence[str] | None = None) -> None:
     """Run the program that the command line names, or without a name the chapter's core programs in order."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -75,10 +82,12 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
             late = [word for word in words if word in programs]
             if late:
                 raise ValueError(f"put the program first: {door} {late[0]} ...")
-            chosen = parse(Chapter, words, prog=door, description=about)
+            timed = any(hasattr(module, "workload") for module in core)
+            chosen = parse(Chapter if timed else UntimedChapter, words, prog=door, description=about)
             if chosen.run.resume:
                 raise ValueError(f"--resume needs a program's name: {door} {_name(core[0])} --resume")
-            jobs, benchmark = [(module, _with_options(module, chosen.run)) for module in core], chosen.benchmark
+            jobs = [(module, _with_options(module, chosen.run)) for module in core]
+            benchmark = isinstance(chosen, Chapter) and chosen.benchmark
         if benchmark:
             from common.benchmark import run_benchmark
 

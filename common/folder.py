@@ -1,8 +1,9 @@
-"""Where a run writes: a folder of its own, or the one of the run that it goes on with."""
+"""Where a run writes: a folder of its own, or the one of the run that it goes on with; and where it is found again."""
 
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from common.config import flag
@@ -45,6 +46,19 @@ def find_resumable(home: Path, record: dict[str, Any]) -> Path:
     if different:
         raise ValueError(f"{folder} was started with other settings and cannot go on: {'; '.join(different)}")
     return folder
+
+
+def newest_run(out: Path, program: ModuleType) -> Path:
+    """Find the newest finished run of a program, to ask what it has learned.
+
+    Raises FileNotFoundError where there is none.
+    """
+    chapter, _, name = program.__name__.rpartition(".")
+    home = out / chapter / name
+    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
+    if not finished:
+        raise FileNotFoundError(f"there is no finished run in {home}: train one with python -m {chapter}.train {name}")
+    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
 
     python -m common.ledger record ch03-feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+    python -m common.ledger devices           # time every chapter's steps on every device: common/device_table.py
     python -m common.ledger render            # rewrite the tables from results/*.json
     python -m common.ledger render --check    # say which tables differ from the records, and exit with 1
 
@@ -40,6 +41,7 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.source import data_dir
 from common.device import describe_machine
+from common.device_table import render_devices, time_chapters
 from common.files import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,6 +111,11 @@ class Render:
     """Change nothing; exit with 1 where a table differs from the records."""
 
 
+@dataclass(frozen=True)
+class Devices:
+    """Time the training steps of every chapter on every device of this machine, and keep them in results/."""
+
+
 def record(options: Record, command: Sequence[str]) -> Path:
     """Run `python -m <command> --seed s` for each seed, summarise its summaries, and write the record."""
     if not command:
@@ -133,9 +140,10 @@ def record(options: Record, command: Sequence[str]) -> Path:
 
 
 def summarise(options: Record, command: Sequence[str], summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Condense the summaries of several seeds into one record."""
+    """Condense the summaries of several seeds into one record of the measures that all of them have."""
     first = summaries[0]
-    values = {name: [summary["metrics"][name] for summary in summaries] for name in first["metrics"]}
+    shared = [name for name in first["metrics"] if all(name in summary["metrics"] for summary in summaries)]
+    values = {name: [summary["metrics"][name] for summary in summaries] for name in shared}
     return {
         "title": options.title,
         "command": shlex.join(["python", "-m", *command]),
@@ -256,6 +264,8 @@ def render(text: str, where: Path) -> str:
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
         return f"{match['first']}{table}{match['last']}"
 
+    if "<!-- devices -->" in text:
+        text = render_devices(text, read_json(RESULTS / "devices.json"))
     text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
     return TABLE.sub(replacement, text)
 
@@ -278,13 +288,16 @@ def main() -> None:
         words, command = words[:cut], words[cut + 1 :]
     with one_line_errors():
         options = parse(
-            Record | Render,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
+            Record | Devices | Render,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
             words,
             prog="python -m common.ledger",
             description=__doc__ or "",
         )
         if isinstance(options, Record):
             record(options, command)
+            return
+        if isinstance(options, Devices):
+            write_json(RESULTS / "devices.json", time_chapters(ROOT))
             return
         stale = stale_readmes()
         for path in stale:

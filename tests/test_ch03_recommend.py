@@ -12,6 +12,7 @@ from ch03_autoencoder_rbm.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
 from common.config import RunOptions
 from common.data.ratings import load_ratings
+from common.folder import newest_run
 
 KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
 
@@ -34,7 +35,7 @@ def out(tmp_path_factory):
 
 
 def restored(out, visible, by) -> Any:
-    return recommender.restore(recommend.newest_run(out / f"{visible}-{by}"))
+    return recommender.restore(newest_run(out / f"{visible}-{by}", recommender))
 
 
 def taste_of(data, user):
@@ -242,10 +243,10 @@ def test_the_newest_finished_run_counts(out, tmp_path):
         (home / name / "model.safetensors").write_text("")
         if name != "c":
             (home / name / "summary.json").write_text("{}")
-    assert recommend.newest_run(tmp_path) == home / "b"
+    assert newest_run(tmp_path, recommender) == home / "b"
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(fails, out, monkeypatch):
-    folder = recommend.newest_run(out / "gaussian-films")
+    folder = newest_run(out / "gaussian-films", recommender)
     monkeypatch.setattr("common.data.planted.SEED", 1)
     assert "other data" in fails(recommend.main, ["--user", "1", "--folder", str(folder)])

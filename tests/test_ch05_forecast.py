@@ -33,6 +33,11 @@ def best_of(its, horizon):
     return best
 
 
+def phi(x):
+    """Where deviations send the next ones, on tensors."""
+    return 3.6 * x * torch.exp(-(x**2) / 2)
+
+
 def stray_of(its):
     assert its.stray is not None
     return its.stray
@@ -46,7 +51,7 @@ def test_the_series_is_its_formula():
     assert len(whole.values) == 20_000
     x = stray_of(whole)
     torch.testing.assert_close(whole.values - series.profile(torch.arange(20_000)), x)
-    noise = (x[1:] - 3.6 * x[:-1] * torch.exp(-(x[:-1] ** 2) / 2)) / 0.25
+    noise = (x[1:] - phi(x[:-1])) / 0.25
     assert abs(float(noise.mean())) < 0.03
     assert float(noise.std()) == pytest.approx(1, abs=0.02)
     assert abs(float((noise[1:] * noise[:-1]).mean())) < 0.03, "what is left can be predicted"
@@ -60,9 +65,9 @@ def test_conditional_means_are_those_of_many_futures():
     generator = torch.Generator().manual_seed(0)
     x = start.expand(200_000, 3)
     for h in range(4):
-        x = series.phi(x) + series.SIGMA * torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        x = phi(x) + series.SIGMA * torch.randn(x.shape, generator=generator, dtype=torch.float64)
         torch.testing.assert_close(means[:, h], x.mean(0), rtol=0, atol=0.015)
-    torch.testing.assert_close(means[:, 0], series.phi(start), rtol=0, atol=1e-4)
+    torch.testing.assert_close(means[:, 0], phi(start), rtol=0, atol=1e-4)
 
 
 def test_nobody_knows_more_than_the_best_forecast():
@@ -70,9 +75,9 @@ def test_nobody_knows_more_than_the_best_forecast():
     best, stray = best_of(whole, 6), stray_of(whole)
     off = forecast.errors(best, whole.values, 1_000, 20_000)
     assert float(off[:, 0].square().mean().sqrt()) == pytest.approx(series.SIGMA, rel=0.02)
-    for rival in (0.9 * series.phi(stray), series.phi(stray + 0.1), torch.zeros_like(stray)):
+    for rival in (0.9 * phi(stray), phi(stray + 0.1), torch.zeros_like(stray)):
         worse = best.clone()
-        worse[:, 0] += rival - series.phi(stray)
+        worse[:, 0] += rival - phi(stray)
         assert forecast.errors(worse, whole.values, 1_000, 20_000)[:, 0].square().mean() > off[:, 0].square().mean()
 
 
@@ -321,6 +326,12 @@ def test_a_csv_column_is_forecast(config, tmp_path):
     assert metrics["test_autoregression_all_steps_rmse"] < 1e-6, "a line and a week are a line through the last values"
     assert metrics["test_seasonal_naive_one_step_rmse"] == pytest.approx(0.07)
     assert not any("best" in name for name in metrics)
+
+
+def test_a_column_that_never_changes_is_refused(config, tmp_path):
+    path = write_csv(tmp_path / "sales.csv", [5.0] * 300)
+    with pytest.raises(ValueError, match="the train split must hold values that change.*got 5.0"):
+        forecast.train(replace(config, csv=path, column="units", period=7))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ch05_rnn import generate, inside, language_model, measures, sampling, schedule
+from ch05_rnn import generate, inside, language_model, measures, sampling, schedule, vectors
 from ch05_rnn.language_model import Config, LanguageModel
 from ch05_rnn.network import Dropout
 from ch05_rnn.ngram import KneserNey
@@ -434,6 +434,11 @@ def trained(config):
     return config.run.out
 
 
+def test_a_loss_beyond_all_bounds_has_an_infinite_perplexity():
+    assert measures.perplexity(math.log(10)) == pytest.approx(10)
+    assert measures.perplexity(3e9) == math.inf, "the run then names what to lower; math.exp would raise"
+
+
 def test_generate_writes_on_from_the_newest_run(trained, capsys):
     capsys.readouterr()
 
@@ -509,7 +514,7 @@ def test_principal_components_are_the_directions_of_most_variance():
     torch.manual_seed(0)
     places = torch.randn(100, 2, dtype=torch.float64) * torch.tensor([5.0, 2.0])
     basis, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))
-    found = inside.in_two_dimensions(places @ basis[:2] + 3)
+    found = vectors.in_two_dimensions(places @ basis[:2] + 3)
     expected = places - places.mean(0)
     U, S, _ = torch.linalg.svd(expected, full_matrices=False)
     torch.testing.assert_close(found.abs(), (U * S).abs())

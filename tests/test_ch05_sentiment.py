@@ -294,6 +294,18 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
     assert "give a sentence in quotes" in fails(judge.main, [" "])
 
 
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("The plot was DULL, but well-acted.", "the plot was dull , but well-acted ."),
+        ("It's good and doesn't bore", "it 's good and does n't bore"),
+        ("We’re sure they’d've liked 'Fargo'", "we 're sure they 'd 've liked ' fargo '"),
+    ],
+)
+def test_a_sentence_is_cut_as_the_treebank_cuts_it(sentence, words):
+    assert judge.words_of(sentence) == words.split()
+
+
 def test_an_interrupted_run_ends_with_the_same_weights(config, grammar, monkeypatch):
     sentiment.train(config, grammar)
     whole = max(config.run.out.rglob("model.safetensors"), key=lambda path: path.stat().st_mtime_ns).read_bytes()

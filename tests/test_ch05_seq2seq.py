@@ -34,7 +34,7 @@ def attention(request):
 def language_and_model(config, pairs):
     torch.manual_seed(0)
     language = Language.of(pairs, config)
-    return language, seq2seq.make_model(language, config).eval()
+    return language, seq2seq.make_model(len(language.source), len(language.target), config).eval()
 
 
 def test_language_goes_there_and_back(dates, config):

@@ -262,11 +262,36 @@ def test_bad_vectors_are_named_with_their_line(tmp_path, text, message):
 
 def test_words_of_a_real_text_stand_in_lines(tmp_path):
     (tmp_path / "text.txt").write_text("The cat sat .\nA dog ran .\n" * 200, encoding="utf-8")
-    text = lines.load_text("planted", path=tmp_path / "text.txt")
+    text = lines.load_text("planted", text=str(tmp_path / "text.txt"))
     assert text.card.name == "text.txt"
     words = text.vocabulary.decode(text.train.tokens[:8])
     assert words == ["The", "cat", "sat", ".", "A", "dog", "ran", "."]
     assert text.train.lines[:8].unique_consecutive(return_counts=True)[1].tolist() == [4, 4]
+
+
+def test_a_text_and_the_name_of_another_are_one_too_many(fails):
+    words = ["word2vec", "--data", "pydoc", "--text", "a.txt"]
+    assert "--text takes the place of --data: give one of them, got pydoc" in fails(cli.main, word2vec, arguments=words)
+
+
+def test_a_held_out_text_without_pairs_is_named(config, planted):
+    alone = lines.Part(planted.valid.tokens[:2], torch.tensor([0, 1]))
+    noise = skipgram.Noise(planted.train.tokens.bincount(minlength=len(planted.vocabulary)))
+    model = skipgram.SkipGram(len(planted.vocabulary), 4)
+    with pytest.raises(ValueError, match="no two words in a line"):
+        word2vec.held_out_loss(model, alone, noise, config)
+
+
+def test_an_epoch_with_fewer_pairs_than_steps_is_named(config, planted, monkeypatch):
+    draws, draw = [], word2vec.skip_grams
+
+    def less_and_less(*arguments):
+        draws.append(draw(*arguments))
+        return draws[0] if len(draws) == 1 else (draws[-1][0][:1], draws[-1][1][:1])
+
+    monkeypatch.setattr(word2vec, "skip_grams", less_and_less)
+    with pytest.raises(ValueError, match="an epoch draws too few pairs: raise --subsample or --batch-size, got 1"):
+        word2vec.train(replace(config, batch_size=16), planted)
 
 
 def test_rare_words_get_no_vector():

@@ -162,7 +162,7 @@ def test_a_step_is_the_gradient_of_the_loss_and_leaves_the_target_alone():
     assert all(torch.equal(a, b) for a, b in zip(target.parameters(), still.parameters(), strict=True))
 
 
-def test_measures_count_failures_and_detours():
+def test_measures_count_failures_and_detours(monkeypatch):
     straight = "######\nS    E\n#    #\n######"
     mazes = [parse_maze(straight)] * 3
     values = torch.stack([q_table.value_iteration(MazeBatch(mazes[:1]), 0.9)[0].view(4, 6, 4)] * 3)
@@ -170,15 +170,13 @@ def test_measures_count_failures_and_detours():
         values[1][tile] = torch.eye(4)[action].double()
     values[2, 1, 2] = torch.eye(4)[3].double()  # and the third turns back for ever
     assert generalise.walk_all(values, mazes).tolist() == [5, 7, 0]
-    found = {}
-    original = generalise.values_of
-    generalise.values_of = lambda model, mazes: values
-    try:
-        found = generalise.measure(torch.nn.Identity(), mazes)
-    finally:
-        generalise.values_of = original
+    monkeypatch.setattr(generalise, "values_of", lambda model, mazes: values)
+    found = generalise.measure(torch.nn.Identity(), mazes)
     assert found["solve_rate"] == pytest.approx(2 / 3) and found["shortest_rate"] == pytest.approx(1 / 3)
     assert found["path_over_shortest"] == pytest.approx((1 + 7 / 5) / 2) and found["mean_shortest"] == 5
+    monkeypatch.setattr(generalise, "values_of", lambda model, mazes: values[2:])
+    none = generalise.measure(torch.nn.Identity(), mazes[2:])
+    assert none["solve_rate"] == 0 and "path_over_shortest" not in none, "there is no path to measure"
 
 
 def test_values_do_not_depend_on_the_chunks():

@@ -12,6 +12,7 @@ from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from ch08_vae.vae import Config
 from common.data.images import Split, load_images
+from common.folder import newest_run
 
 
 @pytest.fixture
@@ -298,7 +299,7 @@ def test_the_way_from_one_digit_to_another_starts_and_ends_at_their_reconstructi
     seen = shown(monkeypatch)
     sample.main(["--interpolate", "3", "8", "--count", "2", "--out", str(runs / name)])
     assert len(seen["images"]) == 2 * sample.STEPS
-    model, config = vae.restore(sample.newest_run(runs / name))
+    model, config = vae.restore(newest_run(runs / name, vae))
     ends = []
     for digit in (3, 8):
         of_class = (digits.test.labels == digit).nonzero().flatten()

@@ -67,6 +67,10 @@ def test_a_mistake_is_one_line(door, fails, words, message):
     assert message in fails(door, *words)
 
 
+def test_a_chapter_without_training_steps_has_none_to_time(fails):
+    assert "Unrecognized options: --benchmark" in fails(cli.main, throughput, arguments=["--benchmark"])
+
+
 @pytest.mark.parametrize("device", ["cuda:7", "mps:3", "gpu", ""])
 def test_absent_device_names_what_is_present(fails, tmp_path, device):
     words = ["feedforward", "--data", "digits", "--device", device, "--out", str(tmp_path)]

@@ -99,6 +99,22 @@ def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
     assert entry["metrics"]["test_accuracy"]["mean"] == statistics.fmean(values)
 
 
+def test_a_measure_that_one_seed_lacks_is_left_out():
+    summaries = [
+        {
+            "metrics": metrics,
+            "config": {"run": {"seed": seed}},
+            "seconds": 1.0,
+            "data": None,
+            "device": "",
+            "versions": {},
+        }
+        for seed, metrics in enumerate([{"a": 1.0, "b": 2.0}, {"a": 3.0}])
+    ]
+    entry = ledger.summarise(ledger.Record("test-record"), ["ch03_x.train"], summaries)
+    assert entry["metrics"] == {"a": ledger.spread([1.0, 3.0])}
+
+
 def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(ledger, "RESULTS", tmp_path / "results")
     with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):

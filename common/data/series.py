@@ -102,9 +102,9 @@ def profile(time: Tensor) -> Tensor:
     return 10 + 2.0 * torch.sin(angle - 1.9) + 0.8 * torch.sin(2 * angle + 0.6) + 0.3 * torch.cos(3 * angle)
 
 
-def phi(x: Tensor) -> Tensor:
+def phi(x: float) -> float:
     """Where a deviation sends the next one: a small one away from zero, a large one back."""
-    return 3.6 * x * torch.exp(-x.square() / 2)
+    return 3.6 * x * math.exp(-x * x / 2)
 
 
 def draw(length: int, generator: torch.Generator) -> Tensor:
@@ -112,7 +112,7 @@ def draw(length: int, generator: torch.Generator) -> Tensor:
     noise = SIGMA * torch.randn(100 + length, generator=generator, dtype=torch.float64).numpy()
     x, values = 0.0, np.empty(100 + length)
     for step, e in enumerate(noise):
-        values[step] = x = 3.6 * x * math.exp(-x * x / 2) + e
+        values[step] = x = phi(x) + e
     return torch.from_numpy(values[100:].copy())
 
 
@@ -125,7 +125,7 @@ def conditional_means(x: Tensor, horizon: int) -> Tensor:
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
     grid = np.linspace(-6, 6, GRID)
-    after = phi(torch.from_numpy(grid)).numpy()
+    after = np.array([phi(deviation) for deviation in grid])
     reached = after[:, None] + SIGMA * nodes  # (GRID, NODES)
     m, means = after, []
     for _ in range(horizon):
