@@ -4,16 +4,17 @@
     python -m ch04_cuda.train by_hand --batch-size 128
 
 Autograd records every operation, then asks for memory and a kernel for each gradient. Who knows the derivative
-(chapter 2 derives it) needs neither the record nor new memory. With d_l the gradient in layer l's sums, one row a
+(chapter 2 derives it) needs neither the record nor new memory. With d_l the gradient in layer l's sums, one column a
 sample, a_l its activations, and momentum m, a step is
 
-    a_l     = max(0, a_(l-1) W_l^T + b_l)                   one addmm and one rectifier, into buffers that stay
+    a_l     = max(0, W_l a_(l-1) + b_l)                     one addmm and one rectifier, into buffers that stay
     d_L     = softmax(logits) - onehot(labels)
-    d_(l-1) = (d_l W_l) * [a_(l-1) > 0]
-    V_l     = m V_l + d_l^T a_(l-1) / B                     momentum is the `beta` of the gradient's product
+    d_(l-1) = (W_l^T d_l) * [a_(l-1) > 0]
+    V_l     = m V_l + d_l a_(l-1)^T / B                     momentum is the `beta` of the gradient's product
     W_l     = W_l - learning_rate V_l
 
-so that no gradient is ever stored: the product adds itself to the velocity. Compared by turns with the same network,
+so that no gradient is ever stored: the product adds itself to the velocity. Samples are columns, as in the formulas: the
+ten classes of a sample then lie apart, and a softmax takes many samples with one instruction. Compared by turns with the same network,
 rule and batch: from a per-sample DataLoader, with autograd from tensors in memory, with JAX's compiled scan where JAX
 is installed, and with this machine's plain matrix product.
 
@@ -80,15 +81,15 @@ class Layer:
         self.bias_used = self.bias.to(dtype)
         self.velocity = torch.zeros_like(self.weight_used)  # V
         self.bias_velocity = torch.zeros_like(self.bias)
-        self.activations = torch.empty(batch_size, linear.out_features, dtype=dtype, device=device)  # a (B, O)
-        self.blame = torch.empty_like(self.activations)  # d (B, O), named after what it says
+        self.activations = torch.empty(linear.out_features, batch_size, dtype=dtype, device=device)  # a (O, B)
+        self.blame = torch.empty_like(self.activations)  # d (O, B), named after what it says
 
     def update(self, inputs: Tensor, blame: Tensor, learning_rate: float, momentum: float) -> None:
-        """(B, I), (B, O): add the gradient to the velocity, and the velocity to the weights."""
-        share = 1 / len(inputs)
-        self.velocity.addmm_(blame.mT, inputs, beta=momentum, alpha=share * self.scale)  # V = m V + d^T a / B
+        """(I, B), (O, B): add the gradient to the velocity, and the velocity to the weights."""
+        share = 1 / inputs.shape[1]
+        self.velocity.addmm_(blame, inputs.mT, beta=momentum, alpha=share * self.scale)  # V = m V + d a^T / B
         self.weight.add_(self.velocity, alpha=-learning_rate)
-        self.bias_velocity.mul_(momentum).add_(blame.sum(0, dtype=torch.float32), alpha=share)
+        self.bias_velocity.mul_(momentum).add_(blame.sum(1), alpha=share)
         self.bias.add_(self.bias_velocity, alpha=-learning_rate)
         self.refresh()
 
@@ -114,8 +115,8 @@ class HandWritten:
         self.learning_rate, self.momentum = learning_rate, momentum
         device, classes = first.weight.device, linears[-1].out_features
         self.pixels = torch.empty(batch_size, first.in_features, dtype=dtype, device=device)
-        self.log_probabilities = torch.empty(batch_size, classes, device=device)
-        self.minus_one = torch.full((batch_size, 1), -1.0, device=device)
+        self.log_probabilities = torch.empty(classes, batch_size, device=device)
+        self.minus_one = torch.full((1, batch_size), -1.0, device=device)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the velocities; the weights are the network's own."""
@@ -132,25 +133,25 @@ class HandWritten:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most what there is room for"""
         count, layers = len(images), self.layers
-        a = self.pixels[:count].copy_(images.flatten(1))
+        a = self.pixels[:count].copy_(images.flatten(1)).mT
         inputs = []
         for layer in layers:
             inputs.append(a)
-            weight, room = layer.weight_used.mT, layer.activations[:count]
-            a = torch.addmm(layer.bias_used, a, weight, alpha=layer.scale, out=room)
+            room = layer.activations[:, :count]
+            a = torch.addmm(layer.bias_used[:, None], layer.weight_used, a, alpha=layer.scale, out=room)
             if layer is not layers[-1]:
                 a.relu_()
 
-        log_p = torch.log_softmax(a, 1, dtype=torch.float32, out=self.log_probabilities[:count])
-        loss = -log_p.gather(1, labels[:, None]).mean()
+        log_p = torch.log_softmax(a, 0, dtype=torch.float32, out=self.log_probabilities[:, :count])
+        loss = -log_p.gather(0, labels[None]).mean()
         p = log_p.exp_()
-        d = layers[-1].blame[:count].copy_(p.scatter_add_(1, labels[:, None], self.minus_one[:count]))
+        d = layers[-1].blame[:, :count].copy_(p.scatter_add_(0, labels[None], self.minus_one[:, :count]))
         for number in reversed(range(len(layers))):
             layer, below = layers[number], inputs[number]
             passed_on = None
             if number > 0:  # before the weights change
-                passed_on = torch.mm(d, layer.weight_used, out=layers[number - 1].blame[:count])
-                # (d W) * [a > 0] in one pass over memory, as autograd's own rectifier does it
+                passed_on = torch.mm(layer.weight_used.mT, d, out=layers[number - 1].blame[:, :count])
+                # (W^T d) * [a > 0] in one pass over memory, as autograd's own rectifier does it
                 torch.ops.aten.threshold_backward.grad_input(passed_on, below, 0, grad_input=passed_on)
             layer.update(below, d, self.learning_rate, self.momentum)
             if passed_on is not None:
