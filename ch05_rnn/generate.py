@@ -111,7 +111,7 @@ def likeliest(model: LanguageModel, vocabulary: Vocabulary, prompt: list[str], c
 
 def answer(options: Options) -> None:
     """Load a run, and write on or list what comes next."""
-    set_threads(1)  # one token at a time is too little work for several
+    set_threads(1)  # a token at a time is little work: many threads would mostly wait for each other
     folder = options.folder or newest_run(options.out, language_model)
     model, vocabulary, config = language_model.restore(folder)
     say("model", f"{config.cell}, {len(vocabulary):,} symbols, from {folder}")
