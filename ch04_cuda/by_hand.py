@@ -13,10 +13,10 @@ sample, a_l its activations, and momentum m, a step is
     V_l     = m V_l + d_l a_(l-1)^T / B                     momentum is the `beta` of the gradient's product
     W_l     = W_l - learning_rate V_l
 
-so that no gradient is ever stored: the product adds itself to the velocity. Samples are columns, as in the formulas: the
-ten classes of a sample then lie apart, and a softmax takes many samples with one instruction. Compared by turns with the same network,
-rule and batch: from a per-sample DataLoader, with autograd from tensors in memory, with JAX's compiled scan where JAX
-is installed, and with this machine's plain matrix product.
+so that no gradient is ever stored: the product adds itself to the velocity. Samples are columns, as in the formulas:
+the ten classes of a sample then lie apart, and one instruction works on the softmax of many samples. Compared by turns
+with the same network, rule and batch: from a per-sample DataLoader, with autograd from tensors in memory, with JAX's
+compiled scan where JAX is installed, and with this machine's plain matrix product.
 
 Dimensions: B batch, I inputs of a layer, O its outputs, P pixels (784), K classes (10).
 """

@@ -27,9 +27,9 @@ from common.config import RunOptions, require, require_positive
 from common.data.images import ImageSet, load_images
 from common.device import Timer
 from common.files import read_json
-from common.ledger import RESULTS
 from common.progress import print_table, say
 from common.run import Run
+from common.tables import RESULTS
 
 RECORD = "ch04-compare-cuda"
 """The record of this program on a machine with a GPU."""

@@ -1,24 +1,9 @@
 """The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
 
-    python -m common.ledger record ch03-feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
-    python -m common.ledger devices           # time every chapter's steps on every device: common/device_table.py
-    python -m common.ledger render            # rewrite the tables from results/*.json
-    python -m common.ledger render --check    # say which tables differ from the records, and exit with 1
-
-In a README a table stands between these two lines; the first names the records (rows) and the measures (columns):
-
-<!-- ledger: ch03-feedforward ch03-feedforward-quick | test_accuracy train_seconds -->
-<!-- /ledger -->
-
-One record whose measures are named `<row>_<column>` becomes a table of its own with an x between rows and columns:
-
-<!-- ledger: ch02-race | sgd adam x valley_steps digits_steps -->
-<!-- /ledger -->
-
-And where results/landmarks.toml is to stand, records beside what the book and others reach:
-
-<!-- landmarks -->
-<!-- /landmarks -->
+python -m common.ledger record ch03-feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+python -m common.ledger devices           # time every chapter's steps on every device: device_table.py
+python -m common.ledger render            # rewrite the tables from results/*.json: tables.py
+python -m common.ledger render --check    # say which tables differ from the records, and exit with 1
 """
 
 import os
@@ -28,7 +13,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -37,52 +21,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from common import tables
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.source import data_dir
 from common.device import describe_machine
-from common.device_table import render_devices, time_chapters
+from common.device_table import time_chapters
 from common.files import read_json, write_json, write_text
-
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
-TABLE = re.compile(
-    r"(?P<first><!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n).*?(?P<last><!-- /ledger -->)", re.S
-)
-
-LANDMARKS = re.compile(r"(?P<first><!-- landmarks -->\n).*?(?P<last><!-- /landmarks -->)", re.S)
-
-# How measures are written: the heading, the factor, and the format; the first name that fits counts.
-FORMATS = [
-    (r"rmse|mae$|noise_floor", "{name}", 1, "{:#.4g}"),
-    (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
-    (r"learning_rate$", "{name}", 1, "{:.2g}"),
-    (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
-    (r"_per_second(_\d+)?$|steps$|parameters|gflops", "{name}", 1, "{:,.0f}"),
-    (r"megaflops", "{name}", 1, "{:,.1f}"),
-    (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
-    (r"microseconds", "{name}", 1, "{:,.2f}"),
-    (r"effective_chains", "{name}", 1, "{:,.0f}"),
-    (r"seconds", "{name}", 1, "{:.1f}"),
-    (r"_ms$|_mb$|sent_mb", "{name}", 1, "{:,.1f}"),
-    (r"_mb_", "{name}", 1, "{:,.0f}"),
-    (r"exponent", "{name}", 1, "{:.2f}"),
-    (r"ratio$", "{name}", 1, "{:.2f}"),
-    (r"mse", "{name}", 1, "{:.5f}"),
-    (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
-    (r"perplexity", "{name}", 1, "{:.2f}"),
-    (r"bits_per_character|factor_a_step", "{name}", 1, "{:.3f}"),
-    (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
-    (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
-    (r"confidence", "{name}, %", 100, "{:.1f}"),
-    (r"over_shortest", "{name}", 1, "{:.3f}"),
-    (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
-    (r"intensity", "{name}", 1, "{:.1f}"),
-    (r"jobs$", "{name}", 1, "{:.0f}"),
-    (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
-    (r"parity$|gradient_difference", "{name}", 1, "{:.1e}"),
-    (r"", "{name}", 1, "{:.4g}"),
-]
 
 
 @dataclass(frozen=True)
@@ -120,20 +65,20 @@ def record(options: Record, command: Sequence[str]) -> Path:
     """Run `python -m <command> --seed s` for each seed, summarise its summaries, and write the record."""
     if not command:
         raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
-    out = ROOT / "runs" / "ledger" / options.name
+    out = tables.ROOT / "runs" / "ledger" / options.name
     shutil.rmtree(out, ignore_errors=True)
     summaries = []
     for seed in range(options.seeds):
         words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
         print(f"$ {shlex.join(['python', '-m', *command])} --seed {seed}", flush=True)
         environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
-        if subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode:
+        if subprocess.run(words, cwd=tables.ROOT, env=environment, check=False).returncode:
             raise ValueError(f"seed {seed} failed; nothing was recorded")
         found = list((out / str(seed)).glob("*/*/*/summary.json"))
         if len(found) != 1:
             raise ValueError(f"the command made {len(found)} runs; record one program at a time")
         summaries.append(read_json(found[0]))
-    path = RESULTS / f"{options.name}.json"
+    path = tables.RESULTS / f"{options.name}.json"
     write_json(path, summarise(options, command, summaries))
     print(f"recorded {path}")
     return path
@@ -168,118 +113,6 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
-def format_of(name: str) -> tuple[str, float, str]:
-    """Give a measure's heading, the factor that it is shown with, and its format."""
-    heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
-    return heading.format(name=name.replace("_", " ")), factor, text
-
-
-def cell(entry: dict[str, Any], measure: str) -> str:
-    """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure."""
-    figure = entry["metrics"].get(measure)
-    if figure is None:
-        return ""
-    _, factor, text = format_of(measure)
-    if entry["n"] == 1:
-        return text.format(factor * figure["mean"])
-    text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
-    mean, sd = text.format(factor * figure["mean"]), factor * figure["sd"]
-    decimals = len(mean.partition(".")[2])
-    return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}"
-
-
-def origin(entry: dict[str, Any]) -> tuple[str, str]:
-    """Name a record's data and its command."""
-    data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
-    return data, entry["command"].partition(".train ")[2] or entry["command"]
-
-
-def place(entry: dict[str, Any]) -> str:
-    """Say where and when a record was made."""
-    return f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}"
-
-
-def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
-    """Write records as a Markdown table with a line below that says where the figures are from."""
-    lines = [
-        "| | " + " | ".join(format_of(name)[0] for name in measures) + " | runs | data | command |",
-        "|---" + "|---:" * (len(measures) + 1) + "|---|---|",
-    ]
-    for entry in records:
-        cells = " | ".join(cell(entry, name) for name in measures)
-        data, command = origin(entry)
-        lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
-    places = dict.fromkeys(place(entry) for entry in records)
-    return "\n".join(lines) + "\n\n" + "Mean ± standard deviation over seeds. " + " / ".join(places) + ".\n"
-
-
-def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Write one record, whose measures are `<row>_<column>`, as a table of its own."""
-    lines = [
-        "| | " + " | ".join(format_of(column)[0] for column in columns) + " |",
-        "|---" + "|---:" * len(columns) + "|",
-    ]
-    for row in rows:
-        cells = " | ".join(cell(entry, f"{row}_{column}") for column in columns)
-        lines.append(f"| {row.replace('_', ' ')} | {cells} |")
-    data, command = origin(entry)
-    over = f"Mean ± standard deviation over {entry['n']} seeds. " if entry["n"] > 1 else ""
-    return "\n".join(lines) + f"\n\n{over}`{command}`{f' on {data}' if data else ''}. {place(entry)}.\n"
-
-
-def render_landmarks() -> str:
-    """Write our records beside the book's results and the best that others publish, as results/landmarks.toml says."""
-    landmarks = tomllib.loads((RESULTS / "landmarks.toml").read_text(encoding="utf-8"))["landmark"]
-    lines = ["| what | here | the book's program | published | source |", "|---|---:|---:|---:|---|"]
-    for mark in landmarks:
-        entry = read_json(RESULTS / f"{mark['record']}.json")
-        here = cell(entry, mark["measure"]) + " %" * format_of(mark["measure"])[0].endswith("%")
-        lines.append(
-            f"| {mark['work']} | {here} | {mark.get('book', '')} | {mark.get('published', '')} "
-            f"| {mark.get('source', '')} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def render(text: str, where: Path) -> str:
-    """Replace every table of a README by what the records say."""
-    if text.count("<!-- ledger:") != len(TABLE.findall(text)):
-        raise ValueError(f"{where} has a table whose first or last line is malformed")
-
-    def replacement(match: re.Match[str]) -> str:
-        names, measures = match["records"].split(), match["measures"].split()
-        for name in names:
-            if not (RESULTS / f"{name}.json").exists():
-                raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
-        entries = [read_json(RESULTS / f"{name}.json") for name in names]
-        grid = "x" in measures
-        if grid:
-            rows, columns = measures[: measures.index("x")], measures[measures.index("x") + 1 :]
-            if len(names) != 1 or not rows or not columns:
-                raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
-            measures = [f"{row}_{column}" for row in rows for column in columns]
-        unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
-        if unknown:
-            raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
-        table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
-        return f"{match['first']}{table}{match['last']}"
-
-    if "<!-- devices -->" in text:
-        text = render_devices(text, read_json(RESULTS / "devices.json"))
-    text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
-    return TABLE.sub(replacement, text)
-
-
-def readmes() -> list[Path]:
-    """List the pages that may hold tables."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/*.md"))]
-
-
-def stale_readmes() -> list[Path]:
-    """List the READMEs whose tables differ from the records."""
-    return [path for path in readmes() if render(text := path.read_text(encoding="utf-8"), path) != text]
-
-
 def main() -> None:
     """Read the command line."""
     words, command = sys.argv[1:], []
@@ -297,13 +130,13 @@ def main() -> None:
             record(options, command)
             return
         if isinstance(options, Devices):
-            write_json(RESULTS / "devices.json", time_chapters(ROOT))
+            write_json(tables.RESULTS / "devices.json", time_chapters(tables.ROOT))
             return
-        stale = stale_readmes()
+        stale = tables.stale_readmes()
         for path in stale:
             if not options.check:
-                write_text(path, render(path.read_text(encoding="utf-8"), path))
-            print(f"{path.relative_to(ROOT)} {'differs from the records' if options.check else 'rewritten'}")
+                write_text(path, tables.render(path.read_text(encoding="utf-8"), path))
+            print(f"{path.relative_to(tables.ROOT)} {'differs from the records' if options.check else 'rewritten'}")
         if options.check and stale:
             print("run python -m common.ledger render", file=sys.stderr)
             sys.exit(1)

@@ -2,10 +2,11 @@
 
 import json
 import statistics
+import tomllib
 
 import pytest
 
-from common import ledger
+from common import ledger, tables
 
 ENTRY = {
     "title": "defaults",
@@ -24,10 +25,11 @@ ENTRY = {
 
 @pytest.fixture
 def house(monkeypatch, tmp_path):
-    monkeypatch.setattr(ledger, "ROOT", tmp_path)
-    monkeypatch.setattr(ledger, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "one.json").write_text(json.dumps(ENTRY))
+    (tmp_path / "results" / "targets.toml").write_text("[one]\ntest_accuracy = { at_least = 0.985 }\n")
     (tmp_path / "README.md").write_text(
         "above\n<!-- ledger: one | test_accuracy test_mse -->\nold\n<!-- /ledger -->\nbelow\n"
     )
@@ -41,7 +43,7 @@ def test_spread_is_of_a_sample():
 
 
 def test_table_says_what_was_measured_on_what_and_how(house):
-    text = ledger.render((house / "README.md").read_text(), house / "README.md")
+    text = tables.render((house / "README.md").read_text(), house / "README.md")
     assert text.startswith("above\n<!-- ledger: one |")
     assert text.endswith("<!-- /ledger -->\nbelow\n")
     assert "old" not in text
@@ -52,20 +54,38 @@ def test_table_says_what_was_measured_on_what_and_how(house):
 
 def test_rendering_twice_changes_nothing(house):
     readme = house / "README.md"
-    once = ledger.render(readme.read_text(), readme)
-    assert ledger.render(once, readme) == once
+    once = tables.render(readme.read_text(), readme)
+    assert tables.render(once, readme) == once
 
 
 def test_a_figure_typed_by_hand_is_noticed(house):
     readme = house / "README.md"
-    readme.write_text(ledger.render(readme.read_text(), readme))
-    assert ledger.stale_readmes() == []
+    readme.write_text(tables.render(readme.read_text(), readme))
+    assert tables.stale_readmes() == []
     readme.write_text(readme.read_text().replace("98.50", "98.60"))
-    assert ledger.stale_readmes() == [readme]
+    assert tables.stale_readmes() == [readme]
+
+
+def test_a_missed_target_is_told_and_one_that_is_met_is_not(house):
+    def told(targets):
+        (house / "results" / "targets.toml").write_text(targets)
+        return tables.cell(tables.read_record("one"), "test_accuracy")
+
+    assert told("[one]\ntest_accuracy = { at_least = 0.985 }\n") == "98.50 ± 0.71"
+    assert told("[one]\ntest_accuracy = { at_least = 0.99 }\n") == "98.50 ± 0.71 (aim: 99)"
+    assert told("[one]\ntest_accuracy = { at_most = 0.8 }\n") == "98.50 ± 0.71 (aim: 80)"
+    assert told("[two]\ntest_accuracy = { at_least = 0.99 }\n") == "98.50 ± 0.71"
+
+
+def test_targets_are_for_figures_that_are_recorded():
+    for record, targets in tomllib.loads((tables.RESULTS / "targets.toml").read_text(encoding="utf-8")).items():
+        for measure, bounds in targets.items():
+            assert measure in tables.read_record(record)["metrics"], record
+            assert bounds.keys() and bounds.keys() <= {"at_least", "at_most"}
 
 
 def test_one_run_has_no_spread():
-    table = ledger.render_table([{**ENTRY, "n": 1, "data": None}], ["test_accuracy", "absent"])
+    table = tables.render_table([{**ENTRY, "n": 1, "data": None}], ["test_accuracy", "absent"])
     assert "| defaults | 98.50 |  | 1 |  |" in table
 
 
@@ -79,16 +99,16 @@ def test_one_run_has_no_spread():
 )
 def test_a_marker_that_asks_for_nothing_known_is_refused(house, text, message):
     with pytest.raises(ValueError, match=message):
-        ledger.render(text, house / "README.md")
+        tables.render(text, house / "README.md")
 
 
 def test_a_record_that_is_not_there_is_named(house):
     with pytest.raises(FileNotFoundError, match=r"results/two\.json"):
-        ledger.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
+        tables.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
 
 
 def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
-    monkeypatch.setattr(ledger, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
     command = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "2"]
     entry = json.loads(ledger.record(ledger.Record("test-record", title="quick", seeds=2), command).read_text())
     assert entry["seeds"] == [0, 1]
@@ -116,7 +136,7 @@ def test_a_measure_that_one_seed_lacks_is_left_out():
 
 
 def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(ledger, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):
         ledger.record(ledger.Record("test-record"), ["ch03_autoencoder_rbm.train", "nothing"])
     assert not (tmp_path / "results").exists()
@@ -142,7 +162,7 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
     entry = ENTRY | {"metrics": {name: ledger.spread(values) for name, values in metrics.items()}}
     (house / "results" / "grid.json").write_text(json.dumps(entry))
     marker = "<!-- ledger: grid | sgd gorgonia_rmsprop x steps mse -->\n"
-    lines = ledger.render(f"{marker}<!-- /ledger -->", house).splitlines()
+    lines = tables.render(f"{marker}<!-- /ledger -->", house).splitlines()
     assert lines[1:5] == [
         "| | steps | mse |",
         "|---|---:|---:|",
@@ -151,9 +171,9 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
     ]
     assert lines[6].startswith("Mean ± standard deviation over 2 seeds. `program --epochs 2` on digits (embedded). cpu")
     with pytest.raises(ValueError, match="takes one record"):
-        ledger.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
+        tables.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
     with pytest.raises(ValueError, match="asks for sgd_speed"):
-        ledger.render(marker.replace("mse -->", "speed -->") + "<!-- /ledger -->", house)
+        tables.render(marker.replace("mse -->", "speed -->") + "<!-- /ledger -->", house)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +187,7 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
 )
 def test_a_spread_has_the_digits_of_its_mean(values, expected):
     entry = {"n": len(values), "metrics": {"slope": ledger.spread(values)}}
-    assert ledger.cell(entry, "slope") == expected
+    assert tables.cell(entry, "slope") == expected
 
 
 def test_landmarks_are_looked_up_in_the_records(house):
@@ -178,9 +198,9 @@ def test_landmarks_are_looked_up_in_the_records(house):
     )
     readme = house / "README.md"
     readme.write_text("<!-- landmarks -->\nold\n<!-- /landmarks -->\n")
-    assert ledger.stale_readmes() == [readme]
-    text = ledger.render(readme.read_text(), readme)
+    assert tables.stale_readmes() == [readme]
+    text = tables.render(readme.read_text(), readme)
     assert "| digits | 98.50 ± 0.71 % | 76.1 % | 97 % | somebody |" in text
     assert "| pictures | 0.00450 ± 0.00071 |  |  |  |" in text
     assert "old" not in text
-    assert ledger.render(text, readme) == text
+    assert tables.render(text, readme) == text
