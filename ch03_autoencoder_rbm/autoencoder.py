@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch03_autoencoder_rbm.pixels import brightness
 from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
@@ -72,11 +73,6 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(pixels))
 
 
-def flat(images: Tensor) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) floats in [0, 1]"""
-    return images.flatten(1).float().div_(255)
-
-
 def noisy(pixels: Tensor, noise: float, generator: torch.Generator | None = None) -> Tensor:
     """(B, P) -> the same with Gaussian noise, kept in [0, 1]"""
     if noise == 0:
@@ -113,13 +109,13 @@ def reconstruct(model: Autoencoder, images: Tensor, noise: float = 0.0) -> tuple
     """(N, 1, 28, 28) uint8 -> (N, P) what the encoder saw and (N, P) what the decoder drew, both on the CPU"""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(NOISE_SEED)
-    inputs = noisy(flat(images), noise, generator)
+    inputs = noisy(brightness(images), noise, generator)
     return inputs, torch.cat([model(part.to(device)).cpu() for part in inputs.split(2_000)])
 
 
 def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
     """(N, P) drawings, (N, 1, 28, 28) uint8 originals -> (N,) mean squared error of each, on pixels in [0, 1]"""
-    return (outputs - flat(images)).square().mean(1)
+    return (outputs - brightness(images)).square().mean(1)
 
 
 class Filmstrip:
@@ -160,7 +156,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
-                pixels = flat(images)
+                pixels = brightness(images)
                 loss = train_step(parallel, optimizer, noisy(pixels, config.noise), pixels, bf16=run.bf16)
                 run.step(loss, images=len(images))
             film.take(model, epoch, config.noise)
@@ -201,7 +197,7 @@ def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: boo
     """Draw images over what the network makes of them, with the noisy input between where there is one."""
     from common import plots
 
-    pictures = [flat(originals), inputs, outputs] if noisy else [inputs, outputs]
+    pictures = [brightness(originals), inputs, outputs] if noisy else [inputs, outputs]
     rows = torch.cat(pictures).view(-1, 1, 28, 28)
     return plots.image_grid(
         rows, columns=len(originals), row_names=["original", "input", "output"] if noisy else ["input", "output"]
@@ -212,7 +208,7 @@ def draw_film(film: Filmstrip) -> "Figure":
     """Draw the same digits after some epochs, over the originals."""
     from common import plots
 
-    pictures = torch.cat([*film.frames.values(), flat(film.images)]).view(-1, 1, 28, 28)
+    pictures = torch.cat([*film.frames.values(), brightness(film.images)]).view(-1, 1, 28, 28)
     return plots.image_grid(
         pictures, columns=len(film.images), row_names=[*(f"epoch {epoch}" for epoch in film.frames), "original"]
     )
@@ -242,7 +238,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
-        pixels = flat(images)
+        pixels = brightness(images)
         return train_step(model, optimizer, noisy(pixels, config.noise), pixels, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

@@ -43,7 +43,7 @@ class Config:
     """Size of the factors, with --predictor factorization."""
     decay: float = 0.2
     """Ridge of the factors, a rating."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "leave_out", "factors", "decay")
@@ -160,7 +160,8 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         split_seed=config.split_seed,
         limit=config.run.limit,
     )
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
+        require(run.device.type == "cpu", "baselines run on a CPU, so --device must be cpu", run.device)
         valid = evaluate(fit(config.predictor, data.train, data, config), data.valid, data.n_films)
         predictor = fit(config.predictor, data.train + data.valid, data, config)
         return run.finish(valid=valid, test=evaluate(predictor, data.test, data.n_films))

@@ -14,15 +14,16 @@ Dimensions: B batch, N images, P pixels (784), H units of a layer, K classes (10
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, gibbs, sample
+from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, upwards
 from ch03_autoencoder_rbm.likelihood import base_rates, pseudo_likelihood
-from ch03_autoencoder_rbm.rbm import as_filters, binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.pixels import binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.rbm import as_filters, draw_chain
 from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
@@ -30,9 +31,6 @@ from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
 from common.run import Run, load_weights
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -89,20 +87,6 @@ class Network(nn.Module):
         for layer, rbm in zip(self.layers, stack, strict=True):
             layer.load_state_dict({"weight": rbm.weight.T, "bias": rbm.hidden_bias})
         nn.init.zeros_(self.output.weight)
-
-
-def upwards(stack: list[RBM], v: Tensor) -> Tensor:
-    """(B, P) states of the pixels -> (B, H) sampled states of the layer above the last machine"""
-    for rbm in stack:
-        v = sample(rbm.hidden_probability(v))
-    return v
-
-
-def downwards(stack: list[RBM], h: Tensor) -> Tensor:
-    """(B, H) states of the layer above the last machine -> (B, P) p(v | h) of the pixels"""
-    for rbm in reversed(stack[1:]):
-        h = sample(rbm.visible_probability(h))
-    return stack[0].visible_probability(h)
 
 
 def tune_step(
@@ -229,24 +213,10 @@ def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
     rows = [f"{what} tuning" for what in ("before", "after") for _ in range(count // columns)]
     filters = torch.cat([as_filters(before), as_filters(after)])
     run.figure("filters", plots.image_grid(filters, columns=columns, row_names=rows))
-    run.figure("samples", draw_samples(stack, data.test.pixels[:10], run.device))
+    start = fixed_binary(data.test.pixels[:10], "stochastic", run.device)
+    run.figure("samples", draw_chain(stack, start))
     race = [row for row in run.history if "valid_accuracy" in row]
     run.figure("curves", plots.curves(race, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
-
-
-def draw_samples(stack: list[RBM], images: Tensor, device: torch.device) -> "Figure":
-    """Draw what the stack imagines: Gibbs steps between the two topmost layers, then once down to the pixels."""
-    from common import plots
-
-    *below, top = stack
-    v = fixed_binary(images, "stochastic", device)
-    rows, names, q, done = [v], ["start"], top.hidden_probability(upwards(below, v)), 0
-    for mark in (1, 10, 100, 1_000):
-        _, q = gibbs(top, q, mark - done)
-        rows.append(downwards(stack, sample(q)))
-        names.append(f"{mark:,} step{'s' * (mark > 1)}")
-        done = mark
-    return plots.image_grid(torch.cat(rows).view(-1, 1, 28, 28), columns=len(images), row_names=names)
 
 
 def restore(folder: Path) -> tuple[Network, Config]:

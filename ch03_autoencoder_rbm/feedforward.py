@@ -134,6 +134,13 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(scaled(part.to(device))).float().cpu() for part in images.split(2_000)])
 
 
+def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
+    right = (logits.argmax(1) == labels).float()
+    count = labels.bincount(minlength=logits.shape[1])
+    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
+
+
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy, the accuracy of the class that fares worst, and cross-entropy in nats an image."""
     right = logits.argmax(1) == labels
@@ -142,13 +149,6 @@ def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "worst_class_accuracy": float(class_accuracy(logits, labels).min()),
         "loss": float(F.cross_entropy(logits, labels)),
     }
-
-
-def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
-    right = (logits.argmax(1) == labels).float()
-    count = labels.bincount(minlength=logits.shape[1])
-    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:

@@ -59,12 +59,12 @@ class RBM(nn.Module):
         return -(v @ self.visible_bias) - F.softplus(torch.addmm(self.hidden_bias, v, self.weight)).sum(1)
 
 
-def sample(probability: Tensor) -> Tensor:
+def sample(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw binary states of the same shape and type: 1 with that probability, else 0.
 
     The dice have 24 bits whatever the type: bfloat16's own would be too coarse for rare events.
     """
-    dice = torch.rand(probability.shape, device=probability.device)
+    dice = torch.rand(probability.shape, device=probability.device, generator=generator)
     if probability.dtype == torch.float32:
         return torch.lt(dice, probability, out=dice)
     return (dice < probability).to(probability.dtype)
@@ -81,6 +81,20 @@ def gibbs(rbm: RBM, q: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         v = sample(rbm.visible_probability(sample(q)))
         q = rbm.hidden_probability(v)
     return v, q  # pyright: ignore[reportPossiblyUnbound]
+
+
+def upwards(stack: list[RBM], v: Tensor) -> Tensor:
+    """(B, V) visible states of a stack -> (B, H) sampled states of the layer above its last machine"""
+    for rbm in stack:
+        v = sample(rbm.hidden_probability(v))
+    return v
+
+
+def downwards(stack: list[RBM], h: Tensor) -> Tensor:
+    """(B, H) states of the layer above the last machine -> (B, V) p(v | h) of the first one's visible units"""
+    for rbm in reversed(stack[1:]):
+        h = sample(rbm.visible_probability(h))
+    return stack[0].visible_probability(h)
 
 
 class Gradient(NamedTuple):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.gibbs import RBM, sample
 from common.config import require
+from common.device import widest_float
 
 ENUMERABLE = 20
 """Units of the smaller side whose states can be listed: about a million."""
@@ -47,7 +48,7 @@ def exact_log_partition(rbm: RBM) -> float:
     log Z = log sum_h exp(c h) prod_i (1 + exp(b_i + W_i h)), or the same with the layers exchanged. Raises ValueError
     where both layers have more than 20 units.
     """
-    weight, b, c = (tensor.double().cpu() for tensor in (rbm.weight, rbm.visible_bias, rbm.hidden_bias))
+    weight, b, c = (tensor.cpu().double() for tensor in (rbm.weight, rbm.visible_bias, rbm.hidden_bias))
     if len(b) < len(c):
         weight, b, c = weight.T, c, b
     units = len(c)
@@ -81,7 +82,7 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, ch
     """
     W, b, c = rbm.weight, rbm.visible_bias, rbm.hidden_bias
     v = sample(base.sigmoid().expand(chains, -1))
-    log_weight = torch.zeros(chains, dtype=torch.float64, device=v.device)
+    log_weight = torch.zeros(chains, dtype=widest_float(v.device), device=v.device)
     betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
     for colder, beta in pairwise(betas):
         x = torch.addmm(c, v, W)
@@ -89,7 +90,7 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, ch
         log_weight += gain
         h = sample(x.mul_(beta).sigmoid_())
         v = sample(torch.addmm((1 - beta) * base + beta * b, h, W.T, alpha=beta).sigmoid_())
-    log_z_base = W.shape[1] * math.log(2) + float(F.softplus(base.double()).sum())
+    log_z_base = W.shape[1] * math.log(2) + float(F.softplus(base.cpu().double()).sum())
     weight = (log_weight - log_weight.max()).exp()
     relative = float(weight.std() / weight.mean())
     return LogPartition(
@@ -106,7 +107,7 @@ def log_likelihood(rbm: RBM, images: Tensor, log_z: float) -> float:
 
 def mean_free_energy(rbm: RBM, images: Tensor) -> float:
     """(N, V) binary images -> mean F(v)"""
-    return float(torch.cat([rbm.free_energy(part) for part in images.split(2_000)]).double().mean())
+    return float(torch.cat([rbm.free_energy(part) for part in images.split(2_000)]).cpu().double().mean())
 
 
 def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
@@ -124,5 +125,5 @@ def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
         turn = 1 - 2 * images[n, i]  # +1 where the pixel goes on, -1 where it goes off
         before, after = x[n], torch.addcmul(x[n], turn[:, None], rbm.weight[i])
         rise = -turn * rbm.visible_bias[i] + (F.softplus(before) - F.softplus(after)).sum(1)  # of the free energy
-        total += float(F.logsigmoid(rise).double().sum())
+        total += float(F.logsigmoid(rise).cpu().double().sum())
     return images.shape[1] * total / len(row)

@@ -1,7 +1,7 @@
 """How good a recommender is: errors of its stars, and what its ten suggestions hit. Held-out ratings only.
 
 Every predictor says which ratings it was given (`known`), and `evaluate` refuses one that was given a rating which it
-is to predict: that mistake has made published recommenders look twenty times better than they are.
+is to predict: that mistake has made a published recommender look many times better than it was.
 
 Dimensions: N ratings, B users, F films.
 """

@@ -26,9 +26,9 @@ Machine = SoftmaxRBM | GaussianRBM | BinaryRBM
 Side = Literal["films", "users"]
 
 
-def level_numbers(ratings: Ratings, data: RatingSet) -> Tensor:
-    """(N,) which of the K levels each rating is, from 0"""
-    return ratings.half_stars // int(2 * data.levels[0]) - 1
+def level_numbers(half_stars: Tensor, data: RatingSet) -> Tensor:
+    """(N,) ratings in half stars -> (N,) which of the K levels each is, from 0"""
+    return half_stars // int(2 * data.levels[0]) - 1
 
 
 def make_model(config: Any, data: RatingSet) -> Machine:
@@ -43,7 +43,7 @@ def make_model(config: Any, data: RatingSet) -> Machine:
     else:
         model = SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=config.conditional)
         seen = data.train.users if config.by == "films" else data.train.films
-        model.set_visible_bias(seen, level_numbers(data.train, data))
+        model.set_visible_bias(seen, level_numbers(data.train.half_stars, data))
     return model
 
 
@@ -56,7 +56,7 @@ def cases_of(model: Machine, ratings: Ratings, by: Side, data: RatingSet, biases
         biases = biases or Biases(ratings, data)
         values = (ratings.stars - biases.stars(ratings.users.long(), ratings.films.long())) / biases.sd
     else:
-        values = level_numbers(ratings, data)
+        values = level_numbers(ratings.half_stars, data)
     if by == "films":
         return Cases(ratings.films.long(), ratings.users, values, data.n_films)
     return Cases(ratings.users.long(), ratings.films, values, data.n_users)

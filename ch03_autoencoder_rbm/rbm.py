@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ch03_autoencoder_rbm import logistic
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, gibbs, sample
+from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, downwards, gibbs, sample, upwards
 from ch03_autoencoder_rbm.likelihood import (
     ENUMERABLE,
     annealed_log_partition,
@@ -28,6 +28,7 @@ from ch03_autoencoder_rbm.likelihood import (
     mean_free_energy,
     pseudo_likelihood,
 )
+from ch03_autoencoder_rbm.pixels import binary, brightness, fixed_binary
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -37,9 +38,6 @@ from common.run import Run, load_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-BINARY_SEED = 0
-"""Seed of the dice that make validation and test images binary: every run is measured on the same ones."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +90,6 @@ class Config:
         require(self.annealed_chains >= 2, "--annealed-chains must be at least 2", self.annealed_chains)
 
 
-def brightness(images: Tensor) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) floats in [0, 1]"""
-    return images.flatten(1).float().div_(255)
-
-
-def binary(images: Tensor, how: str) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) zeros and ones"""
-    return sample(brightness(images)) if how == "stochastic" else (images.flatten(1) > 127).float()
-
-
-def fixed_binary(images: Tensor, how: str, device: torch.device) -> Tensor:
-    """(N, 1, 28, 28) uint8 -> (N, P) zeros and ones, the same in every run and on every device"""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(BINARY_SEED)
-        return binary(images, how).to(device)
-
-
 def make_rbm(pixels: Tensor, hidden_size: int) -> RBM:
     """Make a machine that starts with how often each of (N, P) pixels is on, and no more (Hinton 2010, section 8)."""
     rbm = RBM(pixels.shape[1], hidden_size)
@@ -129,28 +110,6 @@ def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergen
         centre=config.centre,
         dtype=torch.bfloat16 if bf16 else torch.float32,
     )
-
-
-def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the machine and return its test metrics."""
-    data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the rbm learns in one process", distributed.world_size())
-        batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
-        epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
-        rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)
-        learner = make_learner(rbm, config, bf16=run.bf16)
-        valid = fixed_binary(data.valid.pixels, config.binarise, run.device)
-        known = fixed_binary(data.train.pixels[: len(valid)], config.binarise, run.device)
-        for epoch in run.epochs(epochs, len(batches), rbm=rbm, learner=learner):
-            for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                size = config.learning_rate * (1 - step / (epochs * len(batches)))
-                distance = learner.step(rbm, binary(images, config.binarise), size)
-                run.step(distance, images=len(images))
-            run.log(valid=monitor(rbm, known, valid))
-        run.save(rbm)
-        report(run, data, rbm)
-        return run.finish(**evaluate(run, data, rbm))
 
 
 def monitor(rbm: RBM, known: Tensor, valid: Tensor) -> dict[str, float]:
@@ -191,6 +150,28 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
     return {"run": spread, "train": {"log_likelihood": log_likelihood(rbm, known, log_z.value)}, "test": measures}
 
 
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the machine and return its test metrics."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "the rbm learns in one process", distributed.world_size())
+        batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
+        epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
+        rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)
+        learner = make_learner(rbm, config, bf16=run.bf16)
+        valid = fixed_binary(data.valid.pixels, config.binarise, run.device)
+        known = fixed_binary(data.train.pixels[: len(valid)], config.binarise, run.device)
+        for epoch in run.epochs(epochs, len(batches), rbm=rbm, learner=learner):
+            for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                size = config.learning_rate * (1 - step / (epochs * len(batches)))
+                distance = learner.step(rbm, binary(images, config.binarise), size)
+                run.step(distance, images=len(images))
+            run.log(valid=monitor(rbm, known, valid))
+        run.save(rbm)
+        report(run, data, rbm)
+        return run.finish(**evaluate(run, data, rbm))
+
+
 def report(run: Run, data: ImageSet, rbm: RBM) -> None:
     """Draw what a person looks at: filters, reconstructions, samples through the chain, the curves."""
     from common import plots
@@ -201,7 +182,7 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
     again = rbm.visible_probability(rbm.hidden_probability(v))
     pairs = torch.cat([brightness(data.test.pixels[:10]), v.cpu(), again.cpu()]).view(-1, 1, 28, 28)
     run.figure("reconstructions", plots.image_grid(pairs, columns=len(v), row_names=["image", "binary", "again"]))
-    run.figure("samples", draw_chain(rbm, v))
+    run.figure("samples", draw_chain([rbm], v))
     panels = {
         "log pseudo-likelihood, nats": ["valid_pseudo_likelihood"],
         "free energy: unseen less known, nats": ["valid_free_energy_gap"],
@@ -215,14 +196,15 @@ def as_filters(weights: Tensor) -> Tensor:
     return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)
 
 
-def draw_chain(rbm: RBM, v: Tensor, marks: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
-    """Draw p(v | h) along Gibbs chains that start at (C, P) images, after so many steps."""
+def draw_chain(stack: list[RBM], v: Tensor, marks: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
+    """Draw p(v | h) along Gibbs chains of the topmost machine that start at (C, P) images, after so many steps."""
     from common import plots
 
-    rows, q, done = [v], rbm.hidden_probability(v), 0
+    *below, top = stack
+    rows, q, done = [v], top.hidden_probability(upwards(below, v)), 0
     for mark in marks:
-        _, q = gibbs(rbm, q, mark - done)
-        rows.append(rbm.visible_probability(sample(q)))
+        _, q = gibbs(top, q, mark - done)
+        rows.append(downwards(stack, sample(q)))
         done = mark
     names = ["start", *(f"{mark:,} step{'s' * (mark > 1)}" for mark in marks)]
     return plots.image_grid(torch.cat(rows).view(-1, 1, 28, 28), columns=len(v), row_names=names)
@@ -239,7 +221,7 @@ def restore(folder: Path) -> tuple[RBM, Config]:
 def workload(config: Config, device: torch.device) -> Workload:
     """The training step on one batch of noise, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
-    rbm = make_rbm(brightness(images), config.hidden_size)
+    rbm = make_rbm(brightness(images), config.hidden_size).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")
     size = config.learning_rate
     return Workload(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ch03_autoencoder_rbm.gibbs import ContrastiveDivergence
-from ch03_autoencoder_rbm.rbm import fixed_binary, make_rbm
+from ch03_autoencoder_rbm.pixels import fixed_binary
+from ch03_autoencoder_rbm.rbm import make_rbm
 from common import distributed
 from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
@@ -82,10 +83,21 @@ def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) ->
     return learn
 
 
+def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
+    """Images a second of passes over so many: a quarter of a second at least."""
+    seen, seconds = 0, 0.0
+    while seconds < 0.25:
+        with Timer(device) as timer:
+            learn()
+        seconds += timer.seconds
+        seen += images
+    return seen / seconds
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Let the ways learn by turns; return images a second of each, and our ratios to scikit-learn."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
         cpu = torch.device("cpu")
         v = fixed_binary(data.train.pixels[: config.images], "stochastic", cpu)
@@ -104,17 +116,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
             }
         )
-
-
-def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
-    """Images a second of passes over so many: a quarter of a second at least."""
-    seen, seconds = 0, 0.0
-    while seconds < 0.25:
-        with Timer(device) as timer:
-            learn()
-        seconds += timer.seconds
-        seen += images
-    return seen / seconds
 
 
 def report(run: Run, median: dict[str, float]) -> None:

@@ -22,7 +22,7 @@ from ch03_autoencoder_rbm.baselines import USER_PRIOR, Biases
 from ch03_autoencoder_rbm.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.measures import LIKED, chance_of_liking, popularity
-from ch03_autoencoder_rbm.predictors import Machine, cases_of, hidden_states
+from ch03_autoencoder_rbm.predictors import Machine, cases_of, hidden_states, level_numbers
 from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.sparse import Batch
 from common.cli import one_line_errors, parse
@@ -59,6 +59,7 @@ class Options:
 
     def __post_init__(self) -> None:
         require_positive(self, "top")
+        require(0 <= (self.user or 0) < 2**63, "--user must be between 0 and 2^63 - 1", self.user)
         require(self.reasons >= 0, "--reasons must not be negative", self.reasons)
 
 
@@ -93,7 +94,7 @@ class Folded:
     """
 
     def __init__(self, model: GaussianRBM, known: Ratings, data: RatingSet) -> None:
-        self.biases = Biases(known, data)
+        self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
         hidden = hidden_states(model, cases_of(model, known, "films", data, self.biases)).cpu().double()
         self.hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # (F, H + 1): the last is the unit's bias
         present = known.users.unique().long()
@@ -104,6 +105,10 @@ class Folded:
     def stars(self, person: Person) -> Tensor:
         """(F,) expected stars"""
         return self.versions(person, torch.ones(1, len(person.films), dtype=torch.float64))[0]
+
+    def liking(self, person: Person) -> Tensor:
+        """(F,) chance of liking"""
+        return chance_of_liking(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
         """(R, F) expected stars when each film of the person is taken away"""
@@ -127,11 +132,18 @@ class Seen:
 
     def __init__(self, model: Machine, known: Ratings, data: RatingSet) -> None:
         self.model, self.data = model, data
-        self.biases = Biases(known, data)
+        self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
 
     def stars(self, person: Person) -> Tensor:
         """(F,) expected stars, or log-odds of the book's machine"""
         return self.versions(person, torch.ones(1, len(person.films), dtype=torch.bool))[0]
+
+    def liking(self, person: Person) -> Tensor:
+        """(F,) chance of liking, by a softmax machine's own word; the book's machine has none"""
+        if isinstance(self.model, SoftmaxRBM):
+            everything = torch.ones(1, len(person.films), dtype=torch.bool)
+            return self.chances(self.model, person, everything)[0, :, self.data.levels >= LIKED].sum(1)
+        return chance_of_liking(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
         """(R, F) the same when each film of the person is taken away"""
@@ -145,16 +157,21 @@ class Seen:
         if isinstance(model, BinaryRBM):
             return model.logits(model.hidden(_batch(kept & (person.stars >= LIKED), person.films, person.stars)))
         if isinstance(model, SoftmaxRBM):
-            level = (2 * person.stars).long() // int(2 * self.data.levels[0]) - 1
-            hidden = model.hidden(_batch(kept, person.films, level))
-            logits = torch.einsum("fkh,vh->vfk", model.weight, hidden) + model.visible_bias
-            return logits.softmax(2) @ self.data.levels
+            return self.chances(model, person, kept) @ self.data.levels
         x = person.stars - self.biases.mean - self.biases.film[person.films]
         generosity = (kept.float() @ x) / (kept.sum(1) + USER_PRIOR)
         residuals = (x - generosity.unsqueeze(1)) / self.biases.sd  # (V, R)
         hidden = model.hidden(_batch(kept, person.films, residuals))
         usual = self.biases.mean + self.biases.film[films] + generosity.unsqueeze(1)
         return usual + self.biases.sd * (hidden @ model.weight.T + model.visible_bias)
+
+    @torch.inference_mode()
+    def chances(self, model: SoftmaxRBM, person: Person, kept: Tensor) -> Tensor:
+        """(V, R) which films each version of the person keeps -> (V, F, K) how probable each level is"""
+        level = level_numbers((2 * person.stars).long(), self.data)
+        hidden = model.hidden(_batch(kept, person.films, level))
+        logits = torch.einsum("fkh,vh->vfk", model.weight, hidden) + model.visible_bias
+        return logits.softmax(2)
 
 
 def _batch(kept: Tensor, films: Tensor, values: Tensor) -> Batch:
@@ -181,8 +198,7 @@ def suggest(
     value = machine.stars(person)
     scores = value.clone()
     if not isinstance(model, BinaryRBM):
-        step = float(data.levels[1] - data.levels[0])
-        scores = popularity(known, data.n_films) * chance_of_liking(value, machine.biases.sd, step)
+        scores = popularity(known, data.n_films) * machine.liking(person)
     scores[person.films] = -torch.inf
     best = scores.topk(min(options.top, data.n_films - len(person.films))).indices
     loss = value[best] - machine.without_each(person)[:, best]  # (R, top)
@@ -199,7 +215,8 @@ def suggest(
 def find_person(options: Options, data: RatingSet) -> Person:
     """Turn a user's number and titles into films and stars.
 
-    Raises ValueError for an unknown user, an unknown title (with those that it may mean), or nobody at all.
+    Raises ValueError for an unknown user or one without ratings, an unknown title (with those that it may mean), or
+    nobody at all.
     """
     films: dict[int, float] = {}
     if options.user is not None:
@@ -216,6 +233,11 @@ def find_person(options: Options, data: RatingSet) -> Person:
             raise ValueError(f"{data.titles[film]!r} is both liked and disliked: say one of them")
         wishes[film] = BAD
     films |= wishes
+    if options.user is not None and not films:
+        raise ValueError(
+            f"user {options.user} has no rating among those that this run was given: "
+            "give --like, or train without --limit"
+        )
     if not films:
         raise ValueError(f'for whom? try {DOOR} --user 42, or --like "{data.titles[0]}"')
     return Person(torch.tensor([*films]), torch.tensor([*films.values()]))

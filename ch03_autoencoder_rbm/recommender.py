@@ -86,7 +86,8 @@ class Config:
         require(0 <= self.decay < float("inf"), "--decay must not be negative", self.decay)
         by_films = self.visible == "binary" and self.cases == "films"
         require(not by_films, "--visible binary takes --cases users", "films")
-        require(self.run.precision != "bf16", "--precision must be fp32: counts do not fit in 8 bits", "bf16")
+        fp32 = self.run.precision != "bf16"
+        require(fp32, "the recommender's --precision must be fp32: counts do not fit in 8 bits", "bf16")
 
     @property
     def by(self) -> Literal["films", "users"]:
@@ -138,45 +139,17 @@ class Best:
         self.epoch, self.value, self.weights = state["epoch"], state["value"], state["weights"]
 
 
-def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Fit the machine and return its test measures."""
-    data = data or load_ratings(
-        config.data,
-        split=config.split,
-        leave_out=config.leave_out,
-        split_seed=config.split_seed,
-        limit=config.run.limit,
-    )
-    with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the recommender trains in one process", distributed.world_size())
-        model = make_model(config, data).to(run.device)
-        cases = cases_of(model, data.train, config.by, data).to(run.device)
-        require(len(cases.units) > 0, "--limit leaves nothing to learn from: nobody gave four stars", len(data.train))
-        batch_size = config.batch_size or usual_batch_size(cases)
-        epochs = config.epochs or (30 if config.visible == "binary" else 60)
-        steps = cases.batches(batch_size)
-        peak = config.peak * min(1.0, len(cases.units) / steps / LEAST_RATINGS)
-        optimizer = make_optimizer(model, config, len(cases) if config.visible == "binary" else len(data.train))
-        best = Best("ndcg_at_10" if config.visible == "binary" else "rmse")
-        for epoch in run.epochs(epochs, steps, model=model, optimizer=optimizer, best=best):
-            for step, batch in enumerate(cases.shuffled(batch_size, run.generator), start=(epoch - 1) * steps):
-                set_learning_rate(optimizer, one_cycle(step, epochs * steps, peak))
-                k = config.cd_steps[step * len(config.cd_steps) // (epochs * steps)]
-                run.step(train_step(model, optimizer, batch, k), ratings=len(batch.units))
-            predictor = make_predictor(model, data.train, config.by, data)
-            # Ranking takes longer than the epoch, so a machine that knows stars is watched by its error alone.
-            valid = measures.evaluate(predictor, data.valid, data.n_films, ranked=config.visible == "binary")
-            run.log(valid=valid)
-            best.offer(epoch, valid, model)
-        model.load_state_dict(best.weights)
-        run.save(model)
-        return conclude(run, data, model, best)
-
-
 def usual_batch_size(cases: Cases) -> int:
     """As many cases as make 32 steps an epoch, more where these would hold too few ratings."""
     present, ratings = int((cases.counts > 0).sum()), len(cases.units)
     return math.ceil(max(present / UPDATES, present * LEAST_RATINGS / ratings))
+
+
+class Blind:
+    """The trap: a predictor that has been fed ratings which it does not own up to."""
+
+    def __init__(self, seer: measures.Predictor, admitted: Any) -> None:
+        self.known, self.stars, self.scores = admitted, seer.stars, seer.scores
 
 
 def conclude(run: Run, data: RatingSet, model: Machine, best: Best) -> dict[str, float]:
@@ -205,11 +178,39 @@ def conclude(run: Run, data: RatingSet, model: Machine, best: Best) -> dict[str,
     return run.finish(test=test, **({"leaked": leaked} if leaked else {}), run={"kept_epoch": best.epoch, **to_beat})
 
 
-class Blind:
-    """The trap: a predictor that has been fed ratings which it does not own up to."""
-
-    def __init__(self, seer: measures.Predictor, admitted: Any) -> None:
-        self.known, self.stars, self.scores = admitted, seer.stars, seer.scores
+def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
+    """Fit the machine and return its test measures."""
+    data = data or load_ratings(
+        config.data,
+        split=config.split,
+        leave_out=config.leave_out,
+        split_seed=config.split_seed,
+        limit=config.run.limit,
+    )
+    with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
+        require(distributed.world_size() == 1, "the recommender trains in one process", distributed.world_size())
+        model = make_model(config, data).to(run.device)
+        cases = cases_of(model, data.train, config.by, data).to(run.device)
+        require(len(cases.units) > 0, "--limit leaves nothing to learn from: nobody gave four stars", len(data.train))
+        batch_size = config.batch_size or usual_batch_size(cases)
+        epochs = config.epochs or (30 if config.visible == "binary" else 60)
+        steps = cases.batches(batch_size)
+        peak = config.peak * min(1.0, len(cases.units) / steps / LEAST_RATINGS)
+        optimizer = make_optimizer(model, config, len(cases) if config.visible == "binary" else len(data.train))
+        best = Best("ndcg_at_10" if config.visible == "binary" else "rmse")
+        for epoch in run.epochs(epochs, steps, model=model, optimizer=optimizer, best=best):
+            for step, batch in enumerate(cases.shuffled(batch_size, run.generator), start=(epoch - 1) * steps):
+                set_learning_rate(optimizer, one_cycle(step, epochs * steps, peak))
+                k = config.cd_steps[step * len(config.cd_steps) // (epochs * steps)]
+                run.step(train_step(model, optimizer, batch, k), ratings=len(batch.units))
+            predictor = make_predictor(model, data.train, config.by, data)
+            # Ranking takes longer than the epoch, so a machine that knows stars is watched by its error alone.
+            valid = measures.evaluate(predictor, data.valid, data.n_films, ranked=config.visible == "binary")
+            run.log(valid=valid)
+            best.offer(epoch, valid, model)
+        model.load_state_dict(best.weights)
+        run.save(model)
+        return conclude(run, data, model, best)
 
 
 def write_comparison(path: Path, rows: dict[str, dict[str, float]]) -> None:
@@ -274,6 +275,6 @@ def workload(config: Config, device: torch.device) -> Workload:
         model = SoftmaxRBM(units, 10, config.hidden_size, conditional=config.conditional)
         values = torch.randint(10, (count,), generator=generator)
     model = model.to(device)
-    optimizer = make_optimizer(model, config, cases)
+    optimizer = make_optimizer(model, config, cases if config.visible == "binary" else count)
     batch = Batch(chosen.to(device), values.to(device), starts.to(device), rows.to(device))
     return Workload(lambda: train_step(model, optimizer, batch, config.cd_steps[0]), items=count, unit="ratings")

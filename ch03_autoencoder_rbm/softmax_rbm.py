@@ -63,7 +63,7 @@ class SoftmaxRBM(nn.Module):
         """Put the CD-k estimate of the gradient into `.grad`; return the first reconstruction's loss, nats a rating.
 
         With <.>_0 at the data and <.>_k after k steps of Gibbs sampling, the log-likelihood's gradient is about
-        <v h>_0 - <v h>_k (Hinton 2002); `.grad` is its negative, a mean over the cases.
+        <v h>_0 - <v h>_k (Hinton 2002); `.grad` is its negative, a mean over the ratings.
         """
         units, rows = batch.units, batch.rows
         positive = negative = self.hidden(batch)

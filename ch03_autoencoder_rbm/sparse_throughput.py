@@ -117,25 +117,6 @@ STEPS: dict[str, Callable[[SoftmaxRBM, Batch], None]] = {
 }
 
 
-def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Let the ways train an epoch each by turns; return the median seconds, and how much longer than sparse batches."""
-    data = data or load_ratings(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
-        models = {name: make_model(config, data).to(run.device) for name in STEPS}
-        cases = cases_of(models["sparse"], data.train, config.cases, data).to(run.device)
-        ways = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
-        seconds = by_turns(ways, config.rounds, lambda epoch: epoch())
-        median = {name: statistics.median(values) for name, values in seconds.items()}
-        report(run, median)
-        return run.finish(
-            run={
-                **{f"{name}_epoch_seconds": value for name, value in median.items()},
-                **{f"{name}_ratio": median_ratio(seconds[name], seconds["sparse"]) for name in ("dense", "loop")},
-            }
-        )
-
-
 def make_epoch(
     step: Callable[[SoftmaxRBM, Batch], None], model: SoftmaxRBM, cases: Cases, config: Config, ratings: int
 ) -> Callable[[], float]:
@@ -151,6 +132,25 @@ def make_epoch(
         return timer.seconds
 
     return epoch
+
+
+def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
+    """Let the ways train an epoch each by turns; return the median seconds, and how much longer than sparse batches."""
+    data = data or load_ratings(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
+        require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
+        models = {name: make_model(config, data).to(run.device) for name in STEPS}
+        cases = cases_of(models["sparse"], data.train, config.cases, data).to(run.device)
+        ways = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
+        seconds = by_turns(ways, config.rounds, lambda epoch: epoch())
+        median = {name: statistics.median(values) for name, values in seconds.items()}
+        report(run, median)
+        return run.finish(
+            run={
+                **{f"{name}_epoch_seconds": value for name, value in median.items()},
+                **{f"{name}_ratio": median_ratio(seconds[name], seconds["sparse"]) for name in ("dense", "loop")},
+            }
+        )
 
 
 def report(run: Run, median: dict[str, float]) -> None:

@@ -3,8 +3,9 @@
     python -m ch03_autoencoder_rbm.train throughput
     python -m ch03_autoencoder_rbm.train throughput --batch-size 512
 
-The usual loop decodes, converts and normalises each image on its own, in Python, and collects them into a batch. Ours
-selects the batch from one uint8 tensor and scales it at once. Network, loss and step are the feed-forward's.
+The usual loop turns each image into a picture, then into a tensor, and normalises it, on its own and in Python, and
+collects them into a batch. Ours selects the batch from one uint8 tensor and scales it at once. Network and loss are the
+feed-forward's; so is the fused step, but for the usual loop, which takes torch's default.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -94,10 +95,20 @@ def trainer(stream: Iterator[tuple[Tensor, Tensor]], device: torch.device, *, pl
     return train_on
 
 
+def speed(train_on: Callable[[int], int], images: int, device: torch.device) -> float:
+    """Images a second of a trainer: half a second at least, and no fewer than so many images."""
+    seen, seconds = 0, 0.0
+    while seen < images or seconds < 0.5:
+        with Timer(device) as timer:
+            seen += train_on(images)
+        seconds += timer.seconds
+    return seen / seconds
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the same network in three ways by turns; return images a second of each, and their ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         loader = loader_stream(data.train, config, run.device)
         ways = {
@@ -115,16 +126,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
             }
         )
-
-
-def speed(train_on: Callable[[int], int], images: int, device: torch.device) -> float:
-    """Images a second of a trainer: half a second at least, and no fewer than so many images."""
-    seen, seconds = 0, 0.0
-    while seen < images or seconds < 0.5:
-        with Timer(device) as timer:
-            seen += train_on(images)
-        seconds += timer.seconds
-    return seen / seconds
 
 
 def report(run: Run, median: dict[str, float]) -> None:

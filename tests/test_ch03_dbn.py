@@ -10,7 +10,7 @@ import torch
 
 from ch03_autoencoder_rbm import dbn
 from ch03_autoencoder_rbm.dbn import Config, Network
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence
+from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, downwards, upwards
 from ch03_autoencoder_rbm.schedule import one_cycle
 from common import checkpoint
 from common.data.images import Split, load_images
@@ -62,20 +62,20 @@ def test_the_network_starts_as_the_stack():
 def test_up_and_down_are_samples_and_a_probability():
     stack = make_stack(12, 8, 5)
     v = torch.rand(50, 12).lt(0.5).float()
-    h = dbn.upwards(stack, v)
+    h = upwards(stack, v)
     assert h.shape == (50, 5)
     assert set(h.unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(dbn.upwards([], v), v)
-    p = dbn.downwards(stack, h)
+    assert torch.equal(upwards([], v), v)
+    p = downwards(stack, h)
     assert p.shape == (50, 12)
     assert 0 < p.min() < p.max() < 1
-    torch.testing.assert_close(dbn.downwards(stack[:1], v[:, :8]), stack[0].visible_probability(v[:, :8]))
+    torch.testing.assert_close(downwards(stack[:1], v[:, :8]), stack[0].visible_probability(v[:, :8]))
 
 
 def test_one_step_up_follows_the_conditionals():
     stack = make_stack(6, 4)
     v = torch.rand(1, 6).lt(0.5).float()
-    often = dbn.upwards(stack, v.expand(20_000, 6)).mean(0)
+    often = upwards(stack, v.expand(20_000, 6)).mean(0)
     torch.testing.assert_close(often, stack[0].hidden_probability(v)[0], rtol=0, atol=0.02)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from ch03_autoencoder_rbm import likelihood, logistic
 from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, sample
@@ -129,6 +130,37 @@ def test_pseudo_likelihood_is_the_sum_of_each_pixels_conditional(monkeypatch):
     assert pseudo_likelihood(rbm, many) == pytest.approx(exact, rel=0.01)
     assert pseudo_likelihood(rbm, many) == pseudo_likelihood(rbm, many), "each call looks at the same pixels"
     assert pseudo_likelihood(rbm, images[:3]) != pseudo_likelihood(rbm, images[3:6])
+
+
+class Narrow(TorchFunctionMode):
+    """A device without float64, as Apple's: wide numbers come only from tensors that were fetched with `.cpu()`."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.cpu:
+            result = result.clone()
+            result.fetched = True
+        elif isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            given = [tensor for tensor in args if isinstance(tensor, torch.Tensor)]
+            here = any(tensor.dtype == torch.float64 or hasattr(tensor, "fetched") for tensor in given)
+            assert here or "device" not in (kwargs or {}), f"{func} makes float64 on the device"
+            assert here or not any(tensor.is_floating_point() for tensor in given), (
+                f"{func} makes float64 on the device"
+            )
+        return result
+
+
+def test_nothing_is_wider_on_a_device_than_it_can_be(monkeypatch):
+    rbm, images = make_rbm(8, 4), sample(torch.full((30, 8), 0.5))
+    torch.manual_seed(3)
+    expected = annealed_log_partition(rbm, base_rates(images), 50, 20).value
+    monkeypatch.setattr(likelihood, "widest_float", lambda _: torch.float32)
+    torch.manual_seed(3)
+    with Narrow():
+        log_z = annealed_log_partition(rbm, base_rates(images), 50, 20).value
+        assert math.isfinite(exact_log_partition(rbm) + log_likelihood(rbm, images, log_z))
+        assert math.isfinite(pseudo_likelihood(rbm, images))
+    assert log_z == pytest.approx(expected, abs=1e-4)
 
 
 def test_learning_raises_likelihood_and_pseudo_likelihood(trained):

@@ -165,6 +165,15 @@ def test_learning_by_heart_shows_in_the_free_energy_gap(config, digits):
     assert gaps[-1] > gaps[0] + 20
 
 
+def test_the_benchmarks_step_is_on_the_device_that_it_is_given(config, monkeypatch):
+    """On torch's device without memory, where everything that is left on the CPU is refused."""
+    nowhere = torch.device("meta")
+    monkeypatch.setattr(rbm, "base_rates", lambda pixels: torch.zeros(pixels.shape[1]))  # meta has no numbers to copy
+    distance = rbm.workload(config, nowhere).step()
+    assert isinstance(distance, torch.Tensor)
+    assert distance.device == nowhere
+
+
 def test_a_filter_is_drawn_from_black_to_white_around_grey():
     weights = torch.zeros(784, 2)
     weights[0], weights[1] = torch.tensor([-4.0, 0.1]), torch.tensor([2.0, 0.2])
@@ -220,6 +229,8 @@ def test_the_race_with_scikit_learn_measures_three_ways(digits, options):
         assert metrics[f"{way}_images_per_second"] > 0
     assert {"fp32_ratio", "bf16_ratio"} < set(metrics)
     assert list(options.out.rglob("throughput.png"))
+    summary = json.loads(next(options.out.rglob("summary.json")).read_text())
+    assert summary["device"].endswith(", fp32 and bf16"), "it takes no notice of --precision"
 
 
 @pytest.mark.data

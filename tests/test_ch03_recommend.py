@@ -88,6 +88,18 @@ def test_a_known_user_gets_what_the_predictor_says(out, visible, by):
     torch.testing.assert_close(found.detach(), expected, rtol=0, atol=0.02)  # the person's bias is solved for once
 
 
+def test_a_softmax_machine_suggests_as_it_was_measured(out):
+    """By its own chance of four stars and more, and so in the order of the predictor that is measured."""
+    model, config, data = restored(out, "softmax", "users")
+    whole, person = data.train + data.valid + data.test, taste_of(data, 41)
+    scores = make_predictor(model, whole, "users", data).scores(torch.tensor([41]))[0].clone()
+    liking = recommend.Seen(model, whole, data).liking(person)
+    torch.testing.assert_close(whole.films.bincount(minlength=data.n_films) * liking, scores)
+    scores[person.films] = -torch.inf
+    found = recommend.suggest(model, config, data, person, Options(user=42, top=10))
+    assert [suggestion.film for suggestion in found] == scores.topk(10).indices.tolist()
+
+
 def test_the_books_machine_is_told_what_a_person_likes_and_nothing_else(out):
     model, _, data = restored(out, "binary", "users")
     whole = data.train + data.valid + data.test
@@ -192,6 +204,16 @@ def test_a_persons_own_words_come_after_the_data(data):
     assert len(person.films) == len(set(taste_of(data, 41).films.tolist()) | {17})
 
 
+def test_a_user_without_a_rating_is_told_what_to_do(data):
+    """As after a training with --limit, which leaves some users nothing."""
+    without = {part: getattr(data, part)[getattr(data, part).users != 41] for part in ("train", "valid", "test")}
+    fewer = replace(data, **without)
+    with pytest.raises(ValueError, match=r"user 42 has no rating .*: give --like, or train without --limit"):
+        recommend.find_person(Options(user=42), fewer)
+    person = recommend.find_person(Options(user=42, like=(data.titles[17],)), fewer)
+    assert person.films.tolist() == [17]
+
+
 @pytest.fixture
 def door(out, capsys):
     def call(*words):
@@ -214,6 +236,9 @@ def test_the_door_answers(door, data):
     [
         (["--user", "9999"], "there is no user 9999 in planted: its users are 1 to 600"),
         (["--user", "0"], "there is no user 0"),
+        (["--user", str(2**63 - 1)], "there is no user 9223372036854775807"),
+        (["--user", "99999999999999999999"], "--user must be between 0 and 2^63 - 1, got 99999999999999999999"),
+        (["--user", "-1"], "--user must be between 0 and 2^63 - 1, got -1"),
         (["--like", "The Ambr Archiv"], "did you mean 'The Amber Archive (1950)'"),
         ([], "for whom? try python -m ch03_autoencoder_rbm.recommend --user 42"),
         (["--user", "1", "--top", "0"], "--top must be a number above 0, got 0"),

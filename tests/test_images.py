@@ -217,6 +217,16 @@ def test_damaged_cifar_names_file_and_damage(data, message):
     assert str(folder / "data_batch_2.bin") in str(error.value)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_missing_mnist_file_is_named(compressed):
+    folder = source.data_dir() / images.FOLDER["mnist"]
+    write_mnist(folder, compressed=compressed)
+    (folder / ("t10k-labels-idx1-ubyte" + ".gz" * compressed)).unlink()
+    for choice in ("mnist", "auto"):
+        with pytest.raises(ValueError, match=r"lacks t10k-labels-idx1-ubyte"):
+            load_images(choice)
+
+
 def test_missing_cifar_batch_is_named():
     folder = source.data_dir() / images.FOLDER["cifar-10"]
     write_cifar(folder)

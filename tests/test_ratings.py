@@ -170,6 +170,19 @@ def test_what_is_wrong_with_a_netflix_file(text, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "holds no rating|is no text file"), (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is no text file")],
+)
+def test_a_netflix_file_that_is_no_text_is_named(content, message):
+    path = source.data_dir() / "netflix" / "mv_1.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        movielens.collect("netflix")
+    assert str(path) in str(error.value)
+
+
 @pytest.mark.parametrize("content", ["", "userId,movieId,rating,timestamp\n"])
 def test_an_empty_file_is_named(content):
     folder = write_set("ml-latest-small", SMALL)

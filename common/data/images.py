@@ -131,8 +131,15 @@ def read_idx(path: Path) -> Tensor:
 
 
 def _read_mnist(name: str, folder: Path) -> tuple[Split, Split]:
-    if not all(path.exists() for part in ("train", "t10k") for path in _idx_pair(folder, part)):
-        _fetch_mnist(name, folder)
+    paths = [*_idx_pair(folder, "train"), *_idx_pair(folder, "t10k")]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        try:
+            _fetch_mnist(name, folder)
+        except DataUnavailable as error:
+            if len(missing) < len(paths):  # a broken set, not an absent one: nothing else may run in its place
+                raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
+            raise
     return _read_idx_pair(*_idx_pair(folder, "train")), _read_idx_pair(*_idx_pair(folder, "t10k"))
 
 

@@ -1,4 +1,4 @@
-"""The published layouts of film ratings, read with polars: four of MovieLens, and the Netflix Prize's text files.
+"""Film ratings as published, read with polars: five sets in four layouts, of MovieLens and of the Netflix Prize.
 
     ml-latest-small, ml-25m   ratings.csv `userId,movieId,rating,timestamp`; movies.csv with quoted titles
     ml-1m                     ratings.dat `user::movie::rating::time`; movies.dat, latin-1
@@ -123,7 +123,10 @@ def read_netflix(path: Path) -> Table:
     """Read a text file of `movie:` blocks."""
     import polars as pl
 
-    lines = pl.read_csv(path, separator="\x01", has_header=False, schema={"text": pl.String}, quote_char=None)
+    try:
+        lines = pl.read_csv(path, separator="\x01", has_header=False, schema={"text": pl.String}, quote_char=None)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} is no text file of ratings ({error})") from error
     lines = lines.with_row_index("line", offset=1).with_columns(pl.col("text").str.strip_chars_end("\r"))
     is_block = pl.col("text").str.ends_with(":")
     block = pl.when(is_block).then(pl.col("text").str.strip_suffix(":").cast(pl.Int64, strict=False))
