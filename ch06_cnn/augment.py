@@ -30,6 +30,19 @@ def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
     return (rows[:, :, None] * size + columns[:, None, :]).flatten(1)
 
 
+def squares(count: int, size: int, side: int, device: torch.device) -> Tensor:
+    """Draw (B, 1, H, H) masks that are true in one square each, whose middle lies anywhere in the picture."""
+    middles = torch.randint(size, (count, 2, 1), device=device)
+    distance = torch.arange(size, device=device) - middles + side // 2  # (B, 2, H): 0 ... side - 1 inside
+    inside = (distance >= 0) & (distance < side)
+    return (inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
+
+
+def coin(count: int, device: torch.device) -> Tensor:
+    """Toss (B,) fair coins: flip or not."""
+    return torch.rand(count, device=device) < 0.5
+
+
 def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Tensor:
     """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to so many pixels
 
@@ -43,16 +56,3 @@ def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Te
     if cutout:
         new.masked_fill_(squares(count, size, cutout, images.device), GREY)
     return new
-
-
-def squares(count: int, size: int, side: int, device: torch.device) -> Tensor:
-    """Draw (B, 1, H, H) masks that are true in one square each, whose middle lies anywhere in the picture."""
-    middles = torch.randint(size, (count, 2, 1), device=device)
-    distance = torch.arange(size, device=device) - middles + side // 2  # (B, 2, H): 0 ... side - 1 inside
-    inside = (distance >= 0) & (distance < side)
-    return (inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
-
-
-def coin(count: int, device: torch.device) -> Tensor:
-    """Toss (B,) fair coins: flip or not."""
-    return torch.rand(count, device=device) < 0.5

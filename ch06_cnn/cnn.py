@@ -38,7 +38,7 @@ class Config:
     network: Literal["book", "linear"] = "book"
     """The book's network, or for contrast a single linear layer on the pixels."""
     layers: Literal["torch", "by-hand"] = "torch"
-    """torch's layers, or those of layers.py: the same network, slower and open to the eye."""
+    """torch's layers, or those of layers.py: the same network, slower and open to the eye, convolutions in float32."""
     epochs: int | None = None
     """Passes over the training split; by default 10, and on a small set as many as make 1,500 steps."""
     batch_size: int = 128
@@ -118,9 +118,9 @@ def train_step(
     return loss.detach()
 
 
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
-    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
@@ -143,6 +143,13 @@ def predict(model: nn.Module, images: Tensor, *, bf16: bool = False, channels_la
     return torch.cat(parts)
 
 
+def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
+    right = (logits.argmax(1) == labels).float()
+    count = labels.bincount(minlength=logits.shape[1])
+    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
+
+
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -> dict[str, float]:
     """Accuracy, cross-entropy in nats an image, and the accuracy of the worst class and of those the book discusses."""
     accuracies = class_accuracy(logits, labels)
@@ -155,13 +162,6 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -
         "worst_class_accuracy": float(accuracies.min()),
         **discussed,
     }
-
-
-def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
-    right = (logits.argmax(1) == labels).float()
-    count = labels.bincount(minlength=logits.shape[1])
-    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -178,7 +178,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         epochs = config.epochs or max(10, 1_500 // len(batches))
         model = make_model(config).to(run.device)
         parallel = distributed.wrap(model)
-        optimizer = make_optimizer(model, config)
+        optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         schedule = one_cycle(optimizer, config.learning_rate, epochs * len(batches))
         layout = {"bf16": run.bf16, "channels_last": config.channels_last}
         for _ in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
@@ -236,7 +236,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:

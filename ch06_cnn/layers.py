@@ -1,7 +1,7 @@
 """A convolutional network's layers by hand: forward in plain tensor operations, backward as its formula says.
 
-Each function below has torch's name and arguments, and each class is torch's own with another `forward`: the same
-parameters, the same initial values, so that `cnn --layers by-hand` trains the very same network.
+The layers' functions do what torch's of the same name do, and each class is torch's own with another `forward`: the
+same parameters, the same initial values, so that `cnn --layers by-hand` trains the very same network.
 
 Dimensions: B batch, C channels in, O channels out, H height, W width, K kernel size, L positions (H' W') of a window.
 """
@@ -53,7 +53,9 @@ def col2im(columns: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
     return images
 
 
-def conv2d_direct(images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0):
+def conv2d_direct(
+    images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
     """(B, C, H, W), (O, C, K, K), (O,) -> (B, O, H', W'), straight from the definition; backward is autograd's
 
     y[b, o, r, s] = bias[o] + sum over c, i, j of weight[o, c, i, j] x[b, c, r stride + i, s stride + j].
@@ -191,7 +193,7 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """Set each element to zero with probability p and scale the others by 1 / (1 - p); in evaluation, do nothing
 
     The scale keeps the mean, so that evaluation needs none. The book's program drops at test time too: a fifth of what
-    each layer says is lost, at random.
+    each convolution says is lost, at random.
     """
     if not training or p == 0:
         return x

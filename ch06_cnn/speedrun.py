@@ -69,8 +69,6 @@ class Config:
     """Move each picture by up to that many pixels."""
     test_flip: bool = True
     """Classify by the mean of both mirror images; without it, by the image alone."""
-    compile: bool = False
-    """Let torch.compile fuse the network's operations; the budget pays for it."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -199,6 +197,24 @@ def flips_of(first: Tensor, epoch: int, how: str) -> Tensor:
     return coin(len(first), first.device) if how == "random" else torch.zeros_like(first)
 
 
+def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
+    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
+    if config.epochs is not None:
+        return step / (config.epochs * steps)
+    return distributed.from_main(seconds) / config.budget
+
+
+def out_of_time(config: Config, seconds: float) -> bool:
+    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
+    return config.epochs is None and distributed.from_main(seconds) >= config.budget
+
+
+def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:
+    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, the mean over both mirror images where the Config says so"""
+    logits = predict(model, images, bf16=bf16)
+    return (logits + predict(model, images.flip(3), bf16=bf16)) / 2 if config.test_flip else logits
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Fit the network within the budget and return its test metrics."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
@@ -217,7 +233,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             if config.whitening:
                 pictures = scaled(data.train.pixels[:WHITENED].to(run.device), channels_last=False)
                 model.first.weight.data.copy_(whitening_filters(pictures))
-        parallel = distributed.wrap(torch.compile(model) if config.compile else model)  # pyright: ignore[reportArgumentType]
+        parallel = distributed.wrap(model)
         optimizers = Optimizers(model, config, bf16=run.bf16)
         for epoch in run.epochs(config.epochs, len(batches), model=model, optimizers=optimizers):
             for step, (images, labels, first) in enumerate(batches, start=(epoch - 1) * len(batches)):
@@ -237,24 +253,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         if run.is_main:
             report(run, data, model, logits)
         return run.finish(test=measure(logits, data.test.labels))
-
-
-def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
-    if config.epochs is not None:
-        return step / (config.epochs * steps)
-    return distributed.from_main(seconds) / config.budget
-
-
-def out_of_time(config: Config, seconds: float) -> bool:
-    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
-    return config.epochs is None and distributed.from_main(seconds) >= config.budget
-
-
-def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:
-    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, the mean over both mirror images where the Config says so"""
-    logits = predict(model, images, bf16=bf16)
-    return (logits + predict(model, images.flip(3), bf16=bf16)) / 2 if config.test_flip else logits
 
 
 def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> None:
@@ -280,12 +278,13 @@ def workload(config: Config, device: torch.device) -> Workload:
     """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
+    first = coin(config.batch_size, device)
     model = make_model(config).to(device)
     bf16 = config.run.precision == "bf16"
     optimizers = Optimizers(model, config, bf16=bf16)
 
     def step() -> Tensor:
-        pixels = scaled(augment(images, coin(len(images), device), shift=config.shift), bf16=bf16)
+        pixels = scaled(augment(images, flips_of(first, 1, config.flip), shift=config.shift), bf16=bf16)
         return train_step(model, optimizers, pixels, labels, label_smoothing=config.label_smoothing, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

@@ -24,11 +24,10 @@ from ch06_cnn import cnn, speedrun
 from ch06_cnn.augment import augment, coin
 from ch06_cnn.pixels import MIDDLE, SPREAD, scaled
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
-from common.device import Timer
 from common.run import Run
 
 SHIFT = 4
@@ -120,7 +119,7 @@ def train_from_memory(batches: Iterator[tuple[Tensor, ...]], device: torch.devic
     """Train the book's network from tensors in memory, augmented by one gather."""
     settings = cnn.Config(channels_last=last)
     model = cnn.make_model(settings).to(device)
-    optimizer = cnn.make_optimizer(model, settings)
+    optimizer = cnn.make_optimizer(model, settings.learning_rate, settings.weight_decay)
 
     def way() -> float:
         images, labels = next(batches)
@@ -157,10 +156,25 @@ def train_speed_network(device: torch.device, *, budget: float) -> Way:
     return way
 
 
+def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[str, float]:
+    """Name the medians by their units, and compare what took turns, round by round."""
+    computing = ("matrix_product", "speed_network", "wide_network")
+
+    def ratio(ours: str, theirs: str) -> float:
+        return median_ratio(rates[ours], rates[theirs])
+
+    return {
+        **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},
+        "gather_ratio": ratio("gather", "transforms"),
+        **{f"{name}_ratio": ratio(name, "dataloader") for name in ("memory", "channels_last", "bf16")},
+        **{f"{name}_rate": ratio(name, "matrix_product") for name in ("speed_network", "wide_network")},
+    }
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Run every way by turns; return the median rate of each, and ratios within the rounds."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         device = run.device
         loader = for_ever(DataLoader(PerSample(data.train), batch_size=config.batch_size, shuffle=True))
@@ -188,31 +202,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         median = {name: statistics.median(values) for name, values in rates.items()}
         report(run, median)
         return run.finish(run=summarise(rates, median))
-
-
-def rate(way: Way, seconds: float, device: torch.device) -> float:
-    """How much a way does a second, over so many seconds at least."""
-    done, spent = 0.0, 0.0
-    while spent < seconds:
-        with Timer(device) as timer:
-            done += way()
-        spent += timer.seconds
-    return done / spent
-
-
-def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[str, float]:
-    """Name the medians by their units, and compare what took turns, round by round."""
-    computing = ("matrix_product", "speed_network", "wide_network")
-
-    def ratio(ours: str, theirs: str) -> float:
-        return median_ratio(rates[ours], rates[theirs])
-
-    return {
-        **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},
-        "gather_ratio": ratio("gather", "transforms"),
-        **{f"{name}_ratio": ratio(name, "dataloader") for name in ("memory", "channels_last", "bf16")},
-        **{f"{name}_rate": ratio(name, "matrix_product") for name in ("speed_network", "wide_network")},
-    }
 
 
 def report(run: Run, median: dict[str, float]) -> None:

@@ -70,6 +70,12 @@ class Chain:
         return dy
 
 
+def cut(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """(N,) -> pieces of the row with the shapes of the parameters that lie in it end to end"""
+    sizes = [parameter.numel() for parameter in like]
+    return [piece.view_as(parameter) for piece, parameter in zip(row.split(sizes), like, strict=True)]
+
+
 class HandWritten:
     """Trains a VAE of linear layers, in place, without autograd."""
 
@@ -116,9 +122,3 @@ class HandWritten:
         if narrow != wide:
             self.used.copy_(self.weights)
         return loss
-
-
-def cut(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """(N,) -> pieces of the row with the shapes of the parameters that lie in it end to end"""
-    sizes = [parameter.numel() for parameter in like]
-    return [piece.view_as(parameter) for piece, parameter in zip(row.split(sizes), like, strict=True)]

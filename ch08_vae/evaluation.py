@@ -25,7 +25,7 @@ ROWS = 2_000
 """Samples that are decoded at once."""
 
 ACTIVE = 0.01
-"""A unit is active where the variance of its mean over the images is above this (Burda et al., section 5.3)."""
+"""A unit is active where the variance of its mean over the images is above this (Burda et al., section 5.2)."""
 
 
 def chunks(x: Tensor, classes: Tensor | None, size: int = ROWS) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -77,8 +77,8 @@ class Likelihood:
 def likelihood(model: VAE, x: Tensor, classes: Tensor | None, *, samples: int, images: int) -> Likelihood:
     """Bound the mean log-likelihood of (N, P) images, with so many samples for the first so many of them.
 
-    log p(x) differs by 25 nats from image to image, but the gain from 50 samples to 5,000 by one or two: the gain is
-    known well from a few hundred images. Both bounds of an image use the same samples.
+    log p(x) differs by 25 nats from image to image, but the gain from 50 samples to 5,000 by less than one: the gain
+    is known well from a few hundred images. Both bounds of an image use the same samples.
     """
     some = slice(0, images)
     elbo, bounds = group_bounds(model, x[some], None if classes is None else classes[some], samples // GROUP)

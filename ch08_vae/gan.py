@@ -176,6 +176,11 @@ def variety(drawings: Tensor) -> float:
     return float(drawings.var(0, correction=0).mean())
 
 
+def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
+    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real ones"""
+    return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Let the pair play; return what the judge says of the drawings."""
     data = data or load_images(config.data, limit=config.run.limit)
@@ -208,11 +213,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         drawings = draw(pair.generator, torch.randn(DRAWINGS, config.latent_size, device=run.device))
         report(run, judge, drawings, film)
         return run.finish(sample=look(judge, drawings, usual), judge=judges.judge_real(judge, data.test))
-
-
-def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
-    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real ones"""
-    return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
 
 
 def report(run: Run, judge: nn.Module, drawings: Tensor, film: Film) -> None:

@@ -7,6 +7,8 @@ leaves classes out; one that blurs leaves the judge unsure.
 Dimensions: B batch, N drawings, P pixels (784), K classes (10).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +16,6 @@ from torch.nn import functional as F
 from ch08_vae.networks import CLASSES
 from ch08_vae.pixels import flat
 from ch08_vae.schedule import one_cycle, set_learning_rate
-from common.data.batches import Batches
 from common.data.images import ImageSet, Split
 
 SHARE = 0.01
@@ -23,7 +24,7 @@ SHARE = 0.01
 EPOCHS, STEPS = 6, 300
 """Passes over the training split; on a small set as many as make 300 steps."""
 
-LEARNING_RATE = 4e-3
+BATCH, LEARNING_RATE = 256, 4e-3
 
 
 def make_judge() -> nn.Sequential:
@@ -35,19 +36,23 @@ def fit_judge(data: ImageSet, device: torch.device) -> nn.Module:
     """Train the judge; the same one for every run on a device, and no run's dice are thrown for it.
 
     Each batch is moved by up to a pixel, so that the judge reads digits that do not stand exactly where real ones do.
+    Under torchrun each process trains the whole judge, on all the images.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    pixels, labels = data.train.pixels.to(device), data.train.labels.to(device)
+    generator = torch.Generator().manual_seed(0)
+    batches = math.ceil(len(pixels) / BATCH)
+    steps = max(EPOCHS, STEPS // batches) * batches
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         torch.manual_seed(0)
-        generator = torch.Generator().manual_seed(0)
-        batches = Batches(data.train.pixels, data.train.labels, batch_size=256, device=device, generator=generator)
-        steps = max(EPOCHS, STEPS // len(batches)) * len(batches)
         judge = make_judge().to(device)
         optimizer = torch.optim.Adam(judge.parameters(), LEARNING_RATE, fused=True)
-        for start in range(0, steps, len(batches)):
-            for step, (images, labels) in enumerate(batches, start=start):
+        for start in range(0, steps, batches):
+            order = torch.randperm(len(pixels), generator=generator).to(device)
+            for step, index in enumerate(order.split(BATCH), start=start):
                 set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE))
                 offset = torch.randint(-1, 2, (2,), generator=generator).tolist()
-                F.cross_entropy(judge(flat(images.roll(offset, dims=(2, 3)))), labels).backward()
+                images = pixels[index].roll(offset, dims=(2, 3))
+                F.cross_entropy(judge(flat(images)), labels[index]).backward()
                 optimizer.step()
                 optimizer.zero_grad()
     return judge.eval()

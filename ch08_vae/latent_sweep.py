@@ -87,8 +87,39 @@ def reconstruction(model: VAE, x: Tensor) -> float:
 
 
 def code_samples(code: Tensor, count: int) -> Tensor:
-    """(N, Z) codes -> (count, Z) points of the Gaussian with their mean and spread: the best guess at where they lie"""
+    """(N, Z) codes -> (count, Z) points of the Gaussian with each unit's mean and spread"""
     return code.mean(0) + code.std(0, correction=0) * torch.randn(count, code.shape[1], device=code.device)
+
+
+def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
+    """Measure every network on the test split, print the table, and draw the picture."""
+    judge = judges.fit_judge(data, run.device)
+    test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
+    measures: dict[str, float] = {}
+    shown = min(SHOWN, len(test))
+    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
+    for size, model in variational.items():
+        mu, _ = posterior(model, test)
+        code, _ = posterior(plain[size], test)
+        drawings = decoded(model, torch.randn(DRAWINGS, size, device=run.device))
+        known_code, _ = posterior(plain[size], known)
+        plain_drawings = decoded(plain[size], code_samples(known_code, DRAWINGS))
+        seen, plain_seen = judges.judge_drawings(judge, drawings), judges.judge_drawings(judge, plain_drawings)
+        now = {
+            **measure(model, test),
+            "active_units": float(active_units(mu)),
+            "confidence": seen["confidence"],
+            "plain_reconstruction": reconstruction(plain[size], test),
+            "plain_confidence": plain_seen["confidence"],
+        }
+        measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
+        rows.append([f"latent {size}", *now.values()])
+        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
+        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
+    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
+    print_table(["", *headings], rows, title="nats an image")
+    report(run, torch.cat(pictures), 2 * shown, [*variational])
+    return measures
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -122,37 +153,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 run.step(torch.stack(losses).mean(), images=len(images))
             run.log(valid={f"elbo_{size}": measure(model, valid)["elbo"] for size, model in variational.items()})
         return run.finish(run=evaluate(run, data, variational, plain))
-
-
-def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
-    """Measure every network on the test split, print the table, and draw the picture."""
-    judge = judges.fit_judge(data, run.device)
-    test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
-    measures: dict[str, float] = {}
-    shown = min(SHOWN, len(test))
-    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
-    for size, model in variational.items():
-        mu, _ = posterior(model, test)
-        code, _ = posterior(plain[size], test)
-        drawings = decoded(model, torch.randn(DRAWINGS, size, device=run.device))
-        known_code, _ = posterior(plain[size], known)
-        plain_drawings = decoded(plain[size], code_samples(known_code, DRAWINGS))
-        seen, plain_seen = judges.judge_drawings(judge, drawings), judges.judge_drawings(judge, plain_drawings)
-        now = {
-            **measure(model, test),
-            "active_units": float(active_units(mu)),
-            "confidence": seen["confidence"],
-            "plain_reconstruction": reconstruction(plain[size], test),
-            "plain_confidence": plain_seen["confidence"],
-        }
-        measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
-        rows.append([f"latent {size}", *now.values()])
-        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
-        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
-    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
-    print_table(["", *headings], rows, title="nats an image")
-    report(run, torch.cat(pictures), 2 * shown, [*variational])
-    return measures
 
 
 def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:

@@ -140,7 +140,7 @@ def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Fi
     told = None
     if model.conditional:
         told = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
-    title = "the latent plane" + " of the threes" * model.conditional
+    title = "the latent plane" + " of class 3" * model.conditional
     return plots.mosaic(tiles(decoded(model, z, told)), columns=edge, title=title, size=0.34)
 
 

@@ -24,24 +24,22 @@ def flat(images: Tensor) -> Tensor:
     return images.flatten(1).float().div_(255)
 
 
-def tossed(images: Tensor) -> Tensor:
+def tossed(images: Tensor, dice: torch.Generator | None = None) -> Tensor:
     """(B, 1, 28, 28) uint8 -> (B, P) zeros and ones, a one with probability pixel / 255
 
     A pixel is on where a random number of 16 bits is below its brightness on the same scale. One 64-bit draw makes four
-    of them: on a CPU torch.bernoulli takes several times as long, nearly as long as the rest of the training step.
+    of them, where torch.bernoulli draws one a pixel.
     """
     level = images.flatten(1).to(torch.int16).mul_(257).sub_(2**15)  # -32768 is never on, 32767 all but always
     draws = torch.empty(len(level), level.shape[1] // 4, dtype=torch.int64, device=level.device)
-    return (draws.random_(-(2**63), None).view(torch.int16) < level).float()
+    return (draws.random_(-(2**63), None, generator=dice).view(torch.int16) < level).float()
 
 
-def binarised(images: Tensor, how: Binarisation) -> Tensor:
+def binarised(images: Tensor, how: Binarisation, dice: torch.Generator | None = None) -> Tensor:
     """(B, 1, 28, 28) uint8 -> (B, P) zeros and ones, or grey levels where there is to be no binarisation"""
-    return tossed(images) if how == "dynamic" else flat(images)
+    return tossed(images, dice) if how == "dynamic" else flat(images)
 
 
 def fixed(images: Tensor, how: Binarisation, device: torch.device | str = "cpu") -> Tensor:
-    """(N, 1, 28, 28) uint8 -> (N, P) the same in every run and on every device"""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(BINARY_SEED)
-        return binarised(images, how).to(device)
+    """(N, 1, 28, 28) uint8 on the CPU -> (N, P) the same in every run and on every device"""
+    return binarised(images, how, torch.Generator().manual_seed(BINARY_SEED)).to(device)

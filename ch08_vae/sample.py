@@ -59,6 +59,8 @@ class Options:
         named = [*(self.interpolate or ()), *([] if self.digit is None else [self.digit])]
         for digit in named:
             require(0 <= digit < CLASSES, f"a class is a number from 0 to {CLASSES - 1}", digit)
+        rule = "--picture must be a file with an ending, as drawing.png"
+        require(self.picture is None or self.picture.suffix != "", rule, self.picture)
         require(self.digit is None or self.interpolate is None, "draw --digit or --interpolate, not both", "both")
 
 
@@ -69,7 +71,8 @@ def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) ->
     """
     if options.digit is not None and not model.conditional:
         raise ValueError(
-            "this model draws what it likes: for --digit, train one with python -m ch08_vae.train vae --conditional"
+            "this model draws what it likes: for --digit, train one with python -m ch08_vae.train vae --conditional, "
+            "or name such a run with --folder"
         )
     z = torch.randn(options.count, model.latent_size, generator=generator)
     told = classes_in_turn(-(-options.count // CLASSES), model)
@@ -94,7 +97,7 @@ def draw_on_the_way(
     chosen = []
     for digit in ends:
         images = (data.test.labels == digit).nonzero().flatten()
-        require(len(images) > 0, "no test image is of class", digit)
+        require(len(images) > 0, f"--interpolate needs test images of class {digit}", "none")
         chosen.append(images[torch.randperm(len(images), generator=generator)[: options.count]])
     test, ways = fixed(data.test.pixels, config.binarisation), []
     for start, end in zip(*chosen, strict=False):  # the rarer class says how many

@@ -4,7 +4,7 @@
     python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
     python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
     python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
-    python -m ch08_vae.train vae --binarisation none --hidden 400 --epochs 10 --batch-size 128    # as pytorch/examples
+    python -m ch08_vae.train vae --binarisation none                # grey levels; as pytorch/examples: see the README
 
 It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
 cost. Likelihoods are comparable for one --binarisation only.
@@ -77,7 +77,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate")
-        require((self.likelihood_images or 2) >= 2, "--likelihood-images must be at least 2", self.likelihood_images)
+        images = self.likelihood_images
+        require(images is None or images >= 2, "--likelihood-images must be at least 2", images)
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
         require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
         require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
@@ -127,40 +128,6 @@ def one_hot(labels: Tensor, config: Config) -> Tensor | None:
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
 
 
-def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the autoencoder and return its test metrics."""
-    data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
-        batches = Batches(
-            data.train.pixels,
-            data.train.labels,
-            batch_size=config.batch_size,
-            device=run.device,
-            generator=run.generator,
-        )
-        epochs = config.epochs or max(40, 2_000 // len(batches))
-        model = make_model(config).to(run.device)
-        start_from(model, data.train.pixels)
-        parallel = distributed.wrap(model)
-        optimizer = make_optimizer(model, config.learning_rate)
-        steps = epochs * len(batches)
-        valid = fixed(data.valid.pixels, config.binarisation, run.device)
-        told = one_hot(data.valid.labels.to(run.device), config)
-        film = Film(epochs)
-        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
-            for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                x, classes = binarised(images, config.binarisation), one_hot(labels, config)
-                beta = config.beta * warmed_up(step, steps, config.warm_up)
-                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
-                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
-                run.step(loss, images=len(images))
-            film.take(epoch, partial(pictures.scene, model, valid, told))
-            run.log(valid=in_protocol(measure(model, valid, told), config))
-        run.save(model)
-        measures = evaluate(run, data, model, film) if run.is_main else {}
-        return run.finish(**measures)
-
-
 def in_protocol(measures: dict[str, float], config: Config) -> dict[str, float]:
     """Name what was measured on grey levels so that nobody takes it for a likelihood: as a loss, as others print it."""
     if config.binarisation == "dynamic":
@@ -193,6 +160,40 @@ def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict
         seen["accuracy"] = judges.accuracy(judge, drawings, labels)
     pictures.report(run, data, model, film, test, told, (mu, logvar))
     return {"test": measures, "sample": seen, "judge": judges.judge_real(judge, data.test)}
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the autoencoder and return its test metrics."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        batches = Batches(
+            data.train.pixels,
+            data.train.labels,
+            batch_size=config.batch_size,
+            device=run.device,
+            generator=run.generator,
+        )
+        epochs = config.epochs or max(40, 2_000 // len(batches))
+        model = make_model(config).to(run.device)
+        start_from(model, data.train.pixels)
+        parallel = distributed.wrap(model)
+        optimizer = make_optimizer(model, config.learning_rate)
+        steps = epochs * len(batches)
+        valid = fixed(data.valid.pixels, config.binarisation, run.device)
+        told = one_hot(data.valid.labels.to(run.device), config)
+        film = Film(epochs)
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
+            for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                x, classes = binarised(images, config.binarisation), one_hot(labels, config)
+                beta = config.beta * warmed_up(step, steps, config.warm_up)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
+                run.step(loss, images=len(images))
+            film.take(epoch, partial(pictures.scene, model, valid, told))
+            run.log(valid=in_protocol(measure(model, valid, told), config))
+        run.save(model)
+        measures = evaluate(run, data, model, film) if run.is_main else {}
+        return run.finish(**measures)
 
 
 def restore(folder: Path) -> tuple[VAE, Config]:

@@ -1,5 +1,6 @@
 """Seven networks: their published sizes, their common loop, their table; and what feeding them costs."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -94,7 +95,7 @@ def test_a_dense_layer_keeps_what_was_there():
 def test_one_batch_is_learned_by_heart(config, shapes, name):
     torch.manual_seed(0)
     model = classics.make_model(replace(config, network=name))
-    optimizer = classics.make_optimizer(model, config)
+    optimizer = classics.make_optimizer(model, config.learning_rate, config.weight_decay)
     pixels, labels = scaled(shapes.train.pixels[:10]), shapes.train.labels[:10]
     for _ in range(60 if name == "lenet" else 8):
         classics.train_step(model, optimizer, pixels, labels)
@@ -150,6 +151,14 @@ def test_resuming_all_asks_for_one(config):
         classics.workload(replace(config, network="all"), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("how", [True, False])
+def test_the_benchmark_augments_as_training_does(config, monkeypatch, how):
+    seen = []
+    monkeypatch.setattr(classics, "augment", lambda images, flips, **settings: seen.append(settings) or images)
+    classics.workload(replace(config, augment=how), torch.device("cpu")).step()
+    assert seen == [{"shift": 4}] * how
+
+
 def test_throughput_compares_like_with_like(options, shapes, monkeypatch):
     monkeypatch.setattr(throughput, "MATRIX", 64)
     config = throughput.Config(data="shapes", batch_size=8, rounds=1, seconds=0.01, run=options)
@@ -165,6 +174,8 @@ def test_throughput_compares_like_with_like(options, shapes, monkeypatch):
     )
     (folder,) = config.run.out.glob("*/throughput/*")
     assert {"augmentation.png", "throughput.png"} <= {path.name for path in folder.iterdir()}
+    device = json.loads((folder / "summary.json").read_text())["device"]
+    assert device.endswith(", fp32 and bf16"), "whatever --precision says"
 
 
 def test_both_ways_give_the_same_pixels(shapes, monkeypatch):

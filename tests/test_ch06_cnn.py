@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ch06_cnn import cnn, inside
+from ch06_cnn import cnn, inside, layers
 from ch06_cnn.cnn import BookNetwork, Config
 from ch06_cnn.pixels import scaled
 from common.data.images import Split, load_images
@@ -38,13 +38,13 @@ def test_the_network_has_the_books_shape():
     assert sum(isinstance(m, nn.BatchNorm2d) for m in BookNetwork(batch_norm=True).modules()) == 3
 
 
-def test_step_is_adamws(config):
+def test_step_is_adamws():
     """The update of one step, written out (Loshchilov & Hutter 2019, algorithm 2)."""
     torch.manual_seed(0)
     model = BookNetwork(dropout=False).double()
     before = [p.detach().clone() for p in model.parameters()]
     pixels, labels = torch.randn(4, 3, 32, 32, dtype=torch.float64), torch.arange(4)
-    optimizer = cnn.make_optimizer(model, replace(config, learning_rate=0.01, weight_decay=0.1))
+    optimizer = cnn.make_optimizer(model, 0.01, 0.1)
     gradients = torch.autograd.grad(F.cross_entropy(model(pixels).float(), labels), list(model.parameters()))
     cnn.train_step(model, optimizer, pixels, labels)
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
@@ -61,7 +61,7 @@ def test_one_batch_is_learned_by_heart(config, shapes, settings, bf16):
     torch.manual_seed(0)
     config = replace(config, dropout=False, learning_rate=1e-3, **settings)
     model = cnn.make_model(config)
-    optimizer = cnn.make_optimizer(model, config)
+    optimizer = cnn.make_optimizer(model, config.learning_rate, config.weight_decay)
     pixels, labels = scaled(shapes.train.pixels[:16], bf16=bf16), shapes.train.labels[:16]
     for _ in range(25):
         loss = cnn.train_step(model, optimizer, pixels, labels, bf16=bf16)
@@ -79,11 +79,21 @@ def test_bf16_and_channels_last_are_what_the_step_computes_in(config, shapes):
                 (output.dtype, output.is_contiguous(memory_format=torch.channels_last))
             )
         )
-        optimizer = cnn.make_optimizer(model, config)
+        optimizer = cnn.make_optimizer(model, config.learning_rate, config.weight_decay)
         pixels = scaled(shapes.train.pixels[:4], bf16=bf16, channels_last=last)
         cnn.train_step(model, optimizer, pixels, shapes.train.labels[:4], bf16=bf16)
         assert all(p.dtype == torch.float32 for p in model.parameters())
     assert seen == [(torch.bfloat16, True), (torch.float32, False)]
+
+
+def test_convolutions_by_hand_compute_in_float32_whatever_the_precision():
+    model, seen = BookNetwork(kit=layers, batch_norm=True), []
+    for module in model.features:
+        module.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.randn(2, 3, 32, 32))
+    assert set(seen) == {torch.float32}
+    assert logits.dtype == torch.bfloat16, "the linear layers are torch's"
 
 
 def test_nothing_is_dropped_when_predicting_and_training_goes_on(shapes):

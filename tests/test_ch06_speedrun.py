@@ -1,18 +1,14 @@
-"""The speed run: whitening, Muon, the clock, and every switch."""
+"""The speed run: its network, its optimizers, the clock, and every switch."""
 
 import json
-from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional as F
 
 from ch06_cnn import speedrun
-from ch06_cnn.muon import COEFFICIENTS, Muon, orthogonalise
+from ch06_cnn.muon import Muon
 from ch06_cnn.pixels import scaled
 from ch06_cnn.speedrun import Config, Optimizers, SpeedNetwork
 from ch06_cnn.whitening import whitening_filters
@@ -33,76 +29,6 @@ def config(options):
 @pytest.fixture
 def no_pictures(monkeypatch):
     monkeypatch.setattr(speedrun, "report", lambda *_: None)
-
-
-def test_whitened_patches_are_uncorrelated_and_of_unit_variance():
-    torch.manual_seed(0)
-    mixed = F.conv2d(torch.randn(200, 3, 9, 9, dtype=torch.float64), torch.randn(3, 3, 2, 2, dtype=torch.float64))
-    filters = whitening_filters(mixed, damping=0)
-    assert filters.shape == (24, 3, 2, 2)
-    answers = F.conv2d(mixed, filters[:12]).movedim(1, 0).flatten(1)
-    torch.testing.assert_close(answers @ answers.T / answers.shape[1], torch.eye(12, dtype=torch.float64))
-    assert torch.equal(filters[12:], -filters[:12])
-
-
-def test_damping_bounds_directions_without_variance_and_the_largest_comes_first():
-    flat = torch.ones(1, 3, 4, 4) * torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
-    filters = whitening_filters(flat, damping=0.25)
-    norms = filters[:12].flatten(1).norm(dim=1)
-    assert float(norms[0]) == pytest.approx((4 * 14 + 0.25) ** -0.5, rel=1e-4), (
-        "variance of the one direction: 4 (1+4+9)"
-    )
-    assert norms[1:].tolist() == pytest.approx([2.0] * 11, rel=1e-3)
-
-
-@settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 9), columns=st.integers(1, 9), seed=st.integers(0, 50))
-def test_orthogonalise_moves_singular_values_by_the_polynomial_and_nothing_else(rows, columns, seed):
-    matrix = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    u, s, v = torch.linalg.svd(matrix / (matrix.norm() + 1e-7), full_matrices=False)
-    a, b, c = COEFFICIENTS
-    for _ in range(3):
-        s = a * s + b * s**3 + c * s**5
-    torch.testing.assert_close(orthogonalise(matrix), u @ s.diag() @ v)
-
-
-def test_orthogonalised_is_nearly_orthogonal():
-    matrix = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))[0] @ torch.diag(
-        torch.tensor([1.0, 0.8, 0.5, 0.3, 0.2, 0.1])
-    )
-    s = torch.linalg.svdvals(orthogonalise(matrix, iterations=5))
-    assert 0.6 < float(s.min()) < float(s.max()) < 1.3
-
-
-def test_two_steps_of_muon_by_its_formula():
-    weight = nn.Parameter(torch.randn(4, 3, 2, 2, dtype=torch.float64))
-    optimizer = Muon([weight], lr=0.1, momentum=0.6)
-    w, m = weight.detach().clone(), torch.zeros(4, 3, 2, 2, dtype=torch.float64)
-    for seed in range(2):
-        g = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        weight.grad = g.clone()
-        optimizer.step()
-        m = 0.6 * m + g
-        step = orthogonalise((g + 0.6 * m).flatten(1)).view_as(w)
-        w = 4**0.5 * w / w.norm() - 0.1 * step
-        torch.testing.assert_close(weight.detach(), w)
-        assert torch.equal(weight.grad, g), "the gradient was changed"
-
-
-def test_muon_survives_a_checkpoint():
-    def step(weight, optimizer, seed):
-        weight.grad = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
-        optimizer.step()
-
-    one = nn.Parameter(torch.ones(4, 3, 2, 2))
-    first = Muon([one], lr=0.1)
-    step(one, first, 0)
-    two = nn.Parameter(one.detach().clone())
-    second = Muon([two], lr=0.1)
-    second.load_state_dict(deepcopy(first.state_dict()))
-    step(one, first, 1)
-    step(two, second, 1)
-    assert torch.equal(one, two)
 
 
 @torch.no_grad()
@@ -168,6 +94,17 @@ def test_flips():
     assert not speedrun.flips_of(first, 1, "none").any()
     coins = [speedrun.flips_of(first, epoch, "random") for epoch in (1, 2)]
     assert 0.4 < float((coins[0] == coins[1]).float().mean()) < 0.6
+
+
+@pytest.mark.parametrize("flip", ["alternating", "random", "none"])
+def test_the_benchmark_flips_as_training_does(config, monkeypatch, flip):
+    torch.manual_seed(0)
+    seen = []
+    monkeypatch.setattr(speedrun, "augment", lambda images, flips, **_: seen.append(flips) or images)
+    step = speedrun.workload(replace(config, flip=flip), torch.device("cpu")).step
+    step(), step()
+    assert all(bool(flips.any()) == (flip != "none") for flips in seen)
+    assert torch.equal(*seen) == (flip != "random")
 
 
 @pytest.mark.parametrize("bf16", [False, True])

@@ -233,6 +233,13 @@ def test_binarisation_draws_by_brightness_and_none_keeps_grey(digits):
     assert torch.equal(before, torch.get_rng_state()), "and nobody's own dice are thrown for it"
 
 
+def test_fixed_coins_are_thrown_with_dice_of_their_own(digits, monkeypatch):
+    torch.manual_seed(pixels.BINARY_SEED)
+    recorded = pixels.binarised(digits.test.pixels, "dynamic")  # as torch's own dice give them on a CPU
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("it would seed the GPUs' dice as well"))
+    assert torch.equal(pixels.fixed(digits.test.pixels, "dynamic"), recorded)
+
+
 def test_the_decoder_begins_at_the_mean_image(digits):
     model = VAE(3, hidden=(8,))
     networks.start_from(model, digits.train.pixels)

@@ -1,19 +1,18 @@
-"""The chapter's other programs: the judge, the adversarial pair, the sweep, the throughput, the film."""
+"""The chapter's other programs: the judge, the adversarial pair, the sweep, the throughput."""
 
 import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from ch08_vae import gan, judge, latent_sweep, pictures, pixels, throughput, vae
+from ch08_vae import gan, judge, latent_sweep, pixels, throughput, vae
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
-from common import plots
+from common import distributed
 from common.data.images import load_images
 from common.data.per_sample import PerSample
 
@@ -39,6 +38,37 @@ def test_the_judge_is_good_always_the_same_and_takes_nobodys_dice(digits):
     assert real["accuracy"] > 0.95
     assert 0.85 < real["confidence"] <= 1
     assert not one.training
+
+
+def test_every_process_trains_the_same_judge_on_all_images(digits, monkeypatch):
+    few = replace(digits, train=digits.train[:300])
+    alone = judge.fit_judge(few, CPU)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        one = judge.fit_judge(few, CPU)
+        assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), one.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cuda:0", ["cuda:0"]), ("mps", ["mps"]), ("cpu", [])])
+def test_the_judge_puts_back_the_dice_of_the_device_that_it_is_trained_on(digits, monkeypatch, name, kept):
+    def fork(devices, device_type):
+        raise LookupError([str(device) for device in devices], device_type)
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
+    with pytest.raises(LookupError) as seen:
+        judge.fit_judge(digits, torch.device(name))
+    assert seen.value.args == (kept, name.partition(":")[0])
+
+
+@pytest.mark.gpu
+def test_neither_the_judge_nor_the_fixed_coins_take_the_gpus_dice(digits):
+    torch.cuda.manual_seed(7)
+    before = torch.cuda.get_rng_state()
+    pixels.fixed(digits.test.pixels, "dynamic", "cuda")
+    judge.fit_judge(digits, torch.device("cuda"))
+    assert torch.equal(before, torch.cuda.get_rng_state())
 
 
 class Reader(nn.Module):
@@ -279,73 +309,5 @@ def test_throughput_measures_every_way(digits, options):
         metrics["fp32_images_per_second"] / metrics["dataloader_images_per_second"]
     )
     assert list(options.out.rglob("throughput.png"))
-
-
-# The film and the pictures.
-
-
-def test_the_film_keeps_its_pages_through_a_checkpoint(tmp_path):
-    film = Film(epochs=100, pages=3)
-    assert film.epochs == {1, 10, 100}
-    for epoch in range(1, 13):
-        film.take(epoch, lambda epoch=epoch: torch.full((20, 784), epoch / 100))
-    again = Film(epochs=100, pages=3)
-    again.load_state_dict(film.state_dict())
-    assert list(again.pages) == [1, 10]
-    again.write(tmp_path / "film.gif")
-    with Image.open(tmp_path / "film.gif") as written:
-        assert frames(written) == 2
-        assert written.size == (600, 16 + 120)
-        assert written.info["loop"] == 0
-        written.seek(1)
-        frame = torch.from_numpy(np.array(written.convert("L")))
-        assert abs(int(frame[46, 30]) - 26) <= 2  # a tenth of 255, in the middle of the first drawing
-
-
-def test_the_scene_always_draws_the_same_points(digits):
-    torch.manual_seed(0)
-    x = pixels.fixed(digits.valid.pixels[:10], "dynamic")
-    model = VAE(3, hidden=(8,))
-    one, two = pictures.scene(model, x, None), pictures.scene(model, x, None)
-    assert one.shape == (50, 784)
-    assert torch.equal(one, two)
-    assert torch.equal(one[:10], x)
-    torch.testing.assert_close(one[10:20], model.decode(model.encode(x)[0]).sigmoid().detach())
-    assert pictures.scene(model, x[:4], None).shape == (50, 784)
-
-
-def test_the_plane_has_its_axes_the_right_way_round(monkeypatch):
-    """To the right the first unit grows, upwards the second; each tile is as probable as any other."""
-    model, seen = VAE(2), {}
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, told=None: seen.setdefault("z", z)[:, :1].repeat(1, 784))
-    pictures.draw_manifold(model, CPU, edge=5)
-    z = seen["z"].view(5, 5, 2)
-    assert bool((z[:, 1:, 0] > z[:, :-1, 0]).all())
-    assert bool((z[1:, :, 1] < z[:-1, :, 1]).all())
-    probability = torch.special.ndtr(z[0, :, 0])
-    torch.testing.assert_close(probability, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
-    torch.testing.assert_close(z[2, 2], torch.zeros(2), rtol=0, atol=1e-6)
-
-
-def test_a_traversal_moves_one_unit_and_the_dearest_is_on_top(monkeypatch):
-    model, seen = VAE(3), {}
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, told=None: seen.setdefault("z", z)[:, :1].repeat(1, 784))
-    mu = torch.tensor([[0.5, 0.6, 0.7]])
-    pictures.draw_traversal(model, None, mu, torch.tensor([0.1, 3.0, 1.0]))
-    z = seen["z"].view(3, 11, 3)
-    for row, unit in enumerate((1, 2, 0)):
-        torch.testing.assert_close(z[row, :, unit], torch.linspace(-3, 3, 11))
-        others = [other for other in range(3) if other != unit]
-        torch.testing.assert_close(z[row][:, others], mu[:, others].expand(11, 2))
-
-
-def test_a_mosaic_puts_each_tile_in_its_place():
-    images = torch.arange(6).view(6, 1, 1, 1).expand(6, 1, 4, 4) / 10
-    (axes,) = plots.mosaic(images, columns=3, row_names=["a", "b"], title="t").axes
-    sheet = np.asarray(axes.images[0].get_array())
-    assert sheet.shape == (9, 14)
-    assert sheet[0, 0] == 0
-    assert sheet[0, 5] == pytest.approx(0.1)
-    assert sheet[8, 13] == pytest.approx(0.5)
-    assert sheet[4, 0] == 1, "a white line between the rows"
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    (path,) = options.out.rglob("summary.json")
+    assert json.loads(path.read_text())["device"].endswith(", fp32 and bf16"), "whatever --precision says"

@@ -1,4 +1,4 @@
-"""The vae program: its step, its protocol, what it leaves for people, and what sample.py makes of it."""
+"""The vae program: its step, its protocol, and what it leaves for people."""
 
 import json
 from dataclasses import replace
@@ -7,12 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import evaluation, networks, pixels, sample, schedule, vae
+from ch08_vae import evaluation, networks, pixels, schedule, vae
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from ch08_vae.vae import Config
 from common.data.images import Split, load_images
-from common.folder import newest_run
 
 
 @pytest.fixture
@@ -127,6 +126,10 @@ def test_bf16_is_what_the_layers_compute_in_and_not_the_bound(digits):
     assert logits.dtype == mu.dtype == logvar.dtype == torch.float32
 
 
+def frames(film) -> int:
+    return film.n_frames
+
+
 def test_training_learns_repeats_and_restores(config, digits):
     config = replace(config, epochs=25)
     first, second = vae.train(config, digits), vae.train(config, digits)
@@ -207,6 +210,7 @@ def test_a_handful_of_images_is_enough(config, limit):
         ({"hidden": (8, 0)}, "--hidden must be a number above 0, got 0"),
         ({"beta": -1.0}, "--beta must not be negative, got -1.0"),
         ({"likelihood_images": 1}, "--likelihood-images must be at least 2, got 1"),
+        ({"likelihood_images": 0}, "--likelihood-images must be at least 2, got 0"),
         ({"warm_up": 1.5}, "--warm-up must be between 0 and 1, got 1.5"),
         ({"importance_samples": 60}, "--importance-samples must be a multiple of 50 above 0, got 60"),
         ({"importance_samples": 0}, "--importance-samples must be a multiple of 50 above 0, got 0"),
@@ -215,128 +219,6 @@ def test_a_handful_of_images_is_enough(config, limit):
 def test_a_wrong_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Config(**settings)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A plain run and a conditional one, well enough trained that their digits can be read."""
-    from common.config import RunOptions
-
-    out = tmp_path_factory.mktemp("runs")
-    for name, conditional in (("plain", False), ("conditional", True)):
-        options = RunOptions(device="cpu", precision="fp32", threads=1, out=out / name)
-        config = Config(
-            data="digits", epochs=60, latent_size=2, hidden=(128, 64), conditional=conditional,
-            importance_samples=50, likelihood_images=5, run=options,
-        )  # fmt: skip
-        vae.train(config, load_images("digits"))
-    return out
-
-
-def frames(film) -> int:
-    return film.n_frames
-
-
-def summary(folder):
-    return json.loads(next(folder.rglob("summary.json")).read_text())["metrics"]
-
-
-def test_a_conditional_model_draws_the_digit_that_it_is_asked_for(runs):
-    metrics = summary(runs / "conditional")
-    assert metrics["judge_accuracy"] > 0.9
-    assert metrics["sample_accuracy"] > 0.8
-    assert metrics["sample_classes"] == 10
-    assert "sample_accuracy" not in summary(runs / "plain")
-
-
-def test_two_units_make_a_plane_that_is_drawn(runs):
-    for name in ("plain", "conditional"):
-        assert len(list((runs / name).rglob("manifold.png"))) == 1
-
-
-def shown(monkeypatch):
-    """Watch what is drawn."""
-    from common import plots
-
-    seen = {}
-    mosaic = plots.mosaic
-
-    def watch(images, **settings):
-        seen["images"], seen["settings"] = images, settings
-        return mosaic(images, **settings)
-
-    monkeypatch.setattr(plots, "mosaic", watch)
-    return seen
-
-
-def test_the_door_draws_what_is_asked(runs, tmp_path, capsys, monkeypatch):
-    seen = shown(monkeypatch)
-    sample.main(["--count", "5", "--out", str(runs / "plain"), "--picture", str(tmp_path / "five.png")])
-    assert len(seen["images"]) == 5
-    assert (tmp_path / "five.png").read_bytes()[:4] == b"\x89PNG"
-    assert capsys.readouterr().out.startswith("model    mlp VAE, 2 latent units, from ")
-    first = seen["images"]
-    sample.main(["--count", "5", "--out", str(runs / "plain")])
-    assert torch.equal(first, seen["images"]), "the same seed draws the same"
-    sample.main(["--count", "5", "--seed", "1", "--out", str(runs / "plain")])
-    assert not torch.equal(first, seen["images"])
-    assert len(list((runs / "plain").rglob("sample.png"))) == 1
-
-
-def test_a_digit_on_request_is_that_digit(runs, digits, monkeypatch):
-    from ch08_vae import judge as judges
-
-    seen = shown(monkeypatch)
-    judge = judges.fit_judge(digits, torch.device("cpu"))
-    for digit in (0, 6):
-        sample.main(["--digit", str(digit), "--count", "40", "--out", str(runs / "conditional")])
-        assert judges.accuracy(judge, seen["images"].flatten(1), torch.full((40,), digit)) > 0.7
-    assert len(list((runs / "conditional").rglob("sample-6.png"))) == 1
-
-
-@pytest.mark.parametrize("name", ["plain", "conditional"])
-def test_the_way_from_one_digit_to_another_starts_and_ends_at_their_reconstructions(runs, name, digits, monkeypatch):
-    seen = shown(monkeypatch)
-    sample.main(["--interpolate", "3", "8", "--count", "2", "--out", str(runs / name)])
-    assert len(seen["images"]) == 2 * sample.STEPS
-    model, config = vae.restore(newest_run(runs / name, vae))
-    ends = []
-    for digit in (3, 8):
-        of_class = (digits.test.labels == digit).nonzero().flatten()
-        x = pixels.fixed(digits.test.pixels, "dynamic")[of_class]
-        ends.append(torch.sigmoid(model.decode(model.encode(x, told(x, digit, config))[0], told(x, digit, config))))
-    for place, candidates in ((0, ends[0]), (sample.STEPS - 1, ends[1])):
-        distance = (candidates.detach() - seen["images"][place].flatten()).abs().amax(1)
-        assert float(distance.min()) < 1e-5
-
-
-def told(x, digit, config):
-    return vae.one_hot(torch.full((len(x),), digit), config)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--digit", "7"], "for --digit, train one with python -m ch08_vae.train vae --conditional"),
-        (["--digit", "10"], "a class is a number from 0 to 9, got 10"),
-        (["--interpolate", "3", "11"], "a class is a number from 0 to 9, got 11"),
-        (["--digit", "7", "--interpolate", "3", "8"], "not both"),
-        (["--count", "0"], "--count must be a number above 0, got 0"),
-        (["--cont", "3"], "did you mean --count?"),
-    ],
-)
-def test_a_mistake_is_one_line(fails, runs, words, message):
-    assert message in fails(sample.main, [*words, "--out", str(runs / "plain")])
-
-
-def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
-    assert "train one with python -m ch08_vae.train vae" in fails(sample.main, ["--out", str(tmp_path)])
-
-
-def test_other_data_than_the_run_was_trained_on_are_refused(fails, runs, monkeypatch):
-    monkeypatch.setattr("common.data.images.SPLIT_SEED", 1)
-    error = fails(sample.main, ["--interpolate", "3", "8", "--out", str(runs / "plain")])
-    assert "other data" in error
 
 
 @pytest.mark.data

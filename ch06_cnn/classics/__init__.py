@@ -22,7 +22,7 @@ from ch06_cnn.classics.lenet import LeNet
 from ch06_cnn.classics.nin import NiN
 from ch06_cnn.classics.resnet import ResNet
 from ch06_cnn.classics.vgg import VGG
-from ch06_cnn.cnn import class_accuracy, measure, one_cycle, predict, train_step
+from ch06_cnn.cnn import class_accuracy, make_optimizer, measure, one_cycle, predict, train_step
 from ch06_cnn.pixels import scaled
 from common import distributed
 from common.benchmark import Workload
@@ -41,7 +41,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "densenet": DenseNet,
 }
-"""In the order of their years."""
+"""Roughly in the order of their years."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ def cost(model: nn.Module) -> dict[str, float]:
     return {"parameters": sum(p.numel() for p in model.parameters()), "megaflops": counter.get_total_flops() / 1e6}
 
 
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
-    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Fit the network, or all of them, and return test metrics; of several, each measure bears the network's name."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
@@ -127,7 +122,7 @@ def train_one(config: Config, data: ImageSet) -> dict[str, float]:
         model = make_model(config).to(run.device)
         costs = cost(model)
         parallel = distributed.wrap(model)
-        optimizer = make_optimizer(model, config)
+        optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         schedule = one_cycle(optimizer, config.learning_rate, config.epochs * len(batches))
         for _ in run.epochs(config.epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
             for images, labels in batches:
@@ -165,12 +160,15 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
     bf16 = config.run.precision == "bf16"
-    return Workload(
-        lambda: train_step(model, optimizer, scaled(images, bf16=bf16), labels, bf16=bf16), items=config.batch_size
-    )
+
+    def step() -> Tensor:
+        batch = augment(images, coin(len(images), device), shift=4) if config.augment else images
+        return train_step(model, optimizer, scaled(batch, bf16=bf16), labels, bf16=bf16)
+
+    return Workload(step, items=config.batch_size)

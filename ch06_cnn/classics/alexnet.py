@@ -1,7 +1,8 @@
 """AlexNet (Krizhevsky et al. 2012) for 32x32 pixels: the same eight layers with smaller windows.
 
-The original sees 224x224 pixels through windows of 11x11, four pixels apart; here they are 3x3, two apart. Its local
-response normalisation is left out, as everyone does since.
+The original sees 224x224 pixels through windows of 11x11, four pixels apart; here they are 3x3, two apart. The filters,
+64-192-384-256-256, are Krizhevsky's of 2014 ("One weird trick"), the linear layers have 1,024 units instead of 4,096,
+and the local response normalisation is left out, as everyone does since.
 """
 
 from torch import Tensor, nn

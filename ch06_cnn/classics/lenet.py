@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998): the first network of this kind, with today's rectifiers and max-pooling."""
+"""LeNet-5 (LeCun et al. 1998), which convolutional networks descend from, with today's rectifiers and max-pooling."""
 
 from torch import Tensor, nn
 

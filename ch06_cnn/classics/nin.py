@@ -1,7 +1,8 @@
 """Network in Network (Lin et al. 2014): every window is followed by a small network of its own, and nothing is linear.
 
 A 1x1 convolution is a linear layer at each pixel. The last one gives a map a class, and a class's logit is the mean of
-its map: the linear layers that held most of AlexNet's weights are gone. Batch-norm is ours.
+its map: the linear layers that held most of AlexNet's weights are gone. Batch-norm is ours, and so is one more 1x1
+layer before that of the classes.
 """
 
 from torch import Tensor, nn

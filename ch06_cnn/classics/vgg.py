@@ -1,7 +1,8 @@
 """VGG-11 (Simonyan & Zisserman 2015) for 32x32 pixels: nothing but 3x3 convolutions, and one linear layer.
 
-Two 3x3 windows see as much as one of 5x5, with fewer weights and a rectifier between. Batch-norm, which came a year
-later, is what lets it train without the original's warm start.
+Two 3x3 windows see as much as one of 5x5, with fewer weights and a rectifier between. This configuration is the one
+that the paper trained from random weights, and started its deeper ones from (section 3.1). Its three linear layers are
+one here; batch-norm is ours.
 """
 
 from torch import Tensor, nn
