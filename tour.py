@@ -246,9 +246,10 @@ def tour(options: Options) -> int:
         for stop in stops:
             visits.append(visit(stop, options, folder))
             refresh()
-    devices_seen = compare_devices(stops, folder) if options.compare else ([], "")
     seconds = time.perf_counter() - start
-    write_report(folder / "index.html", visits, seconds, devices_seen)
+    write_report(folder / "index.html", visits, seconds, ([], ""))
+    if options.compare:  # a device that fails now takes the table along, and not the report
+        write_report(folder / "index.html", visits, seconds, compare_devices(stops, folder))
     failed = sum(bool(seen.error) for seen in visits)
     say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {seconds:.0f} s")
     say("report", str(folder / "index.html"))

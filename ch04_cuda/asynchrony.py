@@ -5,9 +5,9 @@
 
 A GPU works through a queue: a call only puts a kernel into it and returns. A clock that is read before the queue is
 empty measures Python. The first table therefore shows both figures of the same steps. The second takes the plain step,
-float32 with the optimizer's loop over the parameters, and adds one thing at a time: a fused optimizer, another memory
-layout, bfloat16, torch.compile; on a GPU the whole step recorded once as a CUDA graph and replayed, and batches copied
-by a stream of their own while the step before still computes; on a CPU fewer threads.
+float32 with the optimizer's loop over the parameters, adds a fused optimizer, and to that one thing at a time: another
+memory layout, bfloat16, torch.compile; on a GPU the whole step recorded once as a CUDA graph and replayed, and batches
+copied by a stream of their own while the step before still computes; on a CPU fewer threads.
 
 Dimensions: B batch.
 """
@@ -21,15 +21,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ch04_cuda.kernels.cpp_kernels import why_absent
+from ch04_cuda.kernels.cpp_kernels import no_compiler
 from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, seconds_a_call
 from common.config import RunOptions, require, require_positive
-from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run
 
@@ -105,7 +103,7 @@ def changes(config: Config, device: torch.device) -> dict[str, Step]:
         ways["bf16"] = lambda: half.step(bf16=True)
     else:
         say("skipped", f"bf16: {device} does not multiply it natively")
-    lacking = why_absent()
+    lacking = no_compiler()
     if config.compile and lacking is None:
         whole = Trainer(config, device)
         compiled = torch.compile(whole.model)
@@ -138,10 +136,7 @@ def graph_step(trainer: Trainer) -> Step:
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        loss = F.cross_entropy(trainer.model(trainer.pixels), trainer.labels)
-        loss.backward()
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
+        trainer.step()
     return graph.replay
 
 
@@ -192,8 +187,8 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         ways = cuda_ways(config, device) if device.type == "cuda" else cpu_ways(config, device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.compile warns of its own insides
-            times = by_turns(ways, config.rounds, lambda way: milliseconds(way, config, device), quiet=True)
-        median = {name: statistics.median(values) for name, values in times.items()}
+            times = by_turns(ways, config.rounds, lambda way: seconds_a_call(way, config.seconds, device), quiet=True)
+        median = {name: 1e3 * statistics.median(values) for name, values in times.items()}
         ratios = {name: median_ratio(times["plain"], values) for name, values in times.items()}
         report(run, median, ratios)
         return run.finish(
@@ -202,17 +197,6 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
                 **{f"{name}_ratio": value for name, value in ratios.items()},
             }
         )
-
-
-def milliseconds(step: Step, config: Config, device: torch.device) -> float:
-    """Time a step, on average over so many seconds at least, the queue drained only at the end of each five."""
-    steps, spent = 0, 0.0
-    while spent < config.seconds:
-        with Timer(device) as timer:
-            for _ in range(5):
-                step()
-        steps, spent = steps + 5, spent + timer.seconds
-    return 1e3 * spent / steps
 
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:

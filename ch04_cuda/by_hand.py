@@ -30,10 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from ch04_cuda import jax_epoch
-from ch04_cuda.input_pipeline import Way, from_loader, rate, resident, trainer, usual_samples
+from ch04_cuda.input_pipeline import Way, from_loader, resident, trainer, usual_samples
+from ch04_cuda.matmul import multiply
 from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, load_images
@@ -188,44 +189,6 @@ def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool)
     return way
 
 
-def multiply(device: torch.device, dtype: torch.dtype) -> Way:
-    """Make a function that multiplies two large matrices, and says how many billion operations that took."""
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(dtype)
-    product = torch.empty_like(a)
-
-    def way() -> float:
-        torch.mm(a, b, out=product)
-        return 2 * MATRIX**3 / 1e9
-
-    return way
-
-
-def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train by hand, then let every way train by turns; return accuracy, images a second, and ratios."""
-    data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
-        device = run.device
-        test = learn(run, data)
-        ways = {
-            "dataloader": trainer(from_loader(usual_samples(data.train), config, device), device, fused=False),
-            "autograd": trainer(resident(data.train, config, device), device),
-            "hand": by_hand(config, data, device, bf16=False),
-            "matrix_product": multiply(device, torch.float32),
-        }
-        if has_native_bf16(device):
-            ways["autograd_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
-            ways["hand_bf16"] = by_hand(config, data, device, bf16=True)
-        else:
-            say("skipped", f"bfloat16: {device} does not multiply it natively")
-        if jax_epoch.is_installed():
-            ways["jax"] = jax_epoch.way(data.train, config, torch.get_num_threads())
-        else:
-            say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
-        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
-        return run.finish(test=test, run=report(run, rates))
-
-
 def learn(run: Run, data: ImageSet) -> dict[str, float]:
     """Train a network by hand for some epochs, saved like any other, and measure it on the test split."""
     config, model = run.config, mlp().to(run.device)
@@ -243,6 +206,32 @@ def learn(run: Run, data: ImageSet) -> dict[str, float]:
         run.log(valid={"accuracy": accuracy(model, data.valid.pixels, data.valid.labels)})
     run.save(model)
     return {"accuracy": accuracy(model, data.test.pixels, data.test.labels)}
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train by hand, then let every way train by turns; return accuracy, images a second, and ratios."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
+        device = run.device
+        test = learn(run, data)
+        ways = {
+            "dataloader": trainer(from_loader(usual_samples(data.train), config, device), device, fused=False),
+            "autograd": trainer(resident(data.train, config, device), device),
+            "hand": by_hand(config, data, device, bf16=False),
+            "matrix_product": multiply(MATRIX, "fp32", torch.float32, device),
+        }
+        if has_native_bf16(device):
+            ways["autograd_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
+            ways["hand_bf16"] = by_hand(config, data, device, bf16=True)
+        else:
+            say("skipped", f"bfloat16: {device} does not multiply it natively")
+        if jax_epoch.is_installed():
+            ways["jax"] = jax_epoch.way(data.train, config, torch.get_num_threads())
+        else:
+            say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
+        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
+        return run.finish(test=test, run=report(run, rates))
 
 
 def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:

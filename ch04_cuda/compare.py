@@ -6,7 +6,8 @@
 The book trains its feed-forward network with and without CUDA, and reads the seconds off by hand. Here each network is
 trained from the same first weights, on the same batches in the same order, in each place: a processor with one thread
 and with all, in float32 and in bfloat16, and every GPU there is. Epochs take turns, so that a busy moment hurts all.
-Where this machine has no GPU, the table that was recorded on one is shown below it, with its machine and date.
+--device, --threads and --precision choose nothing here: every place takes part. Where this machine has no GPU, what was
+recorded on one, if anything was, is printed below, with its machine and date.
 
 Dimensions: B batch.
 """
@@ -83,10 +84,32 @@ def make_network(network: str, config: Config, device: torch.device) -> tuple[nn
     return model, torch.optim.SGD(model.parameters(), config.learning_rate, momentum=0.9, fused=True)
 
 
+HEADINGS = ("network", "place", "precision", "s/epoch", "images/s", "ratio", "test accuracy")
+
+
+def name_of(variant: Variant) -> str:
+    """Name a place as a measure does: cpu2_fp32, cuda0_bf16"""
+    place = f"cpu{variant.threads}" if variant.device == "cpu" else variant.device.replace(":", "")
+    return f"{place}_{variant.precision}"
+
+
+def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str, ...]:
+    """Write what was measured at one place."""
+    return (
+        network,
+        variant.place,
+        variant.precision,
+        f"{measured['epoch_seconds']:.2f}",
+        f"{measured['images_per_second']:,.0f}",
+        f"{measured['ratio']:.2f}",
+        f"{measured['test_accuracy']:.2%}",
+    )
+
+
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train every network at every place, epochs by turns; return seconds, accuracies and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "compare trains in one process", distributed.world_size())
         found: dict[str, float] = {}
         rows = []
@@ -110,28 +133,6 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         return run.finish(run=found)
 
 
-HEADINGS = ("network", "place", "precision", "s/epoch", "images/s", "ratio", "test accuracy")
-
-
-def name_of(variant: Variant) -> str:
-    """Name a place as a measure does: cpu2_fp32, cuda0_bf16"""
-    place = f"cpu{variant.threads}" if variant.device == "cpu" else variant.device.replace(":", "")
-    return f"{place}_{variant.precision}"
-
-
-def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str, ...]:
-    """Write what was measured at one place."""
-    return (
-        network,
-        variant.place,
-        variant.precision,
-        f"{measured['epoch_seconds']:.2f}",
-        f"{measured['images_per_second']:,.0f}",
-        f"{measured['ratio']:.2f}",
-        f"{measured['test_accuracy']:.2%}",
-    )
-
-
 def report(run: Run, found: dict[str, float]) -> None:
     """Draw the images a second at every place."""
     from common import plots
@@ -145,7 +146,8 @@ def show_record() -> None:
     """Say what was recorded on a machine with a GPU, or that nothing was."""
     path = RESULTS / f"{RECORD}.json"
     if not path.exists():
-        say("no GPU", f"and none was recorded: on a machine with one, python -m common.ledger record {RECORD}")
+        command = f"python -m common.ledger record {RECORD} -- ch04_cuda.train compare"
+        say("no GPU", f"and none was recorded: on a machine with one, {command}")
         return
     record = read_json(path)
     say("recorded", f"on {record['device']}, torch {record['versions']['torch']}, {record['date']}; not measured here:")

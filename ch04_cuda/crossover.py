@@ -4,7 +4,7 @@
     python -m ch04_cuda.train crossover --networks lstm --batch-sizes 1 8 64 512
     python -m ch04_cuda.train crossover --estimate
 
-A GPU computes a hundred times as much a second as a CPU, but each call costs it longer: on small layers and batches the
+A GPU computes many times as much a second as a CPU, but each call costs it longer: on small layers and batches the
 CPU wins. The map shows how many times as fast the GPU's step is, for each width and batch; where a machine has no
 GPU, it compares all threads of the CPU with one, which is the same question.
 
@@ -104,12 +104,13 @@ def training_step(network: str, width: int, batch_size: int, place: Place, *, bf
     return step
 
 
-def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Draw the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
-    data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "crossover compares within one process", distributed.world_size())
-        return run.finish(run=estimates(run, data) if config.estimate else maps(run))
+def first_win(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, ...]) -> str:
+    """Say from which batch on the faster place wins, for each width."""
+    said = []
+    for width, line in zip(widths, ratios.tolist(), strict=True):
+        winning = [batch for batch, ratio in zip(batch_sizes, line, strict=True) if ratio > 1]
+        said.append(f"batch {winning[0]} at width {width}" if winning else f"no batch at width {width}")
+    return ", ".join(said)
 
 
 def maps(run: Run) -> dict[str, float]:
@@ -138,13 +139,24 @@ def maps(run: Run) -> dict[str, float]:
     return found
 
 
-def first_win(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, ...]) -> str:
-    """Say from which batch on the faster place wins, for each width."""
-    said = []
-    for width, line in zip(widths, ratios.tolist(), strict=True):
-        winning = [batch for batch, ratio in zip(batch_sizes, line, strict=True) if ratio > 1]
-        said.append(f"batch {winning[0]} at width {width}" if winning else f"no batch at width {width}")
-    return ", ".join(said)
+def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:
+    """Fit the line: seconds of overhead a step, and seconds an image, from two batch sizes."""
+    ways = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
+    times = by_turns(ways, 2 * config.rounds, lambda way: way(), quiet=True)
+    small, large = (statistics.median(times[str(batch)]) for batch in PROBES)
+    image = (large - small) / (PROBES[1] - PROBES[0])
+    return max(0.0, small - PROBES[0] * image), image
+
+
+def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *, bf16: bool) -> float:
+    """Train a network for an epoch, and time it."""
+    model = NETWORKS[network](WIDTHS[network]).to(place.device)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
+    stream = resident(data.train, config, place.device)
+    with Timer(place.device) as timer:
+        for _ in range(-(-len(data.train) // config.batch_size)):
+            train_step(model, optimizer, *next(stream), bf16=bf16)
+    return timer.seconds
 
 
 def estimates(run: Run, data: ImageSet) -> dict[str, float]:
@@ -173,21 +185,10 @@ def estimates(run: Run, data: ImageSet) -> dict[str, float]:
     return found
 
 
-def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:
-    """Fit the line: seconds of overhead a step, and seconds an image, from two batch sizes."""
-    ways = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
-    times = by_turns(ways, 2 * config.rounds, lambda way: way(), quiet=True)
-    small, large = (statistics.median(times[str(batch)]) for batch in PROBES)
-    image = (large - small) / (PROBES[1] - PROBES[0])
-    return max(0.0, small - PROBES[0] * image), image
-
-
-def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *, bf16: bool) -> float:
-    """Train a network for an epoch, and time it."""
-    model = NETWORKS[network](WIDTHS[network]).to(place.device)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
-    stream = resident(data.train, config, place.device)
-    with Timer(place.device) as timer:
-        for _ in range(-(-len(data.train) // config.batch_size)):
-            train_step(model, optimizer, *next(stream), bf16=bf16)
-    return timer.seconds
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Draw the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
+    if config.estimate:
+        data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data and data.card) as run:
+        require(distributed.world_size() == 1, "crossover compares within one process", distributed.world_size())
+        return run.finish(run=maps(run) if data is None else estimates(run, data))

@@ -57,7 +57,7 @@ class Config:
         require_positive(self, "batch_size", "processes", "steps")
 
 
-def measure(config: Config, device: torch.device) -> dict[str, float]:
+def measure(config: Config, device: torch.device, *, bf16: bool) -> dict[str, float]:
     """Time the steps of this process among all of them, and compare its gradient with that of the whole batch."""
     count = distributed.world_size()
     share = config.batch_size if config.scaling == "weak" else config.batch_size // count
@@ -71,7 +71,6 @@ def measure(config: Config, device: torch.device) -> dict[str, float]:
     parallel = distributed.wrap(model)
     averaged = gradients(parallel, pixels[own], labels[own])
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
-    bf16 = config.run.precision == "bf16"
     for _ in range(5):
         train_step(parallel, optimizer, pixels[own], labels[own], bf16=bf16)
     with Timer(device) as timer:
@@ -95,18 +94,33 @@ def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
     return found
 
 
+def start(config: Config, count: int) -> dict[str, float]:
+    """Run this program under torchrun with so many processes, in a folder that is thrown away; return what it found."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        words += ["-m", "ch04_cuda.train", "data_parallel", *changed_flags(config), "--out", folder]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines()  # torchrun frames what a process said
+            said = next((line for line in lines if line.startswith("error: ")), lines[-1])
+            raise ValueError(f"{count} processes failed: {said.removeprefix('error: ')}")
+        (summary,) = Path(folder).glob("*/*/*/summary.json")
+        return read_json(summary)["metrics"]
+
+
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
     """Under torchrun measure these processes; else start 1, 2 ... of them, and return how they scale."""
     with Run.open(__name__, config) as run:
         if distributed.world_size() > 1:
-            return run.finish(run=measure(config, run.device))
+            return run.finish(run=measure(config, run.device, bf16=run.bf16))
         most = config.processes or max(devices.ALL_THREADS, len(devices.present_devices()) - 1)
         if run.device.type != "cpu":
             most = min(most, len(devices.present_devices()) - 1)
         found: dict[str, float] = {}
         rows = []
         for count in range(1, most + 1):
-            measured = measure(config, run.device) if count == 1 else start(config, count)
+            measured = measure(config, run.device, bf16=run.bf16) if count == 1 else start(config, count)
             alone = found.get("images_per_second_1", measured["images_per_second"])
             efficiency = measured["images_per_second"] / count / alone
             found |= {f"{name}_{count}": value for name, value in measured.items() if name != "processes"}
@@ -125,16 +139,3 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         if most == 1:
             say("note", "one processor (or GPU) is present: there is nothing to scale to")
         return run.finish(run=found)
-
-
-def start(config: Config, count: int) -> dict[str, float]:
-    """Run this program under torchrun with so many processes, in a folder that is thrown away; return what it found."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        words += ["-m", "ch04_cuda.train", "data_parallel", *changed_flags(config), "--out", folder]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ValueError(f"{count} processes failed: {done.stderr.strip().splitlines()[-1]}")
-        (summary,) = Path(folder).glob("*/*/*/summary.json")
-        return read_json(summary)["metrics"]

@@ -4,7 +4,7 @@
     python -m ch04_cuda.train input_pipeline --batch-size 512 --workers 4
 
 The network of chapter 3 computes for a few microseconds an image. Whatever else happens to an image before it counts
-as much: opening it as a picture, four transforms, a copy into the batch. Workers do that in other processes, and pay
+as much: opening it as a picture, two transforms, a copy into the batch. Workers do that in other processes, and pay
 for the way back; a TensorDataset leaves only the copies; a batch selected from bytes on the device is one operation.
 
 Dimensions: B batch, P pixels (784).
@@ -21,13 +21,13 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ch04_cuda.networks import mlp, scaled, train_step
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
 from common.data.per_sample import PerSample
-from common.device import Timer
-from common.progress import print_table
+from common.device import has_native_bf16
+from common.progress import print_table, say
 from common.run import Run
 
 MEAN, STD = 0.1307, 0.3081
@@ -107,20 +107,10 @@ def trainer(stream: Stream, device: torch.device, *, fused: bool = True, bf16: b
     return way
 
 
-def rate(way: Way, seconds: float, device: torch.device) -> float:
-    """How many images (or whatever a way counts) a second, over so many seconds at least."""
-    done, spent = 0.0, 0.0
-    while spent < seconds:
-        with Timer(device) as timer:
-            done += way()
-        spent += timer.seconds
-    return done / spent
-
-
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the same network from every source by turns; return images a second of each, and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "input_pipeline compares within one process", distributed.world_size())
         device, samples = run.device, usual_samples(data.train)
         tensors = TensorDataset(scaled(data.train.pixels), data.train.labels)
@@ -129,8 +119,11 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "workers": trainer(from_loader(samples, config, device, workers=config.workers), device, fused=False),
             "tensors": trainer(from_loader(tensors, config, device), device, fused=False),
             "resident": trainer(resident(data.train, config, device), device),
-            "resident_bf16": trainer(resident(data.train, config, device), device, bf16=True),
         }
+        if has_native_bf16(device):
+            ways["resident_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
+        else:
+            say("skipped", f"bfloat16: {device} does not multiply it natively")
         rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         ratios = {name: median_ratio(rates[name], rates["dataloader"]) for name in rates}
@@ -158,4 +151,7 @@ def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None
     rows = [(titles[name], f"{median[name]:,.0f}", f"{ratios[name]:.2f}") for name in median]
     print_table(["fed by", "images/s", "ratio"], rows, title=f"training 784-300-100-10, batches of {config.batch_size}")
     title = f"training 784-300-100-10 with batches of {config.batch_size}"
-    run.figure("throughput", plots.bars(list(titles.values()), list(median.values()), title=title, label="images/s"))
+    run.figure(
+        "throughput",
+        plots.bars([titles[name] for name in median], list(median.values()), title=title, label="images/s"),
+    )

@@ -52,7 +52,8 @@ def way(split: Split, config: Any, threads: int) -> Way:
     with processors(threads):
         jax.devices()
 
-    count = len(split) // config.batch_size * config.batch_size  # whole batches: a compiled loop has one shape
+    batch_size = min(config.batch_size, len(split))
+    count = len(split) // batch_size * batch_size  # whole batches: a compiled loop has one shape
     pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
 
     def loss(weights: Any, images: Any, targets: Any) -> Any:
@@ -72,7 +73,7 @@ def way(split: Split, config: Any, threads: int) -> Way:
 
     @jax.jit
     def epoch(state: Any, key: Any) -> tuple[Any, Any]:
-        order = jax.random.permutation(key, len(split))[:count].reshape(-1, config.batch_size)
+        order = jax.random.permutation(key, len(split))[:count].reshape(-1, batch_size)
         return jax.lax.scan(step, state, order)
 
     key = jax.random.key(config.run.seed)

@@ -31,9 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
 from common import distributed
-from common.benchmark import by_turns
+from common.benchmark import by_turns, rate
 from common.config import RunOptions, require, require_positive
-from common.device import Timer, has_native_bf16
+from common.device import has_native_bf16
 from common.progress import print_table, say
 from common.run import Run
 
@@ -77,7 +77,7 @@ def precisions(device: torch.device) -> dict[str, torch.dtype]:
         say("skipped", f"bf16: {device} does not multiply it natively")
         del found["bf16"]
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    if device.type == "cpu" and not any(capabilities.get(name) for name in ("avx512_fp16", "amx_fp16", "fp16")):
+    if device.type == "cpu" and not any(capabilities.get(name) for name in ("avx512_fp16", "amx_fp16", "fp16_arith")):
         say("skipped", "fp16: this processor does not multiply it natively")
         del found["fp16"]
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
@@ -99,12 +99,16 @@ def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device
     return way
 
 
-def copy(source: Tensor, target: Tensor, *, directions: int, non_blocking: bool = False) -> Way:
-    """Make a function that copies bytes; within one memory they go two ways, read and written."""
+def copy(source: Tensor, target: Tensor, *, directions: int, queued: int = 1) -> Way:
+    """Make a function that copies bytes, once or several times without waiting in between.
+
+    Within one memory they go two ways, read and written.
+    """
 
     def way() -> float:
-        target.copy_(source, non_blocking=non_blocking)
-        return directions * source.nbytes / 1e9
+        for _ in range(queued):
+            target.copy_(source, non_blocking=queued > 1)
+        return queued * directions * source.nbytes / 1e9
 
     return way
 
@@ -121,7 +125,7 @@ def memory_ways(device: torch.device) -> dict[str, Way]:
     return ways | {
         "to_device": copy(host, here, directions=1),
         "to_device_pinned": copy(pinned, here, directions=1),
-        "to_device_async": copy(pinned, here, directions=1, non_blocking=True),
+        "to_device_async": copy(pinned, here, directions=1, queued=8),
         "from_device": copy(here, host, directions=1),
         "from_device_pinned": copy(here, pinned, directions=1),
     }
@@ -209,22 +213,13 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
 
 def measure(ways: Mapping[str, Way], config: Config, device: torch.device) -> dict[str, float]:
     """Work a second of each way: the median of rounds that take turns."""
-
-    def rate(way: Way) -> float:
-        done, spent = 0.0, 0.0
-        while spent < config.seconds:
-            with Timer(device) as timer:
-                done += way()
-            spent += timer.seconds
-        return done / spent
-
-    rates = by_turns(ways, config.rounds, rate, quiet=True)
+    rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device), quiet=True)
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
     """Measure products, copies, calls and training steps; return the peaks and what the steps reach of them."""
-    with Run.open(__name__, config) as run:
+    with Run.open(__name__, config, arithmetic="every precision") as run:
         require(distributed.world_size() == 1, "matmul measures one process", distributed.world_size())
         device = run.device
         formats = precisions(device)

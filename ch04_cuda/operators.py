@@ -14,6 +14,7 @@ import statistics
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -21,9 +22,8 @@ from torch.nn import functional as F
 
 from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # the import defines torch.ops.companion_python
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, seconds_a_call
 from common.config import RunOptions, require, require_positive
-from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run
 
@@ -64,29 +64,46 @@ def eager_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def why_no_cpp(device: torch.device) -> str | None:
+    """Build the operators in C++; say why not where that cannot be."""
+    if device.type != "cpu":
+        return f"its kernels run on a CPU, not on {device}"
+    if lacking := cpp_kernels.why_absent():
+        return lacking
+    say("building", "the operators in C++, at first use for half a minute")
+    try:
+        cpp_kernels.load()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def why_no_triton(device: torch.device) -> str | None:
+    """Say why the operators in Triton cannot run here; None where they can."""
+    if device.type != "cuda":
+        return f"it compiles for GPUs, and this is {device}; the tests run it in its interpreter"
+    return None if find_spec("triton") else "it is not installed here"
+
+
 def implementations(config: Config, device: torch.device) -> dict[str, tuple[Function, Function]]:
     """Name what this machine can run: a x + b and cross-entropy of each kind. Says what it cannot, and why."""
     found: dict[str, tuple[Function, Function]] = {"eager": (eager_axpb, eager_cross_entropy)}
-    lacking = cpp_kernels.why_absent()
+    lacking = cpp_kernels.no_compiler()
     if config.compile and lacking is None:
         found["compiled"] = (torch.compile(eager_axpb), torch.compile(eager_cross_entropy))
     elif config.compile:
         say("skipped", f"torch.compile: {lacking}")
     names = ["python"]
-    if device.type != "cpu":
-        say("skipped", f"C++: its kernels run on a CPU, not on {device}")
-    elif lacking is None:
-        say("building", "the operators in C++, at first use for half a minute")
-        cpp_kernels.load()
-        names.append("cpp")
+    if why := why_no_cpp(device):
+        say("skipped", f"C++: {why}")
     else:
-        say("skipped", f"C++: {lacking}")
-    if device.type == "cuda":
+        names.append("cpp")
+    if why := why_no_triton(device):
+        say("skipped", f"Triton: {why}")
+    else:
         from ch04_cuda.kernels import triton_kernels  # noqa: F401  # defines torch.ops.companion_triton
 
         names.append("triton")
-    else:
-        say("skipped", f"Triton: it compiles for GPUs, and this is {device}; the tests run it in its interpreter")
     for name in names:
         operators = getattr(torch.ops, f"companion_{name}")
         found[name] = (operators.axpb, operators.cross_entropy)
@@ -125,7 +142,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
             warnings.simplefilter("ignore")  # torch.compile warns of its own insides
             ways = {f"axpb_{name}": axpb_way(pair[0], logits) for name, pair in functions.items()}
             ways |= {f"cross_entropy_{n}": cross_entropy_way(p[1], logits, labels) for n, p in functions.items()}
-            times = by_turns(ways, config.rounds, lambda way: seconds_of(way, config.seconds, device), quiet=True)
+            times = by_turns(ways, config.rounds, lambda way: seconds_a_call(way, config.seconds, device), quiet=True)
         for name, values in times.items():
             eager = times[f"{name.rpartition('_')[0]}_eager"]
             ratio = median_ratio(eager, values)
@@ -135,17 +152,6 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         print_table(["operator", "microseconds", "ratio"], rows, title=title)
         report(run, times)
         return run.finish(run=found)
-
-
-def seconds_of(way: Callable[[], object], least: float, device: torch.device) -> float:
-    """Seconds of one call, on average over so many seconds at least."""
-    calls, spent = 0, 0.0
-    while spent < least:
-        with Timer(device) as timer:
-            for _ in range(5):
-                way()
-        calls, spent = calls + 5, spent + timer.seconds
-    return spent / calls
 
 
 def report(run: Run, times: dict[str, list[float]]) -> None:

@@ -21,9 +21,8 @@ from ch05_rnn import language_model
 from ch05_rnn.cells import By, State, forget_
 from ch05_rnn.network import LanguageModel
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
-from common.device import Timer
 from common.run import Run
 
 CHARACTERS = 66
@@ -139,16 +138,6 @@ def output_ways(config: Config, device: torch.device) -> dict[str, Way]:
         "usual_bf16": make_way(build(UsualOutput), config, device, bf16=True),
         "chunked_bf16": make_way(build(LanguageModel), config, device, bf16=True),
     }
-
-
-def rate(way: Way, seconds: float, device: torch.device) -> float:
-    """Tokens a second of a way, over so many seconds at least."""
-    done, spent = 0, 0.0
-    while spent < seconds:
-        with Timer(device) as timer:
-            done += way()
-        spent += timer.seconds
-    return done / spent
 
 
 def train(config: Config) -> dict[str, float]:

@@ -18,11 +18,10 @@ from typing import Any
 import torch
 
 from ch07_dqn.network import ACTIONS, QNetwork
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require_positive
 from common.data.maze import Maze, card_of, draw_mazes
 from common.data.maze_batch import MazeBatch
-from common.device import Timer
 from common.run import Run
 
 SINGLE, TOGETHER = 2_048, 64
@@ -148,16 +147,6 @@ def batch_actor(world: MazeBatch, model: QNetwork) -> Callable[[], int]:
     return walk
 
 
-def speed(walk: Callable[[], int], device: torch.device, least: float) -> float:
-    """Steps a second, over so many seconds at least."""
-    steps, seconds = 0, 0.0
-    while seconds < least:
-        with Timer(device) as timer:
-            steps += walk()
-        seconds += timer.seconds
-    return steps / seconds
-
-
 def train(config: Config) -> dict[str, float]:
     """Walk in six ways by turns; return the steps a second of each, and the ratios."""
     mazes = draw_mazes(config.mazes, config.rows, config.columns, seed=config.run.seed)
@@ -174,7 +163,7 @@ def train(config: Config) -> dict[str, float]:
             "gymnasium_acting": single_actor(mazes[0], model, run.device),
             "batched_acting": batch_actor(world, model),
         }
-        speeds = by_turns(ways, config.rounds, lambda walk: speed(walk, run.device, config.seconds))
+        speeds = by_turns(ways, config.rounds, lambda walk: rate(walk, config.seconds, run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         return run.finish(

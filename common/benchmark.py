@@ -77,27 +77,51 @@ class Timing:
 
 
 def by_turns(
-    ways: Mapping[str, W], rounds: int, speed: Callable[[W], float], *, quiet: bool = False
+    ways: Mapping[str, W], rounds: int, figure: Callable[[W], float], *, quiet: bool = False
 ) -> dict[str, list[float]]:
     """Measure several ways to do a work by turns, round after round, and say each round's figures unless quiet.
 
     A busy moment of the machine then hurts all ways alike: compare them within the rounds. A first round only warms
     caches and thread pools, and does not count.
     """
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    figures: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
-        now = {name: speed(way) for name, way in ways.items()}
+        now = {name: figure(way) for name, way in ways.items()}
         if not quiet:
             say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
         if turn > 0:
             for name, value in now.items():
-                speeds[name].append(value)
-    return speeds
+                figures[name].append(value)
+    return figures
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How many times theirs is ours: the median over rounds in which both took turns."""
+    """Ours / theirs, the median over rounds in which both took turns.
+
+    Of speeds, how many times as fast ours is; of times, theirs.
+    """
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def rate(way: Callable[[], float], seconds: float, device: torch.device) -> float:
+    """How much of what a way counts it does a second, over so many seconds at least."""
+    done, spent = 0.0, 0.0
+    while spent < seconds:
+        with devices.Timer(device) as timer:
+            done += way()
+        spent += timer.seconds
+    return done / spent
+
+
+def seconds_a_call(way: Callable[[], object], seconds: float, device: torch.device) -> float:
+    """Time one call, on average over so many seconds at least; the device's queue is drained after each five."""
+
+    def five() -> float:
+        for _ in range(5):
+            way()
+        return 5
+
+    return 1 / rate(five, seconds, device)
 
 
 def variants(program: str) -> list[Variant]:

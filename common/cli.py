@@ -121,13 +121,14 @@ def one_line_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        message = " ".join(str(error).split()) or "out of memory"  # all that a MemoryError has to say
         if isinstance(error, RuntimeError):
-            if type(error).__name__ != "OutOfMemoryError":
+            if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in message:
                 raise
-            error = f"the device is out of memory, lower --batch-size ({str(error).partition('.')[0]})"
+            message = f"out of memory: lower --batch-size, or whatever makes it large ({message.partition('. ')[0]})"
         if sys.flags.dev_mode:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(USER_ERROR)
     finally:
         if "common.distributed" in sys.modules:  # what needs no torch, as a server, has not loaded it

@@ -11,6 +11,9 @@ from common.files import read_json
 
 C = TypeVar("C")
 
+MOST_THREADS = 4 * (os.cpu_count() or 1)
+"""More than these only wait for each other."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -33,8 +36,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
-        most = 4 * (os.cpu_count() or 1)
-        require(0 <= (self.threads or 0) <= most, f"--threads must be between 0 and {most}", self.threads)
+        fits = 0 <= (self.threads or 0) <= MOST_THREADS
+        require(fits, f"--threads must be between 0 and {MOST_THREADS}", self.threads)
         require(self.limit is None or self.limit > 0, "--limit must be at least 1", self.limit)
 
 
@@ -71,7 +74,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def read_config(folder: Path, config_class: type[C]) -> C:
-    """Read the Config that a run folder was made with.
+    """Read the Config that a run folder was made with, perhaps on a machine with more threads.
 
     Raises FileNotFoundError where the folder is no run, ValueError where it is another program's.
     """
@@ -81,7 +84,9 @@ def read_config(folder: Path, config_class: type[C]) -> C:
     record = read_json(path)
     try:
         values = record["config"]
-        run = RunOptions(**values["run"] | {"out": Path(values["run"]["out"])})
+        threads = values["run"]["threads"]
+        here = {"out": Path(values["run"]["out"]), "threads": threads and min(threads, MOST_THREADS)}
+        run = RunOptions(**values["run"] | here)
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return config_class(**fields | {"run": run})
     except (AttributeError, KeyError, TypeError) as error:

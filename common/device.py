@@ -158,6 +158,8 @@ def describe_machine() -> dict[str, str | int]:
     machine: dict[str, str | int] = {"cpu": cpu_model(), "cores": os.cpu_count() or 1, "system": platform.platform()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
+    elif "mps" in present_devices():
+        machine["gpu"] = f"{cpu_model()} (mps)"
     return machine
 
 

@@ -20,7 +20,7 @@ from common.benchmark import Variant
 from common.device import describe_machine, versions
 from common.files import read_json
 
-MARKER = re.compile(r"(?P<first><!-- devices -->\n).*?(?P<last><!-- /devices -->)", re.S)
+DEVICES = re.compile(r"(?P<first><!-- devices -->\n).*?(?P<last><!-- /devices -->)", re.S)
 
 
 def timed_chapters(root: Path) -> list[str]:
@@ -55,7 +55,7 @@ def time_chapters(root: Path) -> dict[str, Any]:
 
 def render_devices(text: str, entry: dict[str, Any]) -> str:
     """Put the recorded table into a README."""
-    return MARKER.sub(lambda match: f"{match['first']}{table_of(entry)}{match['last']}", text)
+    return DEVICES.sub(lambda match: f"{match['first']}{table_of(entry)}{match['last']}", text)
 
 
 def table_of(entry: dict[str, Any]) -> str:

@@ -21,8 +21,6 @@ T = TypeVar("T")
 def start(device: torch.device) -> None:
     """Join the other processes if torchrun started this one: nccl between GPUs, gloo between CPUs."""
     if dist.is_torchelastic_launched() and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(stop)  # gloo's threads abort a process that ends, however it ends, without leaving them
 

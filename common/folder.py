@@ -48,17 +48,25 @@ def find_resumable(home: Path, record: dict[str, Any]) -> Path:
     return folder
 
 
+def finished_runs(out: Path, program: ModuleType) -> list[Path]:
+    """List the finished runs of a program that have weights, the newest first."""
+    chapter, _, name = program.__name__.rpartition(".")
+    summaries = (out / chapter / name).glob("*/summary.json")
+    newest_first = sorted(summaries, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [path.parent for path in newest_first if (path.parent / "model.safetensors").exists()]
+
+
 def newest_run(out: Path, program: ModuleType) -> Path:
     """Find the newest finished run of a program, to ask what it has learned.
 
     Raises FileNotFoundError where there is none.
     """
-    chapter, _, name = program.__name__.rpartition(".")
-    home = out / chapter / name
-    finished = [path.parent for path in home.glob("*/summary.json") if (path.parent / "model.safetensors").exists()]
+    finished = finished_runs(out, program)
     if not finished:
+        chapter, _, name = program.__name__.rpartition(".")
+        home = out / chapter / name
         raise FileNotFoundError(f"there is no finished run in {home}: train one with python -m {chapter}.train {name}")
-    return max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)
+    return finished[0]
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def main() -> None:
             record(options, command)
             return
         if isinstance(options, Devices):
-            write_json(tables.RESULTS / "devices.json", time_chapters(tables.ROOT))
+            path = tables.RESULTS / "devices.json"
+            write_json(path, time_chapters(tables.ROOT))
+            print(f"recorded {path}")
             return
         stale = tables.stale_readmes()
         for path in stale:

@@ -44,6 +44,8 @@ class Run:
         self.config, self.card = config, card
         self.command = command_line(module, config)
         self.device = devices.resolve_device(options.device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # streams, graphs and Triton's kernels go to the current device
         distributed.start(self.device)
         self.is_main = distributed.is_main()
         self._threads_before = torch.get_num_threads()

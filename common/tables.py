@@ -10,7 +10,7 @@ One record whose measures are named `<row>_<column>` becomes a table of its own 
 <!-- ledger: ch02-race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
-And where results/landmarks.toml is to stand, records beside what the book and others reach:
+And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
 
 <!-- landmarks -->
 <!-- /landmarks -->
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.device_table import render_devices
+from common.device_table import DEVICES, render_devices
 from common.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +73,7 @@ def format_of(name: str) -> tuple[str, float, str]:
     return heading.format(name=name.replace("_", " ")), factor, text
 
 
-def cell(entry: dict[str, Any], measure: str) -> str:
+def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
     """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure.
 
     A mean that misses its target is followed by what the aim was.
@@ -87,11 +87,11 @@ def cell(entry: dict[str, Any], measure: str) -> str:
     missed = low if figure["mean"] < low else high if figure["mean"] > high else None
     aim = "" if missed is None else f" (aim: {factor * missed:,g})"
     if entry["n"] == 1:
-        return text.format(factor * figure["mean"]) + aim
+        return text.format(factor * figure["mean"]) + unit + aim
     text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
     mean, sd = text.format(factor * figure["mean"]), factor * figure["sd"]
     decimals = len(mean.partition(".")[2])
-    return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}{aim}"
+    return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}{unit}{aim}"
 
 
 def read_record(name: str) -> dict[str, Any]:
@@ -122,7 +122,8 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
         data, command = origin(entry)
         lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
     places = dict.fromkeys(place(entry) for entry in records)
-    return "\n".join(lines) + "\n\n" + "Mean ± standard deviation over seeds. " + " / ".join(places) + ".\n"
+    over = "Mean ± standard deviation over seeds. " * any(entry["n"] > 1 for entry in records)
+    return "\n".join(lines) + f"\n\n{over}{' / '.join(places)}.\n"
 
 
 def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[str]) -> str:
@@ -145,7 +146,7 @@ def render_landmarks() -> str:
     lines = ["| what | here | the book's program | published | source |", "|---|---:|---:|---:|---|"]
     for mark in landmarks:
         entry = read_record(mark["record"])
-        here = cell(entry, mark["measure"]) + " %" * format_of(mark["measure"])[0].endswith("%")
+        here = cell(entry, mark["measure"], unit=" %" * format_of(mark["measure"])[0].endswith("%"))
         lines.append(
             f"| {mark['work']} | {here} | {mark.get('book', '')} | {mark.get('published', '')} "
             f"| {mark.get('source', '')} |"
@@ -155,8 +156,9 @@ def render_landmarks() -> str:
 
 def render(text: str, where: Path) -> str:
     """Replace every table of a README by what the records say."""
-    if text.count("<!-- ledger:") != len(TABLE.findall(text)):
-        raise ValueError(f"{where} has a table whose first or last line is malformed")
+    for beginning, table in (("ledger:", TABLE), ("devices -->", DEVICES), ("landmarks -->", LANDMARKS)):
+        if text.count(f"<!-- {beginning}") != len(table.findall(text)):
+            raise ValueError(f"{where} has a table whose first or last line is malformed")
 
     def replacement(match: re.Match[str]) -> str:
         names, measures = match["records"].split(), match["measures"].split()
@@ -176,7 +178,7 @@ def render(text: str, where: Path) -> str:
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
         return f"{match['first']}{table}{match['last']}"
 
-    if "<!-- devices -->" in text:
+    if DEVICES.search(text):
         text = render_devices(text, read_json(RESULTS / "devices.json"))
     text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
     return TABLE.sub(replacement, text)

@@ -79,6 +79,15 @@ def test_ratios_are_taken_within_the_rounds():
         benchmark.median_ratio([1.0], [1.0, 2.0])
 
 
+def test_a_rate_counts_until_the_seconds_are_over(monkeypatch):
+    clock = iter([0.0, 0.5, 10.0, 10.5, 20.0, 20.5])
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
+    assert benchmark.rate(lambda: 3.0, 1.0, torch.device("cpu")) == 6.0
+    calls = []
+    assert benchmark.seconds_a_call(lambda: calls.append(1), 0.1, torch.device("cpu")) == pytest.approx(0.1)
+    assert len(calls) == 5
+
+
 def test_seconds_are_those_of_one_step(monkeypatch):
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))

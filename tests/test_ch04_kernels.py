@@ -126,7 +126,7 @@ def test_triton_on_a_gpu():
 
 
 def test_the_program_says_what_it_skips(options, capsys, monkeypatch):
-    monkeypatch.setattr(cpp_kernels, "why_absent", lambda: "no C++ compiler: c++ was not found")
+    monkeypatch.setattr(cpp_kernels, "no_compiler", lambda: "no C++ compiler: c++ was not found")
     found = operators.train(operators.Config(batch_size=16, classes=10, rounds=1, seconds=0.001, run=options))
     said = capsys.readouterr().out
     assert "torch.compile: no C++ compiler: c++ was not found" in said
@@ -134,6 +134,30 @@ def test_the_program_says_what_it_skips(options, capsys, monkeypatch):
     assert "Triton: it compiles for GPUs" in said
     assert found["axpb_python_ratio"] > 0
     assert found["cross_entropy_eager_ratio"] == 1
+
+
+def test_operators_that_do_not_build_are_skipped(options, capsys, monkeypatch):
+    def load():
+        raise RuntimeError("kernels.cpp did not build: bad option")
+
+    monkeypatch.setattr(cpp_kernels, "why_absent", lambda: None)
+    monkeypatch.setattr(cpp_kernels, "load", load)
+    assert operators.why_no_cpp(torch.device("cpu")) == "kernels.cpp did not build: bad option"
+    config = operators.Config(batch_size=16, classes=10, compile=False, rounds=1, seconds=0.001, run=options)
+    assert "axpb_cpp_ratio" not in operators.train(config)
+    assert "skipped  C++: kernels.cpp did not build: bad option" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(cpp_kernels.why_absent() is not None, reason=str(cpp_kernels.why_absent()))
+def test_the_derivative_in_cpp_refuses_what_does_not_fit():
+    cpp_kernels.load()
+    backward, logits = torch.ops.companion_cpp.cross_entropy_backward, torch.randn(2, 3)
+    with pytest.raises(RuntimeError, match="labels must be between 0 and 2"):
+        backward(torch.ones(2), logits, torch.tensor([0, 3]))
+    with pytest.raises(RuntimeError, match=r"the gradient must be \(B,\)"):
+        backward(torch.ones(3), logits, torch.tensor([0, 1]))
+    with pytest.raises(RuntimeError, match="at least one class"):
+        backward(torch.ones(2), logits[:, :0], torch.tensor([0, 1]))
 
 
 def test_the_program_compares_what_can_run(options):

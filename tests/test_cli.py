@@ -4,6 +4,7 @@ import json
 import signal
 
 import pytest
+import torch
 
 from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
 from common import cli
@@ -135,6 +136,25 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(feedforward, "train", lambda config: [][1])
     with pytest.raises(IndexError):
         cli.main(feedforward, arguments=["feedforward"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "error: out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried ..."), "error: out of memory: lower --batch-size"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 bytes"),
+            "error: out of memory: lower --batch-size",
+        ),
+    ],
+)
+def test_too_little_memory_is_one_line(monkeypatch, fails, error, message):
+    def train(config):
+        raise error
+
+    monkeypatch.setattr(feedforward, "train", train)
+    assert fails(cli.main, feedforward, arguments=["feedforward"]).startswith(message)
 
 
 def test_one_line_of_an_unknown_box_is_its_text():

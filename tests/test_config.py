@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.cli import Program, parse
-from common.config import RunOptions, changed_flags, command_line, read_config, require_positive, to_json
+from common.config import MOST_THREADS, RunOptions, changed_flags, command_line, read_config, require_positive, to_json
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ def test_json_gives_the_same_config_back(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text(json.dumps({"config": to_json(config)}))
     assert read_config(folder, Config) == config
+    record = json.loads((folder / "config.json").read_text())
+    record["config"]["run"]["threads"] = 10**6  # of a larger machine
+    (folder / "config.json").write_text(json.dumps(record))
+    assert read_config(folder, Config).run.threads == MOST_THREADS
 
 
 def test_defaults_need_no_flags():

@@ -87,6 +87,7 @@ def test_targets_are_for_figures_that_are_recorded():
 def test_one_run_has_no_spread():
     table = tables.render_table([{**ENTRY, "n": 1, "data": None}], ["test_accuracy", "absent"])
     assert "| defaults | 98.50 |  | 1 |  |" in table
+    assert "Mean" not in table
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,8 @@ def test_one_run_has_no_spread():
         ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "asks for test_acuracy"),
         ("<!-- ledger: one | test_accuracy -->\nno end", "malformed"),
         ("<!-- ledger: one test_accuracy -->\n<!-- /ledger -->", "malformed"),
+        ("<!-- landmarks -->\nno end", "malformed"),
+        ("<!-- devices -->\nno end", "malformed"),
     ],
 )
 def test_a_marker_that_asks_for_nothing_known_is_refused(house, text, message):
@@ -202,5 +205,7 @@ def test_landmarks_are_looked_up_in_the_records(house):
     text = tables.render(readme.read_text(), readme)
     assert "| digits | 98.50 ± 0.71 % | 76.1 % | 97 % | somebody |" in text
     assert "| pictures | 0.00450 ± 0.00071 |  |  |  |" in text
+    (house / "results" / "targets.toml").write_text("[one]\ntest_accuracy = { at_least = 0.99 }\n")
+    assert "| digits | 98.50 ± 0.71 % (aim: 99) |" in tables.render(readme.read_text(), readme)
     assert "old" not in text
     assert tables.render(text, readme) == text

@@ -1,4 +1,4 @@
-"""Extending PyTorch: the same three operators in Python, C++ and Triton.
+"""Extending PyTorch: the same operators in Python, C++ and Triton.
 
 contract        what makes functions operators: a schema, a fake kernel, a derivative
 python_kernels  the operators as torch would write them

@@ -1,6 +1,6 @@
 """Builds the operators of kernels.cpp at first use, where a compiler is present, and tells torch their derivatives.
 
-The first import on a machine takes about half a minute; torch keeps what was built in its cache of extensions.
+The first `load` on a machine takes about half a minute; torch keeps what was built in its cache of extensions.
 """
 
 import functools
@@ -15,16 +15,23 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 
 
 @functools.cache
-def why_absent() -> str | None:
-    """Say what is missing to build the operators here; None where nothing is."""
+def no_compiler() -> str | None:
+    """Say that there is no C++ compiler here; None where there is one."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no CUDA
     from torch.utils import cpp_extension
 
     if shutil.which(cpp_extension.get_cxx_compiler()) is None:
         return f"no C++ compiler: {cpp_extension.get_cxx_compiler()} was not found"
-    if not cpp_extension.is_ninja_available():
-        return "ninja, which torch builds with, was not found"
     return None
+
+
+def why_absent() -> str | None:
+    """Say what is missing to build the operators here; None where nothing is."""
+    from torch.utils import cpp_extension
+
+    if no_compiler() is None and not cpp_extension.is_ninja_available():
+        return "ninja, which torch builds with, was not found"
+    return no_compiler()
 
 
 @functools.cache

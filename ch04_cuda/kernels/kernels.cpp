@@ -34,6 +34,9 @@ void check(const at::Tensor& logits, const at::Tensor& labels) {
   TORCH_CHECK(logits.dim() == 2 && labels.dim() == 1 && logits.size(0) == labels.size(0),
               "cross_entropy takes (B, K) logits and (B,) labels, got ", logits.sizes(), " and ", labels.sizes());
   TORCH_CHECK(labels.scalar_type() == at::kLong, "labels must be int64, got ", labels.scalar_type());
+  TORCH_CHECK(logits.size(1) > 0, "cross_entropy needs at least one class");
+  TORCH_CHECK(labels.size(0) == 0 || (labels.min().item<int64_t>() >= 0 && labels.max().item<int64_t>() < logits.size(1)),
+              "labels must be between 0 and ", logits.size(1) - 1);
 }
 
 // exp(z - max) summed: the partition function of a row, and the maximum that keeps it finite.
@@ -49,8 +52,6 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) {
   check(logits, labels);
   const at::Tensor z = logits.contiguous(), y = labels.contiguous();
   const int64_t rows = z.size(0), classes = z.size(1);
-  TORCH_CHECK(rows == 0 || (y.min().item<int64_t>() >= 0 && y.max().item<int64_t>() < classes),
-              "labels must be between 0 and ", classes - 1);
   at::Tensor losses = at::empty({rows}, z.options());
   AT_DISPATCH_FLOATING_TYPES(z.scalar_type(), "cross_entropy", [&] {
     const scalar_t* source = z.const_data_ptr<scalar_t>();
@@ -69,6 +70,8 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels) {
 
 at::Tensor cross_entropy_backward(const at::Tensor& gradient, const at::Tensor& logits, const at::Tensor& labels) {
   check(logits, labels);
+  TORCH_CHECK(gradient.dim() == 1 && gradient.size(0) == logits.size(0) && gradient.scalar_type() == logits.scalar_type(),
+              "the gradient must be (B,) and of the logits' type, got ", gradient.sizes(), " ", gradient.scalar_type());
   const at::Tensor z = logits.contiguous(), y = labels.contiguous(), g = gradient.contiguous();
   const int64_t rows = z.size(0), classes = z.size(1);
   at::Tensor result = at::empty_like(z);
