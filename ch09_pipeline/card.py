@@ -95,12 +95,13 @@ def read_card(path: Path) -> Card:
     if not is_card(content):
         raise ValueError(f"{path} is no card of a stage")
     card = Card(**content, folder=path.parent)
+    again = f"{card.stage} again; under the pipeline, delete {path} for that"
     for name, expected in card.outputs.items():
         file = card.folder / name
         if not file.is_file():
-            raise ValueError(f"{file} is missing, but its card {path.name} is there: run {card.stage} again")
+            raise ValueError(f"{file} is missing, but its card {path.name} is there: run {again}")
         if checksum(file) != expected:
-            raise ValueError(f"{file} is not what its card {path.name} says: run {card.stage} again")
+            raise ValueError(f"{file} is not what its card {path.name} says: run {again}")
     return card
 
 

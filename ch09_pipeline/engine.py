@@ -90,7 +90,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
             head, fields = "", {}
         if found := re.match(r"(?:local)?(rule \w+|Error in rule \w+):\s*$", line):
             head = found[1]
-        elif (found := re.match(r"Finished jobid: (\d+)", line)) and int(found[1]) in jobs:
+        elif found := re.match(r"Finished jobid: (\d+)", line):
             yield Event("finish", jobs[int(found[1])])
 
 
@@ -132,10 +132,16 @@ def alone(work: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+def _check(process: subprocess.Popen[str], lines: list[str]) -> None:
+    if process.returncode:
+        said = [line for line in lines if line.strip()] or ["nothing"]
+        raise ValueError(f"Snakemake failed: {' '.join(said[-3:])}")
+
+
 def ask(work: Path, *flags: str) -> list[str]:
     """Give what Snakemake answers, in lines, while nothing is run.
 
-    Raises ValueError, with the last line that it said, where it fails.
+    Raises ValueError, with the last lines that it said, where it fails.
     """
     process = start(work, "--cores", "1", *flags)
     lines = process.communicate()[0].splitlines()
@@ -148,32 +154,6 @@ def plan(work: Path) -> list[Job]:
     return [event.job for event in read_events(ask(work, "--dry-run")) if event.job.rule != "all"]
 
 
-def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
-    """Run what has to be run, and report each job's start and end.
-
-    Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
-    Ctrl-C or because it is told to end, stops the jobs as well.
-    """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    process = start(work, "--cores", str(cores), "--keep-going", lock=lock)
-    lines: list[str] = []
-    failed: dict[int, str] = {}
-    try:
-        assert process.stdout is not None
-        for event in read_events(_remember(process.stdout, lines)):
-            if event.kind == "error":
-                failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
-            elif event.job.rule != "all":
-                yield event
-        process.wait()
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, before)
-    if failed:
-        raise ValueError("; ".join(failed.values()))
-    _check(process, lines)
-
-
 def _remember(stream: Iterable[str], lines: list[str]) -> Iterator[str]:
     for line in stream:
         lines.append(line.rstrip())
@@ -181,10 +161,14 @@ def _remember(stream: Iterable[str], lines: list[str]) -> Iterator[str]:
 
 
 def _last_words(work: Path, event: Event) -> str:
-    """Give the last line that a failed stage wrote, and where there is more."""
+    """Give the reason that a failed stage wrote last, and where there is more; one that was killed has written none."""
     log = work / event.log
     words = log.read_text(encoding="utf-8").splitlines() if event.log and log.is_file() else []
-    return f"{words[-1].removeprefix('error: ')} ({log})" if words else "it ended without a word"
+    if not words:
+        return "it ended without a word"
+    if words[-1].startswith("error: ") or "Traceback (most recent call last):" in words:
+        return f"{words[-1].removeprefix('error: ')} ({log})"
+    return f"it ended without a reason, after: {words[-1]} ({log})"
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -195,11 +179,35 @@ def _stop(process: subprocess.Popen[str]) -> None:
                 os.killpg(process.pid, number)
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=PATIENCE)
+    with suppress(ProcessLookupError, PermissionError):  # the jobs of an engine that was killed live on without it
+        os.killpg(process.pid, signal.SIGKILL)
     if process.stdout is not None:
         process.stdout.close()
 
 
-def _check(process: subprocess.Popen[str], lines: list[str]) -> None:
-    if process.returncode:
-        said = [line for line in lines if line.strip()] or ["nothing"]
-        raise ValueError(f"Snakemake failed: {' '.join(said[-3:])}")
+def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
+    """Run what has to be run, and report each job's start and end.
+
+    Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
+    Ctrl-C or because it is told to end, stops the jobs as well.
+    """
+    lines: list[str] = []
+    failed: dict[int, str] = {}
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        process = start(work, "--cores", str(cores), "--keep-going", lock=lock)
+        try:
+            assert process.stdout is not None
+            for event in read_events(_remember(process.stdout, lines)):
+                if event.kind == "error":
+                    failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
+                elif event.job.rule != "all":
+                    yield event
+            process.wait()
+        finally:
+            _stop(process)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if failed:
+        raise ValueError("; ".join(failed.values()))
+    _check(process, lines)

@@ -52,7 +52,7 @@ def read_jobs(lines: Iterable[str]) -> "nx.DiGraph":
         trained = {
             jobs.nodes[before]["of"] for before in jobs.predecessors(number) if jobs.nodes[before]["rule"] == "train"
         }
-        if len(trained) == 1:
+        if job["rule"] == "evaluate" and len(trained) == 1:
             job["of"] = trained.pop()
     return jobs
 

@@ -21,7 +21,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 
 from ch09_pipeline.sources import ROOT
 from common.cli import one_line_errors, parse
-from common.config import require_positive
+from common.config import require, require_positive
 from common.files import atomic_path
 from common.progress import say
 
@@ -133,14 +133,22 @@ class Options:
 
 
 def run(options: Options, data: Path, new: Path) -> None:
-    """Run the pipeline in processes of this machine, one task after the other."""
+    """Run the pipeline in processes of this machine, one task after the other.
+
+    Raises ValueError where a folder is not there or a task fails.
+    """
+    require(data.is_dir(), "--data must be a folder", data)
+    require(new.is_dir(), "--new must be a folder", new)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ["PYTHONPATH"] = path
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", "You may be attemping", RuntimeWarning)  # that it needs the image: not here
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.out.resolve()))
     places = {"data": str(data.resolve()), "new": str(new.resolve())}
-    pipeline(**places, epochs=options.epochs, threshold=options.threshold, seed=options.seed)
+    try:
+        pipeline(**places, epochs=options.epochs, threshold=options.threshold, seed=options.seed)
+    except RuntimeError as error:  # what a failed task said stands above
+        raise ValueError(str(error)) from error
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from ch09_pipeline.card import read_card
 from ch09_pipeline.engine import Job
 from common.cli import INTERRUPTED
 from common.config import RunOptions, require, require_positive
-from common.files import explain_unwritable, write_json
+from common.files import explain_unwritable, read_json, write_json
 from common.progress import print_table, say
 from common.run import Run
 
@@ -63,8 +63,16 @@ class Config:
 
 
 def work_folder(options: RunOptions, data: Path | None) -> Path:
-    """Give the folder of the stages' results: one a repository."""
+    """Give the folder of the stages' results: one a name of a repository."""
     return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else data.resolve().name)
+
+
+def check_repository(work: Path, data: Path) -> None:
+    """Raise ValueError where the last run in a work folder was on another repository, and that is still there."""
+    if (work / engine.SETTINGS).exists():
+        used = Path(read_json(work / engine.SETTINGS)["data"])
+        if used.is_dir() and used != data.resolve():
+            raise ValueError(f"the last run in {work} was on {used}, not on {data}: choose another --out")
 
 
 def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
@@ -97,30 +105,29 @@ def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
     }
 
 
-def train(config: Config) -> dict[str, float]:
-    """Bring the published model up to date with data, code and settings; return its measures and what it took."""
-    if config.run.resume:
-        raise ValueError("--resume is not needed: every run goes on where the last one stopped")
-    work = work_folder(config.run, config.data)
-    data, new = config.data or work / "data", config.new or work / "new"
-    with explain_unwritable(config.run.out):
-        work.mkdir(parents=True, exist_ok=True)
-        if config.data is None:
-            repository.embed_batches(data)
-        if config.new is None:
-            repository.embed_pictures(new)
-    require(new.is_dir(), "--new must be a folder", new)
-    card = repository.describe(data, name=work.name, embedded=config.data is None)
-    with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
-        write_json(work / engine.SETTINGS, settings(config, data, new))
-        if not (work / "publish" / "card.json").exists():
-            (work / "published.json").unlink(missing_ok=True)  # the receipt of something that is gone
-        try:
-            jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
-        except KeyboardInterrupt:
-            say("stopped", f"what is finished is kept; go on with: {run.command}")
-            sys.exit(INTERRUPTED)
-        return run.finish(run={"jobs": len(jobs), **report(run, work, new)})
+def is_whole(card: Path) -> bool:
+    """Tell whether a card is there, and its files as it says."""
+    try:
+        read_card(card)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Write a few names, and how many there are besides."""
+    if len(names) <= NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
+
+
+def account(jobs: Sequence[Job]) -> list[str]:
+    """Tell which jobs of a stage ran, a line a reason."""
+    lines = []
+    for reason in dict.fromkeys(job.reason for job in jobs):
+        names = sorted(job.of for job in jobs if job.reason == reason)
+        lines.append(f"{list_names(names)}: {reason}" if names[0] else reason)
+    return lines
 
 
 def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
@@ -151,22 +158,6 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
     return done
 
 
-def account(jobs: Sequence[Job]) -> list[str]:
-    """Tell which jobs of a stage ran, a line a reason."""
-    lines = []
-    for reason in dict.fromkeys(job.reason for job in jobs):
-        names = sorted(job.of for job in jobs if job.reason == reason)
-        lines.append(f"{list_names(names)}: {reason}" if names[0] else reason)
-    return lines
-
-
-def list_names(names: Sequence[str]) -> str:
-    """Write a few names, and how many there are besides."""
-    if len(names) <= NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
-
-
 def report(run: Run, work: Path, new: Path) -> dict[str, float]:
     """Show what has come out: models side by side, what was put into quarantine, new pictures, what is published."""
     rows = read_card(work / "compare/card.json").facts["rows"]
@@ -191,3 +182,31 @@ def report(run: Run, work: Path, new: Path) -> dict[str, float]:
         **{name: published.facts["metrics"][name] for name in ("valid_accuracy", "test_accuracy", "test_loss")},
         **{f"{row['variant']}_{name}": row[name] for row in rows for name in ("valid_accuracy", "test_accuracy")},
     }
+
+
+def train(config: Config) -> dict[str, float]:
+    """Bring the published model up to date with data, code and settings; return its measures and what it took."""
+    if config.run.resume:
+        raise ValueError("--resume is not needed: every run goes on where the last one stopped")
+    work = work_folder(config.run, config.data)
+    data, new = config.data or work / "data", config.new or work / "new"
+    require(config.new is None or new.is_dir(), "--new must be a folder", new)
+    check_repository(work, data)
+    if config.data is None:
+        with explain_unwritable(config.run.out):
+            repository.embed_batches(data)
+    card = repository.describe(data, name=work.name, embedded=config.data is None)
+    with explain_unwritable(config.run.out):  # not before: a folder that is not there leaves none here
+        work.mkdir(parents=True, exist_ok=True)
+        if config.new is None:
+            repository.embed_pictures(new)
+    with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
+        write_json(work / engine.SETTINGS, settings(config, data, new))
+        if not is_whole(work / "publish" / "card.json"):
+            (work / "published.json").unlink(missing_ok=True)  # the receipt of something that is gone
+        try:
+            jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
+        except KeyboardInterrupt:
+            say("stopped", f"what is finished is kept; go on with: {run.command}")
+            sys.exit(INTERRUPTED)
+        return run.finish(run={"jobs": len(jobs), **report(run, work, new)})

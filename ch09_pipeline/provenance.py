@@ -36,6 +36,48 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
 
 
+def data_folder(config: Config) -> Path:
+    """Find the folder of batches to compare with."""
+    settings = work_folder(config.run, config.data) / engine.SETTINGS
+    if config.data is not None or not settings.is_file():
+        return config.data or settings.parent / "data"
+    return Path(read_json(settings)["data"])
+
+
+def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str, str]]:
+    """List the raw files that were read, with what has become of them."""
+    raw = {name: value for entry in entries for name, value in entry["inputs"].items() if "/" not in name}
+    rows = []
+    for name, value in sorted(raw.items()):
+        path = folder / name
+        now = GONE if not path.is_file() else SAME if checksum(path) == value else CHANGED
+        rows.append((name, value[:DIGITS], now))
+    return rows
+
+
+def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """List the code of each stage, with whether it is still the same."""
+    rows = []
+    for stage, code in dict.fromkeys((entry["stage"], entry["code"]) for entry in entries):
+        now = code_checksum(f"ch09_pipeline.stages.{stage}")
+        rows.append((stage, code[:DIGITS], SAME if now == code else CHANGED))
+    return rows
+
+
+def check_chain(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError where a stage read a file that no stage before it made: raw data have no stage in their name."""
+    made = {value for entry in entries for value in entry["outputs"].values()}
+    for entry in entries:
+        for name, value in entry["inputs"].items():
+            if "/" in name and value not in made:
+                raise ValueError(f"the card has a gap: no stage in it made {name}, which {entry['stage']} read")
+
+
+def spell(parameters: Mapping[str, Any]) -> str:
+    """Write parameters as a person reads them."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items() if value is not None)
+
+
 def train(config: Config) -> dict[str, float]:
     """Show where a model comes from; return how many datums made it, and how much has changed since.
 
@@ -43,6 +85,8 @@ def train(config: Config) -> dict[str, float]:
     """
     folder = config.model or status.find_work(status.Config(config.data, config.run)) / "publish"
     if not (folder / "card.json").is_file():
+        if config.model is None:
+            raise FileNotFoundError(f"nothing is published in {folder} yet: run python -m ch09_pipeline.train pipeline")
         raise FileNotFoundError(
             f"{folder} holds no card.json: --model takes a folder that train or publish has written"
         )
@@ -67,45 +111,3 @@ def train(config: Config) -> dict[str, float]:
     say("trained", f"on {card.facts['device']}, with {versions}")
     changed = [sum(row[2] != SAME for row in rows) for rows in (data, code)]
     return {"files": len(data), "data_changed": changed[0], "code_changed": changed[1]}
-
-
-def check_chain(entries: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError where a stage read a file that no stage before it made: raw data have no stage in their name."""
-    made = {value for entry in entries for value in entry["outputs"].values()}
-    for entry in entries:
-        for name, value in entry["inputs"].items():
-            if "/" in name and value not in made:
-                raise ValueError(f"the card has a gap: no stage in it made {name}, which {entry['stage']} read")
-
-
-def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """List the code of each stage, with whether it is still the same."""
-    rows = []
-    for stage, code in dict.fromkeys((entry["stage"], entry["code"]) for entry in entries):
-        now = code_checksum(f"ch09_pipeline.stages.{stage}")
-        rows.append((stage, code[:DIGITS], SAME if now == code else CHANGED))
-    return rows
-
-
-def spell(parameters: Mapping[str, Any]) -> str:
-    """Write parameters as a person reads them."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items() if value is not None)
-
-
-def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str, str]]:
-    """List the raw files that were read, with what has become of them."""
-    raw = {name: value for entry in entries for name, value in entry["inputs"].items() if "/" not in name}
-    rows = []
-    for name, value in sorted(raw.items()):
-        path = folder / name
-        now = GONE if not path.is_file() else SAME if checksum(path) == value else CHANGED
-        rows.append((name, value[:DIGITS], now))
-    return rows
-
-
-def data_folder(config: Config) -> Path:
-    """Find the folder of batches to compare with."""
-    settings = work_folder(config.run, config.data) / engine.SETTINGS
-    if config.data is not None or not settings.is_file():
-        return config.data or settings.parent / "data"
-    return Path(read_json(settings)["data"])

@@ -134,6 +134,9 @@ def rehearse(
             if flag in command:
                 command[command.index(flag) + 1] = str(value)
         datums = datums_of(specification["input"], known)
+        if not datums:
+            repositories_read = ", ".join(sorted(repositories_of(specification["input"])))
+            raise ValueError(f"{name} has nothing to work on: its globs match no file in one of {repositories_read}")
         workers = specification.get("parallelismSpec", {}).get("constant", 1)
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(lambda datum: run_datum(command, datum, known, home), datums))  # noqa: B023  # used at once

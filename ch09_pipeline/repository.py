@@ -1,14 +1,18 @@
 """The input repositories: folders of batches (a datum a file) and of new pictures; embedded ones for the first run."""
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+from PIL import Image
+
 from ch09_pipeline.card import checksum
 from ch09_pipeline.stages.train import CLASS_NAMES
+from common.data import shapes
 from common.data.binary import CIFAR_RECORD
+from common.data.images import encode_cifar
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
@@ -17,10 +21,6 @@ BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
 
 def embed_batches(folder: Path) -> None:
     """Write the embedded shapes as batches, unless the folder is there: what a person changes in it stays changed."""
-    import torch
-
-    from common.data import shapes
-    from common.data.images import encode_cifar
 
     def fill(scratch: Path) -> None:
         count = (BATCHES + TEST_BATCHES) * IMAGES
@@ -36,10 +36,6 @@ def embed_batches(folder: Path) -> None:
 
 def embed_pictures(folder: Path) -> None:
     """Write some new shapes as pictures, named after what they show, unless the folder is there."""
-    import torch
-    from PIL import Image
-
-    from common.data import shapes
 
     def fill(scratch: Path) -> None:
         drawn = shapes.draw_shapes(PICTURES, torch.Generator().manual_seed(shapes.SEED + 1))
@@ -51,7 +47,7 @@ def embed_pictures(folder: Path) -> None:
 
 
 def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder, whole or not at all."""
+    """Make a folder, whole or not at all; of two that make it at once, the first counts."""
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +55,11 @@ def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
         filled = Path(scratch) / folder.name
         filled.mkdir()
         fill(filled)
-        shutil.move(filled, folder)
+        try:
+            filled.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
 
 
 def pictures(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ch09_pipeline import engine
-from ch09_pipeline.pipeline import account, work_folder
+from ch09_pipeline.pipeline import account, check_repository, work_folder
 from common.config import RunOptions
 from common.files import read_json
 from common.progress import say
@@ -30,11 +30,12 @@ class Config:
 def find_work(config: Config) -> Path:
     """Find the work folder of a pipeline that has run.
 
-    Raises FileNotFoundError where it has not.
+    Raises FileNotFoundError where it has not, ValueError where the last run there was on another repository.
     """
     work = work_folder(config.run, config.data)
     if not (work / engine.SETTINGS).exists():
         raise FileNotFoundError(f"no pipeline has run in {work}: start with python -m ch09_pipeline.train pipeline")
+    check_repository(work, config.data or work / "data")
     return work
 
 

@@ -184,6 +184,15 @@ def test_a_datum_sees_its_files_alone_and_a_failure_names_its_reason(tmp_path):
         rehearse.rehearse([broken], {"in": tmp_path / "in"}, tmp_path / "broken", {})
 
 
+def test_a_pipeline_without_a_datum_is_an_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").write_text("")
+    entry = {"pipeline": {"name": "copy"}, "input": {"pfs": {"repo": "in", "glob": "/*.bin"}}}
+    entry["transform"] = {"cmd": ["python", "-c", ""]}
+    with pytest.raises(ValueError, match=r"^copy has nothing to work on: its globs match no file in one of in$"):
+        rehearse.rehearse([entry], {"in": tmp_path / "in"}, tmp_path / "out", {})
+
+
 @pytest.fixture(scope="module")
 def rehearsed(sources, tmp_path_factory) -> dict[str, Path]:
     """Every specification's own command, run on a /pfs of its own."""
@@ -235,6 +244,20 @@ def test_the_kubeflow_pipeline_compiles(tmp_path, command):
     done = command("ch09_pipeline.kubeflow", "--compile", str(tmp_path / "pipeline.txt"))
     assert done.returncode == 2
     assert "must end in .yaml" in done.stderr
+
+
+@needs("kfp", "kubeflow")
+def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command):
+    (tmp_path / "empty").mkdir()
+    words = ["--new", str(tmp_path / "empty"), "--out", str(tmp_path / "kfp")]
+    done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "nowhere"), *words)
+    assert done.returncode == 2
+    assert "error: --data must be a folder, got " in done.stderr
+    done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "empty"), *words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
+    assert 'kubeflow.py", line' not in done.stderr, "a traceback of ours"
+    assert "there is no batch, *.bin" in done.stdout + done.stderr
 
 
 @needs("kfp", "kubeflow")

@@ -18,9 +18,9 @@ from conftest import REAL_DATA_DIR, ROOT
 from PIL import Image
 
 from ch06_cnn import cnn
-from ch09_pipeline import engine, graph, pipeline, provenance, repository, status
+from ch09_pipeline import engine, graph, pipeline, provenance, repository, rerun_costs, status
 from ch09_pipeline.card import checksum, read_card
-from ch09_pipeline.engine import Event, Job
+from ch09_pipeline.engine import Job
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
 from common.data.binary import CIFAR_RECORD
@@ -125,11 +125,22 @@ def test_the_first_run_makes_everything_and_says_so(first):
     }
     assert list(published.facts["quarantined"]) == ["batch-6"]
     assert first.metrics["test_accuracy"] == published.facts["metrics"]["test_accuracy"]
+    variant = published.facts["variant"]
+    assert any(line.split()[:2] == ["variant", "valid"] for line in lines)
+    for name in ("dropout", "nodropout"):
+        assert sum(line.split()[:1] == [name] for line in lines) == 1
+        measures = read_card(first.work / f"evaluate/{name}/card.json").facts["metrics"]
+        for measure in ("valid_accuracy", "test_accuracy"):
+            assert first.metrics[f"{name}_{measure}"] == measures[measure]
+    news = [line for line in lines if line.startswith("new      0.png: ")]
+    assert len(news) == 1
+    assert news[0].endswith(f", in {first.work / 'predict'}")
+    assert f"publish  {variant}, in {first.work / 'publish'}" in lines
     (folder,) = (first.config.run.out / "ch09_pipeline/pipeline").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "my batches"
     assert summary["metrics"] == first.metrics
-    for name, stage in (("comparison", "compare"), ("confusion", f"evaluate/{published.facts['variant']}")):
+    for name, stage in (("comparison", "compare"), ("confusion", f"evaluate/{variant}")):
         assert (folder / f"{name}.png").read_bytes() == (first.work / stage / f"{name}.png").read_bytes()
     beside_source = [*ROOT.glob(".snakemake"), *(ROOT / "ch09_pipeline").rglob(".snakemake")]
     assert not beside_source, "the state of the engine lies among the source"
@@ -141,6 +152,10 @@ def test_a_second_run_does_nothing(finished):
     }
     for path in finished.data.iterdir():
         path.touch()
+    for path in finished.work.glob("train/*/model.safetensors"):
+        assert path.stat().st_size > 10**6, "a file that Snakemake compares by content without being told to"
+        path.touch()
+    before = {path: path.stat().st_mtime_ns for path in before}
     metrics, said = run(finished.config)
     assert "jobs     nothing to do: every result fits the data, the code and the settings" in said
     assert metrics == finished.metrics | {"jobs": 0}
@@ -189,6 +204,9 @@ def test_a_changed_test_batch_trains_nothing(finished):
 def test_new_pictures_are_only_classified(finished):
     shutil.copyfile(finished.config.new / "0.png", finished.config.new / "2.png")
     assert finished.due().keys() == {"predict"}
+    for name in ("0.png", "2.png"):
+        (finished.config.new / name).unlink()
+    assert finished.due() == {"predict": "a datum has come or gone"}
 
 
 def test_other_settings_run_the_stages_that_have_them(finished):
@@ -236,8 +254,10 @@ def test_a_refused_model_fails_the_run_each_time_and_the_earlier_one_stays(finis
     assert metrics["jobs"] == 2, "publish and predict"
 
 
-def test_what_was_published_comes_back_when_it_is_lost(finished):
-    shutil.rmtree(finished.work / "publish")
+@pytest.mark.parametrize("lost", ["publish", "publish/model.safetensors"])
+def test_what_was_published_comes_back_when_it_is_lost(finished, lost):
+    path = finished.work / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
     metrics, _ = run(finished.config)
     assert metrics["jobs"] == 2
     assert cnn.restore(finished.work / "publish")
@@ -389,64 +409,7 @@ def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_
     assert checksum(mine) == checksum(published)
 
 
-# What Snakemake says.
-
-
-OUTPUT = """\
-Building DAG of jobs...
-Job stats:
-job        count
-all            1
-
-[Sat Nov 21 08:58:38 2026]
-localrule train:
-    input: a, b
-    log: logs/train/dropout.log
-    jobid: 5
-    reason: Missing output files: x; Input files updated by another job: y
-    wildcards: variant=dropout
-    resources: tmpdir=/tmp
-[Sat Nov 21 08:58:39 2026]
-Finished jobid: 5 (Rule: train)
-[Sat Nov 21 08:58:39 2026]
-localrule publish:
-    jobid: 1
-    reason: Params have changed since last execution: Union of all: before: '--threshold 0' now: '--threshold 2'
-RuleException:
-Command 'x' returned non-zero exit status 2.
-Error in rule publish:
-    message: None
-    jobid: 1
-    log: logs/publish.log (check log file(s) for error details)
-    shell:
-        python -m ch09_pipeline.stages.publish
-        (command exited with non-zero exit code)
-"""
-
-
-@pytest.mark.parametrize("stream", [OUTPUT.splitlines(), OUTPUT.splitlines(keepends=True)])
-def test_events_are_read_from_what_snakemake_says(stream):
-    train = Job(5, "train", "dropout", "not made yet")
-    publish = Job(1, "publish", "", "parameters were '--threshold 0', are '--threshold 2'")
-    expected = [Event("start", train), Event("finish", train), Event("start", publish)]
-    assert list(engine.read_events(stream)) == [*expected, Event("error", publish, "logs/publish.log")]
-
-
-@pytest.mark.parametrize(
-    ("reason", "told"),
-    [
-        ("Incomplete output files: x", "it was stopped half-way"),
-        (
-            "Params have changed since last execution: before: ['content 1'] now: ['content 2']",
-            "its content has changed",
-        ),
-        ("Params have changed since last execution: before: 'code 1' now: 'code 2'", "the stage's code has changed"),
-        ("Updated input files: x; Set of input files has changed since last execution", "a datum has come or gone"),
-        ("Forced execution", "Forced execution"),
-    ],
-)
-def test_reasons_are_told_in_a_few_words(reason, told):
-    assert engine.explain(reason) == told
+# What is written of jobs, and handed to stages.
 
 
 def test_jobs_are_named_or_counted():
@@ -457,6 +420,49 @@ def test_jobs_are_named_or_counted():
         "batch-8: its content has changed",
     ]
     assert pipeline.account([Job(1, "compare", "", "not made yet")]) == ["not made yet"]
+
+
+def test_every_setting_reaches_its_stage():
+    options = RunOptions(seed=7, device="cuda", precision="bf16", threads=3, limit=100)
+    config = Config(
+        variants=("nodropout", "dropout", "nodropout"),
+        epochs=2,
+        batch_size=32,
+        learning_rate=0.01,
+        threshold=0.25,
+        run=options,
+    )
+    settings = pipeline.settings(config, Path("/data"), Path("/new"))
+    training = "--epochs 2 --batch-size 32 --learning-rate 0.01 --seed 7 --limit 100"
+    assert settings == {
+        "python": sys.executable,
+        "data": "/data",
+        "new": "/new",
+        "variants": ["dropout", "nodropout"],
+        "threads": 3,
+        "flags": {
+            "prepare": "",
+            "train": f"{training} --threads 3 --device cuda --precision bf16",
+            "evaluate": "--threads 3",
+            "compare": "",
+            "publish": "--threshold 0.25",
+            "predict": "--threads 3",
+        },
+    }
+    for given, threads in ((0, os.cpu_count()), (None, 1)):
+        settings = pipeline.settings(Config(run=RunOptions(threads=given)), Path("/data"), Path("/new"))
+        assert settings["threads"] == threads
+        assert settings["flags"]["predict"] == f"--threads {threads}"
+        assert "--limit" not in settings["flags"]["train"]
+
+
+def test_as_many_jobs_run_side_by_side_as_are_asked_for_or_there_are_processors(finished, monkeypatch):
+    asked = []
+    monkeypatch.setattr(pipeline, "run_jobs", lambda work, cores, lock: asked.append(cores) or [])
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    for jobs in (2, None):
+        run(replace(finished.config, jobs=jobs))
+    assert asked == [2, 7]
 
 
 # What a user can get wrong.
@@ -474,6 +480,7 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
     (tmp_path / "data/test.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"--new must be a folder, got .*nowhere"):
         pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "nowhere"))
+    assert not (tmp_path / "runs").exists(), "a mistake leaves folders behind"
     with pytest.raises(ValueError, match=r"--resume is not needed"):
         pipeline.train(replace(config, run=replace(options, resume=True)))
     with pytest.raises(FileNotFoundError, match=r"no pipeline has run in .*: start with python -m ch09_pipeline.train"):
@@ -481,6 +488,26 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"Snakemake is not installed: pip install '.\[pipeline\]'"):
         pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "data"))
+
+
+def test_two_repositories_of_one_name_do_not_share_a_work_folder(finished, tmp_path):
+    other = Path(shutil.copytree(finished.data, tmp_path / finished.data.name))
+    message = r"the last run in .* was on .*my batches, not on .*my batches: choose another --out"
+    with pytest.raises(ValueError, match=message):
+        pipeline.train(replace(finished.config, data=other))
+    with pytest.raises(ValueError, match=message):
+        status.train(status.Config(other, finished.config.run))
+    (tmp_path / "settings.json").write_text(json.dumps({"data": str(tmp_path / "gone")}))
+    pipeline.check_repository(tmp_path, other)  # it was moved here
+
+
+def test_before_anything_is_published_it_has_no_provenance(tmp_path):
+    options = RunOptions(out=tmp_path)
+    work = pipeline.work_folder(options, None)
+    work.mkdir(parents=True)
+    (work / "settings.json").write_text(json.dumps({"data": str(work / "data")}))
+    with pytest.raises(FileNotFoundError, match=r"^nothing is published in .*publish yet: run python -m ch09_pipeline"):
+        provenance.train(provenance.Config(run=options))
 
 
 @pytest.mark.parametrize(
@@ -525,6 +552,19 @@ def test_embedded_batches_are_the_same_everywhere_and_written_once(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_of_two_that_make_a_folder_at_once_the_first_counts(tmp_path):
+    folder = tmp_path / "data"
+
+    def fill(scratch: Path) -> None:
+        (scratch / "second").touch()
+        folder.mkdir()  # the other one is done meanwhile
+        (folder / "first").touch()
+
+    repository._fill_once(folder, fill)
+    assert [path.name for path in folder.iterdir()] == ["first"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
     repository.embed_pictures(tmp_path / "new")
     pictures = repository.pictures(tmp_path / "new")
@@ -535,6 +575,15 @@ def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
 
 
 # Many datums; real ones.
+
+
+@pytest.mark.slow
+def test_what_a_change_costs_in_jobs(tmp_path):
+    options = RunOptions(device="cpu", precision="fp32", threads=1, limit=100, out=tmp_path / "runs")
+    metrics = rerun_costs.train(rerun_costs.Config(epochs=1, run=options))
+    recorded = json.loads((ROOT / "results/ch09-rerun-costs.json").read_text())["metrics"]
+    jobs = [name for name in metrics if name.endswith("_jobs")]
+    assert [metrics[name] for name in jobs] == [29, 0, 8, 7, 6] == [recorded[name]["mean"] for name in jobs]
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from ch09_pipeline.stages.evaluate import evaluate
 from ch09_pipeline.stages.predict import predict, read_pictures
 from ch09_pipeline.stages.prepare import decode, prepare, read_prepared
 from ch09_pipeline.stages.publish import publish
-from ch09_pipeline.stages.train import train
+from ch09_pipeline.stages.train import read_class_names, train
 from common.data.binary import CIFAR_RECORD, decode_cifar
 from common.data.images import encode_cifar
 from common.data.shapes import NAMES, draw_shapes
@@ -246,6 +246,15 @@ def test_test_batches_have_no_part_in_training(made, tmp_path, monkeypatch):
     assert facts["images"] == {"train": 120 - held_out, "valid": held_out}
 
 
+def test_a_model_says_that_it_was_trained_on_what_it_was_trained_on(made, tmp_path):
+    card = read_card(made / "train/dropout/card.json")
+    batches = {f"prepare/batch-{number}.safetensors" for number in (1, 2)}
+    assert card.inputs.keys() == {"batches.meta.txt"} | batches
+    assert [name for entry in card.lineage for name in entry["inputs"]] == ["batch-1.bin", "batch-2.bin"]
+    with pytest.raises(ValueError, match=r"^there is no batch to train on: those whose names begin with test are for"):
+        train([made / "prepare/test-1.json"], tmp_path, **flags())
+
+
 def test_nothing_of_the_scratch_folder_stays(made):
     assert sorted(path.name for path in (made / "train/dropout").iterdir()) == [
         "card.json",
@@ -281,6 +290,28 @@ def test_class_names_must_be_ten(made, tmp_path):
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
     with pytest.raises(ValueError, match="names 2 classes, not 10"):
         train([made / "prepare", tmp_path], tmp_path / "train", **flags())
+    (tmp_path / "batches.meta.txt").write_text("\n".join(["traffic light", *NAMES[1:], "", ""]))
+    assert read_class_names([tmp_path / "batches.meta.txt"]) == ["traffic light", *NAMES[1:]]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"limit": -5}, "--limit must be at least 1, got -5"),
+        ({"threads": -1}, "--threads must be between 0 and"),
+        ({"epochs": 0}, "--epochs must be a number above 0, got 0"),
+    ],
+)
+def test_settings_that_cannot_be_train_nothing(made, tmp_path, bad, message):
+    with pytest.raises(ValueError, match=message):
+        train([made / "prepare"], tmp_path, **flags(**bad))
+
+
+def test_no_thread_can_neither_evaluate_nor_predict(made, tmp_path):
+    with pytest.raises(ValueError, match="--threads must be at least 1, got 0"):
+        evaluate([made / "train", made / "prepare"], tmp_path, threads=0)
+    with pytest.raises(ValueError, match="--threads must be at least 1, got 0"):
+        predict([made / "publish", made / "data/test-1.bin"], tmp_path, threads=0)
 
 
 # Evaluate, compare, publish.
@@ -391,6 +422,17 @@ def test_a_large_grey_picture_is_brought_to_the_size_of_the_network(tmp_path):
     assert pixels.dtype == torch.uint8
     assert pixels[0, 0].eq(pixels[0, 2]).all()
     assert 20 <= pixels.min() < 25, "the square is not from the middle: 20 ... 79"
+
+
+def test_a_picture_that_breaks_in_the_middle_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    path = tmp_path / "x.png"
+    Image.fromarray(noise).save(path)
+    head, kind, tail = path.read_bytes().rpartition(b"IDAT")
+    assert b"IDAT" in head
+    path.write_bytes(head + bytes(len(kind)) + tail)
+    with pytest.raises(ValueError, match=r"^x\.png cannot be read"):
+        read_pictures(path)
 
 
 # The command line and the source.

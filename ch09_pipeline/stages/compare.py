@@ -34,7 +34,7 @@ def compare(inputs: Sequence[Path], out: Path) -> str:
         writer.writeheader()
         writer.writerows(rows)
     draw(rows, out / "comparison.png")
-    facts = {"rows": rows, "best": rows[0]["variant"], "model": rows[0]["model"]}
+    facts = {"rows": rows}
     outputs = ["comparison.csv", "comparison.png"]
     write_card(out / "card.json", "compare", parameters={}, cards=cards, outputs=outputs, facts=facts)
     return "\n".join(

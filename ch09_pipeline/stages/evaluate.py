@@ -13,12 +13,14 @@ from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, run
 from ch09_pipeline.stages.prepare import read_prepared
 from common import plots
+from common.config import require
 from common.data.images import Split
 from common.files import atomic_path, write_json
 
 
 def evaluate(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
     """Evaluate every model among the inputs into `out/<variant>`."""
+    require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     datums = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "test"]
     images = sum(card.facts["images"] for card in datums)
@@ -49,7 +51,6 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
         "images": len(test),
         "datums": sum(card.facts["images"] > 0 for card in datums),
         "model": card.outputs["model.safetensors"],
-        "train_seconds": trained["train_seconds"],
         "quarantined": {card.path.stem: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},
     }
     write_card(

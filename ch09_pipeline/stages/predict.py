@@ -18,12 +18,14 @@ from torch import Tensor
 from ch06_cnn import cnn
 from ch09_pipeline.card import write_card
 from ch09_pipeline.contract import StageParser, cards_of, one, raw_files_of, run
+from common.config import require
 from common.data.binary import decode_cifar
 from common.files import atomic_path
 
 
 def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
     """Classify every new file among the inputs into `out/<file>.csv`."""
+    require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     card = one(cards_of(inputs, "publish"))
     names = card.facts["class_names"]
@@ -75,7 +77,7 @@ def read_pictures(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:
             square = ImageOps.fit(picture.convert("RGB"), (32, 32))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises almost anything on a broken file, and all of it is the file's fault
         reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{path.name} cannot be read: {reason}") from error
     return (

@@ -42,18 +42,22 @@ def train(
     device: str,
     precision: str,
 ) -> str:
-    """Train one variant into `out/<variant>`."""
+    """Train one variant into `out/<variant>`.
+
+    Raises ValueError where there is nothing to train on, nothing held out, or a setting that cannot be.
+    """
     parameters = {name: value for name, value in locals().items() if name not in ("inputs", "out")}
-    cards = cards_of(inputs, "prepare")
-    meta = [path for path in files_of(inputs) if path.name == CLASS_NAMES]
-    data = training_images(cards, read_class_names(meta), limit)
-    home = out / variant
-    scratch = out / f".{variant}"  # what a stopped run has left there is worth nothing
-    shutil.rmtree(scratch, ignore_errors=True)
-    options = RunOptions(seed, device, precision, threads, out=scratch)  # pyright: ignore[reportArgumentType]
+    home, scratch = out / variant, out / f".{variant}"
+    options = RunOptions(seed, device, precision, threads, limit, scratch)  # pyright: ignore[reportArgumentType]
     config = cnn.Config(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, dropout=VARIANTS[variant], run=options
     )
+    cards = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "train"]
+    if not cards:
+        raise ValueError("there is no batch to train on: those whose names begin with test are for the test")
+    meta = [path for path in files_of(inputs) if path.name == CLASS_NAMES]
+    data = training_images(cards, read_class_names(meta), limit)
+    shutil.rmtree(scratch, ignore_errors=True)  # what a stopped run has left there is worth nothing
     print("train    the images held out for validation stand where a training of its own has its test", flush=True)
     metrics = cnn.train(config, data)
     (folder,) = (path.parent for path in scratch.glob("*/*/*/summary.json"))
@@ -64,7 +68,7 @@ def train(
         "variant": variant,
         "data_sha256": data.card.sha256,
         "images": {"train": len(data.train), "valid": len(data.valid)},
-        "datums": {card.path.stem: card.facts["images"] for card in cards if card.facts["split"] == "train"},
+        "datums": {card.path.stem: card.facts["images"] for card in cards},
         "quarantined": {card.path.stem: card.facts["quarantined"] for card in cards if card.facts["quarantined"]},
         "class_names": list(data.class_names),
         "metrics": {name.replace("test_", "valid_", 1): value for name, value in metrics.items()},
@@ -82,7 +86,7 @@ def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: in
 
     Raises ValueError where there is nothing to train on or nothing held out.
     """
-    pixels, labels, held_out = read_prepared([card for card in cards if card.facts["split"] == "train"] or cards[:0])
+    pixels, labels, held_out = read_prepared(cards)
     parts = {}
     for name, chosen in (("train", ~held_out), ("valid", held_out)):
         if not chosen.any():
@@ -99,7 +103,8 @@ def read_class_names(paths: Sequence[Path]) -> list[str]:
     """Read the names of the ten classes, or number them where no file names them."""
     if not paths:
         return [str(label) for label in range(10)]
-    names = paths[0].read_text(encoding="utf-8").split()
+    lines = paths[0].read_text(encoding="utf-8").splitlines()
+    names = [line.strip() for line in lines if line.strip()]  # the file of CIFAR-10 ends with an empty line
     if len(names) != 10:
         raise ValueError(f"{paths[0]} names {len(names)} classes, not 10")
     return names
