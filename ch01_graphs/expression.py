@@ -154,7 +154,7 @@ class Expression:
 
     def amax(self, dim: int | Sequence[int] = (), keepdim: bool = False) -> "Expression":
         """Largest value, along some dimensions or all; its gradient is shared evenly between equals."""
-        return self.graph.apply(torch.amax, self, dim=self._dimensions(None if dim == () else dim), keepdim=keepdim)
+        return self.graph.apply(torch.amax, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def logsumexp(self, dim: int | Sequence[int], keepdim: bool = False) -> "Expression":
         """log(sum(exp(x))), without overflow"""
@@ -188,9 +188,8 @@ class Expression:
         return dim % self.ndim
 
     def _dimensions(self, dim: int | Sequence[int] | None) -> tuple[int, ...]:
-        if dim is None:
-            return tuple(range(self.ndim))
-        return tuple(self._dimension(d) for d in ((dim,) if isinstance(dim, int) else dim))
+        dims = (dim,) if isinstance(dim, int) else dim or range(self.ndim)  # torch, too, takes () for all
+        return tuple(self._dimension(d) for d in dims)
 
 
 def formula(expression: Expression, depth: int = 3) -> str:
@@ -208,6 +207,8 @@ def write(function: Callable, args: Sequence, kwargs: Mapping, depth: int = 2) -
     words = [_written(arg, depth) for arg in args]
     if function in INFIX or function in (operator.neg, operator.getitem):
         words[0] = _bracketed(args[0], words[0])
+    if function is operator.pow and words[0].startswith("-"):  # -2 ** x is -(2 ** x)
+        words[0] = f"({words[0]})"
     if function in INFIX:
         return f"{words[0]} {INFIX[function]} {_bracketed(args[1], words[1])}"
     if function is operator.neg:

@@ -33,7 +33,7 @@ class Config:
 
     format: Literal["png", "svg", "pdf"] = "png"
     """Format of the pictures, by Graphviz where it is installed; the .dot files are written in any case."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
 
 def add_scalars() -> Expression:
@@ -94,7 +94,7 @@ GRAPHS: dict[str, Callable[[], Expression]] = {
 
 def train(config: Config) -> dict[str, float]:
     """Compute and draw the graphs; return their values."""
-    with Run.open(__name__, config) as run:
+    with Run.open(__name__, config, arithmetic="fp32 and fp64") as run:
         rows, values = [], {}
         for name, build in GRAPHS.items():
             output = build()

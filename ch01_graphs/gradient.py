@@ -25,7 +25,8 @@ from ch01_graphs.graph import ancestors
 def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     """Add to the graph the gradients of a scalar in the given expressions.
 
-    What the loss does not depend on has gradient zero. Raises ValueError where the loss is no scalar.
+    What the loss does not depend on has gradient zero. Raises ValueError where the loss is no scalar, or a function on
+    the way has no rule.
     """
     graph = loss.graph
     if loss.shape:
@@ -57,6 +58,8 @@ def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tupl
     node, graph = y.node, y.graph
     if node.op != "call_function" or node.target in COMPARISONS:
         return []
+    if node.target not in RULES:
+        raise ValueError(f"RULES has no gradient for {formula(y, depth=1)}: add a line")
     wrap = lambda operand: Expression(graph, operand)  # noqa: E731
     args, kwargs = map_arg((node.args, node.kwargs), wrap)  # pyright: ignore[reportArgumentType]
     pieces = []
@@ -113,7 +116,7 @@ def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Express
 def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Expression:
     """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0"""
     if not isinstance(a, Expression):
-        return g * y * math.log(a)
+        return g * 0.0 if a == 0 else g * y * (math.log(a) if a > 0 else math.nan)
     return y.graph.apply(torch.where, a.eq(0.0), 0.0, g * y * a.log())
 
 

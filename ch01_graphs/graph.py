@@ -12,6 +12,7 @@ other tools know about such graphs holds here. An `Expression` is a node with th
 function can be called with tensors, and computes, or with expressions, and is written down.
 """
 
+import builtins
 import keyword
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,9 @@ from torch.fx.node import map_arg
 
 from ch01_graphs.expression import COMPARISONS, Expression, embed, write
 from common.graphs import describe
+
+SPOKEN_FOR = ("self", "torch", "device", "inf", "nan")
+"""Names that mean something else in the generated code."""
 
 
 class Graph:
@@ -134,7 +138,8 @@ class Graph:
 
     def claim_name(self, name: str) -> str:
         """Reserve a name. Raises ValueError where it is taken or cannot be a variable of the generated code."""
-        if not name.isidentifier() or keyword.iskeyword(name) or hasattr(fx.GraphModule, name):
+        taken = keyword.iskeyword(name) or name in SPOKEN_FOR or hasattr(fx.GraphModule, name)
+        if taken or not name.isidentifier():
             raise ValueError(
                 f"{name!r} cannot name a node: take letters, digits and _, and no name of Python's or fx's"
             )
@@ -185,10 +190,17 @@ class Graph:
     def _cut_out(self, outputs: tuple[fx.Node, ...]) -> fx.GraphModule:
         needed = ancestors(outputs)
         cut, copies = fx.Graph(), {}
-        for node in self.ir.nodes:
+        # An input keeps its name in the generated code, other nodes are renamed where fx finds theirs taken: inputs
+        # come first. The last of them are those named like a builtin, whose value fx gives a second name.
+        inputs = (node for node in self.ir.nodes if node.op == "placeholder")
+        inputs = sorted(inputs, key=lambda node: hasattr(builtins, node.meta["name"]))
+        for node in dict.fromkeys([*inputs, *self.ir.nodes]):
             if node in needed:
                 args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
-                copies[node] = cut.create_node(node.op, node.target, args, dict(kwargs), node.meta["name"])
+                # fx writes the operator down as it stands, and -2 ** x is -(2 ** x).
+                number_base = node.target is operator.pow and not isinstance(args[0], fx.Node)
+                target = torch.pow if number_base else node.target
+                copies[node] = cut.create_node(node.op, target, args, dict(kwargs), node.meta["name"])
                 copies[node].meta = {**node.meta, "original": node}
         cut.output(tuple(copies[node] for node in outputs))
         return fx.GraphModule(self.values, cut)

@@ -33,7 +33,7 @@ class Config:
     """The formulas are computed in float32 for inputs between minus and plus this."""
     points: int = 401
     """How many inputs, evenly spaced."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require(0 < self.largest < 1e6, "--largest must be above 0 and below 1e6", self.largest)
@@ -141,8 +141,8 @@ def float32_error(function: Callable[[Any], Any], x: float) -> float:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Try all formulas and problems; return the largest errors."""
-    with Run.open(__name__, config) as run:
+    """Try all formulas and problems; return how much was lost, and the largest error that is left."""
+    with Run.open(__name__, config, arithmetic="fp32") as run:
         rows = []
         for problem in PROBLEMS:
             k, better = condition_number(problem.formula, problem.x), problem.better

@@ -23,7 +23,7 @@ from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
 from ch01_graphs.machine import TapeMachine, compiled, written
 from ch01_graphs.simplify import Rewrite, simplify
-from common.benchmark import Workload, median_ratio
+from common.benchmark import Workload, by_turns, median_ratio
 from common.config import RunOptions, read_config, require, require_positive
 from common.device import Timer
 from common.graphs import save
@@ -59,6 +59,11 @@ class Config:
         require_positive(self, "samples", "features", "epochs", "steps", "learning_rate", "rounds")
         require(self.noise >= 0, "--noise must not be negative", self.noise)
 
+    @property
+    def drawn(self) -> int:
+        """How many samples N there are: --samples, or --limit where that is less."""
+        return min(self.samples, self.run.limit or self.samples)
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -79,8 +84,8 @@ class Regression:
 def build(config: Config, device: torch.device | str = "cpu") -> Regression:
     """Write the regression down; the steps are the book's."""
     graph = Graph(device)  # 1. a graph
-    X = graph.matrix("X", config.samples, config.features)  # 2. nodes for what is put in
-    y = graph.vector("y", config.samples)
+    X = graph.matrix("X", config.drawn, config.features)  # 2. nodes for what is put in
+    y = graph.vector("y", config.drawn)
     w = graph.parameter("w", torch.zeros(config.features))  # 3. nodes for what is learned
     b = graph.parameter("b", 0.0)
     prediction = (X @ w + b).named("prediction")  # 4. the forward expression
@@ -116,15 +121,15 @@ def train_step(machine: Callable, regression: Regression, X: Tensor, y: Tensor, 
 def make_data(config: Config) -> tuple[Tensor, Tensor]:
     """Draw (N, D) samples and (N,) targets; the seed decides all of it."""
     generator = torch.Generator().manual_seed(config.run.seed)
-    samples = torch.randn(config.samples, config.features, generator=generator)
+    samples = torch.randn(config.drawn, config.features, generator=generator)
     w, b = torch.randn(config.features, generator=generator), torch.randn((), generator=generator)
-    return samples, samples @ w + b + config.noise * torch.randn(config.samples, generator=generator)
+    return samples, samples @ w + b + config.noise * torch.randn(config.drawn, generator=generator)
 
 
 def closed_form(X: Tensor, y: Tensor) -> Tensor:
     """Solve the least-squares problem exactly: (N, D), (N,) -> (D + 1,) weights, the bias last"""
     ones = torch.ones(len(X), 1, dtype=torch.float64)
-    return torch.linalg.lstsq(torch.cat([X.double().cpu(), ones], dim=1), y.double().cpu()[:, None]).solution[:, 0]
+    return torch.linalg.lstsq(torch.cat([X.cpu().double(), ones], dim=1), y.cpu().double()[:, None]).solution[:, 0]
 
 
 # Other ways to take the same step.
@@ -167,7 +172,7 @@ def graph_step(config: Config, X: Tensor, y: Tensor, kind: str) -> Callable[[], 
     return lambda: train_step(machine, regression, X, y, config.learning_rate)
 
 
-def time_steps(config: Config, X: Tensor, y: Tensor, steps: int = 300) -> dict[str, list[float]]:
+def time_steps(config: Config, X: Tensor, y: Tensor, *, bf16: bool = False, steps: int = 300) -> dict[str, list[float]]:
     """Time each way to take a step by turns; return steps a second of each round."""
     ways = {
         "eager": eager_step(config, X, y),
@@ -177,15 +182,16 @@ def time_steps(config: Config, X: Tensor, y: Tensor, steps: int = 300) -> dict[s
     }
     if config.compile:
         ways["inductor"] = graph_step(config, X, y, "inductor")
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(config.rounds + 1):
-        for way, step in ways.items():
-            with Timer(X.device) as timer:
-                for _ in range(steps):
-                    step()
-            if turn > 0:
-                speeds[way].append(steps / timer.seconds)
-    return speeds
+
+    def speed(step: Callable[[], Any]) -> float:
+        # Without a cache: a step changes the weights, and the next must not read the bf16 copy that was made for it.
+        autocast = torch.autocast(X.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+        with autocast, Timer(X.device) as timer:
+            for _ in range(steps):
+                step()
+        return steps / timer.seconds
+
+    return by_turns(ways, config.rounds, speed, quiet=True)
 
 
 def train(config: Config) -> dict[str, float]:
@@ -198,20 +204,22 @@ def train(config: Config) -> dict[str, float]:
             for _ in range(config.steps):
                 with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
                     loss = train_step(machine, regression, X, y, config.learning_rate)
-                run.step(loss, samples=config.samples)
+                run.step(loss, samples=config.drawn)
             run.log()
         run.save(regression.program)
         exact = closed_form(X, y)
-        learned = torch.cat([regression.w, regression.b[None]]).double().cpu()
+        learned = torch.cat([regression.w, regression.b[None]]).cpu().double()
         distance = float((learned - exact).abs().max())
-        speeds = time_steps(config, X, y)
+        speeds = time_steps(config, X, y, bf16=run.bf16)
         ratios = {way: median_ratio(values, speeds["eager"]) for way, values in speeds.items()}
         report(run, regression, X, y)
         rows = [(way, statistics.median(speeds[way]), ratios[way]) for way in speeds]
         print_table(["way to take a step", "steps/s", "times eager"], rows)
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
+            mse = float(machine(X=X, y=y)[0])
         return run.finish(
             run={
-                "mse": float(machine(X=X, y=y)[0]),
+                "mse": mse,
                 "distance_from_exact": distance,
                 **{f"{way}_steps_per_second": statistics.median(values) for way, values in speeds.items()},
                 **{f"{way}_ratio": ratio for way, ratio in ratios.items() if way != "eager"},
@@ -257,4 +265,4 @@ def workload(config: Config, device: torch.device) -> Workload:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.run.precision == "bf16"):
             return take_step()
 
-    return Workload(step, items=config.samples, unit="samples")
+    return Workload(step, items=config.drawn, unit="samples")

@@ -155,7 +155,7 @@ def stable_logarithm(y: Expression) -> Expression | None:
                     return -(-call(e)[1]).logsigmoid()  # log(1 + e^z) = -log(1 / (1 + e^z)) = -log s(-z)
                 case [operator.sub, 1, s] if call(s)[:1] == (torch.sigmoid,):
                     return (-call(s)[1]).logsigmoid()  # 1 - s(z) = s(-z)
-        case [operator.sub, z, total]:
+        case [operator.sub, Expression() as z, total]:
             match call(total):
                 case [torch.logsumexp, x, (dim,), True] if x.node is z.node:
                     return z.log_softmax(dim)
@@ -204,7 +204,7 @@ def same_shape(y: Expression) -> Expression | None:
     match call(y):
         case [torch.reshape | torch.broadcast_to, x, _] if x.shape == y.shape:
             return x
-        case [torch.sum | torch.mean | torch.amax, x, (), _]:
+        case [torch.sum | torch.mean | torch.amax, x, (), _] if not x.shape:
             return x
         case [torch.reshape, x, shape] if call(x)[:1] == (torch.reshape,):
             return call(x)[1].reshape(*shape)

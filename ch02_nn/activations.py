@@ -2,8 +2,8 @@
 
     python -m ch02_nn.train activations
 
-Each pair below is a function of z and its derivative with respect to z. Where a derivative has a jump (at z = 0 of the
-step, ReLU and leaky ReLU), it takes the value that PyTorch takes: that from the left.
+Each pair below is a function of z and its derivative with respect to z. Where a derivative has a jump (at z = 0 of
+ReLU, leaky ReLU and SELU), it takes the value that PyTorch takes: that from the left. The step's is 0 on both sides.
 """
 
 import math
@@ -54,7 +54,7 @@ def sigmoid(z: Tensor) -> Tensor:
 
 
 def sigmoid_derivative(z: Tensor) -> Tensor:
-    """S (1 - s), at most 1/4; 1 - s(z) is s(-z), which does not cancel."""
+    """f'(z) = s (1 - s), at most 1/4; 1 - s(z) is s(-z), which does not cancel."""
     return sigmoid(z) * sigmoid(-z)
 
 
@@ -80,7 +80,7 @@ def relu_derivative(z: Tensor) -> Tensor:
 
 
 def leaky_relu(z: Tensor) -> Tensor:
-    """Z where z > 0, else 0.01 z"""
+    """f(z) = z where z > 0, else 0.01 z"""
     return torch.where(z > 0, z, LEAK * z)
 
 
@@ -90,7 +90,7 @@ def leaky_relu_derivative(z: Tensor) -> Tensor:
 
 
 def elu(z: Tensor) -> Tensor:
-    """Z where z > 0, else e^z - 1 (Clevert et al. 2016)"""
+    """f(z) = z where z > 0, else e^z - 1 (Clevert et al. 2016)"""
     return torch.where(z > 0, z, torch.expm1(z.clamp(max=0)))
 
 
@@ -100,12 +100,12 @@ def elu_derivative(z: Tensor) -> Tensor:
 
 
 def selu(z: Tensor) -> Tensor:
-    """Lambda z where z > 0, else lambda alpha (e^z - 1)"""
+    """f(z) = lambda z where z > 0, else lambda alpha (e^z - 1)"""
     return SELU_SCALE * torch.where(z > 0, z, SELU_ALPHA * torch.expm1(z.clamp(max=0)))
 
 
 def selu_derivative(z: Tensor) -> Tensor:
-    """Lambda where z > 0, else lambda alpha e^z"""
+    """f'(z) = lambda where z > 0, else lambda alpha e^z"""
     return SELU_SCALE * torch.where(z > 0, torch.ones_like(z), SELU_ALPHA * torch.exp(z.clamp(max=0)))
 
 
@@ -120,7 +120,7 @@ def softplus_derivative(z: Tensor) -> Tensor:
 
 
 def gelu(z: Tensor) -> Tensor:
-    """Z Phi(z), Phi the normal distribution's cumulative function (Hendrycks & Gimpel 2016)"""
+    """f(z) = z Phi(z), Phi the normal distribution's cumulative function (Hendrycks & Gimpel 2016)"""
     return z * normal_cumulative(z)
 
 
@@ -135,7 +135,7 @@ def normal_cumulative(z: Tensor) -> Tensor:
 
 
 def silu(z: Tensor) -> Tensor:
-    """Z s(z) (Elfwing et al. 2018; also called swish)"""
+    """f(z) = z s(z) (Elfwing et al. 2018; also called swish)"""
     return z * sigmoid(z)
 
 

@@ -26,8 +26,8 @@ from common.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMPARED = (0.1, 0.5, 0.9, 1.1)
-"""Learning rates that are drawn beside the chosen one: slow, in one step, from side to side, and away."""
+SHARES = (0.1, 0.5, 0.9, 1.1)
+"""Step sizes that are drawn, in units of 1 / x²: slow, in one step, from side to side, and away."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def draw(config: Config) -> "Figure":
     weights = torch.linspace(best - reach, best + reach, 201)
     parabola = (weights, (weights * config.x - config.y) ** 2)
     panels: dict[str, dict[str, plots.Line]] = {}
-    for share in COMPARED:
+    for share in SHARES:
         eta = share / config.x**2
         path = [step for step in descend(config, eta) if abs(step.weight - best) <= reach]
         panels[f"eta = {eta:.3g}"] = {

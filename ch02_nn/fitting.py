@@ -173,7 +173,7 @@ def sine(points: int, noise: float, generator: torch.Generator) -> tuple[Tensor,
 
 
 def diabetes(limit: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give (353, 10) inputs and targets to develop on and (89, 10) to test on; the first scale both."""
+    """Give (354, 10) inputs and targets to develop on and (88, 10) to test on; the first scale both."""
     from sklearn.datasets import load_diabetes
 
     values, targets = load_diabetes(return_X_y=True, scaled=False)

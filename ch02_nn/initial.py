@@ -3,9 +3,9 @@
     python -m ch02_nn.train initial
     python -m ch02_nn.train initial --activation tanh
 
-A layer of I inputs adds I products: with independent weights of variance v its sums have I v times the variance of what
-comes in, and on the way back its gradients O v times that of what comes back. Through twenty layers, anything but 1
-is taken to the twentieth power. Glorot & Bengio (2010) take v = 2 / (I + O), between the two; He et al. (2015) take
+A layer of I inputs adds I products: with independent weights of variance v its sums have I v times the mean square of
+what comes in, and on the way back its gradients O v times that of what comes back. Through twenty layers, anything but
+1 is taken to the twentieth power. Glorot & Bengio (2010) take v = 2 / (I + O), between the two; He et al. (2015) take
 v = 2 / I, because a rectifier drops half of what it is given.
 
 Dimensions: B samples, I inputs of a layer, O outputs of a layer.
@@ -143,6 +143,9 @@ def train(config: Config) -> dict[str, float]:
         for name, signal in found.items():
             forward, back = signal.deviations()
             rows.append([name, forward[0], forward[-1], back[-1], back[0]])
+            if not all(map(math.isfinite, (*forward, *back))):
+                holds = str(dtype).removeprefix("torch.")
+                raise FloatingPointError(f"{name} is more than {holds} holds: lower --depth or --width")
             key = name.replace("-", "_")
             metrics |= {f"{key}_activation": forward[-1], f"{key}_gradient": back[0]}
         headings = ["initial weights", "activations, first layer", "last layer", "gradients, last layer", "first layer"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch02_nn.classifier import Classifier, train_step
+from ch02_nn.classifier import Classifier, scaled, train_step
 from ch02_nn.optimizers import OPTIMIZERS
 from common.config import RunOptions, require_positive
 from common.data.batches import Batches
@@ -107,11 +107,6 @@ def halved(split: Split) -> Split:
     return Split(F.avg_pool2d(split.pixels.float(), 2).round().to(torch.uint8), split.labels)
 
 
-def pixels_of(images: Tensor) -> Tensor:
-    """(B, 1, 14, 14) uint8 -> (B, 196) floats in [0, 1]"""
-    return images.flatten(1).float().div_(255)
-
-
 def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Run) -> list[float]:
     """Train on the first split and give the loss on the second before the first step and after every fifth."""
     config, (learned, watched) = run.config, data
@@ -120,14 +115,14 @@ def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Ru
     optimizer = OPTIMIZERS[rule](model.parameters(), lr=rate)
     order = torch.Generator().manual_seed(start)
     batches = Batches(learned.pixels, learned.labels, batch_size=config.batch_size, device=run.device, generator=order)
-    inputs, labels = pixels_of(watched.pixels).to(run.device), watched.labels.to(run.device)
+    inputs, labels = scaled(watched.pixels).to(run.device), watched.labels.to(run.device)
     losses, step = [], 0
     for _ in range(config.epochs):
         for images, classes in batches:
             if step % EVERY == 0:
                 with torch.inference_mode():
                     losses.append(float(F.cross_entropy(model(inputs), labels)))
-            train_step(model, optimizer, pixels_of(images), classes)
+            train_step(model, optimizer, scaled(images), classes, bf16=run.bf16)
             step += 1
     return losses
 

@@ -5,8 +5,8 @@
 The model is y' = A w, with a column of ones in A, and the loss L = mean (A w - y)². Setting its gradient
 2 A^T (A w - y) / N to zero gives the normal equations A^T A w = A^T y: a closed form. Gradient descent reaches the same
 w after a number of steps that grows with the condition number k of A^T A: the error in the flattest direction shrinks
-by about 1 - 1/k a step. The cubic's inputs i and i² have k in the hundred millions as they are, and below 100 once each
-has mean 0 and deviation 1. The step size is given by theory, not tuned: one over the largest curvature.
+to about 1 - 1/k of itself a step. The cubic's inputs i and i² have k in the hundred millions as they are, and below 100
+once each has mean 0 and deviation 1. The step size is given by theory, not tuned: one over the largest curvature.
 
 Dimensions: N samples, B batch, F features and the one.
 """

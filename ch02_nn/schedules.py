@@ -16,7 +16,7 @@ def step_decay(step: int, peak: float, *, every: int, factor: float = 0.1) -> fl
 def cosine(step: int, steps: int, peak: float, *, floor: float = 0.0) -> float:
     """eta(t) = floor + (peak - floor) (1 + cos(pi t / T)) / 2 (Loshchilov & Hutter 2017), as CosineAnnealingLR."""
     require(0 <= step <= steps, f"a cosine over {steps} steps has steps 0 to {steps}", step)
-    return floor + (peak - floor) * (1 + math.cos(math.pi * step / steps)) / 2
+    return _half_cosine(step / steps, peak, floor)
 
 
 def warm_up(step: int, peak: float, *, steps: int) -> float:

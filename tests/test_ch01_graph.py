@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ch01_graphs.autodiff import Variable
 from ch01_graphs.expression import embed, formula
 from ch01_graphs.gradient import RULES, grad
-from ch01_graphs.graph import Graph
+from ch01_graphs.graph import SPOKEN_FOR, Graph
 from ch01_graphs.machine import compiled
 from ch01_graphs.simplify import simplify
 
@@ -53,9 +53,11 @@ OPERATORS = {
     "logsumexp": ([M], lambda a: a.logsumexp(1)),
     "logsumexp kept": ([M], lambda a: a.logsumexp((0, 1), keepdim=True)),
     "sum": ([M], lambda a: a.sum()),
+    "sum of no dimension is of all": ([M], lambda a: a.sum(())),
     "sum of columns": ([M], lambda a: a.sum(0)),
     "sum kept": ([M], lambda a: a.sum(-1, keepdim=True)),
     "mean": ([M], lambda a: a.mean()),
+    "mean of no dimension is of all": ([M], lambda a: a.mean([], keepdim=True)),
     "mean of rows": ([(2, 3, 4)], lambda a: a.mean((0, 2))),
     "amax": ([M], lambda a: a.amax()),
     "amax of rows": ([M], lambda a: a.amax(1, keepdim=True)),
@@ -334,6 +336,10 @@ def graph():
     return Graph()
 
 
+def sine_of(x):
+    return grad(x.graph.apply(torch.sin, x), [x])
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
@@ -355,11 +361,14 @@ def graph():
         (lambda g: g.scalar("two words"), "'two words' cannot name a node"),
         (lambda g: g.scalar("lambda"), "'lambda' cannot name a node"),
         (lambda g: g.scalar("forward"), "'forward' cannot name a node"),
+        *((lambda g, name=name: g.scalar(name), f"'{name}' cannot name a node") for name in SPOKEN_FOR),
+        (lambda g: g.vector("x", 2).exp().named("torch"), "'torch' cannot name a node"),
         (lambda g: g.scalar("x") + g.scalar("x"), "already has a node named 'x'"),
         (lambda g: bool(g.scalar("x") > 0), r"x > 0 has no value yet"),
         (lambda g: len(g.scalar("x")), "x is a scalar: it has no length"),
         (lambda g: grad(g.vector("x", 2), []), r"the gradient of x is asked, which is no scalar but has shape \(2,\)"),
         (lambda g: grad(g.scalar("x"), [Graph().scalar("y")]), "in an expression of another graph"),
+        (lambda g: sine_of(g.scalar("x")), r"RULES has no gradient for sin\(x\): add a line"),
         (lambda g: g.let(g.vector("x", 2), [1.0, 2.0, 3.0]), "'x' is vector of 2 float32, its value is vector of 3"),
         (lambda g: g.let(g.scalar("x"), torch.tensor(1.0, dtype=F64)), "'x' is scalar float32, its value is scalar fl"),
         (lambda g: g.let("z", 1.0), "the graph has no input 'z'; it has none"),
@@ -380,6 +389,20 @@ def test_a_mistake_leaves_the_graph_as_it_was(graph):
     assert (W @ graph.vector("y", 2)).name == "matmul"
 
 
+@pytest.mark.parametrize("names", [("a", "pow_1"), ("pow", "pow_1"), ("pow_1", "pow"), ("sum_1", "sum")])
+def test_an_input_named_as_fx_names_another_node_keeps_its_value(graph, names):
+    """a² is the node pow, which fx calls pow_1 in the generated code, and an input pow has this name there, too."""
+    first = graph.scalar(names[0])
+    second = None if names[0] == "a" else graph.scalar(names[1])
+    square = first**2
+    result = square + (graph.scalar(names[1]) if second is None else second) + square.sum()
+    graph.let(names[0], 3.0)
+    graph.let(names[1], 100.0)
+    assert float(graph.run(result)) == 118.0
+    values = {name: graph.bound[name] for name in names}
+    assert float(compiled(result)(**values)[0]) == 118.0
+
+
 def test_compiled_function_checks_its_first_call(graph):
     x = graph.vector("x", 2)
     double = compiled(x * 2)
@@ -393,6 +416,7 @@ def test_compiled_function_checks_its_first_call(graph):
 def test_formulas_are_readable(graph):
     x, y = graph.matrix("x", 2, 3), graph.matrix("y", 2, 3)
     assert formula((x + y) * -x) == "(x + y) * (-x)"
+    assert formula((-2.0) ** x) == "(-2) ** x"
     assert formula((x - 1.5) ** 2 / y) == "((x - 1.5) ** 2) / y"
     assert formula(x.softmax(1).log()) == "log(softmax(x, dim=1))"
     assert formula(x[0, 1:].sum()) == "sum(x[0, 1:], dim=(0,))"
@@ -422,3 +446,12 @@ def test_iterating_unpacks_a_vector(graph):
 def test_log_of_a_number_base():
     graph, (x,), y = written_down(lambda a: 2.0**a, [torch.tensor(3.0, dtype=F64)])
     assert float(graph.run(*grad(y, [x]))) == pytest.approx(8 * math.log(2), rel=1e-14)
+
+
+@pytest.mark.parametrize("base", [0.0, 0, -2.0])
+def test_a_power_of_a_number_that_has_no_logarithm_is_torchs(base):
+    """The gradient is 0 for the base 0, and no number for a negative one."""
+    values = [torch.tensor([0.0, 1.0, 2.0], dtype=F64)]
+    loss = scalarised(lambda a: base**a)
+    for ours, theirs in zip(graph_derivatives(loss, values)[:2], torch_derivatives(loss, values)[:2], strict=True):
+        torch.testing.assert_close(ours, theirs, equal_nan=True)

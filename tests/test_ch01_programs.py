@@ -169,6 +169,52 @@ def test_the_ways_that_are_timed_take_the_same_step_too(make, monkeypatch):
     torch.testing.assert_close(made[1].detach(), ours.b)
 
 
+def test_bf16_is_what_is_trained_timed_and_measured(options, monkeypatch):
+    seen, make_machine = set(), regression.make_machine
+
+    def state():
+        return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
+
+    def make_watched(*arguments):
+        machine = make_machine(*arguments)
+        return lambda **inputs: seen.add(state()) or machine(**inputs)
+
+    def eager(*arguments):
+        return lambda: seen.add((state(), torch.is_autocast_cache_enabled()))
+
+    monkeypatch.setattr(regression, "make_machine", make_watched)
+    monkeypatch.setattr(regression, "eager_step", eager)
+    regression.train(dataclasses.replace(CONFIG, run=dataclasses.replace(options, precision="bf16")))
+    assert seen == {torch.bfloat16, (torch.bfloat16, False)}, "a cached bf16 weight would outlive the step"
+
+
+def test_each_way_is_timed_once_a_round_but_for_the_warm_up():
+    speeds = regression.time_steps(dataclasses.replace(CONFIG, rounds=2), *regression.make_data(CONFIG), steps=2)
+    assert {way: len(rounds) for way, rounds in speeds.items()} == dict.fromkeys(
+        ("eager", "compiled", "tape", "dynamic_tape"), 2
+    )
+    assert all(speed > 0 for rounds in speeds.values() for speed in rounds)
+
+
+def test_the_limit_is_how_many_samples_are_drawn(options, capsys):
+    limited = dataclasses.replace(CONFIG, run=dataclasses.replace(options, limit=20))
+    X, y = regression.make_data(limited)
+    assert (X.shape, y.shape) == ((20, 3), (20,))
+    assert regression.workload(limited, torch.device("cpu")).items == 20
+    regression.train(limited)
+    (folder,) = options.out.glob("*/*/*")
+    assert regression.restore(folder)[1].drawn == 20
+    assert dataclasses.replace(limited, samples=10).drawn == 10
+
+
+@pytest.mark.parametrize(("program", "arithmetic"), [(numerics, "fp32"), (expressions, "fp32 and fp64")])
+def test_what_is_computed_on_the_cpu_alone_says_so(options, program, arithmetic, capsys):
+    assert program.Config().run.device == "cpu"
+    program.train(program.Config(run=dataclasses.replace(options, precision="bf16")))
+    (device,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("device")]
+    assert device.endswith(f", {arithmetic}")
+
+
 def test_the_gradient_graph_is_small():
     """Forward: X, y, w, b, matmul, add, sub, pow, mean. Back: a product with 2/N, its sum, X's transpose, a product."""
     outputs = regression.build(CONFIG).outputs

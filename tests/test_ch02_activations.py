@@ -191,6 +191,11 @@ def test_he_keeps_the_signal_of_a_rectifier_and_glorot_loses_it(options):
     assert {"deviations.png", "activations.png"} <= {path.name for path in folder.iterdir()}
 
 
+def test_signals_that_overflow_are_one_line(options):
+    with pytest.raises(FloatingPointError, match="unit-normal is more than float64 holds: lower --depth or --width"):
+        initial.train(initial.Config(width=32, samples=8, depth=300, run=options))
+
+
 def test_inputs_and_weights_are_not_the_same_numbers(options, monkeypatch):
     """Drawn from two generators of one seed they would be, and the first layer would know its inputs."""
     seen = []

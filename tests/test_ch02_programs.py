@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -158,6 +159,13 @@ def test_an_interrupted_net_resumes_with_its_weights_and_its_table(options, monk
     assert capsys.readouterr().out.partition("gradient descent")[2].partition("result")[0] == whole
     one, two = (simple.restore(path.parent)[0] for path in sorted(options.out.rglob("model.safetensors")))
     assert torch.equal(one.weight, two.weight)
+
+
+def test_the_last_step_of_the_net_is_shown(options, capsys):
+    simple.train(simple.Config(steps=30, run=options))
+    table = capsys.readouterr().out.partition("gradient descent")[2].partition("result")[0]
+    steps = [int(line.split()[0]) for line in table.splitlines() if line.strip()[:1].isdigit()]
+    assert steps == [1, 2, 5, 10, 20, 30]
 
 
 def test_steps_of_the_net_come_in_tens():
@@ -383,6 +391,16 @@ def test_the_race_names_every_rule_and_chooses_without_the_test_split(options, d
     assert all(metrics[name] == other[name] for name in metrics if name.endswith("rate"))
     assert metrics["adam_digits_steps"] != other["adam_digits_steps"]
     assert len(list(options.out.rglob("valley.png"))) == len(list(options.out.rglob("losses.png"))) == 2
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_race_on_digits_is_run_in_the_precision_that_is_said(digits, monkeypatch, bf16):
+    seen = set()
+    monkeypatch.setattr(race, "train_step", lambda *arguments, bf16=False: seen.add(bf16))
+    few = Split(*(part[:64] for part in (race.halved(digits.train).pixels, digits.train.labels)))
+    run = SimpleNamespace(config=race.Config(epochs=1), device=torch.device("cpu"), bf16=bf16)
+    race.learn("sgd", 0.1, 0, (few, few), run)  # pyright: ignore[reportArgumentType]
+    assert seen == {bf16}
 
 
 def test_the_race_is_run_from_other_starts_than_the_rate_was_chosen_from(options, digits, monkeypatch):
