@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ch10_deploy.models import Model, load_model, newest_export
+from ch10_deploy.models import Model, find_card, load_model, newest_export
 from ch10_deploy.pixels import from_png
 from ch10_deploy.refusal import Refusal
 from common.cli import one_line_errors, parse
@@ -90,12 +90,14 @@ def shard_of(options: Options) -> int:
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """List the files that hold images, in the order that all shares agree on.
+    """List the files that hold images, in the order that all shares agree on; X.gz only where there is no X.
 
     Raises FileNotFoundError where there is none, ValueError where one is broken.
     """
-    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.as_posix())
-    sources = [Source(path, count) for path in files if (count := count_images(path)) is not None]
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    files -= {path for path in files if path.suffix == ".gz" and path.with_suffix("") in files}  # the same images
+    in_order = sorted(files, key=lambda path: path.as_posix())
+    sources = [Source(path, count) for path in in_order if (count := count_images(path)) is not None]
     if not sources:
         raise FileNotFoundError(f"there are no images in {folder}: put PNG files there, *.bin or *idx3-ubyte[.gz]")
     return sources
@@ -186,11 +188,7 @@ def classify(options: Options) -> Path:
     """Classify a share and write its file, whole or not at all; return its path."""
     shard = shard_of(options)
     folder = options.models or newest_export(Path("runs"))
-    card = folder / f"{options.model}.json"
-    if not card.is_file():
-        door = f"python -m ch10_deploy.train export --models {options.model}"
-        raise FileNotFoundError(f"{folder} has no model {options.model!r}: export it with {door}")
-    model = load_model(card)
+    model = load_model(find_card(folder, options.model))
     sources = find_sources(options.images)
     pieces = share(sources, shard, options.shards)
     mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)

@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from pydantic_core import from_json, to_json
+from starlette.types import Receive, Scope, Send
 
 from ch10_deploy import pixels
 from ch10_deploy.models import Model, require_model
@@ -27,12 +28,33 @@ T = TypeVar("T")
 BURST = 16
 """Symbols of a text that are written before it is the others' turn."""
 
+WRITERS = 8
+"""Texts that are written at once; more are refused with 503. They share one thread: at a quarter of a millisecond a
+symbol (README), so many of the longest, prompts of 2,000 symbols before 2,000 new ones, still end within 10 s."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON."""
     return Response(to_json(value), status, headers, media_type="application/json")
+
+
+def body_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe a JSON body for openapi.json."""
+    schema = {"type": "object", "required": [*properties], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+async def json_of(request: Request) -> Any:
+    """Read a JSON body; raises Refusal where it is none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(f"the body must be application/json, got {kind[:60] or 'no content-type'}", status=415)
+    try:
+        return from_json(await request.body())
+    except ValueError as error:
+        raise Refusal(f"the body is no JSON: {error}", status=400) from error
 
 
 def worker(models: Mapping[str, Model], name: str, kind: Callable[[Model], T]) -> Callable[[], T]:
@@ -119,14 +141,31 @@ class Beginning(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
+async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """Join pieces, and give way to others after each burst."""
+    while some := [*islice(pieces, BURST)]:
+        yield "".join(some)
+        await asyncio.sleep(0)  # the others' turn
+
+
+class Written(StreamingResponse):
+    """A text as it is written; it takes one of the places while it is sent, however that ends."""
+
+    def __init__(self, pieces: Iterator[str], places: asyncio.Semaphore) -> None:
+        super().__init__(in_bursts(pieces), media_type="text/plain; charset=utf-8")
+        self.places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the text; raises Refusal (503) where all places are taken."""
+        if self.places.locked():
+            raise Refusal(f"{WRITERS} texts are being written: try again in a second", status=503)
+        async with self.places:  # not in the generator: who leaves before it has begun would keep the place
+            await super().__call__(scope, receive, send)
+
+
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Go on with a text."""
-    writer_of = worker(models, "text", Writer)
-
-    async def stream(pieces: Iterator[str]) -> AsyncIterator[str]:
-        while some := [*islice(pieces, BURST)]:
-            yield "".join(some)
-            await asyncio.sleep(0)  # the others' turn
+    writer_of, places = worker(models, "text", Writer), asyncio.Semaphore(WRITERS)
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: Beginning) -> Response:
@@ -139,7 +178,7 @@ def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
             top_k=text.top_k,
             seed=text.seed,
         )
-        return StreamingResponse(stream(pieces), media_type="text/plain; charset=utf-8")
+        return Written(pieces, places)
 
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
@@ -184,20 +223,3 @@ def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
     async def maze(choice: Choice) -> Response:
         """Walk through a maze that the planner has never seen."""
         return as_json(await asyncio.to_thread(walker().walk, choice.seed))
-
-
-def body_of(properties: dict[str, Any]) -> dict[str, Any]:
-    """Describe a JSON body for openapi.json."""
-    schema = {"type": "object", "required": [*properties], "properties": properties}
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
-
-
-async def json_of(request: Request) -> Any:
-    """Read a JSON body; raises Refusal where it is none."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(f"the body must be application/json, got {kind[:60] or 'no content-type'}", status=415)
-    try:
-        return from_json(await request.body())
-    except ValueError as error:
-        raise Refusal(f"the body is no JSON: {error}", status=400) from error

@@ -57,6 +57,8 @@ class Limits:
     """Requests that are answered at once; more are refused with 503."""
     body: int = 2**18
     """Bytes of a request's body."""
+    held: int = 2**26
+    """Bytes of all bodies that are still arriving; who goes beyond is refused with 503."""
     seconds: float = 10.0
     """How long a body may take to arrive, and an answer to be made and sent."""
 
@@ -90,13 +92,34 @@ class Measures:
         histogram.observe(seconds)
 
 
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read to who asks for it; whoever asks again waits for the sender to go away."""
+    left: list[bytes] = [body]
+
+    async def again() -> Message:
+        if left:
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()
+
+    return again
+
+
+async def refuse(refusal: Refusal, send: Send) -> None:
+    """Send a refusal."""
+    body = to_json(refusal.answer())
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 class Gate:
     """The gate; `draining` is set when the server is to end."""
 
     def __init__(self, app: App, limits: Limits, measures: Measures, api_key: str | None = None) -> None:
         self.app, self.limits, self.measures = app, limits, measures
         self.key = None if api_key is None else api_key.encode()
-        self.running, self.draining = 0, False
+        self.running, self.held, self.draining = 0, 0, False
         measures.running.set_function(lambda: self.running)
 
     def around(self, app: App) -> "Gate":
@@ -155,42 +178,27 @@ class Gate:
             self.running -= 1
 
     async def _body(self, receive: Receive) -> bytes:
-        """Read a request's body; raise Refusal where it is too large or too slow."""
-        most, parts, size = self.limits.body, [], 0
+        """Read a request's body; raise Refusal where it is too large or too slow, or too much arrives at once."""
+        most, body, size = self.limits.body, bytearray(), 0
         try:
             async with asyncio.timeout(self.limits.seconds):
                 while size <= THROWN_AWAY * most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Refusal("the sender has gone before its request was complete", status=400)
-                    size += len(message.get("body", b""))
+                    part = message.get("body", b"")
+                    size += len(part)
                     if size <= most:
-                        parts.append(message.get("body", b""))
+                        if self.held + len(part) > self.limits.held:
+                            raise Refusal("too much is arriving at once: try again in a second", status=503)
+                        self.held += len(part)
+                        body += part
                     if not message.get("more_body"):
                         break
         except TimeoutError:
             raise Refusal(f"the request did not arrive within {self.limits.seconds:g} seconds", status=408) from None
+        finally:
+            self.held -= len(body)
         if size > most:
             raise Refusal(f"a request's body has at most {most:,} bytes", status=413)
-        return b"".join(parts)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was read to who asks for it; whoever asks again waits for the sender to go away."""
-    left: list[bytes] = [body]
-
-    async def again() -> Message:
-        if left:
-            return {"type": "http.request", "body": left.pop(), "more_body": False}
-        return await receive()
-
-    return again
-
-
-async def refuse(refusal: Refusal, send: Send) -> None:
-    """Send a refusal."""
-    body = to_json(refusal.answer())
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        return bytes(body)

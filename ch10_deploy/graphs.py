@@ -55,15 +55,20 @@ class Graph:
     inputs: dict[str, Tensor]
     """Examples by name, in the order of the module's arguments."""
     outputs: tuple[str, ...]
-    """Names of what the module gives; the first is held against the original's, number by number."""
-    original: Callable[..., Tensor]
-    """The network as its chapter asks it: the same inputs, the first output."""
+    """Names of what the module gives."""
+    original: Callable[..., tuple[Tensor, ...]]
+    """The network as its chapter asks it: the same inputs, the same outputs, held against each other by numbers."""
     dynamic: dict[str, dict[int, str]]
     """Dimensions of the inputs that may have any size, by name."""
     serving: dict[str, Any] = field(default_factory=dict)
     """What the server needs besides."""
     decompositions: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     """What stands in for operations that ONNX does not have."""
+
+
+def with_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K) logits -> (B, K) logits and probabilities"""
+    return logits, logits.softmax(1)
 
 
 class Digits(nn.Module):
@@ -75,8 +80,7 @@ class Digits(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 28, 28) bytes -> (B, K) logits and probabilities"""
-        logits = self.model(feedforward.scaled(pixels))
-        return logits, logits.softmax(1)
+        return with_probabilities(self.model(feedforward.scaled(pixels)))
 
 
 def digits(folder: Path, data: str) -> Graph:
@@ -87,7 +91,7 @@ def digits(folder: Path, data: str) -> Graph:
         module=Digits(model),
         inputs={"pixels": images.squeeze(1)},
         outputs=("logits", "probabilities"),
-        original=lambda pixels: feedforward.predict(model, pixels.unsqueeze(1)),
+        original=lambda pixels: with_probabilities(feedforward.predict(model, pixels.unsqueeze(1))),
         dynamic={"pixels": {0: "batch"}},
         serving={"classes": list(CLASS_NAMES[data])},
     )
@@ -102,8 +106,7 @@ class Pictures(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 32, 32, 3) bytes -> (B, K) logits and probabilities"""
-        logits = self.model(scaled(pixels.permute(0, 3, 1, 2), channels_last=False))
-        return logits, logits.softmax(1)
+        return with_probabilities(self.model(scaled(pixels.permute(0, 3, 1, 2), channels_last=False)))
 
 
 def pictures(folder: Path, data: str) -> Graph:
@@ -114,7 +117,7 @@ def pictures(folder: Path, data: str) -> Graph:
         module=Pictures(model.to(memory_format=torch.contiguous_format)),
         inputs={"pixels": images.permute(0, 2, 3, 1).contiguous()},
         outputs=("logits", "probabilities"),
-        original=lambda pixels: cnn.predict(model, pixels.permute(0, 3, 1, 2), channels_last=False),
+        original=lambda pixels: with_probabilities(cnn.predict(model, pixels.permute(0, 3, 1, 2), channels_last=False)),
         dynamic={"pixels": {0: "batch"}},
         serving={"classes": list(shapes.NAMES if data == "shapes" else CLASS_NAMES[data])},
     )
@@ -136,12 +139,17 @@ class Decoder(nn.Module):
 def decoder(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Prepare the decoder of chapter 8."""
     model, config = vae.restore(folder)
+
+    def original(latent: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model.decode(latent)
+        return logits, 255 * logits.sigmoid().unflatten(1, (28, 28))
+
     latent = torch.randn(EXAMPLES, config.latent_size, generator=torch.Generator().manual_seed(0))
     return Graph(
         module=Decoder(model),
         inputs={"latent": latent},
         outputs=("logits", "pixels"),
-        original=model.decode,
+        original=original,
         dynamic={"latent": {0: "batch"}},
         serving={"latent_size": config.latent_size},
     )
@@ -184,6 +192,11 @@ def text(folder: Path, data: str) -> Graph:  # noqa: ARG001
 def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
     """Prepare a language model."""
     step = Step(model)
+
+    def original(token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        logits, after = model(token.unsqueeze(0), step.states(state))
+        return logits[0], torch.cat([part for layer in after for part in layer], dim=1)
+
     dice = torch.Generator().manual_seed(0)
     token = torch.randint(len(vocabulary), (EXAMPLES,), generator=dice)
     state = torch.rand(EXAMPLES, sum(step.sizes), generator=dice).mul(2).sub(1)
@@ -191,7 +204,7 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
         module=step,
         inputs={"token": token, "state": state},
         outputs=("logits", "next_state"),
-        original=lambda token, state: model(token.unsqueeze(0), step.states(state))[0][0],
+        original=original,
         dynamic={"token": {0: "batch"}, "state": {0: "batch"}},
         serving={
             "symbols": list(vocabulary.symbols),
@@ -243,16 +256,21 @@ def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
     assert isinstance(model, GaussianRBM), "the source asks for one"
     known = ratings.train + ratings.valid + ratings.test
     folded, count = Folded(model, known, ratings), popularity(known, ratings.n_films)
-    suggest = Suggest(folded, count, float(ratings.levels[1] - ratings.levels[0]))
+    step = float(ratings.levels[1] - ratings.levels[0])
+
+    def original(films: Tensor, stars: Tensor) -> tuple[Tensor, Tensor]:
+        person = Person(films, stars)
+        expected = folded.stars(person)
+        scores = count * chance_of_liking(expected, folded.biases.sd, step)
+        return torch.cat([expected.unsqueeze(0), folded.without_each(person)]), scores
+
     dice = torch.Generator().manual_seed(0)
     rated = torch.randperm(ratings.n_films, generator=dice)[:MOST_RATED]
     return Graph(
-        module=suggest,
+        module=Suggest(folded, count, step),
         inputs={"films": rated, "stars": torch.randint(1, 6, rated.shape, generator=dice).float()},
         outputs=("expected", "scores"),
-        original=lambda films, stars: torch.cat(
-            [folded.stars(Person(films, stars)).unsqueeze(0), folded.without_each(Person(films, stars))]
-        ),
+        original=original,
         dynamic={"films": {0: "rated"}, "stars": {0: "rated"}},
         serving={"titles": list(ratings.titles), "counts": count.int().tolist(), "most_rated": MOST_RATED},
         decompositions={torch.ops.aten.linalg_solve.default: solved},
@@ -287,7 +305,7 @@ def maze(folder: Path, data: str) -> Graph:  # noqa: ARG001
         module=Sweep(model),
         inputs={"picture": picture, "values": values.contiguous()},
         outputs=("next_values",),
-        original=lambda picture, values: model.sweep(values, *model.rules(picture)).detach(),
+        original=lambda picture, values: (model.sweep(values, *model.rules(picture)),),
         dynamic={"picture": size, "values": size},
         serving={
             "mazes": [letters(each).splitlines() for each in unseen],

@@ -96,6 +96,15 @@ def load_models(folder: Path) -> dict[str, Model]:
     return {path.stem: load_model(path) for path in paths}
 
 
+def find_card(folder: Path, name: str) -> Path:
+    """Find the card of one network; raises FileNotFoundError, with what to do, where the folder has none."""
+    card = folder / f"{name}.json"
+    if not card.is_file():
+        door = f"python -m ch10_deploy.train export --models {name}"
+        raise FileNotFoundError(f"{folder} has no model {name!r}: export it with {door}")
+    return card
+
+
 def newest_export(out: Path) -> Path:
     """Find the models of the newest export below a folder, or else below `runs`.
 

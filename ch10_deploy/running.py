@@ -4,13 +4,19 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 PATIENCE = 20.0
 """Seconds that a server may take to begin, and to end."""
+
+LAST_WORDS = 500
+"""Characters that are repeated of what it said."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +41,36 @@ class Running:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime and stime
 
 
+def url_of(process: "subprocess.Popen[str]", said: TextIO) -> str:
+    """Wait for the line in which a server says where it listens, its last word; end the process where none comes."""
+    assert process.stdout is not None
+    timer = threading.Timer(PATIENCE, process.kill)
+    timer.start()
+    try:
+        line = process.stdout.readline()  # ends, too, when the process does
+        if line.startswith("serving"):
+            return line.split()[-1]
+        code = process.wait()
+    finally:
+        timer.cancel()
+    said.seek(0)
+    last = " ".join(said.read()[-LAST_WORDS:].split()) or "it said nothing"
+    raise ChildProcessError(f"the server did not begin (exit code {code}): {last}")
+
+
 @contextlib.contextmanager
-def running(models: Path, *words: str, out: Path | None = None) -> Iterator[Running]:
+def running(models: Path, *words: str) -> Iterator[Running]:
     """Start a server on a free port of this machine; end it after the block.
 
-    Raises ChildProcessError, with what the server said, where it does not begin.
+    Raises ChildProcessError, with the last that the server said, where it does not begin in time.
     """
     command = [sys.executable, "-m", "ch10_deploy.serve", "--models", str(models), "--port", "0", *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DEPLOY_")}
     began = time.perf_counter()
-    with contextlib.ExitStack() as stack:
-        said = stack.enter_context((out or Path(os.devnull)).open("w", encoding="utf-8"))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()  # ends, too, when the process does
-            if not line.startswith("serving"):
-                raise ChildProcessError(f"the server did not begin (exit code {process.wait(PATIENCE)})")
-            url = line.split()[-1]
+            url = url_of(process, said)
             yield Running(process, url, time.perf_counter() - began)
         finally:
             if process.poll() is None:

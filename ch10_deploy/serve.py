@@ -70,7 +70,12 @@ class Options:
 
 
 def words_of(environment: Mapping[str, str]) -> list[str]:
-    """Turn DEPLOY_PORT=8000 and its like into flags."""
+    """Turn DEPLOY_PORT=8000 and its like into flags; empty ones say nothing.
+
+    Raises ValueError for an empty DEPLOY_API_KEY_FILE: who sets it wants a key, and must not serve without.
+    """
+    if environment.get("DEPLOY_API_KEY_FILE") == "":
+        raise ValueError("DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it to ask for none")
     names = {f"DEPLOY_{field.name.upper()}": field.name for field in fields(Options)}
     return [
         word for name, value in environment.items() if value and name in names for word in (flag(names[name]), value)
@@ -89,9 +94,9 @@ def read_key(path: Path | None) -> str | None:
 class Server(uvicorn.Server):
     """Uvicorn's server, which drains before it ends and says where it listens."""
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, drain_seconds: float, names: Sequence[str]) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate, drain_seconds: float, what: str) -> None:
         super().__init__(config)
-        self.gate, self.drain_seconds, self.names = gate, drain_seconds, names
+        self.gate, self.drain_seconds, self.what = gate, drain_seconds, what
         self.ends_at = float("inf")
         self.waiting: dict[Any, float] = {}
 
@@ -100,7 +105,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"serving  {', '.join(self.names)} at http://{shown}:{port}", flush=True)
+        key = "without a key: whoever reaches it may ask" if self.gate.key is None else "with a key"
+        print(f"serving  {self.what} ({key}) at http://{shown}:{port}", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On SIGTERM begin to drain; on Ctrl-C, or when told twice, end as soon as what has begun is answered."""
@@ -144,7 +150,8 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(options: Options) -> None:
     """Load the networks and answer requests until a signal comes."""
     limits = Limits(concurrency=options.concurrency, body=options.max_body, seconds=options.timeout)
-    app = create_app(options.models or newest_export(options.out), limits, read_key(options.api_key_file))
+    folder = options.models or newest_export(options.out)
+    app = create_app(folder, limits, read_key(options.api_key_file))
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -156,7 +163,8 @@ def serve(options: Options) -> None:
         timeout_keep_alive=75,  # longer than a load balancer's: it must never reuse a connection that is just ending
         timeout_graceful_shutdown=int(options.timeout) + 1,
     )
-    server = Server(config, app.state.gate, options.drain_seconds, app.state.names)
+    what = f"{', '.join(app.state.names)} from {folder}"
+    server = Server(config, app.state.gate, options.drain_seconds, what)
     port = listen(options.host, options.port)
     server.run([port, *(port.dup() for _ in range(LISTENERS - 1))])
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from ch10_deploy.endpoints import add_drawing, add_films, add_images, add_mazes, add_text, as_json
-from ch10_deploy.gate import Gate, Limits, Measures
+from ch10_deploy.gate import HEADERS, Gate, Limits, Measures
 from ch10_deploy.models import Model, load_models
 from ch10_deploy.refusal import Refusal
 
@@ -50,7 +50,7 @@ class Problem(BaseModel):
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
-        400: "the request is no HTTP that can be read",
+        400: "the request cannot be read: no HTTP, or no JSON",
         401: "the API key is missing or wrong",
         404: "there is no such model or page",
         405: "another method",
@@ -63,31 +63,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
-    """Build the application around the models of a folder; errors are those of `load_models`."""
-    loaded, measures = load_models(models), Measures()
-    app = FastAPI(
-        title="Companion networks",
-        version="1",
-        docs_url=None,  # the pages of documentation would load their scripts from elsewhere
-        redoc_url=None,
-        telemetry=SILENT,
-        responses=PROBLEMS,
-    )
-    gate = Gate(app.router, limits or Limits(), measures, api_key)
-    app.state.gate, app.state.names = gate, [*loaded]
-    app.add_middleware(gate.around)
-    handle_errors(app)
-    add_images(app, loaded)  # first: routes are tried one after the other, and this is asked most
-    add_probes(app, gate, loaded)
-    add_drawing(app, loaded)
-    add_text(app, loaded)
-    add_films(app, loaded)
-    add_mazes(app, loaded)
-    add_page(app)
-    return app
-
-
 def handle_errors(app: FastAPI) -> None:
     """Answer every mistake in the one form of a Problem."""
 
@@ -98,7 +73,9 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        places = [part for part in first["loc"] if part not in ("body", "query")]
+        if first["type"] == "json_invalid":
+            return as_json(Refusal(f"the body is no JSON: {first['ctx']['error']}").answer(), 400)
+        places = first["loc"][1:]  # after where it was: in the body, in the query
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places).lstrip(".")
         return as_json(Refusal(first["msg"], field=field or None).answer(), 422)
 
@@ -109,7 +86,8 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> Response:
-        return as_json(Refusal("the server has made a mistake; it has been written down").answer(), 500)
+        headers = {name.decode(): value.decode() for name, value in HEADERS}  # this answer does not pass the gate
+        return as_json(Refusal("the server has made a mistake; it has been written down").answer(), 500, headers)
 
 
 def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
@@ -154,3 +132,28 @@ def add_page(app: FastAPI) -> None:
     @app.get("/playground/{name}", include_in_schema=False)
     async def file(name: str) -> Response:
         return page(name)
+
+
+def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
+    """Build the application around the models of a folder; errors are those of `load_models`."""
+    loaded, measures = load_models(models), Measures()
+    app = FastAPI(
+        title="Companion networks",
+        version="1",
+        docs_url=None,  # the pages of documentation would load their scripts from elsewhere
+        redoc_url=None,
+        telemetry=SILENT,
+        responses=PROBLEMS,
+    )
+    gate = Gate(app.router, limits or Limits(), measures, api_key)
+    app.state.gate, app.state.names = gate, [*loaded]
+    app.add_middleware(gate.around)
+    handle_errors(app)
+    add_images(app, loaded)  # first: routes are tried one after the other, and this is asked most
+    add_probes(app, gate, loaded)
+    add_drawing(app, loaded)
+    add_text(app, loaded)
+    add_films(app, loaded)
+    add_mazes(app, loaded)
+    add_page(app)
+    return app

@@ -1,7 +1,7 @@
 """The server under load: how many requests a second, and how long the slowest wait.
 
     python -m ch10_deploy.train serving
-    python -m ch10_deploy.train serving --connections 512 --seconds 20      # more than it takes on
+    python -m ch10_deploy.train serving --connections 512 --seconds 20      # twice the 256 that it answers at once
     python -m ch10_deploy.train serving --models models                     # networks of another export
 
 A server is started on a free port, the load generator beside it on the same machine; both share its processors.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ch10_deploy.loadtest import Options, report, run_load
-from ch10_deploy.models import load_models, newest_export
+from ch10_deploy.models import find_card, load_model, newest_export
 from ch10_deploy.running import running
 from common.config import RunOptions, require, require_positive
 from common.data.source import DataCard
@@ -41,7 +41,7 @@ class Config:
 
 def card_of(models: Path) -> DataCard:
     """Say on what the network that is asked was trained."""
-    card = load_models(models)["digits"].card
+    card = load_model(find_card(models, "digits")).card
     data = card["data"]
     return DataCard(data["name"], data["embedded"], data["sha256"], f"what the digit network of {models} has learned")
 

@@ -14,6 +14,7 @@ from ch08_vae import vae
 from ch10_deploy import graphs
 from ch10_deploy.graphs import Graph
 from common.config import RunOptions, read_config
+from common.folder import finished_runs
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,7 @@ class Source:
 
     def newest(self, runs: Path) -> Path | None:
         """Find the newest finished run that suits."""
-        chapter, _, program = self.program.__name__.rpartition(".")
-        finished = (runs / chapter / program).glob("*/summary.json")
-        newest_first = sorted(finished, key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        folders = [path.parent for path in newest_first if (path.parent / "model.safetensors").exists()]
-        return next((folder for folder in folders if self.suits(folder)), None)
+        return next((folder for folder in finished_runs(runs, self.program) if self.suits(folder)), None)
 
     def train(self, options: RunOptions, out: Path, *, embedded: bool, full: bool) -> Path:
         """Train now, below a folder of our own; return the run's folder."""
@@ -50,7 +47,8 @@ class Source:
         if embedded:
             config = replace(config, **({} if self.embedded == "mazes" else {"data": self.embedded}))
         limit = options.limit or (None if full else self.quick_limit)
-        run = replace(config.run, seed=options.seed, device=options.device, limit=limit, out=out)
+        shared = {name: getattr(options, name) for name in ("seed", "device", "precision")}
+        run = replace(config.run, **shared, limit=limit, out=out)
         self.program.train(replace(config, run=run))
         folder = self.newest(out)
         assert folder is not None, "a training that ends leaves a run"

@@ -26,6 +26,7 @@ class Taste:
         self.model = model
         self.titles = Titles(model.serving["titles"], model.serving["counts"])
         self.data: str = model.card["data"]["name"]
+        self.most_rated: int = model.serving["most_rated"]
 
     def films(self, query: str, limit: int) -> list[str]:
         """List titles that look like what is asked for; of nothing, those that most people know."""
@@ -35,7 +36,11 @@ class Taste:
         return [self.titles.titles[film] for film in known]
 
     def recommend(self, likes: Sequence[str], dislikes: Sequence[str], top: int) -> dict[str, Any]:
-        """Suggest films; raises Refusal for an unknown title, one on both sides, or nobody at all."""
+        """Suggest films; raises Refusal for an unknown title, one on both sides, too many, or nobody at all."""
+        named = len(likes) + len(dislikes)
+        if named > self.most_rated:  # the graph was checked with so many
+            side = "likes" if len(likes) > self.most_rated else "dislikes"
+            raise Refusal(f"name at most {self.most_rated} films on both sides together, got {named}", field=side)
         person: dict[int, float] = {}
         matched = []
         for field, asked, stars in (("likes", likes, GOOD), ("dislikes", dislikes, BAD)):

@@ -124,6 +124,14 @@ def test_shares_together_hold_every_image_once_and_rightly_named(digits_folder, 
     assert names == [f"{shard:05d}-of-{shards:05d}.csv" for shard in range(shards)]
 
 
+def test_an_unpacked_file_beside_its_packed_one_is_taken_once(digits_folder):
+    before = batch.find_sources(digits_folder)
+    (digits_folder / "b-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(grey(0, 1, 2, 3, 4))))
+    assert batch.find_sources(digits_folder) == before
+    (digits_folder / "b-images-idx3-ubyte").unlink()
+    assert [source.path.name for source in batch.find_sources(digits_folder)][1] == "b-images-idx3-ubyte.gz"
+
+
 def test_cifar_files_are_read_in_the_order_of_their_planes(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()

@@ -493,6 +493,36 @@ def test_the_pages_commands_name_what_exists_and_are_understood(monkeypatch):
         assert any(tag in str(thing) for folder in EVERYTHING for thing in built(folder))
 
 
+def set_images(words: list[str], folder: Path) -> None:
+    """Do what `kustomize edit set image` does: kubectl has no edit."""
+    path = folder / "kustomization.yaml"
+    file = yaml.safe_load(path.read_text(encoding="utf-8"))
+    images = {image["name"]: image for image in file["images"]}
+    for name, _, image in (word.partition("=") for word in words):
+        place, _, tag = image.rpartition(":")
+        images[name] = {"name": name, "newName": place, "newTag": tag}
+    file["images"] = [images[name] for name in sorted(images)]
+    path.write_text(yaml.safe_dump(file), encoding="utf-8")
+
+
+@needs_kubectl
+def test_a_registry_is_named_once_for_server_and_models(tmp_path):
+    (words,) = [shlex.split(command) for command in page_commands() if command.startswith("kustomize edit set image ")]
+    shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    set_images(words[4:], tmp_path / "kubernetes" / "versions")
+    for folder in [*OVERLAYS, "kubernetes/batch"]:
+        before, after = (
+            [
+                value
+                for key, value in walk(list(built(where)))
+                if key in ("image", "reference") and isinstance(value, str)
+            ]
+            for where in (folder, str(tmp_path / folder))
+        )
+        assert before
+        assert after == [f"registry.example.com/{image}" for image in before], folder
+
+
 def test_the_measures_that_the_page_compares_exist(tmp_path):
     write_model(tmp_path, "digits")
     names = {family.name for family in create_app(tmp_path).state.gate.measures.registry.collect()}

@@ -11,6 +11,7 @@ from collections import Counter
 
 import httpx
 import pytest
+from test_ch10_batch import write_model
 
 from ch10_deploy import fuzzing, loadtest, serving
 from ch10_deploy.loadtest import Options, Tally, run_load
@@ -241,6 +242,32 @@ def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+def test_a_server_that_dies_is_counted_not_a_crash(models, monkeypatch):
+    import schemathesis
+
+    load = schemathesis.openapi.from_url
+
+    def load_and_kill(url: str):
+        schema = load(url)
+        server.process.kill()
+        server.process.wait()
+        return schema
+
+    monkeypatch.setattr(schemathesis.openapi, "from_url", load_and_kill)
+    with running(models) as server:
+        invented = fuzzing.ask_invented(server, 20, seed=1)
+        assert set(invented) == {None}
+        assert fuzzing.ask_broken(server, 5, random.Random(1)) == {None: 5}
+
+
+def test_a_server_that_dies_at_once_is_reported_as_such(models, monkeypatch, options):
+    monkeypatch.setattr(
+        fuzzing, "ask_broken", lambda server, count, dice: server.process.kill() or server.process.wait()
+    )
+    with pytest.raises(ChildProcessError, match=r"has ended at one of the first requests \(exit code -9\)"):
+        fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
+
+
 def test_spoiled_requests_repeat_and_are_spoiled():
     one, two = (list(fuzzing.broken_requests(40, "x", random.Random(3))) for _ in range(2))
     assert one == two
@@ -260,6 +287,13 @@ def test_both_programs_record_what_they_saw(models, options):
     for name in ("serving", "fuzzing"):
         (path,) = options.out.glob(f"ch10_deploy/{name}/*/summary.json")
         assert json.loads(path.read_text())["data"]["name"] == "digits"
+
+
+def test_an_export_without_digits_is_named_with_what_to_do(options, tmp_path):
+    write_model(tmp_path / "models", "pictures")
+    for program in (serving, fuzzing):
+        with pytest.raises(FileNotFoundError, match=r"has no model 'digits': export it with .* export --models digits"):
+            program.train(program.Config(models=tmp_path / "models", run=options))
 
 
 def test_without_an_export_there_is_one_line(options, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """The server: what it answers, what it refuses and in which words, and what it takes no harm from."""
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import json
@@ -20,10 +21,11 @@ from hypothesis import strategies as st
 from onnx.external_data_helper import convert_model_to_external_data
 from PIL import Image
 
-from ch10_deploy import gate, pixels, serve
+from ch10_deploy import endpoints, gate, pixels, serve
+from ch10_deploy import running as runner
 from ch10_deploy.fuzzing import png
 from ch10_deploy.gate import Limits
-from ch10_deploy.models import NAMES, load_model, load_models, newest_export
+from ch10_deploy.models import NAMES, find_card, load_model, load_models, newest_export
 from ch10_deploy.refusal import Refusal
 from ch10_deploy.running import running
 from ch10_deploy.server import create_app
@@ -161,8 +163,11 @@ def test_it_speaks_for_itself(ask):
         assert ask("GET", path).status_code == 404, "that page would load scripts from elsewhere"
 
 
-def test_every_answer_carries_the_headers_that_browsers_heed(ask):
-    for answer in (ask("GET", "/healthz"), ask.post("/predict", {}), ask("GET", "/nowhere"), ask("GET", "/")):
+def test_every_answer_carries_the_headers_that_browsers_heed(ask, monkeypatch):
+    monkeypatch.setattr(pixels, "from_png", lambda value: 1 / 0)
+    mistake = ask("POST", "/predict/image", **upload(b"x"))
+    assert mistake.status_code == 500
+    for answer in (ask("GET", "/healthz"), ask.post("/predict", {}), ask("GET", "/nowhere"), ask("GET", "/"), mistake):
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self';")
         assert "unsafe" not in policy
@@ -223,6 +228,7 @@ BAD = [
     ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: there is no film 'no such film at all'"),
     ("/recommend", {"likes": ["x"] * 21}, 422, "likes: "),
     ("/recommend", {"likes": [5]}, 422, "likes[0]: "),
+    ("/recommend", {"likes": ["x"], "dislikes": ["y"] * 20}, 422, "dislikes: name at most 20 films on both sides"),
     ("/recommend", {"likes": [], "top": 0}, 422, "top: "),
     ("/maze", {"seed": "x"}, 422, "seed: "),
     ("/maze", {"seed": 2**63}, 422, "seed: "),
@@ -263,6 +269,20 @@ def test_an_unknown_title_is_met_with_those_that_it_may_mean(ask):
 )
 def test_what_is_no_json(ask, content, kind, status):
     assert ask("POST", "/predict", content=content, headers={"content-type": kind}).status_code == status
+
+
+def test_a_question_that_is_too_long_is_named_as_the_field(ask):
+    problem = ask("GET", "/films", params={"query": "x" * 201}).json()
+    assert problem["field"] == "query"
+    assert problem["detail"].startswith("query: String should have at most 200 characters")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/recommend", "/maze"])
+def test_broken_json_is_called_that_everywhere(ask, path):
+    answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("the body is no JSON: ")
+    assert answer.json()["field"] is None
 
 
 @pytest.mark.parametrize("path", ["/decode", "/generate", "/recommend", "/maze"])
@@ -488,6 +508,86 @@ def test_a_body_that_never_comes_is_given_up_without_taking_a_place():
     asyncio.run(dribble())
 
 
+def test_bodies_that_are_still_arriving_are_bounded_all_together():
+    async def crowd():
+        waiting = Waiting(held=100, body=80)
+        waiting.go.set()
+        rest = asyncio.Event()
+
+        async def ask(first: int, then: int) -> int:
+            parts = [(first, True, None), (then, False, rest)]
+            statuses = []
+
+            async def receive():
+                size, more, after = parts.pop(0)
+                if after:
+                    await after.wait()
+                return {"type": "http.request", "body": b"x" * size, "more_body": more}
+
+            async def send(message):
+                statuses.append(message.get("status"))
+
+            await waiting.gate({"type": "http", "path": "/", "headers": []}, receive, send)
+            return statuses[0]
+
+        held = [asyncio.create_task(ask(40, 20)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert waiting.gate.held == 80
+        assert await asyncio.wait_for(ask(21, 0), 5) == 503, "before the rest of it has come"
+        small = asyncio.create_task(ask(20, 0))
+        await asyncio.sleep(0.01)
+        assert waiting.gate.held == 100
+        rest.set()
+        assert [await task for task in (*held, small)] == [503, 200, 200], "the first part that goes beyond is refused"
+        assert waiting.gate.held == 0
+
+    asyncio.run(crowd())
+
+
+def test_only_so_many_texts_are_written_at_once(ask):
+    async def crowd() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
+            asked = [client.post("/generate", json={"length": 100}) for _ in range(endpoints.WRITERS + 2)]
+            return await asyncio.gather(*asked)
+
+    for _ in range(2):  # the places are given back
+        answers = asyncio.run(crowd())
+        assert sorted(answer.status_code for answer in answers) == [200] * endpoints.WRITERS + [503] * 2
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert all(answer.headers["retry-after"] == "1" for answer in refused)
+        assert "8 texts are being written" in refused[0].json()["detail"]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_who_leaves_before_or_while_a_text_is_written_gives_the_place_back(ask, after):
+    async def leave() -> int:
+        whole = {"type": "http.request", "body": b'{"length": 1000}', "more_body": False}
+        asked, parts, gone = [whole], [], asyncio.Event()
+
+        async def receive():
+            if asked:
+                return asked.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            parts.append(message)
+            if not after:  # not even the head arrives: the text is never begun
+                raise OSError("gone")
+            if len(parts) > after:
+                gone.set()
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/generate", "headers": headers, "query_string": b""}
+        with contextlib.suppress(OSError):
+            await ask.app(scope, receive, send)
+        return len(parts)
+
+    for _ in range(endpoints.WRITERS + 1):
+        assert asyncio.run(leave()) < 10, "it was written on for nobody"
+    assert ask.post("/generate", {"length": 1}).status_code == 200
+
+
 def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
     app = create_app(models)
     ask = Client(app)
@@ -573,6 +673,8 @@ def test_a_card_without_its_network_and_an_empty_folder(copied, tmp_path, monkey
         load_models(copied)
     with pytest.raises(FileNotFoundError, match="export some with python -m ch10_deploy"):
         load_models(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"has no model 'films': export it with .* export --models films"):
+        find_card(copied, "films")
     with pytest.raises(FileNotFoundError, match=r"nothing was exported to .* export with python -m ch10_deploy.train"):
         newest_export(tmp_path)
 
@@ -590,10 +692,33 @@ def test_the_environment_gives_flags_and_flags_count_more(monkeypatch, tmp_path)
         "DEPLOY_X": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DEPLOY_API_KEY_FILE", "")
     serve.main(["--port", "82"])
     (options,) = seen
     assert (str(options.models), options.port, options.host, options.api_key_file) == ("there", 82, "0.0.0.0", None)
+
+
+def test_an_empty_name_of_the_keys_file_is_no_wish_for_none(monkeypatch, fails):
+    monkeypatch.setattr(serve, "serve", lambda options: pytest.fail("it serves without a key"))
+    monkeypatch.setenv("DEPLOY_API_KEY_FILE", "")
+    assert "DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it" in fails(serve.main, [])
+    assert serve.words_of({"DEPLOY_PORT": ""}) == []
+
+
+@pytest.mark.parametrize("key", [None, "a key of some length"])
+def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(models, monkeypatch, tmp_path, capsys, key):
+    (tmp_path / "key").write_text(key or "")
+    monkeypatch.setattr(serve.Server, "run", lambda server, sockets: asyncio.run(start(server, sockets)))
+
+    async def start(server, sockets):
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets)
+        await server.shutdown(sockets)
+
+    serve.main(["--models", str(models), "--port", "0", *(["--api-key-file", str(tmp_path / "key")] if key else [])])
+    (line,) = capsys.readouterr().out.splitlines()
+    how = "with a key" if key else "without a key: whoever reaches it may ask"
+    assert line.startswith(f"serving  {', '.join(NAMES)} from {models} ({how}) at http://127.0.0.1:")
 
 
 @pytest.mark.parametrize(
@@ -689,6 +814,10 @@ def test_half_a_request_is_given_up_in_time(server):
         assert patient.recv(10_000).startswith(b"HTTP/1.1 200 "), "between two requests one may rest"
 
 
-def test_a_server_that_does_not_begin_is_an_error(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"did not begin \(exit code 2\)"), running(tmp_path):
+def test_a_server_that_does_not_begin_is_an_error_with_what_it_said(tmp_path, monkeypatch):
+    said = rf"did not begin \(exit code 2\): error: there are no exported models in {tmp_path}"
+    with pytest.raises(ChildProcessError, match=said), running(tmp_path):
+        pass
+    monkeypatch.setattr(runner, "PATIENCE", 0.01)  # before Python itself has begun
+    with pytest.raises(ChildProcessError, match=r"did not begin \(exit code -9\): it said nothing"), running(tmp_path):
         pass
