@@ -205,7 +205,7 @@ def test_landmarks_are_looked_up_in_the_records(house):
     text = tables.render(readme.read_text(), readme)
     assert "| digits | 98.50 ± 0.71 % | 76.1 % | 97 % | somebody |" in text
     assert "| pictures | 0.00450 ± 0.00071 |  |  |  |" in text
-    (house / "results" / "targets.toml").write_text("[one]\ntest_accuracy = { at_least = 0.99 }\n")
-    assert "| digits | 98.50 ± 0.71 % (aim: 99) |" in tables.render(readme.read_text(), readme)
     assert "old" not in text
     assert tables.render(text, readme) == text
+    (house / "results" / "targets.toml").write_text("[one]\ntest_accuracy = { at_least = 0.99 }\n")
+    assert "| digits | 98.50 ± 0.71 % (aim: 99) |" in tables.render(readme.read_text(), readme)
