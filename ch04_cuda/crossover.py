@@ -187,8 +187,7 @@ def estimates(run: Run, data: ImageSet) -> dict[str, float]:
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Draw the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
-    if config.estimate:
-        data = data or load_images(config.data, limit=config.run.limit)
+    data = (data or load_images(config.data, limit=config.run.limit)) if config.estimate else None  # maps need none
     with Run.open(__name__, config, data and data.card) as run:
         require(distributed.world_size() == 1, "crossover compares within one process", distributed.world_size())
         return run.finish(run=maps(run) if data is None else estimates(run, data))
