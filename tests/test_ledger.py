@@ -141,7 +141,7 @@ def test_a_measure_that_one_seed_lacks_is_left_out():
 def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):
-        ledger.record(ledger.Record("test-record"), ["ch03_autoencoder_rbm.train", "nothing"])
+        ledger.record(ledger.Record("test-failure"), ["ch03_autoencoder_rbm.train", "nothing"])
     assert not (tmp_path / "results").exists()
 
 
