@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# the tests of a file share what it sets up, so they stay together
+PARALLEL := --numprocesses auto --dist loadfile
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
 .PHONY: demo test fast check format smoke clean $(SMOKE)
@@ -11,11 +13,11 @@ demo: $(INSTALLED)       ## run every chapter on embedded data, print one table,
 	$(BIN)/python tour.py
 
 test: $(INSTALLED)       ## every test: those that measure time one by one, the others on all cores
-	$(BIN)/pytest -m "not alone" --numprocesses auto
+	$(BIN)/pytest -m "not alone" $(PARALLEL)
 	$(BIN)/pytest -m alone
 
 fast: $(INSTALLED)       ## every test but the slow ones
-	$(BIN)/pytest -m "not slow" --numprocesses auto
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
 	$(BIN)/ruff format --check .

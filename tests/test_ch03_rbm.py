@@ -233,6 +233,7 @@ def test_the_race_with_scikit_learn_measures_three_ways(digits, options):
     assert summary["device"].endswith(", fp32 and bf16"), "it takes no notice of --precision"
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mnist_in_two_epochs(real_data, options):
     metrics = rbm.train(Config(data="mnist", epochs=2, hidden_size=100, temperatures=500, run=options))

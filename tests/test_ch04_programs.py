@@ -72,6 +72,7 @@ def test_every_source_gives_the_same_images(few, options):
     assert torch.equal(labels.bincount(), our_labels.bincount())
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where another test has loaded JAX
 def test_sources_are_compared_by_turns(few, options):
     found = input_pipeline.train(
         input_pipeline.Config(batch_size=64, workers=1, rounds=1, seconds=0.01, run=options), few

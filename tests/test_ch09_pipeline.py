@@ -370,6 +370,7 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
+@pytest.mark.slow
 def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_the_same_to_the_bit(finished, tmp_path):
     config = finished.config
     path = finished.data / "batch-2.bin"

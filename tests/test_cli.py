@@ -102,6 +102,7 @@ def test_chapter_help_lists_its_programs(capsys):
     assert throughput.__doc__ and throughput.__doc__.splitlines()[0][:40] in text
 
 
+@pytest.mark.slow
 def test_offline_and_without_data_a_chapter_runs_on_the_embedded_set_and_says_so(command, tmp_path):
     done = command(
         "ch03_autoencoder_rbm.train", "--limit", "100", "--out", str(tmp_path), DATA_DIR=str(tmp_path / "no")

@@ -20,6 +20,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(command, tmp_path):
     words = [*WORDS, "--epochs", "1", "--precision", "fp32", "--device", "cpu", "--out"]
     alone = command(*words, str(tmp_path / "one"))

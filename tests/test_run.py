@@ -301,7 +301,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
 def small_config(module, out: Path):
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=out)
-    return module.Config(data="digits", epochs=40, run=options)
+    return module.Config(data="digits", epochs=10, run=options)
 
 
 @pytest.mark.parametrize("module", [feedforward, autoencoder])
@@ -323,12 +323,12 @@ def slow(self, *arguments, **count):
     step(self, *arguments, **count)
 run.Run.step = slow
 options = RunOptions(device="cpu", precision="fp32", threads=1, out=Path({str(tmp_path / "killed")!r}))
-train(Config(data="digits", epochs=40, run=options))
+train(Config(data="digits", epochs=10, run=options))
 """
     victim = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert victim.stdout is not None
     for line in victim.stdout:
-        if line.startswith("epoch  6/40"):
+        if line.startswith("epoch  6/10"):
             time.sleep(0.025)  # somewhere within epoch 7
             os.kill(victim.pid, signal.SIGKILL)
     victim.stdout.close()

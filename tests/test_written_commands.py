@@ -23,9 +23,11 @@ SHORTER = {
     "annealed_chains": 10,
     "batch_sizes": (16, 32),
     "budget": 0.5,
+    "classes": 100,
     "compile": False,
     "connections": 4,
     "epochs": 1,
+    "hidden_size": 16,
     "importance_samples": 50,
     "lags": (5,),
     "large_tests": 2,
@@ -57,7 +59,9 @@ FILES = {
 
 def shortened(config, folder, **places):
     """The Config with less of everything that takes time, embedded data, its run below a folder, and other places."""
-    changes: dict[str, object] = {"run": dataclasses.replace(config.run, device="cpu", limit=300, out=folder)}
+    limit = 60 if "ch06" in type(config).__module__ else 300  # deep networks take long over each picture
+    run = dataclasses.replace(config.run, device="cpu", threads=1, limit=limit, out=folder)
+    changes: dict[str, object] = {"run": run}
     changes |= {name: value for name, value in places.items() if hasattr(config, name)}
     for name, value in SHORTER.items():
         if hasattr(config, name):
@@ -85,9 +89,13 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
                 finished.append(train(shortened(config, folder, **places)))
 
             patch.setattr(module, "train", run)
-        patch.setattr(
-            benchmark, "measure", lambda *job, measure=benchmark.measure: finished.append(1) or measure(*job, rounds=2)
-        )
+
+        def measure(module, config, measure=benchmark.measure):
+            small = {"batch_size": 16} if hasattr(config, "batch_size") else {}
+            finished.append(measure(module, dataclasses.replace(config, **small), rounds=2))
+            return finished[-1]
+
+        patch.setattr(benchmark, "measure", measure)
         patch.setattr(benchmark, "ROUND_SECONDS", 0.001)
         patch.setattr(sys, "argv", ["train", *shlex.split(command)])
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the door is imported already
