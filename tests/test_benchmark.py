@@ -124,6 +124,7 @@ def test_flops_of_the_feedforward_step(options):
     assert counter.get_total_flops() == 2 * forward + backward_of_inputs
 
 
+@pytest.mark.slow
 def test_benchmark_from_the_door(command, tmp_path):
     done = command(
         "ch03_autoencoder_rbm.train", "feedforward", "--benchmark", "--batch-size", "16", "--out", str(tmp_path)

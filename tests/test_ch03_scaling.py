@@ -21,6 +21,7 @@ def die(*_):
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_each_size_is_measured_in_its_own_process(config):
     assert Config().run.device == "cpu"
     found = scaling.train(replace(config, run=replace(config.run, precision="bf16")))

@@ -158,7 +158,9 @@ def test_large_gradients_are_cut(dates, config):
     assert moved == pytest.approx(seq2seq.CLIP, rel=1e-3)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    ("attention", "bf16"), [("none", False), ("additive", False), ("dot", False), ("dot", True)], indirect=["attention"]
+)
 def test_one_batch_is_learned_by_heart(dates, config, attention, bf16):
     few = dates.train[:16]
     config = replace(config, attention=attention, hidden_size=32, learning_rate=0.02)

@@ -174,6 +174,7 @@ def test_variety_is_nothing_where_all_drawings_are_the_same():
     assert gan.variety(torch.rand(2_000, 784)) == pytest.approx(1 / 12, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_pair_learns_to_draw_and_restores(gan_config, digits):
     config = replace(gan_config, epochs=12, batch_size=64, learning_rate=5e-4, width=16)
     metrics = gan.train(config, digits)

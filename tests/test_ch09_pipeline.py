@@ -242,6 +242,7 @@ def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
     assert lines[-1] == "jobs     7 due"
 
 
+@pytest.mark.slow
 def test_a_refused_model_fails_the_run_each_time_and_the_earlier_one_stays(finished):
     before = {path.name: path.read_bytes() for path in (finished.work / "publish").iterdir()}
     for _ in range(2):
@@ -353,6 +354,7 @@ def start_long_training(config: Config) -> subprocess.Popen[str]:
     raise AssertionError("the training did not start")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
@@ -369,8 +371,8 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
         pass
 
 
-@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
 def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_the_same_to_the_bit(finished, tmp_path):
     config = finished.config
     path = finished.data / "batch-2.bin"

@@ -275,6 +275,7 @@ def test_spoiled_requests_repeat_and_are_spoiled():
     assert len(good & set(one)) < 5
 
 
+@pytest.mark.slow
 def test_both_programs_record_what_they_saw(models, options):
     metrics = serving.train(serving.Config(models=models, connections=4, seconds=0.3, run=options))
     assert metrics["requests_per_second"] > 0

@@ -304,6 +304,7 @@ def small_config(module, out: Path):
     return module.Config(data="digits", epochs=10, run=options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [feedforward, autoencoder])
 def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(module, command, tmp_path, digits):
     program = module.__name__.rpartition(".")[2]
@@ -347,6 +348,7 @@ train(Config(data="digits", epochs=10, run=options))
     assert pictures
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):
     words = [
         "ch03_autoencoder_rbm.train",
