@@ -23,6 +23,8 @@ from ch05_rnn.network import LanguageModel
 from common import distributed
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
+from common.device import has_bf16_kernels
+from common.progress import say
 from common.run import Run
 
 CHARACTERS = 66
@@ -115,14 +117,16 @@ def cell_ways(config: Config, device: torch.device) -> dict[str, Way]:
 
     textbook = build("loop")
     textbook.layers[0] = Textbook(config.hidden_size, config.hidden_size)
-    return {
+    ways = {
         "textbook": make_way(textbook, config, device, bf16=False),
         "loop": make_way(build("loop"), config, device, bf16=False),
         "hand": make_way(build("hand"), config, device, bf16=False),
         "library": make_way(build("library"), config, device, bf16=False),
-        "hand_bf16": make_way(build("hand"), config, device, bf16=True),
-        "library_bf16": make_way(build("library"), config, device, bf16=True),
     }
+    if has_bf16_kernels(device):
+        ways["hand_bf16"] = make_way(build("hand"), config, device, bf16=True)
+        ways["library_bf16"] = make_way(build("library"), config, device, bf16=True)
+    return ways
 
 
 def output_ways(config: Config, device: torch.device) -> dict[str, Way]:
@@ -132,18 +136,22 @@ def output_ways(config: Config, device: torch.device) -> dict[str, Way]:
     def build(kind: type[LanguageModel]) -> LanguageModel:
         return kind(config.words, embedding_size=size, hidden_size=size)
 
-    return {
+    ways = {
         "usual": make_way(build(UsualOutput), config, device, bf16=False),
         "chunked": make_way(build(LanguageModel), config, device, bf16=False),
-        "usual_bf16": make_way(build(UsualOutput), config, device, bf16=True),
-        "chunked_bf16": make_way(build(LanguageModel), config, device, bf16=True),
     }
+    if has_bf16_kernels(device):
+        ways["usual_bf16"] = make_way(build(UsualOutput), config, device, bf16=True)
+        ways["chunked_bf16"] = make_way(build(LanguageModel), config, device, bf16=True)
+    return ways
 
 
 def train(config: Config) -> dict[str, float]:
     """Run every way by turns; return the median rate of each, and ratios within the rounds."""
     with Run.open(__name__, config, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
+        if not has_bf16_kernels(run.device):
+            say("skipped", "bfloat16: PyTorch lacks bfloat16 operations for this processor")
         measures: dict[str, float] = {}
         for ways, reference in ((cell_ways, "library"), (output_ways, "usual")):
             rates = by_turns(ways(config, run.device), config.rounds, lambda way: rate(way, config.seconds, run.device))
@@ -174,5 +182,6 @@ def report(run: Run, measures: dict[str, float]) -> None:
     }
     titles = {"cells": "an LSTM in four ways", "output": f"an output layer of {run.config.words:,} words"}
     for (name, title), ways in zip(titles.items(), (cells, outputs), strict=True):
-        values = [measures[f"{way}_tokens_per_second"] for way in ways]
-        run.figure(name, plots.bars([*ways.values()], values, title=title, label="tokens/s, whole training step"))
+        values = {said: measures.get(f"{way}_tokens_per_second") for way, said in ways.items()}
+        values = {said: value for said, value in values.items() if value is not None}
+        run.figure(name, plots.bars([*values], [*values.values()], title=title, label="tokens/s, whole training step"))

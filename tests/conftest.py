@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from common.config import RunOptions
 from common.data.images import ImageSet, load_images
+from common.device import has_bf16_kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA_DIR = Path(os.environ.get("DATA_DIR", "data")).resolve()
@@ -26,7 +28,10 @@ def pytest_collection_modifyitems(items):
     no_gpu = pytest.mark.skip(reason="there is no CUDA device")
     no_data = pytest.mark.skip(reason=f"MNIST and CIFAR-10 are not in DATA_DIR ({REAL_DATA_DIR})")
     have_data = all(any((REAL_DATA_DIR / name).glob("*")) for name in ("MNIST/raw", "cifar-10-batches-bin"))
+    no_bf16 = pytest.mark.skip(reason="PyTorch lacks bfloat16 operations for this processor")
     for item in items:
+        if item.get_closest_marker("bf16") and not has_bf16_kernels(torch.device("cpu")):
+            item.add_marker(no_bf16)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(no_gpu)
         if item.get_closest_marker("data") and not have_data:
@@ -72,6 +77,18 @@ def trained(tmp_path_factory) -> Path:
             train_all(folder)
             (folder / "complete").touch()
     return folder
+
+
+def train_until(learned: Callable[[], bool], step: Callable[[], object], *, at_most: int, every: int = 5) -> None:
+    """Take training steps until the task is learned, and fail where it is not within the bound.
+
+    Rounding differs between processors, so the number of steps does too: no test may depend on it.
+    """
+    for number in range(at_most):
+        step()
+        if number % every == every - 1 and learned():
+            return
+    pytest.fail(f"not learned within {at_most} steps")
 
 
 def train_all(folder: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import train_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -121,9 +122,11 @@ def test_one_batch_is_learned_by_heart(config, digits, by):
     optimizer = classifier.make_optimizer(model, config)
     step = classifier.hand_step if by == "hand" else classifier.train_step
     pixels, labels = classifier.scaled(digits.train.pixels[:64]), digits.train.labels[:64]
-    for _ in range(60):
-        step(model, optimizer, pixels, labels)
-    assert torch.equal(model(pixels).argmax(1), labels)
+    train_until(
+        lambda: torch.equal(model(pixels).argmax(1), labels),
+        lambda: step(model, optimizer, pixels, labels),
+        at_most=500,
+    )
 
 
 @pytest.mark.usefixtures("_no_pictures")
