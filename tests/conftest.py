@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,33 @@ def pytest_collection_modifyitems(items):
             item.add_marker(no_gpu)
         if item.get_closest_marker("data") and not have_data:
             item.add_marker(no_data)
+
+
+INSTALLED_BY_CI = re.compile("Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I)
+"""What .ci/run installs: a test that is skipped there for want of one of these has found a broken installation."""
+
+
+def refuse_skip_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure where CI=true and the missing tool should have been installed."""
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if INSTALLED_BY_CI.search(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: .ci/run should have installed it"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    refuse_skip_in_ci(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    refuse_skip_in_ci(report)
+    return report
 
 
 @pytest.fixture(autouse=True)

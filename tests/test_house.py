@@ -56,23 +56,44 @@ def test_imports_run_downwards_only():
             assert floor(other) < floor(here), f"{path.relative_to(ROOT)} imports {other}"
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_starting_a_chapter_sets_the_thread_policy_before_torch_and_loads_nothing_heavy(chapter):
-    script = f"""
-import os, sys
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            assert os.environ["GOMP_SPINCOUNT"] == "2000", "torch is loaded before the policy is set"
-sys.meta_path.insert(0, Watch())
-import {chapter}.train
-assert "torch" in sys.modules
-heavy = {{"matplotlib", "polars", "sklearn", "torchvision", "pandas"}} & set(sys.modules)
-assert not heavy, heavy
-"""
+def run_clean(script: str) -> None:
+    """Run Python in a process of its own that inherits no settings."""
     clean = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_starting_a_chapter_sets_the_thread_policy_before_torch():
+    run_clean(f"""
+import os, sys
+class TorchIsAskedFor(Exception):
+    pass
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise TorchIsAskedFor
+sys.meta_path.insert(0, Watch())
+for chapter in {CHAPTERS}:
+    os.environ.pop("GOMP_SPINCOUNT", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("common", chapter)]:
+        del sys.modules[name]
+    try:
+        __import__(f"{{chapter}}.train")
+    except TorchIsAskedFor:
+        assert os.environ.get("GOMP_SPINCOUNT") == "2000", f"{{chapter}} loads torch before the policy is set"
+    else:
+        raise AssertionError(f"{{chapter}} does not load torch")
+""")
+
+
+def test_starting_a_chapter_loads_nothing_heavy():
+    run_clean(f"""
+import sys
+for chapter in {CHAPTERS}:
+    __import__(f"{{chapter}}.train")
+    heavy = {{"matplotlib", "polars", "sklearn", "torchvision", "pandas"}} & set(sys.modules)
+    assert not heavy, (chapter, heavy)
+""")
 
 
 def test_thread_policy_keeps_what_the_user_has_set():
