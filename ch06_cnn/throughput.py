@@ -28,6 +28,8 @@ from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images import ImageSet, Split, load_images
+from common.device import has_native_bf16
+from common.progress import say
 from common.run import Run
 
 SHIFT = 4
@@ -130,9 +132,9 @@ def train_from_memory(batches: Iterator[tuple[Tensor, ...]], device: torch.devic
     return way
 
 
-def multiply(device: torch.device) -> Way:
-    """Multiply two bfloat16 matrices, over and over."""
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device).bfloat16()
+def multiply(device: torch.device, *, bf16: bool) -> Way:
+    """Multiply two matrices, over and over."""
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(torch.bfloat16 if bf16 else torch.float32)
 
     def way() -> float:
         a @ b
@@ -141,9 +143,9 @@ def multiply(device: torch.device) -> Way:
     return way
 
 
-def train_speed_network(device: torch.device, *, budget: float) -> Way:
-    """Train the speed run's network of a budget in bfloat16; count its convolutions and matrix products."""
-    options = RunOptions(precision="bf16")
+def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> Way:
+    """Train the speed run's network of a budget; count its convolutions and matrix products."""
+    options = RunOptions(precision="bf16" if bf16 else "fp32")
     workload = speedrun.workload(speedrun.Config(budget=budget, run=options), device)
     with FlopCounterMode(display=False) as counter:
         workload.step()
@@ -166,7 +168,7 @@ def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[s
     return {
         **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},
         "gather_ratio": ratio("gather", "transforms"),
-        **{f"{name}_ratio": ratio(name, "dataloader") for name in ("memory", "channels_last", "bf16")},
+        **{f"{n}_ratio": ratio(n, "dataloader") for n in ("memory", "channels_last", "bf16") if n in rates},
         **{f"{name}_rate": ratio(name, "matrix_product") for name in ("speed_network", "wide_network")},
     }
 
@@ -176,7 +178,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
-        device = run.device
+        device, bf16 = run.device, has_native_bf16(run.device)
         loader = for_ever(DataLoader(PerSample(data.train), batch_size=config.batch_size, shuffle=True))
         stream = for_ever(
             Batches(
@@ -194,10 +196,13 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "memory": train_from_memory(stream, device, last=False, bf16=False),
             "channels_last": train_from_memory(stream, device, last=True, bf16=False),
             "bf16": train_from_memory(stream, device, last=True, bf16=True),
-            "matrix_product": multiply(device),
-            "speed_network": train_speed_network(device, budget=60),
-            "wide_network": train_speed_network(device, budget=600),
+            "matrix_product": multiply(device, bf16=bf16),
+            "speed_network": train_speed_network(device, budget=60, bf16=bf16),
+            "wide_network": train_speed_network(device, budget=600, bf16=bf16),
         }
+        if not bf16:
+            say("skipped", f"bfloat16: {device} does not multiply it natively; the speed networks run in float32")
+            del ways["bf16"]
         rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         report(run, median)
@@ -212,7 +217,12 @@ def report(run: Run, median: dict[str, float]) -> None:
     values = [median["transforms"], median["gather"]]
     title = f"batches of {run.config.batch_size} flipped and shifted pictures"
     run.figure("augmentation", plots.bars(names, values, title=title, label="images/s"))
-    names = ["DataLoader, fp32", "in memory, fp32", "channels last, fp32", "channels last, bf16"]
-    values = [median[name] for name in ("dataloader", "memory", "channels_last", "bf16")]
+    ways = {
+        "dataloader": "DataLoader, fp32",
+        "memory": "in memory, fp32",
+        "channels_last": "channels last, fp32",
+        "bf16": "channels last, bf16",
+    }
+    shown = {title: median[way] for way, title in ways.items() if way in median}
     title = f"training the book's network with batches of {run.config.batch_size}"
-    run.figure("throughput", plots.bars(names, values, title=title, label="images/s"))
+    run.figure("throughput", plots.bars([*shown], [*shown.values()], title=title, label="images/s"))

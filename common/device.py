@@ -86,9 +86,10 @@ def has_bf16_kernels(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     with torch.random.fork_rng(devices=[]):
-        lstm = nn.LSTM(16, 16, dtype=torch.bfloat16)
+        lstm = nn.LSTM(16, 16)
     try:
-        lstm(torch.zeros(2, 2, 16, dtype=torch.bfloat16))
+        with torch.autocast("cpu", torch.bfloat16):
+            lstm(torch.zeros(2, 2, 16))
     except RuntimeError:
         return False
     return True

@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(no_data)
 
 
-INSTALLED_BY_CI = re.compile("Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I)
+INSTALLED_BY_CI = re.compile(
+    "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I
+)
 """What .ci/run installs: a test that is skipped there for want of one of these has found a broken installation."""
 
 

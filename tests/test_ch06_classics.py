@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from conftest import train_until
 
-from ch06_cnn import classics, throughput
+from ch06_cnn import classics, speedrun, throughput
 from ch06_cnn.classics import NETWORKS, Config
 from ch06_cnn.classics.densenet import DenseNet
 from ch06_cnn.pixels import scaled
@@ -162,16 +163,20 @@ def test_the_benchmark_augments_as_training_does(config, monkeypatch, how):
     assert seen == [{"shift": 4}] * how
 
 
-def test_throughput_compares_like_with_like(options, shapes, monkeypatch):
+@pytest.mark.parametrize("bf16", [True, False])
+def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
     monkeypatch.setattr(throughput, "MATRIX", 64)
+    monkeypatch.setattr(throughput, "has_native_bf16", lambda device: bf16)
+    monkeypatch.setattr(speedrun, "Config", partial(speedrun.Config, batch_size=4))
     config = throughput.Config(data="shapes", batch_size=8, rounds=1, seconds=0.01, run=options)
     metrics = throughput.train(config, shapes)
     assert metrics["gather_ratio"] == pytest.approx(
         metrics["gather_images_per_second"] / metrics["transforms_images_per_second"]
     )
-    assert metrics["bf16_ratio"] == pytest.approx(
-        metrics["bf16_images_per_second"] / metrics["dataloader_images_per_second"]
-    )
+    assert ("bf16_ratio" in metrics) == bf16
+    if bf16:
+        ratio = metrics["bf16_images_per_second"] / metrics["dataloader_images_per_second"]
+        assert metrics["bf16_ratio"] == pytest.approx(ratio)
     assert metrics["speed_network_rate"] == pytest.approx(
         metrics["speed_network_gflops"] / metrics["matrix_product_gflops"]
     )
