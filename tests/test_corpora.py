@@ -145,7 +145,7 @@ def test_a_broken_archive_is_named(tmp_path):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no valid\.txt"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no wikitext-2/valid\.txt"):
         load_corpus("wikitext-2")
 
 
