@@ -110,7 +110,7 @@ def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, 
     folder.mkdir(parents=True)
     (folder / "input.txt").write_text("First Citizen:\nSpeak, speak.\n" * 20)
     corpus = load_corpus("auto")
-    assert corpus.card.name == "tiny-shakespeare" and not corpus.card.embedded
+    assert corpus.card.published == "tiny-shakespeare" and not corpus.card.embedded
 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext-2"])
