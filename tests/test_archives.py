@@ -107,9 +107,10 @@ def test_a_corrupt_deflate_stream_names_the_file_in_the_archive(refused):
     )
 
 
-def test_content_with_another_checksum_is_refused(refused):
+def test_content_with_another_checksum_is_refused(refused, monkeypatch):
     data = make_zip(method=zipfile.ZIP_STORED).replace(b"first, first", b"other, other", 1)
     assert "'set/a.txt': Bad CRC-32" in refused("x.zip", data)
+    monkeypatch.setattr(archives, "CHUNK", 512)  # the checksum at the end is looked at, however large the archive is
     packed = bytearray(gzip.compress(make_tar()))
     packed[-6] ^= 1
     assert "is a broken" in refused("x.tar.gz", bytes(packed))

@@ -192,7 +192,7 @@ def _find(archive: Path, folder: str, names: Sequence[str], members: Sequence[st
 def _is_inside(path: str, name: str) -> bool:
     """Whether a member has this name, in whichever folder, as long as the folder is one of the archive."""
     place = PurePosixPath(path)
-    return place.name == name and not place.is_absolute() and ".." not in place.parts and "\\" not in path
+    return place.name == name and not place.is_absolute() and ".." not in place.parts
 
 
 def _chunks(read: Callable[[int], bytes], archive: Path, member: str | None, limit: int) -> Iterator[bytes]:
@@ -227,7 +227,6 @@ def _explained(archive: Path, member: str | None = None) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before its start
             raise
         words = " ".join(str(error).split()) or type(error).__name__
-        words = "".join(letter if letter.isprintable() else "?" for letter in words)[:200]
         kind = "gzip file" if archive.suffix not in (".zip", ".tar") and member is None else "archive"
         place = "" if member is None else f"{member!r}: "
         raise Refused(f"{archive} is a broken {kind} ({place}{words}): delete it and fetch it again") from error
