@@ -25,6 +25,7 @@ from ch08_vae.pixels import fixed
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.images import load_images
+from common.data.source import option_of
 from common.files import atomic_path, explain_unwritable, read_json
 from common.folder import newest_run
 from common.progress import say
@@ -91,7 +92,7 @@ def draw_on_the_way(
     Raises ValueError where the data are others than those of the run, or lack a class.
     """
     card = read_json(folder / "config.json")["data"]
-    data = load_images(card["name"])
+    data = load_images(option_of(card))
     if data.card.sha256 != card["sha256"]:
         raise ValueError(f"{folder} was trained on other data than lie there now: train anew")
     chosen = []

@@ -13,6 +13,7 @@ from ch09_pipeline.stages.train import CLASS_NAMES
 from common.data import shapes
 from common.data.binary import CIFAR_RECORD
 from common.data.images import encode_cifar
+from common.data.published import own_name
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
@@ -86,4 +87,4 @@ def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     images = sum(path.stat().st_size // CIFAR_RECORD for path in batches)
     origin = "embedded, drawn here" if embedded else "yours"
     description = f"{train} batches to train on, {len(tests)} to test with, {images:,} images, {origin}, in {folder}"
-    return DataCard(name, embedded, digest, description)
+    return DataCard(name if embedded else own_name(name), embedded, digest, description)

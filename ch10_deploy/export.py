@@ -28,6 +28,7 @@ from ch10_deploy.models import NAMES, PRIVATE, Model
 from ch10_deploy.sources import SOURCES
 from common.benchmark import by_turns
 from common.config import RunOptions, require
+from common.data.source import option_of
 from common.device import versions
 from common.files import read_json, write_json
 from common.progress import print_table, say
@@ -207,7 +208,7 @@ def speeds(graph: Graph, model: Model) -> dict[str, float]:
 def export(name: str, folder: Path, run: Run) -> dict[str, float]:
     """Export a run's network into the export's own folder, with its card; return its measures."""
     summary = read_json(folder / "summary.json")
-    graph = SOURCES[name].graph(folder, summary["data"]["name"])
+    graph = SOURCES[name].graph(folder, option_of(summary["data"]))
     program = trace(graph)
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)

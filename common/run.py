@@ -94,8 +94,7 @@ class Run:
     # The folder.
 
     def _record(self) -> dict[str, Any]:
-        card = self.card
-        data = card and {"name": card.name, "embedded": card.embedded, "sha256": card.sha256}
+        data = self.card and self.card.record()
         return {"chapter": self.chapter, "program": self.program, "config": to_json(self.config), "data": data}
 
     def _open_folder(self) -> Path:

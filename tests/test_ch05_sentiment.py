@@ -126,7 +126,7 @@ def write_sst(tmp_path, train=HEADER + "a Fine film \t1\nno\t0\n" * 20, dev=HEAD
 def test_sst_is_read_from_its_files(tmp_path):
     write_sst(tmp_path, train=HEADER + "".join(f"text {n} \t{n % 2}\n" for n in range(40)))
     data = load_sentences("auto")
-    assert data.card.name == "sst-2" and not data.card.embedded
+    assert data.card.published == "sst-2" and not data.card.embedded
     assert (len(data.train), len(data.valid)) == (38, 2)
     assert sorted(data.train.texts + data.valid.texts) == sorted(f"text {n}" for n in range(40))
     for split in (data.train, data.valid):

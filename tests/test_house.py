@@ -185,3 +185,15 @@ def test_every_record_is_shown_and_whole():
         assert entry["n"] == len(entry["seeds"]) >= 1
         for figure in entry["metrics"].values():
             assert figure == ledger.spread(figure["values"])
+
+
+def test_no_test_draws_numbers_that_are_flushed_to_zero():
+    """`common.device` flushes subnormal numbers, and hypothesis refuses to draw them where a processor does so."""
+    found = 0
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "floats":
+                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert said.get("allow_subnormal") == "False", f"{path.name}:{node.lineno}: say allow_subnormal=False"
+                found += 1
+    assert found > 5

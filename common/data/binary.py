@@ -3,13 +3,13 @@
 Dimensions: N images.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
+
+from common.data import archives
 
 CIFAR_RECORD = 1 + 3 * 32 * 32
 """Bytes of one image in CIFAR-10's binary version: its label, then its red, green and blue planes."""
@@ -19,14 +19,9 @@ def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 array of the shape that it states.
 
     The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number and
-    for too few or too many bytes.
+    for too few or too many bytes, or where it is a broken gzip file.
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is a broken gzip file ({error}): delete it and fetch it again") from error
+    data = archives.read_bytes(path)
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
         raise ValueError(f"{path} is no IDX file of bytes: it starts with {data[:4].hex() or 'nothing'}, not 000008")
     header = 4 + 4 * data[3]

@@ -4,7 +4,6 @@ Dimensions: N tokens.
 """
 
 import hashlib
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from common.config import require
+from common.data import archives, published
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch
 from common.data.text import UNKNOWN, Vocabulary, split_spaced, split_words
 
@@ -28,7 +28,8 @@ WIKITEXT_SHA256 = {
     "valid.txt": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
     "test.txt": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
-
+WIKITEXT_LIMIT = 1 << 26
+"""Bytes that a file of the archive may unpack to: six times those of the largest."""
 
 RARE = {"char": 1, "word": 2}
 """How often a token must occur in the training part to be known. In WikiText-2, rare words are replaced already."""
@@ -78,7 +79,7 @@ def load_corpus(
     what it should be.
     """
     if text is not None:
-        title, texts, origin = Path(text).name, _cut(read_text(Path(text)), 0.05), f"from {text}"
+        title, texts, origin = published.own_name(Path(text).name), _cut(read_text(Path(text)), 0.05), f"from {text}"
     elif name != "auto":
         title, (texts, origin) = name, READERS[name]()
     else:
@@ -103,8 +104,22 @@ def load_corpus(
     units = {"char": "characters", "word": "words"}[level]
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test {units}, {len(vocabulary):,} symbols"
     sha256 = hashlib.sha256("".join(texts).encode()).hexdigest()
-    card = DataCard(title, text is None and title == "pydoc", sha256, f"{sizes}, {origin}")
+    card = _card(title, texts, sha256, f"{sizes}, {origin}", embedded=text is None and title == "pydoc")
     return Corpus(card, level, vocabulary, train, valid, test)
+
+
+def _card(title: str, texts: Texts, sha256: str, description: str, *, embedded: bool) -> DataCard:
+    """Say which text it is, and of a published one whether it is whole."""
+    if title == "tiny-shakespeare":
+        contents = {"characters": "".join(texts)}
+    elif title == "wikitext-2":
+        names = ("train characters", "valid characters", "test characters")
+        contents = {name: part.replace(UNKNOWN, "<unk>") for name, part in zip(names, texts, strict=True)}
+    else:
+        return DataCard(title, embedded, sha256, description)
+    counts = {name: len(part) for name, part in contents.items()}
+    sums = {name: hashlib.sha256(part.encode()).hexdigest() for name, part in contents.items()}
+    return published.card(title, sha256, description, counts, sums)
 
 
 def words_of(text: str, corpus: str) -> list[str]:
@@ -119,16 +134,23 @@ def read_text(path: Path) -> str:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file: --text takes the path of a UTF-8 text")
-    data = path.read_bytes()
+    return decode_text(path.read_bytes(), path)
+
+
+def decode_text(data: bytes, where: Path | str) -> str:
+    """Decode UTF-8, line ends as one character, without a byte-order mark.
+
+    Raises ValueError, naming the place and the byte, where it is not UTF-8 or is empty.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start:,} ({error.reason}); "
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start:,} ({error.reason}); "
             "save it as UTF-8"
         ) from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    require(text != "", f"{path} must hold some text", "an empty file")
+    require(text != "", f"{where} must hold some text", "an empty file")
     return text
 
 
@@ -163,15 +185,8 @@ def _wikitext() -> tuple[Texts, str]:
 
 def _unzip(archive: Path) -> list[str]:
     """Read the three parts out of a zip archive, in whichever folder of it they lie."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = {Path(member).name: member for member in file.namelist()}
-            for name in WIKITEXT_SHA256:
-                if name not in members:
-                    raise ValueError(f"{archive} holds no {name}: delete it and fetch it again")
-            return [file.read(members[name]).decode() for name in WIKITEXT_SHA256]
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
+    found = archives.read_members(archive, "wikitext-2", list(WIKITEXT_SHA256), limit=WIKITEXT_LIMIT)
+    return [decode_text(data, f"{name} in {archive}") for name, data in found.items()]
 
 
 def _pydoc() -> tuple[Texts, str]:

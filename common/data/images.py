@@ -5,9 +5,6 @@
 Dimensions: N images, C channels, H height, W width.
 """
 
-import gzip
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.data import binary
+from common.data import archives, binary, published
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of
-from common.files import atomic_path
 
 ImageSetName = Literal["mnist", "fashion-mnist", "cifar-10", "digits", "shapes"]
 
@@ -41,6 +37,8 @@ CIFAR_MIRRORS = ["https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"]
 CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = "test_batch.bin"
+CIFAR_LIMIT = 2 * 10_000 * binary.CIFAR_RECORD
+"""Bytes that a file of the archive may unpack to: twice those of a batch."""
 
 SPLIT_SEED = 0
 """Seed of the one validation split that every run of a data set shares."""
@@ -91,6 +89,7 @@ def load_images(
 
 def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     class_names = CLASS_NAMES.get(name, ())
+    counts, contents = {}, {}
     if name == "digits":
         source = "embedded, scikit-learn's"
         train, valid, test = _cut(_digits(), 1257, 180, 360)
@@ -106,12 +105,17 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
             raise ValueError(f"{folder} holds only {len(development)} training images")
         held_out = min(5_000, len(development) // 10)
         source = f"from {folder}"
+        counts, contents = _contents(development, test)
         train, valid = _cut(development, len(development) - held_out, held_out)
     sha256 = sha256_of(*(t for split in (train, valid, test) for t in (split.pixels, split.labels)))
     if limit is not None:
         train, valid, test = train[:limit], valid[:limit], test[:limit]
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    card = DataCard(name, name in STAND_IN.values(), sha256, f"{sizes}, {source}{note}")
+    description = f"{sizes}, {source}{note}"
+    if counts:
+        card = published.card(name, sha256, description, counts, contents)
+    else:
+        card = DataCard(name, True, sha256, description)
     return ImageSet(card, class_names, train, valid, test)
 
 
@@ -120,6 +124,16 @@ def _cut(whole: Split, *sizes: int) -> list[Split]:
     assert sum(sizes) == len(whole)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return [whole[index] for index in order.split(list(sizes))]
+
+
+def _contents(train: Split, test: Split) -> tuple[dict[str, int], dict[str, str]]:
+    """Give the counts and checksums by which `published` knows a whole set."""
+    counts, contents = {}, {}
+    for part, split in (("train", train), ("test", test)):
+        counts[f"{part} images"] = len(split)
+        contents[f"{part} images"] = sha256_of(split.pixels)
+        contents[f"{part} labels"] = sha256_of(split.labels.to(torch.uint8))
+    return counts, contents
 
 
 # MNIST and its family: the IDX format of yann.lecun.com/exdb/mnist.
@@ -198,26 +212,10 @@ def _read_cifar(folder: Path) -> tuple[Split, Split]:
             if len(missing) < len(names):  # a broken set, not an absent one: nothing else may run in its place
                 raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
             raise
-        _unpack(archive, folder, missing)
+        archives.unpack(archive, folder, missing, limit=CIFAR_LIMIT)
     parts = [decode_cifar((folder / name).read_bytes(), folder / name) for name in names]
     train = Split(torch.cat([p.pixels for p in parts[:-1]]), torch.cat([p.labels for p in parts[:-1]]))
     return train, parts[-1]
-
-
-def _unpack(archive: Path, folder: Path, names: list[str]) -> None:
-    """Take the named files out of a tar archive, wherever it would put them, and nothing else."""
-    try:
-        with tarfile.open(archive) as tar:
-            members = {Path(member.name).name: member for member in tar if member.isfile()}
-            for name in names:
-                if name not in members:
-                    raise ValueError(f"{archive} holds no {name}: delete it and fetch it again")
-                source = tar.extractfile(members[name])
-                assert source is not None
-                with atomic_path(folder / name) as temporary:
-                    temporary.write_bytes(source.read())
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
 
 
 def _fetch_or_explain(name: str, folder: Path, mirrors: list[str], path: Path, md5: str) -> None:

@@ -11,8 +11,6 @@ Every rating keeps the line it stood on until it has been checked, so that a com
 
 import itertools
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.data import archives
 from common.data.ratings import WHOLE_STARS, Collection, Ratings, RatingSetName
 from common.data.source import DataUnavailable, data_dir, fetch
-from common.files import atomic_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -279,22 +277,4 @@ def _obtain(name: str, folder: Path, missing: list[str]) -> None:
                 f"{name} is not in {folder} and cannot be downloaded ({error}): "
                 "put its files there, set DATA_DIR, or take the embedded set with --data planted"
             ) from error
-    unpack(archive, folder, missing)
-
-
-def unpack(archive: Path, folder: Path, names: list[str]) -> None:
-    """Take the named files out of a zip archive, wherever it would put them, and nothing else.
-
-    A member counts only at `name` or `<folder's name>/name`; what is written never depends on a path in the archive.
-    """
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = set(file.namelist())
-            for name in names:
-                member = next((m for m in (f"{folder.name}/{name}", name) if m in members), None)
-                if member is None:
-                    raise ValueError(f"{archive} holds no {folder.name}/{name}: delete it and fetch it again")
-                with atomic_path(folder / name) as temporary:
-                    temporary.write_bytes(file.read(member))
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
-        raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
+    archives.unpack(archive, folder, missing)

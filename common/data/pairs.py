@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.data import published
 from common.data.source import DataCard, sha256_of_lines
 
 SPLIT_SEED = 0
@@ -78,7 +79,7 @@ def load_pairs(path: Path, *, limit: int | None = None) -> PairSet:
         Pairs(*([column[index] for index in chosen] for column in (pairs.sources, pairs.targets, pairs.kinds)))
         for chosen in splits
     ]
-    return pair_set(path.stem, parts, f"from {path}", embedded=False, limit=limit)
+    return pair_set(published.own_name(path.stem), parts, f"from {path}", embedded=False, limit=limit)
 
 
 def read_pairs(path: Path) -> Pairs:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from common.config import require
+from common.data import published
 from common.data.source import DataCard, DataUnavailable, data_dir, sha256_of
 
 RatingSetName = Literal["ml-latest-small", "ml-100k", "ml-1m", "ml-25m", "netflix", "planted"]
@@ -169,8 +170,13 @@ def divide(
     how = {"random": "random split", "leave-out": f"{leave_out} left out a user", "time": "split by time"}[split]
     description = f"{sizes} ({how}), {users:,} users, {films:,} films, {source}"
     step = 2 if name in WHOLE_STARS else 1
+    if name in published.RELEASES:
+        contents = {"ratings": sha256_of(ratings.users, ratings.films, ratings.half_stars, ratings.times)}
+        card = published.card(name, sha256, description, {"ratings": len(ratings), "users": users}, contents)
+    else:
+        card = DataCard(name, name == "planted", sha256, description)
     return RatingSet(
-        card=DataCard(name, name == "planted", sha256, description),
+        card=card,
         user_ids=collection.user_ids,
         film_ids=collection.film_ids,
         titles=collection.titles,

@@ -13,14 +13,13 @@ adjectives are never negated in the training split; `unfamiliar` sentences, in t
 """
 
 import random
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.data import archives, published
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of_lines
-from common.files import atomic_path
 
 SEED = 20_261_121
 TRAIN, VALID, TEST = 2_000, 1_000, 4_000
@@ -47,6 +46,8 @@ OPENINGS = ("", "", "", "i thought ", "we agreed that ", "for me ", "this time "
 
 SST_MIRRORS = ["https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"]
 SST_MD5 = "9f81648d4199384278b86e315dac217c"
+SST_LIMIT = 1 << 26
+"""Bytes that a file of the archive may unpack to: the largest has 3.8 million."""
 SST_FILES = ("train.tsv", "dev.tsv")
 SST_HEADER = "sentence\tlabel"
 SST_VALID = 0.05
@@ -101,7 +102,15 @@ def _set(name: str, splits: Sequence[Sentences], source: str, limit: int | None)
     sha256 = sha256_of_lines(lines)
     train, valid, test = (split[:limit] for split in splits)
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    return SentenceSet(DataCard(name, name == "grammar", sha256, f"{sizes}, {source}"), train, valid, test)
+    description = f"{sizes}, {source}"
+    if name == "grammar":
+        return SentenceSet(DataCard(name, True, sha256, description), train, valid, test)
+    counts = {
+        "train sentences": len(splits[0]) + len(splits[1]),
+        "positive train sentences": sum(splits[0].labels) + sum(splits[1].labels),
+        "dev sentences": len(splits[2]),
+    }
+    return SentenceSet(published.card(name, sha256, description, counts), train, valid, test)
 
 
 # The grammar.
@@ -222,10 +231,4 @@ def _fetch_sst(folder: Path, names: list[str]) -> None:
         if len(names) < len(SST_FILES):  # a broken set, not an absent one: nothing else may run in its place
             raise ValueError(problem) from error
         raise DataUnavailable(f"{problem}: put them there, or take the embedded sentences: --data grammar") from error
-    try:
-        with zipfile.ZipFile(archive) as unzipped:
-            for name in names:
-                with atomic_path(folder / name) as temporary:
-                    temporary.write_bytes(unzipped.read(f"SST-2/{name}"))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{archive} is a broken archive ({error}): delete it and fetch it again") from error
+    archives.unpack(archive, folder, names, limit=SST_LIMIT)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.data import published
 from common.data.source import DataCard, sha256_of
 
 SEED = 20_261_121
@@ -74,7 +75,7 @@ def load_csv(path: Path, column: str | None, *, limit: int | None = None) -> Ser
     Raises FileNotFoundError where there is no such file, ValueError, naming file and line, for what is no number.
     """
     values = read_column(path, column)
-    return _cut(path.stem, values, f"from {path}", embedded=False, limit=limit)
+    return _cut(published.own_name(path.stem), values, f"from {path}", embedded=False, limit=limit)
 
 
 def _cut(
@@ -148,8 +149,12 @@ def read_column(path: Path, column: str | None) -> Tensor:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: byte {error.start:,} cannot be decoded") from error
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in next(rows, [])]
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{path} line {reader.line_num} is no line of comma-separated values: {error}") from error
+    header = [name.strip() for name in rows[0][1]] if rows else []
     if not header:
         raise ValueError(f"{path} is empty: its first line names the columns")
     if column is None:
@@ -160,7 +165,7 @@ def read_column(path: Path, column: str | None) -> Tensor:
         raise ValueError(f"{path} has no column {column!r}{proposal}")
     place = header.index(column)
     values = []
-    for row in rows:
+    for number, row in rows[1:]:
         if not row:
             continue
         cell = row[place].strip() if place < len(row) else ""
@@ -169,7 +174,7 @@ def read_column(path: Path, column: str | None) -> Tensor:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path} line {rows.line_num}: column {column!r} is {cell!r}, which is no number")
+            raise ValueError(f"{path} line {number}: column {column!r} is {cell!r}, which is no number")
         values.append(value)
     if len(set(values)) < 2:
         raise ValueError(
