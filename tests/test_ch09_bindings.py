@@ -231,7 +231,7 @@ def test_every_specification_runs_to_its_end(rehearsed):
 
 
 @needs("kfp", "kubeflow")
-def test_the_kubeflow_pipeline_compiles(tmp_path, command):
+def test_the_kubeflow_pipeline_compiles(tmp_path, command, warm):
     import yaml
 
     done = command("ch09_pipeline.kubeflow", "--compile", str(tmp_path / "pipeline.yaml"))
@@ -257,7 +257,7 @@ def test_the_kubeflow_pipeline_compiles(tmp_path, command):
 
 
 @needs("kfp", "kubeflow")
-def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command):
+def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command, warm):
     (tmp_path / "empty").mkdir()
     words = ["--new", str(tmp_path / "empty"), "--out", str(tmp_path / "kfp")]
     done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "nowhere"), *words)
@@ -272,7 +272,9 @@ def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command):
 
 @needs("kfp", "kubeflow")
 @pytest.mark.slow
-def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(sources, rehearsed, tmp_path, command):
+def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(
+    sources, rehearsed, tmp_path, command, warm
+):
     words = [
         "--data",
         sources["data"],

@@ -27,7 +27,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("torch", "matplotlib.figure", "common.plots", "ch06_cnn.cnn", "ch09_pipeline.train", "snakemake.cli")
+MODULES = ("torch", "matplotlib.figure", "common.plots", "ch06_cnn.cnn", "ch09_pipeline.train")
+ENGINES = ("snakemake.cli", "kfp", "kfp.local", "kfp.compiler")
 STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 HIGH = 200
 """File descriptors from here on are out of the way of those of a caller."""
@@ -75,7 +76,7 @@ sys.exit(code)
 
 def serve(address: str) -> None:
     """Import everything, then make a copy for each caller."""
-    for name in (*MODULES, *(f"ch09_pipeline.stages.{stage}" for stage in STAGES)):
+    for name in (*MODULES, *(f"ch09_pipeline.stages.{stage}" for stage in STAGES), *ENGINES):
         with contextlib.suppress(ModuleNotFoundError):  # an extra that is not installed
             __import__(name)
     gc.collect()
