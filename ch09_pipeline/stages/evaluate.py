@@ -51,7 +51,7 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
         "images": len(test),
         "datums": sum(card.facts["images"] > 0 for card in datums),
         "model": card.outputs["model.safetensors"],
-        "quarantined": {card.path.stem: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},
+        "quarantined": {card.datum: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},
     }
     write_card(
         home / "card.json",
