@@ -214,6 +214,21 @@ def test_a_checkpoint_restores_progress_parts_and_every_generator(tmp_path):
     assert torch.equal(other.weight, model.weight)
 
 
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:1", 1), ("mps", 2)])
+def test_the_generator_of_the_accelerator_is_restored_too(tmp_path, monkeypatch, name, index):
+    """Generators of the CPU stand in for those of two GPUs and of an Apple chip."""
+    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    monkeypatch.setattr(torch.cuda, "default_generators", tuple(generators[:2]))
+    monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: generators[2])
+    path, device = tmp_path / "checkpoint.pt", torch.device(name)
+    save_checkpoint(path, PROGRESS, {}, torch.Generator(), device)
+    first = [torch.rand((), generator=generator).item() for generator in generators]
+    load_checkpoint(path, {}, torch.Generator(), device)
+    again = [torch.rand((), generator=generator).item() for generator in generators]
+    assert [a == b for a, b in zip(first, again, strict=True)] == [number == index for number in range(3)]
+    load_checkpoint(path, {}, torch.Generator(), torch.device("cpu"))  # of another machine
+
+
 class Evil:
     """Runs code when it is unpickled."""
 
