@@ -2,6 +2,8 @@
 
 import io
 import random
+import textwrap
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +25,24 @@ class Stateful(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    epoch: int
+    history: list[dict[str, float]]
+    train_seconds: float
+    seconds: float
+    items: int
+    unit: str
+
+
 def save_checkpoint(
-    path: Path, progress: dict[str, Any], parts: dict[str, Stateful], order: torch.Generator, device: torch.device
+    path: Path, progress: Progress, parts: dict[str, Stateful], order: torch.Generator, device: torch.device
 ) -> None:
     """Write a checkpoint atomically: how far the run is, the parts' states, and the state of every generator."""
     content = {
-        "progress": progress,
+        "progress": asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "random": _random_state(device),
         "order": order.get_state(),
@@ -39,22 +53,37 @@ def save_checkpoint(
         temporary.write_bytes(memory.getvalue())  # a full disk is an OSError here, and not in torch.save
 
 
-def load_checkpoint(
-    path: Path, parts: dict[str, Stateful], order: torch.Generator, device: torch.device
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, parts: dict[str, Stateful], order: torch.Generator, device: torch.device) -> Progress:
     """Restore a checkpoint into its parts and generators; return how far the run was.
 
     Raises ValueError, naming the file, where it is broken. Reads tensors and plain values only, never code.
     """
+    place = ""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        place = "progress"
+        progress = Progress(**content["progress"])
         for name, part in parts.items():
+            place = name
             part.load_state_dict(content["parts"][name])
+        place = "order"
         order.set_state(content["order"])
+        place = "random"
         _restore_random_state(content["random"], device)
-        return content["progress"]
-    except Exception as error:  # torch.load raises whatever the broken bytes lead it to
-        raise ValueError(f"{path} cannot be read ({error}): start anew without --resume") from error
+    except (OSError, MemoryError, torch.OutOfMemoryError):  # the checkpoint may be whole
+        raise
+    except (
+        Exception
+    ) as error:  # torch.load raises whatever broken bytes lead it to, and each part has errors of its own
+        if not place:  # not torch's message: for a file that holds code it advises weights_only=False, to run that code
+            reason = "is damaged, or holds more than tensors and plain values"
+        elif isinstance(error, KeyError):
+            reason = f"has no {error} ({place})"
+        else:
+            reason = f"does not fit ({place}: {textwrap.shorten(str(error), 300, placeholder=' ...')})"
+        remedy = "remove it to begin this run again, or start without --resume"
+        raise ValueError(f"the checkpoint {path} {reason}: {remedy}") from error
+    return progress
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:

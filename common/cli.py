@@ -11,10 +11,12 @@ import inspect
 import io
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
 
 import tyro
@@ -26,6 +28,11 @@ T = TypeVar("T")
 
 USER_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has arrived: what runs ends as by Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
     programs = {_name(module): module for module in (*core, *extra)}
     package = core[0].__name__.rpartition(".")[0]
     door = f"python -m {package}.train"
-    with one_line_errors():
+    with one_line_errors(), sigterm_like_ctrl_c():
         if words and not words[0].startswith("-"):
             name = words.pop(0)
             if name not in programs:
@@ -115,6 +122,8 @@ def one_line_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and exit code 2; `python -X dev` shows the traceback instead."""
     try:
         yield
+    except Terminated:
+        sys.exit(TERMINATED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, `head` for one, has gone
@@ -133,6 +142,31 @@ def one_line_errors() -> Iterator[None]:
     finally:
         if "common.distributed" in sys.modules:  # what needs no torch, as a server, has not loaded it
             sys.modules["common.distributed"].stop()
+
+
+@contextlib.contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, by which clusters stop a program, raise Terminated in the block instead of ending the process."""
+    arrived = False
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        nonlocal arrived
+        arrived = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun may send it twice; the end is not to be cut short
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except RuntimeError as error:  # under torchrun: another process has ended first, and with it the connection
+        if arrived:
+            raise Terminated from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _one_line(complaint: str) -> str:

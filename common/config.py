@@ -5,7 +5,9 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from common.files import read_json
 
@@ -13,6 +15,22 @@ C = TypeVar("C")
 
 MOST_THREADS = 4 * (os.cpu_count() or 1)
 """More than these only wait for each other."""
+
+
+def _read_resume(words: list[str]) -> bool | str:
+    if len(words) > 1:
+        raise ValueError(f"--resume takes one folder, got {' '.join(words)}")
+    return words[0] if words else True
+
+
+RESUME = PrimitiveConstructorSpec[bool | str](
+    nargs=(0, 1),
+    metavar="[auto|FOLDER]",
+    instance_from_str=_read_resume,
+    is_instance=lambda value: isinstance(value, bool | str),
+    str_from_instance=lambda value: [str(value)],
+)
+"""How the command line spells `resume`: --resume, --resume auto or --resume FOLDER."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +49,16 @@ class RunOptions:
     """Use only that many training samples, and at most as many to validate and to test: for a quick look."""
     out: Path = Path("runs")
     """Folder that receives the run's own folder."""
-    resume: bool = False
-    """Go on with the newest run of this program, which must have been started with the same settings."""
+    resume: Annotated[bool | str, RESUME] = False
+    """Go on with the newest unfinished run of this program that has the same settings; with a run's folder, go on
+    with that run; with auto, go on if there is such a run, else start one."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
         fits = 0 <= (self.threads or 0) <= MOST_THREADS
         require(fits, f"--threads must be between 0 and {MOST_THREADS}", self.threads)
         require(self.limit is None or self.limit > 0, "--limit must be at least 1", self.limit)
+        require(self.resume != "", "--resume takes auto or a run's folder", "an empty name")
 
 
 def require(condition: bool, rule: str, value: object) -> None:

@@ -8,6 +8,7 @@ as N divides it. Only what is random within a step, as noise or dropout, differs
 """
 
 import atexit
+import os
 from typing import TypeVar
 
 import torch
@@ -34,6 +35,11 @@ def stop() -> None:
 def world_size() -> int:
     """Count the processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world_size() -> int:
+    """Count the processes that train together on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
 
 
 def rank() -> int:

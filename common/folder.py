@@ -6,12 +6,37 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common.config import flag
-from common.files import explain_unwritable, read_json, write_json
+from common.config import RunOptions, flag
+from common.files import explain_unwritable, read_json, remove_unfinished, sync_folder, write_json
+from common.lock import FolderLock
+from common.progress import say
 
 
-def make_folder(home: Path, seed: int, record: dict[str, Any]) -> Path:
-    """Make `<time>-s<seed>` in a program's home, with the record of what was asked as its config.json.
+class NothingToResumeError(ValueError):
+    """No run can go on with what was asked; the message gives the reason."""
+
+
+def open_folder(options: RunOptions, record: dict[str, Any]) -> FolderLock:
+    """Lock the folder of a new run, or that of the earlier run which --resume names or finds.
+
+    `record` is what was asked: chapter, program, config and data. Raises ValueError where no run can go on or where
+    another process has the folder; OSError where it cannot be written.
+    """
+    home = options.out / record["chapter"] / record["program"]
+    if options.resume:
+        try:
+            if options.resume in (True, "auto"):
+                return take_up(find_resumable(home, record), record)
+            return take_up(Path(options.resume), record)
+        except NothingToResumeError as error:
+            if options.resume != "auto":
+                raise NothingToResumeError(f"{error}; start without --resume") from error
+            say("new run", str(error))
+    return make_folder(home, options.seed, record)
+
+
+def make_folder(home: Path, seed: int, record: dict[str, Any]) -> FolderLock:
+    """Make `<time>-s<seed>` in a program's home and lock it; the record becomes its config.json.
 
     Raises OSError, naming the home and the flag, where it cannot be written.
     """
@@ -19,33 +44,69 @@ def make_folder(home: Path, seed: int, record: dict[str, Any]) -> Path:
     with explain_unwritable(home):
         home.mkdir(parents=True, exist_ok=True)
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        folder = next(home / name for name in names if _is_new(home / name))
-        write_json(folder / "config.json", record)
-    return folder
+        lock = FolderLock(next(home / name for name in names if _is_new(home / name)))
+        write_json(lock.folder / "config.json", record)  # only now can another process find it, and it is locked
+        sync_folder(home)
+    return lock
 
 
 def find_resumable(home: Path, record: dict[str, Any]) -> Path:
-    """Find a program's newest run, to go on with.
+    """Find a program's newest run that is not complete and was started with the record's settings and data.
 
-    Raises FileNotFoundError where there is none; ValueError where it is complete, or was started with other settings
-    or data than the record says.
+    Raises NothingToResumeError, with the reason, where there is none.
     """
-    configs = list(home.glob("*/config.json"))
+    configs = sorted(home.glob("*/config.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if not configs:
-        raise FileNotFoundError(f"nothing to resume: there is no run in {home}; start without --resume")
-    newest = max(configs, key=lambda path: path.stat().st_mtime_ns)
-    folder = newest.parent
-    if (folder / "summary.json").exists():
-        raise ValueError(f"nothing to resume: the newest run, {folder}, is complete; start without --resume")
+        raise NothingToResumeError(f"nothing to resume: there is no run in {home}")
+    unfinished = [path.parent for path in configs if not _is_complete(path.parent)]
+    if not unfinished:
+        raise NothingToResumeError(f"nothing to resume: the newest run, {configs[0].parent}, is complete")
+    obstacles = {folder: _obstacle(folder, record) for folder in unfinished}
+    suitable = next((folder for folder, obstacle in obstacles.items() if obstacle is None), None)
+    if suitable is None:
+        older = f" (nor can {len(unfinished) - 1} older unfinished run(s))" if len(unfinished) > 1 else ""
+        raise NothingToResumeError(f"nothing to resume: {obstacles[unfinished[0]]}{older}")
+    return suitable
+
+
+def take_up(folder: Path, record: dict[str, Any]) -> FolderLock:
+    """Lock the folder of a run to go on with, and remove the files that it was writing when it was killed.
+
+    Raises NothingToResumeError where the run cannot go on, ValueError where another process has it.
+    """
+    if not (folder / "config.json").is_file():
+        raise NothingToResumeError(f"nothing to resume: {folder} is not a run folder: it has no config.json")
+    lock = FolderLock(folder)
+    obstacle = _obstacle(folder, record)  # only now: until it was locked, another process might have completed it
+    if obstacle:
+        lock.release(forget=_is_complete(folder))
+        raise NothingToResumeError(f"nothing to resume: {obstacle}")
+    remove_unfinished(folder)
+    return lock
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / "summary.json").exists()
+
+
+def _obstacle(folder: Path, record: dict[str, Any]) -> str | None:
+    """Say why a run cannot go on with what the record asks for; None where it can."""
+    path = folder / "config.json"
+    if _is_complete(folder):
+        return f"the run {folder} is complete"
     try:
-        then, now = _settings(read_json(newest)), _settings(record)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{newest} is no run's config.json: start without --resume") from error
+        found = read_json(path)
+        then, now = _settings(found), _settings(record)
+        other = (found["chapter"], found["program"]) != (record["chapter"], record["program"])
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        return f"{path} is not the config.json of a run ({type(error).__name__})"
+    if other:
+        return f"{folder} is a run of {found['chapter']}.{found['program']}"
     names = {**then, **now}
     different = [f"{n} was {then.get(n)} and is now {now.get(n)}" for n in names if then.get(n) != now.get(n)]
     if different:
-        raise ValueError(f"{folder} was started with other settings and cannot go on: {'; '.join(different)}")
-    return folder
+        return f"{folder} was started with other settings and cannot go on: {'; '.join(different)}"
+    return None
 
 
 def finished_runs(out: Path, program: ModuleType) -> list[Path]:

@@ -6,6 +6,7 @@ summary.json, model.safetensors and the figures. Every file is whole or absent, 
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 
 from common import device as devices
 from common import distributed
-from common.checkpoint import Stateful, load_checkpoint, save_checkpoint
+from common.checkpoint import Progress, Stateful, load_checkpoint, save_checkpoint
 from common.config import RunOptions, command_line, to_json
 from common.data.source import DataCard
-from common.files import atomic_path, write_json, write_text
-from common.folder import find_resumable, make_folder
+from common.files import atomic_path, explain_full_disk, write_json, write_text
+from common.folder import open_folder
 from common.progress import EpochBar, format_metrics, say
 
 if TYPE_CHECKING:
@@ -61,16 +62,18 @@ class Run:
         self._earlier_seconds, self._epoch = 0.0, 0
         self._bar: EpochBar | None = None
         self._opened = time.perf_counter()
-        self.folder = distributed.from_main(self._open_folder() if self.is_main else Path())
+        self._lock = open_folder(options, self._record()) if self.is_main else None
+        self.folder = distributed.from_main(self._lock.folder if self._lock else Path())
 
     @classmethod
     def open(cls, module: str, config: Any, card: DataCard | None = None, *, arithmetic: str | None = None) -> "Run":
-        """Start the run of a program (its `__name__`), or take up its newest one where the Config says resume.
+        """Start the run of a program (its `__name__`), or go on with an earlier one where the Config says resume.
 
         `arithmetic` names what a program computes in that takes no notice of --precision, as in `fp64`.
 
         Seeds everything, says which data and device it uses, and writes config.json. Raises ValueError for an absent
-        device or a Config other than that of the run to resume, OSError for a folder that cannot be written.
+        device, where no run can be resumed and where another process has its folder; OSError for a folder that
+        cannot be written.
         """
         run = cls(module, config, card, arithmetic)
         if card is not None:
@@ -86,22 +89,26 @@ class Run:
         torch.set_num_threads(self._threads_before)
         if self._bar is not None:
             self._bar.stop()
-        if kind is KeyboardInterrupt:
-            again = self.command if self.config.run.resume else f"{self.command} --resume"
+        if kind is not None and issubclass(kind, KeyboardInterrupt):  # Ctrl-C, or SIGTERM at the chapter's door
             kept = (self.folder / "checkpoint.pt").exists()
-            say("stopped", f"the last checkpoint is kept; go on with: {again}" if kept else "nothing was saved yet")
+            command = self._resume_command()
+            say("stopped", f"the last checkpoint is kept; go on with: {command}" if kept else "nothing was saved yet")
+        if self._lock is not None:
+            self._lock.release(forget=(self.folder / "summary.json").exists())
+
+    def _resume_command(self) -> str:
+        command = self.command if self.config.run.resume else f"{self.command} --resume"
+        size, local = distributed.world_size(), distributed.local_world_size()
+        if size == 1:
+            return command
+        launcher = f"torchrun --standalone --nproc-per-node {size}" if size == local else "(on each node) torchrun"
+        return launcher + command.removeprefix("python")
 
     # The folder.
 
     def _record(self) -> dict[str, Any]:
         data = self.card and self.card.record()
         return {"chapter": self.chapter, "program": self.program, "config": to_json(self.config), "data": data}
-
-    def _open_folder(self) -> Path:
-        home = self.config.run.out / self.chapter / self.program
-        if self.config.run.resume:
-            return find_resumable(home, self._record())
-        return make_folder(home, self.config.run.seed, self._record())
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -123,8 +130,10 @@ class Run:
             with self.writing("model.safetensors") as path:
                 try:
                     save_model(model, str(path))
-                except SafetensorError as error:
-                    raise OSError(f"cannot write {self.folder / 'model.safetensors'}: {error}") from error
+                except SafetensorError as error:  # says `No space left on device (os error 28)`
+                    number = re.search(r"\(os error (\d+)\)", str(error))
+                    message = f"cannot write {self.folder / 'model.safetensors'}: {error}"
+                    raise (OSError(int(number[1]), message) if number else OSError(message)) from error
 
     # The loop.
 
@@ -224,21 +233,22 @@ class Run:
         speed = {f"{self._unit}_per_second": self._epoch_items / seconds, "seconds": seconds}
         self.history.append({"epoch": self._epoch, **measures, **speed})
         if self.is_main:
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            path = self.folder / "metrics.jsonl"
+            with explain_full_disk(path), path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.history[-1]) + "\n")
         assert self._bar is not None
         self._bar.end_epoch(self._rate(), measures)
 
     def _checkpoint(self, parts: dict[str, Stateful]) -> None:
         if self.is_main:
-            progress = {
-                "epoch": self._epoch,
-                "history": self.history,
-                "train_seconds": self.train_seconds,
-                "seconds": self._seconds(),
-                "items": self._items,
-                "unit": self._unit,
-            }
+            progress = Progress(
+                epoch=self._epoch,
+                history=self.history,
+                train_seconds=self.train_seconds,
+                seconds=self._seconds(),
+                items=self._items,
+                unit=self._unit,
+            )
             save_checkpoint(self.folder / "checkpoint.pt", progress, parts, self.generator, self.device)
 
     def _seconds(self) -> float:
@@ -252,11 +262,11 @@ class Run:
             metrics.unlink(missing_ok=True)  # of a run that was stopped within its first epoch
             return 0
         progress = load_checkpoint(checkpoint, parts, self.generator, self.device)
-        self.history, self._earlier_seconds = progress["history"], progress["seconds"]
-        self.train_seconds, self._items, self._unit = progress["train_seconds"], progress["items"], progress["unit"]
+        self.history, self._earlier_seconds = progress.history, progress.seconds
+        self.train_seconds, self._items, self._unit = progress.train_seconds, progress.items, progress.unit
         if self.is_main:  # epochs after the checkpoint come again
             write_text(metrics, "".join(json.dumps(row) + "\n" for row in self.history))
-        return progress["epoch"]
+        return progress.epoch
 
     # The end.
 

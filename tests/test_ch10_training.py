@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,7 @@ def test_the_program_understands_what_it_is_asked(monkeypatch):
         assert path is not None
         assert any(path.startswith(f"{mount}/") for mount in mounts), f"{path} would be lost with the pod"
     assert environment["OMP_NUM_THREADS"] == container["resources"]["limits"]["cpu"]
+    assert config.run.resume == "auto", "a Job that is restarted would begin at epoch 1"
 
 
 PROGRAM = """
@@ -148,20 +150,31 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-@pytest.mark.slow
-def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
-    """Both pods' processes on this machine, with the environment that the cluster would give them.
+DYING = """
+import os, runpy, signal
+from common.run import Run
+original = Run._checkpoint
+def checkpoint_and_die(self, parts):
+    original(self, parts)
+    if DIES and self._epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+Run._checkpoint = checkpoint_and_die
+runpy.run_module("ch06_cnn.train", run_name="__main__")
+"""
+
+
+def start_nodes(tmp_path: Path, text: str, epochs: int) -> tuple[list[int], list[tuple[str, str]]]:
+    """Run both pods' processes on this machine to their end; give their exit codes and what they said.
 
     A node is an agent, `torchrun`, started as the manifest says; only addresses and folders are of this machine, and it
-    is over sooner. Weights are what is learned: batch-norm's running means are each node's own, and the first's count.
+    is over sooner.
     """
     (container,) = pod_of(job())["containers"]
-    told = tmp_path / "told"
-    told.mkdir()
     program = tmp_path / "program.py"
-    program.write_text(f"TOLD = {str(told)!r}\n{PROGRAM}")
+    program.write_text(text)
     words = [word for word in container["args"] if not word.startswith(("--out", "--epochs"))]
-    words += ["--epochs", "1", "--limit", "600", "--device", "cpu", "--threads", "1", "--out", str(tmp_path / "runs")]
+    words += ["--epochs", str(epochs), "--limit", "600", "--device", "cpu", "--threads", "1"]
+    words += ["--out", str(tmp_path / "runs")]
     here = {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     agents = []
     for rank in range(job()["spec"]["completions"]):
@@ -180,11 +193,20 @@ def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
             )
         )
     try:
-        outputs = [agent.communicate(timeout=120) for agent in agents]
+        outputs = [agent.communicate(timeout=240) for agent in agents]
     finally:
         for agent in agents:
             agent.kill()
-    assert [agent.returncode for agent in agents] == [0, 0], [errors for _, errors in outputs]
+    return [agent.returncode for agent in agents], outputs
+
+
+@pytest.mark.slow
+def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
+    """Weights are what is learned: batch-norm's running means are each node's own, and the first's count."""
+    told = tmp_path / "told"
+    told.mkdir()
+    codes, outputs = start_nodes(tmp_path, f"TOLD = {str(told)!r}\n{PROGRAM}", epochs=1)
+    assert codes == [0, 0], [errors for _, errors in outputs]
     assert sorted(path.name for path in told.iterdir()) == ["rank-0-of-2", "rank-1-of-2"]
     assert len({path.read_text() for path in told.iterdir()}) == 1, "the nodes went different ways"
     assert "process 1 of 2" in outputs[0][0]
@@ -192,3 +214,18 @@ def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
     assert "epoch 1/1" not in outputs[1][0], "only the first node reports"
     (summary,) = (tmp_path / "runs").glob("*/*/*/summary.json")
     assert json.loads(summary.read_text())["program"] == "speedrun"
+
+
+@pytest.mark.slow
+def test_rehearsal_nodes_that_died_and_are_restarted_go_on_where_they_were(tmp_path):
+    """The Job starts the same command again, which continues after the last checkpoint in the same folder."""
+    codes, _ = start_nodes(tmp_path, f"DIES = True\n{DYING}", epochs=2)
+    assert 0 not in codes
+    (folder,) = (tmp_path / "runs").glob("*/*/*")
+    assert not (folder / "summary.json").exists()
+    codes, outputs = start_nodes(tmp_path, f"DIES = False\n{DYING}", epochs=2)
+    assert codes == [0, 0], [errors for _, errors in outputs]
+    assert f"resumed  {folder} after epoch 1" in outputs[0][0]
+    assert "epoch 1/2" not in outputs[0][0]
+    assert (folder / "summary.json").exists()
+    assert list((tmp_path / "runs").glob("*/*/*")) == [folder]

@@ -61,7 +61,8 @@ FILES = {
 def shortened(config, folder, **places):
     """The Config with less of everything that takes time, embedded data, its run below a folder, and other places."""
     limit = 60 if "ch06" in type(config).__module__ else 300  # deep networks take long over each picture
-    run = dataclasses.replace(config.run, device="cpu", threads=1, limit=limit, out=folder)
+    resume = "auto" if config.run.resume else False  # the run of a shown --resume is not there
+    run = dataclasses.replace(config.run, device="cpu", threads=1, limit=limit, out=folder, resume=resume)
     changes: dict[str, object] = {"run": run}
     changes |= {name: value for name, value in places.items() if hasattr(config, name)}
     for name, value in SHORTER.items():

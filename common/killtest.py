@@ -1,0 +1,208 @@
+"""Kill training programs at random moments, resume them, and compare their weights with those of an undisturbed run.
+
+python -m common.killtest                                # every program that keeps checkpoints, on embedded data
+python -m common.killtest feedforward vae --seed 3       # two of them, at other moments
+python -m common.killtest --record                       # keep the result in results/killtest.json
+
+Each program is trained three times with the same settings: to its end; until SIGKILL, at a moment that is uniformly
+distributed over the time that the first run took; and from there with `--resume`.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from common import tables
+from common.cli import one_line_errors, parse
+from common.config import require
+from common.device import describe_machine
+from common.files import read_json, write_json
+from common.ledger import spread
+
+PROGRAMS = {
+    words.split()[1]: words
+    for words in (
+        "ch01_graphs.train regression --epochs 10 --steps 1000 --rounds 1",
+        "ch02_nn.train simple --steps 4000",
+        "ch02_nn.train fizzbuzz --steps 100",
+        "ch02_nn.train classifier --data digits --epochs 10",
+        "ch03_autoencoder_rbm.train feedforward --data digits --epochs 30",
+        "ch03_autoencoder_rbm.train autoencoder --data digits --epochs 30",
+        "ch03_autoencoder_rbm.train rbm --data digits --epochs 6 --temperatures 50 --annealed-chains 10",
+        "ch03_autoencoder_rbm.train dbn --data digits --hidden-sizes 64 64 --pretraining-epochs 4 --epochs 6",
+        "ch03_autoencoder_rbm.train recommender --data planted --epochs 4",
+        "ch04_cuda.train by_hand --data digits --epochs 40 --rounds 1 --seconds 0.01",
+        "ch05_rnn.train language_model --data pydoc --hidden-size 32 --limit 40000 --epochs 4",
+        "ch05_rnn.train word2vec --epochs 3",
+        "ch05_rnn.train sentiment --data grammar --limit 1000 --epochs 4",
+        "ch05_rnn.train seq2seq --limit 1000 --epochs 4",
+        "ch05_rnn.train forecast --epochs 5",
+        "ch06_cnn.train cnn --data shapes --limit 300 --epochs 4",
+        "ch06_cnn.train speedrun --data shapes --limit 600 --epochs 3",
+        "ch06_cnn.train classics --network lenet --data shapes --limit 600 --epochs 4",
+        "ch07_dqn.train dqn --epochs 5 --steps 30",
+        "ch07_dqn.train actor_critic --epochs 5",
+        "ch07_dqn.train generalise --rows 3 --columns 4 --mazes 100 --tests 20 --large-tests 2 --epochs 2",
+        "ch08_vae.train vae --data digits --epochs 8 --importance-samples 50 --likelihood-images 10",
+        "ch08_vae.train gan --data digits --limit 600 --epochs 3",
+    )
+}
+"""Small settings for the programs that keep checkpoints and weights; epochs, never a time budget, end the training."""
+
+ATTEMPTS = 5
+"""A program that has ended before its moment came is killed again at another."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to kill, and when."""
+
+    programs: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PROGRAMS)
+    """Names of programs."""
+    seed: int = 0
+    """Seed of the moments."""
+    out: Path = tables.ROOT / "runs" / "killtest"
+    """Folder of the runs; emptied first."""
+    record: bool = False
+    """Keep the result in results/killtest.json."""
+
+    def __post_init__(self) -> None:
+        for name in self.programs:
+            require(name in PROGRAMS, f"the programs are {', '.join(PROGRAMS)}", name)
+        require(not self.record or set(self.programs) == set(PROGRAMS), "--record takes every program", self.programs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one program."""
+
+    program: str
+    seconds: float
+    """How long after its start the run was killed."""
+    epochs: int
+    """Epochs that it had then finished."""
+    checkpoint: bool
+    """Whether it had a checkpoint then; without one, it begins again."""
+    identical: bool
+    """Whether the resumed run has the weights of the undisturbed one, to the bit."""
+
+
+def kill_and_resume(words: list[str], out: Path, moments: random.Random) -> Outcome:
+    """Train once undisturbed, once killed and resumed, and compare the weights.
+
+    Raises ValueError where a training fails, or is always over before it can be killed.
+    """
+    words = [*words, "--device", "cpu", "--threads", "1"]
+    whole, killed = out / "whole", out / "killed"
+    _finish([*words, "--out", str(whole)], out)
+    seconds = read_json(_folder(whole) / "summary.json")["seconds"]
+    words += ["--out", str(killed)]
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(killed, ignore_errors=True)
+        moment = moments.uniform(0, seconds)
+        with _start(words, out) as process:
+            while process.poll() is None and not list(killed.glob("*/*/*/config.json")):
+                time.sleep(0.001)
+            time.sleep(moment)
+            process.kill()
+        if not list(killed.glob("*/*/*/summary.json")):
+            break
+    else:
+        raise ValueError(f"{words[1]} was over {ATTEMPTS} times before it was killed: give it more to do")
+    folder = _folder(killed)
+    log = folder / "metrics.jsonl"
+    epochs = log.read_text(encoding="utf-8").count("\n") if log.exists() else 0
+    checkpoint = (folder / "checkpoint.pt").exists()
+    _finish([*words, "--resume"], out)
+    return Outcome(words[1], moment, epochs, checkpoint, same_weights(_folder(whole), _folder(killed)))
+
+
+def _start(words: list[str], out: Path) -> subprocess.Popen[bytes]:
+    out.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "DATA_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with (out / "output").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=tables.ROOT, env=environment, stdout=output, stderr=output
+        )
+
+
+def _finish(words: list[str], out: Path) -> None:
+    with _start(words, out) as process:
+        process.wait()
+    if process.returncode:
+        said = (out / "output").read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"]
+        raise ValueError(f"{words[1]} failed and said: {said[-1]}")
+
+
+def _folder(out: Path) -> Path:
+    folders = [path.parent for path in out.glob("*/*/*/config.json")]
+    require(len(folders) == 1, f"there must be one run in {out}", len(folders))
+    return folders[0]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Tell whether two runs have saved the same weights, to the bit."""
+    weights = [{path.name: path.read_bytes() for path in run.glob("*.safetensors")} for run in (one, other)]
+    require(bool(weights[0]), "a run must save its weights", one)
+    return weights[0] == weights[1]
+
+
+def summarise(options: Options, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+    """Make the record of a test of all programs."""
+    example = read_json(next(options.out.glob(f"{outcomes[0].program}/whole/*/*/*/summary.json")))
+    counts = {
+        "programs": len(outcomes),
+        "resumed_identically": sum(outcome.identical for outcome in outcomes),
+        "killed_after_a_checkpoint": sum(outcome.checkpoint for outcome in outcomes),
+    }
+    return {
+        "title": "killed at a random moment, then resumed; embedded data",
+        "command": "python -m common.killtest",
+        "data": None,
+        "n": 1,
+        "seeds": [options.seed],
+        "metrics": {name: spread([float(count)]) for name, count in counts.items()},
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+        "seconds": spread([seconds]),
+        "device": example["device"],
+        "machine": describe_machine(),
+        "versions": example["versions"],
+        "date": date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    """Read the command line, test the programs, and exit with 1 where weights differ."""
+    with one_line_errors():
+        options = parse(Options, sys.argv[1:], prog="python -m common.killtest", description=__doc__ or "")
+        outcomes, began = [], time.perf_counter()
+        shutil.rmtree(options.out, ignore_errors=True)
+        for name in options.programs:
+            moments = random.Random(f"{options.seed} {name}")  # whatever the other programs are
+            outcome = kill_and_resume(PROGRAMS[name].split(), options.out / name, moments)
+            outcomes.append(outcome)
+            state = "with a checkpoint" if outcome.checkpoint else "without a checkpoint"
+            verdict = "the same weights" if outcome.identical else "OTHER WEIGHTS"
+            moment = f"killed after {outcome.seconds:.1f} s, {outcome.epochs} epochs, {state}"
+            print(f"{name:<15} {moment}; resumed: {verdict}", flush=True)
+        same = sum(outcome.identical for outcome in outcomes)
+        print(f"{same} of {len(outcomes)} programs ended with the weights of the undisturbed run")
+        if options.record:
+            path = tables.RESULTS / "killtest.json"
+            write_json(path, summarise(options, outcomes, time.perf_counter() - began))
+            print(f"recorded {path}")
+        if same < len(outcomes):
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Programs killed at random moments and resumed: the list is complete, and different weights are noticed."""
+
+import importlib
+import random
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_house import PROGRAMS
+
+from common import cli, killtest, ledger, tables
+
+
+def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
+    resumable = {
+        cli._name(module)
+        for module in PROGRAMS
+        if {"epochs", "save"} <= set(re.findall(r"\brun\.(\w+)\(", Path(module.__file__ or "").read_text()))
+    }
+    assert resumable == set(killtest.PROGRAMS)
+    assert len(resumable) >= 20
+
+
+@pytest.mark.parametrize("words", killtest.PROGRAMS.values(), ids=list(killtest.PROGRAMS))
+def test_the_commands_are_understood(words, monkeypatch):
+    door, program, *flags = words.split()
+    module = importlib.import_module(f"{door.removesuffix('.train')}.{program}")
+    asked = []
+    monkeypatch.setattr(module, "train", asked.append)
+    cli.main(module, arguments=[program, *flags])
+    assert len(asked) == 1
+
+
+def test_other_weights_are_noticed(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+        save_file({"w": torch.zeros(3)}, folder / "model.safetensors")
+    assert killtest.same_weights(one, other)
+    save_file({"w": torch.tensor([0.0, 0.0, 1e-30])}, other / "model.safetensors")
+    assert not killtest.same_weights(one, other)
+    save_file({"w": torch.zeros(3)}, other / "model.safetensors")
+    save_file({"w": torch.zeros(3)}, other / "more.safetensors")
+    assert not killtest.same_weights(one, other)
+    (one / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=f"a run must save its weights, got {one}"):
+        killtest.same_weights(one, other)
+
+
+def run_main(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["killtest", *words])
+    try:
+        killtest.main()
+    except SystemExit as stop:
+        return stop.code  # pyright: ignore[reportReturnType]
+    return 0
+
+
+@pytest.mark.parametrize("identical", [True, False])
+def test_the_verdict_is_printed_and_is_the_exit_code(monkeypatch, tmp_path, capsys, identical):
+    moments = []
+
+    def pretend(words: Sequence[str], out, generator):
+        moments.append(generator.random())
+        return killtest.Outcome(words[1], 1.5, 3, words[1] == "vae", identical or words[1] != "vae")
+
+    monkeypatch.setattr(killtest, "kill_and_resume", pretend)
+    code = run_main(monkeypatch, "vae", "gan", "--out", str(tmp_path))
+    assert code == (0 if identical else 1)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("vae             killed after 1.5 s, 3 epochs, with a checkpoint; resumed: ")
+    assert said[0].endswith("the same weights" if identical else "OTHER WEIGHTS")
+    assert said[1].endswith("3 epochs, without a checkpoint; resumed: the same weights")
+    assert said[2] == f"{1 + identical} of 2 programs ended with the weights of the undisturbed run"
+    assert moments[0] != moments[1]
+    run_main(monkeypatch, "gan", "--out", str(tmp_path))
+    assert moments[2] == moments[1], "the moment depends on the other programs"
+    run_main(monkeypatch, "gan", "--seed", "1", "--out", str(tmp_path))
+    assert moments[3] != moments[1]
+
+
+def test_a_mistake_is_one_line(monkeypatch, capsys):
+    assert run_main(monkeypatch, "vea") == 2
+    assert "the programs are regression, simple" in capsys.readouterr().err
+    assert run_main(monkeypatch, "vae", "--record") == 2
+    assert "--record takes every program" in capsys.readouterr().err
+
+
+def test_the_record_says_that_every_program_ended_with_the_same_weights():
+    entry = tables.read_record("killtest")
+    assert {outcome["program"] for outcome in entry["outcomes"]} == set(killtest.PROGRAMS)
+    count = float(len(killtest.PROGRAMS))
+    assert entry["metrics"]["programs"] == entry["metrics"]["resumed_identically"] == ledger.spread([count])
+    assert all(outcome["identical"] for outcome in entry["outcomes"])
+
+
+@pytest.mark.slow
+def test_a_program_is_killed_and_resumed_and_a_change_is_noticed(tmp_path, monkeypatch):
+    words = ["ch02_nn.train", "fizzbuzz", "--steps", "60", "--hidden-size", "16"]
+    finish = killtest._finish
+    outcome = killtest.kill_and_resume(words, tmp_path / "same", random.Random(0))
+    assert outcome.program == "fizzbuzz"
+    assert outcome.identical
+
+    def finish_and_change(words, out):
+        finish(words, out)
+        if "--resume" in words:
+            (path,) = (out / "killed").glob("*/*/*/model.safetensors")
+            save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+
+    monkeypatch.setattr(killtest, "_finish", finish_and_change)
+    assert not killtest.kill_and_resume(words, tmp_path / "other", random.Random(0)).identical
+    with pytest.raises(ValueError, match="fizzbuzz failed and said: error: --steps must be"):
+        killtest.kill_and_resume([*words, "--steps", "0"], tmp_path / "failed", random.Random(0))

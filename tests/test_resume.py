@@ -1,0 +1,453 @@
+"""Which run goes on: one process to a folder, the newest run that matches, and an end that can be resumed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_run import MODULE, Config, lines, walk
+
+from ch03_autoencoder_rbm import feedforward
+from common import cli, folder, lock
+from common import run as runs
+from common.config import RunOptions
+from common.files import UNFINISHED, write_json
+from common.folder import NothingToResumeError, finished_runs, newest_run
+from common.lock import FolderLock
+from common.run import Run
+
+
+@pytest.fixture
+def config(options):
+    return Config(run=options)
+
+
+def again(config: Config, resume: bool | str | Path = True, **options) -> Config:
+    resume = resume if isinstance(resume, bool) else str(resume)
+    return replace(config, run=replace(config.run, resume=resume, **options))
+
+
+def stop(config: Config, after: int = 1) -> Path:
+    """Interrupt a run after some epochs; give its folder."""
+    before = set(config.run.out.glob("*/*/*"))
+    with pytest.raises(KeyboardInterrupt):
+        walk(config, stop_after=after)
+    (path,) = set(config.run.out.glob("*/*/*")) - before
+    return path
+
+
+# The lock.
+
+
+@pytest.mark.parametrize("resume", [True, "auto", "folder"])
+def test_a_folder_that_is_being_written_is_refused_by_its_holder(config, resume):
+    with Run.open(MODULE, config) as run:
+        second = again(config, run.folder if resume == "folder" else resume)
+        before = sorted(run.folder.parent.iterdir())
+        with pytest.raises(ValueError, match="is in use by") as error:
+            Run.open(MODULE, second)
+        assert sorted(run.folder.parent.iterdir()) == before, "a refused run leaves a folder"
+    message = str(error.value)
+    holder = f"{run.folder} is in use by process {os.getpid()} on {socket.gethostname()} since 2"
+    assert message.startswith(holder), message
+    assert message.endswith(": wait until it ends, or stop it")
+
+
+def test_a_resumed_run_holds_the_lock_too(config):
+    stop(config)
+    with Run.open(MODULE, again(config)) as run, pytest.raises(ValueError, match=f"{run.folder} is in use by process"):
+        Run.open(MODULE, again(config))
+    with Run.open(MODULE, again(config)) as later:
+        assert later.folder == run.folder
+
+
+def test_a_run_that_ends_leaves_nothing_of_the_lock(config):
+    stopped = stop(config)
+    assert not (stopped / ".holder.json").exists()
+    _, whole = walk(again(config))
+    assert whole == stopped
+    assert not [path for path in whole.iterdir() if path.name.startswith(".")]
+
+
+def test_a_killed_holder_leaves_no_stale_lock(tmp_path):
+    script = f"""
+import time
+from pathlib import Path
+from common.lock import FolderLock
+lock = FolderLock(Path({str(tmp_path)!r}))
+print("locked", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ValueError, match=f"is in use by process {holder.pid} on"):
+            FolderLock(tmp_path)
+        holder.kill()
+    mine = FolderLock(tmp_path)
+    assert json.loads((tmp_path / ".holder.json").read_text())["pid"] == os.getpid()
+    mine.release()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}"])
+def test_a_holder_without_a_name_is_another_process(tmp_path, text):
+    mine = FolderLock(tmp_path)
+    path = tmp_path / ".holder.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ValueError, match="is in use by another process: wait"):
+        FolderLock(tmp_path)
+    mine.release()
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch):
+    def refuse(self, **_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=rf"cannot lock {tmp_path} \(No locks available\): choose a folder on another"):
+        FolderLock(tmp_path)
+
+
+def test_a_run_that_was_completed_meanwhile_is_not_taken_up(config, monkeypatch):
+    """Another process ends between the search and the lock."""
+    path = stop(config)
+    find = folder.find_resumable
+
+    def find_and_complete(home, record):
+        found = find(home, record)
+        write_json(found / "summary.json", {})
+        return found
+
+    monkeypatch.setattr(folder, "find_resumable", find_and_complete)
+    with pytest.raises(NothingToResumeError, match=f"the run {path} is complete; start without --resume"):
+        Run.open(MODULE, again(config))
+    assert not (path / ".lock").exists()
+    FolderLock(path).release()
+
+
+# The choice.
+
+
+def test_the_newest_unfinished_run_that_matches_goes_on(config):
+    """Of seed 0 twice and seed 1 last, all unfinished, the second of seed 0; a complete run counts for nothing."""
+    one = replace(config, run=replace(config.run, seed=1))
+    first, second, third = stop(config), stop(config), stop(one)
+    assert walk(config)[1] not in (first, second)
+    assert walk(again(config))[1] == second
+    assert walk(again(config))[1] == first, "the only one of seed 0 that is left"
+    assert walk(again(one))[1] == third
+
+
+def test_newest_means_started_last(config):
+    first, second = stop(config), stop(config)
+    os.utime(first / "config.json", (2e9, 2e9))
+    assert walk(again(config))[1] == first
+    assert walk(again(config))[1] == second
+
+
+def test_nothing_to_resume(config):
+    home = config.run.out / "ch99_test" / "program"
+    with pytest.raises(NothingToResumeError, match=f"^nothing to resume: there is no run in {home}; start without"):
+        walk(again(config))
+    _, whole = walk(config)
+    with pytest.raises(NothingToResumeError, match=f"the newest run, {whole}, is complete; start without --resume$"):
+        walk(again(config))
+
+
+def test_resuming_with_other_settings_names_them(config):
+    stop(config)
+    newest = stop(replace(config, epochs=4))
+    other = again(replace(config, epochs=5), seed=7)
+    with pytest.raises(NothingToResumeError) as error:
+        walk(other)
+    reason = f"{newest} was started with other settings and cannot go on: --epochs was 4 and is now 5; --seed was 0"
+    assert reason in str(error.value)
+    assert "(nor can 1 older unfinished run(s)); start without --resume" in str(error.value)
+
+
+def test_resuming_with_other_data_is_refused(config, digits):
+    with pytest.raises(KeyboardInterrupt), Run.open(MODULE, config, digits.card):
+        raise KeyboardInterrupt
+    with pytest.raises(NothingToResumeError, match="the data was"):
+        Run.open(MODULE, again(config), replace(digits.card, sha256="0"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"config": {}}', "no JSON", '{"config": {"run": 3}}', "[" * 100_000])
+def test_a_damaged_config_is_named_and_stops_no_other_run(config, text):
+    older, newest = stop(config), stop(config)
+    (newest / "config.json").write_text(text)
+    with pytest.raises(NothingToResumeError, match=rf"{newest / 'config.json'} is not the config.json of a run"):
+        walk(again(config, newest))
+    assert walk(again(config))[1] == older
+    with pytest.raises(NothingToResumeError, match=rf"{newest / 'config.json'} is not the config.json of a run"):
+        walk(again(config))
+
+
+def test_a_named_run_goes_on_wherever_it_is(config, tmp_path, monkeypatch):
+    first, second = stop(config), stop(config)
+    moved = tmp_path / "elsewhere"
+    first.rename(moved)
+    assert walk(again(config, moved))[1] == moved
+    assert not (second / "summary.json").exists()
+    monkeypatch.chdir(second.parent)
+    assert walk(again(config, second.name))[1] == Path(second.name)
+
+
+def test_a_named_run_that_cannot_go_on_is_refused(config, tmp_path):
+    with pytest.raises(NothingToResumeError, match=f"{tmp_path} is not a run folder: it has no config.json; start"):
+        walk(again(config, tmp_path))
+    path = stop(config)
+    with pytest.raises(NothingToResumeError, match=f"{path} was started with other settings"):
+        walk(again(replace(config, epochs=4), path))
+    with pytest.raises(NothingToResumeError, match=f"{path} is a run of {MODULE}; start without --resume"):
+        Run.open("ch99_test.other", again(config, path))
+    walk(again(config, path))
+    with pytest.raises(NothingToResumeError, match=f"the run {path} is complete"):
+        walk(again(config, path))
+
+
+def test_auto_starts_a_run_and_says_why_or_goes_on(config, capsys):
+    _, first = walk(again(config, "auto"))
+    home = first.parent
+    assert f"new run  nothing to resume: there is no run in {home}\n" in capsys.readouterr().out
+    second = stop(again(config, "auto"))
+    said = capsys.readouterr().out
+    assert f"new run  nothing to resume: the newest run, {first}, is complete\n" in said
+    assert said.rstrip().endswith("--resume auto")
+    assert walk(again(config, "auto"))[1] == second
+    said = capsys.readouterr().out
+    assert "new run" not in said
+    assert f"resumed  {second} after epoch 1" in said
+    path = stop(config)
+    assert walk(again(replace(config, epochs=4), "auto"))[1] not in (first, second, path)
+    assert f"new run  nothing to resume: {path} was started with other settings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "resume"),
+    [
+        ([], False),
+        (["--resume"], True),
+        (["--resume", "--seed", "0"], True),
+        (["--resume", "auto"], "auto"),
+        (["--resume=auto"], "auto"),
+        (["--resume", "runs/a b/c", "--seed", "0"], "runs/a b/c"),
+    ],
+)
+def test_the_command_line_resumes_in_three_ways(monkeypatch, words, resume):
+    asked = []
+    monkeypatch.setattr(feedforward, "train", asked.append)
+    cli.main(feedforward, arguments=["feedforward", *words])
+    assert asked[0].run.resume == resume
+    assert type(asked[0].run.resume) is type(resume)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["feedforward", "--resume", "a", "b"], "--resume takes one folder, got a b"),
+        (["feedforward", "--resume", ""], "--resume takes auto or a run's folder, got an empty name"),
+        (["--resume", "auto"], "--resume needs a program's name"),
+    ],
+)
+def test_a_mistake_with_resume_is_one_line(fails, words, message):
+    assert message in fails(cli.main, feedforward, arguments=words)
+
+
+# What a kill leaves.
+
+
+def test_files_that_a_killed_run_was_writing_are_removed(config):
+    path = stop(config)
+    (path / "more").mkdir()
+    left = [path / f"{UNFINISHED}abc.pt", path / "more" / f"{UNFINISHED}x.png"]
+    for file in [*left, path / ".hidden", path / "mine.png"]:
+        file.write_text("half")
+    walk(again(config))
+    assert not any(file.exists() for file in left)
+    assert (path / ".hidden").exists()
+    assert (path / "mine.png").exists()
+
+
+def test_a_file_that_a_killed_process_was_writing_begins_so_that_it_is_removed(tmp_path):
+    script = f"""
+import os, signal
+from pathlib import Path
+from common.files import atomic_path
+with atomic_path(Path({str(tmp_path)!r}) / "checkpoint.pt") as path:
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(UNFINISHED)
+    assert left.suffix == ".pt"
+
+
+# SIGTERM.
+
+
+def test_sigterm_ends_a_training_like_ctrl_c(config, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
+    expected, _ = walk(config)
+    log = Run.log
+
+    def log_and_terminate(self, **splits):
+        if self._epoch == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        log(self, **splits)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", log_and_terminate)
+        patch.setattr(feedforward, "train", lambda _: walk(config))
+        with pytest.raises(SystemExit) as stop:
+            cli.main(feedforward, arguments=["feedforward"])
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr()
+    assert said.err == ""
+    last = said.out.splitlines()[-1]
+    assert last.startswith("stopped  the last checkpoint is kept; go on with: python -m ch99_test.train program")
+    assert last.endswith(" --resume")
+    weights, folder = walk(again(config))
+    assert weights == expected
+    assert [row["epoch"] for row in lines(folder)] == [1, 2, 3]
+
+
+def test_a_second_sigterm_does_not_cut_the_end_short(monkeypatch):
+    ended = []
+
+    def train(_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.append(True)
+
+    monkeypatch.setattr(feedforward, "train", train)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(feedforward, arguments=["feedforward"])
+    assert (stop.value.code, ended) == (143, [True])
+
+
+def test_a_lost_connection_after_sigterm_is_no_traceback(monkeypatch):
+    """Under torchrun another process may end first, and an operation that waits for it fails."""
+
+    def train(_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(feedforward, "train", train)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(feedforward, arguments=["feedforward"])
+    assert stop.value.code == 143
+
+    def fail(_):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(feedforward, "train", fail)
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        cli.main(feedforward, arguments=["feedforward"])
+
+
+def test_a_door_in_another_thread_leaves_signals_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(feedforward, "train", asked.append)
+    thread = threading.Thread(target=cli.main, args=(feedforward,), kwargs={"arguments": ["feedforward"]})
+    thread.start()
+    thread.join()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "local", "command"),
+    [(2, 2, "torchrun --standalone --nproc-per-node 2 -m ch99"), (4, 2, "(on each node) torchrun -m ch99")],
+)
+def test_processes_of_torchrun_print_the_command_that_starts_them_all(
+    config, monkeypatch, capsys, size, local, command
+):
+    monkeypatch.setattr(runs.distributed, "local_world_size", lambda: local)
+
+    def interrupt():
+        with Run.open(MODULE, config) as run:
+            (run.folder / "checkpoint.pt").touch()
+            monkeypatch.setattr(runs.distributed, "world_size", lambda: size)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert f"go on with: {command}_test.train program --device cpu" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
+    """The same command twice: each of its 200 epochs is logged once, and the refused one names the other."""
+    words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "200", "--threads", "1"]
+    words = [sys.executable, "-m", *words, "--device", "cpu", "--out", str(tmp_path)]
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*words, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    first = start()
+    assert first.stdout is not None
+    while not first.stdout.readline().startswith("epoch "):
+        pass
+    first.kill()
+    first.communicate()
+    pair = [start("--resume"), start("--resume")]
+    said = [process.communicate(timeout=120) for process in pair]
+    codes = [process.returncode for process in pair]
+    assert sorted(codes) == [0, 2], said
+    winner, loser = codes.index(0), codes.index(2)
+    assert "resumed " in said[winner][0]
+    (path,) = tmp_path.glob("*/*/*")
+    message = f"error: {path} is in use by process {pair[winner].pid} on {socket.gethostname()} since "
+    assert said[loser][1].startswith(message)
+    assert said[loser][1].count("\n") == 1
+    assert [row["epoch"] for row in lines(path)] == list(range(1, 201))
+
+
+# The runs that are complete.
+
+
+def test_the_newest_complete_run_with_weights_is_found(tmp_path):
+    home = tmp_path / "ch03_autoencoder_rbm" / "feedforward"
+    with pytest.raises(FileNotFoundError, match=f"there is no finished run in {home}: train one with python -m ch03"):
+        newest_run(tmp_path, feedforward)
+    for number, (name, files) in enumerate(
+        {
+            "a": ["summary.json", "model.safetensors"],
+            "b": ["summary.json", "model.safetensors"],
+            "c": ["summary.json"],
+            "d": ["model.safetensors"],
+        }.items()
+    ):
+        (home / name).mkdir(parents=True)
+        for file in files:
+            (home / name / file).touch()
+            os.utime(home / name / file, (1e9 + number, 1e9 + number))
+    assert finished_runs(tmp_path, feedforward) == [home / "b", home / "a"]
+    assert newest_run(tmp_path, feedforward) == home / "b"
+
+
+def test_a_folder_is_named_for_its_time_and_seed_and_counted_where_it_is_there(tmp_path):
+    options = RunOptions(device="cpu", seed=5, out=tmp_path)
+    names = set()
+    for _ in range(3):
+        with Run.open(MODULE, Config(run=options)) as run:
+            names.add(run.folder.name)
+            stem, _, seed = run.folder.name.partition("-s")
+            assert len(stem) == len("20261129-170000")
+            assert seed.partition("-")[0] == "5"
+    assert len(names) == 3
