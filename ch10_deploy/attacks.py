@@ -1,7 +1,7 @@
 """Attacks on a server over loopback: each was once enough to fill its memory or to stop its answers.
 
-All are bounded in connections, bytes and seconds, and return the statuses of the answers that came; None counts
-connections that the server closed without one.
+All are bounded in connections, bytes and seconds, and return the statuses of the answers that came. None counts
+connections that the server closed without one, and 0 those that it should have closed and has not.
 """
 
 import contextlib
@@ -66,9 +66,12 @@ def connections(where: Address, count: int) -> Iterator[list[socket.socket]]:
 
 
 def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> Statuses:
-    """Send a beginning, and then the same bytes again and again until the server hangs up or the time is over."""
+    """Send a beginning, and then the same bytes again and again until the server hangs up.
+
+    Where it has not done so when the time is over, 0 is counted, which is no status.
+    """
     until, answer = time.monotonic() + seconds, b""
-    with contextlib.suppress(OSError), socket.create_connection(where, timeout=PATIENCE) as connection:
+    with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=PATIENCE) as connection:
         connection.sendall(first)
         connection.setblocking(False)
         rest = memoryview(more)
@@ -80,6 +83,8 @@ def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> S
             with contextlib.suppress(BlockingIOError):
                 answer = connection.recv(4096)
                 break
+        else:
+            return Counter([0])
     return Counter([status_of(answer)])
 
 
@@ -120,10 +125,7 @@ def compressed_comments(where: Address, count: int = 20) -> Statuses:
 
 
 def never_reading(where: Address, count: int = 300, seconds: float = 12.0) -> Statuses:
-    """Ask for the cards again and again on many connections without reading an answer; count those still open.
-
-    Connections that the server has closed in the end count as None, the others as 0, which is no status.
-    """
+    """Ask for the cards again and again on many connections without reading an answer."""
     requests = b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000
     until, gone = time.monotonic() + seconds, set()
     with connections(where, count) as opened:

@@ -4,11 +4,6 @@ MOST_FIELD = 200
 """Characters of a field's name that are repeated: it may be the sender's own."""
 
 
-def plain(text: str) -> str:
-    """Replace what UTF-8 cannot hold: JSON may name half of a surrogate pair."""
-    return text.encode(errors="replace").decode()
-
-
 class Refusal(Exception):  # noqa: N818  # it is an answer, not an error of the server
     """A request that is not carried out: the reason, the field that it is about, and the HTTP status that says so."""
 
@@ -18,8 +13,8 @@ class Refusal(Exception):  # noqa: N818  # it is an answer, not an error of the 
 
     def answer(self) -> dict[str, str | None]:
         """Give what the sender gets to read."""
-        field, reason = self.field and plain(self.field[:MOST_FIELD]), plain(self.reason)
-        return {"detail": f"{field}: {reason}" if field else reason, "field": field}
+        field = self.field and self.field[:MOST_FIELD]
+        return {"detail": f"{field}: {self.reason}" if field else self.reason, "field": field}
 
     def headers(self) -> dict[str, str]:
         """Say when to come again, and whether the connection ends: there may be more of a request that is too large."""

@@ -196,6 +196,7 @@ def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
         server_header=False,
         ws="none",
         lifespan="off",
+        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=int(gate.limits.seconds) + 1,
     )

@@ -97,7 +97,7 @@ def handle_errors(app: FastAPI) -> None:
     async def broken(request: Request, _: Exception) -> Response:
         identity = (ID, request.scope["request_id"].encode())  # by it the log finds the request
         headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}  # it does not pass the gate
-        return as_json(Refusal("the server has made a mistake; it has been written down").answer(), 500, headers)
+        return as_json(Refusal("internal error; see the server log").answer(), 500, headers)
 
 
 def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
