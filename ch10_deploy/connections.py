@@ -184,6 +184,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Answer the next request, or rest."""
         self.crowd.answered(self)
+        if self.answering is not None:
+            self.answering.body = bytearray()  # of a request that was refused before anybody read its body
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:

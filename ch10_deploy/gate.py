@@ -75,7 +75,7 @@ class Limits:
     """Bytes of a request's address and headers."""
     headers: int = 100
     """Headers of a request."""
-    pipelined: int = 16
+    pipelined: int = 8
     """Requests that may wait on a connection while another one is answered."""
     connections: int = 1_024
     """Connections that are open at once."""

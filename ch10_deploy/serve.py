@@ -39,6 +39,10 @@ LISTENERS = 32
 """How often the port is listened on. The event loop takes up one connection a turn from each listener, and under load a
 turn is long: with a single one, newcomers (probes among them) waited for seconds beside 512 connections."""
 
+SOCKET_BYTES = 2**16
+"""Bytes that the system keeps of what a connection has sent and is to receive. By default they are megabytes: hundreds
+of connections whose data arrive in the same moment bring all of it into this process before any limit is applied."""
+
 KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept: longer than a load balancer's, which must never use one that is just
 being closed."""
@@ -161,10 +165,13 @@ def listen(host: str, port: int) -> socket.socket:
     """Open the port; raises OSError, with the flags that choose another, where that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
+    for side in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # connections inherit them
+        listener.setsockopt(socket.SOL_SOCKET, side, SOCKET_BYTES)
+    return listener
 
 
 def serve(options: Options) -> None:
