@@ -79,7 +79,17 @@ def models(tmp_path_factory, on_mnist) -> Path:
 
 
 def start_server(models: Path, *flags: str) -> tuple[subprocess.Popen, str]:
-    words = [sys.executable, "-m", "ch10_deploy.serve", "--models", str(models), "--port", "0", "--no-access-log", *flags]
+    words = [
+        sys.executable,
+        "-m",
+        "ch10_deploy.serve",
+        "--models",
+        str(models),
+        "--port",
+        "0",
+        "--no-access-log",
+        *flags,
+    ]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     line = process.stdout.readline()
@@ -718,7 +728,8 @@ def test_less_motion_is_respected(answered):
     settle(page)
     assert asked.count("/predict") == 1  # drawn at once, not point after point
     assert (
-        page.locator("#digits .track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
+        page.locator("#digits .track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration")
+        == "0s"
     )
 
 
