@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ch10_deploy.cards import CARDS, checksum
 from ch10_deploy.graphs import Graph
 from ch10_deploy.models import NAMES, PRIVATE, Model
 from ch10_deploy.sources import SOURCES
@@ -107,11 +108,6 @@ def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) 
     del proto.metadata_props[:], proto.graph.metadata_props[:]
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
-
-
-def bare_model(name: str, graph: Graph, written: bytes) -> Model:
-    """Load a graph that has no card yet."""
-    return Model({"name": name, PRIVATE: graph.serving}, written)
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
@@ -213,12 +209,13 @@ def export(name: str, folder: Path, run: Run) -> dict[str, float]:
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)
         torch.export.save(program, program_path)
-        model = bare_model(name, graph, onnx_path.read_bytes())
+        model = Model(onnx_path.read_bytes())  # it has no card yet
         logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns of a dimension that nothing uses any more
         loaded = torch.export.load(program_path).module()
         parity = compare(name, graph, model, loaded)
         card = make_card(name, folder, summary, graph, model, parity)
-        card["sha256"] = hashlib.sha256(onnx_path.read_bytes()).hexdigest()
+        card["sha256"] = checksum(card, onnx_path.read_bytes())
+        CARDS[name].model_validate(card)
         size = onnx_path.stat().st_size
     write_json(run.folder / "models" / f"{name}.json", card)
     difference = max(parity.onnx, parity.program)

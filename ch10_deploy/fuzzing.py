@@ -5,16 +5,21 @@
 
 Half of the requests are what schemathesis invents from the server's own openapi.json, right and wrong ones. The others
 are bytes without meaning, good requests in which bytes were changed, cut or doubled, and some in which only those of
-the body were: they get farthest. Among them is a picture that would unpack to a gigabyte.
+the body were: they get farthest. Among them is a picture that would unpack to a gigabyte. Then come the attacks of
+`attacks.py`: heads that never end, compressed comments, clients that never read, and hundreds of idle connections.
+Meanwhile another process probes `/healthz` and watches the server's memory.
+
+`responses_5xx` counts answers with a status of 500 or more, as the server's own /metrics has them, except 503, by which
+it refuses what is too much at once; these are `responses_503`.
 """
 
 import contextlib
 import random
+import re
 import socket
-import struct
 import time
+import urllib.request
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,16 +28,15 @@ from pathlib import Path
 import torch
 from pydantic_core import to_json
 
+from ch10_deploy.attacks import ATTACKS, BOUNDARY, PATIENCE, heavy_png, png, upload_bytes
 from ch10_deploy.loadtest import draw_images
 from ch10_deploy.models import newest_export
+from ch10_deploy.probing import watched
 from ch10_deploy.running import Running, running
 from ch10_deploy.serving import card_of
 from common.config import RunOptions, require_positive
 from common.progress import say
 from common.run import Run
-
-PATIENCE = 15.0
-"""Seconds after which a request counts as hung."""
 
 HESITATION = 0.5
 """Seconds after which the server is told that nothing follows."""
@@ -52,16 +56,6 @@ class Config:
         require_positive(self, "requests")
 
 
-def png(width: int, height: int, colours: int, data: bytes) -> bytes:
-    """Write a PNG file, whose pixels may be anything."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-
-
 @dataclass(frozen=True)
 class Request:
     """A request as it is to be sent; its length is written down last, so that a spoiled body arrives whole."""
@@ -79,8 +73,7 @@ class Request:
 
 def upload(file: bytes) -> Request:
     """Send a file as a form does."""
-    head = b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
-    return Request("/predict/image", head + file + b"\r\n--limit--\r\n", "multipart/form-data; boundary=limit")
+    return Request("/predict/image", upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
 
 
 def good_requests() -> list[Request]:
@@ -88,6 +81,7 @@ def good_requests() -> list[Request]:
     grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
     return [
         *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
+        Request("/predict/batch", to_json({"images": [grey, grey]})),
         Request("/decode", b'{"latent": [0.5, -1.5]}'),
         Request("/generate", b'{"prompt": "The", "length": 20, "temperature": 0.8, "top_k": 5, "seed": 1}'),
         Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
@@ -95,6 +89,7 @@ def good_requests() -> list[Request]:
         Request("/films?query=the&limit=5", b"", method="GET"),
         upload(png(28, 28, 0, bytes(28 * 29))),
         upload(png(32_000, 32_000, 0, bytes(10**6))),
+        upload(heavy_png()),
     ]
 
 
@@ -150,8 +145,18 @@ def ask(where: tuple[str, int], request: bytes) -> int | None:
 
 def ask_broken(server: Running, count: int, dice: random.Random) -> Counter[int | None]:
     """Send broken requests and count the statuses of the answers."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    return Counter(ask((host, int(port)), request) for request in broken_requests(count, f"{host}:{port}", dice))
+    host, port = where = server.where()
+    return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", dice))
+
+
+def answered(server: Running) -> Counter[int]:
+    """Count the server's answers by their status, as it counts them itself."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
+        text = answer.read().decode()
+    counted: Counter[int] = Counter()
+    for status, number in re.findall(r'^requests_total\{.*status="(\d+)"\} (\S+)$', text, re.MULTILINE):
+        counted[int(status)] += int(float(number))
+    return counted
 
 
 @contextlib.contextmanager
@@ -215,23 +220,41 @@ def train(config: Config) -> dict[str, float]:
     models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         began, dice = time.perf_counter(), random.Random(config.run.seed)
-        warm = ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now
+        ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now
         if (code := server.process.poll()) is not None:
             raise ChildProcessError(f"the server has ended at one of the first requests (exit code {code})")
         before = server.memory()
-        invented = ask_invented(server, config.requests // 2, config.run.seed)
-        broken = ask_broken(server, config.requests - invented.total(), dice)
+        with watched(server.where(), server.process.pid) as seen:
+            invented = ask_invented(server, config.requests // 2, config.run.seed)
+            broken = ask_broken(server, config.requests - invented.total(), dice)
         statuses = invented + broken
-        for title, counted in (("invented", invented), ("broken", broken)):
-            shown = ", ".join(f"{status or 'no answer'}: {number:,}" for status, number in counted.most_common())
-            say(title, shown)
+        tell("invented", invented)
+        tell("broken", broken)
+        with watched(server.where(), server.process.pid) as attacked:
+            for attack in ATTACKS:
+                tell(attack.__name__.replace("_", " "), attack(server.where()))
         alive = server.process.poll() is None
+        counts = answered(server) if alive else Counter({500: 1})
+        tell("all", counts)
+        growth = max(seen.memory, attacked.memory) - before
         measures = {
             "requests": statuses.total(),
-            "server_errors": sum(number for status, number in (statuses + warm).items() if status and status >= 500)
-            + (not alive),
+            "attacks": len(ATTACKS),
+            "responses_5xx": sum(number for status, number in counts.items() if status >= 500 and status != 503),
+            "responses_503": counts[503],
             "refused": sum(number for status, number in statuses.items() if status and 400 <= status < 500),
-            "memory_growth_mb": (server.memory() - before) / 1e6 if alive else 0.0,
+            "memory_growth_mb": max(growth, 0) / 1e6,
+            "healthz_p99_ms": seen.percentile(0.99),
+            "attacks_healthz_p99_ms": attacked.percentile(0.99),
+            "probes_failed": seen.failed + attacked.failed,
             "asking_seconds": time.perf_counter() - began,
         }
         return run.finish(run=measures)
+
+
+def tell(title: str, counted: Counter[int | None] | Counter[int]) -> None:
+    """Print how often each status came."""
+    shown = (
+        f"{status or ('still open' if status == 0 else 'no answer')}: {n:,}" for status, n in counted.most_common()
+    )
+    say(title, ", ".join(shown) or "nothing asked")

@@ -1,10 +1,10 @@
 """Trained networks as the server knows them: an ONNX graph and the card beside it, both checked before they count.
 
-NAME.onnx holds arithmetic alone: unlike a pickle it cannot run code. Its bytes are read once, hashed, compared with the
-card and handed over: what was checked is what answers. A graph that keeps its weights in other files is refused.
+NAME.onnx holds arithmetic alone: unlike a pickle it cannot run code. Its bytes are read once, hashed together with the
+card, compared with the card's checksum and handed over: what was checked is what answers. A graph that keeps its
+weights in other files is refused.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from ch10_deploy.cards import AGAIN, Card, checksum, read_card
 from ch10_deploy.refusal import Refusal
-from common.files import read_json
 
 NAMES = ("digits", "pictures", "decoder", "text", "films", "maze")
 
@@ -31,13 +31,13 @@ def providers() -> list[str]:
 
 
 class Model:
-    """A network that can be asked, and its card."""
+    """A network that can be asked, and its card, if it has one already."""
 
-    def __init__(self, card: dict[str, Any], graph: bytes) -> None:
+    def __init__(self, graph: bytes, card: Card | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # these networks are small, requests are many
         options.log_severity_level = 4
-        self.card = card
+        self._card = card
         self.session = onnxruntime.InferenceSession(graph, options, providers=providers())
         self.outputs = [output.name for output in self.session.get_outputs()]
 
@@ -47,40 +47,53 @@ class Model:
         return dict(zip(self.outputs, answers, strict=True))
 
     @property
-    def serving(self) -> dict[str, Any]:
+    def card(self) -> Any:
+        """The card, as the class in `cards` that belongs to this network."""
+        assert self._card is not None, "a network without a card is only compared, never served"
+        return self._card
+
+    @property
+    def serving(self) -> Any:
         """What the server needs to turn numbers into answers."""
-        return self.card[PRIVATE]
+        return self.card.serving
 
     def public_card(self) -> dict[str, Any]:
         """Give the card without what only the server needs."""
-        return {name: value for name, value in self.card.items() if name != PRIVATE}
+        return self.card.model_dump(exclude={PRIVATE})
 
 
 def load_model(path: Path) -> Model:
     """Load a network by the path of its card.
 
-    Raises FileNotFoundError for a card without a network; ValueError, naming the file, where the network is not the one
-    that the card describes, or is no network at all.
+    Raises FileNotFoundError for a card without a network; ValueError, naming the file, where a field of the card is
+    wrong, where the network is not the one that the card describes, or is no network at all.
     """
-    card, graph_path = read_json(path), path.with_suffix(".onnx")
-    if not isinstance(card, dict) or not {"name", "sha256", "inputs", "outputs", PRIVATE} <= card.keys():
-        raise ValueError(f"{path} is no model's card: export anew with python -m ch10_deploy.train")
-    if card["name"] != path.stem:
-        raise ValueError(f"{path} is the card of {card['name']!r}: call it {card['name']}.json, or export anew")
+    graph_path = path.with_suffix(".onnx")
+    card, record = read_card(path)
+    if card.name != path.stem:
+        raise ValueError(f"{path} is the card of {card.name!r}: rename it to {card.name}.json, or {AGAIN}")
     if not graph_path.is_file():
-        raise FileNotFoundError(f"{graph_path} is missing, though its card is there: export anew, or remove the card")
+        raise FileNotFoundError(f"{graph_path} is missing, though its card is there: {AGAIN}, or remove the card")
     graph = graph_path.read_bytes()
-    if hashlib.sha256(graph).hexdigest() != card["sha256"]:
-        raise ValueError(f"{graph_path} is not the network of its card, its sha256 differs: export anew")
+    if checksum(record, graph) != card.sha256:
+        raise ValueError(
+            f"{path} and {graph_path.name} do not have the sha256 that the card names, so one was changed: {AGAIN}"
+        )
     try:
-        model = Model(card, graph)
+        model = Model(graph, card)
     except Exception as error:  # onnxruntime has a dozen kinds, and a common ancestor that is only Exception
-        raise ValueError(f"{graph_path} is no network that onnxruntime can run: {error}") from error
-    names = {"inputs": [value.name for value in model.session.get_inputs()], "outputs": model.outputs}
-    for side, found in names.items():
-        if sorted(found) != sorted(card[side]):
-            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(card[side])}")
+        raise ValueError(f"{graph_path} is no network that onnxruntime can run: {one_line(error)}") from error
+    named = {"inputs": [value.name for value in model.session.get_inputs()], "outputs": model.outputs}
+    for side, found in named.items():
+        said = getattr(card, side)
+        if sorted(found) != sorted(said):
+            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(said)}")
     return model
+
+
+def one_line(error: Exception) -> str:
+    """Give an error's text on one line."""
+    return " ".join(str(error).split())
 
 
 def load_models(folder: Path) -> dict[str, Model]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ch10_deploy.probing import memory_of
+
 PATIENCE = 20.0
 """Seconds that a server may take to begin, and to end."""
 
@@ -27,13 +29,22 @@ class Running:
     url: str
     seconds: float
     """From the start of the process to the moment at which it listened."""
+    said: TextIO
+    """What it writes to stderr: errors and the access log."""
+
+    def where(self) -> tuple[str, int]:
+        """Give the address and the port on which it listens."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return host, int(port)
+
+    def log(self) -> list[str]:
+        """Give the lines that it has written to stderr until now."""
+        self.said.seek(0)
+        return self.said.read().splitlines()
 
     def memory(self) -> int:
         """Give the bytes of memory that the server holds; raises OSError where the system does not tell."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmRSS"):
-                return 1024 * int(line.split()[1])
-        raise OSError("this system does not tell how much memory a process holds")
+        return memory_of(self.process.pid)
 
     def processor_seconds(self) -> float:
         """Give the seconds that processors have worked for the server, however long they let it wait."""
@@ -71,7 +82,7 @@ def running(models: Path, *words: str) -> Iterator[Running]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
         try:
             url = url_of(process, said)
-            yield Running(process, url, time.perf_counter() - began)
+            yield Running(process, url, time.perf_counter() - began, said)
         finally:
             if process.poll() is None:
                 process.terminate()

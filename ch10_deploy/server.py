@@ -7,6 +7,7 @@ another thread would. There is one process; more of them are the cluster's busin
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from prometheus_client import generate_latest
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from ch10_deploy.endpoints import add_drawing, add_films, add_images, add_mazes, add_text, as_json
+from ch10_deploy.access import ID, AccessLog
+from ch10_deploy.cards import place_of
+from ch10_deploy.endpoints import JSON, JsonRoute, add_drawing, add_films, add_images, add_mazes, add_text, as_json
 from ch10_deploy.gate import HEADERS, Gate, Limits, Measures
-from ch10_deploy.models import Model, load_models
+from ch10_deploy.models import Model
 from ch10_deploy.refusal import Refusal
+from ch10_deploy.trials import load_tried_models
 
 PAGE = Path(__file__).with_name("playground")
 """Files of the page, read once at the start: no request reaches the file system."""
@@ -56,8 +61,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         405: "another method",
         408: "the request took too long to arrive",
         413: "the request's body is too large",
+        414: "the request's address is too long",
         415: "the body is of another type",
         422: "a field is wrong",
+        431: "the request's head is too large",
         503: "too much at once, or the server is about to end",
     }.items()
 }
@@ -75,19 +82,22 @@ def handle_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return as_json(Refusal(f"the body is no JSON: {first['ctx']['error']}").answer(), 400)
-        places = first["loc"][1:]  # after where it was: in the body, in the query
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places).lstrip(".")
+        field = place_of(first["loc"][1:])  # after where it was: in the body, in the query
         return as_json(Refusal(first["msg"], field=field or None).answer(), 422)
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
         refusal = Refusal(f"{request.method} {request.url.path}: {error.detail}")
-        return as_json(refusal.answer(), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("allow", headers.get("Allow", "")):
+            headers = {"allow": "GET, HEAD"}  # the gate turns HEAD into GET
+        return as_json(refusal.answer(), error.status_code, headers)
 
     @app.exception_handler(Exception)
-    async def broken(_: Request, __: Exception) -> Response:
-        headers = {name.decode(): value.decode() for name, value in HEADERS}  # this answer does not pass the gate
-        return as_json(Refusal("the server has made a mistake; it has been written down").answer(), 500, headers)
+    async def broken(request: Request, _: Exception) -> Response:
+        identity = (ID, request.scope["request_id"].encode())  # by it the log finds the request
+        headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}  # it does not pass the gate
+        return as_json(Refusal("internal error; see the server log").answer(), 500, headers)
 
 
 def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
@@ -110,10 +120,21 @@ def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
         """Give what Prometheus reads."""
         return Response(generate_latest(gate.measures.registry), media_type="text/plain; version=0.0.4")
 
+    listed = to_json([model.public_card() for model in models.values()])
+
     @app.get("/models")
     async def cards() -> Response:
         """Give the cards: data, measures, inputs and outputs, and checksums."""
-        return as_json([model.public_card() for model in models.values()])
+        return Response(listed, media_type=JSON)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description() -> Response:
+        """Describe the endpoints; written once, since it takes some milliseconds."""
+        return Response(written(), media_type=JSON)
+
+    @cache
+    def written() -> bytes:
+        return to_json(app.openapi())
 
 
 def add_page(app: FastAPI) -> None:
@@ -134,18 +155,26 @@ def add_page(app: FastAPI) -> None:
         return page(name)
 
 
-def create_app(models: Path, limits: Limits | None = None, api_key: str | None = None) -> FastAPI:
-    """Build the application around the models of a folder; errors are those of `load_models`."""
-    loaded, measures = load_models(models), Measures()
+def create_app(
+    models: Path, limits: Limits | None = None, api_key: str | None = None, log: AccessLog | None = None
+) -> FastAPI:
+    """Build the application around the models of a folder; errors are those of `load_tried_models`.
+
+    Each model has answered once before this returns, so a server that listens is ready.
+    """
+    loaded, measures = load_tried_models(models), Measures()
     app = FastAPI(
         title="Companion networks",
         version="1",
+        openapi_url=None,  # served from memory, see below
         docs_url=None,  # the pages of documentation would load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would lead to whatever host the request names
         telemetry=SILENT,
         responses=PROBLEMS,
     )
-    gate = Gate(app.router, limits or Limits(), measures, api_key)
+    app.router.route_class = JsonRoute
+    gate = Gate(app.router, limits or Limits(), measures, api_key, log)
     app.state.gate, app.state.names = gate, [*loaded]
     app.add_middleware(gate.around)
     handle_errors(app)

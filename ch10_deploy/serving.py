@@ -42,8 +42,8 @@ class Config:
 def card_of(models: Path) -> DataCard:
     """Say on what the network that is asked was trained."""
     card = load_model(find_card(models, "digits")).card
-    data = card["data"]
-    return DataCard(data["name"], data["embedded"], data["sha256"], f"what the digit network of {models} has learned")
+    data = card.data
+    return DataCard(data.name, data.embedded, data.sha256, f"what the digit network of {models} has learned")
 
 
 def train(config: Config) -> dict[str, float]:

@@ -24,9 +24,9 @@ class Taste:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.titles = Titles(model.serving["titles"], model.serving["counts"])
-        self.data: str = model.card["data"]["name"]
-        self.most_rated: int = model.serving["most_rated"]
+        self.titles = Titles(model.serving.titles, model.serving.counts)
+        self.data: str = model.card.data.name
+        self.most_rated: int = model.serving.most_rated
 
     def films(self, query: str, limit: int) -> list[str]:
         """List titles that look like what is asked for; of nothing, those that most people know."""
@@ -54,7 +54,7 @@ class Taste:
                 matched.append({"asked": title, "title": self.titles.titles[film]})
         if not person:
             raise Refusal("name at least one film", field="likes")
-        return {"matched": matched, "films": self._suggest(person, top)}
+        return {"matched": matched, "films": self.suggest(person, top)}
 
     def _film(self, title: str, field: str) -> int:
         try:
@@ -62,8 +62,8 @@ class Taste:
         except ValueError as error:
             raise Refusal(str(error), field=field) from error
 
-    def _suggest(self, person: dict[int, float], top: int) -> list[dict[str, Any]]:
-        """The best of the other films; what a suggestion loses without a film of the person, that film has driven."""
+    def suggest(self, person: dict[int, float], top: int) -> list[dict[str, Any]]:
+        """Give the best of the other films, and those of the person without which a suggestion would lose most."""
         films = np.array([*person])
         answer = self.model(films=films, stars=np.array([*person.values()], np.float32))
         stars, scores = answer["expected"], answer["scores"]  # (R + 1, F): all films, then without each; (F,)

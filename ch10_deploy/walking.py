@@ -20,8 +20,8 @@ class Walker:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.drawings = [np.array([list(row) for row in rows]) for rows in model.serving["mazes"]]
-        self.shortest: list[int] = model.serving["shortest"]
+        self.drawings = [np.array([list(row) for row in rows]) for rows in model.serving.mazes]
+        self.shortest: list[int] = model.serving.shortest
 
     def walk(self, seed: int) -> dict[str, Any]:
         """Walk through the maze of a seed; there are as many as were exported, then they come again."""

@@ -16,10 +16,10 @@ class Writer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.symbols: list[str] = model.serving["symbols"]
-        self.unknown: int | None = model.serving["unknown"]
-        self.first: int = model.serving["first"]
-        self.state_size: int = model.serving["state_size"]
+        self.symbols: list[str] = model.serving.symbols
+        self.unknown: int | None = model.serving.unknown
+        self.first: int = model.serving.first
+        self.state_size: int = model.serving.state_size
         self.index = {symbol: number for number, symbol in enumerate(self.symbols)}
 
     def numbers(self, prompt: str) -> list[int]:

@@ -19,7 +19,8 @@ from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
 from ch10_deploy import export, graphs, writing
-from ch10_deploy.models import NAMES, load_model, load_models
+from ch10_deploy.cards import checksum
+from ch10_deploy.models import NAMES, Model, load_model, load_models
 from ch10_deploy.sources import SOURCES
 from ch10_deploy.taste import Taste
 from ch10_deploy.walking import Walker
@@ -97,7 +98,7 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
     graph = graphs.text_of(language_model.make_model(len(vocabulary), config).eval(), vocabulary)
     program = export.trace(graph)
     export.write_onnx(program, graph, tmp_path / "text.onnx")
-    model = export.bare_model("text", graph, (tmp_path / "text.onnx").read_bytes())
+    model = Model((tmp_path / "text.onnx").read_bytes())
     parity = export.compare("text", graph, model, program.module())
     assert parity.onnx <= 1e-5
 
@@ -201,7 +202,7 @@ def test_a_card_says_what_it_is_of(models, run_of):
         assert (card["chapter"], card["program"]) == (summary["chapter"], summary["program"])
         assert card["weights_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         graph = (models / f"{name}.onnx").read_bytes()
-        assert card["sha256"] == hashlib.sha256(graph).hexdigest()
+        assert card["sha256"] == checksum(card, graph)
         assert {"torch", "onnx", "onnxruntime"} <= card["versions"].keys()
         for trace in (str(ROOT), "site-packages", "File "):
             assert trace.encode() not in graph, "where the exporter ran is nobody's business"
