@@ -33,7 +33,7 @@ check: $(INSTALLED)      ## format, lint, types, and tables that match the recor
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --level error
-	$(BIN)/python -m common.ledger render --check
+	$(BIN)/python -m common.records.ledger render --check
 
 format: $(INSTALLED)     ## put the code into shape
 	$(BIN)/ruff format .
@@ -67,7 +67,7 @@ smoke-ch05:
 	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --level word --limit 5000 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "the" --next 5
 	$(BIN)/python -m ch05_rnn.train sentiment --data grammar --limit 500 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch05_rnn.judge --out runs/smoke "the plot was dull but the acting was superb"
+	$(BIN)/python -m ch05_rnn.classify_sentence --out runs/smoke "the plot was dull but the acting was superb"
 	$(BIN)/python -m ch05_rnn.train seq2seq --limit 500 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.translate --out runs/smoke "the 3rd of may 1999"
 

@@ -19,7 +19,7 @@ class Stop:
 
     @property
     def chapter(self) -> int:
-        """The number in `ch03_autoencoder_rbm.feedforward`."""
+        """The number in `ch03_autoencoder_rbm.digits.feedforward`."""
         return int(self.module[2:4])
 
     @property
@@ -43,23 +43,23 @@ STOPS = [
     Stop("ch02_nn.classifier", "test_accuracy", GUESSING, short={"data": "digits"}),
     Stop("ch02_nn.fitting", "chosen_degree_rmse", ("degree 15", "degree_15_rmse")),
     Stop("ch02_nn.fizzbuzz", "test_accuracy", THE_NUMBER),
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", GUESSING, short={"data": "digits"}),
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", GUESSING, {"loss": "book"}, {"data": "digits"}),
-    Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", short={"data": "digits"}),
+    Stop("ch03_autoencoder_rbm.digits.feedforward", "test_accuracy", GUESSING, short={"data": "digits"}),
+    Stop("ch03_autoencoder_rbm.digits.feedforward", "test_accuracy", GUESSING, {"loss": "book"}, {"data": "digits"}),
+    Stop("ch03_autoencoder_rbm.digits.autoencoder", "test_mse", short={"data": "digits"}),
     Stop(
-        "ch03_autoencoder_rbm.autoencoder",
+        "ch03_autoencoder_rbm.digits.autoencoder",
         "test_mse",
         ("as it came", "test_input_mse"),
         {"noise": 0.5},
         {"data": "digits"},
     ),
     Stop(
-        "ch03_autoencoder_rbm.rbm",
+        "ch03_autoencoder_rbm.boltzmann.rbm",
         "test_log_likelihood",
         short={"data": "digits", "epochs": 60, "hidden_size": 200},
     ),
     Stop(
-        "ch03_autoencoder_rbm.recommender",
+        "ch03_autoencoder_rbm.films.recommender",
         "test_rmse",
         ("biases", "bias_rmse"),
         short={"data": "planted", "epochs": 20},
@@ -77,20 +77,20 @@ STOPS = [
         short={"data": "digits", "rounds": 1, "seconds": 0.2},
     ),
     Stop(
-        "ch05_rnn.language_model",
+        "ch05_rnn.language.language_model",
         "test_loss",
         ("5-gram", "test_5gram_loss"),
         short={"data": "pydoc", "budget": 8.0},
     ),
-    Stop("ch05_rnn.forecast", "test_lstm_one_step_rmse", ("linear", "test_autoregression_one_step_rmse")),
+    Stop("ch05_rnn.series.forecast", "test_lstm_one_step_rmse", ("linear", "test_autoregression_one_step_rmse")),
     Stop(
-        "ch06_cnn.cnn",
+        "ch06_cnn.convolution.cnn",
         "test_accuracy",
         GUESSING,
         {"network": "linear"},
         {"data": "shapes", "epochs": 2},
     ),
-    Stop("ch06_cnn.speedrun", "test_accuracy", GUESSING, short={"data": "shapes", "budget": 6.0}),
+    Stop("ch06_cnn.speedrun.speedrun", "test_accuracy", GUESSING, short={"data": "shapes", "budget": 6.0}),
     Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps")),
     Stop("ch07_dqn.dqn", "path_steps", ("shortest", "shortest_steps")),
     Stop(
@@ -112,7 +112,7 @@ STOPS = [
     ),
     Stop("ch09_pipeline.graph", "due", ("jobs", "jobs")),
     Stop(
-        "ch10_deploy.export",
+        "ch10_deploy.exporting.export",
         "digits_parity",
         ("tolerance", 1e-5),
         short={"data": "embedded", "models": ("digits", "decoder")},

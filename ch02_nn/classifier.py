@@ -28,7 +28,7 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.loading import ImageSet, load_images
 from common.run import Run, load_weights
 
 OptimizerName = Literal[
@@ -190,7 +190,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
     """Draw the confusion matrix, the curves, and what the units of the first layer look for."""
-    from common import plots
+    from common.drawing import plots
 
     guesses = logits.argmax(1)
     run.figure("confusion", plots.confusion_matrix(data.test.labels, guesses, data.class_names))

@@ -152,7 +152,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run) -> None:
     """Draw the curves."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))

@@ -29,8 +29,8 @@ from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
 from ch07_dqn.pictures import show_walk
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import Algorithm, Maze
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Algorithm, Maze
 from common.run import Run, load_weights
 
 
@@ -185,7 +185,7 @@ def make_model(config: Config) -> ActorCritic:
 
 def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the critic's values under the actor's arrows, the walked path and its film."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {
         "loss": ["train_loss"],

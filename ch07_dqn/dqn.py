@@ -26,8 +26,8 @@ from ch07_dqn.pictures import show_walk
 from ch07_dqn.replay import Batch, Replay
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import Algorithm, Maze
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Algorithm, Maze
 from common.run import Run, load_weights
 
 
@@ -227,7 +227,7 @@ def walk(world: MazeBatch, memory: Replay, model: nn.Module, epsilon: float) -> 
 
 def report(run: Run, values: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the values of all tiles, the walked path and its film."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {
         "loss": ["train_loss"],

@@ -29,8 +29,8 @@ from ch07_dqn.pictures import show_walk
 from ch07_dqn.planner import Convolutional, Planner, planes_of
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import CARVE, Maze, card_of, distances, draw_mazes
-from common.data.maze_batch import MazeBatch, next_states, rewards_of
+from common.data.mazes.batch import MazeBatch, next_states, rewards_of
+from common.data.mazes.maze import CARVE, Maze, card_of, distances, draw_mazes
 from common.run import Run, load_weights
 
 LOOPS = (0.0, 0.1)
@@ -270,7 +270,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
     """Draw the learning curve, and the walk through one of the larger mazes."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {"loss": ["train_loss"], "mazes solved": ["valid_solve_rate"]}
     run.figure("curves", plots.curves(run.history, panels))

@@ -8,7 +8,7 @@ Dimensions: B batch, A = 4 actions, H x W tiles, S = H W states, D hidden units,
 import torch
 from torch import Tensor, nn
 
-from common.data.maze import MOVES
+from common.data.mazes.maze import MOVES
 
 ACTIONS = len(MOVES)
 

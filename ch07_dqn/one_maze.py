@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from common.data.maze import Maze, Tile, card_of, carve, distances
-from common.data.maze_batch import next_states
+from common.data.mazes.batch import next_states
+from common.data.mazes.maze import Maze, Tile, card_of, carve, distances
 from common.data.source import DataCard
 
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from ch07_dqn.one_maze import Solved, describe, greedy_path, is_shortest, maze_of, measure
 from ch07_dqn.pictures import draw_values, show_walk
 from common.config import RunOptions, require, require_positive
-from common.data.maze import Algorithm, Maze
-from common.data.maze_batch import ACTIONS, MazeBatch, Step
+from common.data.mazes.batch import ACTIONS, MazeBatch, Step
+from common.data.mazes.maze import Algorithm, Maze
 from common.device import Timer, widest_float
 from common.run import Run
 

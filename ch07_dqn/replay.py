@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from common.config import require
-from common.data.maze_batch import Step
+from common.data.mazes.batch import Step
 from common.device import widest_float
 
 

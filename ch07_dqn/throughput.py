@@ -20,8 +20,8 @@ import torch
 from ch07_dqn.network import ACTIONS, QNetwork
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require_positive
-from common.data.maze import Maze, card_of, draw_mazes
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Maze, card_of, draw_mazes
 from common.run import Run
 
 SINGLE, TOGETHER = 2_048, 64
@@ -58,7 +58,7 @@ def single(maze: Maze) -> Any:
     """Make gymnasium's environment as its users do, with its time limit, without the checker of its first steps."""
     import gymnasium
 
-    env = gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, disable_env_checker=True)
+    env = gymnasium.make("common.data.mazes.environment:Maze-v0", maze=maze, disable_env_checker=True)
     env.reset(seed=0)
     return env
 
@@ -179,7 +179,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, median: dict[str, float]) -> None:
     """Draw the speeds."""
-    from common import plots
+    from common.drawing import plots
 
     names = [way.replace("_", ", ") for way in median]
     run.figure("throughput", plots.bars(names, list(median.values()), title="steps through mazes", label="steps/s"))

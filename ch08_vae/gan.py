@@ -27,13 +27,13 @@ from torch.nn import functional as F
 
 from ch08_vae import judge as judges
 from ch08_vae.film import ROW, Film
-from ch08_vae.pixels import flat
+from ch08_vae.preprocessing import flat
 from ch08_vae.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.loading import ImageSet, load_images
 from common.run import Run, load_weights
 
 WATCHED = 1_000
@@ -217,7 +217,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, judge: nn.Module, drawings: Tensor, film: Film) -> None:
     """Draw samples, how often each class was drawn, the losses and the signs of collapse, and the training."""
-    from common import plots
+    from common.drawing import plots
 
     run.figure("samples", plots.mosaic(drawings[:100].view(-1, 1, 28, 28), columns=ROW, title="drawn by the generator"))
     probability = judges.read(judge, drawings)

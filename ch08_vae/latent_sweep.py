@@ -20,13 +20,13 @@ from ch08_vae import judge as judges
 from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterior
 from ch08_vae.networks import VAE, log_bernoulli, start_from
 from ch08_vae.pictures import tiles
-from ch08_vae.pixels import binarised, fixed
+from ch08_vae.preprocessing import binarised, fixed
 from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
 from ch08_vae.vae import make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.loading import ImageSet, load_images
 from common.progress import print_table
 from common.run import Run
 
@@ -157,7 +157,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
     """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
-    from common import plots
+    from common.drawing import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
     halves = [""] * columns

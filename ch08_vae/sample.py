@@ -21,10 +21,10 @@ from ch08_vae import vae
 from ch08_vae.evaluation import decoded, posterior
 from ch08_vae.networks import CLASSES, VAE
 from ch08_vae.pictures import classes_in_turn, path_between, tiles
-from ch08_vae.pixels import fixed
+from ch08_vae.preprocessing import fixed
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.images import load_images
+from common.data.images.loading import load_images
 from common.data.source import option_of
 from common.files import atomic_path, explain_unwritable, read_json
 from common.folder import newest_run
@@ -112,7 +112,7 @@ def draw_on_the_way(
 
 def sample(options: Options) -> Path:
     """Load a run, draw, write the picture and return where it is."""
-    from common import plots
+    from common.drawing import plots
 
     folder = options.folder or newest_run(options.out, vae)
     model, config = vae.restore(folder)

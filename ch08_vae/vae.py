@@ -26,13 +26,13 @@ from ch08_vae import pictures
 from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measure, posterior
 from ch08_vae.film import Film
 from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
-from ch08_vae.pixels import Binarisation, binarised, fixed
+from ch08_vae.preprocessing import Binarisation, binarised, fixed
 from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.loading import ImageSet, load_images
 from common.run import Run, load_weights
 
 KL = {"exact": kl_divergence, "book": book_kl}

@@ -69,7 +69,7 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
 def train(config: Config) -> dict[str, float]:
     """Draw the jobs of a pipeline that has run, as they stand now; return how many there are, and how many are due."""
     work = status.find_work(status.Config(config.data, config.run))
-    from common import graphs
+    from common.drawing import graphs
 
     data, new = status.folders(read_json(work / engine.SETTINGS))
     jobs = join(engine.plan(work, "--forceall"), {job.name for job in engine.plan(work)})

@@ -11,9 +11,9 @@ from PIL import Image
 from ch09_pipeline import names
 from ch09_pipeline.card import checksum
 from ch09_pipeline.stages.train import CLASS_NAMES
-from common.data import shapes
-from common.data.binary import CIFAR_RECORD
-from common.data.images import encode_cifar
+from common.data.images import shapes
+from common.data.images.binary import CIFAR_RECORD
+from common.data.images.loading import encode_cifar
 from common.data.published import own_name
 from common.data.source import DataCard
 

@@ -22,13 +22,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ch10_deploy.models import Model, find_card, load_model, newest_export
-from ch10_deploy.pixels import from_png
-from ch10_deploy.refusal import Refusal
-from ch10_deploy.trials import try_model
+from ch10_deploy.inference.image_decoding import from_png
+from ch10_deploy.inference.models import Model, find_card, load_model, newest_export
+from ch10_deploy.inference.trials import try_model
+from ch10_deploy.server.refusal import Refusal
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.binary import CIFAR_RECORD, decode_cifar, read_idx
+from common.data.images.binary import CIFAR_RECORD, decode_cifar, read_idx
 from common.files import atomic_path, explain_unwritable
 
 DOOR = "python -m ch10_deploy.batch"

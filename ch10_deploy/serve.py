@@ -22,11 +22,11 @@ from typing import Any
 
 import uvicorn
 
-from ch10_deploy.access import AccessLog
-from ch10_deploy.connections import SPARE, Connection, Crowd
-from ch10_deploy.gate import Gate, Limits
-from ch10_deploy.models import newest_export
-from ch10_deploy.server import create_app
+from ch10_deploy.inference.models import newest_export
+from ch10_deploy.server.access import AccessLog
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.connections import SPARE, Connection, Crowd
+from ch10_deploy.server.gate import Gate, Limits
 from common.cli import one_line_errors, parse
 from common.config import flag, require, require_positive
 

@@ -21,12 +21,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from common import tables
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.device import describe_machine
 from common.files import read_json, write_json
-from common.ledger import spread
+from common.records import tables
+from common.records.ledger import spread
 
 PROGRAMS = {
     words.split()[1]: words

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from common.config import RunOptions
-from common.data.images import ImageSet, load_images
+from common.data.images.loading import ImageSet, load_images
 from common.device import has_bf16_kernels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,9 +122,10 @@ def train_until(learned: Callable[[], bool], step: Callable[[], object], *, at_m
 
 
 def train_all(folder: Path) -> None:
-    from ch03_autoencoder_rbm import feedforward, recommender
-    from ch05_rnn import language_model
-    from ch06_cnn import cnn
+    from ch03_autoencoder_rbm.digits import feedforward
+    from ch03_autoencoder_rbm.films import recommender
+    from ch05_rnn.language import language_model
+    from ch06_cnn.convolution import cnn
     from ch07_dqn import generalise
     from ch08_vae import vae
 
@@ -141,7 +142,7 @@ def train_all(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def models(trained) -> Path:
     """The folder of their exports."""
-    from ch10_deploy import export
+    from ch10_deploy.exporting import export
 
     with (trained / "export.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

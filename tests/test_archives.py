@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data import archives, binary, corpora, movielens, sentences, source
-from common.data.images import FOLDER, load_images
+from common.data import archives, source
+from common.data.images import binary
+from common.data.images.loading import FOLDER, load_images
+from common.data.ratings import movielens
+from common.data.text import corpora, sentences
 from common.files import read_json
 
 CONTENT = {"a.txt": b"first, first, first\n" * 40, "b.txt": bytes(range(256)) * 3}

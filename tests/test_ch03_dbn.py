@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import train_until
 
-from ch03_autoencoder_rbm import dbn
-from ch03_autoencoder_rbm.dbn import Config, Network
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, downwards, upwards
+from ch03_autoencoder_rbm.boltzmann import dbn
+from ch03_autoencoder_rbm.boltzmann.dbn import Config, Network
+from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, upwards
 from ch03_autoencoder_rbm.schedule import one_cycle
 from common import checkpoint
-from common.data.images import Split, load_images
+from common.data.images.loading import Split, load_images
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm import feedforward, schedule
-from ch03_autoencoder_rbm.feedforward import Config, FeedForward
-from common.data.images import Split, load_images
+from ch03_autoencoder_rbm import schedule
+from ch03_autoencoder_rbm.digits import feedforward
+from ch03_autoencoder_rbm.digits.feedforward import Config, FeedForward
+from common.data.images.loading import Split, load_images
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import train_until
 
-from ch03_autoencoder_rbm import gibbs as module
-from ch03_autoencoder_rbm.gibbs import (
+from ch03_autoencoder_rbm.boltzmann import gibbs as module
+from ch03_autoencoder_rbm.boltzmann.gibbs import (
     CENTRE_RATE,
     RBM,
     ContrastiveDivergence,
@@ -18,7 +18,7 @@ from ch03_autoencoder_rbm.gibbs import (
     gibbs,
     sample,
 )
-from ch03_autoencoder_rbm.rbm import make_rbm as make_digits_rbm
+from ch03_autoencoder_rbm.boltzmann.rbm import make_rbm as make_digits_rbm
 
 
 def make_rbm(visible, hidden, scale=1.0, dtype=torch.float64):

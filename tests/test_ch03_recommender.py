@@ -11,15 +11,16 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm import baselines, measures, recommender, sparse_throughput
-from ch03_autoencoder_rbm.binary_rbm import BinaryRBM
-from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
-from ch03_autoencoder_rbm.recommender import Best, Config
+from ch03_autoencoder_rbm.films import baselines, recommender, sparse_throughput
+from ch03_autoencoder_rbm.films import evaluation as measures
+from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
+from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
+from ch03_autoencoder_rbm.films.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
+from ch03_autoencoder_rbm.films.recommender import Best, Config
+from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM, sample_levels
+from ch03_autoencoder_rbm.films.sparse import Cases
 from ch03_autoencoder_rbm.schedule import one_cycle
-from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM, sample_levels
-from ch03_autoencoder_rbm.sparse import Cases
-from common.data.ratings import Ratings, load_ratings
+from common.data.ratings.loading import Ratings, load_ratings
 from common.run import load_weights
 
 KINDS: list[Any] = [

@@ -11,7 +11,7 @@ from conftest import train_until
 from ch04_cuda import asynchrony, compare, crossover, data_parallel, input_pipeline, matmul
 from ch04_cuda.networks import NETWORKS, WIDTHS, scaled, train_step
 from common.benchmark import Variant
-from common.data.images import load_images
+from common.data.images.loading import load_images
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from conftest import train_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ch05_rnn import autoregression, forecast
-from ch05_rnn.autoregression import Autoregression, seasonal_naive, targets
-from ch05_rnn.forecast import Config, Forecaster
+from ch05_rnn.series import autoregression, forecast
+from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
+from ch05_rnn.series.forecast import Config, Forecaster
 from common import cli
-from common.data import series
-from common.data.series import load_csv, load_series
+from common.data.series import series
+from common.data.series.series import load_csv, load_series
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,17 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch05_rnn import generate, inside, language_model, measures, sampling, schedule, vectors
-from ch05_rnn.language_model import Config, LanguageModel
-from ch05_rnn.network import Dropout
-from ch05_rnn.ngram import KneserNey
+from ch05_rnn import generate, schedule
+from ch05_rnn.language import evaluation as measures
+from ch05_rnn.language import language_model, sampling
+from ch05_rnn.language import visualise as inside
+from ch05_rnn.language.language_model import Config, LanguageModel
+from ch05_rnn.language.network import Dropout
+from ch05_rnn.language.ngram import KneserNey
+from ch05_rnn.words import vectors
 from common import device
-from common.data.corpora import Part, load_corpus
-from common.data.text import UNKNOWN, Vocabulary
+from common.data.text.corpora import Part, load_corpus
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
 
 TEXT = 'the cat (a tabby) sat.\nthe dog said "no" and sat, too.\n'
 

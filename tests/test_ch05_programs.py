@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch05_rnn import gradients, throughput
-from ch05_rnn.gradients import CASES, SYMBOLS, Recall
+from ch05_rnn.recurrence import gradients, throughput
+from ch05_rnn.recurrence.gradients import CASES, SYMBOLS, Recall
 
 
 @pytest.fixture

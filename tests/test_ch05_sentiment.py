@@ -10,14 +10,15 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch05_rnn import judge, sentiment
-from ch05_rnn.padding import PAD
-from ch05_rnn.sentiment import BagOfWords, BiLSTM, Config
+from ch05_rnn import classify_sentence as judge
+from ch05_rnn.sentences import sentiment
+from ch05_rnn.sentences.padding import PAD
+from ch05_rnn.sentences.sentiment import BagOfWords, BiLSTM, Config
 from common import cli
-from common.data import sentences
-from common.data.sentences import BAD, GOOD, UNFAMILIAR, Sentences, load_sentences
 from common.data.source import DataUnavailable
-from common.data.text import UNKNOWN, Vocabulary
+from common.data.text import sentences
+from common.data.text.sentences import BAD, GOOD, UNFAMILIAR, Sentences, load_sentences
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
 
 
 @pytest.fixture(scope="module")

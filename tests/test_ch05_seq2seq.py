@@ -8,13 +8,14 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch05_rnn import seq2seq, translate
-from ch05_rnn.encoder_decoder import END, START
-from ch05_rnn.padding import PAD
-from ch05_rnn.seq2seq import Config, Language
+from ch05_rnn import translate
+from ch05_rnn.sentences import seq2seq
+from ch05_rnn.sentences.encoder_decoder import END, START
+from ch05_rnn.sentences.padding import PAD
+from ch05_rnn.sentences.seq2seq import Config, Language
 from common import cli
-from common.data.dates import load_dates
-from common.data.pairs import Pairs, PairSet
+from common.data.text.dates import load_dates
+from common.data.text.pairs import Pairs, PairSet
 
 
 @pytest.fixture(scope="module")

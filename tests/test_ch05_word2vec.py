@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch05_rnn import lines, neighbours, skipgram, word2vec
-from ch05_rnn.analogies import known_questions, measure_analogies
-from ch05_rnn.skipgram import Noise, SkipGram, skip_grams
-from ch05_rnn.vectors import Vectors, read_vectors, write_vectors
-from ch05_rnn.word2vec import Config
+from ch05_rnn import nearest as neighbours
+from ch05_rnn.words import corpus as lines
+from ch05_rnn.words import skipgram, word2vec
+from ch05_rnn.words.analogies import known_questions, measure_analogies
+from ch05_rnn.words.skipgram import Noise, SkipGram, skip_grams
+from ch05_rnn.words.vectors import Vectors, read_vectors, write_vectors
+from ch05_rnn.words.word2vec import Config
 from common import cli
-from common.data import analogies
-from common.data.text import UNKNOWN, Vocabulary
+from common.data.text import analogies
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,13 @@ import pytest
 import torch
 from conftest import train_until
 
-from ch06_cnn import classics, speedrun, throughput
-from ch06_cnn.classics import NETWORKS, Config
-from ch06_cnn.classics.densenet import DenseNet
-from ch06_cnn.pixels import scaled
-from common.data.images import load_images
+from ch06_cnn.architectures import classics
+from ch06_cnn.architectures.classics import NETWORKS, Config
+from ch06_cnn.architectures.densenet import DenseNet
+from ch06_cnn.convolution import throughput
+from ch06_cnn.preprocessing import scaled
+from ch06_cnn.speedrun import speedrun
+from common.data.images.loading import load_images
 
 
 @pytest.fixture(scope="module")

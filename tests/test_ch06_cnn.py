@@ -9,10 +9,11 @@ from conftest import train_until
 from torch import nn
 from torch.nn import functional as F
 
-from ch06_cnn import cnn, inside, layers
-from ch06_cnn.cnn import BookNetwork, Config
-from ch06_cnn.pixels import scaled
-from common.data.images import Split, load_images
+from ch06_cnn.convolution import cnn, layers
+from ch06_cnn.convolution import visualise as inside
+from ch06_cnn.convolution.cnn import BookNetwork, Config
+from ch06_cnn.preprocessing import scaled
+from common.data.images.loading import Split, load_images
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch06_cnn import speedrun
-from ch06_cnn.muon import Muon
-from ch06_cnn.pixels import scaled
-from ch06_cnn.speedrun import Config, Optimizers, SpeedNetwork
-from ch06_cnn.whitening import whitening_filters
+from ch06_cnn.preprocessing import scaled
+from ch06_cnn.speedrun import speedrun
+from ch06_cnn.speedrun.muon import Muon
+from ch06_cnn.speedrun.speedrun import Config, Optimizers, SpeedNetwork
+from ch06_cnn.speedrun.whitening import whitening_filters
 from common import distributed
-from common.data.images import load_images
+from common.data.images.loading import load_images
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
 from ch07_dqn.network import BookNetwork, QNetwork
 from ch07_dqn.replay import Batch
 from common.config import RunOptions
-from common.data.maze import distances, parse_maze, shortest_path
-from common.data.maze_batch import ACTIONS, MazeBatch, Step, next_states
+from common.data.mazes.batch import ACTIONS, MazeBatch, Step, next_states
+from common.data.mazes.maze import distances, parse_maze, shortest_path
 
 CORRIDOR = parse_maze("#####\nS   E\n#####")
 

@@ -11,8 +11,8 @@ from conftest import train_until
 
 from ch07_dqn import actor_critic, dqn, generalise, play, q_table
 from ch07_dqn.planner import Convolutional, Planner, planes_of
-from common.data.maze import CARVE, MOVES, carve, distances, draw_mazes, parse_maze
-from common.data.maze_batch import ACTIONS, MazeBatch
+from common.data.mazes.batch import ACTIONS, MazeBatch
+from common.data.mazes.maze import CARVE, MOVES, carve, distances, draw_mazes, parse_maze
 
 CORRIDOR = "#####\nS   E\n#####"
 

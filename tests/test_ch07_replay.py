@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ch07_dqn.replay import Replay
-from common.data.maze_batch import Step
+from common.data.mazes.batch import Step
 
 
 def remember(memory, rows, walkers, generator, *, ends=0.3):

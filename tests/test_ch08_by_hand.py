@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import train_until
 
-from ch08_vae import pixels, vae
+from ch08_vae import preprocessing as pixels
+from ch08_vae import vae
 from ch08_vae.by_hand import HandWritten
 from ch08_vae.networks import VAE
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from ch08_vae import evaluation, networks, pixels
+from ch08_vae import evaluation, networks
+from ch08_vae import preprocessing as pixels
 from ch08_vae.networks import VAE
 
 

@@ -10,12 +10,13 @@ from conftest import train_until
 from PIL import Image
 from torch import nn
 
-from ch08_vae import gan, judge, latent_sweep, pixels, throughput, vae
+from ch08_vae import gan, judge, latent_sweep, throughput, vae
+from ch08_vae import preprocessing as pixels
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from common import distributed
-from common.data.images import load_images
-from common.data.per_sample import PerSample
+from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
 
 CPU = torch.device("cpu")
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch08_vae import pixels, sample, vae
+from ch08_vae import preprocessing as pixels
+from ch08_vae import sample, vae
 from ch08_vae.vae import Config
 from common.config import RunOptions
-from common.data.images import load_images
+from common.data.images.loading import load_images
 from common.folder import newest_run
 
 
@@ -46,7 +47,7 @@ def test_two_units_make_a_plane_that_is_drawn(runs):
 
 def shown(monkeypatch):
     """Watch what is drawn."""
-    from common import plots
+    from common.drawing import plots
 
     seen = {}
     mosaic = plots.mosaic
@@ -136,6 +137,6 @@ def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(fails, runs, monkeypatch):
-    monkeypatch.setattr("common.data.images.SPLIT_SEED", 1)
+    monkeypatch.setattr("common.data.images.loading.SPLIT_SEED", 1)
     error = fails(sample.main, ["--interpolate", "3", "8", "--out", str(runs / "plain")])
     assert "other data" in error

@@ -8,11 +8,12 @@ import torch
 from conftest import train_until
 from PIL import Image
 
-from ch08_vae import evaluation, networks, pixels, schedule, vae
+from ch08_vae import evaluation, networks, schedule, vae
+from ch08_vae import preprocessing as pixels
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from ch08_vae.vae import Config
-from common.data.images import Split, load_images
+from common.data.images.loading import Split, load_images
 
 
 @pytest.fixture

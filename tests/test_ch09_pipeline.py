@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline import engine, graph, names, pipeline, provenance, repository, rerun_costs, status
 from ch09_pipeline.card import checksum, read_card
 from ch09_pipeline.engine import Job
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
-from common.data.binary import CIFAR_RECORD
-from common.data.images import encode_cifar
-from common.data.shapes import NAMES, draw_shapes
+from common.data.images.binary import CIFAR_RECORD
+from common.data.images.loading import encode_cifar
+from common.data.images.shapes import NAMES, draw_shapes
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
 

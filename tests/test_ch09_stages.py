@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline import contract, sources
 from ch09_pipeline.card import checksum, read_card
 from ch09_pipeline.stages.compare import compare
@@ -26,9 +26,9 @@ from ch09_pipeline.stages.predict import predict, read_pictures
 from ch09_pipeline.stages.prepare import decode, prepare, read_prepared
 from ch09_pipeline.stages.publish import publish
 from ch09_pipeline.stages.train import read_class_names, train
-from common.data.binary import CIFAR_RECORD, decode_cifar
-from common.data.images import encode_cifar
-from common.data.shapes import NAMES, draw_shapes
+from common.data.images.binary import CIFAR_RECORD, decode_cifar
+from common.data.images.loading import encode_cifar
+from common.data.images.shapes import NAMES, draw_shapes
 
 FLAGS: dict[str, Any] = {
     "variant": "dropout",
@@ -525,7 +525,7 @@ print(*{module.__file__ for module in own}, sep="\\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     expected = {Path(line).relative_to(ROOT) for line in done.stdout.split()}
     assert set(sources.source_files("ch09_pipeline.stages.publish")) == expected
-    assert Path("ch06_cnn/cnn.py") in sources.source_files("ch09_pipeline.stages.train")
+    assert Path("ch06_cnn/convolution/cnn.py") in sources.source_files("ch09_pipeline.stages.train")
 
 
 def test_any_byte_of_the_source_counts(tmp_path, monkeypatch):

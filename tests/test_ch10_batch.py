@@ -15,8 +15,8 @@ from PIL import Image
 
 from ch10_deploy import batch
 from ch10_deploy.batch import Options, Source, share
-from ch10_deploy.cards import checksum
-from common.data.binary import CIFAR_RECORD
+from ch10_deploy.inference.cards import checksum
+from common.data.images.binary import CIFAR_RECORD
 
 CLASSES = list("0123456789")
 

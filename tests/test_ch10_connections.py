@@ -17,10 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ch10_deploy import attacks, connections, gate, probing, serve
-from ch10_deploy.connections import Crowd
-from ch10_deploy.gate import Limits
-from ch10_deploy.running import Running, running
+from ch10_deploy import serve
+from ch10_deploy.attack import attacks, probing
+from ch10_deploy.attack.server_process import Running, running
+from ch10_deploy.server import connections, gate
+from ch10_deploy.server.connections import Crowd
+from ch10_deploy.server.gate import Limits
 
 LIMITS = Limits()
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"

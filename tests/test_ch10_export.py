@@ -12,22 +12,25 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ch03_autoencoder_rbm import feedforward, recommend, recommender
-from ch05_rnn import language_model, sampling
-from ch06_cnn import cnn
+from ch03_autoencoder_rbm import recommend
+from ch03_autoencoder_rbm.digits import feedforward
+from ch03_autoencoder_rbm.films import recommender
+from ch05_rnn.language import language_model, sampling
+from ch06_cnn.convolution import cnn
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
-from ch10_deploy import export, graphs, writing
-from ch10_deploy.cards import checksum
-from ch10_deploy.models import NAMES, Model, load_model, load_models
-from ch10_deploy.sources import SOURCES
-from ch10_deploy.taste import Taste
-from ch10_deploy.walking import Walker
-from ch10_deploy.writing import Writer
+from ch10_deploy.exporting import export, graphs
+from ch10_deploy.exporting.sources import SOURCES
+from ch10_deploy.inference import generation as writing
+from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
+from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.recommendation import Taste
 from common.config import read_config
-from common.data.maze import carve, letters, parse_maze
-from common.data.text import Vocabulary
+from common.data.mazes.maze import carve, letters, parse_maze
+from common.data.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -153,8 +156,8 @@ def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run
 
 
 def test_a_walk_reaches_the_goal_where_the_values_lead_there():
-    from ch10_deploy.walking import MOVES, follow
-    from common.data.maze import distances, shortest_path
+    from ch10_deploy.inference.planning import MOVES, follow
+    from common.data.mazes.maze import distances, shortest_path
 
     maze = carve(4, 5, random.Random(3), loops=0.2)
     steps, walls = distances(maze).numpy(), maze.walls.numpy()

@@ -17,11 +17,12 @@ import yaml
 from conftest import ROOT
 from test_ch10_batch import write_model
 
-from ch06_cnn import speedrun
-from ch10_deploy import models, serve
+from ch06_cnn.speedrun import speedrun
+from ch10_deploy import serve
 from ch10_deploy.batch import Options as BatchOptions
-from ch10_deploy.gate import PROBES
-from ch10_deploy.server import create_app
+from ch10_deploy.inference import models
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.gate import PROBES
 from common import cli
 
 DEPLOY = ROOT / "ch10_deploy"

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from test_ch10_batch import write_model
 
-from ch10_deploy import attacks, fuzzing, loadtest, probing, serving
+from ch10_deploy import loadtest
+from ch10_deploy.attack import attacks, fuzzing, probing, serving
+from ch10_deploy.attack.server_process import running
 from ch10_deploy.loadtest import Options, Tally, run_load
-from ch10_deploy.running import running
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 FULL = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"

@@ -19,8 +19,8 @@ import pytest
 from conftest import REAL_DATA_DIR, ROOT
 from PIL import Image
 
-from ch03_autoencoder_rbm import feedforward
-from ch10_deploy import export
+from ch03_autoencoder_rbm.digits import feedforward
+from ch10_deploy.exporting import export
 from common.config import RunOptions
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -799,7 +799,11 @@ def test_every_network_answers_on_the_page(visit, everything):
 
 def test_networks_that_are_not_served_say_how_they_come_about(visit):
     page = visit()
-    assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
+    assert (
+        page.locator("#digits .source")
+        .text_content()
+        .startswith("ch03_autoencoder_rbm.digits.feedforward, trained on ")
+    )
     assert not page.locator("#digits .absent").is_visible()
     for name, command in (
         ("Show", "ch06_cnn"),

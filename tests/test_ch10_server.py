@@ -23,15 +23,18 @@ from hypothesis import strategies as st
 from onnx.external_data_helper import convert_model_to_external_data
 from PIL import Image, ImageCms, PngImagePlugin
 
-from ch10_deploy import cards, endpoints, gate, pixels, serve, trials
-from ch10_deploy import running as runner
-from ch10_deploy.attacks import chunk, heavy_png, png
-from ch10_deploy.cards import checksum
-from ch10_deploy.gate import Limits
-from ch10_deploy.models import NAMES, find_card, load_model, load_models, newest_export
-from ch10_deploy.refusal import Refusal
-from ch10_deploy.running import running
-from ch10_deploy.server import create_app
+from ch10_deploy import serve
+from ch10_deploy.attack import server_process as runner
+from ch10_deploy.attack.attacks import chunk, heavy_png, png
+from ch10_deploy.attack.server_process import running
+from ch10_deploy.inference import cards, trials
+from ch10_deploy.inference import image_decoding as pixels
+from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.models import NAMES, find_card, load_model, load_models, newest_export
+from ch10_deploy.server import endpoints, gate
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.gate import Limits
+from ch10_deploy.server.refusal import Refusal
 
 NOISE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
 BLANK = [[0] * 28 for _ in range(28)]
@@ -63,7 +66,7 @@ def ask(models) -> Client:
 def test_what_serves_imports_no_torch():
     script = """
 import sys
-import ch10_deploy.serve, ch10_deploy.server, ch10_deploy.loadtest
+import ch10_deploy.serve, ch10_deploy.server.app, ch10_deploy.loadtest
 heavy = {"torch", "matplotlib", "sklearn", "onnx", "safetensors"} & set(sys.modules)
 assert not heavy, heavy
 """

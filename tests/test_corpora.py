@@ -6,10 +6,11 @@ import zipfile
 import pytest
 import torch
 
-from common.data import corpora, source
-from common.data.corpora import load_corpus, read_text
+from common.data import source
 from common.data.source import DataUnavailable
-from common.data.text import UNKNOWN
+from common.data.text import corpora
+from common.data.text.corpora import load_corpus, read_text
+from common.data.text.vocabulary import UNKNOWN
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
-from common import benchmark, cli, ledger, tables
+from common import benchmark, cli
 from common.config import RunOptions
 from common.files import read_json
+from common.records import ledger, tables
 
 
 def programs(chapter: str) -> list[ModuleType]:

@@ -13,8 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from common.data import archives, images, shapes, source
-from common.data.images import Split, decode_cifar, encode_cifar, load_images, read_idx
+from common.data import archives, source
+from common.data.images import loading as images
+from common.data.images import shapes
+from common.data.images.loading import Split, decode_cifar, encode_cifar, load_images, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:

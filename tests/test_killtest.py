@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_house import PROGRAMS
 
-from common import cli, killtest, ledger, tables
+from common import cli, killtest
+from common.records import ledger, tables
 
 
 def test_every_program_that_keeps_checkpoints_and_weights_is_killed():

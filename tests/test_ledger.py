@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from common import ledger, tables
+from common.records import ledger, tables
 
 ENTRY = {
     "title": "defaults",

@@ -12,8 +12,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data import maze as mazes
-from common.data.maze import (
+from common.data.mazes import maze as mazes
+from common.data.mazes.batch import ACTIONS, MazeBatch, next_states
+from common.data.mazes.maze import (
     CARVE,
     MOVES,
     Maze,
@@ -27,7 +28,6 @@ from common.data.maze import (
     shortest_path,
     worth_of,
 )
-from common.data.maze_batch import ACTIONS, MazeBatch, next_states
 
 CORRIDOR = "#####\nS   E\n#####"
 RING = "#######\n#     #\n# ### #\nS ### E\n# ### #\n#   # #\n#######"
@@ -226,7 +226,7 @@ def test_rewards_of_the_two_kinds():
 
 
 def make_gymnasium(maze, limit=1_000, **settings):
-    return gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, max_episode_steps=limit, **settings)
+    return gymnasium.make("common.data.mazes.environment:Maze-v0", maze=maze, max_episode_steps=limit, **settings)
 
 
 @settings(max_examples=25, deadline=None)

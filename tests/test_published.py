@@ -12,19 +12,19 @@ from test_corpora import put_wikitext
 from test_images import write_cifar, write_mnist
 from test_ratings import SMALL, WHOLE, write_set
 
-from ch03_autoencoder_rbm import feedforward
+from ch03_autoencoder_rbm.digits import feedforward
 from ch08_vae import sample, vae
 from ch09_pipeline import repository
-from ch10_deploy import export
-from common import ledger, tables
+from ch10_deploy.exporting import export
 from common.data import published, source
-from common.data.corpora import CorpusName, load_corpus
-from common.data.images import FOLDER, ImageSetName, load_images
-from common.data.pairs import load_pairs
+from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
-from common.data.ratings import RatingSetName, load_ratings
-from common.data.sentences import load_sentences
-from common.data.series import load_csv
+from common.data.ratings.loading import RatingSetName, load_ratings
+from common.data.series.series import load_csv
+from common.data.text.corpora import CorpusName, load_corpus
+from common.data.text.pairs import load_pairs
+from common.data.text.sentences import load_sentences
+from common.records import ledger, tables
 from common.run import Run
 
 
@@ -182,7 +182,7 @@ def test_a_run_and_every_table_say_that_it_is_a_part(options, capsys, monkeypatc
     write_mnist(source.data_dir() / FOLDER["mnist"])
     name = "mnist (partial: 60 of 60,000 train images)"
     config = feedforward.Config(data="mnist", run=options)
-    with Run.open("ch03_autoencoder_rbm.feedforward", config, load_images("mnist").card) as run:
+    with Run.open("ch03_autoencoder_rbm.digits.feedforward", config, load_images("mnist").card) as run:
         run.finish(test={"accuracy": 0.5})
     assert capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[1].startswith(f"{name}: 54 train")
     folder = run.folder

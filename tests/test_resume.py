@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 from test_run import MODULE, Config, lines, walk
 
-from ch03_autoencoder_rbm import feedforward
+from ch03_autoencoder_rbm.digits import feedforward
 from common import cli, folder, lock
 from common import run as runs
 from common.config import RunOptions

@@ -12,8 +12,10 @@ from tour_stops import STOPS, Stop
 
 BRIEF = {"data": "digits", "epochs": 2}
 QUICK = [
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", ("guessing", 0.1), short=BRIEF),
-    Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", ("as it came", "test_input_mse"), {"noise": 0.5}, BRIEF),
+    Stop("ch03_autoencoder_rbm.digits.feedforward", "test_accuracy", ("guessing", 0.1), short=BRIEF),
+    Stop(
+        "ch03_autoencoder_rbm.digits.autoencoder", "test_mse", ("as it came", "test_input_mse"), {"noise": 0.5}, BRIEF
+    ),
     Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps")),
 ]
 
@@ -71,7 +73,7 @@ def test_a_failure_is_shown_counted_and_does_not_end_the_tour(report, monkeypatc
     def explode(config):
         raise RuntimeError("a <b>bad</b> day")
 
-    monkeypatch.setattr("ch03_autoencoder_rbm.feedforward.train", explode)
+    monkeypatch.setattr("ch03_autoencoder_rbm.digits.feedforward.train", explode)
     text, shown = report(QUICK, failures=1)
     assert "RuntimeError: a &lt;b&gt;bad&lt;/b&gt; day" in text
     assert "failed: RuntimeError" in shown
@@ -96,9 +98,9 @@ def test_the_real_stops_use_embedded_data_and_known_settings():
 def test_full_tour_leaves_out_what_makes_it_short(monkeypatch, tmp_path):
     taken = []
     monkeypatch.setattr(
-        "ch03_autoencoder_rbm.autoencoder.train", lambda config: taken.append(config) or {"test_mse": 0}
+        "ch03_autoencoder_rbm.digits.autoencoder.train", lambda config: taken.append(config) or {"test_mse": 0}
     )
-    stop = Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF)
+    stop = Stop("ch03_autoencoder_rbm.digits.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF)
     for full in (True, False):
         tour.visit(stop, tour.Options(full=full, device="cpu"), tmp_path)
     assert [(config.data, config.noise, config.epochs == 2) for config in taken] == [

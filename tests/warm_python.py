@@ -27,7 +27,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("torch", "matplotlib.figure", "common.plots", "ch06_cnn.cnn", "ch09_pipeline.train")
+MODULES = ("torch", "matplotlib.figure", "common.drawing.plots", "ch06_cnn.convolution.cnn", "ch09_pipeline.train")
 ENGINES = ("snakemake.cli", "kfp", "kfp.local", "kfp.compiler")
 STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 HIGH = 200

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, run
 from ch09_pipeline.stages.prepare import read_prepared
-from common import plots
 from common.config import require
-from common.data.images import Split
+from common.data.images.loading import Split
+from common.drawing import plots
 from common.files import atomic_path, write_json
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import write_card
 from ch09_pipeline.contract import StageParser, card_and_raw_files, run
 from ch09_pipeline.names import encode
 from common.config import require
-from common.data.binary import decode_cifar
+from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 

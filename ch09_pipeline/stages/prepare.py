@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, files_of, run
 from ch09_pipeline.names import encode
-from common.data.binary import decode_cifar
+from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 HELD_OUT = 10

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, files_of, run
 from ch09_pipeline.stages.prepare import read_prepared
 from common.config import RunOptions
-from common.data.images import ImageSet, Split
+from common.data.images.loading import ImageSet, Split
 from common.data.source import DataCard, sha256_of
 from common.files import read_json, write_json
 
