@@ -32,7 +32,7 @@ from common.progress import print_table, say
 from common.records.tables import RESULTS
 from common.run import Run
 
-RECORD = "ch04-compare-cuda"
+RECORD = "ch04/compare-cuda"
 """The record of this program on a machine with a GPU."""
 
 

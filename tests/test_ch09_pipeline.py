@@ -779,7 +779,7 @@ def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
 def test_what_a_change_costs_in_jobs(tmp_path):
     options = RunOptions(device="cpu", precision="fp32", threads=1, limit=100, out=tmp_path / "runs")
     metrics = rerun_costs.train(rerun_costs.Config(epochs=1, run=options))
-    recorded = json.loads((ROOT / "results/ch09-rerun-costs.json").read_text())["metrics"]
+    recorded = json.loads((ROOT / "results/ch09/rerun-costs.json").read_text())["metrics"]
     jobs = [name for name in metrics if name.endswith("_jobs")]
     assert [metrics[name] for name in jobs] == [29, 0, 8, 7, 6] == [recorded[name]["mean"] for name in jobs]
 

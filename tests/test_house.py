@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 
 from common import benchmark, cli
-from common.config import RunOptions
+from common.config import RunOptions, chapter_and_name
 from common.files import read_json
 from common.records import ledger, tables
 
@@ -107,7 +107,7 @@ def test_thread_policy_keeps_what_the_user_has_set():
 
 @pytest.mark.parametrize("module", PROGRAMS, ids=lambda module: module.__name__)
 def test_program_has_its_parts(module):
-    chapter, _, program = module.__name__.rpartition(".")
+    chapter, program = chapter_and_name(module.__name__)
     assert f"python -m {chapter}.train {program}" in (module.__doc__ or "")
     config = module.Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -178,10 +178,11 @@ def test_readme_tables_are_what_was_recorded():
 
 def test_every_record_is_shown_and_whole():
     shown = " ".join(match["records"] for path in tables.readmes() for match in tables.TABLE.finditer(path.read_text()))
-    records = sorted(set(tables.RESULTS.glob("*.json")) - {tables.RESULTS / "devices.json"})
+    records = sorted(set(tables.RESULTS.rglob("*.json")) - {tables.RESULTS / "devices.json"})
     assert records
     for path in records:
-        assert path.stem in shown.split(), f"{path.name} is in no README"
+        name = path.relative_to(tables.RESULTS).with_suffix("").as_posix()
+        assert name in shown.split(), f"{name} is in no README"
         entry = read_json(path)
         assert entry["n"] == len(entry["seeds"]) >= 1
         for figure in entry["metrics"].values():

@@ -1,8 +1,8 @@
 """The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
 
-python -m common.records.ledger record ch03-feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+python -m common.records.ledger record ch03/feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
 python -m common.records.ledger devices           # time every chapter's steps on every device: device_table.py
-python -m common.records.ledger render            # rewrite the tables from results/*.json: tables.py
+python -m common.records.ledger render            # rewrite the tables from results/: tables.py
 python -m common.records.ledger render --check    # say which tables differ from the records, and exit with 1
 """
 
@@ -44,7 +44,9 @@ class Record:
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
         require(
-            re.fullmatch(r"[\w-]+", self.name) is not None, "a record's name is letters, digits and dashes", self.name
+            re.fullmatch(r"(\w+/)?[\w-]+", self.name) is not None,
+            "a record's name is letters, digits and dashes, after its chapter's folder as in ch03/rbm",
+            self.name,
         )
 
 
@@ -79,6 +81,7 @@ def record(options: Record, command: Sequence[str]) -> Path:
             raise ValueError(f"the command made {len(found)} runs; record one program at a time")
         summaries.append(read_json(found[0]))
     path = tables.RESULTS / f"{options.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, summarise(options, command, summaries))
     print(f"recorded {path}")
     return path

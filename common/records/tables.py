@@ -2,12 +2,12 @@
 
 In a README a table stands between these two lines; the first names the records (rows) and the measures (columns):
 
-<!-- ledger: ch03-feedforward ch03-feedforward-quick | test_accuracy train_seconds -->
+<!-- ledger: ch03/feedforward ch03/feedforward-quick | test_accuracy train_seconds -->
 <!-- /ledger -->
 
 One record whose measures are named `<row>_<column>` becomes a table of its own with an x between rows and columns:
 
-<!-- ledger: ch02-race | sgd adam x valley_steps digits_steps -->
+<!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
 And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
