@@ -22,7 +22,8 @@ from ch02_nn.classifier import Classifier, scaled, train_step
 from ch02_nn.optimizers import OPTIMIZERS
 from common.config import RunOptions, require_positive
 from common.data.batches import Batches
-from common.data.images.loading import ImageSet, Split, load_images
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
 from common.device import widest_float
 from common.progress import print_table, say
 from common.run import Run

@@ -27,7 +27,7 @@ from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.ratings.loading import Ratings, RatingSet
+from common.data.ratings.collection import Ratings, RatingSet
 from common.data.ratings.titles import Titles
 from common.folder import newest_run
 from common.progress import console, say

@@ -25,7 +25,8 @@ from common import device as devices
 from common import distributed
 from common.benchmark import Variant, Workload, by_turns, median_ratio, variants
 from common.config import RunOptions, require, require_positive
-from common.data.images.loading import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import Timer
 from common.files import read_json
 from common.progress import print_table, say

@@ -24,7 +24,8 @@ from common import distributed
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images.loading import ImageSet, Split, load_images
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
 from common.data.images.per_sample import PerSample
 from common.device import has_native_bf16
 from common.progress import print_table, say

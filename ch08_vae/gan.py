@@ -33,7 +33,8 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images.loading import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.run import Run, load_weights
 
 WATCHED = 1_000

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ch08_vae.networks import CLASSES
 from ch08_vae.preprocessing import flat
 from ch08_vae.schedule import one_cycle, set_learning_rate
-from common.data.images.loading import ImageSet, Split
+from common.data.images.image_set import ImageSet, Split
 
 SHARE = 0.01
 """A class is covered where at least that share of the drawings is read as it."""

@@ -26,7 +26,8 @@ from ch08_vae.vae import make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images.loading import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.progress import print_table
 from common.run import Run
 

@@ -13,7 +13,7 @@ from ch08_vae.evaluation import decoded, posterior
 from ch08_vae.film import ROW, Film
 from ch08_vae.networks import CLASSES, VAE, kl_divergence
 from ch08_vae.preprocessing import flat
-from common.data.images.loading import ImageSet
+from common.data.images.image_set import ImageSet
 from common.run import Run
 
 if TYPE_CHECKING:

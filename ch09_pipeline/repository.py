@@ -13,7 +13,7 @@ from ch09_pipeline.card import checksum
 from ch09_pipeline.stages.train import CLASS_NAMES
 from common.data.images import shapes
 from common.data.images.binary import CIFAR_RECORD
-from common.data.images.loading import encode_cifar
+from common.data.images.cifar import encode_cifar
 from common.data.published import own_name
 from common.data.source import DataCard
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from common.config import RunOptions
-from common.data.images.loading import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import has_bf16_kernels
 
 ROOT = Path(__file__).resolve().parent.parent

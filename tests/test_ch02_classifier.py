@@ -15,7 +15,7 @@ from ch02_nn.activations import ACTIVATIONS
 from ch02_nn.classifier import Classifier, Config
 from ch02_nn.optimizers import OPTIMIZERS
 from common.benchmark import Workload
-from common.data.images.loading import Split
+from common.data.images.image_set import Split
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ch02_nn import classifier, descent, fitting, fizzbuzz, race, regression, simple
 from ch02_nn.optimizers import OPTIMIZERS
 from common import benchmark, cli
-from common.data.images.loading import Split
+from common.data.images.image_set import Split
 
 
 def test_the_chapters_benchmark_times_the_programs_that_have_a_training_step(monkeypatch):

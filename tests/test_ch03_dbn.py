@@ -14,7 +14,8 @@ from ch03_autoencoder_rbm.boltzmann.dbn import Config, Network
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, upwards
 from ch03_autoencoder_rbm.schedule import one_cycle
 from common import checkpoint
-from common.data.images.loading import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm import schedule
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.digits.feedforward import Config, FeedForward
-from common.data.images.loading import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from ch03_autoencoder_rbm.boltzmann import gibbs, rbm, rbm_throughput
 from ch03_autoencoder_rbm.boltzmann.likelihood import exact_log_partition, log_likelihood
 from ch03_autoencoder_rbm.boltzmann.rbm import Config
 from common import checkpoint
-from common.data.images.loading import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture

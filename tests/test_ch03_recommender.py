@@ -20,7 +20,8 @@ from ch03_autoencoder_rbm.films.recommender import Best, Config
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM, sample_levels
 from ch03_autoencoder_rbm.films.sparse import Cases
 from ch03_autoencoder_rbm.schedule import one_cycle
-from common.data.ratings.loading import Ratings, load_ratings
+from common.data.ratings.collection import Ratings
+from common.data.ratings.loading import load_ratings
 from common.run import load_weights
 
 KINDS: list[Any] = [

@@ -13,7 +13,8 @@ from ch06_cnn.convolution import cnn, layers
 from ch06_cnn.convolution import visualise as inside
 from ch06_cnn.convolution.cnn import BookNetwork, Config
 from ch06_cnn.preprocessing import scaled
-from common.data.images.loading import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from ch08_vae import preprocessing as pixels
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from ch08_vae.vae import Config
-from common.data.images.loading import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from ch09_pipeline.engine import Job
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
 from common.data.images.binary import CIFAR_RECORD
-from common.data.images.loading import encode_cifar
+from common.data.images.cifar import encode_cifar
 from common.data.images.shapes import NAMES, draw_shapes
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")

@@ -27,7 +27,7 @@ from ch09_pipeline.stages.prepare import decode, prepare, read_prepared
 from ch09_pipeline.stages.publish import publish
 from ch09_pipeline.stages.train import read_class_names, train
 from common.data.images.binary import CIFAR_RECORD, decode_cifar
-from common.data.images.loading import encode_cifar
+from common.data.images.cifar import encode_cifar
 from common.data.images.shapes import NAMES, draw_shapes
 
 FLAGS: dict[str, Any] = {

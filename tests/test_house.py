@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+import networkx as nx
 import pytest
 from conftest import ROOT
 
@@ -55,6 +56,63 @@ def test_imports_run_downwards_only():
         here = path.relative_to(ROOT).parts[0].removesuffix(".py")
         for other in (imported_packages(path) & own) - {here}:
             assert floor(other) < floor(here), f"{path.relative_to(ROOT)} imports {other}"
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of ours that a file imports, inside functions too; those for type checkers alone are left out."""
+    found = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def import_graph() -> nx.DiGraph:
+    """Files of ours as nodes, and an edge from each to every other that it imports."""
+    files = [path for package in ("common", *CHAPTERS) for path in sorted((ROOT / package).rglob("*.py"))]
+    files += sorted(ROOT.glob("tour*.py"))
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+    graph = nx.DiGraph()
+    for name, path in names.items():
+        graph.add_node(name)
+        graph.add_edges_from((name, other) for other in imports_of(path) if other in names and other != name)
+    return graph
+
+
+def test_no_import_leads_back_to_where_it_came_from():
+    graph = import_graph()
+    assert len(graph) > 150 and graph.number_of_edges() > 500
+    circles = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
+    assert circles == []
+
+
+def test_a_folder_holds_at_most_twelve_modules():
+    """A topic's folder; the root of a small chapter may hold fifteen."""
+    for package in ("common", *CHAPTERS):
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
+            modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            assert len(modules) <= (12 if folder.parent != ROOT else 15), f"{folder.relative_to(ROOT)}: {len(modules)}"
+
+
+def test_a_topic_lists_its_modules():
+    """The docstring of a topic's `__init__.py` names every module of the folder, in the order to read them."""
+    for package in ("common", *CHAPTERS):
+        for init in sorted((ROOT / package).rglob("__init__.py")):
+            listed = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            modules = {path.stem for path in init.parent.glob("*.py")} - {"__init__"}
+            if init.parent.parent != ROOT and "snakemake" not in init.parent.name:
+                missing = [name for name in modules if not re.search(rf"^{name}\b", listed, re.M)]
+                assert not missing, f"{init.relative_to(ROOT)} does not list {', '.join(missing)}"
 
 
 def run_clean(script: str) -> None:

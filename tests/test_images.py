@@ -16,7 +16,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from common.data import archives, source
 from common.data.images import loading as images
 from common.data.images import shapes
-from common.data.images.loading import Split, decode_cifar, encode_cifar, load_images, read_idx
+from common.data.images.cifar import decode_cifar, encode_cifar
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:

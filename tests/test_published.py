@@ -19,7 +19,8 @@ from ch10_deploy.exporting import export
 from common.data import published, source
 from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
-from common.data.ratings.loading import RatingSetName, load_ratings
+from common.data.ratings.collection import RatingSetName
+from common.data.ratings.loading import load_ratings
 from common.data.series.series import load_csv
 from common.data.text.corpora import CorpusName, load_corpus
 from common.data.text.pairs import load_pairs

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from common.data import source
 from common.data.ratings import movielens, planted
-from common.data.ratings.loading import Ratings, load_ratings, split_ratings
+from common.data.ratings.collection import Ratings
+from common.data.ratings.loading import load_ratings, split_ratings
 
 SMALL = [(1, 10, 4.0, 1000), (1, 20, 3.5, 1001), (7, 10, 0.5, 1002), (9, 30, 5.0, 999)] + [
     (user, 40 + user, 3.0, 2000 + user) for user in range(100, 110)

@@ -22,7 +22,8 @@ from common import distributed
 from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images.loading import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import Timer
 from common.run import Run
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, evaluate, popularity
 from common.config import RunOptions, require, require_positive
-from common.data.ratings.loading import Ratings, RatingSet, RatingSetName, SplitName, load_ratings
+from common.data.ratings.collection import Ratings, RatingSet, RatingSetName
+from common.data.ratings.loading import SplitName, load_ratings
 from common.run import Run
 
 USER_PRIOR, FILM_PRIOR = 4.0, 3.0

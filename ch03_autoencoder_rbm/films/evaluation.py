@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.data.ratings.loading import Ratings
+from common.data.ratings.collection import Ratings
 
 TOP = 10
 LIKED = 4.0

@@ -20,7 +20,7 @@ from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popul
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Cases
-from common.data.ratings.loading import Ratings, RatingSet
+from common.data.ratings.collection import Ratings, RatingSet
 
 Machine = SoftmaxRBM | GaussianRBM | BinaryRBM
 Side = Literal["films", "users"]

@@ -32,7 +32,8 @@ from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.ratings.loading import RatingSet, RatingSetName, SplitName, load_ratings
+from common.data.ratings.collection import RatingSet, RatingSetName
+from common.data.ratings.loading import SplitName, load_ratings
 from common.files import read_json
 from common.progress import print_table
 from common.run import Run, load_weights

@@ -25,7 +25,8 @@ from ch03_autoencoder_rbm.films.sparse import Batch, Cases, zero_gradient
 from common import distributed
 from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
-from common.data.ratings.loading import RatingSet, RatingSetName, load_ratings
+from common.data.ratings.collection import RatingSet, RatingSetName
+from common.data.ratings.loading import load_ratings
 from common.device import Timer
 from common.run import Run
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch06_cnn.preprocessing import scaled
-from common.data.images.loading import ImageSet
+from common.data.images.image_set import ImageSet
 from common.run import Run
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, run
 from ch09_pipeline.stages.prepare import read_prepared
 from common.config import require
-from common.data.images.loading import Split
+from common.data.images.image_set import Split
 from common.drawing import plots
 from common.files import atomic_path, write_json
 

@@ -17,7 +17,7 @@ from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, files_of, run
 from ch09_pipeline.stages.prepare import read_prepared
 from common.config import RunOptions
-from common.data.images.loading import ImageSet, Split
+from common.data.images.image_set import ImageSet, Split
 from common.data.source import DataCard, sha256_of
 from common.files import read_json, write_json
 

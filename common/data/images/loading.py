@@ -5,7 +5,6 @@
 Dimensions: N images, C channels, H height, W width.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.data import archives, published
-from common.data.images import binary
+from common.data.images import binary, shapes
+from common.data.images.cifar import decode_cifar
+from common.data.images.image_set import ImageSet, Split
 from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha256_of
 
 ImageSetName = Literal["mnist", "fashion-mnist", "cifar-10", "digits", "shapes"]
@@ -45,33 +46,6 @@ SPLIT_SEED = 0
 """Seed of the one validation split that every run of a data set shares."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images and their classes."""
-
-    pixels: Tensor
-    """(N, C, H, W) uint8"""
-    labels: Tensor
-    """(N,) int64"""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: slice | Tensor) -> "Split":
-        return Split(self.pixels[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """A data set with its three splits. Choose on `valid`; read `test` once, last."""
-
-    card: DataCard
-    class_names: tuple[str, ...]
-    train: Split
-    valid: Split
-    test: Split
-
-
 def load_images(
     name: ImageSetName | Literal["auto"], *, preferred: ImageSetName = "mnist", limit: int | None = None
 ) -> ImageSet:
@@ -95,8 +69,6 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
         source = "embedded, scikit-learn's"
         train, valid, test = _cut(_digits(), 1257, 180, 360)
     elif name == "shapes":
-        from common.data.images import shapes
-
         source, class_names = "embedded, drawn here", shapes.NAMES
         train, valid, test = _cut(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
     else:
@@ -188,17 +160,6 @@ def _read_idx_pair(images: Path, classes: Path) -> Split:
 
 
 # CIFAR-10, binary version: www.cs.toronto.edu/~kriz/cifar.html.
-
-
-def decode_cifar(data: bytes, where: Path | str) -> Split:
-    """Decode CIFAR-10's binary records; raises ValueError as `binary.decode_cifar`."""
-    pixels, labels = binary.decode_cifar(data, where)
-    return Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
-
-
-def encode_cifar(split: Split) -> bytes:
-    """Encode (N, 3, 32, 32) images as CIFAR-10's binary records."""
-    return torch.cat([split.labels.to(torch.uint8)[:, None], split.pixels.flatten(1)], dim=1).numpy().tobytes()
 
 
 def _read_cifar(folder: Path) -> tuple[Split, Split]:

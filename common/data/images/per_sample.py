@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.data.images.loading import Split
+from common.data.images.image_set import Split
 
 
 class PerSample(Dataset):

@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from common.data.images.loading import Split, encode_cifar
+from common.data.images.cifar import encode_cifar
+from common.data.images.image_set import Split
 
 SIZE = 32
 COUNT = 13_000

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from common.data import archives
-from common.data.ratings.loading import WHOLE_STARS, Collection, Ratings, RatingSetName
+from common.data.ratings.collection import WHOLE_STARS, Collection, Ratings, RatingSetName
 from common.data.source import DataUnavailable, data_dir, fetch
 
 if TYPE_CHECKING:

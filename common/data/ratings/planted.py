@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.data.ratings.loading import Collection, Ratings
+from common.data.ratings.collection import Collection, Ratings
 
 SEED = 20_261_120
 USERS, FILMS, MEAN_RATED = 600, 800, 150
