@@ -23,7 +23,7 @@ from ch02_nn import backprop, losses
 from ch02_nn.activations import ACTIVATIONS
 from ch02_nn.initial import INITIAL
 from ch02_nn.optimizers import LIBRARY, OPTIMIZERS
-from ch02_nn.schedules import SCHEDULES, set_learning_rate
+from ch02_nn.schedules import SCHEDULES
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -31,6 +31,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import set_learning_rate
 
 OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"

@@ -32,6 +32,7 @@ from common.config import RunOptions, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch, next_states, rewards_of
 from common.data.mazes.maze import CARVE, Maze, card_of, distances, draw_mazes
 from common.run import Run, load_weights
+from common.schedule import linear_at, out_of_time, progress, set_learning_rate
 
 LOOPS = (0.0, 0.1)
 """Half of the mazes are perfect, half have a tenth of their remaining walls opened: there one can go a longer way."""
@@ -227,12 +228,6 @@ def target_every(config: Config) -> int:
     return 0 if config.network == "planner" else 50
 
 
-def progress_of(config: Config, step: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the steps or by the clock."""
-    done = seconds / config.budget if config.epochs is None else step / (config.epochs * STEPS)
-    return min(done, 1.0)
-
-
 def train(config: Config) -> dict[str, float]:
     """Fit the network within the budget and return how it does on mazes that it has not seen."""
     drawn = draw_split(config, "train", config.mazes)
@@ -247,17 +242,18 @@ def train(config: Config) -> dict[str, float]:
         every = target_every(config)
         target = deepcopy(model) if every else model
         optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
+        steps = config.epochs and config.epochs * STEPS
         for epoch in run.epochs(config.epochs, STEPS, model=model, target=target, optimizer=optimizer):
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
-                for group in optimizer.param_groups:
-                    group["lr"] = step_size(config) * (1 - progress_of(config, step, run.elapsed()))
+                done = progress(step, steps, run.elapsed(), config.budget)
+                set_learning_rate(optimizer, linear_at(done, step_size(config)))
                 world = backups(*draw_batch(walls, exits, config.batch_size))
                 ahead = random.randint(1, config.horizon)
                 loss = train_step(model, target, optimizer, world, ahead=ahead, discount=config.discount)
                 if every and step % every == 0:
                     target.load_state_dict(model.state_dict())
                 run.step(loss, mazes=config.batch_size)
-                if config.epochs is None and run.elapsed() >= config.budget:
+                if out_of_time(config.epochs, run.elapsed(), config.budget):
                     run.end()
                     break
             run.log(valid=measure(model, valid))

@@ -27,7 +27,7 @@ from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measur
 from ch08_vae.film import Film
 from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
 from ch08_vae.preprocessing import Binarisation, binarised, fixed
-from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from ch08_vae.schedule import WARM_UP, kl_weight
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -35,6 +35,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 KL = {"exact": kl_divergence, "book": book_kl}
 
@@ -186,8 +187,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
-                beta = config.beta * warmed_up(step, steps, config.warm_up)
-                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                beta = config.beta * kl_weight(step, steps, config.warm_up)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
                 loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
             film.take(epoch, partial(pictures.scene, model, valid, told))

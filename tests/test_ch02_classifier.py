@@ -164,7 +164,7 @@ def test_choices_are_made_without_the_test_split(config, digits):
 def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits, by, monkeypatch):
     config = replace(config, by=by, optimizer="adam")
     classifier.train(config, digits)
-    calls, set_rate = [], schedules.set_learning_rate
+    calls, set_rate = [], classifier.set_learning_rate
 
     def stop_in_the_last_epoch(optimizer, rate):
         calls.append(rate)

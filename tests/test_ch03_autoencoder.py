@@ -9,10 +9,10 @@ from conftest import train_until
 from torch.nn import functional as F
 from torchvision.transforms import Normalize
 
-from ch03_autoencoder_rbm import schedule
 from ch03_autoencoder_rbm.digits import autoencoder, throughput
 from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Filmstrip
 from ch03_autoencoder_rbm.preprocessing import brightness
+from common import schedule
 from common.data.images.loading import load_images
 from common.data.images.per_sample import PerSample
 

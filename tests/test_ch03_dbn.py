@@ -12,10 +12,10 @@ from conftest import train_until
 from ch03_autoencoder_rbm.boltzmann import dbn
 from ch03_autoencoder_rbm.boltzmann.dbn import Config, Network
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, upwards
-from ch03_autoencoder_rbm.schedule import one_cycle
 from common import checkpoint
 from common.data.images.image_set import Split
 from common.data.images.loading import load_images
+from common.schedule import one_cycle
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypa
     save = checkpoint.save_checkpoint
 
     def stop(path, progress, *rest):
-        if progress["epoch"] == stop_after:
+        if progress.epoch == stop_after:
             save(path, progress, *rest)
             raise KeyboardInterrupt
 

@@ -9,9 +9,9 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm import schedule
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.digits.feedforward import Config, FeedForward
+from common import schedule
 from common.data.images.image_set import Split
 from common.data.images.loading import load_images
 
@@ -72,16 +72,6 @@ def test_shift_moves_the_batch_within_bounds_and_wraps():
         places.add(tuple(moved[0, 0].nonzero()[0].tolist()))
     assert places == {(14 + dy, 14 + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
     assert feedforward.shifted(image, 0, generator) is image
-
-
-def test_one_cycle_by_hand():
-    sizes = [schedule.one_cycle(step, 10, 1.0) for step in range(10)]
-    assert sizes[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert sizes[3] == pytest.approx(1.0)
-    assert sizes[6] == pytest.approx((1 + torch.cos(torch.tensor(torch.pi * 3 / 7)).item()) / 2)
-    assert 0 < sizes[9] < 0.06
-    assert sizes[3:] == sorted(sizes[3:], reverse=True)
-    assert schedule.one_cycle(0, 1, 0.5) == 0.5
 
 
 def test_step_is_adamws(config):

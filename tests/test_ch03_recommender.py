@@ -19,10 +19,10 @@ from ch03_autoencoder_rbm.films.predictors import cases_of, hidden_states, level
 from ch03_autoencoder_rbm.films.recommender import Best, Config
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM, sample_levels
 from ch03_autoencoder_rbm.films.sparse import Cases
-from ch03_autoencoder_rbm.schedule import one_cycle
 from common.data.ratings.collection import Ratings
 from common.data.ratings.loading import load_ratings
 from common.run import load_weights
+from common.schedule import one_cycle
 
 KINDS: list[Any] = [
     ("softmax", "films"),

@@ -11,7 +11,7 @@ import torch
 from conftest import train_until
 from torch.nn import functional as F
 
-from ch05_rnn import generate, schedule
+from ch05_rnn import generate
 from ch05_rnn.language import evaluation as measures
 from ch05_rnn.language import language_model, sampling
 from ch05_rnn.language import visualise as inside
@@ -166,22 +166,6 @@ def test_evaluation_is_the_loss_of_the_text_read_in_order(config):
         logits, _ = model(tokens[:-1].unsqueeze(1), model.initial_state(1))
         total += float(F.cross_entropy(logits[:, 0], tokens[1:], reduction="sum").detach())
     assert measured == pytest.approx(total / (per_stream * measures.STREAMS), rel=1e-5)
-
-
-def test_the_step_size_follows_the_progress():
-    assert schedule.one_cycle(0.0, 1.0) == 0
-    assert schedule.one_cycle(schedule.WARM_UP / 2, 1.0) == pytest.approx(0.5)
-    assert schedule.one_cycle(schedule.WARM_UP, 1.0) == pytest.approx(1.0)
-    assert schedule.one_cycle(0.5 + schedule.WARM_UP / 2, 2.0) == pytest.approx(1.0)
-    assert schedule.one_cycle(1.0, 1.0) == schedule.one_cycle(1.3, 1.0) == pytest.approx(0, abs=1e-12)
-
-
-def test_progress_by_passes_and_by_the_clock(config):
-    assert language_model.progress_of(config, step=15, steps=10, seconds=99) == 0.5
-    by_clock = replace(config, epochs=None, budget=20)
-    assert language_model.progress_of(by_clock, step=15, steps=10, seconds=5) == 0.25
-    assert not language_model.out_of_time(config, 1e9)
-    assert language_model.out_of_time(by_clock, 20) and not language_model.out_of_time(by_clock, 19.9)
 
 
 def test_training_learns_repeats_and_restores(config):

@@ -13,7 +13,6 @@ from ch06_cnn.speedrun import speedrun
 from ch06_cnn.speedrun.muon import Muon
 from ch06_cnn.speedrun.speedrun import Config, Optimizers, SpeedNetwork
 from ch06_cnn.speedrun.whitening import whitening_filters
-from common import distributed
 from common.data.images.loading import load_images
 
 
@@ -78,12 +77,6 @@ def test_every_parameter_that_learns_has_one_optimizer(optimizer):
     assert len(held) == len({id(p) for p in held})
     assert {id(p) for p in held} == {id(p) for p in model.parameters() if p.requires_grad}
     assert isinstance(optimizers.parts[-1], Muon) == (optimizer == "muon")
-
-
-def test_progress_by_passes_and_by_the_clock():
-    by_passes, by_clock = Config(epochs=4), Config(budget=20)
-    assert speedrun.progress_of(by_passes, 10, 5, seconds=999) == 0.5
-    assert speedrun.progress_of(by_clock, 10, 5, seconds=15) == 0.75
 
 
 def test_flips():
@@ -258,11 +251,6 @@ def test_a_budget_is_kept(config, shapes):
     metrics = speedrun.train(replace(config, epochs=None, budget=0.5), shapes)
     assert metrics["train_seconds"] > 0.3
     assert metrics["images_per_second"] > 0
-
-
-def test_the_clock_of_the_main_process_counts(config, monkeypatch):
-    monkeypatch.setattr(distributed, "from_main", lambda value: 5.0)
-    assert speedrun.progress_of(Config(budget=10), 0, 1, seconds=0.0) == 0.5
 
 
 @pytest.mark.parametrize(

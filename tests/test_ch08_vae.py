@@ -15,6 +15,7 @@ from ch08_vae.networks import VAE
 from ch08_vae.vae import Config
 from common.data.images.image_set import Split
 from common.data.images.loading import load_images
+from common.schedule import one_cycle
 
 
 @pytest.fixture
@@ -94,24 +95,16 @@ def test_step_is_adams_on_minus_the_elbo(digits):
     assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
 
 
-def test_one_cycle_by_hand():
-    sizes = [schedule.one_cycle(step, 20, 1.0) for step in range(20)]
-    assert sizes[:3] == pytest.approx([0.5, 1.0, 1.0])
-    assert sizes[11] == pytest.approx(0.5)  # half of the eighteen steps down
-    assert 0 < sizes[19] < 0.01
-    assert schedule.one_cycle(0, 1, 0.5) == 0.5
-
-
 def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, digits, monkeypatch):
     sizes = []
     monkeypatch.setattr(vae, "set_learning_rate", lambda optimizer, size: sizes.append(size))
     vae.train(replace(config, batch_size=500), digits)
-    assert sizes == [schedule.one_cycle(step, 6, config.learning_rate) for step in range(6)]
+    assert sizes == [one_cycle(step, 6, config.learning_rate, warm_up=schedule.WARM_UP) for step in range(6)]
 
 
 def test_the_kl_term_warms_up_along_a_line(config, digits, monkeypatch):
-    assert [schedule.warmed_up(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
-    assert schedule.warmed_up(0, 10, 0) == 1
+    assert [schedule.kl_weight(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+    assert schedule.kl_weight(0, 10, 0) == 1
     seen, step = [], vae.train_step
 
     def watch(*arguments, beta, **settings):

@@ -24,7 +24,6 @@ from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, upw
 from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates, pseudo_likelihood
 from ch03_autoencoder_rbm.boltzmann.rbm import as_filters, draw_chain
 from ch03_autoencoder_rbm.preprocessing import binary, brightness, fixed_binary
-from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -32,6 +31,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 
 @dataclass(frozen=True)

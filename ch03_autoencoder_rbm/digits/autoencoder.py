@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.preprocessing import brightness
-from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -24,6 +23,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -28,7 +28,6 @@ from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.predictors import Machine, cases_of, make_model, make_predictor
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch, Cases
-from ch03_autoencoder_rbm.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -37,6 +36,7 @@ from common.data.ratings.loading import SplitName, load_ratings
 from common.files import read_json
 from common.progress import print_table
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 UPDATES, LEAST_RATINGS = 32, 500
 """Where the batch size is not given: steps an epoch, and the ratings that a step needs for a mean worth following."""

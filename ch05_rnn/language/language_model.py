@@ -24,13 +24,13 @@ from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import continuation, first_of, pieces
 from ch05_rnn.recurrence import cells
 from ch05_rnn.recurrence.cells import By, CellName, State
-from ch05_rnn.schedule import one_cycle, set_learning_rate
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.text.corpora import Corpus, Level, load_corpus
 from common.data.text.vocabulary import Streams, Vocabulary
 from common.run import Run, load_weights
+from common.schedule import one_cycle_at, out_of_time, progress, set_learning_rate
 
 USUAL: dict[str, dict[str, Any]] = {
     "char": {
@@ -206,18 +206,6 @@ class Kept:
         self.loss, self.epoch, self.weights = state["loss"], state["epoch"], state["weights"]
 
 
-def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
-    if config.epochs is not None:
-        return step / (config.epochs * steps)
-    return distributed.from_main(seconds) / config.budget
-
-
-def out_of_time(config: Config, seconds: float) -> bool:
-    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
-    return config.epochs is None and distributed.from_main(seconds) >= config.budget
-
-
 def sample(model: LanguageModel, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
     """Let the model write a line or two, from the beginning of a line."""
     generator = torch.Generator().manual_seed(seed)
@@ -253,15 +241,16 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         )
         model = make_model(len(data.vocabulary), config).to(run.device)
         parallel, optimizer, kept = distributed.wrap(model), make_optimizer(model, config), Kept(model)
+        steps = config.epochs and config.epochs * len(streams)
         for epoch in run.epochs(config.epochs, len(streams), model=model, optimizer=optimizer, kept=kept):
             state = None
             for step, (inputs, targets) in enumerate(streams, start=(epoch - 1) * len(streams)):
-                progress = progress_of(config, step, len(streams), run.elapsed())
-                set_learning_rate(optimizer, one_cycle(progress, asked.learning_rate))
+                done = progress(step, steps, run.elapsed(), config.budget)
+                set_learning_rate(optimizer, one_cycle_at(done, asked.learning_rate))
                 state = state or model.initial_state(inputs.shape[1])
                 loss, state = train_step(parallel, optimizer, inputs, targets, state, clip=config.clip, bf16=run.bf16)
                 run.step(loss, **{f"{config.level}s": targets.numel()})
-                if out_of_time(config, run.elapsed()):
+                if out_of_time(config.epochs, run.elapsed(), config.budget):
                     run.end()
                     break
             valid = evaluate(model, data.valid, config.level, bf16=run.bf16)

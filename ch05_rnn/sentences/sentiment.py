@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.schedule import one_cycle, set_learning_rate
 from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded, read
 from common import distributed
 from common.benchmark import Workload
@@ -27,6 +26,7 @@ from common.data.text.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSe
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.progress import print_table
 from common.run import Run, load_weights
+from common.schedule import one_cycle_at, set_learning_rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -186,7 +186,7 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
                 batch = words[share, : size.max()], size, labels[share]
                 losses = {}
                 for name, optimizer in optimizers.items():
-                    set_learning_rate(optimizer, one_cycle(step / (epochs * steps), config.learning_rate))
+                    set_learning_rate(optimizer, one_cycle_at(step / (epochs * steps), config.learning_rate))
                     losses[name] = train_step(parallel[name], optimizer, *batch, bf16=run.bf16)
                 run.step(losses["bilstm"], sentences=len(share))
             valid = {name: measure(predict(models[name], vocabulary, data.valid.texts), data.valid) for name in models}

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.schedule import one_cycle, set_learning_rate
 from ch05_rnn.sentences.encoder_decoder import END, Seq2Seq
 from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded
 from common import distributed
@@ -32,6 +31,7 @@ from common.data.text.pairs import Pairs, PairSet, load_pairs
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.progress import print_table
 from common.run import Run, load_weights
+from common.schedule import one_cycle_at, set_learning_rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,7 +208,7 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
         for epoch in run.epochs(config.epochs, steps, model=model, optimizer=optimizer):
             order = batches_by_length(lengths, config.batch_size, run.generator)
             for step, index in enumerate(order, start=(epoch - 1) * steps):
-                set_learning_rate(optimizer, one_cycle(step / (config.epochs * steps), config.learning_rate))
+                set_learning_rate(optimizer, one_cycle_at(step / (config.epochs * steps), config.learning_rate))
                 size = lengths[share := distributed.shard(index)]
                 batch = sources[share, : size.max()], size, targets[share]
                 loss = train_step(parallel, optimizer, *batch, bf16=run.bf16)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ch05_rnn.schedule import one_cycle, set_learning_rate
 from ch05_rnn.series.autoregression import Autoregression, harmonics, seasonal_naive, targets
 from common import distributed
 from common.benchmark import Workload
@@ -27,6 +26,7 @@ from common.data.batches import Batches
 from common.data.series.series import Series, load_csv, load_series
 from common.progress import print_table, say
 from common.run import Run, load_weights
+from common.schedule import one_cycle_at, set_learning_rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,7 +209,7 @@ def train(config: Config, data: Series | None = None) -> dict[str, float]:
         inside = torch.arange(config.window, device=run.device)
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer):
             for step, (first,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                set_learning_rate(optimizer, one_cycle(step / most, config.learning_rate))
+                set_learning_rate(optimizer, one_cycle_at(step / most, config.learning_rate))
                 window = first.unsqueeze(1) + inside
                 loss = train_step(parallel, optimizer, features[window], wanted[window], bf16=run.bf16)
                 run.step(loss, windows=len(first))

@@ -32,6 +32,7 @@ from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import Timer
 from common.run import Run, load_weights
+from common.schedule import linear_at, out_of_time, progress
 
 WIDTHS = {0: (32, 64, 128), 200: (32, 128, 256), 450: (64, 256, 256)}
 """Filters of the three blocks, by the least budget that deserves them: a wider network learns more and slower."""
@@ -147,11 +148,11 @@ class Optimizers:
             self.parts.append(Muon(filters, config.learning_rate or 0.12, bf16=bf16))
         self.first = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
-    def set_progress(self, progress: float) -> None:
+    def set_progress(self, done: float) -> None:
         """Let the next steps be of the size that this share of the training, 0 ... 1, asks for."""
         for part, sizes in zip(self.parts, self.first, strict=True):
             for group, size in zip(part.param_groups, sizes, strict=True):
-                group["lr"] = size * max(0.0, 1 - progress)
+                group["lr"] = linear_at(done, size)
 
     def step(self) -> None:
         """Take one step, and forget the gradients."""
@@ -198,18 +199,6 @@ def flips_of(first: Tensor, epoch: int, how: str) -> Tensor:
     return coin(len(first), first.device) if how == "random" else torch.zeros_like(first)
 
 
-def progress_of(config: Config, step: int, steps: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the passes or by the clock of the main process."""
-    if config.epochs is not None:
-        return step / (config.epochs * steps)
-    return distributed.from_main(seconds) / config.budget
-
-
-def out_of_time(config: Config, seconds: float) -> bool:
-    """Tell whether the budget is spent, by the clock of the main process: all must stop after the same step."""
-    return config.epochs is None and distributed.from_main(seconds) >= config.budget
-
-
 def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:
     """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, the mean over both mirror images where the Config says so"""
     logits = predict(model, images, bf16=bf16)
@@ -236,16 +225,16 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 model.first.weight.data.copy_(whitening_filters(pictures))
         parallel = distributed.wrap(model)
         optimizers = Optimizers(model, config, bf16=run.bf16)
+        steps = config.epochs and config.epochs * len(batches)
         for epoch in run.epochs(config.epochs, len(batches), model=model, optimizers=optimizers):
             for step, (images, labels, first) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                progress = progress_of(config, step, len(batches), preparation.seconds + run.elapsed())
-                optimizers.set_progress(progress)
+                optimizers.set_progress(progress(step, steps, preparation.seconds + run.elapsed(), config.budget))
                 pixels = scaled(augment(images, flips_of(first, epoch, config.flip), shift=config.shift), bf16=run.bf16)
                 loss = train_step(
                     parallel, optimizers, pixels, labels, label_smoothing=config.label_smoothing, bf16=run.bf16
                 )
                 run.step(loss, images=len(images))
-                if out_of_time(config, preparation.seconds + run.elapsed()):
+                if out_of_time(config.epochs, preparation.seconds + run.elapsed(), config.budget):
                     run.end()
                     break
             run.log(valid=measure(classify(model, data.valid.pixels, config, bf16=run.bf16), data.valid.labels))
