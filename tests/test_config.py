@@ -41,7 +41,7 @@ CONFIGS = st.builds(
         threads=st.integers(0, 3),
         limit=st.none() | st.integers(1, 9),
         out=st.sampled_from([Path("runs"), Path("a folder/x")]),
-        resume=st.booleans(),
+        resume=st.sampled_from([False, True, "auto", "runs/a b/c"]),
     ),
 )
 
