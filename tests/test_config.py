@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.cli import Program, parse
@@ -46,6 +46,7 @@ CONFIGS = st.builds(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
 def test_flags_give_the_same_config_back(config):
     words = shlex.split(command_line("ch03_x.program", config))
@@ -53,6 +54,7 @@ def test_flags_give_the_same_config_back(config):
     assert parse(Program[Config], words[4:], prog="", description="").config == config
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
 def test_json_gives_the_same_config_back(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
