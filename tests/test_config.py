@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.cli import Program, parse
@@ -41,11 +41,12 @@ CONFIGS = st.builds(
         threads=st.integers(0, 3),
         limit=st.none() | st.integers(1, 9),
         out=st.sampled_from([Path("runs"), Path("a folder/x")]),
-        resume=st.booleans(),
+        resume=st.sampled_from([False, True, "auto", "runs/a b/c"]),
     ),
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
 def test_flags_give_the_same_config_back(config):
     words = shlex.split(command_line("ch03_x.program", config))
@@ -53,6 +54,7 @@ def test_flags_give_the_same_config_back(config):
     assert parse(Program[Config], words[4:], prog="", description="").config == config
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
 def test_json_gives_the_same_config_back(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
