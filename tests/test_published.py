@@ -105,6 +105,7 @@ def test_an_embedded_set_has_its_name(name):
 SETS = {
     "one": (Release({"train": 5, "test": 3}, {"train": "a", "labels": "b"}),),
     "several": (Release({"ratings": 10, "users": 4}, {"ratings": "x"}), Release({"ratings": 12, "users": 5})),
+    "older": (Release({"train": 10, "test": 3}), Release({"train": 5, "test": 3}, {"train": "a"})),
 }
 
 
@@ -124,14 +125,17 @@ SETS = {
         ("several", (10, 5), "x", "several (not as published: 5 instead of 4 users)"),
         ("several", (11, 4), "x", "several (not as published: 11 instead of 10 ratings)"),
         ("several", (9, 4), "x", "several (partial: 9 of 10 ratings)"),
+        ("older", (5, 3), "b", "older (altered: train)"),
+        ("older", (6, 3), "a", "older (partial: 6 of 10 train)"),
         ("unknown", (1, 1), "", "unknown"),
     ],
 )
 def test_a_set_is_compared_with_its_releases(monkeypatch, name, counts, sums, expected):
     monkeypatch.setattr(published, "RELEASES", SETS)
-    release = SETS.get(name, SETS["one"])[0]
-    named = dict(zip(release.counts, counts, strict=True))
-    assert title(name, named, dict(zip(release.sha256, sums, strict=False))) == expected
+    releases = SETS.get(name, SETS["one"])
+    named = dict(zip(releases[0].counts, counts, strict=True))
+    parts = [part for release in releases for part in release.sha256]
+    assert title(name, named, dict(zip(parts, sums, strict=False))) == expected
 
 
 def test_the_readers_hand_over_what_is_published(monkeypatch):
