@@ -186,6 +186,7 @@ def put_in_its_place(monkeypatch, program: str) -> list[tuple[str, ...]]:
     head = "import os, signal, sys, time\ndef tell(text): os.write(int(sys.argv[1]), text.encode())\n"
 
     def command(work: Path, *flags: str, descriptor: int) -> list[str]:
+        assert work.is_absolute(), "Snakemake starts within it"
         asked.append(flags)
         return [sys.executable, "-c", head + program, str(descriptor)]
 
