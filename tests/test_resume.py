@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -392,30 +393,50 @@ def test_processes_of_torchrun_print_the_command_that_starts_them_all(
 
 @pytest.mark.slow
 def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
-    """The same command twice: each of its 200 epochs is logged once, and the refused one names the other."""
-    words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "200", "--threads", "1"]
+    """The refused one names the other, which goes on, logs each epoch once, and ends by SIGTERM."""
+    words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "100000", "--threads", "1"]
     words = [sys.executable, "-m", *words, "--device", "cpu", "--out", str(tmp_path)]
+    started = []
 
     def start(*more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*words, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen([*words, *more], cwd=ROOT, text=True, **pipes))
+        return started[-1]
 
-    first = start()
-    assert first.stdout is not None
-    while not first.stdout.readline().startswith("epoch "):
-        pass
-    first.kill()
-    first.communicate()
-    pair = [start("--resume"), start("--resume")]
-    said = [process.communicate(timeout=120) for process in pair]
-    codes = [process.returncode for process in pair]
-    assert sorted(codes) == [0, 2], said
-    winner, loser = codes.index(0), codes.index(2)
-    assert "resumed " in said[winner][0]
-    (path,) = tmp_path.glob("*/*/*")
-    message = f"error: {path} is in use by process {pair[winner].pid} on {socket.gethostname()} since "
-    assert said[loser][1].startswith(message)
-    assert said[loser][1].count("\n") == 1
-    assert [row["epoch"] for row in lines(path)] == list(range(1, 201))
+    def wait_for(name: str) -> Path:
+        while not (found := list(tmp_path.glob(f"*/*/*/{name}"))):
+            assert any(process.poll() is None for process in started)
+            time.sleep(0.01)
+        return found[0]
+
+    try:
+        first = start()
+        folder = wait_for("checkpoint.pt").parent
+        first.kill()
+        first.communicate()
+        before = len(lines(folder))
+        pair = [start("--resume"), start("--resume")]
+        while all(process.poll() is None for process in pair):
+            time.sleep(0.01)
+        loser, winner = sorted(pair, key=lambda process: process.poll() is None)
+        said, error = loser.communicate()
+        assert loser.returncode == 2, (said, error)
+        assert winner.poll() is None
+        assert error.startswith(f"error: {folder} is in use by process {winner.pid} on {socket.gethostname()} since ")
+        assert error.count("\n") == 1
+        while len(lines(folder)) <= before:
+            time.sleep(0.01)
+        winner.send_signal(signal.SIGTERM)
+        said, error = winner.communicate()
+        assert (winner.returncode, error) == (143, "")
+        assert f"resumed  {folder} after epoch " in said
+        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; go on with: python -m ch03")
+        epochs = [row["epoch"] for row in lines(folder)]
+        assert epochs == list(range(1, len(epochs) + 1))
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
 
 
 # The runs that are complete.
