@@ -107,8 +107,8 @@ def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: T
         others = (labels != labels[start]).nonzero().flatten() if start < len(labels) else labels[:0]
         if len(others):
             end = int(others[(7 * start + 1) % len(others)])
-            told = None if classes is None else path_between(classes[start], classes[end])
-            rows.append(decoded(model, path_between(mu[start], mu[end]), told))
+            condition = None if classes is None else path_between(classes[start], classes[end])
+            rows.append(decoded(model, path_between(mu[start], mu[end]), condition))
     if not rows:  # all the images are of one class
         rows = [decoded(model, path_between(mu[0], mu[1]), None if classes is None else classes[:1].repeat(11, 1))]
     return plots.mosaic(tiles(torch.cat(rows)), columns=11, title="on the way from one image to another", size=0.5)
@@ -123,8 +123,8 @@ def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -
     z = mu[0].repeat(len(order), len(steps), 1)
     for row, unit in enumerate(order):
         z[row, :, unit] = steps
-    told = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
-    drawings = decoded(model, z.flatten(0, 1), told)
+    condition = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
+    drawings = decoded(model, z.flatten(0, 1), condition)
     names = [f"unit {unit}: {float(kl[unit]):.2f} nats" for unit in order]
     values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # and no -0.0
     return plots.mosaic(tiles(drawings), columns=len(steps), row_names=names, column_names=values, size=0.5)
@@ -137,11 +137,11 @@ def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Fi
     quantiles = torch.linspace(0.5 / edge, 1 - 0.5 / edge, edge, device=device)
     across = torch.special.ndtri(quantiles)
     z = torch.stack(torch.meshgrid(-across, across, indexing="ij"), dim=2).flip(2).flatten(0, 1)  # (edge^2, 2)
-    told = None
+    condition = None
     if model.conditional:
-        told = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
+        condition = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
     title = "the latent plane" + " of class 3" * model.conditional
-    return plots.mosaic(tiles(decoded(model, z, told)), columns=edge, title=title, size=0.34)
+    return plots.mosaic(tiles(decoded(model, z, condition)), columns=edge, title=title, size=0.34)
 
 
 def draw_latent(data: ImageSet, mu: Tensor, shown: int = 3_000) -> "Figure":

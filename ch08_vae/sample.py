@@ -76,12 +76,12 @@ def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) ->
             "or name such a run with --folder"
         )
     z = torch.randn(options.count, model.latent_size, generator=generator)
-    told = classes_in_turn(-(-options.count // CLASSES), model)
-    if told is not None:
-        told = told[: options.count]
+    condition = classes_in_turn(-(-options.count // CLASSES), model)
+    if condition is not None:
+        condition = condition[: options.count]
         if options.digit is not None:
-            told = F.one_hot(torch.full((options.count,), options.digit), CLASSES).float()
-    return decoded(model, z, told)
+            condition = F.one_hot(torch.full((options.count,), options.digit), CLASSES).float()
+    return decoded(model, z, condition)
 
 
 def draw_on_the_way(
@@ -103,9 +103,9 @@ def draw_on_the_way(
     test, ways = fixed(data.test.pixels, config.binarisation), []
     for start, end in zip(*chosen, strict=False):  # the rarer class says how many
         pair = torch.stack([start, end])
-        told = vae.one_hot(data.test.labels[pair], config)
-        mu, _ = posterior(model, test[pair], told)
-        classes = None if told is None else path_between(told[0], told[1], STEPS)
+        condition = vae.one_hot(data.test.labels[pair], config)
+        mu, _ = posterior(model, test[pair], condition)
+        classes = None if condition is None else path_between(condition[0], condition[1], STEPS)
         ways.append(decoded(model, path_between(mu[0], mu[1], STEPS), classes))
     return torch.cat(ways)
 

@@ -95,13 +95,15 @@ def test_the_way_from_one_digit_to_another_starts_and_ends_at_their_reconstructi
     for digit in (3, 8):
         of_class = (digits.test.labels == digit).nonzero().flatten()
         x = pixels.fixed(digits.test.pixels, "dynamic")[of_class]
-        ends.append(torch.sigmoid(model.decode(model.encode(x, told(x, digit, config))[0], told(x, digit, config))))
+        ends.append(
+            torch.sigmoid(model.decode(model.encode(x, condition(x, digit, config))[0], condition(x, digit, config)))
+        )
     for place, candidates in ((0, ends[0]), (sample.STEPS - 1, ends[1])):
         distance = (candidates.detach() - seen["images"][place].flatten()).abs().amax(1)
         assert float(distance.min()) < 1e-5
 
 
-def told(x, digit, config):
+def condition(x, digit, config):
     return vae.one_hot(torch.full((len(x),), digit), config)
 
 

@@ -84,9 +84,9 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, ch
     v = sample(base.sigmoid().expand(chains, -1))
     log_weight = torch.zeros(chains, dtype=widest_float(v.device), device=v.device)
     betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
-    for colder, beta in pairwise(betas):
+    for previous, beta in pairwise(betas):
         x = torch.addmm(c, v, W)
-        gain = (beta - colder) * (v @ (b - base)) + (F.softplus(beta * x) - F.softplus(colder * x)).sum(1)
+        gain = (beta - previous) * (v @ (b - base)) + (F.softplus(beta * x) - F.softplus(previous * x)).sum(1)
         log_weight += gain
         h = sample(x.mul_(beta).sigmoid_())
         v = sample(torch.addmm((1 - beta) * base + beta * b, h, W.T, alpha=beta).sigmoid_())

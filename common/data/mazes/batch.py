@@ -4,7 +4,7 @@ The tiles of all mazes are numbered through: tile (r, c) of maze n is state s = 
 from state s stands in row 4 s + a of a table, so a step of every walker is one index. A step into a wall, or off the
 board, leads back to where it came from.
 
-Dimensions: N mazes, H x W tiles, M walkers, A = 4 actions.
+Dimensions: N mazes, H x W tiles, M environments, A = 4 actions.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ ACTIONS = len(MOVES)
 
 
 class Step(NamedTuple):
-    """What a step of all walkers led to, each (M,)."""
+    """What a step of all environments led to, each (M,)."""
 
-    reached: Tensor
-    """The state that was reached; a walker whose episode ended stands at its start again already."""
+    next_state: Tensor
+    """The state that was reached; an environment whose episode ended stands at its start again already."""
     reward: Tensor
     terminated: Tensor
     """At the exit: nothing comes after, so nothing is added to the reward."""
     truncated: Tensor
-    """Out of time: the world would have gone on, so a learner adds what it expects of the state reached."""
+    """Out of time: the episode would have gone on, so a learner adds what it expects of the next state."""
 
 
 class MazeBatch:
-    """M walkers in N mazes of one size; walker m walks in maze m modulo N."""
+    """M environments in N mazes of one size; environment m is maze m modulo N."""
 
     def __init__(
         self,
         mazes: Sequence[Maze],
-        walkers: int | None = None,
+        environments: int | None = None,
         *,
         rewards: Rewards = "exit",
         limit: int = 1_000,
         starts: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Take besides, as (M,) states, where the walkers begin; by default at their mazes' starts."""
+        """Take besides, as (M,) states, where the environments begin; by default at their mazes' starts."""
         shapes = {tuple(maze.walls.shape) for maze in mazes}
         require(len(shapes) == 1, "mazes of one batch must be of one size", sorted(shapes))
         require(limit >= 1, "an episode needs at least one step", limit)
@@ -57,7 +57,7 @@ class MazeBatch:
         worth, bumps = zip(*(worth_of(maze, rewards) for maze in mazes), strict=True)
         self.table = next_states(walls).flatten().to(device)
         self.rewards = rewards_of(walls, torch.stack(worth), bumps[0]).flatten().to(device)
-        whose = torch.arange(count if walkers is None else walkers) % count
+        whose = torch.arange(count if environments is None else environments) % count
         self.starts = (usual[whose] if starts is None else starts).to(device)
         self.exits = exits[whose].to(device)
         self.limit = limit
@@ -70,22 +70,22 @@ class MazeBatch:
         return self.state
 
     def step(self, actions: Tensor) -> Step:
-        """(M,) actions -> where they led; walkers whose episode ended are at their starts afterwards"""
+        """(M,) actions -> where they led; environments whose episode ended are at their starts afterwards"""
         row = torch.add(actions, self.state, alpha=ACTIONS)
-        reached = self.table.index_select(0, row)  # half again as fast as table[row]
+        next_state = self.table.index_select(0, row)  # half again as fast as table[row]
         self.steps += 1
-        terminated, truncated = reached == self.exits, self.steps >= self.limit
+        terminated, truncated = next_state == self.exits, self.steps >= self.limit
         ended = terminated | truncated
-        self.state = torch.where(ended, self.starts, reached)
+        self.state = torch.where(ended, self.starts, next_state)
         self.steps.masked_fill_(ended, 0)
-        return Step(reached, self.rewards.index_select(0, row), terminated, truncated)
+        return Step(next_state, self.rewards.index_select(0, row), terminated, truncated)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Say where the walkers are."""
+        """Say where the environments are."""
         return {"state": self.state, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put the walkers where they were."""
+        """Put the environments where they were."""
         self.state, self.steps = (state[name].to(self.starts.device) for name in ("state", "steps"))
 
 

@@ -220,7 +220,7 @@ def parse_maze(text: str, where: Path | str = "the maze") -> Maze:
     """Read a drawn maze.
 
     Raises ValueError, naming the place and what to change, for unknown letters, rows of several lengths, a start or an
-    exit that is missing or there twice, and an exit that cannot be reached.
+    exit that is missing or there twice, and an exit that cannot be next_state.
     """
     rows = text.replace(".", FLOOR).rstrip().splitlines()
     if not rows:
