@@ -3,8 +3,8 @@
     python -m ch07_dqn.train actor_critic
     python -m ch07_dqn.train actor_critic --trace 1     # advantages from whole returns: less biased, noisier
 
-The actor pi(a | s) acts, the critic V(s) says what to expect. Both learn from the newest steps of all
-environments and then forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (Schulman et al. 2016):
+The actor pi(a | s) acts, the critic V(s) says what to expect. Both learn from the newest steps of all environments and
+then forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (Schulman et al. 2016):
 
     d[t] = r[t] + g V(s[t+1]) - V(s[t])                    without V(s[t+1]) where the exit was reached
     A[t] = d[t] + g l A[t+1]                               without A[t+1] where the episode ended
@@ -51,9 +51,9 @@ class Config:
     environments: int = 256
     """Environments that share the maze."""
     time_limit: int = 10_000
-    """Steps after which a walker is put back to the start."""
+    """Steps after which an episode is truncated."""
     rollout: int = 16
-    """T: steps of every walker that a gradient step learns from."""
+    """T: steps of every environment that a gradient step learns from."""
     epochs: int = 20
     """Rounds of training, with a look at the greedy path after each."""
     steps: int = 40
@@ -103,7 +103,7 @@ def act(model: ActorCritic, states: Tensor) -> Tensor:
 
 
 def roll_out(model: ActorCritic, environment: MazeBatch, steps: int) -> Rollout:
-    """Let every walker take so many steps."""
+    """Let every environment take so many steps."""
     moments = []
     for _ in range(steps):
         state = environment.state

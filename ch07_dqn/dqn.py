@@ -48,7 +48,7 @@ class Config:
     book: bool = False
     """The book's network Q(x, y, dx, dy), rewards (wall -100, exit 100, floor 0 or -1), discount and exploration."""
     starts: Literal["start", "everywhere"] = "start"
-    """Where a walker's episodes begin: at the maze's start, or each on a tile of its own."""
+    """Where episodes begin: at the maze's start, or each on a tile of its own."""
     goal: Literal["exit", "sealed"] = "exit"
     """sealed walls up the exit while learning: as out of reach as the book's, where x and y are swapped."""
     replay: Literal["uniform", "prioritised", "newest", "never"] = "uniform"
@@ -65,17 +65,17 @@ class Config:
     environments: int = 256
     """Environments that share the maze."""
     warm_up: int = 2_000
-    """Random steps of each walker before the learning starts."""
+    """Random steps of each environment before the learning starts."""
     memory: int = 500
     """Moments of all environments that are remembered."""
     time_limit: int = 1_000
-    """Steps after which a walker is put back to the start."""
+    """Steps after which an episode is truncated."""
     batch_size: int = 256
     """Remembered steps a gradient step."""
     epochs: int = 20
     """Rounds of training, with a look at the greedy path after each."""
     steps: int = 250
-    """Gradient steps a round; every walker takes one step before each."""
+    """Gradient steps a round; every environment takes one step before each."""
     learning_rate: float = 2e-3
     """First step size of Adam, which falls in a straight line to zero."""
     discount: float | None = None
@@ -221,7 +221,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def walk(environment: MazeBatch, memory: Replay, model: nn.Module, epsilon: float) -> None:
-    """Let every walker take a step, and remember it."""
+    """Let every environment take a step, and remember it."""
     state = environment.state
     action = act(model, state, epsilon)
     memory.add(state, action, environment.step(action))
@@ -249,7 +249,7 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """A step of every walker and a gradient step, for the device benchmark."""
+    """A step of every environment and a gradient step, for the device benchmark."""
     maze = maze_of(config)
     environment, memory = make_environment(config, maze, device), make_replay(config, device)
     model = make_model(config).to(device)

@@ -53,7 +53,7 @@ class Config:
     environments: int = 64
     """Environments that share the maze and the table."""
     time_limit: int = 1_000
-    """Steps after which a walker is put back to the start."""
+    """Steps after which an episode is truncated."""
     steps: int | None = None
     """Steps of all environments together; by default 512,000, of one environment alone 128,000."""
     step_size: float = 1.0
@@ -80,7 +80,7 @@ def choose(table: Tensor, states: Tensor, epsilon: float) -> Tensor:
 
 
 def learn(table: Tensor, states: Tensor, actions: Tensor, step: Step, *, discount: float, step_size: float) -> Tensor:
-    """Move the table (S, A) by one step of every walker; return (M,) by how far it was off.
+    """Move the table (S, A) by one step of every environment; return (M,) by how far it was off.
 
     Q(s, a) <- Q(s, a) + alpha (r + g max over a' of Q(s', a') - Q(s, a)), without the maximum at the exit.
     Two environments that take the same step move the same value to the same place: the maze throws no dice.
@@ -92,7 +92,7 @@ def learn(table: Tensor, states: Tensor, actions: Tensor, step: Step, *, discoun
 
 
 def walk(environment: MazeBatch, table: Tensor, config: Config) -> Tensor:
-    """Let every walker take a step, and learn from it; return how many episodes ended."""
+    """Let every environment take a step, and learn from it; return how many episodes ended."""
     states = environment.state
     actions = choose(table, states, config.epsilon)
     step = environment.step(actions)

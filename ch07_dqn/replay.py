@@ -3,7 +3,8 @@
 A learner that only saw its newest steps would see the same corridor a hundred times in a row, and forget the others.
 Drawing old steps at random breaks that up, and lets each step teach more than once.
 
-The ring has a row for each moment and a column for each walker, so what a walker did next stands one row further on:
+The ring has a row for each moment and a column for each environment, so what an environment did next stands one row
+further on:
 
     R = r[t] + g r[t+1] + ... + g^(k-1) r[t+k-1],  worth  R + g^k V(s[t+k])  in all
 

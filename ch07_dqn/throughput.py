@@ -7,7 +7,7 @@ Both worlds look the next tile up in a table, so what differs is what stands aro
 step, or one for all. `random` draws an action for each step, by gymnasium's own sampler or torch's; `stepping` takes
 actions drawn beforehand, and is the environment alone; `acting` asks a network 32-128-128-4.
 
-Dimensions: M mazes with a walker each, A = 4 actions.
+Dimensions: M mazes with one environment each, A = 4 actions.
 """
 
 import statistics
@@ -135,7 +135,7 @@ def batch_stepper(environment: MazeBatch) -> Callable[[], int]:
 
 
 def batch_actor(environment: MazeBatch, model: QNetwork) -> Callable[[], int]:
-    """Make a function in which the network chooses every step of every walker."""
+    """Make a function in which the network chooses every step of every environment."""
     tiles = environment.shape[1] * environment.shape[2]
 
     @torch.inference_mode()

@@ -1,8 +1,8 @@
 """Thousands of mazes walked at once: one table of next tiles, looked up.
 
 The tiles of all mazes are numbered through: tile (r, c) of maze n is state s = n H W + r W + c. Where action a leads
-from state s stands in row 4 s + a of a table, so a step of every walker is one index. A step into a wall, or off the
-board, leads back to where it came from.
+from state s stands in row 4 s + a of a table, so a step of every environment is one index. A step into a wall, or off
+the board, leads back to where it came from.
 
 Dimensions: N mazes, H x W tiles, M environments, A = 4 actions.
 """
@@ -64,7 +64,7 @@ class MazeBatch:
         self.reset()
 
     def reset(self) -> Tensor:
-        """Put every walker at its start; return (M,) their states."""
+        """Put every environment at its start; return (M,) their states."""
         self.state = self.starts.clone()
         self.steps = torch.zeros_like(self.state)
         return self.state

@@ -21,7 +21,7 @@ LIMIT = 1_000
 
 
 class MazeEnv(gymnasium.Env[int, int]):
-    """One walker in one maze; without a maze, the book's size carved with the given seed."""
+    """One agent in one maze; without a maze, the book's size carved with the given seed."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}
 
