@@ -1,0 +1,522 @@
+"""A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
+
+    python tests/cuda_dry_run.py                              # every program, one table
+    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # these
+    python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
+
+`DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two devices
+raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends on values
+(`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole `train` runs.
+
+It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same on a machine with a GPU
+    sys.path.insert(0, str(ROOT))
+
+import common  # noqa: F401  # before torch: common sets how its threads wait
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+
+FakeTensor.value = None  # set for each tensor that an operator makes
+CUDA = torch.device("cuda:0")
+CPU = torch.device("cpu")
+aten = torch.ops.aten
+
+
+class DryRun(FakeTensorMode):
+    """Fake tensors that keep their values on the CPU; counts the operators on the GPU, by the function that calls them."""
+
+    avoid_device_init = True  # even where torch believes that it has a GPU
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self.inside = False
+        self.operators: Counter[tuple[str, str]] = Counter()
+        """Operators on the GPU by function: (module, qualified name)."""
+        self.without_values: Counter[str] = Counter()
+        """Operators that the CPU does not have: their results are zeros."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self.inside or func.namespace == "prim":  # a part of another operator, or a question for the device
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        if func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd):  # in inference mode
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        check_placement(func, tensors, args, kwargs)
+        fakes, error = None, None
+        self.inside = True
+        try:
+            fakes = self.shapes(func, types, args, {**kwargs, "generator": None} if "generator" in kwargs else kwargs)
+        except VALUES_NEEDED as reason:
+            error = reason
+        finally:
+            self.inside = False
+        reals = self.values(func, args, kwargs, fakes)
+        device = kwargs.get("device") or next((t.device for t in tensors if t.device.type == "cuda"), CPU)
+        if error is not None or not isinstance(fakes, (Tensor, tuple, list)):
+            fakes = tree_map(lambda real: self.fake(real, device) if isinstance(real, Tensor) else real, reals)
+        given = {id(tensor) for tensor in tensors}
+        for fake, real in zip(tree_leaves(fakes), tree_leaves(reals), strict=True):
+            if isinstance(fake, FakeTensor) and id(fake) not in given:
+                same = fake.shape == real.shape or func in BUFFERS
+                assert same, f"{func}: the fake is {fake.shape}, the value {real.shape}"
+                fake.value = real
+        if torch.device(device).type == "cuda" or any(t.device.type == "cuda" for t in tensors):
+            self.operators[caller()] += 1
+        return fakes
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave the mode, but let `torch.tensor(..., device="cuda")` go on to be built on the CPU and be moved."""
+        super().__exit__(*error)
+        torch._C._set_only_lift_cpu_tensors(True)
+
+    def shapes(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Ask FakeTensorMode for shapes and devices; it raises where the devices differ."""
+        if func in NOT_FAKED:
+            raise torch._subclasses.fake_tensor.DataDependentOutputException(func)
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def values(self, func: Any, args: Any, kwargs: Any, fakes: Any) -> Any:
+        """Compute on the CPU what the operator computes."""
+        args, kwargs = tree_map(value_of, (args, kwargs))
+        if "device" in kwargs:
+            kwargs["device"] = CPU
+        if "pin_memory" in kwargs:
+            kwargs["pin_memory"] = False
+        if func is aten.is_pinned.default:
+            return False
+        if func is aten._pin_memory.default:
+            return args[0].clone()
+        if func.namespace == "companion_triton":  # Triton compiles for a GPU
+            func = getattr(torch.ops.companion_python, func._opname).default
+        try:
+            return func(*args, **kwargs)
+        except NotImplementedError:
+            if fakes is None:
+                raise
+            self.without_values[str(func)] += 1
+            return tree_map(
+                lambda fake: torch.zeros(fake.shape, dtype=fake.dtype) if isinstance(fake, Tensor) else fake, fakes
+            )
+
+    def fake(self, real: Tensor, device: torch.device | str) -> FakeTensor:
+        """Make a fake tensor of a value's shape."""
+        form = torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device="meta")
+        return FakeTensor(self, form, torch.device(device))
+
+
+VALUES_NEEDED = (
+    torch._subclasses.fake_tensor.DataDependentOutputException,
+    torch._subclasses.fake_tensor.DynamicOutputShapeException,
+)
+BUFFERS = {aten.log_sigmoid_forward.default, aten._embedding_bag.default}
+"""Operators with a second result that only their derivative reads, and that has another shape on a CPU."""
+NOT_FAKED = {aten._pin_memory.default, aten.is_pinned.default}
+
+
+def value_of(leaf: Any) -> Any:
+    """Give a fake tensor's values; what is none is itself."""
+    if isinstance(leaf, FakeTensor):
+        assert leaf.value is not None, "this fake tensor was made by none of the operators that keep values"
+        return leaf.value
+    return leaf
+
+
+def check_placement(func: Any, tensors: Sequence[Tensor], args: Any, kwargs: Any) -> None:
+    """Raise RuntimeError, as CUDA does, for what FakeTensorMode lets pass: generators, indices, lengths."""
+    device = torch.device(kwargs.get("device") or (tensors[0].device if tensors else CPU))
+    generator = kwargs.get("generator")
+    if generator is not None and generator.device.type != device.type:
+        raise RuntimeError(f"{func}: expected a {device.type} generator, found one on {generator.device}")
+    if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
+        for index in args[1]:
+            if index is not None and index.device not in (CPU, device):
+                raise RuntimeError(f"{func}: indices must be on the CPU or on {device}, found {index.device}")
+    if func is aten._pack_padded_sequence.default and args[1].device != CPU:
+        raise RuntimeError(f"lengths must be on the CPU, found {args[1].device}")
+    if func is aten._pin_memory.default and device != CPU:
+        raise RuntimeError(f"only tensors on the CPU can be pinned, found one on {device}")
+
+
+def caller() -> tuple[str, str]:
+    """Name the innermost function of this project that is being run: (module, qualified name)."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("ch0"):
+            return name, frame.f_code.co_qualname
+        frame = frame.f_back
+    return "", ""
+
+
+# Autograd's engine asks the driver for streams. The graph that autograd built is walked here instead, node by node.
+
+
+def walk_back(
+    roots: Sequence[Tensor], gradients: Sequence[Tensor | None], wanted: Sequence[Tensor] | None, *, create_graph: bool
+) -> list[Tensor | None]:
+    """Compute gradients: into `.grad` of the leaves, or else return those of the wanted tensors."""
+    waiting: Counter[Any] = Counter()  # how many nodes have still to pass something on to this one
+    known, stack = {}, [edge_of(root)[0] for root in roots]
+    while stack:
+        node = stack.pop()
+        if node not in known:
+            known[node] = [None] * max(1, len(node._input_metadata))
+            for following, _ in node.next_functions:
+                if following is not None:
+                    waiting[following] += 1
+                    stack.append(following)
+    for root, gradient in zip(roots, gradients, strict=True):
+        assert gradient is not None or root.numel() == 1, "grad can be implicitly created only for scalar outputs"
+        add(known, edge_of(root), torch.ones_like(root) if gradient is None else gradient)
+    targets = None if wanted is None else {edge_of(tensor): index for index, tensor in enumerate(wanted)}
+    found: list[Tensor | None] = [None] * len(wanted or [])
+    ready = [node for node in dict.fromkeys(edge_of(root)[0] for root in roots) if not waiting[node]]
+    with torch.set_grad_enabled(create_graph):
+        while ready:
+            node = ready.pop()
+            passed = call(node, known[node], leaves=wanted is None)
+            if targets is not None:
+                for number, gradient in enumerate(known[node]):
+                    if (node, number) in targets:
+                        found[targets[node, number]] = gradient
+            for edge, gradient in zip(node.next_functions, passed, strict=True):
+                if edge[0] is not None:
+                    if gradient is not None:
+                        add(known, edge, gradient)
+                    waiting[edge[0]] -= 1
+                    if not waiting[edge[0]]:
+                        ready.append(edge[0])
+    return found
+
+
+def edge_of(tensor: Tensor) -> tuple[Any, int]:
+    """Give the node, and the number of its input, that takes a tensor's gradient."""
+    edge = torch.autograd.graph.get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
+
+
+def add(known: dict[Any, list[Tensor | None]], edge: tuple[Any, int], gradient: Tensor) -> None:
+    """Add a gradient to what a node has received, in the shape and type of what it is the gradient of."""
+    node, number = edge
+    if node._input_metadata:
+        form = node._input_metadata[number]
+        if gradient.shape != form.shape:
+            gradient = gradient.sum_to_size(form.shape)
+        if gradient.dtype != form.dtype:
+            gradient = gradient.to(form.dtype)
+    before = known[node][number]
+    known[node][number] = gradient if before is None else before + gradient
+
+
+def call(node: Any, gradients: list[Tensor | None], *, leaves: bool) -> Sequence[Tensor | None]:
+    """Let a node turn the gradients of its outputs into those of its inputs; a leaf takes its own."""
+    if hasattr(node, "variable"):
+        (gradient,), leaf = gradients, node.variable
+        if leaves and gradient is not None:
+            if leaf.grad is None:
+                leaf.grad = gradient.detach().clone()
+            else:
+                leaf.grad += gradient
+        return []
+    if all(gradient is None for gradient in gradients):
+        return [None] * len(node.next_functions)
+    if isinstance(node, torch.autograd.function.BackwardCFunction):  # written in Python
+        forms = node._input_metadata
+        whole = [
+            torch.zeros(form.shape, dtype=form.dtype, device=form.device) if gradient is None else gradient
+            for gradient, form in zip(gradients, forms, strict=True)
+        ]
+        passed = node.apply(*whole)
+    else:
+        passed = node(*gradients)
+    passed = passed if isinstance(passed, tuple) else (passed,)
+    return passed[: len(node.next_functions)]
+
+
+def backward(tensors: Any, grad_tensors: Any = None, *_: Any, create_graph: bool = False, **__: Any) -> None:
+    """Stand in for torch.autograd.backward and Tensor.backward."""
+    roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    gradients = [grad_tensors] if isinstance(grad_tensors, Tensor) else list(grad_tensors or [None] * len(roots))
+    walk_back(roots, gradients, None, create_graph=create_graph)
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -> tuple[Tensor | None, ...]:
+    """Stand in for torch.autograd.grad."""
+    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    gradients = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(roots))
+    found = walk_back(roots, gradients, wanted, create_graph=options.get("create_graph", False))
+    if options.get("materialize_grads"):
+        found = [torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True)]
+    return tuple(found)
+
+
+# What asks the driver, or reads a tensor's memory, is replaced.
+
+
+def move(module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:  # noqa: FBT001, FBT002
+    """Stand in for nn.Module._apply: parameters change in place where they can, as real ones do; buffers are replaced.
+
+    A tensor that is a plain attribute stays where it is, as in a real module.
+    """
+    for child in module.children() if recurse else ():
+        child._apply(convert)
+    for name, parameter in module._parameters.items():
+        if parameter is None:
+            continue
+        with torch.no_grad():
+            moved = convert(parameter)
+        if (moved.dtype, moved.stride()) == (parameter.dtype, parameter.stride()):
+            parameter.fake_device, parameter.value = moved.device, value_of(moved)
+            if parameter.grad is not None:
+                parameter.grad.fake_device = moved.device
+        else:
+            module._parameters[name] = nn.Parameter(moved, parameter.requires_grad)
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            module._buffers[name] = convert(buffer)
+    return module
+
+
+class Generator(torch.Generator):
+    """A generator that says on which device it is; all draw on the CPU."""
+
+    def __new__(cls, device: torch.device | str = "cpu") -> "Generator":
+        """Make the CPU's generator, whatever the device."""
+        self = super().__new__(cls)
+        self.place = torch.device(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where it claims to be."""
+        return self.place
+
+
+class Stream:
+    """A stream or a CUDA graph: all that it is asked to do has been done already."""
+
+    def wait_stream(self, other: "Stream") -> None:
+        """Wait for nothing."""
+
+    def replay(self) -> None:
+        """Do nothing: the step that was recorded has been taken."""
+
+
+def to_numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
+    """Stand in for Tensor.numpy, which reads memory: only tensors on the CPU have some."""
+    if tensor.device.type != "cpu" and not force:
+        raise TypeError(f"can't convert {tensor.device} device type tensor to numpy. Use Tensor.cpu() first.")
+    with unset_fake_temporarily():
+        return tensor.value.numpy()
+
+
+def to_list(tensor: FakeTensor) -> Any:
+    """Stand in for Tensor.tolist."""
+    with unset_fake_temporarily():
+        return tensor.value.tolist()
+
+
+def spell(tensor: FakeTensor, form: str) -> str:
+    """Stand in for Tensor.__format__, which spells single numbers."""
+    return format(tensor.item() if tensor.dim() == 0 and form else repr(tensor), form)
+
+
+def copy_of(tensor: FakeTensor, memo: dict[int, Any]) -> FakeTensor:
+    """Stand in for Tensor.__deepcopy__, which would copy the mode as well."""
+    if id(tensor) not in memo:
+        copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter):
+            copied._is_param = True
+        memo[id(tensor)] = copied
+    return memo[id(tensor)]
+
+
+def save_model(model: nn.Module, path: str) -> None:
+    """Stand in for safetensors' save_model, which reads memory."""
+    with unset_fake_temporarily():
+        torch.save({name: value_of(tensor) for name, tensor in model.state_dict().items()}, path)
+
+
+@contextlib.contextmanager
+def pretended_device() -> Iterator[DryRun]:
+    """Replace what asks the driver, for good, and let tensors be fake within the block."""
+    import safetensors.torch
+
+    import common.run
+    from common import device, graphs
+
+    drawing = (graphs.module_picture, graphs.save)
+    for module in [module for name, module in sys.modules.items() if name.startswith(("ch0", "common"))]:
+        for name, value in list(vars(module).items()):
+            if value in drawing:
+                setattr(module, name, lambda *_, **__: None)  # it traces with fake tensors of its own
+
+    device.present_devices = lambda: ["cpu", "cuda:0"]
+    torch.cuda.set_device = lambda _: None
+    torch.cuda.get_device_capability = lambda *_: (9, 0)
+    torch.cuda.get_device_name = lambda *_: "a GPU that is not there"
+    torch.cuda.mem_get_info = lambda *_: (1 << 36, 1 << 36)
+    torch.cuda.is_bf16_supported = lambda *_: True
+    torch.amp.autocast_mode.amp_definitely_not_available = torch.cuda.amp.common.amp_definitely_not_available = (
+        lambda: False
+    )
+    torch.cuda.Stream = torch.cuda.CUDAGraph = Stream
+    torch.cuda.current_stream = lambda *_: Stream()
+    torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
+    torch.accelerator.synchronize = lambda *_: None
+    torch.random.fork_rng = lambda *_, **__: contextlib.nullcontext()
+    torch.backends.cudnn.enabled = False  # it asks the driver whether it can take a recurrent layer
+    torch.Generator = Generator
+    torch.autograd.grad = grad
+    torch.autograd.backward = Tensor.backward = backward
+    nn.Module._apply = move
+    FakeTensor.numpy = to_numpy
+    FakeTensor.__deepcopy__ = copy_of
+    FakeTensor.__format__ = spell
+    FakeTensor.tolist = to_list
+    safetensors.torch.save_model = save_model
+    common.run.save_checkpoint = lambda *_: None  # pickles memory
+    common.run.Run.figure = lambda *_: None  # drawn before, and not written: that is what takes time
+    with DryRun() as mode:
+        yield mode
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What happened to one part of a program."""
+
+    program: str
+    part: str
+    error: str = ""
+    """The exception and where it was raised; empty where there was none."""
+    refused: bool = False
+    """Whether the program says that it runs on a CPU only."""
+    operators: int = 0
+    """How many ran on the GPU."""
+    functions: tuple[str, ...] = ()
+    """The project's functions that called them."""
+    without_values: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def run(mode: DryRun, module: ModuleType, part: str, work: Callable[[], object]) -> Outcome:
+    """Run a part of a program and say what happened."""
+    mode.operators.clear()
+    mode.without_values.clear()
+    outcome = Outcome(module.__name__, part)
+    start = time.process_time()
+    try:
+        work()
+    except Exception as error:  # whatever it is, it belongs into the table
+        outcome.refused = isinstance(error, ValueError) and "--device must be cpu" in str(error)
+        where = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(ROOT / "ch"))]
+        place = f" at {Path(where[-1].filename).relative_to(ROOT)}:{where[-1].lineno}: {where[-1].line}" if where else ""
+        outcome.error = f"{type(error).__name__}: {error}{place}"
+        if os.environ.get("TRACEBACK"):
+            traceback.print_exc()
+    outcome.seconds = time.process_time() - start
+    print(f"{module.__name__} {part}: {outcome.error or f'{outcome.seconds:.1f} s'}", file=sys.stderr, flush=True)
+    outcome.operators = mode.operators.total()
+    outcome.functions = tuple(sorted(f"{module}.{name}" for module, name in mode.operators))
+    outcome.without_values = tuple(sorted(mode.without_values))
+    return outcome
+
+
+SMALL = {
+    "batch_size": 16,
+    "large_tests": 2,
+    "memory": 20,
+    "sizes": (16,),
+    "steps": 3,
+    "tests": 4,
+    "walkers": 8,
+    "warm_up": 10,
+    "workers": 0,
+}
+
+
+def small(module: ModuleType, folder: Path) -> Any:
+    """Give a program's Config on the GPU, with less of everything that takes time."""
+    from test_written_commands import shortened
+
+    config = shortened(module.Config(), folder)
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
+    for name in SMALL.keys() & vars(config).keys():
+        with contextlib.suppress(ValueError):  # the program has a rule of its own for this number
+            config = dataclasses.replace(config, **{name: SMALL[name]})
+    return config
+
+
+def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
+    """Train each program in small on the GPU that is not there, then take its benchmark's step."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as folder, pretended_device() as mode:
+        for module in modules:
+            config = small(module, Path(folder))
+            outcomes.append(run(mode, module, "train", lambda: module.train(config)))  # noqa: B023
+            if hasattr(module, "workload"):
+                outcomes.append(run(mode, module, "workload", lambda: module.workload(config, CUDA).step()))  # noqa: B023
+    return outcomes
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Render what was covered as a Markdown table."""
+    lines = ["| program | part | operators on the GPU | functions that call them | |", "|---|---|---:|---|---|"]
+    for outcome in outcomes:
+        names = ", ".join(name.rpartition(".")[2] for name in outcome.functions)
+        said = outcome.error or f"{outcome.seconds:.1f} s"
+        lines.append(f"| {outcome.program} | {outcome.part} | {outcome.operators:,} | {names} | {said} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line."""
+    from test_house import PROGRAMS
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("programs", nargs="*", help="modules, as in ch07_dqn.dqn; all by default")
+    parser.add_argument("--json", type=Path, help="write the outcomes here")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    modules = [importlib.import_module(name) for name in options.programs] or [
+        module for module in PROGRAMS if module.__name__ < "ch09"
+    ]
+    with contextlib.redirect_stdout(sys.stderr):
+        outcomes = dry_run(modules)
+    if options.json:
+        options.json.write_text(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes]), encoding="utf-8")
+    else:
+        print(table(outcomes))
+
+
+if __name__ == "__main__":
+    main()
