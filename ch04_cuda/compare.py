@@ -32,8 +32,8 @@ from common.progress import print_table, say
 from common.run import Run
 from common.tables import RESULTS
 
-RECORD = "ch04-compare-cuda"
-"""The record of this program on a machine with a GPU."""
+RECORD = "gpu-ch04-compare"
+"""The record of this program on a machine with a GPU, which `make gpu` writes."""
 
 
 @dataclass(frozen=True)

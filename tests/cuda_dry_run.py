@@ -38,7 +38,9 @@ import common  # noqa: F401  # before torch: common sets how its threads wait
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.data import DataLoader
 
 FakeTensor.value = None  # set for each tensor that an operator makes
 CUDA = torch.device("cuda:0")
@@ -52,7 +54,7 @@ class DryRun(FakeTensorMode):
     avoid_device_init = True  # even where torch believes that it has a GPU
 
     def __init__(self) -> None:
-        super().__init__(allow_non_fake_inputs=True)
+        super().__init__(allow_non_fake_inputs=True, allow_fallback_kernels=False)
         self.inside = False
         self.operators: Counter[tuple[str, str]] = Counter()
         """Operators on the GPU by function: (module, qualified name)."""
@@ -78,16 +80,23 @@ class DryRun(FakeTensorMode):
             error = reason
         finally:
             self.inside = False
+        if error is not None and func not in INDEXING:
+            FakeTensor._find_common_device(func, tensors)
         reals = self.values(func, args, kwargs, fakes)
         device = kwargs.get("device") or next((t.device for t in tensors if t.device.type == "cuda"), CPU)
-        if error is not None or not isinstance(fakes, (Tensor, tuple, list)):
+        if func is aten._pack_padded_sequence.default:
+            fakes = self.fake(reals[0], device), reals[1]  # recurrent layers read the batch sizes from memory
+        elif error is not None or not isinstance(fakes, (Tensor, tuple, list)):
             fakes = tree_map(lambda real: self.fake(real, device) if isinstance(real, Tensor) else real, reals)
         given = {id(tensor) for tensor in tensors}
-        for fake, real in zip(tree_leaves(fakes), tree_leaves(reals), strict=True):
+        for number, (fake, real) in enumerate(zip(tree_leaves(fakes), tree_leaves(reals), strict=True)):
             if isinstance(fake, FakeTensor) and id(fake) not in given:
-                same = fake.shape == real.shape or func in BUFFERS
+                # further results are for the derivative, and each device has its own
+                same = fake.shape == real.shape or number > 0
                 assert same, f"{func}: the fake is {fake.shape}, the value {real.shape}"
                 fake.value = real
+                if real.stride() != fake.stride() and not func.is_view and fake.shape == real.shape:
+                    fake.value = torch.empty_strided(fake.shape, fake.stride(), dtype=real.dtype).copy_(real)
         if torch.device(device).type == "cuda" or any(t.device.type == "cuda" for t in tensors):
             self.operators[caller()] += 1
         return fakes
@@ -135,9 +144,10 @@ class DryRun(FakeTensorMode):
 VALUES_NEEDED = (
     torch._subclasses.fake_tensor.DataDependentOutputException,
     torch._subclasses.fake_tensor.DynamicOutputShapeException,
+    torch._subclasses.fake_tensor.UnsupportedOperatorException,
 )
-BUFFERS = {aten.log_sigmoid_forward.default, aten._embedding_bag.default}
-"""Operators with a second result that only their derivative reads, and that has another shape on a CPU."""
+INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._pack_padded_sequence.default}
+"""Operators whose tensors may be on two devices: `check_placement` knows their rules."""
 NOT_FAKED = {aten._pin_memory.default, aten.is_pinned.default}
 
 
@@ -153,9 +163,10 @@ def check_placement(func: Any, tensors: Sequence[Tensor], args: Any, kwargs: Any
     """Raise RuntimeError, as CUDA does, for what FakeTensorMode lets pass: generators, indices, lengths."""
     device = torch.device(kwargs.get("device") or (tensors[0].device if tensors else CPU))
     generator = kwargs.get("generator")
-    if generator is not None and generator.device.type != device.type:
-        raise RuntimeError(f"{func}: expected a {device.type} generator, found one on {generator.device}")
-    if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
+    place = device if generator is None else PLACES.get(generator._cdata, generator.device)
+    if place.type != device.type:
+        raise RuntimeError(f"{func}: expected a {device.type} generator, found one on {place}")
+    if func in INDEXING and isinstance(args[1], (list, tuple)):
         for index in args[1]:
             if index is not None and index.device not in (CPU, device):
                 raise RuntimeError(f"{func}: indices must be on the CPU or on {device}, found {index.device}")
@@ -306,19 +317,23 @@ def move(module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool =
     return module
 
 
+PLACES: dict[int, torch.device] = {}
+"""Where generators claim to be, by address: operators receive them in another wrapper."""
+
+
 class Generator(torch.Generator):
     """A generator that says on which device it is; all draw on the CPU."""
 
     def __new__(cls, device: torch.device | str = "cpu") -> "Generator":
         """Make the CPU's generator, whatever the device."""
         self = super().__new__(cls)
-        self.place = torch.device(device)
+        PLACES[self._cdata] = torch.device(device)
         return self
 
     @property
     def device(self) -> torch.device:
         """Where it claims to be."""
-        return self.place
+        return PLACES[self._cdata]
 
 
 class Stream:
@@ -343,6 +358,14 @@ def to_list(tensor: FakeTensor) -> Any:
     """Stand in for Tensor.tolist."""
     with unset_fake_temporarily():
         return tensor.value.tolist()
+
+
+def pad_packed(data: Tensor, sizes: Tensor, batch_first: bool, padding: float, length: int) -> tuple[Tensor, Tensor]:  # noqa: FBT001
+    """Stand in for the inside of pad_packed_sequence, which writes the lengths into memory."""
+    steps = [F.pad(step, (0, 0, 0, int(sizes[0]) - len(step)), value=padding) for step in data.split(sizes.tolist())]
+    padded = F.pad(torch.stack(steps), (0, 0, 0, 0, 0, max(0, length - len(steps))), value=padding)
+    lengths = torch.tensor([sum(size > row for size in sizes.tolist()) for row in range(int(sizes[0]))])
+    return padded.transpose(0, 1) if batch_first else padded, lengths
 
 
 def spell(tensor: FakeTensor, form: str) -> str:
@@ -399,6 +422,11 @@ def pretended_device() -> Iterator[DryRun]:
     torch.autograd.grad = grad
     torch.autograd.backward = Tensor.backward = backward
     nn.Module._apply = move
+    make_loader = DataLoader.__init__
+    DataLoader.__init__ = lambda self, *arguments, **options: make_loader(  # in this process
+        self, *arguments, **options | {"num_workers": 0, "persistent_workers": False}
+    )
+    nn.utils.rnn._VF._pad_packed_sequence = pad_packed
     FakeTensor.numpy = to_numpy
     FakeTensor.__deepcopy__ = copy_of
     FakeTensor.__format__ = spell
@@ -460,8 +488,19 @@ SMALL = {
     "tests": 4,
     "walkers": 8,
     "warm_up": 10,
-    "workers": 0,
 }
+
+
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "ch05_rnn.forecast": {"limit": 300},
+    "ch06_cnn.classics": {"network": "lenet"},
+}
+"""Settings of one program that those for all do not fit."""
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
+    "ch02_nn.race": {"RATES": (0.01, 0.1)},
+}
+"""Numbers that no setting changes."""
 
 
 def small(module: ModuleType, folder: Path) -> Any:
@@ -470,10 +509,17 @@ def small(module: ModuleType, folder: Path) -> Any:
 
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
-    for name in SMALL.keys() & vars(config).keys():
+    otherwise = OTHERWISE.get(module.__name__, {})
+    for name, constants in CONSTANTS.items():
+        for constant, value in constants.items():
+            assert hasattr(importlib.import_module(name), constant), f"{name} has no {constant}"
+            setattr(importlib.import_module(name), constant, value)
+    for name in sorted(SMALL.keys() & vars(config).keys()):
         with contextlib.suppress(ValueError):  # the program has a rule of its own for this number
             config = dataclasses.replace(config, **{name: SMALL[name]})
-    return config
+    run = {name: otherwise[name] for name in otherwise.keys() & vars(config.run).keys()}
+    own = {name: value for name, value in otherwise.items() if name not in run}
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, **run), **own)
 
 
 def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:

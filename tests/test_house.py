@@ -159,6 +159,8 @@ def test_every_record_is_shown_and_whole():
     records = sorted(set(tables.RESULTS.glob("*.json")) - {tables.RESULTS / "devices.json"})
     assert records
     for path in records:
+        if path.stem.startswith("gpu-"):  # those of `make gpu`, which belong to the machine that made them
+            continue
         assert path.stem in shown.split(), f"{path.name} is in no README"
         entry = read_json(path)
         assert entry["n"] == len(entry["seeds"]) >= 1
