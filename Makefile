@@ -7,7 +7,12 @@ PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
-.PHONY: demo test test-all portable portable-old check format smoke clean $(SMOKE)
+# `make gpu`: every step has a time limit, and together they may take twelve minutes
+GPU_PYTHON ?= $(BIN)/python
+GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
+RECORD := $(GPU_PYTHON) -m common.records.ledger record
+
+.PHONY: demo test test-all portable portable-old check format smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
@@ -98,6 +103,37 @@ smoke-ch10:
 
 smoke-tour:
 	$(BIN)/python tour.py --out runs/smoke
+
+gpu:                     ## on a machine with an NVIDIA GPU: its tests and measurements, recorded in results/gpu/
+	@$(GPU_PYTHON) -c 'import torch; torch.cuda.init()' 2>/dev/null || nvidia-smi --list-gpus >/dev/null 2>&1 \
+	|| { echo "make gpu: no NVIDIA GPU was found on this machine" >&2; exit 1; }
+	@test "$(GPU_PYTHON)" != "$(BIN)/python" || $(MAKE) --no-print-directory $(INSTALLED)
+	@$(GPU_PYTHON) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: the PyTorch of $(GPU_PYTHON) cannot use the GPU")'
+	$(MAKE) --keep-going --no-print-directory $(GPU)
+
+gpu-tests:
+	timeout 120 $(GPU_PYTHON) -m pytest -m gpu $(shell grep -l 'mark\.gpu' tests/*.py)
+
+gpu-devices:
+	timeout 210 $(GPU_PYTHON) -m common.records.ledger devices --name gpu/devices
+
+gpu-compare:
+	timeout 60 $(RECORD) gpu/compare --seeds 1 -- ch04_cuda.train compare --limit 10000
+
+gpu-matmul:
+	timeout 45 $(RECORD) gpu/matmul --seeds 1 -- ch04_cuda.train matmul --device cuda --rounds 3
+
+gpu-crossover:
+	timeout 60 $(RECORD) gpu/crossover --seeds 1 -- ch04_cuda.train crossover --device cuda --networks mlp cnn --rounds 2
+
+gpu-asynchrony:
+	timeout 90 $(RECORD) gpu/asynchrony --seeds 1 -- ch04_cuda.train asynchrony --device cuda --rounds 5
+
+gpu-operators:
+	timeout 60 $(RECORD) gpu/operators --seeds 1 -- ch04_cuda.train operators --device cuda --rounds 5
+
+gpu-speedrun:
+	timeout 75 $(RECORD) gpu/speedrun --seeds 1 -- ch06_cnn.train speedrun --device cuda --budget 30
 
 clean:
 	rm -rf runs build .pytest_cache .ruff_cache .hypothesis

@@ -33,8 +33,8 @@ from common.progress import print_table, say
 from common.records.tables import RESULTS
 from common.run import Run
 
-RECORD = "ch04/compare-cuda"
-"""The record of this program on a machine with a GPU."""
+RECORD = "gpu/compare"
+"""The record of this program on a machine with a GPU, which `make gpu` writes."""
 
 
 @dataclass(frozen=True)

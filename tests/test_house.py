@@ -240,6 +240,8 @@ def test_every_record_is_shown_and_whole():
     assert records
     for path in records:
         name = path.relative_to(tables.RESULTS).with_suffix("").as_posix()
+        if name.startswith("gpu/"):  # those of `make gpu`, which belong to the machine that made them
+            continue
         assert name in shown.split(), f"{name} is in no README"
         entry = read_json(path)
         assert entry["n"] == len(entry["seeds"]) >= 1

@@ -43,11 +43,16 @@ class Record:
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
-        require(
-            re.fullmatch(r"(\w+/)?[\w-]+", self.name) is not None,
-            "a record's name is letters, digits and dashes, after its chapter's folder as in ch03/rbm",
-            self.name,
-        )
+        require_name(self.name)
+
+
+def require_name(name: str) -> None:
+    """Raise ValueError where a record cannot have that name."""
+    require(
+        re.fullmatch(r"(\w+/)?[\w-]+", name) is not None,
+        "a record's name is letters, digits and dashes, after its chapter's folder as in ch03/rbm",
+        name,
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,12 @@ class Render:
 @dataclass(frozen=True)
 class Devices:
     """Time the training steps of every chapter on every device of this machine, and keep them in results/."""
+
+    name: str = "devices"
+    """Name of the record; the READMEs show the one called devices."""
+
+    def __post_init__(self) -> None:
+        require_name(self.name)
 
 
 def record(options: Record, command: Sequence[str]) -> Path:
@@ -133,7 +144,7 @@ def main() -> None:
             record(options, command)
             return
         if isinstance(options, Devices):
-            path = tables.RESULTS / "devices.json"
+            path = tables.RESULTS / f"{options.name}.json"
             write_json(path, time_chapters(tables.ROOT))
             print(f"recorded {path}")
             return
