@@ -1,7 +1,17 @@
 """The stops of the tour: which programs it visits, how briefly, and what their results are compared with."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from common.config import RunOptions
+
+
+def nothing_more(_folder: Path) -> dict[str, Any]:
+    """Make no settings from the tour's folder."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,16 @@ class Stop:
     """What makes the program this stop."""
     short: dict[str, Any] = field(default_factory=dict)
     """What makes it short and keeps it to embedded data; --full goes without."""
+    make: Callable[[Path], dict[str, Any]] = nothing_more
+    """Settings that come from the tour's folder, before the program starts; --full goes without them as well."""
+    seconds: float = 3.0
+    """About how long it takes on one core: the longest stops begin first."""
+    needs: str = ""
+    """Module whose stop must have ended, because this one goes on with its results."""
+    alone: bool = False
+    """It measures speed: nothing else may run beside it."""
+    posix: bool = False
+    """It needs a system other than Windows."""
 
     @property
     def chapter(self) -> int:
@@ -29,34 +49,80 @@ class Stop:
         return ", ".join([self.module.rpartition(".")[2], *special])
 
 
+def earlier_runs(folder: Path) -> dict[str, Any]:
+    """Let chapter 10 export what the tour has trained."""
+    return {"runs": folder}
+
+
+def few_batches(folder: Path) -> dict[str, Any]:
+    """Join the embedded batches of chapter 9 into three: a batch is a job, and each job loads Python anew."""
+    from ch09_pipeline import repository
+
+    parts, joined = folder / "batches", folder / "shapes"
+    if not joined.is_dir():
+        repository.embed_batches(parts)
+        joined.mkdir()
+        for name, pattern in {"batch-1": "batch-0?.bin", "batch-2": "batch-[12]?.bin", "test-1": "test-?.bin"}.items():
+            records = b"".join(path.read_bytes() for path in sorted(parts.glob(pattern)))  # CIFAR-10's layout
+            (joined / f"{name}.bin").write_bytes(records)
+        shutil.copy(parts / "batches.meta.txt", joined)
+        shutil.rmtree(parts)
+    return {"data": joined}
+
+
 GUESSING = ("guessing", 0.1)
-THE_NUMBER = ("always the number", 0.53)
+PIXELS_ALONE = ("independent pixels", -178.0)
+"""Log-likelihood of the digits' test split, binarised, where each pixel is on as often as in the training split."""
+
+THE_MEAN_IMAGE = ("the mean image", 0.0316)
+"""Mean squared error of the digits' test split where every drawing is the mean of the training split."""
+A_LINEAR_NETWORK = ("a linear network", 0.118)
+"""Test accuracy on the embedded shapes: `results/ch06-shapes-linear.json`."""
 
 STOPS = [
-    Stop("ch01_graphs.expressions", "affine_0", ("the book", 12.4)),
-    Stop("ch01_graphs.numerics", "rewritten_lost_values", ("as written", "lost_values")),
-    Stop("ch01_graphs.regression", "compiled_steps_per_second", ("eager", "eager_steps_per_second")),
-    Stop("ch02_nn.simple", "prediction_4", ("the book", 0.9888)),
-    Stop("ch02_nn.regression", "cubic_gradient_descent_r2", ("unscaled", "cubic_unscaled_gradient_descent_r2")),
-    Stop("ch02_nn.activations", "distance_gelu"),
+    Stop("ch01_graphs.expressions", "affine_0", ("the book", 12.4), seconds=1),
+    Stop("ch01_graphs.numerics", "rewritten_lost_values", ("as written", "lost_values"), seconds=1),
+    Stop("ch01_graphs.regression", "compiled_steps_per_second", ("eager", "eager_steps_per_second"), alone=True),
+    Stop("ch02_nn.simple", "prediction_4", ("the book", 0.9888), seconds=2),
+    Stop(
+        "ch02_nn.regression",
+        "cubic_gradient_descent_r2",
+        ("unscaled", "cubic_unscaled_gradient_descent_r2"),
+        seconds=2,
+    ),
+    Stop("ch02_nn.activations", "distance_gelu", ("float64's rounding", 2.22e-16), seconds=1),
     Stop("ch02_nn.initial", "he_normal_activation", ("N(0, 1)", "unit_normal_activation")),
-    Stop("ch02_nn.classifier", "test_accuracy", GUESSING, short={"data": "digits"}),
-    Stop("ch02_nn.fitting", "chosen_degree_rmse", ("degree 15", "degree_15_rmse")),
-    Stop("ch02_nn.fizzbuzz", "test_accuracy", THE_NUMBER),
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", GUESSING, short={"data": "digits"}),
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", GUESSING, {"loss": "book"}, {"data": "digits"}),
-    Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", short={"data": "digits"}),
+    Stop("ch02_nn.classifier", "test_accuracy", GUESSING, short={"data": "digits", "epochs": 60}),
+    Stop("ch02_nn.fitting", "chosen_degree_rmse", ("degree 15", "degree_15_rmse"), short={"steps": 100}),
+    Stop("ch02_nn.fizzbuzz", "test_accuracy", ("always the number", 0.53)),
+    Stop(
+        "ch03_autoencoder_rbm.feedforward",
+        "test_accuracy",
+        GUESSING,
+        short={"data": "digits", "epochs": 100},
+        seconds=4,
+    ),
+    Stop(
+        "ch03_autoencoder_rbm.autoencoder",
+        "test_mse",
+        THE_MEAN_IMAGE,
+        short={"data": "digits", "epochs": 100},
+        seconds=5,
+    ),
     Stop(
         "ch03_autoencoder_rbm.autoencoder",
         "test_mse",
         ("as it came", "test_input_mse"),
         {"noise": 0.5},
-        {"data": "digits"},
+        {"data": "digits", "epochs": 100},
+        seconds=6,
     ),
     Stop(
         "ch03_autoencoder_rbm.rbm",
         "test_log_likelihood",
-        short={"data": "digits", "epochs": 60, "hidden_size": 200},
+        PIXELS_ALONE,
+        short={"data": "digits", "epochs": 40, "hidden_size": 200, "temperatures": 300, "annealed_chains": 200},
+        seconds=6,
     ),
     Stop(
         "ch03_autoencoder_rbm.recommender",
@@ -69,52 +135,106 @@ STOPS = [
         "resident_images_per_second",
         ("DataLoader", "dataloader_images_per_second"),
         short={"data": "digits", "rounds": 1, "seconds": 0.2},
+        alone=True,
     ),
     Stop(
         "ch04_cuda.by_hand",
         "hand_images_per_second",
-        ("autograd", "autograd_images_per_second"),
-        short={"data": "digits", "rounds": 1, "seconds": 0.2},
+        ("DataLoader and autograd", "dataloader_images_per_second"),
+        short={"data": "digits", "rounds": 1, "seconds": 0.2, "epochs": 2},
+        alone=True,
     ),
     Stop(
         "ch05_rnn.language_model",
         "test_loss",
         ("5-gram", "test_5gram_loss"),
-        short={"data": "pydoc", "budget": 8.0},
+        short={
+            "data": "pydoc",
+            "epochs": 7,
+            "hidden_size": 160,
+            "embedding_size": 32,
+            "batch_size": 16,
+            "steps": 48,
+            "learning_rate": 1e-2,
+            "dropout": 0.0,
+            "run": RunOptions(precision="fp32"),
+        },
+        seconds=22,
     ),
-    Stop("ch05_rnn.forecast", "test_lstm_one_step_rmse", ("linear", "test_autoregression_one_step_rmse")),
+    Stop("ch05_rnn.word2vec", "test_accuracy", ("the nearest word", "test_nearest_accuracy"), seconds=5),
     Stop(
-        "ch06_cnn.cnn",
-        "test_accuracy",
-        GUESSING,
-        {"network": "linear"},
-        {"data": "shapes", "epochs": 2},
+        "ch05_rnn.sentiment",
+        "test_bilstm_accuracy",
+        ("the best bag of words", "test_any_bag_accuracy"),
+        short={"data": "grammar", "epochs": 4},
+        seconds=6,
     ),
-    Stop("ch06_cnn.speedrun", "test_accuracy", GUESSING, short={"data": "shapes", "budget": 6.0}),
-    Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps")),
-    Stop("ch07_dqn.dqn", "path_steps", ("shortest", "shortest_steps")),
+    Stop(
+        "ch05_rnn.seq2seq",
+        "test_accuracy",
+        short={"epochs": 6, "batch_size": 64, "hidden_size": 96, "run": RunOptions(precision="fp32", limit=8_000)},
+        seconds=12,
+    ),
+    Stop(
+        "ch05_rnn.forecast",
+        "test_lstm_one_step_rmse",
+        ("linear", "test_autoregression_one_step_rmse"),
+        short={"epochs": 15, "hidden_size": 32},
+        seconds=8,
+    ),
+    Stop(
+        "ch06_cnn.speedrun",
+        "test_accuracy",
+        A_LINEAR_NETWORK,
+        short={"data": "shapes", "epochs": 3, "batch_size": 256},
+        seconds=12,
+    ),
+    Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps"), seconds=2),
+    Stop("ch07_dqn.dqn", "path_steps", ("shortest", "shortest_steps"), short={"epochs": 10}, seconds=7),
     Stop(
         "ch07_dqn.generalise",
         "test_solve_rate",
-        short={"budget": 36.0, "tests": 200, "large_tests": 50},
+        short={"epochs": 5, "tests": 200, "large_tests": 50},
+        seconds=12,
     ),
     Stop(
         "ch08_vae.vae",
         "test_log_likelihood",
-        short={"data": "digits", "epochs": 150, "importance_samples": 500},
+        PIXELS_ALONE,
+        short={"data": "digits", "epochs": 80, "importance_samples": 200},
+        seconds=8,
     ),
-    Stop("ch08_vae.gan", "sample_classes", ("real digits", 10.0), short={"data": "digits", "epochs": 20, "width": 16}),
+    Stop(
+        "ch08_vae.gan",
+        "sample_classes",
+        ("real digits", 10.0),
+        short={"data": "digits", "epochs": 20, "width": 16},
+        seconds=8,
+    ),
     Stop(
         "ch09_pipeline.pipeline",
         "test_accuracy",
         GUESSING,
-        short={"variants": ("nodropout",), "epochs": 6},
+        short={"variants": ("nodropout",), "epochs": 6, "jobs": 1},
+        make=few_batches,
+        seconds=20,
+        posix=True,
     ),
-    Stop("ch09_pipeline.graph", "due", ("jobs", "jobs")),
+    Stop(
+        "ch09_pipeline.graph",
+        "due",
+        ("jobs", "jobs"),
+        make=few_batches,
+        needs="ch09_pipeline.pipeline",
+        posix=True,
+    ),
     Stop(
         "ch10_deploy.export",
         "digits_parity",
         ("tolerance", 1e-5),
-        short={"data": "embedded", "models": ("digits", "decoder")},
+        short={"data": "embedded", "models": ("digits",)},
+        make=earlier_runs,
+        seconds=7,
+        needs="ch03_autoencoder_rbm.feedforward",
     ),
 ]
