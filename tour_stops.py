@@ -1,6 +1,5 @@
 """The stops of the tour: which programs it visits, how briefly, and what their results are compared with."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +35,8 @@ class Stop:
     """It measures speed: nothing else may run beside it."""
     posix: bool = False
     """It needs a system other than Windows."""
+    label: str = ""
+    """The measure in words, where its name does not say it."""
 
     @property
     def chapter(self) -> int:
@@ -48,26 +49,45 @@ class Stop:
         special = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items()]
         return ", ".join([self.module.rpartition(".")[2], *special])
 
+    @property
+    def measure(self) -> str:
+        """Name the measure."""
+        return self.label or self.metric.replace("_", " ")
+
 
 def earlier_runs(folder: Path) -> dict[str, Any]:
     """Let chapter 10 export what the tour has trained."""
     return {"runs": folder}
 
 
-def few_batches(folder: Path) -> dict[str, Any]:
-    """Join the embedded batches of chapter 9 into three: a batch is a job, and each job loads Python anew."""
-    from ch09_pipeline import repository
+def digit_batches(folder: Path) -> dict[str, Any]:
+    """Write the digits as batches and a few as new pictures for chapter 9: they are learned faster than the shapes."""
+    from PIL import Image
+    from torch.nn import functional as F
 
-    parts, joined = folder / "batches", folder / "shapes"
-    if not joined.is_dir():
-        repository.embed_batches(parts)
-        joined.mkdir()
-        for name, pattern in {"batch-1": "batch-0?.bin", "batch-2": "batch-[12]?.bin", "test-1": "test-?.bin"}.items():
-            records = b"".join(path.read_bytes() for path in sorted(parts.glob(pattern)))  # CIFAR-10's layout
-            (joined / f"{name}.bin").write_bytes(records)
-        shutil.copy(parts / "batches.meta.txt", joined)
-        shutil.rmtree(parts)
-    return {"data": joined}
+    from common.data.images import Split, encode_cifar, load_images
+
+    data, new = folder / "digits", folder / "new"
+    if not data.is_dir():
+        digits = load_images("digits")
+        data.mkdir()
+        half = len(digits.train) // 2
+        batches = {"batch-1": digits.train[:half], "batch-2": digits.train[half:], "test-1": digits.test}
+        for name, split in batches.items():
+            colour = F.pad(split.pixels, (2, 2, 2, 2)).expand(-1, 3, -1, -1)  # 32x32, as CIFAR-10's
+            (data / f"{name}.bin").write_bytes(encode_cifar(Split(colour, split.labels)))
+        (data / "batches.meta.txt").write_text("\n".join(digits.class_names), encoding="utf-8")
+        new.mkdir()
+        for number, (pixels, label) in enumerate(
+            zip(digits.valid.pixels[:6], digits.valid.labels.tolist(), strict=False)
+        ):
+            Image.fromarray(F.pad(pixels[0], (2, 2, 2, 2)).numpy()).save(new / f"{number + 1}-{label}.png")
+    return {"data": data, "new": new}
+
+
+def pipeline_data(folder: Path) -> dict[str, Any]:
+    """Name what `digit_batches` has made."""
+    return {"data": folder / "digits"}
 
 
 GUESSING = ("guessing", 0.1)
@@ -80,20 +100,50 @@ A_LINEAR_NETWORK = ("a linear network", 0.118)
 """Test accuracy on the embedded shapes: `results/ch06-shapes-linear.json`."""
 
 STOPS = [
-    Stop("ch01_graphs.expressions", "affine_0", ("the book", 12.4), seconds=1),
-    Stop("ch01_graphs.numerics", "rewritten_lost_values", ("as written", "lost_values"), seconds=1),
-    Stop("ch01_graphs.regression", "compiled_steps_per_second", ("eager", "eager_steps_per_second"), alone=True),
-    Stop("ch02_nn.simple", "prediction_4", ("the book", 0.9888), seconds=2),
+    Stop("ch01_graphs.expressions", "affine_0", ("the book", 12.4), seconds=2, label="affine expression"),
+    Stop(
+        "ch01_graphs.numerics",
+        "rewritten_lost_values",
+        ("as written", "lost_values"),
+        seconds=1,
+        label="values lost, rewritten",
+    ),
+    Stop(
+        "ch01_graphs.regression",
+        "compiled_steps_per_second",
+        ("eager", "eager_steps_per_second"),
+        alone=True,
+        label="steps per second, compiled",
+    ),
+    Stop("ch02_nn.simple", "prediction_4", ("the book", 0.9888), label="prediction"),
     Stop(
         "ch02_nn.regression",
         "cubic_gradient_descent_r2",
         ("unscaled", "cubic_unscaled_gradient_descent_r2"),
         seconds=2,
+        label="R² of a cubic, scaled",
     ),
-    Stop("ch02_nn.activations", "distance_gelu", ("float64's rounding", 2.22e-16), seconds=1),
-    Stop("ch02_nn.initial", "he_normal_activation", ("N(0, 1)", "unit_normal_activation")),
+    Stop(
+        "ch02_nn.activations",
+        "distance_gelu",
+        ("float64's rounding", 2.22e-16),
+        seconds=1,
+        label="GELU, distance from PyTorch",
+    ),
+    Stop(
+        "ch02_nn.initial",
+        "he_normal_activation",
+        ("N(0, 1)", "unit_normal_activation"),
+        label="activation after 20 layers, He",
+    ),
     Stop("ch02_nn.classifier", "test_accuracy", GUESSING, short={"data": "digits", "epochs": 60}),
-    Stop("ch02_nn.fitting", "chosen_degree_rmse", ("degree 15", "degree_15_rmse"), short={"steps": 100}),
+    Stop(
+        "ch02_nn.fitting",
+        "chosen_degree_rmse",
+        ("degree 15", "degree_15_rmse"),
+        short={"steps": 100},
+        label="RMSE of the chosen degree",
+    ),
     Stop("ch02_nn.fizzbuzz", "test_accuracy", ("always the number", 0.53)),
     Stop(
         "ch03_autoencoder_rbm.feedforward",
@@ -136,6 +186,7 @@ STOPS = [
         ("DataLoader", "dataloader_images_per_second"),
         short={"data": "digits", "rounds": 1, "seconds": 0.2},
         alone=True,
+        label="images per second, resident",
     ),
     Stop(
         "ch04_cuda.by_hand",
@@ -143,6 +194,7 @@ STOPS = [
         ("DataLoader and autograd", "dataloader_images_per_second"),
         short={"data": "digits", "rounds": 1, "seconds": 0.2, "epochs": 2},
         alone=True,
+        label="images per second, by hand",
     ),
     Stop(
         "ch05_rnn.language_model",
@@ -167,6 +219,7 @@ STOPS = [
         "test_accuracy",
         ("the nearest neighbour", "test_nearest_accuracy"),
         short={"epochs": 8},
+        label="analogies right",
         seconds=5,
     ),
     Stop(
@@ -174,6 +227,7 @@ STOPS = [
         "test_bilstm_accuracy",
         ("the best bag of words", "test_any_bag_accuracy"),
         short={"data": "grammar", "epochs": 9},
+        label="test accuracy",
         seconds=5,
     ),
     Stop(
@@ -194,6 +248,7 @@ STOPS = [
         "test_lstm_one_step_rmse",
         ("linear", "test_autoregression_one_step_rmse"),
         short={"epochs": 14, "batch_size": 32, "hidden_size": 32},
+        label="test rmse, next value",
         seconds=7,
     ),
     Stop(
@@ -216,7 +271,7 @@ STOPS = [
     Stop(
         "ch07_dqn.generalise",
         "test_solve_rate",
-        ("mazes of twice the width and height", "large_solve_rate"),
+        ("at twice the width and height", "large_solve_rate"),
         short={
             "epochs": 14,
             "mazes": 2_000,
@@ -229,6 +284,7 @@ STOPS = [
             "tests": 200,
             "large_tests": 50,
         },
+        label="unseen mazes solved",
         seconds=8,
     ),
     Stop(
@@ -243,22 +299,24 @@ STOPS = [
         "sample_classes",
         ("real digits", 10.0),
         short={"data": "digits", "epochs": 12, "width": 12},
+        label="classes drawn",
         seconds=9,
     ),
     Stop(
         "ch09_pipeline.pipeline",
         "test_accuracy",
         GUESSING,
-        short={"variants": ("nodropout",), "epochs": 6, "jobs": 1},
-        make=few_batches,
-        seconds=20,
+        short={"variants": ("nodropout",), "epochs": 3, "batch_size": 32, "jobs": 1},
+        make=digit_batches,
+        seconds=15,
         posix=True,
     ),
     Stop(
         "ch09_pipeline.graph",
         "due",
-        ("jobs", "jobs"),
-        make=few_batches,
+        ("of all", "jobs"),
+        label="jobs due in a second run",
+        make=pipeline_data,
         needs="ch09_pipeline.pipeline",
         posix=True,
     ),
@@ -266,6 +324,7 @@ STOPS = [
         "ch10_deploy.export",
         "digits_parity",
         ("tolerance", 1e-5),
+        label="ONNX, distance from PyTorch",
         short={"data": "embedded", "models": ("digits",)},
         make=earlier_runs,
         seconds=7,

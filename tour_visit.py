@@ -96,7 +96,7 @@ def visit(stop: Stop, request: Request) -> Visit:
             seen.command = command_line(stop.module, replace(config, run=replace(config.run, out=Path("runs"))))
             print(f"$ {seen.command}", flush=True)
             seen.metrics = module.train(config)
-            seen.result = f"{stop.metric.replace('_', ' ')} {figure(seen.metrics[stop.metric])}"
+            seen.result = f"{stop.measure}: {figure(seen.metrics[stop.metric])}"
             seen.baseline = compared(stop, seen.metrics)
         except Exception as error:
             traceback.print_exc()
@@ -119,11 +119,11 @@ def look_at_the_run(seen: Visit, settings: dict[str, Any], folder: Path) -> None
 
 
 def compared(stop: Stop, metrics: dict[str, float]) -> str:
-    """Name the baseline and its figure: `guessing 0.1`."""
+    """Name the baseline and its figure: `guessing: 0.1`."""
     if stop.against is None:
         return ""
     words, value = stop.against
-    return f"{words} {figure(metrics[value] if isinstance(value, str) else value)}"
+    return f"{words}: {figure(metrics[value] if isinstance(value, str) else value)}"
 
 
 def figure(value: float) -> str:

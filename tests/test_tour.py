@@ -19,6 +19,7 @@ import tour_visit
 import tour_workers
 from common import device as devices
 from common.config import RunOptions
+from common.data.binary import decode_cifar
 from common.files import read_json
 from tour_stops import STOPS, Stop
 from tour_visit import Request, Visit
@@ -38,6 +39,7 @@ import time
 from dataclasses import dataclass, field
 
 from common.config import RunOptions
+from common.data.binary import decode_cifar
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
     for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs side by side"):
         assert word in text
     assert "q_table, rows 3" in text
-    assert "guessing 0.1" in text
+    assert "guessing: 0.1" in text
     assert "Chapter 3: beyond basic networks" in text
     assert "A network that tells digits apart" in text, "the idea is how the chapter's README begins"
     assert "epoch 2" in text, "what a program printed can be read"
@@ -293,19 +295,25 @@ def test_figures_that_need_no_run_are_true(digits):
     assert round(linear, 3) == tour_stops.A_LINEAR_NETWORK[1]
 
 
-def test_chapter_9_gets_few_batches(tmp_path):
-    made = tour_stops.few_batches(tmp_path)
-    sizes = {path.name: path.stat().st_size // 3073 for path in sorted(made["data"].glob("*.bin"))}
-    assert sizes == {"batch-1.bin": 2250, "batch-2.bin": 2750, "test-1.bin": 500}
-    assert (made["data"] / "batches.meta.txt").is_file()
-    assert tour_stops.few_batches(tmp_path) == made
+def test_chapter_9_gets_the_digits_in_three_batches(tmp_path, digits):
+    made = tour_stops.digit_batches(tmp_path)
+    sizes = {path.stem: path.stat().st_size // 3073 for path in sorted(made["data"].glob("*.bin"))}
+    assert sizes["batch-1"] + sizes["batch-2"] == len(digits.train)
+    assert sizes["test-1"] == len(digits.test)
+    pixels, labels = decode_cifar((made["data"] / "test-1.bin").read_bytes(), "test-1.bin")
+    assert labels.tolist() == digits.test.labels.tolist()
+    assert (pixels[:, 1, 2:-2, 2:-2] == digits.test.pixels[:, 0].numpy()).all()
+    assert (made["data"] / "batches.meta.txt").read_text().split() == list(digits.class_names)
+    assert len(list(made["new"].glob("*.png"))) == 6
+    assert tour_stops.digit_batches(tmp_path) == made
+    assert tour_stops.pipeline_data(tmp_path) == {"data": made["data"]}
 
 
-def test_full_tour_leaves_out_what_makes_it_short(monkeypatch, request_here):
-    stop = Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF, tour_stops.few_batches)
-    monkeypatch.setattr(tour_stops, "few_batches", None)
+def test_full_tour_leaves_out_what_makes_it_short(request_here):
+    stop = Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF, tour_stops.digit_batches)
     full = tour_visit.settings_of(stop, Request(True, "cpu", None, request_here.folder))
     assert (full.data, full.noise, full.epochs) == ("auto", 0.5, None)
+    assert not list(request_here.folder.iterdir())
     options = tour.Options(full=True)
     assert options.workers(30) == 1, "programs of hours have the machine to themselves"
     assert tour.Options(full=True, jobs=3).workers(30) == 3
