@@ -220,7 +220,7 @@ STOPS = [
         ("the nearest neighbour", "test_nearest_accuracy"),
         short={"epochs": 8},
         label="analogies right",
-        seconds=5,
+        seconds=4,
     ),
     Stop(
         "ch05_rnn.sentiment",
@@ -241,7 +241,7 @@ STOPS = [
             "learning_rate": 8e-3,
             "run": RunOptions(threads=1, precision="fp32", limit=21_000),
         },
-        seconds=16,
+        seconds=15,
     ),
     Stop(
         "ch05_rnn.forecast",
@@ -249,7 +249,7 @@ STOPS = [
         ("linear", "test_autoregression_one_step_rmse"),
         short={"epochs": 11, "batch_size": 32, "hidden_size": 32},
         label="test rmse, next value",
-        seconds=7,
+        seconds=6,
     ),
     Stop(
         "ch06_cnn.speedrun",
@@ -262,7 +262,7 @@ STOPS = [
             "widths": (16, 32, 64),
             "run": RunOptions(limit=4_000),
         },
-        seconds=10,
+        seconds=9,
     ),
     Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps"), seconds=2),
     Stop(
@@ -285,22 +285,22 @@ STOPS = [
             "large_tests": 50,
         },
         label="unseen mazes solved",
-        seconds=8,
+        seconds=7,
     ),
     Stop(
         "ch08_vae.vae",
         "test_log_likelihood",
         PIXELS_ALONE,
         short={"data": "digits", "epochs": 60, "importance_samples": 200, "likelihood_images": 100},
-        seconds=8,
+        seconds=7,
     ),
     Stop(
         "ch08_vae.gan",
         "sample_classes",
         ("real digits", 10.0),
-        short={"data": "digits", "epochs": 8, "width": 12},
+        short={"data": "digits", "epochs": 11, "width": 12},
         label="classes drawn",
-        seconds=9,
+        seconds=8,
     ),
     Stop(
         "ch09_pipeline.pipeline",
@@ -308,7 +308,7 @@ STOPS = [
         GUESSING,
         short={"variants": ("nodropout",), "epochs": 2, "batch_size": 32, "jobs": 1},
         make=digit_batches,
-        seconds=15,
+        seconds=19,
         posix=True,
     ),
     Stop(
@@ -327,7 +327,7 @@ STOPS = [
         label="ONNX, distance from PyTorch",
         short={"data": "embedded", "models": ("digits",)},
         make=earlier_runs,
-        seconds=7,
+        seconds=2,
         needs="ch03_autoencoder_rbm.feedforward",
     ),
 ]

@@ -191,6 +191,7 @@ def test_stops_run_side_by_side_and_one_that_dies_takes_nothing_along(probes, mo
     (page,) = probes.glob("tour/*/index.html")
     text = page.read_text(encoding="utf-8")
     assert "RuntimeError: a &lt;b&gt;bad&lt;/b&gt; day" in text
+    assert "<b>" not in text
     assert "its process has died, exit code 7" in text
     places = [text.index(f"<h3>{stop.title}</h3>") for stop in stops]
     assert places == sorted(places), "the report has the order of the stops"
