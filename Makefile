@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DEMO_INSTALLED := .venv/.demo-installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 # the tests of a file share what it sets up, so they stay together; conftest.py puts the longest files first
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
@@ -15,7 +17,7 @@ RECORD := $(GPU_PYTHON) -m common.records.ledger record
 .PHONY: demo test test-all portable portable-old check format smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
-demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
+demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print one table, write one HTML report
 	$(BIN)/python tour.py
 
 test: $(INSTALLED)       ## every mechanism, on all cores: a few minutes, nothing beyond what pip installs
@@ -142,7 +144,13 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: run make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv: about 6 GB with CUDA, a minute or two on a fast line"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# what the tour needs: no tools of development
+$(DEMO_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv what the tour needs: about 6 GB with CUDA, a minute or two on a fast line"
+	@$(PIP) '.[demo]'
 	touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv with the tools of development: about 7 GB with CUDA, some minutes on a fast line"
+	@$(PIP) '.[dev]'
+	touch $(DEMO_INSTALLED) $@

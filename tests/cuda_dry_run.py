@@ -1,11 +1,12 @@
+# ruff: noqa: E402
 """A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
 
     python tests/cuda_dry_run.py                              # every program, one table
     python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # these
     python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
 
-`DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two devices
-raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends on values
+`DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two
+devices raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends on values
 (`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole `train` runs.
 
 It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
@@ -435,9 +436,8 @@ def pretended_device() -> Iterator[DryRun]:
     torch.cuda.get_device_name = lambda *_: "a GPU that is not there"
     torch.cuda.mem_get_info = lambda *_: (1 << 36, 1 << 36)
     torch.cuda.is_bf16_supported = lambda *_: True
-    torch.amp.autocast_mode.amp_definitely_not_available = torch.cuda.amp.common.amp_definitely_not_available = lambda: (
-        False
-    )
+    for place in (torch.amp.autocast_mode, torch.cuda.amp.common):
+        place.amp_definitely_not_available = lambda: False
     torch.cuda.Stream = torch.cuda.CUDAGraph = Stream
     torch.cuda.current_stream = lambda *_: Stream()
     torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
