@@ -14,7 +14,7 @@ from typing import TextIO
 
 from ch10_deploy.attack.probing import memory_of
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that a server may take to begin, and to end."""
 
 LAST_WORDS = 500

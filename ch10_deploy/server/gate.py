@@ -67,7 +67,7 @@ class Limits:
     """Requests that are answered at once; more are refused with 503."""
     body: int = 2**18
     """Bytes of a request's body."""
-    held: int = 2**24
+    held: int = 2**23
     """Bytes of all bodies that are still arriving; who goes beyond is refused with 503."""
     seconds: float = 10.0
     """How long a head or a body may take to arrive, and an answer to be made, sent and read."""
