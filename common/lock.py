@@ -43,7 +43,7 @@ class FolderLock:
         except (OSError, ValueError, TypeError, KeyError):  # it has the lock and has not yet written its name
             return "another process"
 
-    def release(self, *, forget: bool = False) -> None:
+    def release(self, *, forget: bool) -> None:
         """Let the next process have the folder; `forget` removes the lock's file too, where no process will want it."""
         self._holder.unlink(missing_ok=True)
         if forget:

@@ -94,7 +94,7 @@ time.sleep(60)
         holder.kill()
     mine = FolderLock(tmp_path)
     assert json.loads((tmp_path / ".holder.json").read_text())["pid"] == os.getpid()
-    mine.release()
+    mine.release(forget=False)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}"])
@@ -104,7 +104,7 @@ def test_a_holder_without_a_name_is_another_process(tmp_path, text):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match="is in use by another process: wait"):
         FolderLock(tmp_path)
-    mine.release()
+    mine.release(forget=False)
 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_run_that_was_completed_meanwhile_is_not_taken_up(config, monkeypatch)
     with pytest.raises(NothingToResumeError, match=f"the run {path} is complete; start without --resume"):
         Run.open(MODULE, again(config))
     assert not (path / ".lock").exists()
-    FolderLock(path).release()
+    FolderLock(path).release(forget=False)
 
 
 # The choice.
