@@ -119,6 +119,7 @@ def test_a_column_is_read_in_the_order_of_the_file(tmp_path):
         ("a,b\n1,nan\n", "b", "{path} line 2: column 'b' is 'nan', which is no number"),
         ("a,b\n1,inf\n", "b", "{path} line 2: column 'b' is 'inf', which is no number"),
         ("a,b\n1,2\n1,2\n", "b", "{path}: column 'b' holds 2 values that do not change"),
+        ("a,b\n1,2\n1," + "9" * 200_000, "b", "{path} line 3 is no line of comma-separated values: field larger than"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, text, column, message):
