@@ -1,4 +1,6 @@
 # ruff: noqa: E402
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportArgumentType=false
+# pyright: reportPrivateImportUsage=false, reportAssignmentType=false
 """A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
 
     python tests/cuda_dry_run.py                              # every program, one table
@@ -6,8 +8,9 @@
     python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
 
 `DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two
-devices raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends on values
-(`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole `train` runs.
+devices raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends
+on values (`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole
+`train` runs.
 
 It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
 """

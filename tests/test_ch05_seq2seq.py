@@ -243,7 +243,7 @@ def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, date
     sizes = []
     monkeypatch.setattr(seq2seq, "set_learning_rate", lambda optimizer, size: sizes.append(size))
     seq2seq.train(config, dates)
-    assert sizes == [seq2seq.one_cycle(step / 10, config.learning_rate) for step in range(10)]
+    assert sizes == [seq2seq.one_cycle_at(step / 10, config.learning_rate) for step in range(10)]
 
 
 def test_a_file_of_pairs_is_learned_word_by_word(config, tmp_path):
