@@ -111,6 +111,7 @@ def test_a_record_of_a_gpu_is_shown_as_recorded(few, options, monkeypatch, tmp_p
         "date": "2026-11-21",
         "metrics": {"mlp_cuda0_bf16_epoch_seconds": {"mean": 0.125, "sd": 0.0, "values": [0.125]}},
     }
+    (tmp_path / "gpu").mkdir()
     (tmp_path / f"{compare.RECORD}.json").write_text(json.dumps(record))
     compare.show_record()
     said = capsys.readouterr().out

@@ -48,10 +48,10 @@ def test_every_network_is_exported_and_within_its_tolerance(models):
         f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
     )
     for name, model in load_models(models).items():
-        parity = model.card["parity"]
-        assert 0 <= parity["onnx"] <= 1e-5, name
-        assert 0 <= parity["program"] <= 1e-5, name
-        assert parity["tolerance"] == 1e-5
+        parity = model.card.parity
+        assert 0 <= parity.onnx <= 1e-5, name
+        assert 0 <= parity.program <= 1e-5, name
+        assert parity.tolerance == 1e-5
 
 
 def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
@@ -142,7 +142,7 @@ def test_the_unknown_symbol_is_never_written(models):
 def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
     walker = Walker(load_model(models / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
-    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving["mazes"]]
+    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
     assert not known & {letters(maze) for maze in drawn}
     for number in range(8):

@@ -25,7 +25,7 @@ from test_ch10_batch import grey, idx, rows, write_model
 
 from ch10_deploy import serve
 
-DEPLOY = ROOT / "ch10_deploy"
+DEPLOY = ROOT / "ch10_deploy" / "cluster"
 DOCKERFILES = [DEPLOY / "Dockerfile", DEPLOY / "Dockerfile.models", DEPLOY / "training" / "Dockerfile"]
 USER = 10001
 

@@ -799,11 +799,7 @@ def test_every_network_answers_on_the_page(visit, everything):
 
 def test_networks_that_are_not_served_say_how_they_come_about(visit):
     page = visit()
-    assert (
-        page.locator("#digits .source")
-        .text_content()
-        .startswith("ch03_autoencoder_rbm.digits.feedforward, trained on ")
-    )
+    assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
     assert not page.locator("#digits .absent").is_visible()
     for name, command in (
         ("Show", "ch06_cnn"),

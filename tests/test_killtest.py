@@ -1,6 +1,5 @@
 """Programs killed at random moments and resumed: the list is complete, and different weights are noticed."""
 
-import importlib
 import random
 import re
 import sys
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from test_house import PROGRAMS
 
 from common import cli, killtest
+from common.config import chapter_and_name
 from common.records import ledger, tables
 
 
@@ -29,7 +29,7 @@ def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
 @pytest.mark.parametrize("words", killtest.PROGRAMS.values(), ids=list(killtest.PROGRAMS))
 def test_the_commands_are_understood(words, monkeypatch):
     door, program, *flags = words.split()
-    module = importlib.import_module(f"{door.removesuffix('.train')}.{program}")
+    module = next(m for m in PROGRAMS if chapter_and_name(m.__name__) == (door.removesuffix(".train"), program))
     asked = []
     monkeypatch.setattr(module, "train", asked.append)
     cli.main(module, arguments=[program, *flags])

@@ -292,7 +292,7 @@ def test_figures_that_need_no_run_are_true(digits):
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, binary, reduction="none").sum(1).mean()
     assert tour_stops.PIXELS_ALONE[1] == round(-float(loss))
     assert round(float((test - train.mean(0)).square().mean()), 4) == tour_stops.THE_MEAN_IMAGE[1]
-    linear = read_json(ROOT / "results" / "ch06-shapes-linear.json")["metrics"]["test_accuracy"]["mean"]
+    linear = read_json(ROOT / "results" / "ch06" / "shapes-linear.json")["metrics"]["test_accuracy"]["mean"]
     assert round(linear, 3) == tour_stops.A_LINEAR_NETWORK[1]
 
 
