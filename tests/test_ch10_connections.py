@@ -237,6 +237,15 @@ def test_uvicorn_is_told_what_is_promised(monkeypatch):
     assert config.http.keywords["gate"] is measured
 
 
+def test_addresses_of_version_6_are_listened_on():
+    try:
+        port = serve.listen("::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with port:
+        assert port.family == socket.AF_INET6
+
+
 # Attacks.
 
 

@@ -230,6 +230,18 @@ def test_sigterm_waits_for_an_answer_that_has_begun(models):
         assert server.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
+def test_a_second_sigterm_or_ctrl_c_does_not_wait_for_the_drain(models, signals):
+    with running(models, "--drain-seconds", "600") as server:
+        server.process.send_signal(signals[0])
+        for again in signals[1:]:
+            until = time.monotonic() + 30
+            while httpx.get(f"{server.url}/readyz").status_code != 503 and time.monotonic() < until:
+                time.sleep(0.05)
+            server.process.send_signal(again)
+        server.process.wait(60)  # ten minutes too early
+
+
 def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
     before = server.memory()
     broken = fuzzing.ask_broken(server, 300, random.Random(1))

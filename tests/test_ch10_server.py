@@ -720,6 +720,56 @@ def test_bodies_that_are_still_arriving_are_bounded_all_together():
     asyncio.run(crowd())
 
 
+def test_a_place_is_free_once_the_answer_is_made_however_slowly_it_is_read():
+    async def crowd():
+        waiting = Waiting(concurrency=1)
+        waiting.go.set()
+        read = asyncio.Event()
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def slow(message):
+            if message["type"] == "http.response.body":
+                await read.wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        held = asyncio.create_task(waiting.gate(scope, receive, slow))
+        await asyncio.sleep(0.05)
+        assert (waiting.gate.running, held.done()) == (0, False)
+        async with waiting.client() as client:
+            assert (await client.get("/second")).status_code == 200
+        read.set()
+        await held
+        assert waiting.gate.running == 0
+
+    asyncio.run(crowd())
+
+
+def test_a_few_requests_begin_in_each_round_in_their_order():
+    async def rounds():
+        turns, began = gate.Turns(2), []
+
+        async def one(number: int) -> None:
+            await turns.wait()
+            began.append(number)
+
+        tasks = [asyncio.create_task(one(number)) for number in range(6)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        sizes = []
+        while len(began) < 5:
+            await asyncio.sleep(0)
+            sizes.append(len(began))
+        assert began == [0, 2, 3, 4, 5], "one that was given up holds up nobody"
+        steps = [after - before for before, after in zip([0, *sizes], sizes, strict=False)]
+        assert max(steps) <= 2
+        await asyncio.wait_for(turns.wait(), 5)
+        assert not turns.waiting
+
+    asyncio.run(rounds())
+
+
 def test_only_so_many_texts_are_written_at_once(ask):
     async def crowd() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
@@ -780,10 +830,15 @@ def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
 def test_a_mistake_of_ours_is_a_500_that_tells_nothing(models, monkeypatch):
     app = create_app(models)
     monkeypatch.setattr(pixels, "from_lists", lambda value: 1 / 0)
-    answer = Client(app).post("/predict", {"pixels": BLANK})
+    app.state.gate.log.stream = written = io.StringIO()
+    ask = Client(app)
+    answer = ask.post("/predict", {"pixels": BLANK})
     assert answer.status_code == 500
     assert answer.json()["detail"] == "internal error; see the server log"
     assert "ZeroDivisionError" not in answer.text
+    line = json.loads(written.getvalue())
+    assert (line["id"], line["status"]) == (answer.headers["x-request-id"], 500), "by the id the log finds it"
+    assert 'requests_total{path="/predict",status="500"} 1.0' in ask("GET", "/metrics").text
 
 
 # Networks: checked before they count.
@@ -1003,7 +1058,12 @@ def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(model
     ("words", "message"),
     [
         (["--port", "70000"], "--port must be between 0 and 65535, got 70000"),
+        (["--port", "65536"], "--port must be between 0 and 65535, got 65536"),
         (["--timeout", "0"], "--timeout must be a number above 0"),
+        (["--connections", "0"], "--connections must be a number above 0"),
+        (["--concurrency", "0"], "--concurrency must be a number above 0"),
+        (["--max-body", "0"], "--max-body must be a number above 0"),
+        (["--drain-seconds", "-1"], "--drain-seconds must not be negative"),
         (["--prot", "1"], "did you mean --port?"),
         (["--models", "nowhere"], "there are no exported models in nowhere"),
         (["--out", "nowhere"], "nothing was exported to nowhere yet: export with"),
@@ -1020,8 +1080,11 @@ def test_a_key_must_be_long_enough(fails, models, tmp_path):
     error = fails(serve.main, words)
     assert "must have at least 16 characters, got 5" in error
     assert "short" not in error
-    (tmp_path / "key").write_text("long enough to be a key\n")
-    assert serve.read_key(tmp_path / "key") == "long enough to be a key"
+    (tmp_path / "key").write_text("sixteen letters!\n")
+    assert serve.read_key(tmp_path / "key") == "sixteen letters!"
+    (tmp_path / "key").write_text("fifteen letters\n")
+    with pytest.raises(ValueError, match="at least 16 characters, got 15"):
+        serve.read_key(tmp_path / "key")
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(fails, models):
