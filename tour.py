@@ -175,7 +175,7 @@ def take(stops: Sequence[Stop], visits: list[Visit], workers: Workers, request: 
         for group in groups:
             for seen in workers.visit(group, request, in_order=in_order):
                 visits.append(seen)
-                visits.sort(key=lambda seen: stops.index(seen.stop))
+                visits[:] = sorted(visits, key=lambda seen: stops.index(seen.stop))  # whole for the refreshing thread
                 refresh()
 
 

@@ -300,7 +300,7 @@ STOPS = [
         "ch08_vae.gan",
         "sample_classes",
         ("real digits", 10.0),
-        short={"data": "digits", "epochs": 11, "width": 12},
+        short={"data": "digits", "epochs": 15, "width": 12},
         label="classes drawn",
         seconds=8,
     ),

@@ -128,7 +128,8 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
     for image in page.images:
         assert image["src"].startswith("data:image/webp;base64,UklGR")
         assert image["alt"] and image["loading"] == "lazy"
-        assert int(image["width"]) > 50 and int(image["height"]) > 50, "so that the page does not jump as they load"
+        assert int(image["width"]) > 50 and 50 < int(image["height"]) <= 304, "so that the page does not jump"
+    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "pictures of no width are never loaded"
     for link in page.links:
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)
