@@ -167,12 +167,13 @@ def load_plugin() -> types.ModuleType:
         ("epoch 1/5\nerror: too few images\n", "too few images ({log})"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n", "KeyError: 'y' ({log})"),
         ("epoch 1/5\nepoch 2/5\n", "it ended without a reason, after: epoch 2/5 ({log})"),
+        ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
 def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, words, told):
     log = tmp_path / "train.log"
     if words is not None:
-        log.write_text(words)
+        log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
     assert engine._last_words(tmp_path, event) == told.format(log=log)
 
@@ -234,6 +235,7 @@ def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeyp
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "/more")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     facts = (
         "os.getcwd(), os.getsid(0) == os.getpid(), os.environ['PYTHONPATH'], sys.stdin.read(), os.fstat(LOCK).st_ino"
     )
