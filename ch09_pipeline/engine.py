@@ -180,7 +180,7 @@ def plan(work: Path, *flags: str) -> list[Job]:
 def _last_words(work: Path, event: Event) -> str:
     """Give the reason that a failed stage wrote last, and where there is more; one that was killed has written none."""
     log = work / event.log
-    words = log.read_text(encoding="utf-8").splitlines() if event.log and log.is_file() else []
+    words = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
     if not words:
         return "it ended without a word"
     if words[-1].startswith("error: ") or "Traceback (most recent call last):" in words:

@@ -167,12 +167,13 @@ def load_plugin() -> types.ModuleType:
         ("epoch 1/5\nerror: too few images\n", "too few images ({log})"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n", "KeyError: 'y' ({log})"),
         ("epoch 1/5\nepoch 2/5\n", "it ended without a reason, after: epoch 2/5 ({log})"),
+        ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
 def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, words, told):
     log = tmp_path / "train.log"
     if words is not None:
-        log.write_text(words)
+        log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
     assert engine._last_words(tmp_path, event) == told.format(log=log)
 
@@ -201,9 +202,10 @@ def test_where_snakemake_fails_its_last_three_lines_are_told(tmp_path, monkeypat
         engine.plan(tmp_path)
     with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         list(engine.run(tmp_path, 1, lock=0))
-    put_in_its_place(monkeypatch, "sys.exit(1)")
-    with pytest.raises(ValueError, match=r"^Snakemake failed: nothing$"):
-        engine.plan(tmp_path)
+    for program, told in (("print('only')", "only"), ("pass", "nothing")):
+        put_in_its_place(monkeypatch, f"{program}; sys.exit(1)")
+        with pytest.raises(ValueError, match=rf"^Snakemake failed: {told}$"):
+            engine.plan(tmp_path)
 
 
 def test_a_plan_lists_the_jobs_but_for_the_target_and_hands_its_flags_on(tmp_path, monkeypatch):
@@ -228,11 +230,12 @@ def test_a_failed_stage_is_told_once_everything_else_is_done(tmp_path, monkeypat
     assert list(engine.run(tmp_path, 1, lock=0)) == [], "the target is no stage"
 
 
-def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeypatch):
+def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeypatch, someone_types):
     """The program reports what it was given: its folder, its session, its path, its input and which files are open."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "/more")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     facts = (
         "os.getcwd(), os.getsid(0) == os.getpid(), os.environ['PYTHONPATH'], sys.stdin.read(), os.fstat(LOCK).st_ino"
     )
@@ -264,6 +267,7 @@ def test_the_command_names_the_files_of_the_work_folder_and_the_plugin(tmp_path)
     assert given["--directory"] == str(tmp_path)
     assert given["--configfile"] == str(tmp_path / "settings.json")
     assert (given["--logger"], given["--logger-events-descriptor"]) == ("events", "7")
+    assert given["--scheduler"] == "greedy", "the other one needs a solver"
     assert {"--nolock", "--nocolor", "--rerun-incomplete"} <= set(words)
     assert int(given["--max-checksum-file-size"]) >= 10**12, "large files are compared by content as well"
 
@@ -284,23 +288,44 @@ def test_neither_a_plan_nor_a_start_that_fails_leaves_a_file_open(tmp_path, monk
     assert open_files() == before
 
 
-def test_a_run_asks_for_its_cores_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
-    asked = put_in_its_place(monkeypatch, f"tell({start_line(1, 'train')!r}); time.sleep(60)")
-    events = engine.run(tmp_path, 3, lock=0)
-    assert next(events).job.rule == "train"
-    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    events.close()
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.fixture
+def handler():
+    """A handler of SIGTERM that no test before has left behind."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_run_asks_for_its_cores_holds_the_lock_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
+    with engine.alone(tmp_path) as lock:
+        held = f"assert os.fstat({lock}).st_ino == {os.fstat(lock).st_ino}"
+        asked = put_in_its_place(monkeypatch, f"{held}; tell({start_line(1, 'train')!r}); time.sleep(60)")
+        events = engine.run(tmp_path, 3, lock)
+        assert next(events).job.rule == "train"
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        events.close()
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert asked == [("--cores", "3", "--keep-going")]
 
 
-def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="Snakemake is not installed"):
+    with pytest.raises(ValueError, match=r"^Snakemake is not installed: pip install '\.\[pipeline\]'$"):
         list(engine.run(tmp_path, 1, lock=0))
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.fixture
+def someone_types():
+    """Words that wait to be read from the standard input of the tests."""
+    kept, (reader, writer) = os.dup(0), os.pipe()
+    os.write(writer, b"words")
+    os.dup2(reader, 0)
+    for number in (reader, writer):
+        os.close(number)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
 
 
 def stop_once_ready(work: Path) -> subprocess.Popen[bytes]:
