@@ -28,7 +28,7 @@ def serve(connection: Connection, device: str) -> None:
     # handler, unlike SIG_IGN, is not handed on to the programs that a stop may start.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+    try:
         try:
             connection.send(tour_visit.get_ready(device))
         except ValueError as error:
@@ -36,7 +36,10 @@ def serve(connection: Connection, device: str) -> None:
         while True:
             function, *arguments = connection.recv()
             connection.send(function(*arguments))
-    os._exit(0)  # at once: torch has much to do at a usual end, and could be interrupted there
+    except EOFError:
+        return  # there is nothing more to do
+    except (OSError, KeyboardInterrupt):
+        os._exit(1)  # at once: torch has much to do at a usual end
 
 
 class Worker:
