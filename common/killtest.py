@@ -8,6 +8,7 @@ Each program is trained three times with the same settings: to its end; until SI
 distributed over the time that the first run took; and from there with `--resume`.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -112,7 +113,8 @@ def kill_and_resume(words: list[str], out: Path, moments: random.Random) -> Outc
         with _start(words, out) as process:
             while process.poll() is None and not list(killed.glob("*/*/*/config.json")):
                 time.sleep(0.001)
-            time.sleep(moment)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moment)
             process.kill()
         if not list(killed.glob("*/*/*/summary.json")):
             break
