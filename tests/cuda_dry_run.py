@@ -89,8 +89,15 @@ class DryRun(FakeTensorMode):
         given = {id(leaf.value): leaf for leaf in leaves if isinstance(leaf, FakeTensor)}
         args, kwargs = tree_unflatten([value_of(leaf) for leaf in leaves], form)
         real = compute(func, args, kwargs)
+        # in inference mode, a view of a normal tensor is a normal tensor
+        normal = torch.is_inference_mode_enabled() and func.is_view and not tensors[0].is_inference()
+        with torch.inference_mode(False) if normal else contextlib.nullcontext():
+            return self.results(func, real, device, given)
+
+    def results(self, func: Any, real: Any, device: torch.device, given: dict[int, FakeTensor]) -> Any:
+        """Make the fake tensors of an operator's results; one that it was given and has changed is that one."""
         if type(real) is Tensor:
-            return given[id(real)] if id(real) in given else self.fake(real, device)  # in place: what it was given
+            return given[id(real)] if id(real) in given else self.fake(real, device)
         if func is aten._pack_padded_sequence.default:
             return self.fake(real[0], device), real[1]  # recurrent layers read the batch sizes from memory
         if isinstance(real, (tuple, list)):
@@ -445,6 +452,7 @@ def pretended_device() -> Iterator[DryRun]:
     torch.cuda.current_stream = lambda *_: Stream()
     torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
     torch.accelerator.synchronize = lambda *_: None
+    device.Timer.__exit__ = lambda self, *_: setattr(self, "seconds", 60.0)  # nothing is repeated to be timed
     torch.random.fork_rng = lambda *_, **__: contextlib.nullcontext()
     torch.backends.cudnn.enabled = False  # it asks the driver whether it can take a recurrent layer
     torch.Generator = Generator
@@ -509,6 +517,7 @@ def run(mode: DryRun, module: ModuleType, part: str, work: Callable[[], object])
 
 SMALL = {
     "batch_size": 16,
+    "images": 16,
     "large_tests": 2,
     "memory": 20,
     "sizes": (16,),
@@ -525,8 +534,21 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 """Settings of one program that those for all do not fit."""
 CONSTANTS: dict[str, dict[str, Any]] = {
-    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
+    "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
+    "ch03_autoencoder_rbm.boltzmann.logistic": {"PENALTIES": (1e-3,)},
+    "ch04_cuda.by_hand": {"MATRIX": 16},
+    "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
+    "ch04_cuda.crossover": {"FACTORS": (0.25,)},
+    "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
+    "ch06_cnn.convolution.throughput": {"MATRIX": 16},
+    "ch07_dqn.generalise": {"STEPS": 3},
+    "ch07_dqn.q_table": {"MANY": 64, "ALONE": 64},
+    "ch07_dqn.throughput": {"SINGLE": 16, "TOGETHER": 4, "SINGLE_ASKING": 4},
+    "ch08_vae.gan": {"WATCHED": 20, "DRAWINGS": 20},
+    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
+    "ch08_vae.latent_sweep": {"DRAWINGS": 20},
+    "ch08_vae.vae": {"DRAWINGS": 20},
 }
 """Numbers that no setting changes."""
 
@@ -535,6 +557,11 @@ def small(module: ModuleType, folder: Path) -> Any:
     """Give a program's Config on the GPU, with less of everything that takes time."""
     from test_written_commands import shortened
 
+    from ch01_graphs import regression
+    from ch03_autoencoder_rbm.boltzmann import logistic
+
+    regression.time_steps.__kwdefaults__["steps"] = 3
+    logistic.fit.__defaults__ = (10, 2)  # classes and iterations
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
     otherwise = OTHERWISE.get(module.__name__, {})

@@ -58,6 +58,7 @@ def outcomes(tmp_path_factory):
     return {(row["program"], row["part"]): cuda_dry_run.Outcome(**row) for row in json.loads(path.read_text())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "part"), [(name, "train") for name in NAMES] + [(name, "workload") for name in WORKLOADS]
 )
@@ -69,6 +70,7 @@ def test_program_keeps_to_its_device(outcomes, program, part):
         assert (outcome.operators == 0) == (program in NOTHING_ON_A_DEVICE)
 
 
+@pytest.mark.slow
 def test_the_table_names_every_program(outcomes):
     table = cuda_dry_run.table(list(outcomes.values()))
     assert all(f"| {name} | train |" in table for name in NAMES)
