@@ -1,6 +1,6 @@
 # ruff: noqa: E402
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportArgumentType=false
-# pyright: reportPrivateImportUsage=false, reportAssignmentType=false
+# pyright: reportPrivateImportUsage=false, reportAssignmentType=false, reportOptionalSubscript=false
 """A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
 
     python tests/cuda_dry_run.py                              # every program, one table

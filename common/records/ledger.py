@@ -145,6 +145,7 @@ def main() -> None:
             return
         if isinstance(options, Devices):
             path = tables.RESULTS / f"{options.name}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, time_chapters(tables.ROOT))
             print(f"recorded {path}")
             return
