@@ -45,7 +45,7 @@ def words_of(sentence: str) -> list[str]:
     return re.findall(r"'(?:s|re|ve|ll|d|m)\b|\w+(?:[-']\w+)*|[^\w\s]", spaced)
 
 
-def judge(config: Config) -> list[tuple[str, float]]:
+def classify(config: Config) -> list[tuple[str, float]]:
     """Give each word with how probable praise is once it is read."""
     model, vocabulary, _ = sentiment.restore(config.folder or newest_run(config.out, sentiment))
     words = words_of(config.sentence)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         given = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, given, prog="python -m ch05_rnn.classify_sentence", description=(__doc__ or "").strip())
-        rows = [(word, f"{100 * share:.1f}") for word, share in judge(config)]
+        rows = [(word, f"{100 * share:.1f}") for word, share in classify(config)]
         print_table(["read up to", "praise, %"], rows)
 
 
