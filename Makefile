@@ -2,73 +2,69 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# the tests of a file share what it sets up, so they stay together
-PARALLEL := --numprocesses auto --dist loadfile
+DEMO_INSTALLED := .venv/.demo-installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# the tests of a file share what it sets up, so they stay together; conftest.py puts the longest files first
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
-.PHONY: demo test fast check format smoke clean $(SMOKE)
+# `make gpu`: every step has a time limit, and together they may take twelve minutes
+GPU_PYTHON ?= $(BIN)/python
+GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
+RECORD := $(GPU_PYTHON) -m common.records.ledger record
+
+.PHONY: demo test test-all portable portable-old check format smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
-demo: $(INSTALLED)       ## run every chapter on embedded data, print one table, write one HTML report
+demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print one table, write one HTML report
 	$(BIN)/python tour.py
 
-test: $(INSTALLED)       ## every test: those that measure time one by one, the others on all cores
+test: $(INSTALLED)       ## every mechanism, on all cores: a few minutes, nothing beyond what pip installs
+	$(FAST)
+
+test-all: $(INSTALLED)   ## the slow tests too (browser, image build, killed programs, README commands), then those that measure time
 	$(BIN)/pytest -m "not alone" $(PARALLEL)
 	$(BIN)/pytest -m alone
 
-fast: $(INSTALLED)       ## every test but the slow ones
-	$(BIN)/pytest -m "not slow" $(PARALLEL)
+portable: $(INSTALLED)   ## the fast tests as other processors would run them
+	$(FAST)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(FAST)
+	$(MAKE) --no-print-directory portable-old
+	MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(FAST)
+
+portable-old: $(INSTALLED) ## the fast tests with the instructions of an old laptop
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(FAST)
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --level error
-	$(BIN)/python -m common.ledger render --check
+	$(BIN)/python -m common.records.ledger render --check
 
 format: $(INSTALLED)     ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-smoke: $(INSTALLED)      ## each program for a moment, as a person would start it; two chapters at a time
+smoke: $(INSTALLED)      ## what people do with each chapter, in processes of their own; test-all runs the other written commands
 	rm -rf runs/smoke
 	$(MAKE) --jobs 2 --output-sync=target --no-print-directory $(SMOKE)
 
 smoke-ch01:
 	$(BIN)/python -m ch01_graphs.train --out runs/smoke
-	$(BIN)/python -m ch01_graphs.train regression --machine tape --samples 50 --rounds 1 --out runs/smoke
-	$(BIN)/python -m ch01_graphs.train --benchmark --out runs/smoke
 
 smoke-ch02:
 	$(BIN)/python -m ch02_nn.train --limit 300 --out runs/smoke
-	$(BIN)/python -m ch02_nn.train simple --variant third-row --steps 100 --out runs/smoke
-	$(BIN)/python -m ch02_nn.train classifier --data digits --model softmax --by hand --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch02_nn.train race --steps 100 --epochs 1 --starts 1 --out runs/smoke
-	$(BIN)/python -m ch02_nn.train --benchmark --out runs/smoke
 
 smoke-ch03:
 	$(BIN)/python -m ch03_autoencoder_rbm.train --help
 	$(BIN)/python -m ch03_autoencoder_rbm.train --limit 300 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train dbn --data digits --pretraining-epochs 2 --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train rbm_throughput --limit 300 --rounds 2 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.train recommender --data planted --epochs 3 --out runs/smoke
 	$(BIN)/python -m ch03_autoencoder_rbm.recommend --out runs/smoke --user 42 --top 3
-	$(BIN)/python -m ch03_autoencoder_rbm.train baselines --data planted --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train scaling --ratings 1000 10000 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train sparse_throughput --data planted --limit 2000 --rounds 2 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train throughput --limit 300 --rounds 2 --out runs/smoke
-	$(BIN)/python -m ch03_autoencoder_rbm.train --benchmark --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --out runs/smoke
 
 smoke-ch04:
 	$(BIN)/python -m ch04_cuda.train compare --data digits --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train matmul --sizes 64 128 --rounds 1 --seconds 0.01 --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train input_pipeline --data digits --rounds 1 --seconds 0.1 --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train by_hand --data digits --rounds 1 --seconds 0.1 --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train crossover --data digits --networks mlp --rounds 1 --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train crossover --data digits --networks mlp --estimate --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train asynchrony --network mlp --no-compile --rounds 1 --seconds 0.1 --out runs/smoke
-	$(BIN)/python -m ch04_cuda.train operators --no-compile --rounds 1 --seconds 0.01 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train data_parallel --network mlp --steps 3 --out runs/smoke
 	$(BIN)/python -m ch04_cuda.train --benchmark --out runs/smoke
 
@@ -77,40 +73,23 @@ smoke-ch05:
 	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "The" --length 40
 	$(BIN)/python -m ch05_rnn.train language_model --data pydoc --level word --limit 5000 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.generate --out runs/smoke --prompt "the" --next 5
-	$(BIN)/python -m ch05_rnn.train gradients --lags 10 --training-steps 5 --out runs/smoke
-	$(BIN)/python -m ch05_rnn.train throughput --hidden-size 32 --words 500 --rounds 1 --seconds 0.05 --out runs/smoke
-	$(BIN)/python -m ch05_rnn.train word2vec --limit 2000 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.train sentiment --data grammar --limit 500 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch05_rnn.judge --out runs/smoke "the plot was dull but the acting was superb"
+	$(BIN)/python -m ch05_rnn.classify_sentence --out runs/smoke "the plot was dull but the acting was superb"
 	$(BIN)/python -m ch05_rnn.train seq2seq --limit 500 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.translate --out runs/smoke "the 3rd of may 1999"
-	$(BIN)/python -m ch05_rnn.train forecast --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch05_rnn.train --benchmark --out runs/smoke
 
 smoke-ch06:
 	$(BIN)/python -m ch06_cnn.train cnn --data shapes --limit 300 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch06_cnn.train classics --data shapes --limit 100 --epochs 1 --out runs/smoke
-	$(BIN)/python -m ch06_cnn.train speedrun --data shapes --limit 1000 --budget 3 --out runs/smoke
-	$(BIN)/python -m ch06_cnn.train throughput --data shapes --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m ch06_cnn.train speedrun --data shapes --limit 600 --epochs 1 --out runs/smoke
 
 smoke-ch07:
-	$(BIN)/python -m ch07_dqn.train q_table --out runs/smoke
-	$(BIN)/python -m ch07_dqn.train dqn --epochs 2 --steps 20 --out runs/smoke
-	$(BIN)/python -m ch07_dqn.train actor_critic --epochs 2 --steps 10 --out runs/smoke
 	$(BIN)/python -m ch07_dqn.train generalise --budget 3 --mazes 200 --tests 50 --large-tests 10 --out runs/smoke
 	$(BIN)/python -m ch07_dqn.play --out runs/smoke --maze 7 --steps-per-second 1000
-	$(BIN)/python -m ch07_dqn.train throughput --mazes 64 --rounds 1 --seconds 0.05 --out runs/smoke
-	$(BIN)/python -m ch07_dqn.train --benchmark --out runs/smoke
 
 smoke-ch08:
 	$(BIN)/python -m ch08_vae.train vae --data digits --limit 300 --epochs 3 --conditional --importance-samples 50 --out runs/smoke
 	$(BIN)/python -m ch08_vae.sample --out runs/smoke --digit 7 --count 8
 	$(BIN)/python -m ch08_vae.sample --out runs/smoke --interpolate 3 8 --count 2
-	$(BIN)/python -m ch08_vae.train latent_sweep --data digits --limit 300 --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch08_vae.train gan --data digits --limit 300 --epochs 2 --out runs/smoke
-	$(BIN)/python -m ch08_vae.train throughput --data digits --limit 300 --rounds 1 --seconds 0.1 --out runs/smoke
-	$(BIN)/python -m ch08_vae.train --benchmark --out runs/smoke
 
 smoke-ch09:
 	$(BIN)/python -m ch09_pipeline.train pipeline --limit 300 --epochs 1 --threshold 0 --out runs/smoke
@@ -123,10 +102,40 @@ smoke-ch09:
 smoke-ch10:
 	$(BIN)/python -m ch10_deploy.train export --data embedded --models digits decoder --limit 300 --out runs/smoke
 	$(BIN)/python -m ch10_deploy.train serving --connections 4 --seconds 1 --out runs/smoke
-	$(BIN)/python -m ch10_deploy.train fuzzing --requests 60 --out runs/smoke
 
 smoke-tour:
 	$(BIN)/python tour.py --out runs/smoke
+
+gpu:                     ## on a machine with an NVIDIA GPU: its tests and measurements, recorded in results/gpu/
+	@$(GPU_PYTHON) -c 'import torch; torch.cuda.init()' 2>/dev/null || nvidia-smi --list-gpus >/dev/null 2>&1 \
+	|| { echo "make gpu: no NVIDIA GPU was found on this machine" >&2; exit 1; }
+	@test "$(GPU_PYTHON)" != "$(BIN)/python" || $(MAKE) --no-print-directory $(INSTALLED)
+	@$(GPU_PYTHON) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu: the PyTorch of $(GPU_PYTHON) cannot use the GPU")'
+	$(MAKE) --keep-going --no-print-directory $(GPU)
+
+gpu-tests:
+	timeout 120 $(GPU_PYTHON) -m pytest -m gpu $(shell grep -l 'mark\.gpu' tests/*.py)
+
+gpu-devices:
+	timeout 210 $(GPU_PYTHON) -m common.records.ledger devices --name gpu/devices
+
+gpu-compare:
+	timeout 60 $(RECORD) gpu/compare --seeds 1 -- ch04_cuda.train compare --limit 10000
+
+gpu-matmul:
+	timeout 45 $(RECORD) gpu/matmul --seeds 1 -- ch04_cuda.train matmul --device cuda --rounds 3
+
+gpu-crossover:
+	timeout 60 $(RECORD) gpu/crossover --seeds 1 -- ch04_cuda.train crossover --device cuda --networks mlp cnn --rounds 2
+
+gpu-asynchrony:
+	timeout 90 $(RECORD) gpu/asynchrony --seeds 1 -- ch04_cuda.train asynchrony --device cuda --rounds 5
+
+gpu-operators:
+	timeout 60 $(RECORD) gpu/operators --seeds 1 -- ch04_cuda.train operators --device cuda --rounds 5
+
+gpu-speedrun:
+	timeout 75 $(RECORD) gpu/speedrun --seeds 1 -- ch06_cnn.train speedrun --device cuda --budget 30
 
 clean:
 	rm -rf runs build .pytest_cache .ruff_cache .hypothesis
@@ -135,7 +144,13 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: run make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv: about 6 GB with CUDA, a minute or two on a fast line"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# what the tour needs: no tools of development
+$(DEMO_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv what the tour needs: about 6 GB with CUDA, a minute or two on a fast line"
+	@$(PIP) '.[demo]'
 	touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into .venv with the tools of development: about 7 GB with CUDA, some minutes on a fast line"
+	@$(PIP) '.[dev]'
+	touch $(DEMO_INSTALLED) $@

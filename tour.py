@@ -1,40 +1,42 @@
 """The tour: every chapter's core programs for a moment, in one table and one report that needs no network to read.
 
-python tour.py                          # embedded data, small budgets
+python tour.py                          # embedded data, small budgets: a minute and a half on two cores
 python tour.py --chapters 3,5           # some chapters only
-python tour.py --full                   # real data and the programs' own settings: hours
+python tour.py --jobs 1                 # one program after the other
+python tour.py --full                   # real data and the programs' own settings, one after the other: hours
 python tour.py --compare                # and the training steps on every device of this machine, side by side
 """
 
-import base64
 import contextlib
 import importlib
+import os
 import re
 import sys
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from rich import box
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from common import benchmark
-from common import device as devices
+import tour_visit
 from common.cli import one_line_errors, parse
-from common.config import command_line
-from common.files import atomic_path, explain_unwritable, read_json, write_text
-from common.progress import console, say
+from common.config import require
+from common.files import explain_unwritable, write_text
 from tour_stops import STOPS, Stop
+from tour_visit import Request, Visit, figure, first_line
+from tour_workers import Workers
 
 ROOT = Path(__file__).parent
 TEMPLATE = ROOT / "tour.html"
-MIME = {".png": "image/png", ".gif": "image/gif"}
+MOST_WORKERS = 8
+"""The longest stop takes as long as an eighth of all."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,16 @@ class Options:
     """Real data and the programs' own settings, instead of embedded data and small budgets: hours on a CPU."""
     compare: bool = False
     """Time the training steps of these chapters on every device of this machine as well."""
+    jobs: int | None = None
+    """Programs that run side by side, each on one CPU thread; by default one per core, up to 8, and 1 with --full.
+    Programs that measure speed run alone at the end. With 1, programs take as many threads as suit them."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
     out: Path = Path("runs")
     """Folder that receives tour/<time>/ with the report and every run."""
+
+    def __post_init__(self) -> None:
+        require(self.jobs is None or 1 <= self.jobs <= 64, "--jobs must be between 1 and 64", self.jobs)
 
     def stops(self) -> list[Stop]:
         """Give the stops of the chosen chapters; raise ValueError where one has none."""
@@ -59,87 +67,28 @@ class Options:
         unknown = [word for word in words if not word.isdigit() or int(word) not in there]
         if unknown:
             raise ValueError(f"--chapters: no chapter {', '.join(unknown)}; there are {', '.join(map(str, there))}")
-        return [stop for stop in STOPS if not words or stop.chapter in map(int, words)]
+        chosen = [stop for stop in STOPS if not words or stop.chapter in map(int, words)]
+        return [stop for stop in chosen if sys.platform != "win32" or not stop.posix]
+
+    def workers(self, stops: int) -> int:
+        """Count the processes for so many stops."""
+        return min(self.jobs or (1 if self.full else min(os.cpu_count() or 1, MOST_WORKERS)), stops)
 
 
-@dataclass
-class Visit:
-    """What happened at a stop."""
-
-    stop: Stop
-    idea: str
-    command: str
-    result: str = ""
-    """The measure that sums the stop up, or that it failed."""
-    baseline: str = ""
-    """What that is compared with."""
-    data: str = ""
-    device: str = ""
-    seconds: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
-    figures: tuple[tuple[str, str], ...] = ()
-    """Names of pictures and films, and each as a data: address."""
-    printed: str = ""
-    error: str = ""
+def console() -> Console:
+    """Give a console that writes plainly; where the output is no terminal, the table gets the room it needs."""
+    output = Console(highlight=False, markup=False)
+    return output if output.is_terminal else Console(highlight=False, markup=False, width=140)
 
 
-def visit(stop: Stop, options: Options, folder: Path) -> Visit:
-    """Run a program; what it prints goes to log.txt. A failure is kept, not raised."""
-    module = importlib.import_module(stop.module)
-    config = module.Config(**stop.settings, **({} if options.full else stop.short))
-    config = replace(config, run=replace(config.run, device=options.device))
-    seen = Visit(stop, idea=first_line(module.__doc__), command=command_line(stop.module, config))
-    start = time.perf_counter()
-    path = folder / "log.txt"
-    with path.open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-        before, printed_before = set(folder.rglob("summary.json")), log.tell()
-        print(f"$ {seen.command}", flush=True)
-        try:
-            seen.metrics = module.train(replace(config, run=replace(config.run, out=folder)))
-            seen.result = f"{stop.metric.replace('_', ' ')} {figure(seen.metrics[stop.metric])}"
-            seen.baseline = compared(stop, seen.metrics)
-        except Exception as error:
-            traceback.print_exc(file=log)
-            seen.error = f"{type(error).__name__}: {error}"
-            seen.result = f"failed: {seen.error}"
-    seen.seconds = time.perf_counter() - start
-    seen.printed = path.read_bytes()[printed_before:].decode(errors="replace").strip()
-    for path in set(folder.rglob("summary.json")) - before:
-        summary = read_json(path)
-        if f"{summary['chapter']}.{summary['program']}" != stop.module:
-            continue  # the program has let others train
-        seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
-        pictures = sorted(p for p in path.parent.iterdir() if p.suffix in MIME)
-        seen.figures = tuple((p.stem, inlined(p)) for p in pictures)
-    return seen
+def say(label: str, text: str) -> None:
+    """Print one labelled line. (`common.progress.say` loads torch, which only the workers need.)"""
+    console().print(f"{label:<8} {text}", soft_wrap=True)
 
 
-def compared(stop: Stop, metrics: dict[str, float]) -> str:
-    """Name the baseline and its figure: `guessing 0.1`."""
-    if stop.against is None:
-        return ""
-    words, value = stop.against
-    return f"{words} {figure(metrics[value] if isinstance(value, str) else value)}"
-
-
-def figure(value: float) -> str:
-    """Write a figure with four digits, and thousands with commas."""
-    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.4g}"
-
-
-def first_line(text: str | None) -> str:
-    """Take a docstring's first line."""
-    return (text or "").strip().partition("\n")[0]
-
-
-def inlined(path: Path) -> str:
-    """Write a picture as an address that holds it."""
-    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def table_of(visits: Sequence[Visit]) -> Table:
-    """Lay the visits out as a table."""
-    table = Table(box=box.SIMPLE)
+def table_of(visits: Sequence[Visit], running: Sequence[Stop] = ()) -> Table:
+    """Lay the visits out as a table, with a line of what is running."""
+    table = Table(box=box.SIMPLE, caption=f"running: {', '.join(stop.title for stop in running)}" if running else None)
     table.add_column("ch", justify="right")
     for heading in ("program", "data", "result", "against"):
         table.add_column(heading)
@@ -152,32 +101,15 @@ def table_of(visits: Sequence[Visit]) -> Table:
 
 
 @contextlib.contextmanager
-def live_table(visits: list[Visit]) -> Iterator[Any]:
+def live_table(visits: list[Visit], workers: Workers) -> Iterator[Callable[[], None]]:
     """Keep the table on the screen while it grows; where the output is no terminal, print it once at the end."""
     output = console()
     if not output.is_terminal:
         yield lambda: None
         output.print(table_of(visits))
         return
-    with Live(table_of(visits), console=output, auto_refresh=False) as live:
-        yield lambda: live.update(table_of(visits), refresh=True)
-
-
-def compare_devices(stops: Sequence[Stop], folder: Path) -> tuple[list[benchmark.Timing], str]:
-    """Time each program's training step on every device; print the table, give it and its picture."""
-    modules = [importlib.import_module(name) for name in dict.fromkeys(stop.module for stop in stops)]
-    timings = [
-        timing
-        for module in modules
-        if hasattr(module, "workload")
-        for timing in benchmark.measure(module, module.Config())
-    ]
-    if not timings:
-        return [], ""
-    benchmark.print_table(timings)
-    with atomic_path(folder / "devices.png") as path:
-        benchmark.draw(timings).savefig(path)
-    return timings, inlined(folder / "devices.png")
+    with Live(console=output, get_renderable=lambda: table_of(visits, workers.at_work()), refresh_per_second=2) as live:
+        yield live.refresh
 
 
 @dataclass(frozen=True)
@@ -211,48 +143,77 @@ def idea_of(readme: str) -> str:
     return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", readme.split("\n\n")[1]).replace("\n", " ")
 
 
-def write_report(path: Path, visits: Sequence[Visit], seconds: float, devices_seen: tuple[Any, str]) -> None:
+@dataclass(frozen=True)
+class Report:
+    """What the report says besides the visits."""
+
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    seconds: float
+    workers: int
+    timings: Sequence[Any] = ()
+    """Of training steps on every device."""
+    devices_picture: tour_visit.Picture | None = None
+
+
+def write_report(path: Path, visits: Sequence[Visit], about: Report) -> None:
     """Write the report: one HTML page that holds its pictures and asks for nothing from outside."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["figure"] = figure
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    timings, picture = devices_seen
-    text = page.render(
-        chapters=chapters_of(visits),
-        timings=timings,
-        devices_picture=picture,
-        seconds=seconds,
-        machine=devices.describe_machine(),
-        versions=devices.versions(),
-        date=f"{datetime.now():%d %B %Y, %H:%M}",
-    )
-    write_text(path, text)
+    date = f"{datetime.now():%d %B %Y, %H:%M}"
+    write_text(path, page.render(chapters=chapters_of(visits), date=date, **vars(about)))
+
+
+def take(stops: Sequence[Stop], visits: list[Visit], workers: Workers, request: Request, *, in_order: bool) -> None:
+    """Visit the stops, those that measure speed alone at the end, and keep the visits in the order of the stops."""
+    with live_table(visits, workers) as refresh:
+        together = [stop for stop in stops if in_order or not stop.alone]
+        groups = [together, *([stop] for stop in stops if stop not in together)]
+        for group in groups:
+            for seen in workers.visit(group, request, in_order=in_order):
+                visits.append(seen)
+                visits[:] = sorted(visits, key=lambda seen: stops.index(seen.stop))  # whole for the refreshing thread
+                refresh()
 
 
 def tour(options: Options) -> int:
     """Visit every stop; return how many failed."""
+    start = time.perf_counter()
     stops = options.stops()
-    devices.resolve_device(options.device)
     folder = options.out / "tour" / f"{datetime.now():%Y%m%d-%H%M%S}"
     with explain_unwritable(folder):
         folder.mkdir(parents=True)
-    start = time.perf_counter()
-    visits: list[Visit] = []
+    count = options.workers(len(stops))
+    request = Request(options.full, options.device, None if count == 1 else 1, folder)
     data = "real data where it can be had" if options.full else "embedded data"
-    say("tour", f"{len(stops)} stops on {data}; what the programs print goes to {folder / 'log.txt'}")
-    with live_table(visits) as refresh:
-        for stop in stops:
-            visits.append(visit(stop, options, folder))
-            refresh()
-    seconds = time.perf_counter() - start
-    write_report(folder / "index.html", visits, seconds, ([], ""))
-    if options.compare:  # a device that fails now takes the table along, and not the report
-        write_report(folder / "index.html", visits, seconds, compare_devices(stops, folder))
+    together = f"{count} side by side" if count > 1 else "one after the other"
+    say("tour", f"{len(stops)} stops on {data}, {together}; what the programs print goes to {folder / 'printed'}")
+    visits: list[Visit] = []
+    with Workers(count, options.device) as workers:
+        try:
+            about = workers.get_ready()
+        except ValueError:
+            folder.rmdir()
+            raise
+        take(stops, visits, workers, request, in_order=count == 1)
+        report = Report(**about, seconds=time.perf_counter() - start, workers=count)
+        write_report(folder / "index.html", visits, report)
+        if options.compare:  # a device that fails now takes the table along, and not the report
+            modules = [stop.module for stop in stops]
+            timings, picture = workers.ask(tour_visit.compare_devices, modules, folder)
+            if timings:
+                from common import benchmark
+
+                benchmark.print_table(timings)
+                compared = Report(**{**vars(report), "timings": timings, "devices_picture": picture})
+                write_report(folder / "index.html", visits, compared)
     failed = sum(bool(seen.error) for seen in visits)
-    say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {seconds:.0f} s")
-    say("report", str(folder / "index.html"))
+    say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {report.seconds:.0f} s")
+    size = (folder / "index.html").stat().st_size / 1e6
+    say("report", f"{folder / 'index.html'} ({size:.1f} MB, opens in any browser)")
     return failed
 
 

@@ -3,8 +3,8 @@
     save(picture(loss, dW), Path("loss.svg"))
     save(picture(loss, dW, records=TapeMachine(loss, dW).records()), Path("loss.svg"))
 
-What leads to a gradient has a colour of its own. `common/graphs.py` turns a picture into DOT text or draws it, and
-makes pictures of ordinary modules as well.
+What leads to a gradient has a colour of its own. `common/drawing/graphs.py` turns a picture into DOT text or draws
+it, and makes pictures of ordinary modules as well.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import fx
 from ch01_graphs.expression import INFIX, Expression
 from ch01_graphs.graph import ancestors
 from ch01_graphs.machine import Record, written
-from common.graphs import describe
+from common.drawing.graphs import describe
 
 if TYPE_CHECKING:
     import networkx as nx

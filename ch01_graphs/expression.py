@@ -9,7 +9,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 from torch.nn import functional as F
 
-from common.graphs import describe
+from common.drawing.graphs import describe
 
 if TYPE_CHECKING:
     from ch01_graphs.graph import Graph

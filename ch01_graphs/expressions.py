@@ -19,7 +19,7 @@ from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
 from ch01_graphs.machine import TapeMachine, written
 from common.config import RunOptions
-from common.graphs import module_picture, save
+from common.drawing.graphs import module_picture, save
 from common.progress import print_table, say
 from common.run import Run
 

@@ -24,7 +24,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from ch01_graphs.expression import COMPARISONS, Expression, embed, write
-from common.graphs import describe
+from common.drawing.graphs import describe
 
 SPOKEN_FOR = ("self", "torch", "device", "inf", "nan")
 """Names that mean something else in the generated code."""

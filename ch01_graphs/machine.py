@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from ch01_graphs.expression import Expression, formula
 from ch01_graphs.graph import check_value
-from common.graphs import describe
+from common.drawing.graphs import describe
 
 
 @dataclass(frozen=True)

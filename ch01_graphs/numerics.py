@@ -175,7 +175,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, x: Tensor, trials: dict[str, tuple[Trial, Trial]]) -> None:
     """Draw values and gradients; where a formula gave no number, its line is missing and the rewritten one shows."""
-    from common import plots
+    from common.drawing import plots
 
     for what in ("value", "gradient"):
         panels = {

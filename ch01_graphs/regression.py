@@ -26,7 +26,7 @@ from ch01_graphs.simplify import Rewrite, simplify
 from common.benchmark import Workload, by_turns, median_ratio
 from common.config import RunOptions, read_config, require, require_positive
 from common.device import Timer
-from common.graphs import save
+from common.drawing.graphs import save
 from common.progress import print_table, say
 from common.run import Run, load_weights
 
@@ -229,7 +229,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
     """Say what each node holds and costs, what was simplified, and draw the graph and the curve."""
-    from common import plots
+    from common.drawing import plots
 
     graph = regression.outputs[0].graph
     graph.let("X", X)

@@ -206,7 +206,7 @@ def train(config: Config) -> dict[str, float]:
 
 def draw(z: Tensor) -> "Figure":
     """Draw all functions in one picture, each with its derivative."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {
         name: {"f(z)": (z, activation.function(z)), "f'(z)": (z, activation.derivative(z))}

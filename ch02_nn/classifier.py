@@ -23,13 +23,15 @@ from ch02_nn import backprop, losses
 from ch02_nn.activations import ACTIVATIONS
 from ch02_nn.initial import INITIAL
 from ch02_nn.optimizers import LIBRARY, OPTIMIZERS
-from ch02_nn.schedules import SCHEDULES, set_learning_rate
+from ch02_nn.schedules import SCHEDULES
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import set_learning_rate
 
 OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"
@@ -190,7 +192,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
     """Draw the confusion matrix, the curves, and what the units of the first layer look for."""
-    from common import plots
+    from common.drawing import plots
 
     guesses = logits.argmax(1)
     run.figure("confusion", plots.confusion_matrix(data.test.labels, guesses, data.class_names))

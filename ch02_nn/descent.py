@@ -94,7 +94,7 @@ def train(config: Config) -> dict[str, float]:
 
 def draw(config: Config) -> "Figure":
     """Draw the way down the parabola at several learning rates."""
-    from common import plots
+    from common.drawing import plots
 
     best = config.y / config.x
     reach = 1.5 * abs(config.weight - best) or 1.0

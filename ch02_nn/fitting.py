@@ -224,7 +224,7 @@ def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
 
 def report_sine(run: Run, x: Tensor, y: Tensor, rows: list, curves: dict[str, Predictor]) -> None:
     """Draw four fits, and the errors of every degree."""
-    from common import plots
+    from common.drawing import plots
 
     grid = torch.linspace(-1, 1, 401, dtype=torch.float64)
     panels: dict[str, dict[str, plots.Line]] = {
@@ -245,7 +245,7 @@ def fit_diabetes(run: Run, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor)
         fits[f"network, dropout {dropout:g}, decay {decay:g}"] = network(dropout, decay, config, run.device)
     rows = [[name, rmse(fit(x, y), x, y), cross_validate(fit, x, y, config.folds)] for name, fit in fits.items()]
     print_table(["diabetes", "train RMSE", "validated"], rows)
-    from common import plots
+    from common.drawing import plots
 
     run.figure("diabetes", plots.bars([*fits], [row[2] for row in rows], title="cross-validated RMSE", label="RMSE"))
     linear, networks = rows[: len(DECAYS)], rows[len(DECAYS) :]

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch02_nn.schedules import one_cycle, set_learning_rate
+from ch02_nn.schedules import one_cycle
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.source import DataCard, sha256_of
 from common.progress import say
 from common.run import Run, load_weights
+from common.schedule import set_learning_rate
 
 DIGITS = 10
 WORDS = ("", "fizz", "buzz", "fizzbuzz")
@@ -152,7 +153,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run) -> None:
     """Draw the curves."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))

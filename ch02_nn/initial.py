@@ -157,7 +157,7 @@ def train(config: Config) -> dict[str, float]:
 
 def draw_deviations(found: dict[str, Signals]) -> "Figure":
     """Draw the deviations from layer to layer."""
-    from common import plots
+    from common.drawing import plots
 
     panels: dict[str, dict[str, plots.Line]] = {"activations": {}, "gradients": {}}
     for name, signal in found.items():
@@ -169,7 +169,7 @@ def draw_deviations(found: dict[str, Signals]) -> "Figure":
 
 def draw_histograms(found: dict[str, Signals], depth: int) -> "Figure":
     """Draw how the activations of a few layers are distributed."""
-    from common import plots
+    from common.drawing import plots
 
     shown = sorted({1, max(1, depth // 4), max(1, depth // 2), depth})
     panels: dict[str, dict[str, plots.Line]] = {}

@@ -45,7 +45,7 @@ class Rule(torch.optim.Optimizer, ABC):
         return loss
 
     @abstractmethod
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         """Move a parameter in place, given its gradient, its state, and the group's options."""
 
 
@@ -77,8 +77,8 @@ class SGD(Rule):
     def __init__(self, params: Iterable[Any], lr: float | Tensor = 1e-3, weight_decay: float = 0) -> None:
         super().__init__(params, lr=lr, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:  # noqa: ARG002
-        p -= o["lr"] * g
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:  # noqa: ARG002
+        p -= group["lr"] * g
 
 
 class Momentum(Rule):
@@ -94,12 +94,12 @@ class Momentum(Rule):
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         if "v" in state:
-            state["v"].mul_(o["momentum"]).add_((1 - o["dampening"]) * g)
+            state["v"].mul_(group["momentum"]).add_((1 - group["dampening"]) * g)
         else:
             state["v"] = g.clone()
-        p -= o["lr"] * state["v"]
+        p -= group["lr"] * state["v"]
 
 
 class Nesterov(Rule):
@@ -110,10 +110,10 @@ class Nesterov(Rule):
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         (v,) = zeros(state, p, "v")
-        v.mul_(o["momentum"]).add_(g)
-        p -= o["lr"] * (g + o["momentum"] * v)
+        v.mul_(group["momentum"]).add_(g)
+        p -= group["lr"] * (g + group["momentum"] * v)
 
 
 class Adagrad(Rule):
@@ -124,10 +124,10 @@ class Adagrad(Rule):
     ) -> None:
         super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         (s,) = zeros(state, p, "s")
         s += g * g
-        p -= o["lr"] * g / (s.sqrt() + o["eps"])
+        p -= group["lr"] * g / (s.sqrt() + group["eps"])
 
 
 class RMSprop(Rule):
@@ -150,16 +150,16 @@ class RMSprop(Rule):
         options = {"alpha": alpha, "eps": eps, "momentum": momentum, "centered": centered}
         super().__init__(params, lr=lr, weight_decay=weight_decay, **options)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         c, v = zeros(state, p, "c", "v")
-        c.mul_(o["alpha"]).add_((1 - o["alpha"]) * g * g)
+        c.mul_(group["alpha"]).add_((1 - group["alpha"]) * g * g)
         spread = c
-        if o["centered"]:
+        if group["centered"]:
             (m,) = zeros(state, p, "m")
-            m.mul_(o["alpha"]).add_((1 - o["alpha"]) * g)
+            m.mul_(group["alpha"]).add_((1 - group["alpha"]) * g)
             spread = c - m * m
-        v.mul_(o["momentum"]).add_(g / (spread.sqrt() + o["eps"]))  # without momentum, v is the step itself
-        p -= o["lr"] * v
+        v.mul_(group["momentum"]).add_(g / (spread.sqrt() + group["eps"]))  # without momentum, v is the step itself
+        p -= group["lr"] * v
 
 
 class GorgoniaRMSProp(Rule):
@@ -182,10 +182,10 @@ class GorgoniaRMSProp(Rule):
     ) -> None:
         super().__init__(params, lr=lr, decay=decay, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         (c,) = zeros(state, p, "c")
-        c.mul_(o["decay"]).add_((1 - o["decay"]) * g * g)
-        p -= o["lr"] * g / (c + o["eps"]).sqrt() + o["weight_decay"] * p
+        c.mul_(group["decay"]).add_((1 - group["decay"]) * g * g)
+        p -= group["lr"] * g / (c + group["eps"]).sqrt() + group["weight_decay"] * p
 
 
 class Adadelta(Rule):
@@ -204,12 +204,12 @@ class Adadelta(Rule):
     ) -> None:
         super().__init__(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         c, a = zeros(state, p, "c", "a")
-        c.mul_(o["rho"]).add_((1 - o["rho"]) * g * g)
-        d = g * (a + o["eps"]).sqrt() / (c + o["eps"]).sqrt()
-        a.mul_(o["rho"]).add_((1 - o["rho"]) * d * d)
-        p -= o["lr"] * d
+        c.mul_(group["rho"]).add_((1 - group["rho"]) * g * g)
+        d = g * (a + group["eps"]).sqrt() / (c + group["eps"]).sqrt()
+        a.mul_(group["rho"]).add_((1 - group["rho"]) * d * d)
+        p -= group["lr"] * d
 
 
 class Adam(Rule):
@@ -229,12 +229,12 @@ class Adam(Rule):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
-        (m, v), (b1, b2) = zeros(state, p, "m", "v"), o["betas"]
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
+        (m, v), (b1, b2) = zeros(state, p, "m", "v"), group["betas"]
         t = state["t"] = state.get("t", 0) + 1
         m.mul_(b1).add_((1 - b1) * g)
         v.mul_(b2).add_((1 - b2) * g * g)
-        p -= o["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + o["eps"])
+        p -= group["lr"] * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + group["eps"])
 
 
 class AdamW(Adam):
@@ -252,9 +252,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _update(self, p: Tensor, g: Tensor, state: State, o: dict[str, Any]) -> None:
-        p -= o["lr"] * o["weight_decay"] * p
-        super()._update(p, g, state, o)
+    def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
+        p -= group["lr"] * group["weight_decay"] * p
+        super()._update(p, g, state, group)
 
 
 OPTIMIZERS: dict[str, Callable[..., Rule]] = {

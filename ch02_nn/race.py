@@ -22,7 +22,8 @@ from ch02_nn.classifier import Classifier, scaled, train_step
 from ch02_nn.optimizers import OPTIMIZERS
 from common.config import RunOptions, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, Split, load_images
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
 from common.device import widest_float
 from common.progress import print_table, say
 from common.run import Run
@@ -187,7 +188,7 @@ def arrival(steps: float) -> str:
 
 def report(run: Run, valley: dict, digits: dict) -> None:
     """Draw the paths down the valley, the heights along them, and the losses on digits."""
-    from common import plots
+    from common.drawing import plots
 
     x, y = torch.linspace(-2, 2, 161), torch.linspace(-1, 3, 161)
     heights = rosenbrock(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))

@@ -183,7 +183,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
     """Draw how far each descent is from the closed form, and what the cubic looks like to it."""
-    from common import plots
+    from common.drawing import plots
 
     gap = "R² still missing"
     run.figure("gaps", plots.line_panels(gaps, columns=3, xlabel="step", ylabel=gap, log_x=True, log_y=True))
@@ -192,7 +192,7 @@ def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
 
 def draw_fits(fits: dict[str, dict[str, Tensor]]) -> "Figure":
     """Draw the fitted cubics over the cubes."""
-    from common import plots
+    from common.drawing import plots
 
     i, cubes = cubic()
     panels = {name: {way: (i[:, 0], fit) for way, fit in fit_of.items()} for name, fit_of in fits.items()}

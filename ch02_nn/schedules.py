@@ -2,8 +2,6 @@
 
 import math
 
-from torch.optim import Optimizer
-
 from common.config import require
 
 
@@ -52,9 +50,3 @@ SCHEDULES = {
     "warm-up": lambda step, steps, peak: warm_up(step, peak, steps=max(1, steps // 10)),
 }
 """eta(t, T, peak) by name, with the settings that the classifier uses."""
-
-
-def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Let the next steps be of that size."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate

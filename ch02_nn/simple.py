@@ -21,7 +21,7 @@ from ch02_nn.initial import glorot_normal
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.source import DataCard, sha256_of
 from common.device import widest_float
-from common.graphs import module_picture, save
+from common.drawing.graphs import module_picture, save
 from common.progress import print_table
 from common.run import Run, load_weights
 
@@ -152,7 +152,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
     """Write the graph of the loss as DOT text and as a picture, and draw the table."""
-    from common import plots
+    from common.drawing import plots
 
     graph = module_picture(cost, x, y)
     for name in ("graph.dot", "graph.png"):

@@ -17,20 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ch03_autoencoder_rbm import recommender
-from ch03_autoencoder_rbm.baselines import USER_PRIOR, Biases
-from ch03_autoencoder_rbm.binary_rbm import BinaryRBM
-from ch03_autoencoder_rbm.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.measures import LIKED, chance_of_liking, popularity
-from ch03_autoencoder_rbm.predictors import Machine, cases_of, hidden_states, level_numbers
-from ch03_autoencoder_rbm.softmax_rbm import SoftmaxRBM
-from ch03_autoencoder_rbm.sparse import Batch
+from ch03_autoencoder_rbm.films import recommender
+from ch03_autoencoder_rbm.films.baselines import USER_PRIOR, Biases
+from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
+from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
+from ch03_autoencoder_rbm.films.predictors import Machine, cases_of, hidden_states, level_numbers
+from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
+from ch03_autoencoder_rbm.films.sparse import Batch
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.ratings import Ratings, RatingSet
+from common.data.ratings.collection import Ratings, RatingSet
+from common.data.ratings.titles import Titles
 from common.folder import newest_run
 from common.progress import console, say
-from common.titles import Titles
 
 GOOD, BAD = 5.0, 1.0
 """Stars that --like and --dislike stand for."""

@@ -5,18 +5,9 @@ python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program
 python -m ch03_autoencoder_rbm.train --benchmark            # time their training steps on every device
 """
 
-from ch03_autoencoder_rbm import (
-    autoencoder,
-    baselines,
-    dbn,
-    feedforward,
-    rbm,
-    rbm_throughput,
-    recommender,
-    scaling,
-    sparse_throughput,
-    throughput,
-)
+from ch03_autoencoder_rbm.boltzmann import dbn, rbm, rbm_throughput
+from ch03_autoencoder_rbm.digits import autoencoder, feedforward, throughput
+from ch03_autoencoder_rbm.films import baselines, recommender, scaling, sparse_throughput
 from common.cli import main
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:
     """Print and draw what each change is worth."""
-    from common import plots
+    from common.drawing import plots
 
     config = run.config
     rows = [(name.replace("_", " "), f"{median[name]:.3f}", f"{ratios[name]:.2f}") for name in median]

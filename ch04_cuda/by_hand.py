@@ -37,7 +37,8 @@ from common import distributed
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import has_native_bf16
 from common.progress import print_table, say
 from common.run import Run
@@ -236,7 +237,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
     """Print and draw the speeds; return them with their ratios."""
-    from common import plots
+    from common.drawing import plots
 
     median = {name: statistics.median(values) for name, values in rates.items()}
     product = median.pop("matrix_product")

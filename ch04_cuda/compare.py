@@ -25,15 +25,16 @@ from common import device as devices
 from common import distributed
 from common.benchmark import Variant, Workload, by_turns, median_ratio, variants
 from common.config import RunOptions, require, require_positive
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import Timer
 from common.files import read_json
 from common.progress import print_table, say
+from common.records.tables import RESULTS
 from common.run import Run
-from common.tables import RESULTS
 
-RECORD = "ch04-compare-cuda"
-"""The record of this program on a machine with a GPU."""
+RECORD = "gpu/compare"
+"""The record of this program on a machine with a GPU, which `make gpu` writes."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, found: dict[str, float]) -> None:
     """Draw the images a second at every place."""
-    from common import plots
+    from common.drawing import plots
 
     speeds = {name.removesuffix("_images_per_second"): v for name, v in found.items() if name.endswith("per_second")}
     names = [name.replace("_", ", ") for name in speeds]
@@ -146,7 +147,7 @@ def show_record() -> None:
     """Say what was recorded on a machine with a GPU, or that nothing was."""
     path = RESULTS / f"{RECORD}.json"
     if not path.exists():
-        command = f"python -m common.ledger record {RECORD} -- ch04_cuda.train compare"
+        command = f"python -m common.records.ledger record {RECORD} -- ch04_cuda.train compare"
         say("no GPU", f"and none was recorded: on a machine with one, {command}")
         return
     record = read_json(path)

@@ -32,7 +32,8 @@ from common import device as devices
 from common import distributed
 from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run
@@ -115,7 +116,7 @@ def first_win(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, .
 
 def maps(run: Run) -> dict[str, float]:
     """Compare the two places over widths and batches, network by network."""
-    from common import plots
+    from common.drawing import plots
 
     config = run.config
     slow, fast = places(run.device)

@@ -24,8 +24,9 @@ from common import distributed
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, Split, load_images
-from common.data.per_sample import PerSample
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
 from common.device import has_native_bf16
 from common.progress import print_table, say
 from common.run import Run
@@ -138,7 +139,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:
     """Print and draw the speeds."""
-    from common import plots
+    from common.drawing import plots
 
     config = run.config
     titles = {

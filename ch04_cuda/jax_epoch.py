@@ -17,7 +17,7 @@ from ch04_cuda.networks import PIXEL_SCALE
 
 if TYPE_CHECKING:
     from ch04_cuda.input_pipeline import Way
-    from common.data.images import Split
+    from common.data.images.image_set import Split
 
 SIZES = (784, 300, 100, 10)
 

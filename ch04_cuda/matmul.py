@@ -279,7 +279,7 @@ def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reac
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from common.plots import LOOK
+    from common.drawing.plots import LOOK
 
     intensities = [step.intensity for step in steps.values()]
     left, right = min([0.5, *intensities]) / 2, 8 * max([*peaks.values()]) / bandwidth

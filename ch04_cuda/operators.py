@@ -156,7 +156,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
 
 def report(run: Run, times: dict[str, list[float]]) -> None:
     """Draw the times."""
-    from common import plots
+    from common.drawing import plots
 
     names = [name.replace("_", " ") for name in times]
     values = [1e6 * statistics.median(times[name]) for name in times]

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import torch
 
-from ch05_rnn import language_model
-from ch05_rnn.inside import printable
-from ch05_rnn.language_model import Config
-from ch05_rnn.network import LanguageModel
-from ch05_rnn.sampling import continuation, first_of, next_logits, pieces
+from ch05_rnn.language import language_model
+from ch05_rnn.language.language_model import Config
+from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.sampling import continuation, first_of, next_logits, pieces
+from ch05_rnn.language.visualise import printable
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.corpora import words_of
-from common.data.text import UNKNOWN, Vocabulary
+from common.data.text.corpora import words_of
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.device import set_threads
 from common.folder import newest_run
 from common.progress import print_table, say

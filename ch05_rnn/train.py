@@ -5,7 +5,11 @@ python -m ch05_rnn.train language_model --budget 180   # one program
 python -m ch05_rnn.train --benchmark                   # time their training steps on every device
 """
 
-from ch05_rnn import forecast, gradients, language_model, sentiment, seq2seq, throughput, word2vec
+from ch05_rnn.language import language_model
+from ch05_rnn.recurrence import gradients, throughput
+from ch05_rnn.sentences import sentiment, seq2seq
+from ch05_rnn.series import forecast
+from ch05_rnn.words import word2vec
 from common.cli import main
 
 if __name__ == "__main__":

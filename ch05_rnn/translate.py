@@ -11,10 +11,10 @@ from typing import Annotated
 
 import tyro
 
-from ch05_rnn import seq2seq
+from ch05_rnn.sentences import seq2seq
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.text import UNKNOWN
+from common.data.text.vocabulary import UNKNOWN
 from common.folder import newest_run
 from common.progress import print_table, say
 

@@ -5,7 +5,9 @@ python -m ch06_cnn.train cnn --augment           # one program
 python -m ch06_cnn.train --benchmark             # time their training steps on every device
 """
 
-from ch06_cnn import classics, cnn, speedrun, throughput
+from ch06_cnn.architectures import classics
+from ch06_cnn.convolution import cnn, throughput
+from ch06_cnn.speedrun import speedrun
 from common.cli import main
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m ch07_dqn.train actor_critic
     python -m ch07_dqn.train actor_critic --trace 1     # advantages from whole returns: less biased, noisier
 
-The actor pi(a | s) acts, the critic V(s) says what to expect. Both learn from the newest steps of all walkers and then
-forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (Schulman et al. 2016):
+The actor pi(a | s) acts, the critic V(s) says what to expect. Both learn from the newest steps of all environments and
+then forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (Schulman et al. 2016):
 
     d[t] = r[t] + g V(s[t+1]) - V(s[t])                    without V(s[t+1]) where the exit was reached
     A[t] = d[t] + g l A[t+1]                               without A[t+1] where the episode ended
@@ -13,7 +13,7 @@ forget them (Mnih et al. 2016). The advantage A sums the critic's surprises d (S
 Advantages are not divided by their standard deviation, as is often done: before the exit is found for the first time
 they are nothing but noise, which that would make as large as what is learned from later.
 
-Dimensions: T steps, M walkers, A = 4 actions, H x W tiles.
+Dimensions: T steps, M environments, A = 4 actions, H x W tiles.
 """
 
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ from ch07_dqn.one_maze import Solved, describe, is_shortest, maze_of, measure
 from ch07_dqn.pictures import show_walk
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import Algorithm, Maze
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Algorithm, Maze
 from common.run import Run, load_weights
 
 
@@ -48,12 +48,12 @@ class Config:
     """Columns of cells; W = 2 columns + 1 tiles."""
     loops: float = 0.0
     """Share of the walls between cells that are opened after carving; 0 leaves one path between any two tiles."""
-    walkers: int = 256
-    """Walkers that share the maze."""
+    environments: int = 256
+    """Environments that share the maze."""
     time_limit: int = 10_000
-    """Steps after which a walker is put back to the start."""
+    """Steps after which an episode is truncated."""
     rollout: int = 16
-    """T: steps of every walker that a gradient step learns from."""
+    """T: steps of every environment that a gradient step learns from."""
     epochs: int = 20
     """Rounds of training, with a look at the greedy path after each."""
     steps: int = 40
@@ -72,7 +72,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(
-            self, "rows", "columns", "walkers", "time_limit", "rollout", "epochs", "steps", "learning_rate"
+            self, "rows", "columns", "environments", "time_limit", "rollout", "epochs", "steps", "learning_rate"
         )
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(0 <= self.trace <= 1, "--trace must be between 0 and 1", self.trace)
@@ -84,12 +84,12 @@ class Config:
 
 
 class Rollout(NamedTuple):
-    """The newest steps of all walkers, each (T, M)."""
+    """The newest steps of all environments, each (T, M)."""
 
     state: Tensor
     action: Tensor
     reward: Tensor
-    reached: Tensor
+    next_state: Tensor
     terminated: Tensor
     truncated: Tensor
 
@@ -102,14 +102,14 @@ def act(model: ActorCritic, states: Tensor) -> Tensor:
     return (logits - torch.empty_like(logits).exponential_().log()).argmax(1)
 
 
-def roll_out(model: ActorCritic, world: MazeBatch, steps: int) -> Rollout:
-    """Let every walker take so many steps."""
+def roll_out(model: ActorCritic, environment: MazeBatch, steps: int) -> Rollout:
+    """Let every environment take so many steps."""
     moments = []
     for _ in range(steps):
-        state = world.state
+        state = environment.state
         action = act(model, state)
-        step = world.step(action)
-        moments.append((state, action, step.reward, step.reached, step.terminated, step.truncated))
+        step = environment.step(action)
+        moments.append((state, action, step.reward, step.next_state, step.terminated, step.truncated))
     return Rollout(*(torch.stack(kind) for kind in zip(*moments, strict=True)))
 
 
@@ -126,11 +126,11 @@ def advantages(rollout: Rollout, value: Tensor, ahead: Tensor, *, discount: floa
 
 def train_step(model: ActorCritic, optimizer: torch.optim.Optimizer, rollout: Rollout, config: Config) -> Tensor:
     """Take one gradient step on a rollout; return the loss, still on the device."""
-    steps, walkers = rollout.state.shape
+    steps, environments = rollout.state.shape
     logits, value = model(rollout.state.flatten())
     with torch.no_grad():
-        ahead = model(rollout.reached.flatten())[1].view(steps, walkers)
-        old = value.detach().view(steps, walkers)
+        ahead = model(rollout.next_state.flatten())[1].view(steps, environments)
+        old = value.detach().view(steps, environments)
         gained = advantages(rollout, old, ahead, discount=config.discount, trace=config.trace).flatten()
         worth = old.flatten() + gained
     policy = Categorical(logits=logits, validate_args=False)
@@ -156,18 +156,18 @@ def train(config: Config) -> dict[str, float]:
     """Learn the maze and return what the most likely path is worth."""
     maze = maze_of(config)
     with Run.open(__name__, config, describe(config, maze)) as run:
-        world = MazeBatch([maze], config.walkers, limit=config.time_limit, device=run.device)
+        environment = MazeBatch([maze], config.environments, limit=config.time_limit, device=run.device)
         model = make_model(config).to(run.device)
         optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
         solved = Solved()
         for epoch in run.epochs(
-            config.epochs, config.steps, model=model, optimizer=optimizer, world=world, solved=solved
+            config.epochs, config.steps, model=model, optimizer=optimizer, environment=environment, solved=solved
         ):
             for step in range((epoch - 1) * config.steps, epoch * config.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * (1 - step / (config.epochs * config.steps))
-                loss = train_step(model, optimizer, roll_out(model, world, config.rollout), config)
-                run.step(loss, steps=config.rollout * config.walkers)
+                loss = train_step(model, optimizer, roll_out(model, environment, config.rollout), config)
+                run.step(loss, steps=config.rollout * config.environments)
             seconds = run.elapsed()
             seen = measure(preferences_of(model, maze)[0], maze)
             solved.note(is_shortest(seen), seconds)
@@ -185,7 +185,7 @@ def make_model(config: Config) -> ActorCritic:
 
 def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the critic's values under the actor's arrows, the walked path and its film."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {
         "loss": ["train_loss"],
@@ -206,11 +206,11 @@ def restore(folder: Path) -> tuple[ActorCritic, Config]:
 
 def workload(config: Config, device: torch.device) -> Workload:
     """A rollout and a gradient step, for the device benchmark."""
-    world = MazeBatch([maze_of(config)], config.walkers, limit=config.time_limit, device=device)
+    environment = MazeBatch([maze_of(config)], config.environments, limit=config.time_limit, device=device)
     model = make_model(config).to(device)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     return Workload(
-        lambda: train_step(model, optimizer, roll_out(model, world, config.rollout), config),
-        items=config.rollout * config.walkers,
+        lambda: train_step(model, optimizer, roll_out(model, environment, config.rollout), config),
+        items=config.rollout * config.environments,
         unit="steps",
     )

@@ -6,9 +6,9 @@
     python -m ch07_dqn.train dqn --book                                 # the book's network, state and rewards
     python -m ch07_dqn.train dqn --book --replay never --goal sealed    # and as it was written: it cannot learn
 
-Many walkers share one maze and one network, and put their steps into one memory (Mnih et al. 2015).
+Many environments share one maze and one network, and put their steps into one memory (Mnih et al. 2015).
 
-Dimensions: M walkers, B batch, A = 4 actions, H x W tiles, S = H W states.
+Dimensions: M environments, B batch, A = 4 actions, H x W tiles, S = H W states.
 """
 
 from copy import deepcopy
@@ -26,8 +26,8 @@ from ch07_dqn.pictures import show_walk
 from ch07_dqn.replay import Batch, Replay
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import Algorithm, Maze
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Algorithm, Maze
 from common.run import Run, load_weights
 
 
@@ -48,7 +48,7 @@ class Config:
     book: bool = False
     """The book's network Q(x, y, dx, dy), rewards (wall -100, exit 100, floor 0 or -1), discount and exploration."""
     starts: Literal["start", "everywhere"] = "start"
-    """Where a walker's episodes begin: at the maze's start, or each on a tile of its own."""
+    """Where episodes begin: at the maze's start, or each on a tile of its own."""
     goal: Literal["exit", "sealed"] = "exit"
     """sealed walls up the exit while learning: as out of reach as the book's, where x and y are swapped."""
     replay: Literal["uniform", "prioritised", "newest", "never"] = "uniform"
@@ -62,20 +62,20 @@ class Config:
     n_steps: int = 8
     """Rewards that are summed before the network's guess takes over. Some of those steps were random, so long sums are
     a little too small; what they spare is errors that are handed on from tile to tile."""
-    walkers: int = 256
-    """Walkers that share the maze."""
+    environments: int = 256
+    """Environments that share the maze."""
     warm_up: int = 2_000
-    """Random steps of each walker before the learning starts."""
+    """Random steps of each environment before the learning starts."""
     memory: int = 500
-    """Moments of all walkers that are remembered."""
+    """Moments of all environments that are remembered."""
     time_limit: int = 1_000
-    """Steps after which a walker is put back to the start."""
+    """Steps after which an episode is truncated."""
     batch_size: int = 256
     """Remembered steps a gradient step."""
     epochs: int = 20
     """Rounds of training, with a look at the greedy path after each."""
     steps: int = 250
-    """Gradient steps a round; every walker takes one step before each."""
+    """Gradient steps a round; every environment takes one step before each."""
     learning_rate: float = 2e-3
     """First step size of Adam, which falls in a straight line to zero."""
     discount: float | None = None
@@ -85,7 +85,7 @@ class Config:
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
-        require_positive(self, "rows", "columns", "n_steps", "walkers", "memory", "time_limit", "batch_size")
+        require_positive(self, "rows", "columns", "n_steps", "environments", "memory", "time_limit", "batch_size")
         require_positive(self, "epochs", "steps", "learning_rate")
         require(self.warm_up >= 0, "--warm-up must not be negative", self.warm_up)
         require(self.target_every >= 0, "--target-every must not be negative", self.target_every)
@@ -104,7 +104,7 @@ class Config:
 
 
 def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBatch:
-    """Let many walkers into the maze."""
+    """Let many environments into the maze."""
     if config.goal == "sealed":
         walls = maze.walls.clone()
         walls[maze.exit] = True
@@ -114,9 +114,11 @@ def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBa
         floor = ~maze.walls
         floor[maze.exit] = False
         tiles = floor.flatten().nonzero().squeeze(1)
-        starts = tiles[torch.randperm(len(tiles))][torch.arange(config.walkers) % len(tiles)]
+        starts = tiles[torch.randperm(len(tiles))][torch.arange(config.environments) % len(tiles)]
     rewards = "book" if config.book else "exit"
-    return MazeBatch([maze], config.walkers, rewards=rewards, limit=config.time_limit, starts=starts, device=device)
+    return MazeBatch(
+        [maze], config.environments, rewards=rewards, limit=config.time_limit, starts=starts, device=device
+    )
 
 
 def make_model(config: Config) -> nn.Module:
@@ -129,7 +131,7 @@ def make_replay(config: Config, device: torch.device) -> Replay:
     """Make the memory; one that knows only the newest steps has just the room for their returns."""
     rows = config.n_steps if config.replay == "newest" else config.memory
     alpha = 0.6 if config.replay == "prioritised" else 0.0
-    return Replay(rows, config.walkers, discount=config.gamma, n_steps=config.n_steps, alpha=alpha, device=device)
+    return Replay(rows, config.environments, discount=config.gamma, n_steps=config.n_steps, alpha=alpha, device=device)
 
 
 def epsilon_at(config: Config, step: int) -> float:
@@ -157,8 +159,8 @@ def targets(batch: Batch, model: nn.Module, target: nn.Module, *, double: bool) 
     a* = argmax over a of Q'(s', a) (Mnih et al. 2015), or of Q(s', a) with double (van Hasselt et al. 2016): whoever
     both chooses and values likes its own mistakes best.
     """
-    values = target(batch.reached)
-    best = (model(batch.reached) if double else values).argmax(1, keepdim=True)
+    values = target(batch.next_state)
+    best = (model(batch.next_state) if double else values).argmax(1, keepdim=True)
     return batch.returned + batch.discount * values.gather(1, best).squeeze(1)
 
 
@@ -186,20 +188,20 @@ def train(config: Config) -> dict[str, float]:
     """Learn the maze and return what the greedy path is worth."""
     maze = maze_of(config)
     with Run.open(__name__, config, describe(config, maze)) as run:
-        world, memory = make_environment(config, maze, run.device), make_replay(config, run.device)
+        environment, memory = make_environment(config, maze, run.device), make_replay(config, run.device)
         model = make_model(config).to(run.device)
         target = deepcopy(model) if config.target_every else model
         optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
         solved = Solved()
-        parts = {"model": model, "target": target, "optimizer": optimizer, "memory": memory, "world": world}
+        parts = {"model": model, "target": target, "optimizer": optimizer, "memory": memory, "environment": environment}
         for epoch in run.epochs(config.epochs, config.steps, **parts, solved=solved):
             if epoch == 1:
                 for _ in range(config.warm_up):
-                    walk(world, memory, model, epsilon=1.0)
+                    walk(environment, memory, model, epsilon=1.0)
             for step in range((epoch - 1) * config.steps, epoch * config.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = config.learning_rate * (1 - step / (config.epochs * config.steps))
-                walk(world, memory, model, epsilon_at(config, step))
+                walk(environment, memory, model, epsilon_at(config, step))
                 loss = torch.zeros((), device=run.device)
                 if config.replay != "never" and len(memory) > 0:
                     batch = memory.sample(config.batch_size, beta=0.4 + 0.6 * epoch / config.epochs)
@@ -207,7 +209,7 @@ def train(config: Config) -> dict[str, float]:
                     memory.update(batch, errors)
                 if config.target_every and step % config.target_every == 0:
                     target.load_state_dict(model.state_dict())
-                run.step(loss, steps=config.walkers)
+                run.step(loss, steps=config.environments)
             seconds = run.elapsed()
             seen = measure(values_of(model, maze), maze)
             solved.note(is_shortest(seen), seconds)
@@ -218,16 +220,16 @@ def train(config: Config) -> dict[str, float]:
         return run.finish(run={**measure(values, maze), "solved_seconds": solved.seconds or run.train_seconds})
 
 
-def walk(world: MazeBatch, memory: Replay, model: nn.Module, epsilon: float) -> None:
-    """Let every walker take a step, and remember it."""
-    state = world.state
+def walk(environment: MazeBatch, memory: Replay, model: nn.Module, epsilon: float) -> None:
+    """Let every environment take a step, and remember it."""
+    state = environment.state
     action = act(model, state, epsilon)
-    memory.add(state, action, world.step(action))
+    memory.add(state, action, environment.step(action))
 
 
 def report(run: Run, values: Tensor, maze: Maze) -> None:
     """Draw the learning curve, the values of all tiles, the walked path and its film."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {
         "loss": ["train_loss"],
@@ -247,17 +249,17 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """A step of every walker and a gradient step, for the device benchmark."""
+    """A step of every environment and a gradient step, for the device benchmark."""
     maze = maze_of(config)
-    world, memory = make_environment(config, maze, device), make_replay(config, device)
+    environment, memory = make_environment(config, maze, device), make_replay(config, device)
     model = make_model(config).to(device)
     target = deepcopy(model)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     for _ in range(config.n_steps):
-        walk(world, memory, model, epsilon=1.0)
+        walk(environment, memory, model, epsilon=1.0)
 
     def step() -> Tensor:
-        walk(world, memory, model, epsilon=0.5)
+        walk(environment, memory, model, epsilon=0.5)
         return train_step(model, target, optimizer, memory.sample(config.batch_size), double=config.double)[0]
 
-    return Workload(step, items=config.walkers, unit="steps")
+    return Workload(step, items=config.environments, unit="steps")

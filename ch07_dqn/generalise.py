@@ -4,9 +4,9 @@
     python -m ch07_dqn.train generalise --network convolutional     # an ordinary one, for contrast
     python -m ch07_dqn.train generalise --epochs 4                  # by steps instead of by the clock: repeatable
 
-Q-learning, but with every action on every tile of a batch of mazes at once: the world is a table, so asking it for all
-of them costs one look-up. The planner learns what can be had within k steps from what can be had within k - 1 (De Asis
-et al. 2020), for small k, so that no value leans on itself:
+Q-learning, but with every action on every tile of a batch of mazes at once: the environment is a table, so asking it
+for all of them costs one look-up. The planner learns what can be had within k steps from what can be had within k - 1
+(De Asis et al. 2020), for small k, so that no value leans on itself:
 
     Q_k(s, a) = r + g max over a' of Q_(k-1)(s', a')        Q_0 = 0, and nothing after r at an exit
 
@@ -29,9 +29,10 @@ from ch07_dqn.pictures import show_walk
 from ch07_dqn.planner import Convolutional, Planner, planes_of
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.maze import CARVE, Maze, card_of, distances, draw_mazes
-from common.data.maze_batch import MazeBatch, next_states, rewards_of
+from common.data.mazes.batch import MazeBatch, next_states, rewards_of
+from common.data.mazes.maze import CARVE, Maze, card_of, distances, draw_mazes
 from common.run import Run, load_weights
+from common.schedule import linear_at, out_of_time, progress, set_learning_rate
 
 LOOPS = (0.0, 0.1)
 """Half of the mazes are perfect, half have a tenth of their remaining walls opened: there one can go a longer way."""
@@ -94,7 +95,7 @@ class Backups(NamedTuple):
     """(B, 2, H, W)"""
     reward: Tensor
     """(B, H, W, A)"""
-    reached: Tensor
+    next_state: Tensor
     """(B, H, W, A) the state that each action leads to, numbered through the batch"""
     counts: Tensor
     """(B, H, W) bool: tiles where somebody can stand and act"""
@@ -131,7 +132,7 @@ def draw_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor, T
 
 
 def backups(walls: Tensor, exits: Tensor) -> Backups:
-    """Ask the world what every action on every tile pays (1 at the exit) and where it leads."""
+    """List what every action on every tile pays (1 at the exit) and where it leads."""
     ends = torch.zeros(walls.numel(), dtype=torch.bool, device=walls.device).index_fill_(0, exits, True)
     goal = ends.view(walls.shape)
     reward = rewards_of(walls, goal.float(), bump=0.0)
@@ -139,26 +140,26 @@ def backups(walls: Tensor, exits: Tensor) -> Backups:
 
 
 @torch.no_grad()
-def targets(world: Backups, values: Tensor, discount: float) -> Tensor:
+def targets(transitions: Backups, values: Tensor, discount: float) -> Tensor:
     """(B, H, W, A) y = r + g max over a' of Q'(s', a'), without the maximum where s' is an exit"""
-    future = values.amax(3).flatten().masked_fill(world.ends, 0)
-    return world.reward + discount * future[world.reached]
+    future = values.amax(3).flatten().masked_fill(transitions.ends, 0)
+    return transitions.reward + discount * future[transitions.next_state]
 
 
 def train_step(
     model: nn.Module,
     target: nn.Module,
     optimizer: torch.optim.Optimizer,
-    world: Backups,
+    transitions: Backups,
     *,
     ahead: int,
     discount: float,
 ) -> Tensor:
     """Take one gradient step on all states and actions of a batch of mazes; return the loss, still on the device."""
     with torch.no_grad():
-        y = targets(world, target(world.picture, ahead - 1), discount)
-    q = model(world.picture, ahead)
-    loss = (q - y)[world.counts].square().mean()
+        y = targets(transitions, target(transitions.picture, ahead - 1), discount)
+    q = model(transitions.picture, ahead)
+    loss = (q - y)[transitions.counts].square().mean()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -186,11 +187,11 @@ def values_of(model: nn.Module, mazes: Sequence[Maze]) -> Tensor:
 def walk_all(values: Tensor, mazes: Sequence[Maze]) -> Tensor:
     """(N, H, W, A) -> (N,) steps to the exit along the best actions; 0 where they never lead there"""
     tiles = mazes[0].walls.numel()
-    world = MazeBatch(mazes, limit=tiles)  # a walk without a circle cannot be longer
+    environment = MazeBatch(mazes, limit=tiles)  # a walk without a circle cannot be longer
     best = values.argmax(3).flatten()
     arrived = torch.zeros(len(mazes), dtype=torch.int64)
     for number in range(1, tiles):
-        step = world.step(best[world.state])
+        step = environment.step(best[environment.state])
         arrived = torch.where(step.terminated & (arrived == 0), number, arrived)
     return arrived
 
@@ -227,12 +228,6 @@ def target_every(config: Config) -> int:
     return 0 if config.network == "planner" else 50
 
 
-def progress_of(config: Config, step: int, seconds: float) -> float:
-    """Share of the training that is over before a step, by the steps or by the clock."""
-    done = seconds / config.budget if config.epochs is None else step / (config.epochs * STEPS)
-    return min(done, 1.0)
-
-
 def train(config: Config) -> dict[str, float]:
     """Fit the network within the budget and return how it does on mazes that it has not seen."""
     drawn = draw_split(config, "train", config.mazes)
@@ -247,17 +242,18 @@ def train(config: Config) -> dict[str, float]:
         every = target_every(config)
         target = deepcopy(model) if every else model
         optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
+        steps = config.epochs and config.epochs * STEPS
         for epoch in run.epochs(config.epochs, STEPS, model=model, target=target, optimizer=optimizer):
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
-                for group in optimizer.param_groups:
-                    group["lr"] = step_size(config) * (1 - progress_of(config, step, run.elapsed()))
-                world = backups(*draw_batch(walls, exits, config.batch_size))
+                done = progress(step, steps, run.elapsed(), config.budget)
+                set_learning_rate(optimizer, linear_at(done, step_size(config)))
+                transitions = backups(*draw_batch(walls, exits, config.batch_size))
                 ahead = random.randint(1, config.horizon)
-                loss = train_step(model, target, optimizer, world, ahead=ahead, discount=config.discount)
+                loss = train_step(model, target, optimizer, transitions, ahead=ahead, discount=config.discount)
                 if every and step % every == 0:
                     target.load_state_dict(model.state_dict())
                 run.step(loss, mazes=config.batch_size)
-                if config.epochs is None and run.elapsed() >= config.budget:
+                if out_of_time(config.epochs, run.elapsed(), config.budget):
                     run.end()
                     break
             run.log(valid=measure(model, valid))
@@ -270,7 +266,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
     """Draw the learning curve, and the walk through one of the larger mazes."""
-    from common import plots
+    from common.drawing import plots
 
     panels = {"loss": ["train_loss"], "mazes solved": ["valid_solve_rate"]}
     run.figure("curves", plots.curves(run.history, panels))
@@ -295,7 +291,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
 
     def step() -> Tensor:
-        world = backups(*draw_batch(walls, exits, config.batch_size))
-        return train_step(model, target, optimizer, world, ahead=config.horizon, discount=config.discount)
+        transitions = backups(*draw_batch(walls, exits, config.batch_size))
+        return train_step(model, target, optimizer, transitions, ahead=config.horizon, discount=config.discount)
 
     return Workload(step, items=config.batch_size, unit="mazes")

@@ -8,7 +8,7 @@ Dimensions: B batch, A = 4 actions, H x W tiles, S = H W states, D hidden units,
 import torch
 from torch import Tensor, nn
 
-from common.data.maze import MOVES
+from common.data.mazes.maze import MOVES
 
 ACTIONS = len(MOVES)
 
@@ -71,10 +71,13 @@ class QNetwork(nn.Module):
 class ActorCritic(nn.Module):
     """A policy and the value of following it, over one trunk like QNetwork's."""
 
+    features: Tensor
+
     def __init__(self, shape: tuple[int, int], hidden_size: int = 128) -> None:
         super().__init__()
         body = QNetwork(shape, hidden_size)
-        self.features, self.trunk, self.policy = body.features, body.trunk, body.advantage
+        self.register_buffer("features", body.features, persistent=False)  # a plain attribute would stay on the CPU
+        self.trunk, self.policy = body.trunk, body.advantage
         self.value = nn.Linear(hidden_size, 1)
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:

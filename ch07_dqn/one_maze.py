@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from common.data.maze import Maze, Tile, card_of, carve, distances
-from common.data.maze_batch import next_states
+from common.data.mazes.batch import next_states
+from common.data.mazes.maze import Maze, Tile, card_of, carve, distances
 from common.data.source import DataCard
 
 
@@ -29,16 +29,16 @@ def describe(config: Any, maze: Maze) -> DataCard:
 def greedy_path(values: Tensor, maze: Maze) -> list[Tile]:
     """Follow the best action (values are (H, W, A)) from the start to the exit, or until a tile comes a second time.
 
-    The world and the policy are fixed, so a tile that comes twice comes for ever.
+    The environment and the policy are fixed, so a tile that comes twice comes for ever.
     """
     width = maze.walls.shape[1]
     table, best = next_states(maze.walls.unsqueeze(0))[0], values.argmax(2)
     path = [maze.start]
     while path[-1] != maze.exit:
-        reached = divmod(int(table[path[-1]][best[path[-1]]]), width)
-        if reached in path:
+        next_state = divmod(int(table[path[-1]][best[path[-1]]]), width)
+        if next_state in path:
             break
-        path.append(reached)
+        path.append(next_state)
     return path
 
 
@@ -59,8 +59,8 @@ def measure(values: Tensor, maze: Maze) -> dict[str, float]:
 
 def right_rate(values: Tensor, maze: Maze, steps: Tensor) -> float:
     """Share of the tiles, exit apart, from which the best action is a step of a shortest path; `steps` from BFS."""
-    reached = next_states(maze.walls.unsqueeze(0))[0].gather(2, values.argmax(2, keepdim=True)).squeeze(2)
-    closer = steps.flatten()[reached] == steps - 1
+    next_state = next_states(maze.walls.unsqueeze(0))[0].gather(2, values.argmax(2, keepdim=True)).squeeze(2)
+    closer = steps.flatten()[next_state] == steps - 1
     return float(closer[steps > 0].float().mean())
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ch07_dqn.one_maze import greedy_path
-from common.data.maze import MOVES, Maze, Tile, colours
+from common.data.mazes.maze import MOVES, Maze, Tile, colours
 from common.run import Run
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FRAME_MILLISECONDS, LAST_MILLISECONDS = 80, 1_200
 
 def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tensor | None = None) -> "Figure":
     """Draw what each tile is worth (H, W), by default its best action's value, and which the best of (H, W, A) is."""
-    from common import plots
+    from common.drawing import plots
 
     arrows = torch.tensor(MOVES)[values.argmax(2)].float()
     arrows[maze.exit] = 0

@@ -22,7 +22,7 @@ from ch07_dqn.one_maze import greedy_path, maze_of
 from ch07_dqn.pictures import write_film
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
+from common.data.mazes.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
 from common.files import atomic_path, read_json
 from common.folder import newest_run
 from common.progress import console, say

@@ -5,9 +5,9 @@
 
 Both worlds look the next tile up in a table, so what differs is what stands around the look-up: a call of Python a
 step, or one for all. `random` draws an action for each step, by gymnasium's own sampler or torch's; `stepping` takes
-actions drawn beforehand, and is the world alone; `acting` asks a network 32-128-128-4.
+actions drawn beforehand, and is the environment alone; `acting` asks a network 32-128-128-4.
 
-Dimensions: M mazes with a walker each, A = 4 actions.
+Dimensions: M mazes with one environment each, A = 4 actions.
 """
 
 import statistics
@@ -20,12 +20,12 @@ import torch
 from ch07_dqn.network import ACTIONS, QNetwork
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require_positive
-from common.data.maze import Maze, card_of, draw_mazes
-from common.data.maze_batch import MazeBatch
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import Maze, card_of, draw_mazes
 from common.run import Run
 
 SINGLE, TOGETHER = 2_048, 64
-"""Steps between two looks at the clock: of one walker, and of all walkers together."""
+"""Steps between two looks at the clock: of one environment, and of all environments together."""
 SINGLE_ASKING, TOGETHER_ASKING = 64, 4
 """The same where a network is asked at each step."""
 
@@ -39,7 +39,7 @@ class Config:
     """What is compared, and for how long."""
 
     mazes: int = 4_096
-    """Mazes, with a walker in each, of the batched world."""
+    """Mazes, with one environment each, of the batched environment."""
     rows: int = 5
     """Rows of cells."""
     columns: int = 10
@@ -58,7 +58,7 @@ def single(maze: Maze) -> Any:
     """Make gymnasium's environment as its users do, with its time limit, without the checker of its first steps."""
     import gymnasium
 
-    env = gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, disable_env_checker=True)
+    env = gymnasium.make("common.data.mazes.environment:Maze-v0", maze=maze, disable_env_checker=True)
     env.reset(seed=0)
     return env
 
@@ -110,39 +110,39 @@ def single_actor(maze: Maze, model: QNetwork, device: torch.device) -> Callable[
     return walk
 
 
-def batch_wanderer(world: MazeBatch) -> Callable[[], int]:
+def batch_wanderer(environment: MazeBatch) -> Callable[[], int]:
     """Make a function that walks all mazes at random."""
 
     def walk() -> int:
         for _ in range(TOGETHER):
-            world.step(torch.randint(ACTIONS, world.state.shape, device=world.state.device))
-        return TOGETHER * len(world.state)
+            environment.step(torch.randint(ACTIONS, environment.state.shape, device=environment.state.device))
+        return TOGETHER * len(environment.state)
 
     return walk
 
 
-def batch_stepper(world: MazeBatch) -> Callable[[], int]:
+def batch_stepper(environment: MazeBatch) -> Callable[[], int]:
     """Make a function that walks all mazes by actions drawn beforehand."""
-    walkers = len(world.state)
-    actions = torch.randint(ACTIONS, (TOGETHER, walkers), device=world.state.device)
+    environments = len(environment.state)
+    actions = torch.randint(ACTIONS, (TOGETHER, environments), device=environment.state.device)
 
     def walk() -> int:
         for action in actions:
-            world.step(action)
-        return TOGETHER * walkers
+            environment.step(action)
+        return TOGETHER * environments
 
     return walk
 
 
-def batch_actor(world: MazeBatch, model: QNetwork) -> Callable[[], int]:
-    """Make a function in which the network chooses every step of every walker."""
-    tiles = world.shape[1] * world.shape[2]
+def batch_actor(environment: MazeBatch, model: QNetwork) -> Callable[[], int]:
+    """Make a function in which the network chooses every step of every environment."""
+    tiles = environment.shape[1] * environment.shape[2]
 
     @torch.inference_mode()
     def walk() -> int:
         for _ in range(TOGETHER_ASKING):
-            world.step(model(world.state % tiles).argmax(1))
-        return TOGETHER_ASKING * len(world.state)
+            environment.step(model(environment.state % tiles).argmax(1))
+        return TOGETHER_ASKING * len(environment.state)
 
     return walk
 
@@ -153,15 +153,15 @@ def train(config: Config) -> dict[str, float]:
     height, width = mazes[0].walls.shape
     card = card_of(mazes, f"{len(mazes):,} of {height}x{width} tiles")
     with Run.open(__name__, config, card, arithmetic="fp32") as run:
-        world = MazeBatch(mazes, device=run.device)
+        environment = MazeBatch(mazes, device=run.device)
         model = QNetwork((height, width)).to(run.device).eval()
         ways = {
             "gymnasium_random": single_wanderer(mazes[0]),
-            "batched_random": batch_wanderer(world),
+            "batched_random": batch_wanderer(environment),
             "gymnasium_stepping": single_stepper(mazes[0]),
-            "batched_stepping": batch_stepper(world),
+            "batched_stepping": batch_stepper(environment),
             "gymnasium_acting": single_actor(mazes[0], model, run.device),
-            "batched_acting": batch_actor(world, model),
+            "batched_acting": batch_actor(environment, model),
         }
         speeds = by_turns(ways, config.rounds, lambda walk: rate(walk, config.seconds, run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
@@ -179,7 +179,7 @@ def train(config: Config) -> dict[str, float]:
 
 def report(run: Run, median: dict[str, float]) -> None:
     """Draw the speeds."""
-    from common import plots
+    from common.drawing import plots
 
     names = [way.replace("_", ", ") for way in median]
     run.figure("throughput", plots.bars(names, list(median.values()), title="steps through mazes", label="steps/s"))

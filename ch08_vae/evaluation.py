@@ -40,8 +40,8 @@ def log_weights(model: VAE, x: Tensor, classes: Tensor | None, samples: int) -> 
     mu, logvar = (part.unsqueeze(1) for part in model.encode(x, classes))  # (N, 1, Z)
     epsilon = torch.randn(len(x), samples, mu.shape[2], dtype=mu.dtype, device=mu.device)
     z = mu + (logvar / 2).exp() * epsilon
-    told = None if classes is None else classes.repeat_interleave(samples, dim=0)
-    logits = model.decode(z.flatten(0, 1), told).view(len(x), samples, -1)
+    condition = None if classes is None else classes.repeat_interleave(samples, dim=0)
+    logits = model.decode(z.flatten(0, 1), condition).view(len(x), samples, -1)
     # log p(z) - log q(z | x) = (sum epsilon^2 + log sigma^2 - z^2) / 2: the constants of both Gaussians cancel
     return log_bernoulli(logits, x.unsqueeze(1)) + (epsilon.square() + logvar - z.square()).sum(2) / 2
 
@@ -51,9 +51,9 @@ def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> 
     """(N, P) images -> (N,) mean of log w, an estimate of the ELBO; (N, G) log-mean of each 50 weights: L_50"""
     at_once = ROWS // GROUP
     elbos, bounds = [], []
-    for part, told in chunks(x, classes, max(1, at_once // groups)):
+    for part, condition in chunks(x, classes, max(1, at_once // groups)):
         counts = [GROUP * min(at_once, groups - done) for done in range(0, groups, at_once)]
-        log_w = [log_weights(model, part, told, count) for count in counts]
+        log_w = [log_weights(model, part, condition, count) for count in counts]
         grouped = torch.cat(log_w, dim=1).double().unflatten(1, (groups, GROUP))
         elbos.append(grouped.mean((1, 2)))
         bounds.append(grouped.logsumexp(2) - math.log(GROUP))
@@ -95,7 +95,7 @@ def likelihood(model: VAE, x: Tensor, classes: Tensor | None, *, samples: int, i
 @torch.inference_mode()
 def posterior(model: VAE, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(N, P) images -> (N, Z) mu and (N, Z) log sigma^2"""
-    parts = [model.encode(part, told) for part, told in chunks(x, classes)]
+    parts = [model.encode(part, condition) for part, condition in chunks(x, classes)]
     mu, logvar = (torch.cat(part) for part in zip(*parts, strict=True))
     return mu, logvar
 
@@ -103,7 +103,7 @@ def posterior(model: VAE, x: Tensor, classes: Tensor | None = None) -> tuple[Ten
 @torch.inference_mode()
 def decoded(model: VAE, z: Tensor, classes: Tensor | None = None) -> Tensor:
     """(N, Z), (N, K) -> (N, P) probability of each pixel being on, on the CPU"""
-    return torch.cat([model.decode(part, told).sigmoid().cpu() for part, told in chunks(z, classes)])
+    return torch.cat([model.decode(part, condition).sigmoid().cpu() for part, condition in chunks(z, classes)])
 
 
 def active_units(mu: Tensor) -> int:
@@ -115,8 +115,8 @@ def active_units(mu: Tensor) -> int:
 def measure(model: VAE, x: Tensor, classes: Tensor | None = None) -> dict[str, float]:
     """ELBO of (N, P) images by one sample each, and its two parts: what is drawn right, and what saying it costs."""
     reconstruction, kl = 0.0, 0.0
-    for part, told in chunks(x, classes):
-        logits, mu, logvar = model(part, told)
+    for part, condition in chunks(x, classes):
+        logits, mu, logvar = model(part, condition)
         reconstruction += float(log_bernoulli(logits, part).double().sum())
         kl += float(kl_divergence(mu, logvar).double().sum())
     reconstruction, kl = reconstruction / len(x), kl / len(x)

@@ -27,14 +27,16 @@ from torch.nn import functional as F
 
 from ch08_vae import judge as judges
 from ch08_vae.film import ROW, Film
-from ch08_vae.pixels import flat
-from ch08_vae.schedule import one_cycle, set_learning_rate
+from ch08_vae.preprocessing import flat
+from ch08_vae.schedule import WARM_UP
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 WATCHED = 1_000
 """Drawings that are judged after each epoch."""
@@ -200,7 +202,9 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             fooled = torch.zeros((), device=run.device)
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 for optimizer in (generating, discriminating):
-                    set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
+                    set_learning_rate(
+                        optimizer, one_cycle(step, epochs * len(batches), config.learning_rate, warm_up=WARM_UP)
+                    )
                 if len(images) < 2:  # batch-norm has nothing to compare
                     images = images.repeat(2, 1, 1, 1)
                 loss, fooling = train_step(pair, (generating, discriminating), scaled(images), bf16=run.bf16)
@@ -217,7 +221,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, judge: nn.Module, drawings: Tensor, film: Film) -> None:
     """Draw samples, how often each class was drawn, the losses and the signs of collapse, and the training."""
-    from common import plots
+    from common.drawing import plots
 
     run.figure("samples", plots.mosaic(drawings[:100].view(-1, 1, 28, 28), columns=ROW, title="drawn by the generator"))
     probability = judges.read(judge, drawings)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch08_vae.networks import CLASSES
-from ch08_vae.pixels import flat
-from ch08_vae.schedule import one_cycle, set_learning_rate
-from common.data.images import ImageSet, Split
+from ch08_vae.preprocessing import flat
+from ch08_vae.schedule import WARM_UP
+from common.data.images.image_set import ImageSet, Split
+from common.schedule import one_cycle, set_learning_rate
 
 SHARE = 0.01
 """A class is covered where at least that share of the drawings is read as it."""
@@ -49,7 +50,7 @@ def fit_judge(data: ImageSet, device: torch.device) -> nn.Module:
         for start in range(0, steps, batches):
             order = torch.randperm(len(pixels), generator=generator).to(device)
             for step, index in enumerate(order.split(BATCH), start=start):
-                set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE))
+                set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE, warm_up=WARM_UP))
                 offset = torch.randint(-1, 2, (2,), generator=generator).tolist()
                 images = pixels[index].roll(offset, dims=(2, 3))
                 F.cross_entropy(judge(flat(images)), labels[index]).backward()

@@ -20,15 +20,17 @@ from ch08_vae import judge as judges
 from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterior
 from ch08_vae.networks import VAE, log_bernoulli, start_from
 from ch08_vae.pictures import tiles
-from ch08_vae.pixels import binarised, fixed
-from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from ch08_vae.preprocessing import binarised, fixed
+from ch08_vae.schedule import WARM_UP, kl_weight
 from ch08_vae.vae import make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.progress import print_table
 from common.run import Run
+from common.schedule import one_cycle, set_learning_rate
 
 DRAWINGS = 2_000
 """How many samples of each network are judged."""
@@ -142,10 +144,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         valid = fixed(data.valid.pixels, "dynamic", run.device)
         for epoch in run.epochs(epochs, len(batches), **parts):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                x, beta = binarised(images, "dynamic"), warmed_up(step, steps, config.warm_up)
+                x, beta = binarised(images, "dynamic"), kl_weight(step, steps, config.warm_up)
                 losses = []
                 for kind, model, optimizer in learning:
-                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
                     if kind == "vae":
                         losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
                     else:
@@ -157,7 +159,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
     """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
-    from common import plots
+    from common.drawing import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
     halves = [""] * columns

@@ -4,7 +4,7 @@
     p(x | z) = prod_i Bernoulli(sigmoid(l_i(z)))      decoder: logits l
 
 Sources: Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed & Wierstra (2014). The conditional
-model, told the class as well, is that of Kingma et al. (2014) and Sohn, Lee & Yan (2015).
+model, condition the class as well, is that of Kingma et al. (2014) and Sohn, Lee & Yan (2015).
 
 Dimensions: B batch, P pixels (784), F features, Z latent units, K classes (10).
 """
@@ -73,10 +73,10 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_size, self.conditional = latent_size, conditional
-        told = CLASSES if conditional else 0
+        condition = CLASSES if conditional else 0
         self.features, width = mlp_encoder(hidden) if architecture == "mlp" else conv_encoder()
-        self.posterior = nn.Linear(width + told, 2 * latent_size)
-        inputs = latent_size + told
+        self.posterior = nn.Linear(width + condition, 2 * latent_size)
+        inputs = latent_size + condition
         self.decoder = mlp_decoder(inputs, hidden) if architecture == "mlp" else conv_decoder(inputs)
 
     def _told(self, inputs: Tensor, classes: Tensor | None) -> Tensor:

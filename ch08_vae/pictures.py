@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from ch08_vae.evaluation import decoded, posterior
 from ch08_vae.film import ROW, Film
 from ch08_vae.networks import CLASSES, VAE, kl_divergence
-from ch08_vae.pixels import flat
-from common.data.images import ImageSet
+from ch08_vae.preprocessing import flat
+from common.data.images.image_set import ImageSet
 from common.run import Run
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def report(
     posteriors: tuple[Tensor, Tensor],
 ) -> None:
     """Draw samples, reconstructions, roads between digits, the latent space, each unit's meaning, and the training."""
-    from common import plots
+    from common.drawing import plots
 
     mu, logvar = posteriors
     kl = kl_divergence(mu, logvar).mean(0)
@@ -77,7 +77,7 @@ def tiles(drawings: Tensor) -> Tensor:
 
 def draw_samples(model: VAE, device: torch.device | str) -> "Figure":
     """Draw a hundred samples of the prior; a conditional model draws a column a class."""
-    from common import plots
+    from common.drawing import plots
 
     z = torch.randn(ROW * ROW, model.latent_size, device=device)
     drawings = decoded(model, z, classes_in_turn(ROW, model, device))
@@ -86,7 +86,7 @@ def draw_samples(model: VAE, device: torch.device | str) -> "Figure":
 
 def draw_reconstructions(model: VAE, images: Tensor, x: Tensor, classes: Tensor | None, mu: Tensor) -> "Figure":
     """Draw images, what the encoder saw of them, and what the decoder makes of the posterior means."""
-    from common import plots
+    from common.drawing import plots
 
     again = decoded(model, mu[: len(x)], None if classes is None else classes[: len(x)])
     rows = torch.cat([tiles(flat(images)), tiles(x), tiles(again)])
@@ -100,15 +100,15 @@ def path_between(start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
 
 def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: Tensor, roads: int = 6) -> "Figure":
     """Draw straight roads through the latent space, each between two test images of different classes."""
-    from common import plots
+    from common.drawing import plots
 
     rows = []
     for start in range(roads):
         others = (labels != labels[start]).nonzero().flatten() if start < len(labels) else labels[:0]
         if len(others):
             end = int(others[(7 * start + 1) % len(others)])
-            told = None if classes is None else path_between(classes[start], classes[end])
-            rows.append(decoded(model, path_between(mu[start], mu[end]), told))
+            condition = None if classes is None else path_between(classes[start], classes[end])
+            rows.append(decoded(model, path_between(mu[start], mu[end]), condition))
     if not rows:  # all the images are of one class
         rows = [decoded(model, path_between(mu[0], mu[1]), None if classes is None else classes[:1].repeat(11, 1))]
     return plots.mosaic(tiles(torch.cat(rows)), columns=11, title="on the way from one image to another", size=0.5)
@@ -116,15 +116,15 @@ def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: T
 
 def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -> "Figure":
     """Draw the first test image with one unit moved from -3 to 3: a row a unit, the one that says most on top."""
-    from common import plots
+    from common.drawing import plots
 
     steps = torch.linspace(-3, 3, 11, device=mu.device)
     order = kl.argsort(descending=True).tolist()
     z = mu[0].repeat(len(order), len(steps), 1)
     for row, unit in enumerate(order):
         z[row, :, unit] = steps
-    told = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
-    drawings = decoded(model, z.flatten(0, 1), told)
+    condition = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
+    drawings = decoded(model, z.flatten(0, 1), condition)
     names = [f"unit {unit}: {float(kl[unit]):.2f} nats" for unit in order]
     values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # and no -0.0
     return plots.mosaic(tiles(drawings), columns=len(steps), row_names=names, column_names=values, size=0.5)
@@ -132,21 +132,21 @@ def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -
 
 def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Figure":
     """Draw the plane of two latent units: what lies at the quantiles of the prior, so that each tile is as probable."""
-    from common import plots
+    from common.drawing import plots
 
     quantiles = torch.linspace(0.5 / edge, 1 - 0.5 / edge, edge, device=device)
     across = torch.special.ndtri(quantiles)
     z = torch.stack(torch.meshgrid(-across, across, indexing="ij"), dim=2).flip(2).flatten(0, 1)  # (edge^2, 2)
-    told = None
+    condition = None
     if model.conditional:
-        told = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
+        condition = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
     title = "the latent plane" + " of class 3" * model.conditional
-    return plots.mosaic(tiles(decoded(model, z, told)), columns=edge, title=title, size=0.34)
+    return plots.mosaic(tiles(decoded(model, z, condition)), columns=edge, title=title, size=0.34)
 
 
 def draw_latent(data: ImageSet, mu: Tensor, shown: int = 3_000) -> "Figure":
     """Draw where test images lie in the latent space, by class; in more than two dimensions, the two that vary most."""
-    from common import plots
+    from common.drawing import plots
 
     points, title = mu[:shown].cpu(), f"where {min(shown, len(mu)):,} test images lie"
     if points.shape[1] > 2:

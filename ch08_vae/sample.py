@@ -21,10 +21,11 @@ from ch08_vae import vae
 from ch08_vae.evaluation import decoded, posterior
 from ch08_vae.networks import CLASSES, VAE
 from ch08_vae.pictures import classes_in_turn, path_between, tiles
-from ch08_vae.pixels import fixed
+from ch08_vae.preprocessing import fixed
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.images import load_images
+from common.data.images.loading import load_images
+from common.data.source import option_of
 from common.files import atomic_path, explain_unwritable, read_json
 from common.folder import newest_run
 from common.progress import say
@@ -75,12 +76,12 @@ def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) ->
             "or name such a run with --folder"
         )
     z = torch.randn(options.count, model.latent_size, generator=generator)
-    told = classes_in_turn(-(-options.count // CLASSES), model)
-    if told is not None:
-        told = told[: options.count]
+    condition = classes_in_turn(-(-options.count // CLASSES), model)
+    if condition is not None:
+        condition = condition[: options.count]
         if options.digit is not None:
-            told = F.one_hot(torch.full((options.count,), options.digit), CLASSES).float()
-    return decoded(model, z, told)
+            condition = F.one_hot(torch.full((options.count,), options.digit), CLASSES).float()
+    return decoded(model, z, condition)
 
 
 def draw_on_the_way(
@@ -91,7 +92,7 @@ def draw_on_the_way(
     Raises ValueError where the data are others than those of the run, or lack a class.
     """
     card = read_json(folder / "config.json")["data"]
-    data = load_images(card["name"])
+    data = load_images(option_of(card))
     if data.card.sha256 != card["sha256"]:
         raise ValueError(f"{folder} was trained on other data than lie there now: train anew")
     chosen = []
@@ -102,16 +103,16 @@ def draw_on_the_way(
     test, ways = fixed(data.test.pixels, config.binarisation), []
     for start, end in zip(*chosen, strict=False):  # the rarer class says how many
         pair = torch.stack([start, end])
-        told = vae.one_hot(data.test.labels[pair], config)
-        mu, _ = posterior(model, test[pair], told)
-        classes = None if told is None else path_between(told[0], told[1], STEPS)
+        condition = vae.one_hot(data.test.labels[pair], config)
+        mu, _ = posterior(model, test[pair], condition)
+        classes = None if condition is None else path_between(condition[0], condition[1], STEPS)
         ways.append(decoded(model, path_between(mu[0], mu[1], STEPS), classes))
     return torch.cat(ways)
 
 
 def sample(options: Options) -> Path:
     """Load a run, draw, write the picture and return where it is."""
-    from common import plots
+    from common.drawing import plots
 
     folder = options.folder or newest_run(options.out, vae)
     model, config = vae.restore(folder)

@@ -24,13 +24,14 @@ from torch.utils.data import DataLoader
 
 from ch08_vae import vae
 from ch08_vae.by_hand import HandWritten
-from ch08_vae.pixels import binarised
+from ch08_vae.preprocessing import binarised
 from common import distributed
 from common.benchmark import by_turns, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, Split, load_images
-from common.data.per_sample import PerSample
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
 from common.device import Timer
 from common.run import Run
 
@@ -133,7 +134,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 def report(run: Run, median: dict[str, float]) -> None:
     """Draw the speeds."""
-    from common import plots
+    from common.drawing import plots
 
     title = f"training the VAE with batches of {run.config.batch_size}"
     names = ["DataLoader, fp32", "in memory, fp32", "in memory, bf16", "by hand, bf16"]

@@ -26,14 +26,16 @@ from ch08_vae import pictures
 from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measure, posterior
 from ch08_vae.film import Film
 from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
-from ch08_vae.pixels import Binarisation, binarised, fixed
-from ch08_vae.schedule import one_cycle, set_learning_rate, warmed_up
+from ch08_vae.preprocessing import Binarisation, binarised, fixed
+from ch08_vae.schedule import WARM_UP, kl_weight
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.images import ImageSet, load_images
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
 from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
 
 KL = {"exact": kl_divergence, "book": book_kl}
 
@@ -143,13 +145,13 @@ def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict
     """Measure on the test split, let the judge look at samples, and draw what a person looks at."""
     config: Config = run.config
     test = fixed(data.test.pixels, config.binarisation, run.device)
-    told = one_hot(data.test.labels.to(run.device), config)
-    mu, logvar = posterior(model, test, told)
-    measures = in_protocol(measure(model, test, told), config) | {"active_units": float(active_units(mu))}
+    condition = one_hot(data.test.labels.to(run.device), config)
+    mu, logvar = posterior(model, test, condition)
+    measures = in_protocol(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
     if config.binarisation == "dynamic":
         few = data.card.embedded or config.architecture == "conv"
         images = config.likelihood_images or (200 if few else 1_000)
-        bounds = likelihood(model, test, told, samples=config.importance_samples, images=images)
+        bounds = likelihood(model, test, condition, samples=config.importance_samples, images=images)
         measures |= vars(bounds) | {"reconstruction": bounds.elbo + measures["kl"]}
     judge = judges.fit_judge(data, run.device)
     labels = torch.arange(DRAWINGS, device=run.device) % CLASSES
@@ -158,7 +160,7 @@ def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict
     seen = judges.judge_drawings(judge, drawings)
     if config.conditional:
         seen["accuracy"] = judges.accuracy(judge, drawings, labels)
-    pictures.report(run, data, model, film, test, told, (mu, logvar))
+    pictures.report(run, data, model, film, test, condition, (mu, logvar))
     return {"test": measures, "sample": seen, "judge": judges.judge_real(judge, data.test)}
 
 
@@ -180,17 +182,17 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         optimizer = make_optimizer(model, config.learning_rate)
         steps = epochs * len(batches)
         valid = fixed(data.valid.pixels, config.binarisation, run.device)
-        told = one_hot(data.valid.labels.to(run.device), config)
+        condition = one_hot(data.valid.labels.to(run.device), config)
         film = Film(epochs)
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
-                beta = config.beta * warmed_up(step, steps, config.warm_up)
-                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate))
+                beta = config.beta * kl_weight(step, steps, config.warm_up)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
                 loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
-            film.take(epoch, partial(pictures.scene, model, valid, told))
-            run.log(valid=in_protocol(measure(model, valid, told), config))
+            film.take(epoch, partial(pictures.scene, model, valid, condition))
+            run.log(valid=in_protocol(measure(model, valid, condition), config))
         run.save(model)
         measures = evaluate(run, data, model, film) if run.is_main else {}
         return run.finish(**measures)

@@ -42,6 +42,11 @@ class Card:
         """The first of its files, which is what it is about."""
         return self.folder / next(iter(self.outputs))
 
+    @property
+    def datum(self) -> str:
+        """The name of the first file that it was made of, without its suffix: of a batch, what it is called."""
+        return Path(next(iter(self.inputs))).stem
+
     def named_outputs(self) -> dict[str, str]:
         """Give the checksums of its files by names that differ between stages and between variants of one."""
         home = "/".join(filter(None, [self.stage, self.facts.get("variant")]))

@@ -76,12 +76,27 @@ def cards_of(inputs: Sequence[Path], stage: str) -> list[Card]:
     return sorted(cards, key=lambda card: (natural(card.path.name), natural(str(card.folder))))
 
 
-def raw_files_of(inputs: Sequence[Path]) -> list[Path]:
-    """List the files among the inputs that no stage made: neither cards nor what lies beside one, by a card's word."""
-    files = files_of(inputs)
-    cards = _card_paths(inputs)
-    made = {path.parent / name for path in cards for name in read_json(path)["outputs"]}
-    return [path for path in files if path not in made and path not in cards]
+def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[Path]]:
+    """Read the first card of a stage that is whole, and list every other file that it does not vouch for.
+
+    Files of a person come with the card, and some may look like cards, or be JSON that cannot be read: they are raw.
+    Raises ValueError where no card of the stage is there, or none is whole.
+    """
+    files, broken = files_of(inputs), None
+    for path in files:
+        if path.suffix != ".json":
+            continue
+        try:
+            if not is_card(content := read_json(path)) or content["stage"] != stage:
+                continue
+            card = read_card(path)
+        except (ValueError, OSError, RecursionError) as error:
+            broken = broken or error
+            continue
+        return card, [other for other in files if other not in (path, *(card.folder / name for name in card.outputs))]
+    raise ValueError(
+        f"there is no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}{f' ({broken})' if broken else ''}"
+    )
 
 
 def one(cards: Sequence[Card]) -> Card:

@@ -1,22 +1,26 @@
 """Snakemake as the engine: what it would run and why, and running it; its state lies in the work folder."""
 
 import fcntl
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterable, Iterator
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, TextIO
 
+from ch09_pipeline import names
 from ch09_pipeline.sources import ROOT
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
+PLUGINS = Path(__file__).with_name("plugins")
+"""Folder of the logger plugin, which Snakemake finds on Python's path."""
 SETTINGS = "settings.json"
 CHECKSUM_BYTES = 10**12
 """Snakemake compares files up to this size by content, larger ones by time."""
@@ -26,14 +30,14 @@ PATIENCE = 10.0
 REASONS = [
     (r"Missing output files", "not made yet"),
     (r"Incomplete output files", "it was stopped half-way"),
-    (r"Set of input files has changed", "a datum has come or gone"),
-    (r"'content |Updated input files", "its content has changed"),
-    (r"'code ", "the stage's code has changed"),
+    (r"Set of input files has changed|Params have changed.*'datum ", "a datum has come or gone"),
+    (r"Params have changed.*'content |Updated input files", "its content has changed"),
+    (r"Params have changed.*'code ", "the stage's code has changed"),
     (r"Params have changed.*before: (?P<before>.*) now: (?P<now>.*)", "parameters were {before}, are {now}"),
     (r"Code has changed", "its command has changed"),
     (r"Input files updated by another job", "follows from what is new"),
 ]
-"""What Snakemake says, and how it is told here; the first that fits counts."""
+"""The reasons that Snakemake gives for a job, and how they are told here; the first that fits counts."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Job:
     of: str
     """The datum or the variant; nothing for a stage that runs once."""
     reason: str
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    """Files that it reads and writes, relative to the work folder; raw ones absolute."""
 
     @property
     def name(self) -> str:
@@ -62,60 +69,78 @@ class Event:
     """Where a failed job has said why."""
 
 
+@dataclass(frozen=True)
+class Snakemake:
+    """A running Snakemake."""
+
+    process: subprocess.Popen[bytes]
+    events: TextIO
+    """What its plugin writes: the events of the jobs."""
+    messages: IO[bytes]
+    """What it writes for people, in a temporary file."""
+
+
 def explain(reason: str) -> str:
     """Tell in a few words why a job runs."""
     for pattern, text in REASONS:
-        if found := re.search(pattern, reason):
+        if found := re.search(f"(?:^|; )(?:{pattern})", reason):
             return text.format(**found.groupdict())
     return reason
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Read Snakemake's output: an indented block a job under `rule train:` or `Error in rule train:`; what finished."""
+    """Read the events that the plugin writes, a JSON object per line; one cut short by the end of Snakemake is left."""
     jobs: dict[int, Job] = {}
-    head, fields = "", dict[str, str]()
-    for line in chain(lines, [""]):
-        if head and line.startswith("    "):
-            key, _, value = line.strip().partition(": ")
-            fields.setdefault(key, value)
-            continue
-        if head:
-            number, of = int(fields.get("jobid", -1)), fields.get("wildcards", "").partition("=")[2]
-            job = Job(number, head.split()[-1], of, explain(fields.get("reason", "")))
-            if head.startswith("Error"):
-                yield Event("error", jobs.get(number, job), fields.get("log", "").partition(" (check log")[0])
-            else:
-                jobs[number] = job
-                yield Event("start", job)
-            head, fields = "", {}
-        if found := re.match(r"(?:local)?(rule \w+|Error in rule \w+):\s*$", line):
-            head = found[1]
-        elif found := re.match(r"Finished jobid: (\d+)", line):
-            yield Event("finish", jobs[int(found[1])])
+    for line in lines:
+        if not line.endswith("\n"):
+            return
+        entry = json.loads(line)
+        number = entry["number"]
+        if entry["event"] == "start":
+            of = names.decode(next(iter(entry["wildcards"].values()), ""))
+            files = tuple(entry["inputs"]), tuple(entry["outputs"])
+            jobs[number] = Job(number, entry["rule"], of, explain(entry["reason"]), *files)
+        yield Event(entry["event"], jobs[number], next(iter(entry.get("logs", ())), ""))
 
 
-def start(work: Path, *flags: str, lock: int | None = None) -> subprocess.Popen[str]:
-    """Start Snakemake in a session of its own, all that it says in one stream; it holds the lock as well.
+def command(work: Path, *flags: str, descriptor: int) -> list[str]:
+    """Spell the command that starts Snakemake; its events go to a file descriptor."""
+    words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
+    words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
+    words += ["--logger", "events", "--logger-events-descriptor", descriptor]
+    return [sys.executable, "-m", "snakemake", *map(str, words), *flags]
+
+
+def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
+    """Start Snakemake in a session of its own; it holds the lock as well.
 
     Raises ValueError where it is not installed.
     """
     if find_spec("snakemake") is None:
         raise ValueError("Snakemake is not installed: pip install '.[pipeline]'")
     work = work.resolve()
-    words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
-    words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *map(str, words), *flags],
-        cwd=work,  # where Python looks for modules first: no other copy of the suite
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        pass_fds=() if lock is None else (lock,),
-    )
+    path = os.pathsep.join(filter(None, [str(ROOT), str(PLUGINS), os.environ.get("PYTHONPATH")]))
+    messages = tempfile.TemporaryFile()  # noqa: SIM115  # _stopping closes it
+    reader, writer = os.pipe()
+    events = os.fdopen(reader, encoding="utf-8")
+    try:
+        process = subprocess.Popen(
+            command(work, *flags, descriptor=writer),
+            cwd=work,  # where Python looks for modules first: no other copy of the suite
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(writer,) if lock is None else (writer, lock),
+        )
+    except BaseException:
+        events.close()
+        messages.close()
+        raise
+    finally:
+        os.close(writer)
+    return Snakemake(process, events, messages)
 
 
 @contextmanager
@@ -132,38 +157,30 @@ def alone(work: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _check(process: subprocess.Popen[str], lines: list[str]) -> None:
-    if process.returncode:
-        said = [line for line in lines if line.strip()] or ["nothing"]
-        raise ValueError(f"Snakemake failed: {' '.join(said[-3:])}")
+def _check(running: Snakemake) -> None:
+    """Raise ValueError, with the last lines that Snakemake wrote, where it has failed."""
+    if running.process.returncode:
+        running.messages.seek(0)
+        lines = [line for line in running.messages.read().decode(errors="replace").splitlines() if line.strip()]
+        raise ValueError(f"Snakemake failed: {' '.join((lines or ['nothing'])[-3:])}")
 
 
-def ask(work: Path, *flags: str) -> list[str]:
-    """Give what Snakemake answers, in lines, while nothing is run.
+def plan(work: Path, *flags: str) -> list[Job]:
+    """List the jobs that would run now, and why.
 
-    Raises ValueError, with the last lines that it said, where it fails.
+    Raises ValueError, with the last lines that Snakemake wrote, where it fails.
     """
-    process = start(work, "--cores", "1", *flags)
-    lines = process.communicate()[0].splitlines()
-    _check(process, lines)
-    return lines
-
-
-def plan(work: Path) -> list[Job]:
-    """List the jobs that would run now, and why."""
-    return [event.job for event in read_events(ask(work, "--dry-run")) if event.job.rule != "all"]
-
-
-def _remember(stream: Iterable[str], lines: list[str]) -> Iterator[str]:
-    for line in stream:
-        lines.append(line.rstrip())
-        yield line
+    with _stopping(start(work, "--cores", "1", "--dry-run", *flags)) as running:
+        jobs = [event.job for event in read_events(running.events) if event.job.rule != "all"]
+        running.process.wait()
+        _check(running)
+    return jobs
 
 
 def _last_words(work: Path, event: Event) -> str:
     """Give the reason that a failed stage wrote last, and where there is more; one that was killed has written none."""
     log = work / event.log
-    words = log.read_text(encoding="utf-8").splitlines() if event.log and log.is_file() else []
+    words = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
     if not words:
         return "it ended without a word"
     if words[-1].startswith("error: ") or "Traceback (most recent call last):" in words:
@@ -171,18 +188,23 @@ def _last_words(work: Path, event: Event) -> str:
     return f"it ended without a reason, after: {words[-1]} ({log})"
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """Interrupt the engine and its jobs, and end those that do not follow."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=PATIENCE)
-    with suppress(ProcessLookupError, PermissionError):  # the jobs of an engine that was killed live on without it
-        os.killpg(process.pid, signal.SIGKILL)
-    if process.stdout is not None:
-        process.stdout.close()
+@contextmanager
+def _stopping(running: Snakemake) -> Iterator[Snakemake]:
+    """Interrupt the engine and its jobs at the end of a block, if they still run, and end those that do not follow."""
+    process = running.process
+    try:
+        yield running
+    finally:
+        running.events.close()  # an engine that waits for its reader would not follow
+        for number in (signal.SIGINT, signal.SIGKILL):
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=PATIENCE)
+        with suppress(ProcessLookupError, PermissionError):  # the jobs of an engine that was killed live on without it
+            os.killpg(process.pid, signal.SIGKILL)
+        running.messages.close()
 
 
 def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
@@ -191,23 +213,19 @@ def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
     Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
     Ctrl-C or because it is told to end, stops the jobs as well.
     """
-    lines: list[str] = []
     failed: dict[int, str] = {}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        process = start(work, "--cores", str(cores), "--keep-going", lock=lock)
-        try:
-            assert process.stdout is not None
-            for event in read_events(_remember(process.stdout, lines)):
+        with _stopping(start(work, "--cores", str(cores), "--keep-going", lock=lock)) as running:
+            for event in read_events(running.events):
                 if event.kind == "error":
                     failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
                 elif event.job.rule != "all":
                     yield event
-            process.wait()
-        finally:
-            _stop(process)
+            running.process.wait()
+            if not failed:
+                _check(running)
     finally:
         signal.signal(signal.SIGTERM, before)
     if failed:
         raise ValueError("; ".join(failed.values()))
-    _check(process, lines)

@@ -5,13 +5,13 @@
 Jobs of a stage that stand at the same place are one box. Orange ones are due, white ones up to date.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ch09_pipeline import engine, repository, status
+from ch09_pipeline import engine, names, status
+from ch09_pipeline.engine import Job
 from ch09_pipeline.pipeline import list_names
 from common.config import RunOptions
 from common.files import read_json
@@ -20,9 +20,6 @@ from common.run import Run
 
 if TYPE_CHECKING:
     import networkx as nx
-
-NODE = re.compile(r'\s*(?P<number>\d+)\[label = "(?P<label>[^"]*)".*style="(?P<style>[^"]*)"')
-EDGE = re.compile(r"\s*(?P<tail>\d+) -> (?P<head>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -34,27 +31,18 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
 
 
-def read_jobs(lines: Iterable[str]) -> "nx.DiGraph":
-    """Read the jobs that Snakemake writes in Graphviz's language; those that are up to date have dashed boxes."""
+def join(jobs: Iterable[Job], due: Collection[str]) -> "nx.DiGraph":
+    """Join jobs by the files that one writes and another reads; `due` names those that would run now."""
     import networkx as nx
 
-    jobs = nx.DiGraph()
-    for line in lines:
-        if node := NODE.match(line):
-            rule, _, wildcards = node["label"].partition("\\n")
-            jobs.add_node(
-                int(node["number"]), rule=rule, of=wildcards.partition(": ")[2], due="dashed" not in node["style"]
-            )
-        elif edge := EDGE.match(line):
-            jobs.add_edge(int(edge["tail"]), int(edge["head"]))
-    jobs.remove_nodes_from([number for number, job in jobs.nodes.items() if job["rule"] == "all"])
-    for number, job in jobs.nodes.items():  # Snakemake names a variant only where it first appears
-        trained = {
-            jobs.nodes[before]["of"] for before in jobs.predecessors(number) if jobs.nodes[before]["rule"] == "train"
-        }
-        if job["rule"] == "evaluate" and len(trained) == 1:
-            job["of"] = trained.pop()
-    return jobs
+    graph = nx.DiGraph()
+    jobs = list(jobs)
+    writers = {file: job.number for job in jobs for file in job.outputs}
+    for job in jobs:
+        graph.add_node(job.number, rule=job.rule, of=job.of, due=job.name in due)
+    for job in jobs:
+        graph.add_edges_from((writers[file], job.number) for file in job.inputs if file in writers)
+    return graph
 
 
 def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
@@ -70,8 +58,8 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
         members.setdefault(place, []).append(number)
     boxes = nx.DiGraph()
     for (rule, due, *_), numbers in members.items():
-        names = sorted(jobs.nodes[number]["of"] for number in numbers)
-        lines = [rule if len(numbers) == 1 else f"{rule}: {len(numbers)} jobs", *filter(None, [list_names(names)])]
+        listed = sorted(jobs.nodes[number]["of"] for number in numbers)
+        lines = [rule if len(numbers) == 1 else f"{rule}: {len(numbers)} jobs", *filter(None, [list_names(listed)])]
         boxes.add_node(numbers[0], lines=[*lines, *["due"] * due], kind="gradient" if due else "operation")
     for tail, head in jobs.edges:
         boxes.add_edge(members[places[tail]][0], members[places[head]][0], backward=False)
@@ -81,15 +69,15 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
 def train(config: Config) -> dict[str, float]:
     """Draw the jobs of a pipeline that has run, as they stand now; return how many there are, and how many are due."""
     work = status.find_work(status.Config(config.data, config.run))
-    from common import graphs
+    from common.drawing import graphs
 
-    jobs = read_jobs(engine.ask(work, "--dag", "dot"))
+    data, new = status.folders(read_json(work / engine.SETTINGS))
+    jobs = join(engine.plan(work, "--forceall"), {job.name for job in engine.plan(work)})
     boxes = fold(jobs)
-    settings = read_json(work / engine.SETTINGS)
-    batches, pictures = Path(settings["data"]).glob("[!.]*.bin"), repository.pictures(Path(settings["new"]))
+    batches, pictures = names.batches(data), names.pictures(new)
     stages = {box: boxes.nodes[box]["lines"][0].partition(":")[0] for box in boxes}
     for name, stage, text in (
-        ("data", "prepare", f"{len(list(batches))} batches"),
+        ("data", "prepare", f"{len(batches)} batches"),
         ("new", "predict", f"{len(pictures)} pictures"),
     ):
         boxes.add_node(name, lines=[f"{name}: {text}"], kind="input")
@@ -98,5 +86,5 @@ def train(config: Config) -> dict[str, float]:
         for name in ("pipeline.png", "pipeline.dot"):
             with run.writing(name) as path:
                 graphs.save(boxes, path)
-        say("data", f"{work.name}: {settings['data']}")
+        say("data", f"{names.decode(work.name)}: {data}")
         return run.finish(run={"jobs": len(jobs), "due": sum(job["due"] for job in jobs.nodes.values())})

@@ -21,8 +21,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ch09_pipeline import engine, repository
-from ch09_pipeline.card import read_card
+from ch09_pipeline import engine, names, repository
+from ch09_pipeline.card import checksum, is_card, read_card
 from ch09_pipeline.engine import Job
 from common.cli import INTERRUPTED
 from common.config import RunOptions, require, require_positive
@@ -64,7 +64,7 @@ class Config:
 
 def work_folder(options: RunOptions, data: Path | None) -> Path:
     """Give the folder of the stages' results: one a name of a repository."""
-    return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else data.resolve().name)
+    return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else names.encode(data.resolve().name))
 
 
 def check_repository(work: Path, data: Path) -> None:
@@ -114,19 +114,19 @@ def is_whole(card: Path) -> bool:
     return True
 
 
-def list_names(names: Sequence[str]) -> str:
+def list_names(listed: Sequence[str]) -> str:
     """Write a few names, and how many there are besides."""
-    if len(names) <= NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[: NAMED - 1])} and {len(names) - NAMED + 1} more"
+    if len(listed) <= NAMED:
+        return ", ".join(listed)
+    return f"{', '.join(listed[: NAMED - 1])} and {len(listed) - NAMED + 1} more"
 
 
 def account(jobs: Sequence[Job]) -> list[str]:
     """Tell which jobs of a stage ran, a line a reason."""
     lines = []
     for reason in dict.fromkeys(job.reason for job in jobs):
-        names = sorted(job.of for job in jobs if job.reason == reason)
-        lines.append(f"{list_names(names)}: {reason}" if names[0] else reason)
+        listed = sorted(job.of for job in jobs if job.reason == reason)
+        lines.append(f"{list_names(listed)}: {reason}" if listed[0] else reason)
     return lines
 
 
@@ -140,7 +140,12 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
     done: list[Job] = []
     running: dict[int, str] = {}
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    columns = TextColumn("jobs    "), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
+    columns = (
+        TextColumn("jobs    "),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(due))
         with closing(engine.run(work, cores, lock)) as events:
@@ -158,6 +163,19 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
     return done
 
 
+def quarantined(work: Path, data: Path, new: Path) -> list[str]:
+    """List the reasons of the batches and pictures in quarantine, of those that are as they were when a stage ran."""
+    results = {path: work / f"prepare/{names.encode(path.stem)}.json" for path in names.batches(data)}
+    results |= {path: work / f"predict/{names.encode(path.name)}.json" for path in names.pictures(new)}
+    reasons = []
+    for path, card in results.items():
+        content = read_json(card) if card.is_file() else {}
+        reason = content["facts"]["quarantined"] if is_card(content) else None
+        if reason and content["inputs"].get(path.name) == checksum(path):
+            reasons.append(reason)
+    return reasons
+
+
 def report(run: Run, work: Path, new: Path) -> dict[str, float]:
     """Show what has come out: models side by side, what was put into quarantine, new pictures, what is published."""
     rows = read_card(work / "compare/card.json").facts["rows"]
@@ -165,7 +183,7 @@ def report(run: Run, work: Path, new: Path) -> dict[str, float]:
     print_table([name.replace("_", " ") for name in columns], [[row[name] for name in columns] for row in rows])
     published = read_card(work / "publish/card.json")
     evaluated = read_card(work / f"evaluate/{published.facts['variant']}/card.json")
-    predicted = [read_card(work / f"predict/{path.name}.json") for path in repository.pictures(new)]
+    predicted = [read_card(work / f"predict/{names.encode(path.name)}.json") for path in names.pictures(new)]
     for name, source in (("comparison", work / "compare"), ("confusion", evaluated.folder)):
         with run.writing(f"{name}.png") as path:
             shutil.copyfile(source / f"{name}.png", path)
@@ -191,11 +209,16 @@ def train(config: Config) -> dict[str, float]:
     work = work_folder(config.run, config.data)
     data, new = config.data or work / "data", config.new or work / "new"
     require(config.new is None or new.is_dir(), "--new must be a folder", new)
+    require(
+        not names.WILDCARD.search(str(work.resolve())), "--out must be a folder without {} and <> in its path", work
+    )
     check_repository(work, data)
+    if new.is_dir():
+        names.check_pictures(new)
     if config.data is None:
         with explain_unwritable(config.run.out):
             repository.embed_batches(data)
-    card = repository.describe(data, name=work.name, embedded=config.data is None)
+    card = repository.describe(data, name=names.decode(work.name), embedded=config.data is None)
     with explain_unwritable(config.run.out):  # not before: a folder that is not there leaves none here
         work.mkdir(parents=True, exist_ok=True)
         if config.new is None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ch09_pipeline import names
 from ch09_pipeline.card import checksum
 from ch09_pipeline.stages.train import CLASS_NAMES
-from common.data import shapes
-from common.data.binary import CIFAR_RECORD
-from common.data.images import encode_cifar
+from common.data.images import shapes
+from common.data.images.binary import CIFAR_RECORD
+from common.data.images.cifar import encode_cifar
+from common.data.published import own_name
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
@@ -62,19 +64,16 @@ def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
                 raise
 
 
-def pictures(folder: Path) -> list[Path]:
-    """List the new pictures of a folder."""
-    return sorted(path for path in folder.glob("[!.]*") if path.is_file())
-
-
 def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     """Say what is in a repository, and hash all its batches.
 
-    Raises FileNotFoundError where there is no folder, ValueError where it has no batches to train on or none to test.
+    Raises FileNotFoundError where there is no folder, ValueError where it has no batches to train on or none to test,
+    or one whose name cannot be used.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--data {folder}: there is no such folder; without --data the embedded shapes run")
-    batches = sorted(folder.glob("[!.]*.bin"))
+    names.check_batches(folder)
+    batches = names.batches(folder)
     tests = [path for path in batches if path.name.startswith("test")]
     train = len(batches) - len(tests)
     if not train or not tests:
@@ -86,4 +85,4 @@ def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     images = sum(path.stat().st_size // CIFAR_RECORD for path in batches)
     origin = "embedded, drawn here" if embedded else "yours"
     description = f"{train} batches to train on, {len(tests)} to test with, {images:,} images, {origin}, in {folder}"
-    return DataCard(name, embedded, digest, description)
+    return DataCard(name if embedded else own_name(name), embedded, digest, description)

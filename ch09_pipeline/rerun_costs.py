@@ -18,7 +18,7 @@ from pathlib import Path
 from ch09_pipeline import pipeline, repository
 from ch09_pipeline.sources import ROOT
 from common.config import RunOptions, command_line, require_positive
-from common.data.binary import CIFAR_RECORD
+from common.data.images.binary import CIFAR_RECORD
 from common.files import read_json
 from common.progress import print_table
 from common.run import Run

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,12 +22,20 @@ def source_files(module: str) -> list[Path]:
             continue
         files[name] = path
         waiting.append(name.rpartition(".")[0])  # importing a.b runs a's __init__ as well
-        for node in ast.walk(ast.parse((ROOT / path).read_bytes())):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += _imported((ROOT / path).read_bytes())
     return sorted(set(files.values()))
+
+
+@cache
+def _imported(source: bytes) -> list[str]:
+    """List the modules that a file imports, and what may be one: most stages share most files, so each is read once."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def _find(name: str) -> Path | None:

@@ -22,12 +22,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ch10_deploy.models import Model, find_card, load_model, newest_export
-from ch10_deploy.pixels import from_png
-from ch10_deploy.refusal import Refusal
+from ch10_deploy.inference.image_decoding import from_png
+from ch10_deploy.inference.models import Model, find_card, load_model, newest_export
+from ch10_deploy.inference.trials import try_model
+from ch10_deploy.server.refusal import Refusal
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
-from common.data.binary import CIFAR_RECORD, decode_cifar, read_idx
+from common.data.images.binary import CIFAR_RECORD, decode_cifar, read_idx
 from common.files import atomic_path, explain_unwritable
 
 DOOR = "python -m ch10_deploy.batch"
@@ -168,7 +169,7 @@ def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) ->
 
 def look(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
     """Say of each image where it is, what is on it, and how probable the network finds that."""
-    classes = model.serving["classes"]
+    classes = model.serving.classes
     for places, pixels in images:
         probabilities = model(pixels=pixels)["probabilities"]  # (B, K)
         for (path, index), row in zip(places, probabilities, strict=True):
@@ -188,13 +189,14 @@ def classify(options: Options) -> Path:
     """Classify a share and write its file, whole or not at all; return its path."""
     shard = shard_of(options)
     folder = options.models or newest_export(Path("runs"))
-    model = load_model(find_card(folder, options.model))
+    card = find_card(folder, options.model)
+    model = try_model(load_model(card), card)
     sources = find_sources(options.images)
     pieces = share(sources, shard, options.shards)
     mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
     print(f"images   {mine:,} of the {total:,} in {options.images}: share {shard} of {options.shards}")
     place = model.session.get_providers()[0]
-    print(f"model    {options.model} from {folder}, sha256 {model.card['sha256'][:12]}, on {place}")
+    print(f"model    {options.model} from {folder}, sha256 {model.card.sha256[:12]}, on {place}")
     path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
     began = time.perf_counter()
     rows = list(look(model, batches(pieces, SHAPES[options.model], options.batch_size)))

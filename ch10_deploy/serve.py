@@ -8,6 +8,8 @@ ends the server gently: it says that it is not ready any more, goes on answering
 has begun, and ends.
 """
 
+import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -15,15 +17,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from ch10_deploy.gate import Gate, Limits
-from ch10_deploy.models import newest_export
-from ch10_deploy.server import create_app
+from ch10_deploy.inference.models import newest_export
+from ch10_deploy.server.access import AccessLog
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.connections import SPARE, Connection, Crowd
+from ch10_deploy.server.gate import Gate, Limits
 from common.cli import one_line_errors, parse
 from common.config import flag, require, require_positive
 
@@ -35,6 +40,20 @@ BACKLOG = 2048
 LISTENERS = 32
 """How often the port is listened on. The event loop takes up one connection a turn from each listener, and under load a
 turn is long: with a single one, newcomers (probes among them) waited for seconds beside 512 connections."""
+
+SOCKET_BYTES = {socket.SO_RCVBUF: 2**14, socket.SO_SNDBUF: 2**16}
+"""Bytes that the system keeps of what a connection has sent and is to receive. By default they are megabytes: hundreds
+of connections whose data arrive in the same moment bring all of it into this process before any limit is applied."""
+
+LARGE_BLOCK, M_MMAP_THRESHOLD = 2**15, -3
+"""From how many bytes on a block of memory is one of its own, and the name of that setting in glibc's malloc.h."""
+
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than a load balancer's, which must never use one that is just
+being closed."""
+
+OTHER_FILES = 64
+"""Files that the process may have open besides listeners and connections."""
 
 LEAST_KEY = 16
 """Characters that an API key has at least."""
@@ -56,15 +75,20 @@ class Options:
     """File with the key that requests must carry in the header X-API-Key; by default none is asked for."""
     concurrency: int = Limits.concurrency
     """Requests that are answered at once; more are refused with 503."""
+    connections: int = Limits.connections
+    """Connections that are open at once, or fewer where the limit of open files (ulimit -n) asks for it; a new one
+    takes the place of the one that has waited longest for its client."""
     max_body: int = Limits.body
     """Bytes of a request's body."""
     timeout: float = Limits.seconds
-    """Seconds that a request may take to arrive, and as many to be answered."""
+    """Seconds that a request may take to arrive, and as many to be answered, and the answer to be read."""
+    access_log: bool = True
+    """Write a line of JSON to stderr for each request, except for health probes that succeed."""
     drain_seconds: float = 2.0
     """How long to go on answering after SIGTERM: as long as others may take to notice."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "concurrency", "max_body", "timeout")
+        require_positive(self, "concurrency", "connections", "max_body", "timeout")
         require(0 <= self.port < 2**16, "--port must be between 0 and 65535", self.port)
         require(0 <= self.drain_seconds < float("inf"), "--drain-seconds must not be negative", self.drain_seconds)
 
@@ -98,7 +122,6 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.gate, self.drain_seconds, self.what = gate, drain_seconds, what
         self.ends_at = float("inf")
-        self.waiting: dict[Any, float] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say where."""
@@ -119,54 +142,83 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: hang up on the idle, and tell whether it is time to end."""
-        self.hang_up()
+        """Ten times a second: hang up on who keeps the server waiting, and tell whether it is time to end."""
+        connections: set[Any] = self.server_state.connections
+        for connection in list(connections):
+            connection.hang_up_if_overdue()
         return await super().on_tick(counter) or time.monotonic() >= self.ends_at
 
-    def hang_up(self) -> None:
-        """Close connections on which the head of a request does not come in time: uvicorn would wait for ever."""
-        now = time.monotonic()
-        before, self.waiting = self.waiting, {}
-        connections: set[Any] = self.server_state.connections  # every protocol for HTTP/1 keeps these two
-        for connection in connections:
-            at_rest = connection.cycle is None or connection.cycle.response_complete
-            if at_rest and connection.timeout_keep_alive_task is None:  # while that runs, uvicorn watches
-                self.waiting[connection] = before.get(connection, now)
-        for connection, since in self.waiting.items():
-            if now - since > self.gate.limits.seconds:
-                connection.transport.close()
+
+def most_connections(wanted: int) -> int:
+    """Give the number of connections that the limit of open files leaves room for, `wanted` at most.
+
+    Raises ValueError where there is room for none.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = LISTENERS + SPARE + OTHER_FILES
+    if files == resource.RLIM_INFINITY:
+        return wanted
+    require(files > taken, f"the limit of open files must be above {taken}: raise it with ulimit -n", files)
+    return min(wanted, files - taken)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """Open the port; raises OSError, with the flags that choose another, where that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
+    for side, size in SOCKET_BYTES.items():
+        listener.setsockopt(socket.SOL_SOCKET, side, size)  # connections inherit it
+    return listener
+
+
+def return_large_blocks() -> None:
+    """Have glibc return large blocks to the system when they are freed: bodies that arrive together leave no holes."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such setting
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def serve(options: Options) -> None:
     """Load the networks and answer requests until a signal comes."""
-    limits = Limits(concurrency=options.concurrency, body=options.max_body, seconds=options.timeout)
+    return_large_blocks()
+    limits = Limits(
+        concurrency=options.concurrency,
+        connections=most_connections(options.connections),
+        body=options.max_body,
+        seconds=options.timeout,
+    )
     folder = options.models or newest_export(options.out)
-    app = create_app(folder, limits, read_key(options.api_key_file))
-    config = uvicorn.Config(
+    log = AccessLog(sys.stderr if options.access_log else None)
+    app = create_app(folder, limits, read_key(options.api_key_file), log)
+    gate: Gate = app.state.gate
+    what = f"{', '.join(app.state.names)} from {folder}"
+    server = Server(uvicorn_config(app, gate), gate, options.drain_seconds, what)
+    port = listen(options.host, options.port)
+    server.run([port, *(port.dup() for _ in range(LISTENERS - 1))])
+
+
+def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
+    """Say how uvicorn is to serve an application."""
+    connection: Any = partial(Connection, gate=gate, crowd=Crowd(gate.limits.connections))
+    return uvicorn.Config(
         app,
         log_level="warning",
-        access_log=False,
-        http="httptools",
+        access_log=False,  # ours has ids
+        http=connection,
         server_header=False,
         ws="none",
         lifespan="off",
-        timeout_keep_alive=75,  # longer than a load balancer's: it must never reuse a connection that is just ending
-        timeout_graceful_shutdown=int(options.timeout) + 1,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(gate.limits.seconds) + 1,
     )
-    what = f"{', '.join(app.state.names)} from {folder}"
-    server = Server(config, app.state.gate, options.drain_seconds, what)
-    port = listen(options.host, options.port)
-    server.run([port, *(port.dup() for _ in range(LISTENERS - 1))])
 
 
 def main(words: Sequence[str] | None = None) -> None:

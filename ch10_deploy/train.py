@@ -5,7 +5,8 @@ python -m ch10_deploy.train export --full      # the same with networks that wer
 python -m ch10_deploy.train serving            # the server under load
 """
 
-from ch10_deploy import export, fuzzing, serving
+from ch10_deploy.attack import fuzzing, serving
+from ch10_deploy.exporting import export
 from common.cli import main
 
 if __name__ == "__main__":

@@ -276,7 +276,7 @@ def draw(timings: list[Timing]) -> "Figure":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from common.plots import LOOK
+    from common.drawing.plots import LOOK
 
     programs = list(dict.fromkeys(timing.variant.program for timing in timings))
     with mpl.rc_context(LOOK):

@@ -71,7 +71,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
     """Run the program that the command line names, or without a name the chapter's core programs in order."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     programs = {_name(module): module for module in (*core, *extra)}
-    package = core[0].__name__.rpartition(".")[0]
+    package = core[0].__name__.partition(".")[0]
     door = f"python -m {package}.train"
     with one_line_errors(), sigterm_like_ctrl_c():
         if words and not words[0].startswith("-"):

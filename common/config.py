@@ -132,7 +132,12 @@ def _flat_fields(config: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(config).items() if name != "run"} | vars(config.run)
 
 
+def chapter_and_name(module: str) -> tuple[str, str]:
+    """Split a program's module: `ch05_rnn.language.language_model` is `language_model` of chapter `ch05_rnn`."""
+    return module.partition(".")[0], module.rpartition(".")[2]
+
+
 def command_line(module: str, config: Any) -> str:
-    """Spell the command that runs a program (`ch03_autoencoder_rbm.feedforward`) with this Config."""
-    chapter, _, program = module.rpartition(".")
+    """Spell the command that runs a program (`ch03_autoencoder_rbm.digits.feedforward`) with this Config."""
+    chapter, program = chapter_and_name(module)
     return shlex.join(["python", "-m", f"{chapter}.train", program, *changed_flags(config)])

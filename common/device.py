@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import random
@@ -14,6 +15,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
+
+from common.progress import say
 
 Precision = Literal["fp32", "bf16"]
 
@@ -73,20 +77,44 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(candidates[local % len(candidates)])
 
 
+@functools.cache
+def has_bf16_kernels(device: torch.device) -> bool:
+    """Tell whether torch computes everything that these chapters need in bfloat16 on a device.
+
+    oneDNN has no bfloat16 LSTM for processors without AVX-512 and raises a RuntimeError instead of emulating it.
+    """
+    if device.type != "cpu":
+        return True
+    with torch.random.fork_rng(devices=[]):
+        lstm = nn.LSTM(16, 16)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            lstm(torch.zeros(2, 2, 16))
+    except RuntimeError:
+        return False
+    return True
+
+
 def has_native_bf16(device: torch.device) -> bool:
     """Tell whether the hardware multiplies bfloat16 itself, instead of emulating it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) and has_bf16_kernels(device)
     return False
 
 
 def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Turn `auto` into bf16 where the hardware has it natively, else into fp32."""
+    """Turn `auto` into bf16 where the hardware has it natively, else into fp32.
+
+    `bf16` becomes fp32, with a line of notice, on a processor for which the CPU library lacks bfloat16 operations.
+    """
     if name == "auto":
         return "bf16" if has_native_bf16(device) else "fp32"
+    if name == "bf16" and not has_bf16_kernels(device):
+        say("notice", "--precision bf16: PyTorch lacks bfloat16 operations for this processor; float32 is used instead")
+        return "fp32"
     return name
 
 

@@ -109,5 +109,5 @@ def read_json(path: Path) -> Any:
     """Read JSON; a file that is not JSON is named in the error."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or lists within lists without end
         raise ValueError(f"{path} is not valid JSON: {error}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common.config import RunOptions, flag
+from common.config import RunOptions, chapter_and_name, flag
 from common.files import explain_unwritable, read_json, remove_unfinished, sync_folder, write_json
 from common.lock import FolderLock
 from common.progress import say
@@ -111,7 +111,7 @@ def _obstacle(folder: Path, record: dict[str, Any]) -> str | None:
 
 def finished_runs(out: Path, program: ModuleType) -> list[Path]:
     """List the finished runs of a program that have weights, the newest first."""
-    chapter, _, name = program.__name__.rpartition(".")
+    chapter, name = chapter_and_name(program.__name__)
     summaries = (out / chapter / name).glob("*/summary.json")
     newest_first = sorted(summaries, key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return [path.parent for path in newest_first if (path.parent / "model.safetensors").exists()]
@@ -124,7 +124,7 @@ def newest_run(out: Path, program: ModuleType) -> Path:
     """
     finished = finished_runs(out, program)
     if not finished:
-        chapter, _, name = program.__name__.rpartition(".")
+        chapter, name = chapter_and_name(program.__name__)
         home = out / chapter / name
         raise FileNotFoundError(f"there is no finished run in {home}: train one with python -m {chapter}.train {name}")
     return finished[0]

@@ -8,6 +8,7 @@ Each program is trained three times with the same settings: to its end; until SI
 distributed over the time that the first run took; and from there with `--resume`.
 """
 
+import contextlib
 import os
 import random
 import shutil
@@ -21,12 +22,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from common import tables
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.device import describe_machine
 from common.files import read_json, write_json
-from common.ledger import spread
+from common.records import tables
+from common.records.ledger import spread
 
 PROGRAMS = {
     words.split()[1]: words
@@ -112,7 +113,8 @@ def kill_and_resume(words: list[str], out: Path, moments: random.Random) -> Outc
         with _start(words, out) as process:
             while process.poll() is None and not list(killed.glob("*/*/*/config.json")):
                 time.sleep(0.001)
-            time.sleep(moment)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moment)
             process.kill()
         if not list(killed.glob("*/*/*/summary.json")):
             break

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from common import device as devices
 from common import distributed
 from common.checkpoint import Progress, Stateful, load_checkpoint, save_checkpoint
-from common.config import RunOptions, command_line, to_json
+from common.config import RunOptions, chapter_and_name, command_line, to_json
 from common.data.source import DataCard
 from common.files import atomic_path, explain_full_disk, write_json, write_text
 from common.folder import open_folder
@@ -41,7 +41,7 @@ class Run:
 
     def __init__(self, module: str, config: Any, card: DataCard | None, arithmetic: str | None) -> None:
         options: RunOptions = config.run
-        self.chapter, _, self.program = module.rpartition(".")
+        self.chapter, self.program = chapter_and_name(module)
         self.config, self.card = config, card
         self.command = command_line(module, config)
         self.device = devices.resolve_device(options.device)
@@ -107,8 +107,7 @@ class Run:
     # The folder.
 
     def _record(self) -> dict[str, Any]:
-        card = self.card
-        data = card and {"name": card.name, "embedded": card.embedded, "sha256": card.sha256}
+        data = self.card and self.card.record()
         return {"chapter": self.chapter, "program": self.program, "config": to_json(self.config), "data": data}
 
     @contextmanager

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import autoencoder, feedforward, recommender
+from ch03_autoencoder_rbm.digits import autoencoder, feedforward
+from ch03_autoencoder_rbm.films import recommender
 from common import benchmark
 from common import device as devices
 from common.benchmark import Workload

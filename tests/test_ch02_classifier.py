@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import train_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -14,7 +15,7 @@ from ch02_nn.activations import ACTIVATIONS
 from ch02_nn.classifier import Classifier, Config
 from ch02_nn.optimizers import OPTIMIZERS
 from common.benchmark import Workload
-from common.data.images import Split
+from common.data.images.image_set import Split
 
 
 @pytest.fixture
@@ -121,9 +122,11 @@ def test_one_batch_is_learned_by_heart(config, digits, by):
     optimizer = classifier.make_optimizer(model, config)
     step = classifier.hand_step if by == "hand" else classifier.train_step
     pixels, labels = classifier.scaled(digits.train.pixels[:64]), digits.train.labels[:64]
-    for _ in range(60):
-        step(model, optimizer, pixels, labels)
-    assert torch.equal(model(pixels).argmax(1), labels)
+    train_until(
+        lambda: torch.equal(model(pixels).argmax(1), labels),
+        lambda: step(model, optimizer, pixels, labels),
+        at_most=500,
+    )
 
 
 @pytest.mark.usefixtures("_no_pictures")
@@ -161,7 +164,7 @@ def test_choices_are_made_without_the_test_split(config, digits):
 def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits, by, monkeypatch):
     config = replace(config, by=by, optimizer="adam")
     classifier.train(config, digits)
-    calls, set_rate = [], schedules.set_learning_rate
+    calls, set_rate = [], classifier.set_learning_rate
 
     def stop_in_the_last_epoch(optimizer, rate):
         calls.append(rate)

@@ -275,9 +275,3 @@ def test_every_schedule_serves_the_shortest_trainings(name, steps):
 def test_a_step_outside_its_schedule_is_one_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_learning_rate_is_set_in_every_group():
-    optimizer = SGD([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], lr=1.0)
-    schedules.set_learning_rate(optimizer, 0.25)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]

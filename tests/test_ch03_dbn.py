@@ -7,13 +7,15 @@ from itertools import pairwise
 
 import pytest
 import torch
+from conftest import train_until
 
-from ch03_autoencoder_rbm import dbn
-from ch03_autoencoder_rbm.dbn import Config, Network
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, downwards, upwards
-from ch03_autoencoder_rbm.schedule import one_cycle
+from ch03_autoencoder_rbm.boltzmann import dbn
+from ch03_autoencoder_rbm.boltzmann.dbn import Config, Network
+from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, upwards
 from common import checkpoint
-from common.data.images import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
+from common.schedule import one_cycle
 
 
 @pytest.fixture
@@ -109,9 +111,11 @@ def test_one_batch_is_learned_by_heart(config, digits, bf16):
     network = Network((50, 30))
     optimizer = dbn.make_optimizer(network, replace(config, learning_rate=1e-2))
     pixels, labels = dbn.brightness(digits.train.pixels[:64]), digits.train.labels[:64]
-    for _ in range(150):
-        dbn.tune_step(network, optimizer, pixels, labels, bf16=bf16)
-    assert dbn.accuracy(network, digits.train.pixels[:64], labels) == 1
+    train_until(
+        lambda: dbn.accuracy(network, digits.train.pixels[:64], labels) == 1,
+        lambda: dbn.tune_step(network, optimizer, pixels, labels, bf16=bf16),
+        at_most=1_000,
+    )
     assert all(p.grad is None for p in network.parameters())
 
 
@@ -215,7 +219,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypa
     save = checkpoint.save_checkpoint
 
     def stop(path, progress, *rest):
-        if progress["epoch"] == stop_after:
+        if progress.epoch == stop_after:
             save(path, progress, *rest)
             raise KeyboardInterrupt
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ch03_autoencoder_rbm import likelihood, logistic
-from ch03_autoencoder_rbm.gibbs import RBM, ContrastiveDivergence, sample
-from ch03_autoencoder_rbm.likelihood import (
+from ch03_autoencoder_rbm.boltzmann import likelihood, logistic
+from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, sample
+from ch03_autoencoder_rbm.boltzmann.likelihood import (
     annealed_log_partition,
     base_rates,
     exact_log_partition,

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import gibbs, rbm, rbm_throughput
-from ch03_autoencoder_rbm.likelihood import exact_log_partition, log_likelihood
-from ch03_autoencoder_rbm.rbm import Config
+from ch03_autoencoder_rbm.boltzmann import gibbs, rbm, rbm_throughput
+from ch03_autoencoder_rbm.boltzmann.likelihood import exact_log_partition, log_likelihood
+from ch03_autoencoder_rbm.boltzmann.rbm import Config
 from common import checkpoint
-from common.data.images import Split, load_images
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
 
 
 @pytest.fixture

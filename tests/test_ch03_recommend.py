@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import recommend, recommender
-from ch03_autoencoder_rbm.baselines import USER_PRIOR
-from ch03_autoencoder_rbm.predictors import make_predictor
+from ch03_autoencoder_rbm import recommend
+from ch03_autoencoder_rbm.films import recommender
+from ch03_autoencoder_rbm.films.baselines import USER_PRIOR
+from ch03_autoencoder_rbm.films.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
 from common.config import RunOptions
-from common.data.ratings import load_ratings
+from common.data.ratings.loading import load_ratings
 from common.folder import newest_run
 
 KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
@@ -273,5 +274,5 @@ def test_the_newest_finished_run_counts(out, tmp_path):
 
 def test_other_data_than_the_run_was_trained_on_are_refused(fails, out, monkeypatch):
     folder = newest_run(out / "gaussian-films", recommender)
-    monkeypatch.setattr("common.data.planted.SEED", 1)
+    monkeypatch.setattr("common.data.ratings.planted.SEED", 1)
     assert "other data" in fails(recommend.main, ["--user", "1", "--folder", str(folder)])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import scaling
-from ch03_autoencoder_rbm.scaling import Config
+from ch03_autoencoder_rbm.films import scaling
+from ch03_autoencoder_rbm.films.scaling import Config
 
 
 @pytest.fixture

@@ -116,6 +116,38 @@ print("equal")
     assert done.stdout == "equal\n", done.stderr
 
 
+def test_triton_kernels_compile_for_gpus_that_are_not_here(tmp_path):
+    pytest.importorskip("triton")
+    script = """
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from ch04_cuda.kernels import triton_kernels as kernels
+pointers = {"source": "*fp32", "target": "*fp32", "logits": "*fp32", "labels": "*i64", "losses": "*fp32"}
+pointers |= {"gradient": "*fp32", "result": "*fp32"}
+numbers = {"a": "fp32", "b": "fp32", "count": "i32", "classes": "i32", "block": "constexpr"}
+for name, kernel in vars(kernels).items():
+    if name.endswith("_kernel"):
+        types = {argument: (pointers | numbers)[argument] for argument in kernel.arg_names}
+        source = ASTSource(kernel, types, {"block": 1024})
+        for capability in (80, 90):
+            assembly = compile(source, target=GPUTarget("cuda", capability, 32)).asm
+            assert f".target sm_{capability}" in assembly["ptx"]
+            print(name, capability, len(assembly["cubin"]) > 0)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    expected = [
+        f"{name}_kernel {capability} True"
+        for name in ("axpb", "cross_entropy", "cross_entropy_backward")
+        for capability in (80, 90)
+    ]
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
 @pytest.mark.gpu
 def test_triton_on_a_gpu():
     from ch04_cuda.kernels import triton_kernels  # noqa: F401

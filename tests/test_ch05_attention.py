@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from ch05_rnn import padding
-from ch05_rnn.attention import AdditiveAttention, DotAttention
-from ch05_rnn.padding import PAD, batch_count, batches_by_length, padded, read
+from ch05_rnn.sentences import padding
+from ch05_rnn.sentences.attention import AdditiveAttention, DotAttention
+from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded, read
 
 B, T, S, H, A = 3, 4, 5, 6, 2
 LENGTHS = torch.tensor([5, 2, 1])

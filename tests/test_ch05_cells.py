@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from ch05_rnn import bptt, cells
-from ch05_rnn.cells import CELLS, STATES, Library, Recurrent, make_layer, weights_of
-from ch05_rnn.linear_cross_entropy import LinearCrossEntropy, linear_cross_entropy
+from ch05_rnn.language.linear_cross_entropy import LinearCrossEntropy, linear_cross_entropy
+from ch05_rnn.recurrence import bptt, cells
+from ch05_rnn.recurrence.cells import CELLS, STATES, Library, Recurrent, make_layer, weights_of
 
 T, B, IN, H = 6, 3, 5, 4
 NAMES = ("rnn", "gru", "lstm")

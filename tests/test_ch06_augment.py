@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch06_cnn import augment as augmentation
-from ch06_cnn import pixels
-from ch06_cnn.augment import augment, coin, reflect, sources, squares
+from ch06_cnn import preprocessing as pixels
+from ch06_cnn.convolution import augment as augmentation
+from ch06_cnn.convolution.augment import augment, coin, reflect, sources, squares
 
 
 def noise(count=6, size=8, channels=3):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from ch06_cnn import cnn, layers
+from ch06_cnn.convolution import cnn, layers
 
 
 def assert_equal_both_ways(ours, theirs, *inputs):

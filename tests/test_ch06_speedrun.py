@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import train_until
 from torch.nn import functional as F
 
-from ch06_cnn import speedrun
-from ch06_cnn.muon import Muon
-from ch06_cnn.pixels import scaled
-from ch06_cnn.speedrun import Config, Optimizers, SpeedNetwork
-from ch06_cnn.whitening import whitening_filters
-from common import distributed
-from common.data.images import load_images
+from ch06_cnn.preprocessing import scaled
+from ch06_cnn.speedrun import speedrun
+from ch06_cnn.speedrun.muon import Muon
+from ch06_cnn.speedrun.speedrun import Config, Optimizers, SpeedNetwork
+from ch06_cnn.speedrun.whitening import whitening_filters
+from common.data.images.loading import load_images
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,6 @@ def test_every_parameter_that_learns_has_one_optimizer(optimizer):
     assert isinstance(optimizers.parts[-1], Muon) == (optimizer == "muon")
 
 
-def test_progress_by_passes_and_by_the_clock():
-    by_passes, by_clock = Config(epochs=4), Config(budget=20)
-    assert speedrun.progress_of(by_passes, 10, 5, seconds=999) == 0.5
-    assert speedrun.progress_of(by_clock, 10, 5, seconds=15) == 0.75
-
-
 def test_flips():
     torch.manual_seed(0)
     first = torch.tensor([True, False] * 500)
@@ -115,11 +109,13 @@ def test_one_batch_is_learned_by_heart(shapes, optimizer, bf16):
     model.first.weight.data.copy_(whitening_filters(scaled(shapes.train.pixels)))
     optimizers = Optimizers(model, Config(optimizer=optimizer), bf16=bf16)
     pixels, labels = scaled(shapes.train.pixels[:32], bf16=bf16), shapes.train.labels[:32]
-    steps = 40
-    for step in range(steps):
-        optimizers.set_progress(step / steps)
-        loss = speedrun.train_step(model, optimizers, pixels, labels, bf16=bf16)
-    assert float(loss) < 0.3
+    optimizers.set_progress(0.3)  # at a constant rate: learning ends when the task is learned
+    losses = []
+    train_until(
+        lambda: losses[-1] < 0.3,
+        lambda: losses.append(float(speedrun.train_step(model, optimizers, pixels, labels, bf16=bf16))),
+        at_most=500,
+    )
     assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
 
 
@@ -255,11 +251,6 @@ def test_a_budget_is_kept(config, shapes):
     metrics = speedrun.train(replace(config, epochs=None, budget=0.5), shapes)
     assert metrics["train_seconds"] > 0.3
     assert metrics["images_per_second"] > 0
-
-
-def test_the_clock_of_the_main_process_counts(config, monkeypatch):
-    monkeypatch.setattr(distributed, "from_main", lambda value: 5.0)
-    assert speedrun.progress_of(Config(budget=10), 0, 1, seconds=0.0) == 0.5
 
 
 @pytest.mark.parametrize(

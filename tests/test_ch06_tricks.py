@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from ch06_cnn.muon import COEFFICIENTS, Muon, orthogonalise
-from ch06_cnn.whitening import whitening_filters
+from ch06_cnn.speedrun.muon import COEFFICIENTS, Muon, orthogonalise
+from ch06_cnn.speedrun.whitening import whitening_filters
 
 
 def test_whitened_patches_are_uncorrelated_and_of_unit_variance():

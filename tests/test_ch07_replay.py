@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ch07_dqn.replay import Replay
-from common.data.maze_batch import Step
+from common.data.mazes.batch import Step
 
 
-def remember(memory, rows, walkers, generator, *, ends=0.3):
+def remember(memory, rows, environments, generator, *, ends=0.3):
     """Fill a memory with made-up steps; give them as lists of rows."""
     told = []
     for row in range(rows):
-        state = torch.arange(walkers) + 100 * row
-        action = torch.randint(4, (walkers,), generator=generator)
-        dice = torch.rand(walkers, generator=generator)
+        state = torch.arange(environments) + 100 * row
+        action = torch.randint(4, (environments,), generator=generator)
+        dice = torch.rand(environments, generator=generator)
         terminated, truncated = dice < ends / 2, (dice > ends / 2 - 0.02) & (dice < ends)
-        step = Step(state + 50, torch.randn(walkers, generator=generator), terminated, truncated)
+        step = Step(state + 50, torch.randn(environments, generator=generator), terminated, truncated)
         memory.add(state, action, step)
         told.append((state, action, step))
     return told
@@ -30,12 +30,12 @@ def by_hand(told, row, walker, n, g):
         _, _, step = told[row + k]
         total += factor * float(step.reward[walker])
         factor *= g
-        reached = int(step.reached[walker])
+        next_state = int(step.next_state[walker])
         if step.terminated[walker]:
-            return total, reached, 0.0
+            return total, next_state, 0.0
         if step.truncated[walker]:
             break
-    return total, reached, factor
+    return total, next_state, factor
 
 
 @settings(max_examples=60, deadline=None)
@@ -43,23 +43,23 @@ def by_hand(told, row, walker, n, g):
     n=st.integers(1, 4),
     capacity=st.integers(4, 9),
     rows=st.integers(4, 25),
-    walkers=st.integers(1, 3),
+    environments=st.integers(1, 3),
     alpha=st.sampled_from([0.0, 0.6]),
     seed=st.integers(0, 1000),
 )
-def test_returns_are_those_of_the_definition(n, capacity, rows, walkers, alpha, seed):
+def test_returns_are_those_of_the_definition(n, capacity, rows, environments, alpha, seed):
     """Exits end a return and are worth nothing more; a time limit ends it too, but what was reached keeps its worth."""
     torch.manual_seed(seed)
-    memory = Replay(capacity, walkers, discount=0.9, n_steps=n, alpha=alpha)
-    told = remember(memory, rows, walkers, torch.Generator().manual_seed(seed))
+    memory = Replay(capacity, environments, discount=0.9, n_steps=n, alpha=alpha)
+    told = remember(memory, rows, environments, torch.Generator().manual_seed(seed))
     assert len(memory) == min(rows, capacity) - n + 1
     batch = memory.sample(64)
     for i in range(64):
         row, walker = divmod(int(batch.state[i]), 100)
         assert rows - min(rows, capacity) <= row <= rows - n, "too old, or its return is not complete"
-        total, reached, factor = by_hand(told, row, walker, n, 0.9)
+        total, next_state, factor = by_hand(told, row, walker, n, 0.9)
         assert float(batch.returned[i]) == pytest.approx(total, rel=1e-5, abs=1e-6)
-        assert int(batch.reached[i]) == reached
+        assert int(batch.next_state[i]) == next_state
         assert float(batch.discount[i]) == pytest.approx(factor)
         assert int(batch.action[i]) == int(told[row][1][walker])
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from ch08_vae import evaluation, networks, pixels
+from ch08_vae import evaluation, networks
+from ch08_vae import preprocessing as pixels
 from ch08_vae.networks import VAE
 
 
@@ -23,7 +24,7 @@ def x():
     return torch.bernoulli(torch.full((12, 784), 0.3, dtype=torch.float64))
 
 
-def told(count):
+def condition(count):
     return torch.nn.functional.one_hot(torch.arange(count) % 10, 10).double()
 
 
@@ -36,7 +37,7 @@ def test_the_network_has_the_books_shape():
 @pytest.mark.parametrize("conditional", [False, True])
 def test_every_kind_gives_logits_and_posteriors(architecture, conditional):
     model = VAE(3, architecture=architecture, conditional=conditional)
-    classes = told(4).float() if conditional else None
+    classes = condition(4).float() if conditional else None
     logits, mu, logvar = model(torch.rand(4, 784), classes)
     assert logits.shape == (4, 784)
     assert mu.shape == logvar.shape == (4, 3)
@@ -178,7 +179,7 @@ def test_memory_is_bounded_whatever_k(images, groups, rows, conditional):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "ROWS", rows)
         x = torch.bernoulli(torch.full((images, 784), 0.4))
-        elbo, bounds = evaluation.group_bounds(model, x, told(images).float() if conditional else None, groups)
+        elbo, bounds = evaluation.group_bounds(model, x, condition(images).float() if conditional else None, groups)
     assert elbo.shape == (images,)
     assert bounds.shape == (images, groups)
     assert max(seen) <= rows
@@ -189,7 +190,7 @@ def test_memory_is_bounded_whatever_k(images, groups, rows, conditional):
 def test_classes_stay_with_their_images(monkeypatch):
     torch.manual_seed(0)
     model = VAE(2, hidden=(8,), conditional=True)
-    x, classes = torch.bernoulli(torch.full((9, 784), 0.4)), told(9).float()
+    x, classes = torch.bernoulli(torch.full((9, 784), 0.4)), condition(9).float()
     whole = evaluation.decoded(model, torch.zeros(9, 2), classes), evaluation.posterior(model, x, classes)[0]
     monkeypatch.setattr(evaluation, "ROWS", 2)
     monkeypatch.setattr(evaluation.chunks, "__defaults__", (2,))

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import pictures, pixels
+from ch08_vae import pictures
+from ch08_vae import preprocessing as pixels
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
-from common import plots
+from common.drawing import plots
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,9 @@ def test_the_scene_always_draws_the_same_points(digits):
 def test_the_plane_has_its_axes_the_right_way_round(monkeypatch):
     """To the right the first unit grows, upwards the second; each tile is as probable as any other."""
     model, seen = VAE(2), {}
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, told=None: seen.setdefault("z", z)[:, :1].repeat(1, 784))
+    monkeypatch.setattr(
+        pictures, "decoded", lambda model, z, condition=None: seen.setdefault("z", z)[:, :1].repeat(1, 784)
+    )
     pictures.draw_manifold(model, CPU, edge=5)
     z = seen["z"].view(5, 5, 2)
     assert bool((z[:, 1:, 0] > z[:, :-1, 0]).all())
@@ -62,7 +65,9 @@ def test_the_plane_has_its_axes_the_right_way_round(monkeypatch):
 
 def test_a_traversal_moves_one_unit_and_the_dearest_is_on_top(monkeypatch):
     model, seen = VAE(3), {}
-    monkeypatch.setattr(pictures, "decoded", lambda model, z, told=None: seen.setdefault("z", z)[:, :1].repeat(1, 784))
+    monkeypatch.setattr(
+        pictures, "decoded", lambda model, z, condition=None: seen.setdefault("z", z)[:, :1].repeat(1, 784)
+    )
     mu = torch.tensor([[0.5, 0.6, 0.7]])
     pictures.draw_traversal(model, None, mu, torch.tensor([0.1, 3.0, 1.0]))
     z = seen["z"].view(3, 11, 3)

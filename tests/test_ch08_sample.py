@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch08_vae import pixels, sample, vae
+from ch08_vae import preprocessing as pixels
+from ch08_vae import sample, vae
 from ch08_vae.vae import Config
 from common.config import RunOptions
-from common.data.images import load_images
+from common.data.images.loading import load_images
 from common.folder import newest_run
 
 
@@ -46,7 +47,7 @@ def test_two_units_make_a_plane_that_is_drawn(runs):
 
 def shown(monkeypatch):
     """Watch what is drawn."""
-    from common import plots
+    from common.drawing import plots
 
     seen = {}
     mosaic = plots.mosaic
@@ -94,13 +95,15 @@ def test_the_way_from_one_digit_to_another_starts_and_ends_at_their_reconstructi
     for digit in (3, 8):
         of_class = (digits.test.labels == digit).nonzero().flatten()
         x = pixels.fixed(digits.test.pixels, "dynamic")[of_class]
-        ends.append(torch.sigmoid(model.decode(model.encode(x, told(x, digit, config))[0], told(x, digit, config))))
+        ends.append(
+            torch.sigmoid(model.decode(model.encode(x, condition(x, digit, config))[0], condition(x, digit, config)))
+        )
     for place, candidates in ((0, ends[0]), (sample.STEPS - 1, ends[1])):
         distance = (candidates.detach() - seen["images"][place].flatten()).abs().amax(1)
         assert float(distance.min()) < 1e-5
 
 
-def told(x, digit, config):
+def condition(x, digit, config):
     return vae.one_hot(torch.full((len(x),), digit), config)
 
 
@@ -136,6 +139,6 @@ def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(fails, runs, monkeypatch):
-    monkeypatch.setattr("common.data.images.SPLIT_SEED", 1)
+    monkeypatch.setattr("common.data.images.loading.SPLIT_SEED", 1)
     error = fails(sample.main, ["--interpolate", "3", "8", "--out", str(runs / "plain")])
     assert "other data" in error

@@ -21,12 +21,20 @@ from ch09_pipeline.contract import files_of
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
 
+pytest_plugins = ("warm_python",)
+
 SPECIFICATIONS = {path.stem: json.loads(path.read_text()) for path in sorted(rehearse.SPECIFICATIONS.glob("*.json"))}
 
 
 def needs(module: str, extra: str) -> pytest.MarkDecorator:
     missing = importlib.util.find_spec(module) is None
     return pytest.mark.skipif(missing, reason=f"{module} is not installed: pip install '.[{extra}]'")
+
+
+@pytest.fixture
+def warm(warm_python, monkeypatch):
+    """Let the stages of the test start without their imports."""
+    monkeypatch.setattr(sys, "executable", warm_python)
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +202,13 @@ def test_a_pipeline_without_a_datum_is_an_error(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def rehearsed(sources, tmp_path_factory) -> dict[str, Path]:
+def rehearsed(sources, tmp_path_factory, warm_python) -> dict[str, Path]:
     """Every specification's own command, run on a /pfs of its own."""
     out = tmp_path_factory.mktemp("pachyderm") / "out"
     flags = {"--epochs": 1, "--threshold": 0}
-    return rehearse.rehearse(list(SPECIFICATIONS.values()), sources, out, flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        return rehearse.rehearse(list(SPECIFICATIONS.values()), sources, out, flags)
 
 
 @pytest.mark.slow
@@ -221,7 +231,7 @@ def test_every_specification_runs_to_its_end(rehearsed):
 
 
 @needs("kfp", "kubeflow")
-def test_the_kubeflow_pipeline_compiles(tmp_path, command):
+def test_the_kubeflow_pipeline_compiles(tmp_path, command, warm):
     import yaml
 
     done = command("ch09_pipeline.kubeflow", "--compile", str(tmp_path / "pipeline.yaml"))
@@ -247,7 +257,7 @@ def test_the_kubeflow_pipeline_compiles(tmp_path, command):
 
 
 @needs("kfp", "kubeflow")
-def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command):
+def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command, warm):
     (tmp_path / "empty").mkdir()
     words = ["--new", str(tmp_path / "empty"), "--out", str(tmp_path / "kfp")]
     done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "nowhere"), *words)
@@ -262,7 +272,9 @@ def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command):
 
 @needs("kfp", "kubeflow")
 @pytest.mark.slow
-def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(sources, rehearsed, tmp_path, command):
+def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(
+    sources, rehearsed, tmp_path, command, warm
+):
     words = [
         "--data",
         sources["data"],
@@ -293,7 +305,7 @@ def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(s
 @needs("dvc", "data-versions")
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed(tmp_path):
+def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed(tmp_path, warm):
     home = tmp_path / "repository"
     data = write_batches(home / "data", ["batch-1", "batch-2", "batch-3", "test-1"])
     names = {f"GIT_{who}_{what}": "reader@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -336,11 +348,24 @@ def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed
 
 
 def test_what_is_no_python_is_installed_as_well():
-    import tomllib
-
-    kept = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["ch09_pipeline"]
+    kept = setuptools_settings()["package-data"]["ch09_pipeline"]
     package = ROOT / "ch09_pipeline"
     found = {path for pattern in kept for path in package.glob(pattern)}
     assert found == {
         path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".md")
     }
+
+
+def test_the_plugin_is_installed_where_the_engine_looks_for_it():
+    """The engine looks beside its own file, so the packages that are installed must hold the plugin's folder."""
+    setuptools = pytest.importorskip("setuptools")
+    patterns = setuptools_settings()["packages"]["find"]["include"]
+    packages = setuptools.find_namespace_packages(str(ROOT), include=patterns)
+    assert "ch09_pipeline.plugins.snakemake_logger_plugin_events" in packages
+    assert Path(engine.__file__).parent / "plugins" == engine.PLUGINS
+
+
+def setuptools_settings() -> dict[str, typing.Any]:
+    import tomllib
+
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]

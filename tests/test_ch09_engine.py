@@ -1,10 +1,17 @@
 """The engine without Snakemake: what it says is read, what a failed stage leaves is told, what has to end is ended."""
 
+import ast
+import importlib.util
+import itertools
+import json
+import logging
 import os
+import pkgutil
 import select
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -15,56 +22,64 @@ from ch09_pipeline.engine import Event, Job
 # What Snakemake says.
 
 
-OUTPUT = """\
-Building DAG of jobs...
-Job stats:
-job        count
-all            1
-
-[Sat Nov 21 08:58:38 2026]
-localrule train:
-    input: a, b
-    log: logs/train/dropout.log
-    jobid: 5
-    reason: Missing output files: x; Input files updated by another job: y
-    wildcards: variant=dropout
-    resources: tmpdir=/tmp
-[Sat Nov 21 08:58:39 2026]
-Finished jobid: 5 (Rule: train)
-[Sat Nov 21 08:58:39 2026]
-localrule publish:
-    jobid: 1
-    reason: Params have changed since last execution: Union of all: before: '--threshold 0' now: '--threshold 2'
-RuleException:
-Command 'x' returned non-zero exit status 2.
-Error in rule publish:
-    message: None
-    jobid: 1
-    log: logs/publish.log (check log file(s) for error details)
-    shell:
-        python -m ch09_pipeline.stages.publish
-        (command exited with non-zero exit code)
-"""
+def line(event: str, number: int, **fields: object) -> str:
+    """Spell an event as the plugin writes it."""
+    return json.dumps({"event": event, "number": number, **fields}) + "\n"
 
 
-@pytest.mark.parametrize("stream", [OUTPUT.splitlines(), OUTPUT.splitlines(keepends=True)])
-def test_events_are_read_from_what_snakemake_says(stream):
-    train = Job(5, "train", "dropout", "not made yet")
-    publish = Job(1, "publish", "", "parameters were '--threshold 0', are '--threshold 2'")
-    expected = [Event("start", train), Event("finish", train), Event("start", publish)]
-    assert list(engine.read_events(stream)) == [*expected, Event("error", publish, "logs/publish.log")]
+def start_line(number: int, rule: str, *, reason: str = "Missing output files: x", **wildcards: str) -> str:
+    fields = {"inputs": ["a"], "outputs": ["b"]}
+    return line("start", number, rule=rule, wildcards=wildcards, reason=reason, **fields)
+
+
+def test_events_are_read_from_what_the_plugin_writes():
+    params = "Params have changed since last execution: Union of all: before: '--threshold 0' now: '--threshold 2'"
+    stream = [
+        start_line(
+            5, "train", reason="Missing output files: x; Input files updated by another job: y", variant="dropout"
+        ),
+        start_line(2, "prepare", datum="x%7By%7D: z"),
+        line("finish", 5),
+        start_line(1, "publish", reason=params),
+        line("error", 1, logs=["logs/publish.log", "more"]),
+        line("error", 2, logs=[]),
+    ]
+    train = Job(5, "train", "dropout", "not made yet", ("a",), ("b",))
+    prepare = Job(2, "prepare", "x{y}: z", "not made yet", ("a",), ("b",))
+    publish = Job(1, "publish", "", "parameters were '--threshold 0', are '--threshold 2'", ("a",), ("b",))
+    events = [Event("start", train), Event("start", prepare), Event("finish", train), Event("start", publish)]
+    events += [Event("error", publish, "logs/publish.log"), Event("error", prepare, "")]
+    assert list(engine.read_events(stream)) == events
+    assert [event.job.name for event in events[1:]] == [
+        "prepare x{y}: z",
+        "train dropout",
+        *["publish"] * 2,
+        "prepare x{y}: z",
+    ]
+
+
+def test_an_event_that_was_cut_short_is_left():
+    whole = start_line(1, "publish")
+    assert [event.job.rule for event in engine.read_events([whole, whole[:-20]])] == ["publish"]
+    assert [event.job.rule for event in engine.read_events([whole, whole.rstrip("\n")])] == ["publish"]
 
 
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
+        ("Missing output files: x", "not made yet"),
         ("Incomplete output files: x", "it was stopped half-way"),
         (
             "Params have changed since last execution: before: ['content 1'] now: ['content 2']",
             "its content has changed",
         ),
         ("Params have changed since last execution: before: 'code 1' now: 'code 2'", "the stage's code has changed"),
+        ("Params have changed since last execution: before: 'datum x' now: 'content 1'", "a datum has come or gone"),
         ("Updated input files: x; Set of input files has changed since last execution", "a datum has come or gone"),
+        ("Input files updated by another job: x; Code has changed since last execution", "its command has changed"),
+        ("Input files updated by another job: x", "follows from what is new"),
+        ("Updated input files: Missing output files.json", "its content has changed"),
+        ("Input files updated by another job: prepare/Set of input files has changed.json", "follows from what is new"),
         ("Forced execution", "Forced execution"),
     ],
 )
@@ -72,20 +87,73 @@ def test_reasons_are_told_in_a_few_words(reason, told):
     assert engine.explain(reason) == told
 
 
-def test_a_variant_is_written_where_it_is_evaluated_and_nowhere_else():
-    lines = [
-        '\t1[label = "train\\nvariant: nodropout", color = "0.5 0.6 0.85", style="rounded"];',
-        '\t2[label = "evaluate", color = "0.1 0.6 0.85", style="rounded,dashed"];',
-        '\t3[label = "publish", color = "0.3 0.6 0.85", style="rounded"];',
-        "\t1 -> 2",
-        "\t1 -> 3",
+def test_jobs_are_joined_by_the_files_that_they_write_and_read():
+    jobs = [
+        Job(3, "publish", "", "", ("train/x/card.json", "/raw/file"), ("published.json",)),
+        Job(1, "train", "x", "", (), ("train/x/card.json", "train/x/model")),
+        Job(2, "evaluate", "x", "", ("train/x/card.json", "train/x/model"), ("evaluate/x/card.json",)),
     ]
-    jobs = graph.read_jobs(lines)
-    assert {job["rule"]: (job["of"], job["due"]) for _, job in jobs.nodes.items()} == {
-        "train": ("nodropout", True),
-        "evaluate": ("nodropout", False),
-        "publish": ("", True),
+    joined = graph.join(jobs, {"train x", "publish"})
+    assert set(joined.edges) == {(1, 2), (1, 3)}
+    assert dict(joined.nodes(data=True)) == {
+        1: {"rule": "train", "of": "x", "due": True},
+        2: {"rule": "evaluate", "of": "x", "due": False},
+        3: {"rule": "publish", "of": "", "due": True},
     }
+
+
+# The plugin.
+
+
+def record(**fields: object) -> logging.LogRecord:
+    return logging.makeLogRecord(fields)
+
+
+def test_the_plugin_writes_the_start_the_end_and_the_failure_of_a_job_and_nothing_else():
+    plugin = load_plugin()
+    event = plugin.LogEvent
+    info = {"jobid": 3, "rule_name": "prepare", "wildcards": {"datum": "x"}, "reason": "why", "log": ["logs/x.log"]}
+    info |= {"input": ["a b", "c, d"], "output": ["e"]}
+    started = {"number": 3, "rule": "prepare", "wildcards": {"datum": "x"}, "reason": "why"}
+    started |= {"inputs": ["a b", "c, d"], "outputs": ["e"]}
+    assert plugin.describe(record(event=event.JOB_INFO, **info)) == {"event": "start", **started}
+    assert plugin.describe(record(event=event.JOB_FINISHED, job_id=3)) == {"event": "finish", "number": 3}
+    failed = {"event": "error", "number": 3, "logs": ["logs/x.log"]}
+    assert plugin.describe(record(event=event.JOB_ERROR, **info)) == failed
+    assert plugin.describe(record(event=event.PROGRESS, done=1, total=2)) is None
+    assert plugin.describe(record(msg="Building DAG of jobs...")) is None
+
+
+def test_the_plugin_writes_a_line_at_once_whatever_the_name_and_survives_its_reader():
+    plugin = load_plugin()
+    reader, writer = os.pipe()
+    handler = plugin.LogHandler(types.SimpleNamespace(), plugin.LogHandlerSettings(writer))
+    finished = record(event=plugin.LogEvent.JOB_ERROR, jobid=1, log=["logs/two\nlines \u2028 \udcff.log"])
+    handler.emit(record(msg="nothing"))
+    handler.emit(finished)
+    text = os.read(reader, 1000).decode("ascii")
+    assert text.endswith("}\n")
+    assert text.count("\n") == 1
+    assert json.loads(text)["logs"] == ["logs/two\nlines \u2028 \udcff.log"]
+    os.close(reader)
+    handler.emit(finished)
+    os.close(writer)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        handler.emit(finished)
+
+
+def load_plugin() -> types.ModuleType:
+    """Import the plugin as Snakemake does: by name, from the folder that the engine puts on Python's path."""
+    pytest.importorskip("snakemake_interface_logger_plugins", reason="Snakemake is not installed")
+    (found,) = pkgutil.iter_modules([str(engine.PLUGINS)])
+    assert found.ispkg, "Snakemake takes packages only"
+    assert found.name == "snakemake_logger_plugin_events"
+    spec = found.module_finder.find_spec(found.name, None)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[found.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 # What a failed stage leaves.
@@ -99,12 +167,13 @@ def test_a_variant_is_written_where_it_is_evaluated_and_nowhere_else():
         ("epoch 1/5\nerror: too few images\n", "too few images ({log})"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n", "KeyError: 'y' ({log})"),
         ("epoch 1/5\nepoch 2/5\n", "it ended without a reason, after: epoch 2/5 ({log})"),
+        ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
 def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, words, told):
     log = tmp_path / "train.log"
     if words is not None:
-        log.write_text(words)
+        log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
     assert engine._last_words(tmp_path, event) == told.format(log=log)
 
@@ -113,67 +182,200 @@ def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, wor
 
 
 def put_in_its_place(monkeypatch, program: str) -> list[tuple[str, ...]]:
-    """Let the engine start a program of Python; gives the flags that it is started with."""
+    """Let the engine start a program of Python, in which `tell` writes an event; gives the flags of its starts."""
     asked: list[tuple[str, ...]] = []
+    head = "import os, signal, sys, time\ndef tell(text): os.write(int(sys.argv[1]), text.encode())\n"
 
-    def start(work: Path, *flags: str, lock: int | None = None) -> subprocess.Popen[str]:
+    def command(work: Path, *flags: str, descriptor: int) -> list[str]:
+        assert work.is_absolute(), "Snakemake starts within it"
         asked.append(flags)
-        command = [sys.executable, "-c", program]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        return [sys.executable, "-c", head + program, str(descriptor)]
 
-    monkeypatch.setattr(engine, "start", start)
+    monkeypatch.setattr(engine, "command", command)
     return asked
 
 
 def test_where_snakemake_fails_its_last_three_lines_are_told(tmp_path, monkeypatch):
-    put_in_its_place(monkeypatch, "print('one', 'two', '', 'three', 'four', '', sep='\\n'); raise SystemExit(1)")
-    with pytest.raises(ValueError, match=r"^Snakemake failed: two three four$"):
-        engine.ask(tmp_path)
-    with pytest.raises(ValueError, match=r"^Snakemake failed: two three four$"):
+    told = "print('one', 'two', '', 'three', file=sys.stderr, sep='\\n'); os.write(1, b'f\\xffur\\n\\n'); sys.exit(1)"
+    put_in_its_place(monkeypatch, f"print('zero', flush=True); {told}")
+    with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
+        engine.plan(tmp_path)
+    with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         list(engine.run(tmp_path, 1, lock=0))
-    put_in_its_place(monkeypatch, "raise SystemExit(1)")
-    with pytest.raises(ValueError, match=r"^Snakemake failed: nothing$"):
-        engine.ask(tmp_path)
+    for program, told in (("print('only')", "only"), ("pass", "nothing")):
+        put_in_its_place(monkeypatch, f"{program}; sys.exit(1)")
+        with pytest.raises(ValueError, match=rf"^Snakemake failed: {told}$"):
+            engine.plan(tmp_path)
 
 
-def test_a_run_asks_for_its_cores_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
-    block = "rule train:\n    jobid: 1\n\n"
-    asked = put_in_its_place(monkeypatch, f"import time; print({block!r}, flush=True); time.sleep(60)")
-    events = engine.run(tmp_path, 3, lock=0)
-    assert next(events).job.rule == "train"
-    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
-    events.close()
-    assert signal.getsignal(signal.SIGTERM) is before
+def test_a_plan_lists_the_jobs_but_for_the_target_and_hands_its_flags_on(tmp_path, monkeypatch):
+    lines = start_line(1, "train", variant="x") + start_line(0, "all") + start_line(2, "publish")
+    asked = put_in_its_place(monkeypatch, f"tell({lines!r})")
+    assert [job.name for job in engine.plan(tmp_path, "--forceall")] == ["train x", "publish"]
+    assert asked == [("--cores", "1", "--dry-run", "--forceall")]
+
+
+def test_a_failed_stage_is_told_once_everything_else_is_done(tmp_path, monkeypatch):
+    (tmp_path / "x.log").write_text("error: too few images\n")
+    lines = start_line(1, "train", variant="x") + start_line(2, "prepare", datum="y") + start_line(3, "publish")
+    lines += line("error", 1, logs=["x.log"]) + line("error", 3, logs=["none.log"]) + line("finish", 2)
+    put_in_its_place(monkeypatch, f"tell({lines!r}); print('words of Snakemake'); sys.exit(1)")
+    seen = []
+    told = rf"^train x: too few images \({tmp_path}/x.log\); publish: it ended without a word$"
+    with pytest.raises(ValueError, match=told):
+        seen.extend((event.kind, event.job.rule) for event in engine.run(tmp_path, 1, lock=0))
+    assert seen == [("start", "train"), ("start", "prepare"), ("start", "publish"), ("finish", "prepare")]
+    lines = start_line(0, "all") + line("finish", 0)
+    put_in_its_place(monkeypatch, f"tell({lines!r})")
+    assert list(engine.run(tmp_path, 1, lock=0)) == [], "the target is no stage"
+
+
+def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeypatch, someone_types):
+    """The program reports what it was given: its folder, its session, its path, its input and which files are open."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/more")
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    facts = (
+        "os.getcwd(), os.getsid(0) == os.getpid(), os.environ['PYTHONPATH'], sys.stdin.read(), os.fstat(LOCK).st_ino"
+    )
+    with engine.alone(Path("work")) as lock:
+        facts = facts.replace("LOCK", str(lock))
+        put_in_its_place(monkeypatch, f"assert os.environ['PYTHONUNBUFFERED']; print(*map(repr, ({facts})), sep='\\n')")
+        with engine._stopping(engine.start(Path("work"), lock=lock)) as running:
+            assert running.process.wait() == 0
+            assert list(running.events) == []
+            running.messages.seek(0)
+            folder, session, path, given, locked = map(ast.literal_eval, running.messages.read().decode().splitlines())
+        assert locked == os.fstat(lock).st_ino
+    assert (folder, session, given) == (str(tmp_path / "work"), True, "")
+    assert path == os.pathsep.join([str(engine.ROOT), str(engine.PLUGINS), "/more"])
+    monkeypatch.delenv("PYTHONPATH")
+    put_in_its_place(monkeypatch, "print(os.environ['PYTHONPATH'])")
+    with engine._stopping(engine.start(Path("work"))) as running:
+        running.process.wait()
+        running.messages.seek(0)
+        assert running.messages.read().decode() == os.pathsep.join([str(engine.ROOT), f"{engine.PLUGINS}\n"])
+
+
+def test_the_command_names_the_files_of_the_work_folder_and_the_plugin(tmp_path):
+    words = engine.command(tmp_path, "--cores", "3", descriptor=7)
+    assert words[:3] == [sys.executable, "-m", "snakemake"]
+    assert words[-2:] == ["--cores", "3"]
+    given = dict(itertools.pairwise(words))
+    assert Path(given["--snakefile"]).name == "Snakefile"
+    assert given["--directory"] == str(tmp_path)
+    assert given["--configfile"] == str(tmp_path / "settings.json")
+    assert (given["--logger"], given["--logger-events-descriptor"]) == ("events", "7")
+    assert given["--scheduler"] == "greedy", "the other one needs a solver"
+    assert {"--nolock", "--nocolor", "--rerun-incomplete"} <= set(words)
+    assert int(given["--max-checksum-file-size"]) >= 10**12, "large files are compared by content as well"
+
+
+def open_files() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_neither_a_plan_nor_a_start_that_fails_leaves_a_file_open(tmp_path, monkeypatch):
+    put_in_its_place(monkeypatch, "pass")
+    before = open_files()
+    engine.plan(tmp_path)
+    assert open_files() == before
+    monkeypatch.setattr(engine, "command", lambda *flags, descriptor: ["/nowhere/python"])
+    with pytest.raises(FileNotFoundError, match="/nowhere/python"):
+        engine.plan(tmp_path)
+    assert open_files() == before
+
+
+@pytest.fixture
+def handler():
+    """A handler of SIGTERM that no test before has left behind."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_run_asks_for_its_cores_holds_the_lock_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
+    with engine.alone(tmp_path) as lock:
+        held = f"assert os.fstat({lock}).st_ino == {os.fstat(lock).st_ino}"
+        asked = put_in_its_place(monkeypatch, f"{held}; tell({start_line(1, 'train')!r}); time.sleep(60)")
+        events = engine.run(tmp_path, 3, lock)
+        assert next(events).job.rule == "train"
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        events.close()
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert asked == [("--cores", "3", "--keep-going")]
 
 
-def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="Snakemake is not installed"):
+    with pytest.raises(ValueError, match=r"^Snakemake is not installed: pip install '\.\[pipeline\]'$"):
         list(engine.run(tmp_path, 1, lock=0))
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+@pytest.fixture
+def someone_types():
+    """Words that wait to be read from the standard input of the tests."""
+    kept, (reader, writer) = os.dup(0), os.pipe()
+    os.write(writer, b"words")
+    os.dup2(reader, 0)
+    for number in (reader, writer):
+        os.close(number)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+def stop_once_ready(work: Path) -> subprocess.Popen[bytes]:
+    """Start the program, wait until it tells `ready`, and stop it."""
+    running = engine.start(work)
+    assert running.events.readline() == "ready\n"
+    with engine._stopping(running):
+        pass
+    return running.process
+
+
+def test_a_stopped_engine_is_interrupted_first_and_may_end_by_itself(tmp_path, monkeypatch):
+    wait = "\ntry:\n    tell('ready\\n'); time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(7)"
+    put_in_its_place(monkeypatch, f"signal.signal(signal.SIGINT, signal.default_int_handler){wait}")
+    assert stop_once_ready(tmp_path).returncode == 7
 
 
 def test_what_ignores_the_interrupt_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.3)
-    ignore = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-    put_in_its_place(monkeypatch, f"{ignore}; print('ready', flush=True); time.sleep(60)")
-    process = engine.start(tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    engine._stop(process)
-    assert process.returncode == -signal.SIGKILL
+    put_in_its_place(monkeypatch, "signal.signal(signal.SIGINT, signal.SIG_IGN); tell('ready\\n'); time.sleep(60)")
+    assert stop_once_ready(tmp_path).returncode == -signal.SIGKILL
 
 
-def test_jobs_end_with_an_engine_that_is_gone():
+def test_an_engine_that_still_writes_events_can_be_stopped(tmp_path, monkeypatch):
+    """Its pipe is full, so it waits for a reader that has gone: closing the pipe lets it follow."""
+    endless = "\ntry:\n    tell('ready\\n')\n    while True: tell('x' * 10000)\nexcept OSError:\n    sys.exit(8)"
+    put_in_its_place(monkeypatch, f"signal.signal(signal.SIGINT, signal.SIG_IGN){endless}")
+    assert stop_once_ready(tmp_path).returncode == 8
+
+
+def test_jobs_end_with_an_engine_that_is_gone(tmp_path):
     reader, writer = os.pipe()  # it is at its end once the last process that writes to it is gone
-    process = subprocess.Popen(["sh", "-c", "sleep 60 & exit 1"], stdout=writer, start_new_session=True, text=True)
+    process = subprocess.Popen(["sh", "-c", "sleep 60 & exit 1"], stdout=writer, start_new_session=True)
     os.close(writer)
     process.wait()
     assert not select.select([reader], [], [], 0.2)[0], "the job ends with its engine by itself"
-    engine._stop(process)
+    nothing = (tmp_path / "nothing").open("w+"), (tmp_path / "nothing").open("rb")
+    with engine._stopping(engine.Snakemake(process, *nothing)):
+        pass
+    assert all(file.closed for file in nothing)
     assert select.select([reader], [], [], 10)[0], "the job lives on"
     assert os.read(reader, 1) == b""
     os.close(reader)
+
+
+def test_one_run_at_a_time_is_at_work_in_a_folder(tmp_path):
+    with engine.alone(tmp_path) as lock:
+        assert os.fstat(lock).st_ino == (tmp_path / ".lock").stat().st_ino
+        message = rf"^another run is at work in {tmp_path}: wait for it, or choose another"
+        with pytest.raises(ValueError, match=message), engine.alone(tmp_path):
+            pass
+    with engine.alone(tmp_path):
+        pass

@@ -15,20 +15,26 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REAL_DATA_DIR, ROOT
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from rich.progress import Progress
 
-from ch06_cnn import cnn
-from ch09_pipeline import engine, graph, pipeline, provenance, repository, rerun_costs, status
+from ch06_cnn.convolution import cnn
+from ch09_pipeline import engine, graph, names, pipeline, provenance, repository, rerun_costs, status
 from ch09_pipeline.card import checksum, read_card
 from ch09_pipeline.engine import Job
 from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
-from common.data.binary import CIFAR_RECORD
-from common.data.images import encode_cifar
-from common.data.shapes import NAMES, draw_shapes
+from common.data.images.binary import CIFAR_RECORD
+from common.data.images.cifar import encode_cifar
+from common.data.images.shapes import NAMES, draw_shapes
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
 
+pytest_plugins = ("warm_python",)
+
+PYTHON = sys.executable
 DOWNSTREAM = {"evaluate dropout", "evaluate nodropout", "compare", "publish", "predict"}
 TRAIN = {"train dropout", "train nodropout"}
 
@@ -59,6 +65,12 @@ def run(config: Config) -> tuple[dict[str, float], str]:
     return metrics, said.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def _warm(warm_python, monkeypatch):
+    """Let the engine and its jobs start without their imports; what starts with PYTHON has all of its own."""
+    monkeypatch.setattr(sys, "executable", warm_python)
+
+
 @dataclass(frozen=True)
 class Finished:
     config: Config
@@ -73,7 +85,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Finished:
+def first(tmp_path_factory, warm_python) -> Finished:
     """One run on six batches, one of them broken, which the tests of this file share."""
     home = tmp_path_factory.mktemp("pipeline")
     data = write_batches(home / "my batches", [*(f"batch-{n}" for n in range(1, 6)), "test-1"])
@@ -81,7 +93,9 @@ def first(tmp_path_factory) -> Finished:
     new = write_pictures(home / "new")
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=home / "runs")
     config = Config(data=data, new=new, epochs=1, threshold=0, jobs=2, run=options)
-    metrics, said = run(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        metrics, said = run(config)
     return Finished(config, pipeline.work_folder(options, data), data, metrics, said)
 
 
@@ -225,6 +239,7 @@ def test_changed_code_runs_the_stages_that_consist_of_it(finished, tmp_path, mon
     for package in ("ch06_cnn", "ch09_pipeline", "common"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(engine, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "executable", PYTHON)
     assert not finished.due()
     with (tmp_path / "ch09_pipeline/stages/compare.py").open("a") as file:
         file.write("# a remark\n")
@@ -235,11 +250,200 @@ def test_changed_code_runs_the_stages_that_consist_of_it(finished, tmp_path, mon
 
 def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
     (finished.data / "batch-2.bin").unlink()
-    assert status.train(status.Config(finished.data, finished.config.run)) == {"jobs": 7}
+    shutil.copyfile(finished.data / "batch-1.bin", finished.data / "batch-6.bin")
+    (finished.data / "batch-6.bin").write_bytes(bytes(1000))
+    assert status.train(status.Config(finished.data, finished.config.run)) == {"jobs": 7, "quarantined": 2}
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"data     my batches: {finished.data}"
     assert "prepare  up to date" in lines
     assert "train    dropout, nodropout: a datum has come or gone" in lines
+    assert sum(line.startswith("broken   in quarantine: batch-6.bin is no CIFAR-10 binary file") for line in lines) == 1
+    assert "broken   in quarantine: broken.png cannot be read: it is no picture" in lines
     assert lines[-1] == "jobs     7 due"
+
+
+def test_status_reports_quarantine_of_what_is_there_now_only(finished):
+    """A datum that was replaced or removed, or that no stage has seen yet, has no result to report."""
+    shutil.copyfile(finished.data / "batch-1.bin", finished.data / "batch-6.bin")
+    (finished.config.new / "later.png").write_bytes(b"no picture")
+    folders = finished.work, finished.data, finished.config.new
+    assert pipeline.quarantined(*folders) == ["broken.png cannot be read: it is no picture"]
+    (finished.config.new / "broken.png").unlink()
+    assert pipeline.quarantined(*folders) == []
+
+
+# Names of files.
+
+
+ODD = ("x{y}", "-w<o>rk #1; 100%7B|&", "a'b\"c *?[a] $HOME `id` \\", "ünï漢 ~,=: ")
+
+
+def long_name(length: int) -> str:
+    """Make up a name that has so many bytes once it is encoded, and does not repeat itself."""
+    return "{ü}" + "".join(f"{number:03}" for number in range(length))[: length - len("%7Bü%7D".encode())]
+
+
+def test_any_file_name_works(tmp_path, capsys):
+    """Braces and angle brackets are Snakemake's, the others the shell's; the longest names are as long as may be."""
+    longest = [long_name(names.LONGEST - len(suffix)) for suffix in (".safetensors", ".json.png")]
+    data = write_batches(tmp_path / "da{t}a <o> *", [*ODD, longest[0], "test {z}"], images=20)
+    new = write_pictures(tmp_path / "n{e}w")
+    for name in (*ODD, longest[1]):
+        shutil.copyfile(new / "0.png", new / f"{name}.png")
+    (new / "x{y}.json").write_text("{")
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "the runs")
+    config = Config(data=data, new=new, variants=("nodropout",), epochs=1, threshold=0, run=options)
+    metrics, said = run(config)
+    assert metrics["jobs"] == 6 + 5
+    assert metrics["datums"] == 6
+    assert metrics["quarantined"] == 2
+    assert "broken   in quarantine: x{y}.json cannot be read: it is no picture" in said.splitlines()
+    work = pipeline.work_folder(options, data)
+    published = read_card(work / "publish/card.json")
+    assert published.facts["datums"] == dict.fromkeys((*ODD, longest[0]), 20)
+    tables = {path.name: path.read_text().splitlines() for path in (work / "predict").glob("*.csv")}
+    assert len(tables) == 3 + len(ODD) + 2
+    assert tables["x%7By%7D.png.csv"][1].startswith("x{y}.png,0,")
+    assert len(tables["x%7By%7D.json.csv"]) == 1, "a heading and no row"
+    assert read_card(work / "prepare/x%7By%7D.json").inputs == {"x{y}.bin": checksum(data / "x{y}.bin")}
+    assert not engine.plan(work)
+    config = provenance.Config(data=data, run=options)
+    assert provenance.train(config) == {"files": 7, "data_changed": 0, "code_changed": 0}
+
+    (data / "x{y}.bin").unlink()
+    shutil.copyfile(data / f"{ODD[1]}.bin", data / f"{ODD[2]}.bin")
+    (new / "x{y}.png").unlink()
+    due = {job.name: job.reason for job in engine.plan(work)}
+    assert due.keys() == {
+        f"prepare {ODD[2]}",
+        "train nodropout",
+        "evaluate nodropout",
+        *DOWNSTREAM - {"evaluate dropout"},
+    }
+    assert due[f"prepare {ODD[2]}"] == "its content has changed"
+    assert graph.train(graph.Config(data, options)) == {"jobs": 5 + 5, "due": 6}
+    capsys.readouterr()
+    assert status.train(status.Config(data, options)) == {"jobs": 6, "quarantined": 2}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"data     da{{t}}a <o> *: {data}"
+    assert f"prepare  {ODD[2]}: its content has changed" in lines
+    assert "broken   in quarantine: x{y}.json cannot be read: it is no picture" in lines
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=20))
+def test_names_of_results_are_spelled_one_to_one_and_without_what_snakemake_reads(name):
+    assert names.decode(names.encode(name)) == name
+    assert not set("{}<>") & set(names.encode(name))
+    assert names.encode("Batch-1 (ü)~") == "Batch-1 (ü)~"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "two\nlines",
+            "'.*two.nlines.*': its name has a line break, a control character or a non-UTF-8 byte: rename it",
+        ),
+        ("bell\a", "its name has a line break, a control character"),
+        ("next\u0085line", "its name has a line break, a control character"),
+        ("line\u2028", "its name has a line break, a control character"),
+        ("paragraph\u2029", "its name has a line break, a control character"),
+        ("byte\udcff", "a non-UTF-8 byte"),
+        (long_name(243), r"{ü}.*: with what results add, its name is \d+ bytes too long: rename it"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_refused_by_name_before_anything_runs(tmp_path, name, message):
+    data, new = write_batches(tmp_path / "data", ["batch", "test"], images=5), tmp_path / "new"
+    new.mkdir()
+    options = RunOptions(device="cpu", out=tmp_path / "runs")
+    picture = new / name
+    picture.touch()
+    with pytest.raises(ValueError, match=message):
+        pipeline.train(Config(data=data, new=new, run=options))
+    with pytest.raises(ValueError, match=message):
+        status.folders({"data": str(data), "new": str(new)})
+    picture.unlink()
+    (data / f"{name}.bin").touch()
+    with pytest.raises(ValueError, match=message):
+        pipeline.train(Config(data=data, new=new, run=options))
+    with pytest.raises(ValueError, match=message):
+        status.folders({"data": str(data), "new": str(new)})
+    assert not options.out.exists(), "something ran"
+
+
+def test_batches_and_pictures_that_are_not_what_they_seem_are_refused_by_name(tmp_path, monkeypatch):
+    data, new = write_batches(tmp_path / "data", ["batch", "test"], images=5), tmp_path / "new"
+    new.mkdir()
+    (new / "folder").mkdir()
+    names.check_batches(data)
+    names.check_pictures(new)
+    for length, kind in ((233, "batch"), (240, "picture")):
+        folder, suffix = (data, ".bin") if kind == "batch" else (new, "")
+        check = names.check_batches if kind == "batch" else names.check_pictures
+        (folder / f"{long_name(length)}{suffix}").touch()
+        check(folder)
+        path = folder / f"{long_name(length + 1)}{suffix}"
+        path.touch()
+        with pytest.raises(ValueError, match=r"\{ü\}0.* its name is 1 bytes too long"):
+            check(folder)
+        path.unlink()
+    (data / ("0" * 19 + ".bin")).touch()
+    names.check_batches(data)
+    (data / ("x" + "01" * 20 + ".bin")).touch()
+    with pytest.raises(ValueError, match=r"x0101.*\.bin: its name ends in a part repeated 20 times"):
+        names.check_batches(data)
+    (data / ("x" + "01" * 20 + ".bin")).unlink()
+    (data / "link.bin").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"link\.bin is not a file, or a broken link: remove it or restore it"):
+        names.check_batches(data)
+    (data / "link.bin").unlink()
+    (data / "x.bin").mkdir()
+    with pytest.raises(ValueError, match=r"x\.bin is not a file"):
+        names.check_batches(data)
+    (new / "link").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="link is not a file, or a broken link"):
+        names.check_pictures(new)
+    (new / "link").unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != long_name(240))
+    with pytest.raises(ValueError, match="may not be read: change its permissions"):
+        names.check_pictures(new)
+
+
+def test_a_work_folder_whose_path_snakemake_would_read_as_wildcards_is_refused(tmp_path):
+    for name in ("{x}", "a<b"):
+        options = RunOptions(device="cpu", out=tmp_path / name)
+        with pytest.raises(ValueError, match=rf"^--out must be a folder without {{}} and <> in its path, got .*{name}"):
+            pipeline.train(Config(run=options))
+        assert not options.out.exists()
+
+
+def test_a_folder_of_the_last_run_that_is_gone_is_named(tmp_path):
+    (tmp_path / "data").mkdir()
+    settings = {"data": str(tmp_path / "data"), "new": str(tmp_path / "new")}
+    with pytest.raises(
+        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, is gone: restore it"
+    ):
+        status.folders(settings)
+
+
+def test_the_bar_shows_names_as_they_are(tmp_path, monkeypatch):
+    """Rich reads [/x] as the end of a style, which nothing has begun."""
+
+    class Eager(Progress):
+        def update(self, *arguments, **named) -> None:
+            super().update(*arguments, **named)
+            self.refresh()
+
+    job = Job(1, "prepare", "[/x] [bold]", "not made yet")
+    monkeypatch.setattr(pipeline, "Progress", Eager)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(engine, "plan", lambda work: [job])
+    monkeypatch.setattr(engine, "run", lambda *_: (engine.Event(kind, job) for kind in ("start", "finish")))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert pipeline.run_jobs(tmp_path, 1, 0) == [job]
+    assert " prepare [/x] [bold]" in said.getvalue(), "the bar"
+    assert "prepare  [/x] [bold]: not made yet" in said.getvalue()
 
 
 @pytest.mark.slow
@@ -342,16 +546,17 @@ def start_long_training(config: Config) -> subprocess.Popen[str]:
     """Start the pipeline as a person would, and wait until it trains."""
     words = ["--data", config.data, "--new", config.new, "--out", config.run.out, "--device", "cpu", "--jobs", 2]
     words += ["--epochs", 5000, "--variants", "nodropout", "--precision", "fp32"]
-    command = [sys.executable, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)]
+    command = [PYTHON, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)]
     door = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     work = pipeline.work_folder(config.run, config.data)
     before = time.time()
-    for _ in range(600):
+    for _ in range(3000):  # a busy machine takes minutes
         time.sleep(0.1)
         if any(path.stat().st_mtime > before for path in work.glob("train/.nodropout/*/*/*/metrics.jsonl")):
             return door
         assert door.poll() is None, door.communicate()
-    raise AssertionError("the training did not start")
+    door.kill()
+    raise AssertionError("the training did not start", door.communicate())
 
 
 @pytest.mark.slow
@@ -362,7 +567,7 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
     with pytest.raises(ValueError, match="another run is at work in"):
         run(finished.config)
     door.send_signal(number)
-    said, errors = door.communicate(timeout=60)
+    said, errors = door.communicate(timeout=300)
     assert door.returncode == 130
     assert errors == ""
     assert "stopped  what is finished is kept; go on with: python -m ch09_pipeline.train pipeline --data" in said
@@ -396,7 +601,7 @@ def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_
     assert metrics["datums"] == 6
     facts = read_card(finished.work / "publish/card.json").facts
     assert facts["datums"] == {"batch-2": 30, "batch-3": 60, "batch-4": 60, "batch-5": 60, "batch-6": 0, "batch-7": 60}
-    stage = [sys.executable, "-m", "ch09_pipeline.stages"]
+    stage = [PYTHON, "-m", "ch09_pipeline.stages"]
     flags = ["--variant", facts["variant"], "--epochs", 1, "--seed", 0, "--device", "cpu", "--precision", "fp32"]
     by_hand = [
         ["prepare", "--in", finished.data, "--out", tmp_path / "prepare"],
@@ -452,8 +657,8 @@ def test_every_setting_reaches_its_stage():
             "predict": "--threads 3",
         },
     }
-    for given, threads in ((0, os.cpu_count()), (None, 1)):
-        settings = pipeline.settings(Config(run=RunOptions(threads=given)), Path("/data"), Path("/new"))
+    for number, threads in ((0, os.cpu_count()), (None, 1)):
+        settings = pipeline.settings(Config(run=RunOptions(threads=number)), Path("/data"), Path("/new"))
         assert settings["threads"] == threads
         assert settings["flags"]["predict"] == f"--threads {threads}"
         assert "--limit" not in settings["flags"]["train"]
@@ -570,7 +775,7 @@ def test_of_two_that_make_a_folder_at_once_the_first_counts(tmp_path):
 
 def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
     repository.embed_pictures(tmp_path / "new")
-    pictures = repository.pictures(tmp_path / "new")
+    pictures = names.pictures(tmp_path / "new")
     assert len(pictures) == 12
     assert pictures[0].name == "01-disc.png"
     with Image.open(pictures[0]) as picture:
@@ -584,7 +789,7 @@ def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
 def test_what_a_change_costs_in_jobs(tmp_path):
     options = RunOptions(device="cpu", precision="fp32", threads=1, limit=100, out=tmp_path / "runs")
     metrics = rerun_costs.train(rerun_costs.Config(epochs=1, run=options))
-    recorded = json.loads((ROOT / "results/ch09-rerun-costs.json").read_text())["metrics"]
+    recorded = json.loads((ROOT / "results/ch09/rerun-costs.json").read_text())["metrics"]
     jobs = [name for name in metrics if name.endswith("_jobs")]
     assert [metrics[name] for name in jobs] == [29, 0, 8, 7, 6] == [recorded[name]["mean"] for name in jobs]
 

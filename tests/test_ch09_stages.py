@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline import contract, sources
 from ch09_pipeline.card import checksum, read_card
 from ch09_pipeline.stages.compare import compare
@@ -26,9 +26,9 @@ from ch09_pipeline.stages.predict import predict, read_pictures
 from ch09_pipeline.stages.prepare import decode, prepare, read_prepared
 from ch09_pipeline.stages.publish import publish
 from ch09_pipeline.stages.train import read_class_names, train
-from common.data.binary import CIFAR_RECORD, decode_cifar
-from common.data.images import encode_cifar
-from common.data.shapes import NAMES, draw_shapes
+from common.data.images.binary import CIFAR_RECORD, decode_cifar
+from common.data.images.cifar import encode_cifar
+from common.data.images.shapes import NAMES, draw_shapes
 
 FLAGS: dict[str, Any] = {
     "variant": "dropout",
@@ -415,6 +415,58 @@ def test_new_pictures_and_batches_are_classified_and_broken_ones_named(made, tmp
     assert read_card(out / "one.png.json").inputs["one.png"] == checksum(new / "one.png")
 
 
+def test_json_among_the_new_pictures_goes_into_quarantine_whatever_it_holds(made, tmp_path):
+    """It may be cut short, nested too deep, look like a card, or be a copy of the model's own without its files."""
+    new, out = tmp_path / "new", tmp_path / "out"
+    new.mkdir()
+    card = json.loads((made / "publish/card.json").read_text())
+    contents = {"cut": "{", "deep": "[" * 100_000, "list": "[1]", "copy": json.dumps(card), "binary": b"\xff\xfe"}
+    contents["other"] = json.dumps(card | {"stage": "compare", "outputs": {"one.png": "0"}})
+    for name, content in contents.items():
+        (new / f"{name}.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(new / "one.png")
+    said = {}
+    for order in ([made / "publish", new], [new, made / "publish"]):
+        said[order[0]] = sorted(predict(order, out, threads=1).splitlines())
+        assert len(said[order[0]]) == 1 + len(contents)
+        assert read_card(out / "one.png.json").facts["quarantined"] is None
+        for name in contents:
+            reason = read_card(out / f"{name}.json.json").facts["quarantined"]
+            assert reason == f"{name}.json cannot be read: it is no picture"
+    assert said[new] == said[made / "publish"]
+
+
+def test_predicting_needs_a_published_model_that_is_whole(copy, tmp_path):
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "one.png")
+    with pytest.raises(ValueError, match=r"^there is no card of the stage publish in .*train, .*one.png$"):
+        predict([copy / "train", tmp_path / "one.png"], tmp_path / "out", threads=1)
+    (copy / "publish/summary.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"^there is no card of the stage publish in .*summary.json is not what its card"
+    ):
+        predict([copy / "publish", tmp_path / "one.png"], tmp_path / "out", threads=1)
+    (copy / "publish/card.json").write_text("{")
+    with pytest.raises(ValueError, match=r"^there is no card of the stage publish in .*card.json is not valid JSON"):
+        predict([copy / "publish", tmp_path / "one.png"], tmp_path / "out", threads=1)
+    with pytest.raises(ValueError, match="there is no new picture among the inputs"):
+        predict([made_again(copy) / "publish"], tmp_path / "out", threads=1)
+
+
+def made_again(home: Path) -> Path:
+    publish([home / "compare", home / "train"], home / "publish", threshold=0)
+    return home
+
+
+def test_results_have_names_that_every_engine_takes_as_they_are(made, tmp_path):
+    (tmp_path / "x{y}<z>%.bin").write_bytes(draw(5))
+    prepare([tmp_path / "x{y}<z>%.bin"], tmp_path / "out")
+    card = read_card(tmp_path / "out/x%7By%7D%3Cz%3E%25.json")
+    assert card.inputs.keys() == {"x{y}<z>%.bin"}
+    assert card.datum == "x{y}<z>%"
+    predict([made / "publish", tmp_path / "x{y}<z>%.bin"], tmp_path / "out", threads=1)
+    assert (tmp_path / "out/x%7By%7D%3Cz%3E%25.bin.csv").read_text().splitlines()[1].startswith("x{y}<z>%.bin,0,")
+
+
 def test_a_large_grey_picture_is_brought_to_the_size_of_the_network(tmp_path):
     Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (60, 1))).save(tmp_path / "grey.png")
     pixels = read_pictures(tmp_path / "grey.png")
@@ -473,7 +525,7 @@ print(*{module.__file__ for module in own}, sep="\\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     expected = {Path(line).relative_to(ROOT) for line in done.stdout.split()}
     assert set(sources.source_files("ch09_pipeline.stages.publish")) == expected
-    assert Path("ch06_cnn/cnn.py") in sources.source_files("ch09_pipeline.stages.train")
+    assert Path("ch06_cnn/convolution/cnn.py") in sources.source_files("ch09_pipeline.stages.train")
 
 
 def test_any_byte_of_the_source_counts(tmp_path, monkeypatch):

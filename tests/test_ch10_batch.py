@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import hashlib
 import json
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from PIL import Image
 
 from ch10_deploy import batch
 from ch10_deploy.batch import Options, Source, share
-from common.data.binary import CIFAR_RECORD
+from ch10_deploy.inference.cards import checksum
+from common.data.images.binary import CIFAR_RECORD
 
-CLASSES = tuple("0123456789")
+CLASSES = list("0123456789")
 
 
 def write_model(folder: Path, name: str) -> None:
@@ -49,15 +49,25 @@ def write_model(folder: Path, name: str) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
+    values = {"type": "uint8", "shape": shape}, {"type": "float", "shape": ["batch", 10]}
     card = {
         "name": name,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "inputs": ["pixels"],
-        "outputs": ["probabilities"],
+        "chapter": "ch00",
+        "program": "brightness",
+        "run": "none",
+        "data": {"name": "invented", "embedded": True, "sha256": None},
+        "metrics": {},
+        "inputs": {"pixels": values[0]},
+        "outputs": {"probabilities": values[1]},
+        "weights_sha256": "0",
+        "parity": {"tolerance": 0.0, "onnx": 0.0, "program": 0.0, "examples": 0},
+        "versions": {},
+        "exported": "2026-01-01T00:00:00Z",
+        "serving": {"classes": CLASSES},
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.onnx").write_bytes(data)
-    (folder / f"{name}.json").write_text(json.dumps({**card, "serving": {"classes": CLASSES}}))
+    (folder / f"{name}.json").write_text(json.dumps({**card, "sha256": checksum(card, data)}))
 
 
 def grey(*levels: int) -> np.ndarray:

@@ -12,21 +12,25 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ch03_autoencoder_rbm import feedforward, recommend, recommender
-from ch05_rnn import language_model, sampling
-from ch06_cnn import cnn
+from ch03_autoencoder_rbm import recommend
+from ch03_autoencoder_rbm.digits import feedforward
+from ch03_autoencoder_rbm.films import recommender
+from ch05_rnn.language import language_model, sampling
+from ch06_cnn.convolution import cnn
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
-from ch10_deploy import export, graphs, writing
-from ch10_deploy.models import NAMES, load_model, load_models
-from ch10_deploy.sources import SOURCES
-from ch10_deploy.taste import Taste
-from ch10_deploy.walking import Walker
-from ch10_deploy.writing import Writer
+from ch10_deploy.exporting import export, graphs
+from ch10_deploy.exporting.sources import SOURCES
+from ch10_deploy.inference import generation as writing
+from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
+from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.recommendation import Taste
 from common.config import read_config
-from common.data.maze import carve, letters, parse_maze
-from common.data.text import Vocabulary
+from common.data.mazes.maze import carve, letters, parse_maze
+from common.data.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -44,10 +48,10 @@ def test_every_network_is_exported_and_within_its_tolerance(models):
         f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
     )
     for name, model in load_models(models).items():
-        parity = model.card["parity"]
-        assert 0 <= parity["onnx"] <= 1e-5, name
-        assert 0 <= parity["program"] <= 1e-5, name
-        assert parity["tolerance"] == 1e-5
+        parity = model.card.parity
+        assert 0 <= parity.onnx <= 1e-5, name
+        assert 0 <= parity.program <= 1e-5, name
+        assert parity.tolerance == 1e-5
 
 
 def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
@@ -97,7 +101,7 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
     graph = graphs.text_of(language_model.make_model(len(vocabulary), config).eval(), vocabulary)
     program = export.trace(graph)
     export.write_onnx(program, graph, tmp_path / "text.onnx")
-    model = export.bare_model("text", graph, (tmp_path / "text.onnx").read_bytes())
+    model = Model((tmp_path / "text.onnx").read_bytes())
     parity = export.compare("text", graph, model, program.module())
     assert parity.onnx <= 1e-5
 
@@ -138,7 +142,7 @@ def test_the_unknown_symbol_is_never_written(models):
 def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
     walker = Walker(load_model(models / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
-    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving["mazes"]]
+    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
     assert not known & {letters(maze) for maze in drawn}
     for number in range(8):
@@ -152,8 +156,8 @@ def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run
 
 
 def test_a_walk_reaches_the_goal_where_the_values_lead_there():
-    from ch10_deploy.walking import MOVES, follow
-    from common.data.maze import distances, shortest_path
+    from ch10_deploy.inference.planning import MOVES, follow
+    from common.data.mazes.maze import distances, shortest_path
 
     maze = carve(4, 5, random.Random(3), loops=0.2)
     steps, walls = distances(maze).numpy(), maze.walls.numpy()
@@ -201,7 +205,7 @@ def test_a_card_says_what_it_is_of(models, run_of):
         assert (card["chapter"], card["program"]) == (summary["chapter"], summary["program"])
         assert card["weights_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
         graph = (models / f"{name}.onnx").read_bytes()
-        assert card["sha256"] == hashlib.sha256(graph).hexdigest()
+        assert card["sha256"] == checksum(card, graph)
         assert {"torch", "onnx", "onnxruntime"} <= card["versions"].keys()
         for trace in (str(ROOT), "site-packages", "File "):
             assert trace.encode() not in graph, "where the exporter ran is nobody's business"

@@ -25,7 +25,7 @@ from test_ch10_batch import grey, idx, rows, write_model
 
 from ch10_deploy import serve
 
-DEPLOY = ROOT / "ch10_deploy"
+DEPLOY = ROOT / "ch10_deploy" / "cluster"
 DOCKERFILES = [DEPLOY / "Dockerfile", DEPLOY / "Dockerfile.models", DEPLOY / "training" / "Dockerfile"]
 USER = 10001
 
@@ -138,14 +138,14 @@ def test_what_the_image_runs_starts_with_what_is_installed_there(start):
     brought = {"pydantic_core": "fastapi", "pydantic": "fastapi", "starlette": "fastapi", "anyio": "fastapi"}
     spelled = {"prometheus_client": "prometheus-client", "PIL": "pillow"}
     assert {brought.get(name, spelled.get(name, name)) for name in others} <= requirements()
-    assert {"ch10_deploy", "common", "ch10_deploy.models"} <= ours
+    assert {"ch10_deploy", "common", "ch10_deploy.inference.models"} <= ours
     assert "onnxruntime" in others
 
 
 def test_compose_runs_the_image_as_a_cluster_does():
     composition = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     server = composition["services"]["server"]
-    assert server["build"] == {"context": "..", "dockerfile": "ch10_deploy/Dockerfile"}
+    assert server["build"] == {"context": "..", "dockerfile": "ch10_deploy/cluster/Dockerfile"}
     versions = yaml.safe_load((DEPLOY / "kubernetes" / "versions" / "kustomization.yaml").read_text(encoding="utf-8"))
     tags = {image["name"]: image["newTag"] for image in versions["images"]}
     assert server["image"] == f"deep-learning-server:{tags['deep-learning-server']}"

@@ -17,14 +17,15 @@ import yaml
 from conftest import ROOT
 from test_ch10_batch import write_model
 
-from ch06_cnn import speedrun
-from ch10_deploy import models, serve
+from ch06_cnn.speedrun import speedrun
+from ch10_deploy import serve
 from ch10_deploy.batch import Options as BatchOptions
-from ch10_deploy.gate import PROBES
-from ch10_deploy.server import create_app
+from ch10_deploy.inference import models
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.gate import PROBES
 from common import cli
 
-DEPLOY = ROOT / "ch10_deploy"
+DEPLOY = ROOT / "ch10_deploy" / "cluster"
 OVERLAYS = ["kubernetes/overlays/cpu", "kubernetes/overlays/gpu", "kubernetes/overlays/canary"]
 WITHOUT_SERVER = ["kubernetes/batch", "training/job", "training/kubeflow"]
 EVERYTHING = [*OVERLAYS, *WITHOUT_SERVER]
@@ -284,7 +285,7 @@ def test_the_namespace_enforces_it_and_lets_nobody_speak_unasked():
 @pytest.mark.parametrize("folder", EVERYTHING)
 def test_whatever_is_referred_to_is_defined_or_explained(folder):
     things = objects(folder)
-    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     for key, value in walk(things):
         match key:
             case "persistentVolumeClaim":
@@ -366,7 +367,7 @@ def test_the_canary_is_another_version_beside_the_first_and_gets_a_tenth():
         pod.pop("topologySpreadConstraints")  # each spreads its own
     assert pods[0] == pods[1], "they differ in more than their models"
     parent = route["spec"]["parentRefs"][0]
-    page = " ".join((DEPLOY / "CLUSTER.md").read_text(encoding="utf-8").split())
+    page = " ".join((DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8").split())
     assert f"`{parent['name']}` in the namespace `{parent['namespace']}`" in page
 
 
@@ -380,7 +381,7 @@ def test_the_gpu_overlay_asks_for_one_and_for_the_image_that_can_use_it():
     assert container["image"].endswith("-cuda")
     tag = container["image"].partition(":")[2]
     assert f"--tag deep-learning-server:{tag} --build-arg 'ONNXRUNTIME=onnxruntime-gpu" in (
-        " ".join((DEPLOY / "CLUSTER.md").read_text(encoding="utf-8").replace("\\\n", " ").split())
+        " ".join((DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8").replace("\\\n", " ").split())
     )
     gpus = [group for group in groups() if group["spec"].get("nodeLabels")]
     for group in gpus:
@@ -467,7 +468,7 @@ def test_nothing_here_holds_a_key_or_opens_a_door_to_the_world():
 
 def page_commands() -> list[str]:
     """Every command line of the page's code blocks, continued lines joined."""
-    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)).replace("\\\n", " ")
     return [line.partition(" # ")[0].strip() for line in blocks.splitlines()]
 
@@ -481,7 +482,7 @@ def test_the_pages_commands_name_what_exists_and_are_understood(monkeypatch):
             assert (ROOT / path).exists(), path
     text = "\n".join(commands)
     for folder in EVERYTHING:
-        assert f"kubectl apply --kustomize ch10_deploy/{folder}\n" in text + "\n"
+        assert f"kubectl apply --kustomize ch10_deploy/cluster/{folder}\n" in text + "\n"
     for match in re.finditer(r"^python -m ch10_deploy\.batch (.*)$", text, re.M):
         cli.parse(BatchOptions, shlex.split(match[1]), prog="batch", description="")
     asked = []
@@ -527,6 +528,6 @@ def test_a_registry_is_named_once_for_server_and_models(tmp_path):
 def test_the_measures_that_the_page_compares_exist(tmp_path):
     write_model(tmp_path, "digits")
     names = {family.name for family in create_app(tmp_path).state.gate.measures.registry.collect()}
-    page = (DEPLOY / "CLUSTER.md").read_text(encoding="utf-8")
+    page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     assert {"requests", "request_seconds"} <= names
     assert "`requests_total` and `request_seconds`" in page

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from test_ch10_batch import write_model
 
-from ch10_deploy import fuzzing, loadtest, serving
+from ch10_deploy import loadtest
+from ch10_deploy.attack import attacks, fuzzing, probing, serving
+from ch10_deploy.attack.server_process import running
 from ch10_deploy.loadtest import Options, Tally, run_load
-from ch10_deploy.running import running
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 FULL = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
@@ -229,6 +230,18 @@ def test_sigterm_waits_for_an_answer_that_has_begun(models):
         assert server.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
+def test_a_second_sigterm_or_ctrl_c_does_not_wait_for_the_drain(models, signals):
+    with running(models, "--drain-seconds", "600") as server:
+        server.process.send_signal(signals[0])
+        for again in signals[1:]:
+            until = time.monotonic() + 30
+            while httpx.get(f"{server.url}/readyz").status_code != 503 and time.monotonic() < until:
+                time.sleep(0.05)
+            server.process.send_signal(again)
+        server.process.wait(60)  # ten minutes too early
+
+
 def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
     before = server.memory()
     broken = fuzzing.ask_broken(server, 300, random.Random(1))
@@ -284,10 +297,35 @@ def test_both_programs_record_what_they_saw(models, options):
     assert 0 < metrics["processor_microseconds"] < 1e5
     metrics = fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
     assert metrics["requests"] >= 30
-    assert metrics["server_errors"] == 0
+    assert (metrics["responses_5xx"], metrics["probes_failed"]) == (0, 0)
+    assert metrics["attacks"] == len(attacks.ATTACKS)
+    assert metrics["memory_growth_mb"] < 50
+    assert 0 < metrics["healthz_p99_ms"] < 30_000
+    assert metrics["attacks_healthz_p99_ms"] > 0
     for name in ("serving", "fuzzing"):
         (path,) = options.out.glob(f"ch10_deploy/{name}/*/summary.json")
         assert json.loads(path.read_text())["data"]["name"] == "digits"
+
+
+def test_what_the_probes_saw_is_summed_up():
+    seen = probing.Watched([float(number) for number in range(1, 101)], failed=0)
+    assert (seen.percentile(0.5), seen.percentile(0.99), seen.percentile(1)) == (51, 100, 100)
+    seen.failed = 2
+    assert seen.percentile(0.99) == float("inf"), "a probe without an answer is never in time"
+    assert probing.Watched().percentile(0.5) == float("inf")
+
+
+def test_the_server_is_watched_from_another_process(server):
+    before = fuzzing.answered(server)
+    with probing.watched(server.where(), server.process.pid) as seen:
+        time.sleep(0.5)
+    assert seen.failed == 0
+    assert len(seen.milliseconds) >= 1
+    assert fuzzing.answered(server)[200] >= before[200] + len(seen.milliseconds)
+    assert abs(seen.memory - server.memory()) < 20e6
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        where = nobody.getsockname()
+    assert not probing.probe(where)
 
 
 def test_an_export_without_digits_is_named_with_what_to_do(options, tmp_path):

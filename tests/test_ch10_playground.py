@@ -1,5 +1,6 @@
 """The playground page, in a real browser, on a real server with a network that was trained for it."""
 
+import io
 import json
 import re
 import shutil
@@ -16,21 +17,22 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from conftest import REAL_DATA_DIR, ROOT
+from PIL import Image
 
-from ch03_autoencoder_rbm import feedforward
-from ch10_deploy import export
+from ch03_autoencoder_rbm.digits import feedforward
+from ch10_deploy.exporting import export
 from common.config import RunOptions
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run"),
 ]
-TABS = ("Draw", "Walk", "Write", "Films", "Maze")
+TABS = ("Draw", "Show", "Walk", "Write", "Films", "Maze")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 HAND = {
@@ -77,7 +79,17 @@ def models(tmp_path_factory, on_mnist) -> Path:
 
 
 def start_server(models: Path, *flags: str) -> tuple[subprocess.Popen, str]:
-    words = [sys.executable, "-m", "ch10_deploy.serve", "--models", str(models), "--port", "0", *flags]
+    words = [
+        sys.executable,
+        "-m",
+        "ch10_deploy.serve",
+        "--models",
+        str(models),
+        "--port",
+        "0",
+        "--no-access-log",
+        *flags,
+    ]
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     line = process.stdout.readline()
@@ -185,7 +197,7 @@ def settle(page) -> None:
 
 def guess_of(page) -> str:
     settle(page)
-    return page.locator(".guess strong").text_content()
+    return page.locator("#digits .guess strong").text_content()
 
 
 # Drawing
@@ -218,10 +230,10 @@ def test_probabilities_are_those_of_the_server(visit, address):
         draw(page, [HAND[7][0][:1]])
     answer = seen.value.json()
     settle(page)
-    assert page.locator(".bars li.first > span").first.text_content() == answer["label"]
-    shares = [float(text.strip("<> %")) for text in page.locator(".bars li > :last-child").all_text_contents()]
+    assert page.locator("#digits .bars li.first > span").first.text_content() == answer["label"]
+    shares = [float(text.strip("<> %")) for text in page.locator("#digits .bars li > :last-child").all_text_contents()]
     assert shares == pytest.approx([100 * share for share in answer["probabilities"]], abs=0.11)
-    tracks = page.locator(".track").evaluate_all(
+    tracks = page.locator("#digits .track").evaluate_all(
         "all => all.map((one) => Number(one.style.getPropertyValue('--share')))"
     )
     assert tracks == answer["probabilities"]
@@ -351,7 +363,7 @@ def test_clear_takes_back_the_question_too(visit):
     assert len(held) == 1
     settle(page)
     assert page.locator(".strokes polyline").count() == 0
-    assert page.locator(".guess strong").text_content() == ""
+    assert page.locator("#digits .guess strong").text_content() == ""
     assert page.get_by_role("button", name="Undo").is_disabled()
 
 
@@ -435,8 +447,11 @@ def answered(visit):
 
     def answer(path: str, body: dict, query: str) -> object:
         if path == "models":
-            return [card(name) for name in ("digits", "decoder", "text", "films", "maze")]
+            return [card(name) for name in ("digits", "pictures", "decoder", "text", "films", "maze")]
         asked.append((path, body or query))
+        if path == "predict":
+            share = np.ravel(body["pixels"])[0] / 255
+            return {"classes": ["cat", "dog"], "label": "dog", "probabilities": [1 - share, share]}
         if path == "decode":
             x, y = body["latent"]
             return {"pixels": square((x + 3) / 12 + (y + 3) / 12)}
@@ -456,7 +471,7 @@ def answered(visit):
         route.fulfill(json=answer(url.path[1:], route.request.post_data_json, url.query))
 
     def prepare(page):
-        for path in ("models", "decode", "films?*", "recommend", "maze"):
+        for path in ("models", "predict", "decode", "films?*", "recommend", "maze"):
             page.route(f"**/{path}", fulfil)
 
     def open_tab(name: str, **settings):
@@ -466,6 +481,44 @@ def answered(visit):
         return page, asked
 
     return open_tab
+
+
+def picture_file(width: int, height: int) -> dict:
+    """A picture whose middle square is red above and blue below, with green beside it."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, :, 1] = 255
+    left, top, edge = (width - height) // 2, 0, height
+    pixels[:, left : left + edge] = (0, 0, 255)
+    pixels[top : height // 2, left : left + edge] = (204, 0, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def test_a_picture_is_shrunk_to_its_middle_square_and_shown(answered):
+    page, asked = answered("Show")
+    page.get_by_label("Picture").set_input_files(picture_file(120, 64))
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
+    ((path, body),) = asked
+    pixels = np.array(body["pixels"])
+    assert (path, pixels.shape) == ("predict", (32, 32, 3))
+    assert (pixels[:15] == (204, 0, 0)).all()
+    assert (pixels[17:] == (0, 0, 255)).all()
+    assert page.locator("#pictures .bars li").all_text_contents() == ["cat20.0 %", "dog80.0 %"]
+    assert page.locator("#pictures .bars .first").text_content() == "dog80.0 %"
+    seen = page.locator("#pictures canvas").evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(5, 5, 1, 1).data)"
+    )
+    assert seen == [204, 0, 0, 255]
+
+    page.get_by_label("Picture").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    playwright_api.expect(page.locator("#pictures .notice")).to_contain_text("cannot read that file as a picture")
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_be_empty()
+    assert len(asked) == 1
+    page.get_by_label("Picture").set_input_files(picture_file(32, 32))
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
+    assert page.locator("#pictures .notice").is_hidden()
+    assert page.locator("#pictures .bars li").count() == 2
 
 
 def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
@@ -493,7 +546,7 @@ def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
         page.keyboard.press("Shift+ArrowUp")
     settle(page)
     assert asked[-1][1]["latent"] == [-0.3, 3]
-    drawn = page.locator(".drawing canvas").evaluate(
+    drawn = page.locator("#decoder .drawing canvas").evaluate(
         "canvas => canvas.getContext('2d').getImageData(5, 5, 1, 1).data[3]"
     )
     assert drawn == round(255 * (2.7 + 6) / 12)
@@ -675,7 +728,8 @@ def test_less_motion_is_respected(answered):
     settle(page)
     assert asked.count("/predict") == 1  # drawn at once, not point after point
     assert (
-        page.locator(".track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration") == "0s"
+        page.locator("#digits .track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration")
+        == "0s"
     )
 
 
@@ -687,6 +741,7 @@ def everything(models, tmp_path_factory) -> Path:
     """A folder with every network, trained for a moment on embedded data."""
     folder = tmp_path_factory.mktemp("everything")
     moment: dict[export.Name, dict] = {
+        "pictures": {"epochs": 1},
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
         "text": {"epochs": 1, "hidden_size": 32},
         "films": {"epochs": 1},
@@ -696,7 +751,7 @@ def everything(models, tmp_path_factory) -> Path:
     for name, settings in moment.items():
         source = export.SOURCES[name]
         data = {} if name == "maze" else {"data": source.embedded}
-        limited = replace(options, limit={"decoder": 300, "text": 20_000}.get(name))
+        limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000}.get(name))
         source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
     export.train(export.Config(models=(*moment,), runs=folder, data="embedded", run=options))
     found = next(folder.glob("ch10_deploy/export/*/models"))
@@ -711,6 +766,9 @@ def test_every_network_answers_on_the_page(visit, everything):
         page = visit(at=address)
         draw(page, HAND[0])
         assert guess_of(page) == "0"
+        page.get_by_role("tab", name="Show").click()
+        page.get_by_label("Picture").set_input_files(picture_file(100, 64))
+        playwright_api.expect(page.locator("#pictures .bars li")).to_have_count(10)
         page.get_by_role("tab", name="Walk").click()
         settle(page)
         ink = page.locator(".plane canvas").evaluate(
@@ -743,7 +801,13 @@ def test_networks_that_are_not_served_say_how_they_come_about(visit):
     page = visit()
     assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
     assert not page.locator("#digits .absent").is_visible()
-    for name, command in (("Walk", "ch08_vae"), ("Write", "ch05_rnn"), ("Films", "ch03"), ("Maze", "ch07_dqn")):
+    for name, command in (
+        ("Show", "ch06_cnn"),
+        ("Walk", "ch08_vae"),
+        ("Write", "ch05_rnn"),
+        ("Films", "ch03"),
+        ("Maze", "ch07_dqn"),
+    ):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")
         assert panel.locator(".absent").is_visible()
@@ -781,7 +845,7 @@ def test_a_busy_server_is_asked_again_when_it_says(visit):
 
     page = visit(expect="503", prepare=lambda page: page.route("**/predict", busy))
     draw(page, [[(50, 20), (50, 80)]])
-    playwright_api.expect(page.locator(".guess strong")).to_have_text("1")
+    playwright_api.expect(page.locator("#digits .guess strong")).to_have_text("1")
     assert times[1] - times[0] >= 0.25
     assert page.locator("#digits .notice").is_hidden()
 

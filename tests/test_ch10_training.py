@@ -15,7 +15,7 @@ from conftest import ROOT
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob as TrainJob
 from test_ch10_kubernetes import named, objects, pod_of
 
-from ch06_cnn import speedrun
+from ch06_cnn.speedrun import speedrun
 from common import cli
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

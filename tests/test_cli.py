@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-from ch03_autoencoder_rbm import autoencoder, feedforward, throughput
+from ch03_autoencoder_rbm.digits import autoencoder, feedforward, throughput
 from common import cli
 
 

@@ -6,10 +6,11 @@ import zipfile
 import pytest
 import torch
 
-from common.data import corpora, source
-from common.data.corpora import load_corpus, read_text
+from common.data import source
 from common.data.source import DataUnavailable
-from common.data.text import UNKNOWN
+from common.data.text import corpora
+from common.data.text.corpora import load_corpus, read_text
+from common.data.text.vocabulary import UNKNOWN
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, 
     folder.mkdir(parents=True)
     (folder / "input.txt").write_text("First Citizen:\nSpeak, speak.\n" * 20)
     corpus = load_corpus("auto")
-    assert corpus.card.name == "tiny-shakespeare" and not corpus.card.embedded
+    assert corpus.card.published == "tiny-shakespeare" and not corpus.card.embedded
 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext-2"])
@@ -145,7 +146,7 @@ def test_a_broken_archive_is_named(tmp_path):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no valid\.txt"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no wikitext-2/valid\.txt"):
         load_corpus("wikitext-2")
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data import dates, pairs
+from common.data.text import dates, pairs
 
 
 @pytest.mark.parametrize(

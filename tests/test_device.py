@@ -52,11 +52,38 @@ def test_resolving_on_a_mac(monkeypatch):
 
 def test_precision(monkeypatch):
     cpu = torch.device("cpu")
+    monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: True)
     for native, auto in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(devices, "has_native_bf16", lambda device, native=native: native)
         assert devices.resolve_precision("auto", cpu) == auto
         assert devices.resolve_precision("fp32", cpu) == "fp32"
         assert devices.resolve_precision("bf16", cpu) == "bf16"
+
+
+def test_bfloat16_falls_back_to_float32_where_the_library_lacks_operations(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: device.type != "cpu")
+    assert not devices.has_native_bf16(torch.device("cpu"))
+    assert devices.resolve_precision("bf16", torch.device("cpu")) == "fp32"
+    assert capsys.readouterr().out.startswith("notice   --precision bf16: PyTorch lacks bfloat16 operations")
+    assert devices.resolve_precision("bf16", torch.device("cuda")) == "bf16"
+    assert capsys.readouterr().out == ""
+
+
+def test_the_look_for_bfloat16_kernels_draws_no_random_numbers():
+    torch.manual_seed(0)
+    expected = torch.rand(())
+    torch.manual_seed(0)
+    devices.has_bf16_kernels.__wrapped__(torch.device("cpu"))
+    assert torch.rand(()) == expected
+
+
+@pytest.mark.slow
+def test_bfloat16_is_never_an_error_on_an_old_processor(command, tmp_path):
+    """The libraries take this processor for one without AVX."""
+    old = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    arguments = ["forecast", "--epochs", "1", "--limit", "300", "--precision", "bf16", "--out", str(tmp_path)]
+    done = command("ch05_rnn.train", *arguments, **old)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_seed_rules_every_generator():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from common import device_table
+from common.records import device_table
 
 MACHINE = {"cpu": "X", "gpu": "Y"}
 

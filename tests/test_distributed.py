@@ -71,7 +71,7 @@ import sys
 from pathlib import Path
 from common import distributed, run
 from common.config import RunOptions
-from ch03_autoencoder_rbm.autoencoder import Config, train
+from ch03_autoencoder_rbm.digits.autoencoder import Config, train
 run.CHECKPOINT_SECONDS = 0
 out, stop, resume = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
 log = run.Run.log

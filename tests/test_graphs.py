@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from common import graphs, layout
+from common.drawing import graphs, layout
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+import networkx as nx
 import pytest
 from conftest import ROOT
 
-from common import benchmark, cli, ledger, tables
-from common.config import RunOptions
+from common import benchmark, cli
+from common.config import RunOptions, chapter_and_name
 from common.files import read_json
+from common.records import ledger, tables
 
 
 def programs(chapter: str) -> list[ModuleType]:
@@ -56,23 +58,101 @@ def test_imports_run_downwards_only():
             assert floor(other) < floor(here), f"{path.relative_to(ROOT)} imports {other}"
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_starting_a_chapter_sets_the_thread_policy_before_torch_and_loads_nothing_heavy(chapter):
-    script = f"""
-import os, sys
-class Watch:
-    def find_spec(self, name, path=None, target=None):
-        if name == "torch":
-            assert os.environ["GOMP_SPINCOUNT"] == "2000", "torch is loaded before the policy is set"
-sys.meta_path.insert(0, Watch())
-import {chapter}.train
-assert "torch" in sys.modules
-heavy = {{"matplotlib", "polars", "sklearn", "torchvision", "pandas"}} & set(sys.modules)
-assert not heavy, heavy
-"""
+def imports_of(path: Path) -> set[str]:
+    """The modules of ours that a file imports, inside functions too; those for type checkers alone are left out."""
+    found = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def import_graph() -> nx.DiGraph:
+    """Files of ours as nodes, and an edge from each to every other that it imports."""
+    files = [path for package in ("common", *CHAPTERS) for path in sorted((ROOT / package).rglob("*.py"))]
+    files += sorted(ROOT.glob("tour*.py"))
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+    graph = nx.DiGraph()
+    for name, path in names.items():
+        graph.add_node(name)
+        graph.add_edges_from((name, other) for other in imports_of(path) if other in names and other != name)
+    return graph
+
+
+def test_no_import_leads_back_to_where_it_came_from():
+    graph = import_graph()
+    assert len(graph) > 150 and graph.number_of_edges() > 500
+    circles = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
+    assert circles == []
+
+
+def test_a_folder_holds_at_most_twelve_modules():
+    """A topic's folder; the root of a small chapter may hold fifteen."""
+    for package in ("common", *CHAPTERS):
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
+            modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            assert len(modules) <= (12 if folder.parent != ROOT else 15), f"{folder.relative_to(ROOT)}: {len(modules)}"
+
+
+def test_a_topic_lists_its_modules():
+    """The docstring of a topic's `__init__.py` names every module of the folder, in the order to read them."""
+    for package in ("common", *CHAPTERS):
+        for init in sorted((ROOT / package).rglob("__init__.py")):
+            listed = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            modules = {path.stem for path in init.parent.glob("*.py")} - {"__init__"}
+            if init.parent.parent != ROOT and "snakemake" not in init.parent.name:
+                missing = [name for name in modules if not re.search(rf"^{name}\b", listed, re.M)]
+                assert not missing, f"{init.relative_to(ROOT)} does not list {', '.join(missing)}"
+
+
+def run_clean(script: str) -> None:
+    """Run Python in a process of its own that inherits no settings."""
     clean = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_starting_a_chapter_sets_the_thread_policy_before_torch():
+    run_clean(f"""
+import os, sys
+class TorchIsAskedFor(Exception):
+    pass
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise TorchIsAskedFor
+sys.meta_path.insert(0, Watch())
+for chapter in {CHAPTERS}:
+    os.environ.pop("GOMP_SPINCOUNT", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("common", chapter)]:
+        del sys.modules[name]
+    try:
+        __import__(f"{{chapter}}.train")
+    except TorchIsAskedFor:
+        assert os.environ.get("GOMP_SPINCOUNT") == "2000", f"{{chapter}} loads torch before the policy is set"
+    else:
+        raise AssertionError(f"{{chapter}} does not load torch")
+""")
+
+
+def test_starting_a_chapter_loads_nothing_heavy():
+    run_clean(f"""
+import sys
+for chapter in {CHAPTERS}:
+    __import__(f"{{chapter}}.train")
+    heavy = {{"matplotlib", "polars", "sklearn", "torchvision", "pandas"}} & set(sys.modules)
+    assert not heavy, (chapter, heavy)
+""")
 
 
 def test_thread_policy_keeps_what_the_user_has_set():
@@ -85,7 +165,7 @@ def test_thread_policy_keeps_what_the_user_has_set():
 
 @pytest.mark.parametrize("module", PROGRAMS, ids=lambda module: module.__name__)
 def test_program_has_its_parts(module):
-    chapter, _, program = module.__name__.rpartition(".")
+    chapter, program = chapter_and_name(module.__name__)
     assert f"python -m {chapter}.train {program}" in (module.__doc__ or "")
     config = module.Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -156,11 +236,26 @@ def test_readme_tables_are_what_was_recorded():
 
 def test_every_record_is_shown_and_whole():
     shown = " ".join(match["records"] for path in tables.readmes() for match in tables.TABLE.finditer(path.read_text()))
-    records = sorted(set(tables.RESULTS.glob("*.json")) - {tables.RESULTS / "devices.json"})
+    records = sorted(set(tables.RESULTS.rglob("*.json")) - {tables.RESULTS / "devices.json"})
     assert records
     for path in records:
-        assert path.stem in shown.split(), f"{path.name} is in no README"
+        name = path.relative_to(tables.RESULTS).with_suffix("").as_posix()
+        if name.startswith("gpu/"):  # those of `make gpu`, which belong to the machine that made them
+            continue
+        assert name in shown.split(), f"{name} is in no README"
         entry = read_json(path)
         assert entry["n"] == len(entry["seeds"]) >= 1
         for figure in entry["metrics"].values():
             assert figure == ledger.spread(figure["values"])
+
+
+def test_no_test_draws_numbers_that_are_flushed_to_zero():
+    """`common.device` flushes subnormal numbers, and hypothesis refuses to draw them where a processor does so."""
+    found = 0
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "floats":
+                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert said.get("allow_subnormal") == "False", f"{path.name}:{node.lineno}: say allow_subnormal=False"
+                found += 1
+    assert found > 5

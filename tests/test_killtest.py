@@ -1,6 +1,5 @@
 """Programs killed at random moments and resumed: the list is complete, and different weights are noticed."""
 
-import importlib
 import random
 import re
 import sys
@@ -12,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from test_house import PROGRAMS
 
-from common import cli, killtest, ledger, tables
+from common import cli, killtest
+from common.config import chapter_and_name
 from common.files import read_json
+from common.records import ledger, tables
 
 
 def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
@@ -29,7 +30,7 @@ def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
 @pytest.mark.parametrize("words", killtest.PROGRAMS.values(), ids=list(killtest.PROGRAMS))
 def test_the_commands_are_understood(words, monkeypatch):
     door, program, *flags = words.split()
-    module = importlib.import_module(f"{door.removesuffix('.train')}.{program}")
+    module = next(m for m in PROGRAMS if chapter_and_name(m.__name__) == (door.removesuffix(".train"), program))
     asked = []
     monkeypatch.setattr(module, "train", asked.append)
     cli.main(module, arguments=[program, *flags])

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from common import ledger, tables
+from common.records import ledger, tables
 
 ENTRY = {
     "title": "defaults",
@@ -113,7 +113,7 @@ def test_a_record_that_is_not_there_is_named(house):
 def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     command = ["ch07_dqn.train", "q_table", "--rows", "3"]
-    entry = json.loads(ledger.record(ledger.Record("test-record", title="quick", seeds=2), command).read_text())
+    entry = json.loads(ledger.record(ledger.Record("ch99/test-record", title="quick", seeds=2), command).read_text())
     assert entry["seeds"] == [0, 1]
     assert entry["command"] == "python -m ch07_dqn.train q_table --rows 3"
     assert entry["data"]["embedded"]

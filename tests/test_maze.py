@@ -12,8 +12,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data import maze as mazes
-from common.data.maze import (
+from common.data.mazes import maze as mazes
+from common.data.mazes.batch import ACTIONS, MazeBatch, next_states
+from common.data.mazes.maze import (
     CARVE,
     MOVES,
     Maze,
@@ -27,7 +28,6 @@ from common.data.maze import (
     shortest_path,
     worth_of,
 )
-from common.data.maze_batch import ACTIONS, MazeBatch, next_states
 
 CORRIDOR = "#####\nS   E\n#####"
 RING = "#######\n#     #\n# ### #\nS ### E\n# ### #\n#   # #\n#######"
@@ -220,13 +220,13 @@ def test_rewards_of_the_two_kinds():
     coins = worth_of(carve(20, 20, random.Random(0)), "book")[0]
     assert set(coins.unique().tolist()) == {-100, -1, 0, 100}
     assert 0.4 < float((coins == -1).float().mean()) < 0.6
-    world = MazeBatch([maze], rewards="book")
-    step = world.step(torch.tensor([0]))
-    assert step.reward.tolist() == [-100] and step.reached.tolist() == [5], "a wall costs, and stays where it is"
+    environment = MazeBatch([maze], rewards="book")
+    step = environment.step(torch.tensor([0]))
+    assert step.reward.tolist() == [-100] and step.next_state.tolist() == [5], "a wall costs, and stays where it is"
 
 
 def make_gymnasium(maze, limit=1_000, **settings):
-    return gymnasium.make("common.data.maze_env:Maze-v0", maze=maze, max_episode_steps=limit, **settings)
+    return gymnasium.make("common.data.mazes.environment:Maze-v0", maze=maze, max_episode_steps=limit, **settings)
 
 
 @settings(max_examples=25, deadline=None)
@@ -249,13 +249,13 @@ def test_the_batch_agrees_with_gymnasium_step_by_step(seed, size, rewards, limit
         actions = torch.randint(ACTIONS, (3,), generator=generator)
         step = batch.step(actions)
         for n, env in enumerate(singles):
-            reached, reward, terminated, truncated, _ = env.step(int(actions[n]))
-            assert int(step.reached[n]) == n * tiles + reached
+            next_state, reward, terminated, truncated, _ = env.step(int(actions[n]))
+            assert int(step.next_state[n]) == n * tiles + next_state
             assert float(step.reward[n]) == reward
             assert (bool(step.terminated[n]), bool(step.truncated[n])) == (terminated, truncated)
             if terminated or truncated:
-                reached, _ = env.reset()
-            assert int(batch.state[n]) == n * tiles + reached, "a walker whose episode ended stands at its start"
+                next_state, _ = env.reset()
+            assert int(batch.state[n]) == n * tiles + next_state, "a walker whose episode ended stands at its start"
 
 
 def test_gymnasiums_own_checker_is_content():
@@ -288,17 +288,17 @@ def test_a_seeded_environment_is_the_books_size_and_repeats():
 
 def test_walkers_share_mazes_in_turn_and_survive_a_checkpoint():
     drawn = draw_mazes(2, 3, 3, seed=0)
-    world = MazeBatch(drawn, walkers=5)
-    assert (world.state // 49).tolist() == [0, 1, 0, 1, 0]
+    environment = MazeBatch(drawn, environments=5)
+    assert (environment.state // 49).tolist() == [0, 1, 0, 1, 0]
     for _ in range(7):
-        world.step(torch.randint(ACTIONS, (5,)))
-    saved = {name: value.clone() for name, value in world.state_dict().items()}
-    other = MazeBatch(drawn, walkers=5)
+        environment.step(torch.randint(ACTIONS, (5,)))
+    saved = {name: value.clone() for name, value in environment.state_dict().items()}
+    other = MazeBatch(drawn, environments=5)
     other.load_state_dict(saved)
     for _ in range(7):
         action = torch.randint(ACTIONS, (5,))
-        assert all(torch.equal(a, b) for a, b in zip(world.step(action), other.step(action), strict=True))
-    assert torch.equal(world.steps, other.steps)
+        assert all(torch.equal(a, b) for a, b in zip(environment.step(action), other.step(action), strict=True))
+    assert torch.equal(environment.steps, other.steps)
 
 
 def test_batches_that_cannot_be():

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data import movielens, planted, source
-from common.data.ratings import Ratings, load_ratings, split_ratings
+from common.data import source
+from common.data.ratings import movielens, planted
+from common.data.ratings.collection import Ratings
+from common.data.ratings.loading import load_ratings, split_ratings
 
 SMALL = [(1, 10, 4.0, 1000), (1, 20, 3.5, 1001), (7, 10, 0.5, 1002), (9, 30, 5.0, 999)] + [
     (user, 40 + user, 3.0, 2000 + user) for user in range(100, 110)
@@ -262,8 +264,8 @@ def test_a_broken_archive_is_named(content):
     with pytest.raises(ValueError, match=r"ml-100k\.zip is a broken archive .* delete it"):
         movielens.collect("ml-100k")
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("evil/u.data", "")
-    with pytest.raises(ValueError, match=r"holds no ml-100k/u\.data"):
+        file.writestr("ml-100k/u.data", "")
+    with pytest.raises(ValueError, match=r"holds no ml-100k/u\.item"):
         movielens.collect("ml-100k")
 
 

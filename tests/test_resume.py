@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from test_run import MODULE, Config, lines, walk
 
-from ch03_autoencoder_rbm import feedforward
+from ch03_autoencoder_rbm.digits import feedforward
 from common import cli, folder, lock
 from common import run as runs
 from common.config import RunOptions
@@ -399,8 +399,8 @@ def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
     started = []
 
     def start(*more: str) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen([*words, *more], cwd=ROOT, text=True, **pipes))
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen([*words, *more], cwd=ROOT, text=True, stdout=pipe, stderr=pipe))
         return started[-1]
 
     def wait_for(name: str) -> Path:

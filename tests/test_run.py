@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from ch03_autoencoder_rbm import autoencoder, feedforward
+from ch03_autoencoder_rbm.digits import autoencoder, feedforward
 from common import run as runs
 from common.config import RunOptions
 from common.files import atomic_path, write_json

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.data import source
-from common.data.images import ImageSetName, load_images
+from common.data.images.loading import ImageSetName, load_images
 
 CONTENT = b"four original files" * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()

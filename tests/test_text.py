@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.text import UNKNOWN, Streams, Vocabulary, spaced, split_spaced, split_words
+from common.data.text.vocabulary import UNKNOWN, Streams, Vocabulary, spaced, split_spaced, split_words
 
 
 def test_the_most_frequent_come_first_and_equals_in_the_order_of_the_alphabet():

@@ -1,21 +1,72 @@
-"""The tour: one table, one self-contained report, and failures that are counted."""
+"""The tour: one table, one self-contained report, stops side by side, and failures that are counted."""
 
 import html.parser
 import importlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+import torch
+from conftest import ROOT
 
 import tour
+import tour_stops
+import tour_visit
+import tour_workers
 from common import device as devices
+from common.config import RunOptions
+from common.data.images.binary import decode_cifar
+from common.files import read_json
 from tour_stops import STOPS, Stop
+from tour_visit import Request, Visit
 
 BRIEF = {"data": "digits", "epochs": 2}
+MAZE = ("shortest", "shortest_steps")
 QUICK = [
-    Stop("ch03_autoencoder_rbm.feedforward", "test_accuracy", ("guessing", 0.1), short=BRIEF),
-    Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", ("as it came", "test_input_mse"), {"noise": 0.5}, BRIEF),
-    Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps")),
+    Stop("ch03_autoencoder_rbm.digits.feedforward", "test_accuracy", ("guessing", 0.1), short=BRIEF),
+    Stop("ch07_dqn.q_table", "path_steps", MAZE),
+    Stop("ch07_dqn.q_table", "path_steps", MAZE, {"rows": 3}),
 ]
+
+PROBE = '''"""A program that says when it runs."""
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from common.config import RunOptions
+from common.data.images.binary import decode_cifar
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str = ""
+    does: str = ""
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+def train(config):
+    def say(what):
+        with (config.run.out / "said.txt").open("a") as file:
+            print(config.name, what, os.getpid(), time.monotonic(), config.run.threads, file=file)
+
+    say("start")
+    if config.does == "die":
+        os._exit(7)
+    if config.does == "raise":
+        raise RuntimeError("a <b>bad</b> day")
+    try:
+        time.sleep(60 if config.does == "wait" else 0.2)
+    except KeyboardInterrupt:
+        say("cleaned")
+        raise
+    say("end")
+    return {"score": 1.0}
+'''
 
 
 class Page(html.parser.HTMLParser):
@@ -35,48 +86,184 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def report(tmp_path, monkeypatch, capsys):
-    def take(stops, failures, **flags):
-        monkeypatch.setattr(tour, "STOPS", stops)
-        assert tour.tour(tour.Options(device="cpu", out=tmp_path, **flags)) == failures
-        (path,) = tmp_path.glob("tour/*/index.html")
-        return path.read_text(encoding="utf-8"), capsys.readouterr().out
-
-    return take
+def request_here(tmp_path):
+    return Request(full=False, device="cpu", threads=1, folder=tmp_path)
 
 
-def test_report_is_whole_and_asks_for_nothing_from_outside(report):
-    text, shown = report(QUICK, failures=0)
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """The quick stops, visited once."""
+    request = Request(full=False, device="cpu", threads=1, folder=tmp_path_factory.mktemp("tour"))
+    return [tour_visit.visit(stop, request) for stop in QUICK], request
+
+
+@pytest.fixture
+def probes(tmp_path, monkeypatch):
+    """A chapter of probes, which workers can import."""
+    package = tmp_path / "ch91_probe"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""Chapter 91: probes."""\n')
+    (package / "README.md").write_text("# Chapter 91: probes\n\nThey say when they run.\n\nMore.\n")
+    (package / "probe.py").write_text(PROBE)
+    (package / "later.py").write_text(PROBE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(tour, "ROOT", tmp_path)
+    return tmp_path
+
+
+def probe(name, does="", module="probe", **named):
+    return Stop(f"ch91_probe.{module}", "score", ("nothing", 0.0), {"name": name, "does": does}, **named)
+
+
+def report_of(visits, tmp_path, **about):
+    about = {"machine": devices.describe_machine(), "versions": devices.versions(), "seconds": 5, "workers": 2} | about
+    tour.write_report(tmp_path / "index.html", visits, tour.Report(**about))
+    return (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
+    text = report_of(seen[0], tmp_path)
     page = Page(text)
     assert len(page.images) >= 8
     for image in page.images:
-        assert re.match(r"data:image/(png;base64,iVBOR|gif;base64,R0lGOD)", image["src"])
-        assert image["alt"]
-    assert "data:image/gif" in text, "the walk through the maze is a film"
+        assert image["src"].startswith("data:image/webp;base64,UklGR")
+        assert image["alt"] and image["loading"] == "lazy"
+        assert int(image["width"]) > 50 and 50 < int(image["height"]) <= 304, "so that the page does not jump"
+    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "pictures of no width are never loaded"
     for link in page.links:
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)
-    for word in ("python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2", devices.cpu_model()):
+    command = "python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --device cpu"
+    for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs side by side"):
         assert word in text
-    assert "autoencoder, noise 0.5" in shown
-    assert "guessing 0.1" in shown
+    assert "q_table, rows 3" in text
+    assert "guessing: 0.1" in text
     assert "Chapter 3: beyond basic networks" in text
     assert "A network that tells digits apart" in text, "the idea is how the chapter's README begins"
     assert "epoch 2" in text, "what a program printed can be read"
-    assert "3 of 3 stops went well" in shown
-    assert "index.html" in shown
 
 
-def test_a_failure_is_shown_counted_and_does_not_end_the_tour(report, monkeypatch):
+def test_films_stay_films_and_pictures_become_small(seen):
+    visits, request = seen
+    (film,) = [picture for picture in visits[1].pictures if picture.name == "walk"]
+    webp = tour_visit.base64.b64decode(film.address.partition(",")[2])
+    assert webp.count(b"ANMF") > 10, "frames"
+    original = next(request.folder.rglob("best_values.png"))
+    assert len(tour_visit.inlined(original).address) < original.stat().st_size
+
+
+def test_runs_of_the_same_program_are_told_apart(seen):
+    (_, usual, small), request = seen
+    again = Visit(usual.stop)
+    tour_visit.look_at_the_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
+    assert again.pictures == usual.pictures
+    assert {picture.name for picture in small.pictures} == {picture.name for picture in usual.pictures}
+    assert small.pictures != usual.pictures
+    assert "rows" not in usual.command and "--rows 3" in small.command
+    assert usual.printed != small.printed
+
+
+def test_a_failure_is_kept(request_here, monkeypatch):
     def explode(config):
-        raise RuntimeError("a <b>bad</b> day")
+        raise RuntimeError("a bad day")
 
-    monkeypatch.setattr("ch03_autoencoder_rbm.feedforward.train", explode)
-    text, shown = report(QUICK, failures=1)
+    monkeypatch.setattr("ch07_dqn.q_table.train", explode)
+    seen = tour_visit.visit(QUICK[1], request_here)
+    assert seen.error == "RuntimeError: a bad day"
+    assert seen.result == "failed: RuntimeError: a bad day"
+    assert "Traceback" in seen.printed
+    wrong = tour_visit.visit(Stop("ch07_dqn.q_table", "path_steps", settings={"rows": 0}), request_here)
+    assert "--rows must" in wrong.error, "settings that the program refuses are a failure, too"
+
+
+def test_stops_run_side_by_side_and_one_that_dies_takes_nothing_along(probes, monkeypatch, capsys):
+    stops = [
+        probe("speed", alone=True),
+        probe("later", module="later", needs="ch91_probe.probe", seconds=9),
+        probe("dies", "die"),
+        probe("raises", "raise"),
+        *[probe(f"usual {number}") for number in range(4)],
+    ]
+    monkeypatch.setattr(tour, "STOPS", stops)
+    assert tour.tour(tour.Options(device="cpu", jobs=2, out=probes)) == 2
+    shown = capsys.readouterr().out
+    assert "8 stops on embedded data, 2 side by side" in shown
+    assert "6 of 8 stops went well" in shown
+    (page,) = probes.glob("tour/*/index.html")
+    text = page.read_text(encoding="utf-8")
     assert "RuntimeError: a &lt;b&gt;bad&lt;/b&gt; day" in text
-    assert "failed: RuntimeError" in shown
-    assert "test mse" in shown
-    assert "2 of 3 stops went well" in shown
+    assert "<b>" not in text
+    assert "its process has died, exit code 7" in text
+    places = [text.index(f"<h3>{stop.title}</h3>") for stop in stops]
+    assert places == sorted(places), "the report has the order of the stops"
+
+    said = [line.rsplit(maxsplit=4) for line in (page.parent / "said.txt").read_text().splitlines()]
+    times = {(name, what): float(when) for name, what, _, when, _ in said}
+    assert len({process for _, _, process, _, _ in said}) >= 3, "two, and one in place of that which died"
+    assert {threads for *_, threads in said} == {"1"}
+    before = max(when for (name, _), when in times.items() if name not in ("speed", "later"))
+    assert times["later", "start"] > before, "it needs the others' results"
+    assert times["speed", "start"] > max(before, times["later", "end"]), "speed is measured when nothing else runs"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_all_workers(probes):
+    script = (
+        "import sys, tour; from common.cli import one_line_errors; from test_tour import probe\n"
+        "tour.STOPS = [probe('one', 'wait'), probe('two', 'wait')]\n"
+        f"with one_line_errors(): tour.tour(tour.Options(device='cpu', jobs=2, out=tour.Path({str(probes)!r})))\n"
+    )
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", probes)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=probes,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def said():
+        lines = [line for path in probes.glob("tour/*/said.txt") for line in path.read_text().splitlines()]
+        return [line.split()[1:3] for line in lines]
+
+    while process.poll() is None and len(said()) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert sorted(what for what, _ in said()) == ["cleaned", "cleaned", "start", "start"]
+    for _, number in said():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(number), 0)
+
+
+def test_an_absent_device_is_refused_in_one_line(tmp_path, monkeypatch):
+    def refuse(device):
+        raise ValueError(f"--device {device}: absent")
+
+    class Here(tour_workers.Workers):
+        def __init__(self, count, device):
+            self.workers = []
+
+        def get_ready(self):
+            return refuse("cuda:7")
+
+    monkeypatch.setattr(tour, "Workers", Here)
+    with pytest.raises(ValueError, match="--device cuda:7: absent"):
+        tour.tour(tour.Options(device="cuda:7", out=tmp_path))
+    assert not list(tmp_path.glob("tour/*")), "no empty folder is left behind"
+    with pytest.raises(ValueError, match="cuda:7"):
+        tour_visit.get_ready("cuda:7")
+
+
+def test_the_longest_begin_first_with_what_waits_for_them():
+    one, two, three = probe("one", seconds=2), probe("two", seconds=5), probe("three", seconds=1)
+    later = probe("later", module="later", needs="ch91_probe.probe", seconds=7)
+    assert tour_workers.longest_first([one, two]) == [two, one]
+    assert tour_workers.longest_first([one, later, two, three]) == [two, one, three, later]
 
 
 def test_the_real_stops_use_embedded_data_and_known_settings():
@@ -90,47 +277,103 @@ def test_the_real_stops_use_embedded_data_and_known_settings():
             "shapes",
             "planted",
             "pydoc",
+            "grammar",
         )
+        if stop.needs:
+            assert stop.needs in [other.module for other in STOPS if other.chapter <= stop.chapter]
 
 
-def test_full_tour_leaves_out_what_makes_it_short(monkeypatch, tmp_path):
-    taken = []
-    monkeypatch.setattr(
-        "ch03_autoencoder_rbm.autoencoder.train", lambda config: taken.append(config) or {"test_mse": 0}
+def test_figures_that_need_no_run_are_true(digits):
+    from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates
+    from ch03_autoencoder_rbm.preprocessing import brightness, fixed_binary
+
+    train, test = brightness(digits.train.pixels), brightness(digits.test.pixels)
+    binary = fixed_binary(digits.test.pixels, "stochastic", torch.device("cpu"))
+    logits = base_rates(train).expand_as(binary)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, binary, reduction="none").sum(1).mean()
+    assert tour_stops.PIXELS_ALONE[1] == round(-float(loss))
+    assert round(float((test - train.mean(0)).square().mean()), 4) == tour_stops.THE_MEAN_IMAGE[1]
+    linear = read_json(ROOT / "results" / "ch06" / "shapes-linear.json")["metrics"]["test_accuracy"]["mean"]
+    assert round(linear, 3) == tour_stops.A_LINEAR_NETWORK[1]
+
+
+def test_chapter_9_gets_the_digits_in_three_batches(tmp_path, digits):
+    made = tour_stops.digit_batches(tmp_path)
+    sizes = {path.stem: path.stat().st_size // 3073 for path in sorted(made["data"].glob("*.bin"))}
+    assert sizes["batch-1"] + sizes["batch-2"] == len(digits.train)
+    assert sizes["test-1"] == len(digits.test)
+    pixels, labels = decode_cifar((made["data"] / "test-1.bin").read_bytes(), "test-1.bin")
+    assert labels.tolist() == digits.test.labels.tolist()
+    assert (pixels[:, 1, 2:-2, 2:-2] == digits.test.pixels[:, 0].numpy()).all()
+    assert (made["data"] / "batches.meta.txt").read_text().split() == list(digits.class_names)
+    assert len(list(made["new"].glob("*.png"))) == 6
+    assert tour_stops.digit_batches(tmp_path) == made
+    assert tour_stops.pipeline_data(tmp_path) == {"data": made["data"]}
+
+
+def test_full_tour_leaves_out_what_makes_it_short(request_here):
+    stop = Stop(
+        "ch03_autoencoder_rbm.digits.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF, tour_stops.digit_batches
     )
-    stop = Stop("ch03_autoencoder_rbm.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF)
-    for full in (True, False):
-        tour.visit(stop, tour.Options(full=full, device="cpu"), tmp_path)
-    assert [(config.data, config.noise, config.epochs == 2) for config in taken] == [
-        ("auto", 0.5, False),
-        ("digits", 0.5, True),
-    ]
+    full = tour_visit.settings_of(stop, Request(True, "cpu", None, request_here.folder))
+    assert (full.data, full.noise, full.epochs) == ("auto", 0.5, None)
+    assert not list(request_here.folder.iterdir())
+    options = tour.Options(full=True)
+    assert options.workers(30) == 1, "programs of hours have the machine to themselves"
+    assert tour.Options(full=True, jobs=3).workers(30) == 3
+    assert tour.Options().workers(1) == 1
 
 
-def test_every_chapter_is_visited_and_can_be_chosen():
+def test_programs_that_choose_their_threads_keep_them(request_here):
+    own, none = (
+        Stop("ch03_autoencoder_rbm.digits.feedforward", "", short=BRIEF),
+        Stop("ch08_vae.vae", "", short=BRIEF),
+    )
+    for threads, expected in ((1, [1, 1]), (None, [1, None])):
+        request = Request(False, "cpu", threads, request_here.folder)
+        assert [tour_visit.settings_of(stop, request).run.threads for stop in (own, none)] == expected
+    limited = Stop("ch08_vae.vae", "", short={"run": RunOptions(limit=7)})
+    assert tour_visit.settings_of(limited, request_here).run.limit == 7
+
+
+def test_every_chapter_is_visited_and_can_be_chosen(monkeypatch):
     assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS}
     assert {stop.chapter for stop in tour.Options(chapters="3, 7").stops()} == {3, 7}
     for wrong in ("12", "3,x", "0"):
         with pytest.raises(ValueError, match=r"--chapters: no chapter .*; there are 1, 2, 3"):
             tour.Options(chapters=wrong).stops()
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS} - {9}
+
+
+def test_jobs_must_be_a_few():
+    with pytest.raises(ValueError, match="--jobs must be between 1 and 64, got 0"):
+        tour.Options(jobs=0)
 
 
 def test_ideas_are_a_few_sentences():
     for package in sorted({stop.module.partition(".")[0] for stop in STOPS}):
-        (chapter,) = tour.chapters_of([tour.Visit(Stop(f"{package}.train", ""), "", "")])
+        (chapter,) = tour.chapters_of([Visit(Stop(f"{package}.train", ""))])
         assert 1 <= len(re.findall(r"[.?](?= |$)", chapter.idea)) <= 5, chapter.idea
         assert not set("|`<[") & set(chapter.idea), chapter.idea
 
 
-def test_compared_devices_are_in_the_table_and_in_the_report(report, monkeypatch):
+def test_compared_devices_are_in_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr("common.benchmark.ROUND_SECONDS", 0.001)
-    text, shown = report(QUICK[:1], failures=0, compare=True)
-    assert "one training step" in shown
+    monkeypatch.setattr("common.benchmark.ROUNDS", 2)
+    timings, picture = tour_visit.compare_devices([QUICK[0].module, "ch07_dqn.q_table"], tmp_path)
+    text = report_of([Visit(QUICK[0])], tmp_path, timings=timings, devices_picture=picture)
     assert "steps a second" in text
     assert Page(text).images[-1]["alt"] == "samples a second on every device"
+    assert tour_visit.compare_devices(["ch07_dqn.q_table"], tmp_path) == ([], None)
 
 
 def test_out_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another folder with --out"):
         tour.tour(tour.Options(out=tmp_path / "file"))
+
+
+def test_the_process_that_shows_the_table_does_not_load_torch():
+    script = "import sys, tour; assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

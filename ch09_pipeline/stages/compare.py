@@ -45,7 +45,7 @@ def compare(inputs: Sequence[Path], out: Path) -> str:
 
 def draw(rows: Sequence[dict], path: Path) -> None:
     """Draw the accuracies of each model side by side."""
-    from common import plots
+    from common.drawing import plots
 
     names = [f"{row['variant']}, {split}" for row in rows for split in ("valid", "test")]
     values = [100 * row[f"{split}_accuracy"] for row in rows for split in ("valid", "test")]

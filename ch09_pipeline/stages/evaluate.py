@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, run
 from ch09_pipeline.stages.prepare import read_prepared
-from common import plots
 from common.config import require
-from common.data.images import Split
+from common.data.images.image_set import Split
+from common.drawing import plots
 from common.files import atomic_path, write_json
 
 
@@ -51,7 +51,7 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
         "images": len(test),
         "datums": sum(card.facts["images"] > 0 for card in datums),
         "model": card.outputs["model.safetensors"],
-        "quarantined": {card.path.stem: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},
+        "quarantined": {card.datum: card.facts["quarantined"] for card in datums if card.facts["quarantined"]},
     }
     write_card(
         home / "card.json",

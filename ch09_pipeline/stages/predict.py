@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import write_card
-from ch09_pipeline.contract import StageParser, cards_of, one, raw_files_of, run
+from ch09_pipeline.contract import StageParser, card_and_raw_files, run
+from ch09_pipeline.names import encode
 from common.config import require
-from common.data.binary import decode_cifar
+from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 
@@ -27,11 +28,11 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
     """Classify every new file among the inputs into `out/<file>.csv`."""
     require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
-    card = one(cards_of(inputs, "publish"))
+    card, new = card_and_raw_files(inputs, "publish")
     names = card.facts["class_names"]
     model, config = cnn.restore(card.folder)
     lines = []
-    for path in raw_files_of(inputs):
+    for path in new:
         try:
             pixels, reason = read_pictures(path), None
         except ValueError as error:
@@ -41,8 +42,9 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
             shares = cnn.predict(model, pixels, channels_last=config.channels_last).softmax(1)
             sure, guess = (values.tolist() for values in shares.max(1))
             rows = [(path.name, n, names[k], f"{p:.4f}") for n, (k, p) in enumerate(zip(guess, sure, strict=True))]
-        (out / f"{path.name}.json").unlink(missing_ok=True)  # it vouches for the file that is replaced now
-        table = out / f"{path.name}.csv"
+        name = encode(path.name)
+        (out / f"{name}.json").unlink(missing_ok=True)  # it vouches for the file that is replaced now
+        table = out / f"{name}.csv"
         with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([("file", "image", "class", "probability"), *rows])
@@ -50,7 +52,7 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
         summary = f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {result}"
         facts = {"images": len(pixels), "quarantined": reason, "summary": summary}
         write_card(
-            out / f"{path.name}.json",
+            out / f"{name}.json",
             "predict",
             parameters={"threads": threads},
             cards=[card],

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save
 
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, files_of, run
-from common.data.binary import decode_cifar
+from ch09_pipeline.names import encode
+from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 HELD_OUT = 10
@@ -31,7 +32,7 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
     for path in files_of(inputs):
         if path.suffix != ".bin" and path not in inputs:
             continue  # a folder of CIFAR-10 holds the names of its classes besides, and a page about it
-        name, data = path.stem, path.read_bytes()
+        name, data = encode(path.stem), path.read_bytes()
         try:
             pixels, labels = decode(data, path.name)
             reason = None

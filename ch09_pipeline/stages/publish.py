@@ -2,8 +2,8 @@
 
     python -m ch09_pipeline.stages.publish --in compare train --out publish --threshold 0.5
 
-What is published is a run folder: `ch06_cnn.cnn.restore` reads it, and so does chapter 10. A refusal leaves what was
-published before as it is.
+What is published is a run folder: `ch06_cnn.convolution.cnn.restore` reads it, and so does chapter 10. A refusal leaves
+what was published before as it is.
 """
 
 import shutil

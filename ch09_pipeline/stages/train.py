@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from ch06_cnn import cnn
+from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, files_of, run
 from ch09_pipeline.stages.prepare import read_prepared
 from common.config import RunOptions
-from common.data.images import ImageSet, Split
+from common.data.images.image_set import ImageSet, Split
 from common.data.source import DataCard, sha256_of
 from common.files import read_json, write_json
 
@@ -68,8 +68,8 @@ def train(
         "variant": variant,
         "data_sha256": data.card.sha256,
         "images": {"train": len(data.train), "valid": len(data.valid)},
-        "datums": {card.path.stem: card.facts["images"] for card in cards},
-        "quarantined": {card.path.stem: card.facts["quarantined"] for card in cards if card.facts["quarantined"]},
+        "datums": {card.datum: card.facts["images"] for card in cards},
+        "quarantined": {card.datum: card.facts["quarantined"] for card in cards if card.facts["quarantined"]},
         "class_names": list(data.class_names),
         "metrics": {name.replace("test_", "valid_", 1): value for name, value in metrics.items()},
         "seconds": summary["seconds"],

@@ -1,7 +1,8 @@
 /** Draw a digit, and see what the network takes it for while you draw. */
 
 import { ask, newest } from "./api.js";
-import { element, kindly, percent, showPicture, speaker, stillness } from "./elements.js";
+import { element, kindly, showPicture, stillness } from "./elements.js";
+import { shower } from "./guess.js";
 import { SIDE, asMnist, rows } from "./mnist.js";
 import { strokesOf } from "./samples.js";
 
@@ -17,7 +18,7 @@ export function start(panel) {
   const [undo, clear] = [panel.querySelector(".undo"), panel.querySelector(".clear")];
   const preview = panel.querySelector(".preview canvas");
   const pad = panel.querySelector(".pad");
-  const show = shower(panel);
+  const show = shower(panel, [..."0123456789"], "Nothing drawn yet.");
   const guess = newest((picture, signal) =>
     kindly(panel, async () => show(await ask("predict", { pixels: rows(picture) }, signal))),
   );
@@ -154,34 +155,4 @@ function redraw(pad, strokes) {
     const points = stroke.length === 1 ? [stroke[0], stroke[0]] : stroke; // a dot is a line without length
     line.setAttribute("points", points.map((point) => point.join()).join(" "));
   });
-}
-
-/** Make a function that shows an answer of the server, or takes it away. */
-function shower(panel) {
-  const [guess, list] = [panel.querySelector(".guess"), panel.querySelector(".bars")];
-  const say = speaker(panel.querySelector(".spoken"));
-  const bars = Array.from({ length: 10 }, (_, digit) => {
-    const bar = { track: element("span", { class: "track" }), share: element("span", {}, "") };
-    bar.row = element("li", {}, element("span", {}, String(digit)), bar.track, bar.share);
-    list.append(bar.row);
-    return bar;
-  });
-  return (answer) => {
-    const best = answer ? Math.max(...answer.probabilities) : 0;
-    bars.forEach((bar, index) => {
-      const share = answer?.probabilities[index] ?? 0;
-      bar.track.style.setProperty("--share", share);
-      bar.share.textContent = answer ? percent(share) : "";
-      bar.row.classList.toggle("first", answer !== null && share === best);
-    });
-    guess.firstElementChild.textContent = answer?.label ?? "";
-    guess.lastElementChild.textContent = answer ? verdict(best) : "Nothing drawn yet.";
-    say(answer ? `${answer.label}, ${percent(best)}` : "");
-  };
-}
-
-function verdict(best) {
-  if (best > 0.95) return "It has no doubt.";
-  if (best > 0.6) return "Most likely.";
-  return "It is hard to tell.";
 }

@@ -1,14 +1,15 @@
-/** The page: five tabs, each started when it is first shown, if the server has its network. */
+/** The page: six tabs, each started when it is first shown, if the server has its network. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
 import * as digits from "./digits.js";
 import * as films from "./films.js";
 import * as maze from "./maze.js";
+import * as pictures from "./pictures.js";
 import * as text from "./text.js";
 
 /** By the names that the server gives its models, which are the panels' too. */
-const SECTIONS = { digits, decoder, text, films, maze };
+const SECTIONS = { digits, pictures, decoder, text, films, maze };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));

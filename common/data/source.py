@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -30,11 +31,24 @@ class DataCard:
     """Which data a run used."""
 
     name: str
+    """As tables show it: a published set's name stands alone only where the data are whole, see `published.py`."""
     embedded: bool
     """Whether it comes with the suite or its dependencies, instead of from a published data set."""
     sha256: str
     description: str
     """One line for people: sizes, and where the data came from."""
+    published: str = ""
+    """The published set that these data are a part or a variant of, as --data has it, where `name` says so."""
+
+    def record(self) -> dict[str, str | bool]:
+        """Give what config.json and summary.json say of the data."""
+        known = {"name": self.name, "embedded": self.embedded, "sha256": self.sha256}
+        return known | ({"published": self.published} if self.published else {})
+
+
+def option_of(record: dict[str, Any]) -> Any:
+    """Give the name by which --data loads the set that a run's record is about."""
+    return record.get("published") or record["name"]
 
 
 def data_dir() -> Path:

@@ -1,0 +1,237 @@
+"""A deep belief network: Boltzmann machines on top of each other, trained one by one, then tuned as a classifier.
+
+    python -m ch03_autoencoder_rbm.train dbn
+    python -m ch03_autoencoder_rbm.train dbn --labels 1000          # all images, few labels: here it pays
+    python -m ch03_autoencoder_rbm.train dbn --hidden-sizes 500 500 2000
+
+The first machine learns the pixels, the second what the first makes of them, and so on: none of them sees a label. Then
+the whole is a network of sigmoid layers that starts near something useful. Beside it the same network starts from
+random weights, and both learn from the same batches (Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006).
+
+Dimensions: B batch, N images, P pixels (784), H units of a layer, K classes (10).
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, upwards
+from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates, pseudo_likelihood
+from ch03_autoencoder_rbm.boltzmann.rbm import as_filters, draw_chain
+from ch03_autoencoder_rbm.preprocessing import binary, brightness, fixed_binary
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.batches import Batches
+from common.data.images.image_set import ImageSet, Split
+from common.data.images.loading import load_images
+from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the deep belief network."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    hidden_sizes: tuple[int, ...] = (500, 500)
+    """Units of the layers, from the pixels upwards."""
+    labels: int | None = None
+    """Tune with the labels of only that many training images; the Boltzmann machines still learn from all images."""
+    batch_size: int = 100
+    """Images a step."""
+    pretraining_epochs: int | None = None
+    """Passes over the training split a layer; by default 20, and on a small set up to 50."""
+    pretraining_rate: float = 0.1
+    """First step size of contrastive divergence (CD-1); it falls to zero along a straight line."""
+    momentum: float = 0.5
+    """Share of the last step of contrastive divergence that the next one keeps."""
+    epochs: int | None = None
+    """Epochs of tuning, each as many steps as a pass over the whole training split; by default 20, or up to 100."""
+    learning_rate: float = 8e-3
+    """Peak step size of Adam while tuning."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_sizes", "labels", "batch_size", "pretraining_epochs", "pretraining_rate")
+        require_positive(self, "epochs", "learning_rate")
+        require(len(self.hidden_sizes) > 0, "--hidden-sizes needs at least one layer", self.hidden_sizes)
+        require(0 <= self.momentum < 1, "--momentum must be at least 0 and below 1", self.momentum)
+
+
+class Network(nn.Module):
+    """Sigmoid layers and a softmax, from random weights (Glorot & Bengio 2010)."""
+
+    def __init__(self, hidden_sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        sizes = (784, *hidden_sizes)
+        self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in pairwise(sizes))
+        self.output = nn.Linear(sizes[-1], 10)
+        for parameter in self.parameters():
+            nn.init.xavier_uniform_(parameter) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, P) pixels in [0, 1] -> (B, K) logits"""
+        for layer in self.layers:
+            pixels = layer(pixels).sigmoid()
+        return self.output(pixels)
+
+    @torch.no_grad()
+    def start_from(self, stack: list[RBM]) -> None:
+        """Take over what the machines have learned, p(h | v) being a sigmoid layer; the output starts at zero."""
+        for layer, rbm in zip(self.layers, stack, strict=True):
+            layer.load_state_dict({"weight": rbm.weight.T, "bias": rbm.hidden_bias})
+        nn.init.zeros_(self.output.weight)
+
+
+def tune_step(
+    network: Network, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
+) -> Tensor:
+    """Take one gradient step of a classifier; return the loss, still on the device."""
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+        logits = network(pixels)
+    loss = F.cross_entropy(logits.float(), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
+    """(N, 1, 28, 28) uint8, (N,) labels -> share that is recognised"""
+    device = network.output.weight.device
+    guesses = [network(brightness(part.to(device))).argmax(1).cpu() for part in images.split(2_000)]
+    return float((torch.cat(guesses) == labels).float().mean())
+
+
+def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergence:
+    """Make the rule by which a machine of the stack learns: centred CD-1."""
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    return ContrastiveDivergence(rbm, momentum=config.momentum, centre=True, dtype=dtype)
+
+
+def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    return torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+
+
+def few_labels(data: ImageSet, labels: int | None) -> tuple[Tensor, Tensor]:
+    """Give the labelled training images, repeated so that an epoch has as many steps with few labels as with all."""
+    size = len(data.train)
+    rows = torch.arange(size) % min(labels or size, size)
+    return data.train.pixels[rows], data.train.labels[rows]
+
+
+def begin(machines: list[RBM], learner: ContrastiveDivergence, images: Tensor) -> None:
+    """Let the last machine of a stack start as knowing how often each of its visible units is on, and no more."""
+    *below, rbm = machines
+    some = images[:5_000].to(rbm.weight.device)
+    rbm.visible_bias.copy_(base_rates(upwards(below, binary(some, "stochastic"))))
+    learner.visible_centre.copy_(rbm.visible_bias.sigmoid())
+
+
+def pretrain(
+    run: Run, batches: Batches, machines: list[RBM], learner: ContrastiveDivergence, lap: int, laps: int
+) -> None:
+    """Let the last machine of a stack learn for one epoch, the lap-th of its own, what the others make of images."""
+    *below, rbm = machines
+    for step, (images,) in enumerate(batches, start=lap * len(batches)):
+        size = run.config.pretraining_rate * (1 - step / (laps * len(batches)))
+        v = upwards(below, binary(images, "stochastic"))
+        run.step(learner.step(rbm, v, size), images=len(images))
+
+
+def tune(
+    run: Run, labelled: Batches, learning: list[tuple[Network, torch.optim.Optimizer]], lap: int, laps: int
+) -> None:
+    """Let both networks learn for one epoch from the same batches; the loss that is shown is the last one's."""
+    for step, (images, labels) in enumerate(labelled, start=lap * len(labelled)):
+        pixels = brightness(images)
+        for network, optimizer in learning:
+            set_learning_rate(optimizer, one_cycle(step, laps * len(labelled), run.config.learning_rate))
+            loss = tune_step(network, optimizer, pixels, labels, bf16=run.bf16)
+        run.step(loss, images=len(images))  # pyright: ignore[reportPossiblyUnbound]
+
+
+def measure(tuned: Network, scratch: Network, split: Split) -> dict[str, float]:
+    """Accuracy of both networks."""
+    return {
+        "accuracy": accuracy(tuned, split.pixels, split.labels),
+        "scratch_accuracy": accuracy(scratch, split.pixels, split.labels),
+    }
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Train the machines one by one, then tune; return the test metrics of both networks."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "the dbn learns in one process", distributed.world_size())
+        feed = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
+        batches, labelled = Batches(data.train.pixels, **feed), Batches(*few_labels(data, config.labels), **feed)
+        laps = config.pretraining_epochs or max(20, min(50, 600 // len(batches)))
+        epochs = config.epochs or max(20, min(100, 1_000 // len(batches)))
+        stack = [RBM(*sizes).to(run.device) for sizes in pairwise((784, *config.hidden_sizes))]
+        learners = [make_learner(rbm, config, bf16=run.bf16) for rbm in stack]
+        tuned, scratch = (Network(config.hidden_sizes).to(run.device) for _ in range(2))
+        tuner, scratch_tuner = make_optimizer(tuned, config), make_optimizer(scratch, config)
+        machines = {"stack": nn.ModuleList(stack), "learners": nn.ModuleList(learners)}
+        networks = {"tuned": tuned, "tuner": tuner, "scratch": scratch, "scratch_tuner": scratch_tuner}
+        valid = fixed_binary(data.valid.pixels, "stochastic", run.device)
+        for epoch in run.epochs(len(stack) * laps + epochs, len(batches), **machines, **networks):
+            layer, lap = divmod(epoch - 1, laps)
+            if layer < len(stack):
+                if lap == 0:
+                    begin(stack[: layer + 1], learners[layer], data.train.pixels)
+                pretrain(run, batches, stack[: layer + 1], learners[layer], lap, laps)
+                likelihood = pseudo_likelihood(stack[layer], upwards(stack[:layer], valid))
+                run.log(valid={f"pseudo_likelihood_{layer + 1}": likelihood})
+                continue
+            lap = epoch - 1 - len(stack) * laps
+            if lap == 0:
+                tuned.start_from(stack)
+            tune(run, labelled, [(scratch, scratch_tuner), (tuned, tuner)], lap, epochs)
+            run.log(valid=measure(tuned, scratch, data.valid))
+        run.save(tuned)
+        report(run, data, stack, tuned)
+        return run.finish(test=measure(tuned, scratch, data.test))
+
+
+def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
+    """Draw what a person looks at: filters before and after tuning, samples of the stack, the race of both networks."""
+    from common.drawing import plots
+
+    columns = min(10, stack[0].weight.shape[1])
+    count = min(30, stack[0].weight.shape[1]) // columns * columns  # whole rows
+    strongest = stack[0].weight.square().sum(0).topk(count).indices
+    before, after = stack[0].weight[:, strongest], tuned.state_dict()["layers.0.weight"].T[:, strongest]
+    rows = [f"{what} tuning" for what in ("before", "after") for _ in range(count // columns)]
+    filters = torch.cat([as_filters(before), as_filters(after)])
+    run.figure("filters", plots.image_grid(filters, columns=columns, row_names=rows))
+    start = fixed_binary(data.test.pixels[:10], "stochastic", run.device)
+    run.figure("samples", draw_chain(stack, start))
+    race = [row for row in run.history if "valid_accuracy" in row]
+    run.figure("curves", plots.curves(race, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
+
+
+def restore(folder: Path) -> tuple[Network, Config]:
+    """Rebuild the classifier that a run saved: the one that started from the stack."""
+    config = read_config(folder, Config)
+    network = Network(config.hidden_sizes)
+    load_weights(network, folder)
+    return network.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """One step of contrastive divergence of the first machine, on a batch of noise, for the device benchmark."""
+    images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
+    rbm = RBM(784, config.hidden_sizes[0]).to(device)
+    learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")
+    size = config.pretraining_rate
+    return Workload(lambda: learner.step(rbm, binary(images, "stochastic"), size), items=config.batch_size)

@@ -1,0 +1,129 @@
+"""The same persistent contrastive divergence in scikit-learn's BernoulliRBM and here, by turns.
+
+    python -m ch03_autoencoder_rbm.train rbm_throughput
+    python -m ch03_autoencoder_rbm.train rbm_throughput --hidden-size 100
+
+Both take the plain step, without momentum and without centring: the same hidden units, batch, chains, Gibbs step, and
+single-precision binary images. A test holds one step of the two equal, given the same dice.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ch03_autoencoder_rbm.boltzmann.gibbs import ContrastiveDivergence
+from ch03_autoencoder_rbm.boltzmann.rbm import make_rbm
+from ch03_autoencoder_rbm.preprocessing import fixed_binary
+from common import distributed
+from common.benchmark import by_turns, median_ratio
+from common.config import RunOptions, require, require_positive
+from common.data.batches import Batches
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
+from common.device import Timer
+from common.run import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    hidden_size: int = 500
+    """Hidden units."""
+    batch_size: int = 100
+    """Images a step, and persistent chains."""
+    learning_rate: float = 0.05
+    """Step size."""
+    rounds: int = 7
+    """How often the three ways take turns, after a warm-up."""
+    images: int = 10_000
+    """Images that each way learns from in a round; fewer where the training split is smaller."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_size", "batch_size", "learning_rate", "rounds", "images")
+
+
+def scikit_learn(v: Tensor, config: Config) -> Callable[[], object]:
+    """Make a function that lets a BernoulliRBM pass once over (N, P) binary images."""
+    from sklearn.neural_network import BernoulliRBM
+    from threadpoolctl import threadpool_limits
+
+    images = v.numpy()
+    model = BernoulliRBM(
+        config.hidden_size,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        n_iter=1,
+        random_state=config.run.seed,
+    )
+
+    def learn() -> None:
+        with threadpool_limits(torch.get_num_threads()):  # NumPy's products would take every core
+            model.fit(images)
+
+    return learn
+
+
+def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
+    """Make a function that lets our machine pass once over (N, P) binary images."""
+    batches = Batches(v, batch_size=config.batch_size, device=device)
+
+    def learn() -> None:
+        rbm = make_rbm(v, config.hidden_size).to(device)
+        learner = ContrastiveDivergence(rbm, chains=batches.batch_size, dtype=dtype)
+        for (images,) in batches:
+            learner.step(rbm, images, config.learning_rate)
+
+    return learn
+
+
+def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
+    """Images a second of passes over so many: a quarter of a second at least."""
+    seen, seconds = 0, 0.0
+    while seconds < 0.25:
+        with Timer(device) as timer:
+            learn()
+        seconds += timer.seconds
+        seen += images
+    return seen / seconds
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Let the ways learn by turns; return images a second of each, and our ratios to scikit-learn."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
+        require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
+        cpu = torch.device("cpu")
+        v = fixed_binary(data.train.pixels[: config.images], "stochastic", cpu)
+        ways = {
+            "sklearn": scikit_learn(v, config),
+            "fp32": ours(v, config, run.device, torch.float32),
+            "bf16": ours(v, config, run.device, torch.bfloat16),
+        }
+        speeds = by_turns(ways, config.rounds, lambda learn: speed(learn, len(v), run.device))
+        median = {way: statistics.median(values) for way, values in speeds.items()}
+        report(run, median)
+        usual = speeds.pop("sklearn")
+        return run.finish(
+            run={
+                **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
+                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
+            }
+        )
+
+
+def report(run: Run, median: dict[str, float]) -> None:
+    """Draw the three speeds."""
+    from common.drawing import plots
+
+    config = run.config
+    title = f"PCD-1, {config.hidden_size} hidden units, batches of {config.batch_size}"
+    names = ["scikit-learn, fp32", "here, fp32", "here, bf16"]
+    run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))

@@ -1,0 +1,245 @@
+"""The autoencoder: 784-128-64-128-784, which squeezes a digit into 64 numbers and draws it again.
+
+    python -m ch03_autoencoder_rbm.train autoencoder
+    python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # learns to remove noise instead
+
+Dimensions: B batch, N images, P pixels (784), Z code (64), E epochs.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch03_autoencoder_rbm.preprocessing import brightness
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.batches import Batches
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
+from common.run import Run, load_weights
+from common.schedule import one_cycle, set_learning_rate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOISE_SEED = 0
+"""Seed of the noise on the validation and test images: every run is measured on the same ones."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the autoencoder."""
+
+    data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
+    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    epochs: int | None = None
+    """Passes over the training split; by default 30, and on a small set as many as make 1,000 steps."""
+    batch_size: int = 256
+    """Images a step, over all processes together."""
+    learning_rate: float = 6e-3
+    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    noise: float = 0.0
+    """Standard deviation of the noise on the input, in units of the brightest pixel; the target stays clean."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "learning_rate")
+        require(0 <= self.noise < math.inf, "--noise must not be negative", self.noise)
+
+
+class Autoencoder(nn.Module):
+    """An encoder and its mirror image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, 128), nn.SiLU(), nn.Linear(128, 64))
+        self.decoder = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 784), nn.Sigmoid())
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, P) pixels -> (B, Z) code"""
+        return self.encoder(pixels)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """(B, Z) code -> (B, P) pixels in [0, 1]"""
+        return self.decoder(code)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, P) pixels -> (B, P) the same, through the code"""
+        return self.decode(self.encode(pixels))
+
+
+def noisy(pixels: Tensor, noise: float, generator: torch.Generator | None = None) -> Tensor:
+    """(B, P) -> the same with Gaussian noise, kept in [0, 1]"""
+    if noise == 0:
+        return pixels
+    grain = torch.randn(pixels.shape, generator=generator, device=pixels.device)
+    return (pixels + noise * grain).clamp_(0, 1)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    pixels: Tensor,
+    targets: Tensor,
+    *,
+    bf16: bool = False,
+) -> Tensor:
+    """Take one gradient step towards drawing the targets; return the loss, still on the device."""
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+        outputs = model(pixels)
+    loss = F.mse_loss(outputs.float(), targets)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+
+
+@torch.inference_mode()
+def reconstruct(model: Autoencoder, images: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+    """(N, 1, 28, 28) uint8 -> (N, P) what the encoder saw and (N, P) what the decoder drew, both on the CPU"""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(NOISE_SEED)
+    inputs = noisy(brightness(images), noise, generator)
+    return inputs, torch.cat([model(part.to(device)).cpu() for part in inputs.split(2_000)])
+
+
+def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
+    """(N, P) drawings, (N, 1, 28, 28) uint8 originals -> (N,) mean squared error of each, on pixels in [0, 1]"""
+    return (outputs - brightness(images)).square().mean(1)
+
+
+class Filmstrip:
+    """What the network draws of the same digits after some epochs; part of the checkpoint, so that it survives.
+
+    The epochs are spread evenly on a logarithmic scale, so that the fast beginning is seen.
+    """
+
+    def __init__(self, images: Tensor, epochs: int, frames: int = 8) -> None:
+        self.images = images
+        self.epochs = {round(epochs ** (number / (frames - 1))) for number in range(frames)}
+        self.frames: dict[int, Tensor] = {}
+
+    def take(self, model: Autoencoder, epoch: int, noise: float) -> None:
+        """Draw the digits as the network sees them now, if this is one of the epochs."""
+        if epoch in self.epochs:
+            self.frames[epoch] = reconstruct(model, self.images, noise)[1]
+
+    def state_dict(self) -> dict[int, Tensor]:
+        """Give the frames taken so far."""
+        return self.frames
+
+    def load_state_dict(self, state: dict[int, Tensor]) -> None:
+        """Take over the frames of an interrupted run."""
+        self.frames = state
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the autoencoder and return its test metrics."""
+    data = data or load_images(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
+        epochs = config.epochs or max(30, 1_000 // len(batches))
+        model = Autoencoder().to(run.device)
+        parallel = distributed.wrap(model)
+        optimizer = make_optimizer(model, config)
+        film = Filmstrip(data.valid.pixels[:10], epochs)
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
+            for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
+                pixels = brightness(images)
+                loss = train_step(parallel, optimizer, noisy(pixels, config.noise), pixels, bf16=run.bf16)
+                run.step(loss, images=len(images))
+            film.take(model, epoch, config.noise)
+            _, outputs = reconstruct(model, data.valid.pixels, config.noise)
+            run.log(valid={"mse": float(squared_error(outputs, data.valid.pixels).mean())})
+        inputs, outputs = reconstruct(model, data.test.pixels, config.noise)
+        errors = squared_error(outputs, data.test.pixels)
+        run.save(model)
+        if run.is_main:
+            report(run, data, model, inputs, outputs, errors, film)
+        untouched = {"input_mse": float(squared_error(inputs, data.test.pixels).mean())} if config.noise else {}
+        return run.finish(test={"mse": float(errors.mean()), **untouched})
+
+
+def report(
+    run: Run, data: ImageSet, model: Autoencoder, inputs: Tensor, outputs: Tensor, errors: Tensor, film: Filmstrip
+) -> None:
+    """Draw what a person looks at: pairs, the same digits through the epochs, the code, the error of each class."""
+    from common.drawing import plots
+
+    names, test = data.class_names, data.test
+    run.figure("pairs", draw_pairs(test.pixels[:10], inputs[:10], outputs[:10], noisy=run.config.noise > 0))
+    run.figure("epochs", draw_film(film))
+    shown = slice(0, 1_000)
+    with torch.inference_mode():
+        code = model.encode(inputs[shown].to(run.device)).cpu()
+    if len(code) > 3:  # fewer have no neighbourhoods
+        title = f"the {code.shape[1]}-number code of {len(code):,} test images, in two dimensions (t-SNE)"
+        run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
+    per_class = {name: errors[test.labels == label].mean().item() for label, name in enumerate(names)}
+    known = {name: error for name, error in per_class.items() if not math.isnan(error)}  # a class may be absent
+    title = "test error of each class"
+    run.figure("classes", plots.bars([*known], [*known.values()], title=title, label="mean squared error"))
+    run.figure("curves", plots.curves(run.history, {"mean squared error": ["train_loss", "valid_mse"]}, log=True))
+
+
+def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: bool) -> "Figure":
+    """Draw images over what the network makes of them, with the noisy input between where there is one."""
+    from common.drawing import plots
+
+    pictures = [brightness(originals), inputs, outputs] if noisy else [inputs, outputs]
+    rows = torch.cat(pictures).view(-1, 1, 28, 28)
+    return plots.image_grid(
+        rows, columns=len(originals), row_names=["original", "input", "output"] if noisy else ["input", "output"]
+    )
+
+
+def draw_film(film: Filmstrip) -> "Figure":
+    """Draw the same digits after some epochs, over the originals."""
+    from common.drawing import plots
+
+    pictures = torch.cat([*film.frames.values(), brightness(film.images)]).view(-1, 1, 28, 28)
+    return plots.image_grid(
+        pictures, columns=len(film.images), row_names=[*(f"epoch {epoch}" for epoch in film.frames), "original"]
+    )
+
+
+def in_two_dimensions(code: Tensor) -> Tensor:
+    """(N, Z) -> (N, 2) positions in which neighbours stay neighbours (van der Maaten & Hinton 2008)"""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30, (len(code) - 1) / 3)
+    return torch.from_numpy(TSNE(perplexity=perplexity, max_iter=500, random_state=0).fit_transform(code.numpy()))
+
+
+def restore(folder: Path) -> tuple[Autoencoder, Config]:
+    """Rebuild the autoencoder that a run saved."""
+    config = read_config(folder, Config)
+    model = Autoencoder()
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step on one batch of noise, for the device benchmark."""
+    images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
+    model = Autoencoder().to(device)
+    optimizer = make_optimizer(model, config)
+    bf16 = config.run.precision == "bf16"
+
+    def step() -> Tensor:
+        pixels = brightness(images)
+        return train_step(model, optimizer, noisy(pixels, config.noise), pixels, bf16=bf16)
+
+    return Workload(step, items=config.batch_size)

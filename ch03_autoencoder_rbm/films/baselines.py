@@ -1,0 +1,168 @@
+"""What a recommender must beat: means, user and film biases, matrix factorisation, popularity.
+
+    python -m ch03_autoencoder_rbm.train baselines --predictor bias
+    python -m ch03_autoencoder_rbm.train baselines --predictor factorization
+
+Dimensions: N ratings, U users, F films, B users of a batch, D factors.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, evaluate, popularity
+from common.config import RunOptions, require, require_positive
+from common.data.ratings.collection import Ratings, RatingSet, RatingSetName
+from common.data.ratings.loading import SplitName, load_ratings
+from common.run import Run
+
+USER_PRIOR, FILM_PRIOR = 4.0, 3.0
+"""Ratings of size zero that each user and film starts with; chosen on ml-latest-small's validation split."""
+
+ALTERNATIONS = 10
+
+PredictorName = Literal["global-mean", "film-mean", "bias", "factorization", "popularity"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which baseline, on which data."""
+
+    data: RatingSetName | Literal["auto"] = "auto"
+    """Which ratings; auto takes ml-latest-small where it is on disk or can be downloaded, else the planted sample."""
+    split: SplitName = "random"
+    """random (a fifth to test), leave-out (some of each user), or time (the newest fifth)."""
+    leave_out: int = 5
+    """With --split leave-out: ratings of each user to test, and as many to validate."""
+    split_seed: int = 0
+    """Seed of the split; runs that are compared share it."""
+    predictor: PredictorName = "bias"
+    """global-mean, film-mean, bias (of user and film), factorization (of what the biases leave), or popularity."""
+    factors: int = 10
+    """Size of the factors, with --predictor factorization."""
+    decay: float = 0.2
+    """Ridge of the factors, a rating."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "leave_out", "factors", "decay")
+        require(0 <= self.split_seed < 2**63, "--split-seed must be between 0 and 2^63 - 1", self.split_seed)
+
+
+class Popularity:
+    """The films that most people have rated, whoever asks; no idea of stars."""
+
+    def __init__(self, known: Ratings, data: RatingSet) -> None:
+        self.known, self.count = known, popularity(known, data.n_films)
+
+    def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
+        """Nothing: popularity is not quality."""
+        return
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) -> (B, F)"""
+        return self.count.expand(len(users), -1)
+
+
+class Biases:
+    """mu + b_u + c_i: the user's generosity and the film's quality, by alternating ridge regression.
+
+        b_u = sum_i (r_ui - mu - c_i) / (n_u + user prior),    c_i = sum_u (r_ui - mu - b_u) / (n_i + film prior)
+
+    An infinite prior keeps all of its biases at zero: that gives the mean of each film, or of everything.
+    """
+
+    def __init__(
+        self, known: Ratings, data: RatingSet, user_prior: float = USER_PRIOR, film_prior: float = FILM_PRIOR
+    ) -> None:
+        self.known, self.count = known, popularity(known, data.n_films)
+        users, films, stars = known.users.long(), known.films.long(), known.stars
+        self.mean = stars.mean()
+        self.user, self.film = torch.zeros(data.n_users), torch.zeros(data.n_films)
+        user_count = users.bincount(minlength=data.n_users) + user_prior
+        film_count = (self.count + film_prior).clamp(min=1e-9)
+        for _ in range(ALTERNATIONS):
+            rest = stars - self.mean - self.user[users]
+            self.film = torch.zeros_like(self.film).index_add_(0, films, rest) / film_count
+            rest = stars - self.mean - self.film[films]
+            self.user = torch.zeros_like(self.user).index_add_(0, users, rest) / user_count
+        self.step = float(data.levels[1] - data.levels[0])
+        self.sd = float((stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
+
+    def stars(self, users: Tensor, films: Tensor) -> Tensor:
+        """(N,), (N,) -> (N,)"""
+        return self.mean + self.user[users] + self.film[films]
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) -> (B, F) popularity x chance of liking"""
+        table = self.mean + self.user[users].unsqueeze(1) + self.film
+        return self.count * chance_of_liking(table, self.sd, self.step)
+
+
+class Factorization:
+    """Biases + p_u . q_i, the factors by alternating least squares on what the biases leave (Zhou et al. 2008).
+
+    p_u = (sum_i q_i q_i' + decay n_u I)^-1 sum_i q_i e_ui,    and likewise q_i
+    """
+
+    def __init__(self, known: Ratings, data: RatingSet, factors: int, decay: float, generator: torch.Generator) -> None:
+        self.known, self.biases = known, Biases(known, data)
+        users, films = known.users.long(), known.films.long()
+        rest = known.stars - self.biases.stars(users, films)
+        self.q = 0.1 * torch.randn(data.n_films, factors, generator=generator)
+        for _ in range(ALTERNATIONS):
+            self.p = least_squares(users, films, self.q, rest, data.n_users, decay)
+            self.q = least_squares(films, users, self.p, rest, data.n_films, decay)
+        self.sd = float((known.stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
+
+    def stars(self, users: Tensor, films: Tensor) -> Tensor:
+        """(N,), (N,) -> (N,)"""
+        return self.biases.stars(users, films) + (self.p[users] * self.q[films]).sum(1)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) -> (B, F) popularity x chance of liking"""
+        table = self.biases.mean + self.biases.user[users].unsqueeze(1) + self.biases.film + self.p[users] @ self.q.T
+        return self.biases.count * chance_of_liking(table, self.sd, self.biases.step)
+
+
+def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor, count: int, decay: float) -> Tensor:
+    """(N,) rows, (N,) columns, (columns, D) factors, (N,) target -> (count, D) the ridge solution of each row"""
+    size = factors.shape[1]
+    normal, right = factors.new_zeros(count, size, size), factors.new_zeros(count, size)
+    for row, column, value in zip(rows.split(65_536), columns.split(65_536), target.split(65_536), strict=True):
+        x = factors[column]
+        normal.index_add_(0, row, x.unsqueeze(2) * x.unsqueeze(1))
+        right.index_add_(0, row, x * value.unsqueeze(1))
+    ridge = factors.new_tensor(decay) * rows.bincount(minlength=count).clamp(min=1)
+    normal.diagonal(dim1=1, dim2=2).add_(ridge.unsqueeze(1))
+    return torch.linalg.solve(normal, right)
+
+
+def fit(name: PredictorName, known: Ratings, data: RatingSet, config: Config) -> Popularity | Biases | Factorization:
+    """Fit a baseline to the ratings that it may know."""
+    if name == "popularity":
+        return Popularity(known, data)
+    if name == "factorization":
+        generator = torch.Generator().manual_seed(config.run.seed)
+        return Factorization(known, data, config.factors, config.decay, generator)
+    never = float("inf")
+    priors = {"global-mean": (never, never), "film-mean": (never, 0.0), "bias": (USER_PRIOR, FILM_PRIOR)}
+    return Biases(known, data, *priors[name])
+
+
+def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
+    """Fit one baseline and return its measures."""
+    data = data or load_ratings(
+        config.data,
+        split=config.split,
+        leave_out=config.leave_out,
+        split_seed=config.split_seed,
+        limit=config.run.limit,
+    )
+    with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
+        require(run.device.type == "cpu", "baselines run on a CPU, so --device must be cpu", run.device)
+        valid = evaluate(fit(config.predictor, data.train, data, config), data.valid, data.n_films)
+        predictor = fit(config.predictor, data.train + data.valid, data, config)
+        return run.finish(valid=valid, test=evaluate(predictor, data.test, data.n_films))

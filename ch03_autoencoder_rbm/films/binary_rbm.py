@@ -1,0 +1,59 @@
+"""The book's restricted Boltzmann machine: a film is 1 where its user gave four stars or more, and 0 everywhere else.
+
+So a film that nobody asked about counts as disliked. That makes it useless for stars, which it cannot predict, and
+good at guessing what somebody will watch and like, because what people leave out says much about them. The positive
+phase looks at the ones only; the reconstruction is a table of B x V, for one batch at a time.
+
+    p(h_j = 1 | v) = sigmoid(b_j + sum_i W_ij v_i),    p(v_i = 1 | h) = sigmoid(a_i + sum_j W_ij h_j)
+
+Dimensions: B cases, M ones of a batch, V units, H hidden units.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch03_autoencoder_rbm.films.sparse import Batch
+
+
+class BinaryRBM(nn.Module):
+    """Bernoulli visible and hidden units, every film in every case."""
+
+    def __init__(self, units: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(0.01 * torch.randn(units, hidden_size))  # W (V, H)
+        self.visible_bias = nn.Parameter(torch.zeros(units))  # a (V,)
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden_size))  # b (H,)
+
+    @torch.no_grad()
+    def set_visible_bias(self, units: Tensor, cases: int) -> None:
+        """Start each film at the log-odds of being liked, half a like added (Hinton 2010, section 8)."""
+        share = (units.long().bincount(minlength=len(self.visible_bias)) + 0.5) / (cases + 1)
+        self.visible_bias.copy_(share.logit())
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """(B, H) p(h = 1 | v), v given by its ones"""
+        return (F.embedding_bag(batch.units, self.weight, batch.starts, mode="sum") + self.hidden_bias).sigmoid()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(B, H) -> (B, V) log-odds of each film"""
+        return hidden @ self.weight.T + self.visible_bias
+
+    @torch.no_grad()
+    def contrastive_divergence(self, batch: Batch, steps: int) -> Tensor:
+        """Put the CD-k estimate of the gradient into `.grad`; return the first reconstruction's loss, nats a case."""
+        positive = negative = self.hidden(batch)
+        visible, loss = self.visible_bias.new_zeros(batch.cases, len(self.visible_bias)), torch.zeros(())
+        for step in range(steps):
+            logits = self.logits(negative.bernoulli())
+            if step == 0:  # -log p(v | h), summed over films: softplus of every log-odds, less those of the ones
+                loss = (F.softplus(logits).sum() - logits[batch.rows, batch.units].sum()) / batch.cases
+            visible = logits.sigmoid().bernoulli()
+            negative = (visible @ self.weight + self.hidden_bias).sigmoid()
+        scale = 1 / batch.cases
+        at_data = torch.zeros_like(self.weight).index_add_(0, batch.units, positive[batch.rows])
+        self.weight.grad = (visible.T @ negative - at_data) * scale
+        ones = batch.units.bincount(minlength=len(self.visible_bias))
+        self.visible_bias.grad = (visible.sum(0) - ones) * scale
+        self.hidden_bias.grad = (negative - positive).sum(0) * scale
+        return loss

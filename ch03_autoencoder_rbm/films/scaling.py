@@ -1,0 +1,122 @@
+"""What the recommender costs as the ratings grow: seconds an epoch and peak memory for 0.1, 1 and 10 million.
+
+    python -m ch03_autoencoder_rbm.train scaling
+    python -m ch03_autoencoder_rbm.train scaling --ratings 100000 1000000
+
+Every size is planted and trained in a process of its own, so that its peak memory (the resident set, as the operating
+system counts it) is its own: the Python interpreter, torch, the ratings, the sorted cases, the machine and the work.
+"""
+
+import math
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ch03_autoencoder_rbm.films.recommender import Config as Recommender
+from ch03_autoencoder_rbm.films.recommender import make_optimizer, train_step
+from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
+from ch03_autoencoder_rbm.films.sparse import Cases
+from common import device as devices
+from common import distributed
+from common.config import RunOptions, require, require_positive
+from common.data.ratings.planted import draw
+from common.data.source import DataCard
+from common.progress import say
+from common.run import Run
+
+FILMS, RATED = 1_000, 100
+"""Films of every size, and ratings a user, about."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is measured."""
+
+    ratings: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    """How many ratings to plant."""
+    epochs: int = 3
+    """Epochs that are timed, after a warm-up on one batch; the median counts."""
+    hidden_size: int = 100
+    """Hidden units."""
+    batch_size: int = 200
+    """Users a step."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "ratings", "epochs", "hidden_size", "batch_size")
+        require(len(self.ratings) > 0, "--ratings needs at least one number", "none")
+        require(min(self.ratings) >= 1_000, "--ratings must be at least 1000", min(self.ratings))
+        grow = all(2 * one <= other for one, other in pairwise(self.ratings))
+        require(grow, "--ratings must grow, each to twice the one before at least", self.ratings)
+
+
+def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
+    """Plant so many ratings and train on them; return ratings, seconds an epoch and the process's peak memory."""
+    devices.set_threads(threads)
+    devices.seed_everything(config.run.seed)
+    generator = torch.Generator().manual_seed(config.run.seed)
+    planted, _ = draw(-(-ratings // RATED), FILMS, RATED, generator)
+    cases = Cases(planted.users, planted.films, planted.half_stars - 1, -(-ratings // RATED))
+    model = SoftmaxRBM(FILMS, 10, config.hidden_size)
+    model.set_visible_bias(planted.films, planted.half_stars - 1)
+    count = len(planted)
+    del planted
+    optimizer = make_optimizer(model, Recommender(), count)
+    train_step(model, optimizer, cases.take(torch.arange(min(config.batch_size, len(cases)))), steps=1)
+    seconds = []
+    for _ in range(config.epochs):
+        start = time.perf_counter()
+        for batch in cases.shuffled(config.batch_size, generator):
+            train_step(model, optimizer, batch, steps=1)
+        seconds.append(time.perf_counter() - start)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kilobytes elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return {"ratings": count, "epoch": statistics.median(seconds), "peak": peak}
+
+
+def measure_alone(config: Config, ratings: int) -> dict[str, float]:
+    """Measure in a new process; raises MemoryError where the system kills that, as it does when memory runs out."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, config, ratings, torch.get_num_threads()).result()
+        except BrokenProcessPool:
+            raise MemoryError(f"{ratings:,} ratings do not fit in memory: ask for fewer") from None
+
+
+def short(count: int) -> str:
+    """Write a count briefly: 100k, 10M"""
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            return f"{count / size:g}{letter}"
+    return str(count)
+
+
+def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
+    """Measure every size in a process of its own; return seconds, memory, and how the time grows."""
+    card = DataCard("planted", True, "", f"{' '.join(f'{n:,}' for n in config.ratings)} ratings, drawn for the purpose")
+    with Run.open(__name__, config, card, arithmetic="fp32") as run:
+        require(distributed.world_size() == 1, "scaling measures one process", distributed.world_size())
+        require(run.device.type == "cpu", "scaling measures on a CPU, so --device must be cpu", run.device)
+        results: dict[str, float] = {}
+        points: list[dict[str, Any]] = []
+        for ratings in config.ratings:
+            point = measure_alone(config, ratings)
+            name = short(ratings)
+            speed = point["ratings"] / point["epoch"]
+            said = f"{point['epoch']:.2f} s an epoch, {speed:,.0f} ratings/s, {point['peak']:,.0f} MB at most"
+            say(name, f"{point['ratings']:,.0f} ratings: {said}")
+            results |= {f"epoch_seconds_{name}": point["epoch"], f"peak_mb_{name}": point["peak"]}
+            points.append(point)
+        if len(points) > 1:
+            grown = points[-1]["ratings"] / points[0]["ratings"]
+            results["growth_exponent"] = math.log(points[-1]["epoch"] / points[0]["epoch"]) / math.log(grown)
+        return run.finish(run=results)

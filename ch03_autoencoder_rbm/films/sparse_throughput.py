@@ -1,0 +1,163 @@
+"""An epoch over ratings in three ways: batches of what was rated, dense masked batches, and a loop over users.
+
+    python -m ch03_autoencoder_rbm.train sparse_throughput
+    python -m ch03_autoencoder_rbm.train sparse_throughput --cases films --rounds 3
+
+All three take the same step of contrastive divergence of the softmax machine, from the same dice: a test holds their
+gradients equal. Only the layout differs. Of nine thousand films a user has rated a hundred: the dense batch multiplies
+all the zeros, the loop pays for Python at every user.
+
+Dimensions: B cases, M ratings of a batch, V units, K levels, H hidden units.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from ch03_autoencoder_rbm.films.predictors import cases_of
+from ch03_autoencoder_rbm.films.recommender import Config as Recommender
+from ch03_autoencoder_rbm.films.recommender import make_optimizer
+from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
+from ch03_autoencoder_rbm.films.sparse import Batch, Cases, zero_gradient
+from common import distributed
+from common.benchmark import by_turns, median_ratio
+from common.config import RunOptions, require, require_positive
+from common.data.ratings.collection import RatingSet, RatingSetName
+from common.data.ratings.loading import load_ratings
+from common.device import Timer
+from common.run import Run
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and for how long."""
+
+    data: RatingSetName | Literal["auto"] = "auto"
+    """Which ratings; auto takes ml-latest-small where it is on disk or can be downloaded, else the planted sample."""
+    cases: Literal["users", "films"] = "users"
+    """What a case is: users, whose visible units are films, or films, whose units are users."""
+    hidden_size: int = 100
+    """Hidden units."""
+    batch_size: int = 100
+    """Cases a step."""
+    rounds: int = 5
+    """How often the ways take turns, an epoch each, after a warm-up."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "hidden_size", "batch_size", "rounds")
+
+
+def make_model(config: Config, data: RatingSet) -> SoftmaxRBM:
+    """Make a softmax machine without the conditional part, which has no levels to be dense in."""
+    units = data.n_users if config.cases == "films" else data.n_films
+    return SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=False)
+
+
+@torch.no_grad()
+def sparse_step(model: SoftmaxRBM, batch: Batch) -> None:
+    """Put the CD-1 estimate of the gradient into `.grad`, from what was rated."""
+    model.contrastive_divergence(batch, steps=1)
+
+
+@torch.no_grad()
+def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
+    """The same from a (B, V, K) array of zeros and ones: three large matrix products, two small sums, a mask."""
+    units, levels, hidden_size = model.weight.shape
+    weight = model.weight.view(units * levels, hidden_size)
+    seen = weight.new_zeros(batch.cases, units, levels)
+    seen[batch.rows, batch.units, batch.values] = 1
+    positive = (seen.flatten(1) @ weight + model.hidden_bias).sigmoid()
+    logits = (positive.bernoulli() @ weight.T).view_as(seen) + model.visible_bias
+
+    dice = torch.zeros(batch.cases, units, 1, device=weight.device)
+    dice[batch.rows, batch.units] = torch.rand(len(batch.units), 1, device=weight.device)
+    drawn = (logits.softmax(2).cumsum(2)[:, :, :-1] < dice).sum(2, keepdim=True)
+    imagined = torch.zeros_like(seen).scatter_(2, drawn, 1) * seen.sum(2, keepdim=True)  # the mask: rated films alone
+    negative = (imagined.flatten(1) @ weight + model.hidden_bias).sigmoid()
+
+    scale = 1 / max(1, len(batch.units))
+    difference = imagined.flatten(1).T @ negative - seen.flatten(1).T @ positive
+    model.weight.grad = difference.view_as(model.weight) * scale
+    model.visible_bias.grad = (imagined - seen).sum(0) * scale
+    model.hidden_bias.grad = (negative - positive).sum(0) * scale
+
+
+@torch.no_grad()
+def looped_step(model: SoftmaxRBM, batch: Batch) -> None:
+    """The same case by case, each a small machine with the weights of its own films, as the paper describes it."""
+    counts = batch.rows.bincount(minlength=batch.cases).tolist()
+    cases = list(zip(batch.units.split(counts), batch.values.split(counts), strict=True))
+    positive = torch.stack(
+        [(model.weight[units, levels].sum(0) + model.hidden_bias).sigmoid() for units, levels in cases]
+    )
+    states, dice = positive.bernoulli(), torch.rand(len(batch.units), 1, device=positive.device).split(counts)
+
+    scale = 1 / max(1, len(batch.units))
+    weight, visible = zero_gradient(model.weight), zero_gradient(model.visible_bias)
+    hidden = torch.zeros_like(model.hidden_bias)
+    for (units, levels), before, state, die in zip(cases, positive, states, dice, strict=True):
+        logits = model.weight[units] @ state + model.visible_bias[units]
+        drawn = (logits.softmax(1).cumsum(1)[:, :-1] < die).sum(1)
+        after = (model.weight[units, drawn].sum(0) + model.hidden_bias).sigmoid()
+        weight[units, levels] -= scale * before  # a case rates a unit once, so no place is named twice
+        weight[units, drawn] += scale * after
+        visible[units, levels] -= scale
+        visible[units, drawn] += scale
+        hidden += scale * (after - before)
+    model.hidden_bias.grad = hidden
+
+
+STEPS: dict[str, Callable[[SoftmaxRBM, Batch], None]] = {
+    "sparse": sparse_step,
+    "dense": dense_step,
+    "loop": looped_step,
+}
+
+
+def make_epoch(
+    step: Callable[[SoftmaxRBM, Batch], None], model: SoftmaxRBM, cases: Cases, config: Config, ratings: int
+) -> Callable[[], float]:
+    """Make a function that trains an epoch in one way, and says how many seconds that took."""
+    optimizer = make_optimizer(model, Recommender(), ratings)
+    generator = torch.Generator().manual_seed(config.run.seed)
+
+    def epoch() -> float:
+        with Timer(model.weight.device) as timer:
+            for batch in cases.shuffled(config.batch_size, generator):
+                step(model, batch)
+                optimizer.step()
+        return timer.seconds
+
+    return epoch
+
+
+def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
+    """Let the ways train an epoch each by turns; return the median seconds, and how much longer than sparse batches."""
+    data = data or load_ratings(config.data, limit=config.run.limit)
+    with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
+        require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
+        models = {name: make_model(config, data).to(run.device) for name in STEPS}
+        cases = cases_of(models["sparse"], data.train, config.cases, data).to(run.device)
+        ways = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
+        seconds = by_turns(ways, config.rounds, lambda epoch: epoch())
+        median = {name: statistics.median(values) for name, values in seconds.items()}
+        report(run, median)
+        return run.finish(
+            run={
+                **{f"{name}_epoch_seconds": value for name, value in median.items()},
+                **{f"{name}_ratio": median_ratio(seconds[name], seconds["sparse"]) for name in ("dense", "loop")},
+            }
+        )
+
+
+def report(run: Run, median: dict[str, float]) -> None:
+    """Draw the three times."""
+    from common.drawing import plots
+
+    names = ["what was rated", "dense, masked", f"a loop over {run.config.cases}"]
+    title = f"an epoch of CD-1, {run.config.hidden_size} hidden units, batches of {run.config.batch_size}"
+    run.figure("seconds", plots.bars(names, list(median.values()), title=title, label="seconds"))

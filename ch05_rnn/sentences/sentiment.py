@@ -1,0 +1,260 @@
+"""Praise or blame: a bidirectional LSTM reads short sentences, beside a network that sees their words without order.
+
+    python -m ch05_rnn.train sentiment
+    python -m ch05_rnn.train sentiment --data grammar      # sentences of a known rule, whose words alone do not tell
+
+Both see the same batches in the same run, and take steps of the same size.
+
+Dimensions: N sentences, B batch, T words of the longest one, E embedding, H hidden units a direction, V words known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded, read
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.text.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSet, ceiling, load_sentences
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from common.progress import print_table
+from common.run import Run, load_weights
+from common.schedule import one_cycle_at, set_learning_rate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLIP = 1.0
+"""Norm to which larger gradients are cut."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of both classifiers."""
+
+    data: Literal["auto", "sst-2", "grammar"] = "auto"
+    """Which sentences; auto takes SST-2 where it is on disk or can be downloaded, else the embedded grammar's."""
+    epochs: int | None = None
+    """Passes over the training split; by default 4, and on a small set as many as make 1,500 steps."""
+    batch_size: int = 64
+    """Sentences a step, over all processes together."""
+    learning_rate: float = 3e-3
+    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    embedding_size: int = 64
+    """Numbers that stand for a word."""
+    hidden_size: int = 64
+    """Units of each direction of the LSTM, and of the bag's hidden layer twice as many."""
+    dropout: float = 0.3
+    """Share of the numbers that are left out in training, of embeddings and of what is read off."""
+    minimum_count: int = 2
+    """How often a word must be in the training split to be known."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "learning_rate", "embedding_size", "hidden_size")
+        require_positive(self, "minimum_count")
+        require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
+
+
+class BiLSTM(nn.Module):
+    """An LSTM from left to right, one from right to left (Schuster & Paliwal 1997); the last state of each tells."""
+
+    def __init__(self, words: int, config: Config) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, config.embedding_size, padding_idx=PAD)
+        self.dropout = nn.Dropout(config.dropout)
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
+        self.output = nn.Linear(2 * config.hidden_size, len(CLASS_NAMES))
+
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T) words, (B,) lengths -> (B, 2) logits"""
+        reading = read(self.lstm, self.dropout(self.embedding(words)), lengths)
+        return self.output(self.dropout(reading.hidden))
+
+
+class BagOfWords(nn.Module):
+    """The mean of the words' embeddings and a hidden layer: whatever a sentence's words tell without their order."""
+
+    def __init__(self, words: int, config: Config) -> None:
+        super().__init__()
+        hidden = 2 * config.hidden_size
+        self.bag = nn.EmbeddingBag(words, config.embedding_size, mode="mean", padding_idx=PAD)
+        self.layers = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(config.embedding_size, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, len(CLASS_NAMES)),
+        )
+
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # as the BiLSTM is called
+        """(B, T) words, (B,) lengths -> (B, 2) logits"""
+        return self.layers(self.bag(words))
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    words: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    *,
+    bf16: bool = False,
+) -> Tensor:
+    """Take one gradient step; return the loss, still on the device."""
+    with torch.autocast(words.device.type, torch.bfloat16, enabled=bf16):
+        logits = model(words, lengths)
+    loss = F.cross_entropy(logits.float(), labels)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+
+
+def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """N sentences -> (N, T) words, (N,) lengths"""
+    return padded([vocabulary.encode(text.split()) for text in texts])
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, vocabulary: Vocabulary, texts: Sequence[str]) -> Tensor:
+    """N sentences -> (N, 2) logits on the CPU"""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    words, lengths = encode(vocabulary, texts)
+    logits = torch.empty(len(texts), len(CLASS_NAMES))
+    for index in lengths.argsort().split(1_000):
+        size = lengths[index]
+        logits[index] = model(words[index, : size.max()].to(device), size).float().cpu()
+    model.train(training)
+    return logits
+
+
+def measure(logits: Tensor, split: Sentences) -> dict[str, float]:
+    """Accuracy, cross-entropy in nats a sentence, and the accuracy of each kind of sentence where kinds are known."""
+    labels = torch.tensor(split.labels)
+    right = (logits.argmax(1) == labels).float()
+    measures = {"accuracy": float(right.mean()), "loss": float(F.cross_entropy(logits, labels))}
+    return measures | {f"{kind}_accuracy": float(right[places].mean()) for kind, places in by_kind(split).items()}
+
+
+def by_kind(split: Sentences) -> dict[str, list[int]]:
+    """Give the places of the sentences of each kind; nothing where no kinds are known."""
+    return {kind: [n for n, its in enumerate(split.kinds) if its == kind] for kind in KINDS if kind in split.kinds}
+
+
+def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
+    """Fit both classifiers and return their test metrics."""
+    data = data or load_sentences(config.data, limit=config.run.limit)
+    vocabulary = Vocabulary.build(
+        (word for text in data.train.texts for word in text.split()),
+        minimum_count=config.minimum_count,
+        reserved=("<pad>", UNKNOWN),
+    )
+    words, lengths = encode(vocabulary, data.train.texts)
+    labels = torch.tensor(data.train.labels)
+    with Run.open(__name__, config, data.card) as run:
+        words, labels = words.to(run.device), labels.to(run.device)
+        models = {
+            "bilstm": BiLSTM(len(vocabulary), config).to(run.device),
+            "bag": BagOfWords(len(vocabulary), config).to(run.device),
+        }
+        parallel = {name: distributed.wrap(model) for name, model in models.items()}
+        optimizers = {name: make_optimizer(model, config) for name, model in models.items()}
+        steps = batch_count(len(words), config.batch_size)
+        epochs = config.epochs or max(4, 1_500 // steps)
+        parts = {f"{name}_model": models[name] for name in models}
+        parts |= {f"{name}_optimizer": optimizers[name] for name in models}
+        for epoch in run.epochs(epochs, steps, **parts):
+            order = batches_by_length(lengths, config.batch_size, run.generator)
+            for step, index in enumerate(order, start=(epoch - 1) * steps):
+                size = lengths[share := distributed.shard(index)]
+                batch = words[share, : size.max()], size, labels[share]
+                losses = {}
+                for name, optimizer in optimizers.items():
+                    set_learning_rate(optimizer, one_cycle_at(step / (epochs * steps), config.learning_rate))
+                    losses[name] = train_step(parallel[name], optimizer, *batch, bf16=run.bf16)
+                run.step(losses["bilstm"], sentences=len(share))
+            valid = {name: measure(predict(models[name], vocabulary, data.valid.texts), data.valid) for name in models}
+            run.log(valid={"accuracy": valid["bilstm"]["accuracy"], "bag_accuracy": valid["bag"]["accuracy"]})
+        logits = {name: predict(models[name], vocabulary, data.test.texts) for name in models}
+        measures = {f"test_{name}": measure(logits[name], data.test) for name in models}
+        if kinds := by_kind(data.test):
+            best = {f"{kind}_accuracy": ceiling([kind]) for kind in kinds}
+            measures["test_any_bag"] = {"accuracy": ceiling(data.test.kinds), **best}
+        run.save(models["bilstm"])
+        if run.is_main:
+            vocabulary.save(run.folder / "vocabulary.json")
+            report(run, data.test, models["bilstm"].eval(), vocabulary, logits["bilstm"], measures)
+        return run.finish(**measures)
+
+
+def report(
+    run: Run, test: Sentences, model: BiLSTM, vocabulary: Vocabulary, logits: Tensor, measures: dict[str, dict]
+) -> None:
+    """Write what a person looks at: both accuracies side by side, the worst mistakes, verdicts word by word, curves."""
+    from common.drawing import plots
+
+    columns = [name for name in measures["test_bilstm"] if name.endswith("accuracy")]
+    headings = ["", *(name.removesuffix("_accuracy").replace("accuracy", "all") for name in columns)]
+    names = {"test_bilstm": "BiLSTM", "test_bag": "bag of words", "test_any_bag": "best of any bag"}
+    rows = [[names[name], *(f"{100 * its[column]:.2f}" for column in columns)] for name, its in measures.items()]
+    print_table(headings, rows, title="accuracy on the test split, %")
+    labels = torch.tensor(test.labels)
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    wrong = (logits.argmax(1) != labels).nonzero().flatten()
+    worst = wrong[losses[wrong].argsort(descending=True)].tolist()
+    with run.writing("mistakes.tsv") as path:
+        lines = (f"{losses[n]:.3f}\t{CLASS_NAMES[test.labels[n]]}\t{test.kinds[n]}\t{test.texts[n]}" for n in worst)
+        path.write_text("\n".join(["loss\tlabel\tkind\tsentence", *lines, ""]), encoding="utf-8")
+    shown = [places[0] for places in by_kind(test).values()] or range(min(6, len(test)))
+    run.figure("reading", draw_reading(model, vocabulary, [test.texts[n] for n in shown]))
+    panels = {"loss": ["train_loss"], "accuracy": ["valid_accuracy", "valid_bag_accuracy"]}
+    run.figure("curves", plots.curves(run.history, panels))
+
+
+def draw_reading(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) -> "Figure":
+    """Draw how probable praise is after each word, when a sentence is read only so far."""
+    from common.drawing import text_plots
+
+    rows, words = [], []
+    for text in texts:
+        parts = text.split()
+        so_far = [" ".join(parts[: n + 1]) for n in range(len(parts))]
+        rows.append(predict(model, vocabulary, so_far).softmax(1)[:, 1].unsqueeze(0))
+        words.append(parts)
+    return text_plots.alignments(rows, [["praise"]] * len(rows), words)
+
+
+def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:
+    """Rebuild the BiLSTM that a run saved, and the words that it knows."""
+    config = read_config(folder, Config)
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    model = BiLSTM(len(vocabulary), config)
+    load_weights(model, folder)
+    return model.eval(), vocabulary, config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The BiLSTM's training step on one batch of noise, for the device benchmark."""
+    words = torch.randint(PAD + 1, 1_000, (config.batch_size, 12), dtype=torch.int32, device=device)
+    labels = torch.randint(len(CLASS_NAMES), (config.batch_size,), device=device)
+    model = BiLSTM(1_000, config).to(device)
+    optimizer = make_optimizer(model, config)
+    lengths = torch.full((config.batch_size,), 12)
+    step = partial(train_step, model, optimizer, words, lengths, labels, bf16=config.run.precision == "bf16")
+    return Workload(step, items=config.batch_size, unit="sentences")

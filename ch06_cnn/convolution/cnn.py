@@ -1,0 +1,249 @@
+"""The book's convolutional network: three times convolution, rectifier, pooling; then two linear layers.
+
+    python -m ch06_cnn.train cnn
+    python -m ch06_cnn.train cnn --augment --batch-norm --no-dropout --learning-rate 3e-3 --epochs 30
+    python -m ch06_cnn.train cnn --network linear --data shapes          # what a network without convolutions sees
+
+Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ch06_cnn.convolution import layers
+from ch06_cnn.convolution import visualise as inside
+from ch06_cnn.convolution.augment import augment, coin
+from ch06_cnn.preprocessing import scaled
+from common import distributed
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.batches import Batches
+from common.data.images.image_set import ImageSet
+from common.data.images.loading import load_images
+from common.run import Run, load_weights
+
+DISCUSSED = ("bird", "cat")
+"""The classes that the book's text discusses, because its network does badly on them."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the convolutional network."""
+
+    data: Literal["auto", "cifar-10", "shapes"] = "auto"
+    """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
+    network: Literal["book", "linear"] = "book"
+    """The book's network, or for contrast a single linear layer on the pixels."""
+    layers: Literal["torch", "by-hand"] = "torch"
+    """torch's layers, or those of layers.py: the same network, slower and open to the eye, convolutions in float32."""
+    epochs: int | None = None
+    """Passes over the training split; by default 10, and on a small set as many as make 1,500 steps."""
+    batch_size: int = 128
+    """Images a step, over all processes together."""
+    learning_rate: float = 1e-3
+    """Peak step size of AdamW, which warms up and anneals in one cycle."""
+    weight_decay: float = 0.05
+    """Share of each weight that decays a step, times the step size."""
+    batch_norm: bool = False
+    """Normalise behind each convolution."""
+    augment: bool = False
+    """Flip at random, shift by up to 4 pixels and cut out a square of 8: other pictures in every epoch."""
+    dropout: bool = True
+    """Drop as the book does: .2 behind each convolution, .55 before the last layer; without it, nothing."""
+    channels_last: bool = True
+    """Keep the channels of a pixel together in memory; without it, the pixels of a channel, as torch does."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "epochs", "batch_size", "learning_rate")
+        require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
+
+
+class BookNetwork(nn.Module):
+    """The book's network; with batch-norm, a convolution needs no bias."""
+
+    def __init__(self, *, kit: Any = nn, batch_norm: bool = False, dropout: bool = True) -> None:
+        super().__init__()
+        small, large = (0.2, 0.55) if dropout else (0.0, 0.0)
+
+        def block(channels: int, filters: int) -> list[nn.Module]:
+            norm = [kit.BatchNorm2d(filters)] if batch_norm else []
+            convolution = kit.Conv2d(channels, filters, kernel_size=5, padding=1, bias=not batch_norm)
+            return [convolution, *norm, nn.ReLU(), kit.MaxPool2d(2), kit.Dropout(small)]
+
+        self.features = nn.Sequential(*block(3, 32), *block(32, 64), *block(64, 128))
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), kit.Dropout(large), nn.Linear(256, 10)
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 32, 32) pixels -> (B, K) logits"""
+        return self.classifier(self.features(pixels))
+
+
+class LinearNetwork(nn.Module):
+    """One weight a pixel, channel and class: ten templates that the picture is compared with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.templates = nn.Linear(3 * 32 * 32, 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 32, 32) pixels -> (B, K) logits"""
+        return self.templates(pixels.flatten(1))
+
+
+def make_model(config: Config) -> nn.Module:
+    """Build the network that the Config asks for."""
+    if config.network == "linear":
+        return LinearNetwork()
+    kit = layers if config.layers == "by-hand" else nn
+    model = BookNetwork(kit=kit, batch_norm=config.batch_norm, dropout=config.dropout)
+    return model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
+) -> Tensor:
+    """Take one gradient step; return the loss, still on the device."""
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
+        logits = model(pixels)
+    loss = F.cross_entropy(logits.float(), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
+def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    return torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Let the step size grow for .3 of the steps and anneal for the rest (Smith 2018)."""
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, cycle_momentum=False)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Tensor, *, bf16: bool = False, channels_last: bool = True) -> Tensor:
+    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU; nothing is dropped, batch-norm uses its running statistics"""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        parts = [
+            model(scaled(part.to(device), bf16=bf16, channels_last=channels_last)).float().cpu()
+            for part in images.split(1_000)
+        ]
+    model.train(was_training)
+    return torch.cat(parts)
+
+
+def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
+    right = (logits.argmax(1) == labels).float()
+    count = labels.bincount(minlength=logits.shape[1])
+    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
+
+
+def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -> dict[str, float]:
+    """Accuracy, cross-entropy in nats an image, and the accuracy of the worst class and of those the book discusses."""
+    accuracies = class_accuracy(logits, labels)
+    discussed = {
+        f"{name}_accuracy": float(accuracies[class_names.index(name)]) for name in DISCUSSED if name in class_names
+    }
+    return {
+        "accuracy": float((logits.argmax(1) == labels).float().mean()),
+        "loss": float(F.cross_entropy(logits, labels)),
+        "worst_class_accuracy": float(accuracies.min()),
+        **discussed,
+    }
+
+
+def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
+    """Fit the network and return its test metrics."""
+    data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
+    with Run.open(__name__, config, data.card) as run:
+        batches = Batches(
+            data.train.pixels,
+            data.train.labels,
+            batch_size=config.batch_size,
+            device=run.device,
+            generator=run.generator,
+        )
+        epochs = config.epochs or max(10, 1_500 // len(batches))
+        model = make_model(config).to(run.device)
+        parallel = distributed.wrap(model)
+        optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
+        schedule = one_cycle(optimizer, config.learning_rate, epochs * len(batches))
+        layout = {"bf16": run.bf16, "channels_last": config.channels_last}
+        for _ in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
+            for images, labels in batches:
+                if config.augment:
+                    images = augment(images, coin(len(images), images.device), shift=4, cutout=8)
+                loss = train_step(parallel, optimizer, scaled(images, **layout), labels, bf16=run.bf16)
+                schedule.step()
+                run.step(loss, images=len(images))
+            run.log(valid=measure(predict(model, data.valid.pixels, **layout), data.valid.labels))
+        logits = predict(model, data.test.pixels, **layout)
+        run.save(model)
+        if run.is_main:
+            report(run, data, model, logits)
+        return run.finish(test=measure(logits, data.test.labels, data.class_names))
+
+
+def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
+    """Write what a person looks at: the book's two files, confusions, worst mistakes, curves, what the network sees."""
+    from common.drawing import plots
+
+    names, test, guesses = data.class_names, data.test, logits.argmax(1)
+    for name, numbers in (("testActual", test.labels), ("testPred", guesses)):  # as the book's: a number a line
+        with run.writing(f"{name}.txt") as path:
+            path.write_text("".join(f"{number}\n" for number in numbers.tolist()))
+    run.figure("confusion", plots.confusion_matrix(test.labels, guesses, names))
+    accuracies = class_accuracy(logits, test.labels).mul(100).tolist()
+    run.figure("classes", plots.bars(names, accuracies, title="share of each class that is recognised", label="%"))
+    losses = F.cross_entropy(logits, test.labels, reduction="none")
+    wrong = losses.where(guesses != test.labels, 0).topk(min(24, int((guesses != test.labels).sum()))).indices
+    if len(wrong):
+        titles = [f"{names[test.labels[i]]}\nas {names[guesses[i]]}" for i in wrong.tolist()]
+        run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles, size=1.0))
+    panels = {
+        "loss": ["train_loss", "valid_loss"],
+        "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
+    }
+    run.figure("curves", plots.curves(run.history, panels))
+    if isinstance(model, BookNetwork):
+        inside.report(run, model.eval(), model.features, data, guesses)
+    elif isinstance(model, LinearNetwork):
+        run.figure("templates", inside.draw_filters(model.templates.weight.view(-1, 3, 32, 32), names))
+
+
+def restore(folder: Path) -> tuple[nn.Module, Config]:
+    """Rebuild the network that a run saved."""
+    config = read_config(folder, Config)
+    model = make_model(config)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
+    images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
+    labels = torch.randint(10, (config.batch_size,), device=device)
+    model = make_model(config).to(device)
+    optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
+    bf16 = config.run.precision == "bf16"
+
+    def step() -> Tensor:
+        batch = augment(images, coin(len(images), device), shift=4, cutout=8) if config.augment else images
+        pixels = scaled(batch, bf16=bf16, channels_last=config.channels_last)
+        return train_step(model, optimizer, pixels, labels, bf16=bf16)
+
+    return Workload(step, items=config.batch_size)

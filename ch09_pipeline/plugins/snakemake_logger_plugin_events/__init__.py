@@ -1,0 +1,62 @@
+"""A logger plugin of Snakemake: the events of its jobs as JSON, one object per line, for `ch09_pipeline.engine`.
+
+Snakemake loads every package on the path of Python whose name begins with `snakemake_logger_plugin_`; `engine.start`
+puts the folder that holds this one there, and `--logger events` selects it. Messages for people are left as they are.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from logging import LogRecord
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """Settings of the plugin, on Snakemake's command line as --logger-events-descriptor."""
+
+    descriptor: int = field(default=2, metadata={"help": "file descriptor that the events are written to"})
+
+
+class LogHandler(LogHandlerBase):
+    """Write the start, the end and the failure of each job."""
+
+    def emit(self, record: LogRecord) -> None:
+        """Write one line, or nothing for a record that is not about a job."""
+        entry = describe(record)
+        if entry is not None:
+            assert isinstance(self.settings, LogHandlerSettings)
+            with suppress(BrokenPipeError):  # the reader has gone, and stops Snakemake next
+                os.write(self.settings.descriptor, f"{json.dumps(entry)}\n".encode())
+
+    writes_to_stream = property(lambda _: False)
+    writes_to_file = property(lambda _: False)
+    has_filter = property(lambda _: True)
+    has_formatter = property(lambda _: True)
+    needs_rulegraph = property(lambda _: False)
+
+
+def describe(record: LogRecord) -> dict[str, Any] | None:
+    """Give the fields of a job's event; None for a record that is not about a job."""
+    fields = vars(record)
+    match fields.get("event"):
+        case LogEvent.JOB_INFO:
+            return {
+                "event": "start",
+                "number": fields["jobid"],
+                "rule": fields["rule_name"],
+                "wildcards": dict(fields["wildcards"]),
+                "reason": fields["reason"],
+                "inputs": [str(path) for path in fields["input"]],
+                "outputs": [str(path) for path in fields["output"]],
+            }
+        case LogEvent.JOB_FINISHED:
+            return {"event": "finish", "number": fields["job_id"]}
+        case LogEvent.JOB_ERROR:
+            return {"event": "error", "number": fields["jobid"], "logs": [str(path) for path in fields["log"]]}
+    return None

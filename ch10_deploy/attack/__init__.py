@@ -1,0 +1,8 @@
+"""The server under load and under attack; read in this order.
+
+serving         the program: throughput and latency under load
+fuzzing         the program: malformed requests and attacks
+attacks         each attack over loopback
+probing         latency of /healthz and memory, measured from another process
+server_process  a server in a process of its own
+"""

@@ -1,0 +1,179 @@
+"""Attacks on a server over loopback: each was once enough to fill its memory or to stop its answers.
+
+All are bounded in connections, bytes and seconds, and return the statuses of the answers that came. None counts
+connections that the server closed without one, and 0 those that it should have closed and has not.
+"""
+
+import contextlib
+import socket
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+Statuses = Counter[int | None]
+
+Address = tuple[str, int]
+
+PATIENCE = 15.0
+"""Seconds after which a request counts as hung."""
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+BOUNDARY = "limit"
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Write a chunk of a PNG file."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(width: int, height: int, colours: int, data: bytes, extra: bytes = b"") -> bytes:
+    """Write a PNG file, whose pixels may be anything, with further chunks behind its header."""
+    header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def heavy_png() -> bytes:
+    """Give a good picture of 66 kB whose 63 comments would unpack to a megabyte each."""
+    comment = b"comment\0\0" + zlib.compress(bytes(2**20), 9)
+    return png(28, 28, 0, bytes(28 * 29), chunk(b"zTXt", comment) * 63)
+
+
+def upload_bytes(file: bytes) -> bytes:
+    """Give the body of a form that sends a file."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    return head.encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def post(path: str, kind: str, body: bytes) -> bytes:
+    """Write a request that ends its connection."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + body
+
+
+def status_of(answer: bytes) -> int | None:
+    """Give the status of an answer; None where there is none."""
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
+
+
+@contextlib.contextmanager
+def connections(where: Address, count: int) -> Iterator[list[socket.socket]]:
+    """Open many connections."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(where, timeout=PATIENCE)) for _ in range(count)]
+
+
+def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> Statuses:
+    """Send a beginning, and then the same bytes again and again until the server hangs up.
+
+    Where it has not done so when the time is over, 0 is counted, which is no status.
+    """
+    until, answer = time.monotonic() + seconds, b""
+    with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=PATIENCE) as connection:
+        connection.sendall(first)
+        connection.setblocking(False)
+        rest = memoryview(more)
+        while time.monotonic() < until:
+            try:
+                rest = rest[connection.send(rest) :] or memoryview(more)
+            except BlockingIOError:
+                time.sleep(0.001)
+            with contextlib.suppress(BlockingIOError):
+                answer = connection.recv(4096)
+                break
+        else:
+            return Counter([0])
+    return Counter([status_of(answer)])
+
+
+def endless_headers(where: Address, seconds: float = 6.0) -> Statuses:
+    """Send headers that never end."""
+    return send_forever(where, b"GET / HTTP/1.1\r\nHost: a\r\n", b"a: b\r\n" * 10_000, seconds)
+
+
+def endless_header(where: Address, seconds: float = 6.0) -> Statuses:
+    """Send one header that never ends."""
+    return send_forever(where, b"GET / HTTP/1.1\r\nHost: a\r\na: ", b"b" * 60_000, seconds)
+
+
+def endless_address(where: Address, seconds: float = 6.0) -> Statuses:
+    """Send an address that never ends."""
+    return send_forever(where, b"GET /", b"b" * 60_000, seconds)
+
+
+def endless_trailers(where: Address, seconds: float = 6.0) -> Statuses:
+    """Send trailers, the headers behind a body in chunks, that never end."""
+    head = b"POST /maze HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return send_forever(where, head + b"2\r\n{}\r\n0\r\n", b"a: b\r\n" * 10_000, seconds)
+
+
+def compressed_comments(where: Address, count: int = 20) -> Statuses:
+    """Upload pictures whose comments would unpack to 63 MB each, all at once."""
+    request = post("/predict/image", f"multipart/form-data; boundary={BOUNDARY}", upload_bytes(heavy_png()))
+    statuses: Statuses = Counter()
+    with connections(where, count) as opened:
+        for connection in opened:
+            connection.sendall(request)
+        for connection in opened:
+            answer = b""
+            with contextlib.suppress(OSError):
+                answer = connection.recv(4096)
+            statuses[status_of(answer)] += 1
+    return statuses
+
+
+def never_reading(where: Address, count: int = 300, seconds: float = 12.0) -> Statuses:
+    """Ask for the cards again and again on many connections without reading an answer."""
+    requests = b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000
+    until, gone = time.monotonic() + seconds, set()
+    with connections(where, count) as opened:
+        for connection in opened:
+            connection.setblocking(False)
+        while time.monotonic() < until:
+            for connection in set(opened) - gone:
+                try:
+                    connection.send(requests)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    gone.add(connection)
+            time.sleep(0.05)
+    return Counter({None: len(gone), 0: count - len(gone)})
+
+
+def silent(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
+    """Open many connections and send nothing."""
+    with connections(where, count):
+        time.sleep(seconds)
+    return Counter()
+
+
+def half_bodies(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
+    """Send all but the last of many large bodies."""
+    request = post("/predict", "application/json", bytes(200_000))
+    with connections(where, count) as opened:
+        for connection in opened:
+            with contextlib.suppress(OSError):
+                connection.settimeout(0.05)
+                connection.sendall(request[:-1])
+        time.sleep(seconds)
+        answers = []
+        for connection in opened:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                answers.append(connection.recv(4096))
+    return Counter(status_of(answer) for answer in answers if answer)
+
+
+ATTACKS: tuple[Callable[[Address], Statuses], ...] = (
+    endless_headers,
+    endless_header,
+    endless_address,
+    endless_trailers,
+    compressed_comments,
+    never_reading,
+    silent,
+    half_bodies,
+)

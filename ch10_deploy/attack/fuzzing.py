@@ -1,0 +1,260 @@
+"""The server under malformed requests: it must refuse them in words, and keep its memory.
+
+    python -m ch10_deploy.train fuzzing
+    python -m ch10_deploy.train fuzzing --requests 10000
+
+Half of the requests are what schemathesis invents from the server's own openapi.json, right and wrong ones. The others
+are bytes without meaning, good requests in which bytes were changed, cut or doubled, and some in which only those of
+the body were: they get farthest. Among them is a picture that would unpack to a gigabyte. Then come the attacks of
+`attacks.py`: heads that never end, compressed comments, clients that never read, and hundreds of idle connections.
+Meanwhile another process probes `/healthz` and watches the server's memory.
+
+`responses_5xx` counts answers with a status of 500 or more, as the server's own /metrics has them, except 503, by which
+it refuses what is too much at once; these are `responses_503`.
+"""
+
+import contextlib
+import random
+import re
+import socket
+import time
+import urllib.request
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from pydantic_core import to_json
+
+from ch10_deploy.attack.attacks import ATTACKS, BOUNDARY, PATIENCE, heavy_png, png, upload_bytes
+from ch10_deploy.attack.probing import watched
+from ch10_deploy.attack.server_process import Running, running
+from ch10_deploy.attack.serving import card_of
+from ch10_deploy.inference.models import newest_export
+from ch10_deploy.loadtest import draw_images
+from common.config import RunOptions, require_positive
+from common.progress import say
+from common.run import Run
+
+HESITATION = 0.5
+"""Seconds after which the server is told that nothing follows."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many requests."""
+
+    models: Path | None = None
+    """Folder with the exported networks; by default those of the newest export."""
+    requests: int = 1_500
+    """How many requests."""
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "requests")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it is to be sent; its length is written down last, so that a spoiled body arrives whole."""
+
+    path: str
+    body: bytes
+    kind: str = "application/json"
+    method: str = "POST"
+
+    def written(self, host: str) -> bytes:
+        """Give its bytes."""
+        head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {self.kind}\r\n"
+        return f"{head}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n".encode() + self.body
+
+
+def upload(file: bytes) -> Request:
+    """Send a file as a form does."""
+    return Request("/predict/image", upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
+
+
+def good_requests() -> list[Request]:
+    """Give good requests for every endpoint that takes any, and a file that would unpack to a gigabyte."""
+    grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
+    return [
+        *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
+        Request("/predict/batch", to_json({"images": [grey, grey]})),
+        Request("/decode", b'{"latent": [0.5, -1.5]}'),
+        Request("/generate", b'{"prompt": "The", "length": 20, "temperature": 0.8, "top_k": 5, "seed": 1}'),
+        Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
+        Request("/maze", b'{"seed": 7}'),
+        Request("/films?query=the&limit=5", b"", method="GET"),
+        upload(png(28, 28, 0, bytes(28 * 29))),
+        upload(png(32_000, 32_000, 0, bytes(10**6))),
+        upload(heavy_png()),
+    ]
+
+
+def spoiled(data: bytes, dice: random.Random) -> bytes:
+    """Change, cut, double or insert some bytes."""
+    part = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(part) + 1)
+        match dice.randrange(4):
+            case 0:
+                part[place : place + 1] = dice.randbytes(1)
+            case 1:
+                del part[place : place + dice.randint(1, 40)]
+            case 2:
+                part[place:place] = part[place : place + dice.randint(1, 200)]
+            case _:
+                part[place:place] = dice.choice(
+                    (b"1e999", b"-1", b"9", b",", b"NaN", b'"', b"[" * 300, b"\x00", b"null")
+                )
+    return bytes(part)
+
+
+def broken_requests(count: int, host: str, dice: random.Random) -> Iterator[bytes]:
+    """Yield so many broken requests: bytes without meaning, spoiled requests, and whole ones with spoiled bodies."""
+    good = good_requests()
+    for number in range(count):
+        request = dice.choice(good)
+        if number % 4 == 0:
+            yield dice.randbytes(dice.randint(1, 3_000)) + b"\r\n\r\n"
+        elif number % 4 == 1:
+            yield spoiled(request.written(host), dice)
+        else:
+            yield replace(request, body=spoiled(request.body, dice)).written(host)
+
+
+def ask(where: tuple[str, int], request: bytes) -> int | None:
+    """Send bytes and read the status of the answer; None where the server hangs up without one.
+
+    A request that is not whole would have the server wait for the rest: it is told soon that there is none. Raises
+    TimeoutError where the server neither answers nor hangs up.
+    """
+    answer = b""
+    with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=HESITATION) as connection:
+        connection.sendall(request)
+        try:
+            answer = connection.recv(65_536)
+        except TimeoutError:
+            connection.settimeout(PATIENCE)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(65_536)
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
+
+
+def ask_broken(server: Running, count: int, dice: random.Random) -> Counter[int | None]:
+    """Send broken requests and count the statuses of the answers."""
+    host, port = where = server.where()
+    return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", dice))
+
+
+def answered(server: Running) -> Counter[int]:
+    """Count the server's answers by their status, as it counts them itself."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
+        text = answer.read().decode()
+    counted: Counter[int] = Counter()
+    for status, number in re.findall(r'^requests_total\{.*status="(\d+)"\} (\S+)$', text, re.MULTILINE):
+        counted[int(status)] += int(float(number))
+    return counted
+
+
+@contextlib.contextmanager
+def subnormals() -> Iterator[None]:
+    """Keep numbers below 1e-38, which hypothesis draws, too, and which common.device has made zero in this process."""
+    torch.set_flush_denormal(False)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(True)
+
+
+@subnormals()
+def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
+    """Let schemathesis invent requests from the server's description, right and wrong ones; count the statuses.
+
+    Where the server hangs up, or is there no more, the status is None.
+    """
+    import requests
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+    from hypothesis.errors import Unsatisfiable
+
+    with warnings.catch_warnings(action="ignore"):
+        import schemathesis
+        from schemathesis.core.result import Ok
+
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+    sources = [
+        (result.ok(), mode) for result in schema.get_all_operations() if isinstance(result, Ok) for mode in modes
+    ]
+    statuses: Counter[int | None] = Counter()
+    while sources and statuses.total() < count:
+        each = -(-(count - statuses.total()) // len(sources))
+        operation, mode = sources.pop(0)
+        asked = settings(
+            max_examples=each,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+        )
+
+        @seeded(seed)
+        @asked
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def invent(case: "schemathesis.Case") -> None:
+            try:
+                statuses[case.call(timeout=PATIENCE).status_code] += 1
+            except requests.ConnectionError:
+                statuses[None] += 1
+
+        with contextlib.suppress(Unsatisfiable):  # without a parameter nothing can be wrong
+            invent()
+    return statuses
+
+
+def train(config: Config) -> dict[str, float]:
+    """Start a server, send it what nobody should send, and return how it took it."""
+    models = config.models or newest_export(config.run.out)
+    with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
+        began, dice = time.perf_counter(), random.Random(config.run.seed)
+        ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now
+        if (code := server.process.poll()) is not None:
+            raise ChildProcessError(f"the server has ended at one of the first requests (exit code {code})")
+        before = server.memory()
+        with watched(server.where(), server.process.pid) as seen:
+            invented = ask_invented(server, config.requests // 2, config.run.seed)
+            broken = ask_broken(server, config.requests - invented.total(), dice)
+        statuses = invented + broken
+        tell("invented", invented)
+        tell("broken", broken)
+        with watched(server.where(), server.process.pid) as attacked:
+            for attack in ATTACKS:
+                tell(attack.__name__.replace("_", " "), attack(server.where()))
+        alive = server.process.poll() is None
+        counts = answered(server) if alive else Counter({500: 1})
+        tell("all", counts)
+        growth = max(seen.memory, attacked.memory) - before
+        measures = {
+            "requests": statuses.total(),
+            "attacks": len(ATTACKS),
+            "responses_5xx": sum(number for status, number in counts.items() if status >= 500 and status != 503),
+            "responses_503": counts[503],
+            "refused": sum(number for status, number in statuses.items() if status and 400 <= status < 500),
+            "memory_growth_mb": max(growth, 0) / 1e6,
+            "healthz_p99_ms": seen.percentile(0.99),
+            "attacks_healthz_p99_ms": attacked.percentile(0.99),
+            "probes_failed": seen.failed + attacked.failed,
+            "asking_seconds": time.perf_counter() - began,
+        }
+        return run.finish(run=measures)
+
+
+def tell(title: str, counted: Counter[int | None] | Counter[int]) -> None:
+    """Print how often each status came."""
+    shown = (
+        f"{status or ('still open' if status == 0 else 'no answer')}: {n:,}" for status, n in counted.most_common()
+    )
+    say(title, ", ".join(shown) or "nothing asked")

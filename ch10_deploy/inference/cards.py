@@ -1,0 +1,213 @@
+"""Model cards: what the card beside a graph must say, checked field by field before the server trusts any of it.
+
+A card is JSON that somebody may have edited. Each model has its own pydantic model for the part that the server uses
+(`serving`). Types are strict and unknown fields are refused. One checksum covers the card and the graph.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
+
+MOST_BYTES = 2**24
+"""Size limit of a card; the titles of 62,000 films take 3 MB."""
+
+AGAIN = "export again with python -m ch10_deploy.train"
+
+Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """A part of a card."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class Data(Part):
+    """The data set that the network was trained on; a data set may say more about itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    embedded: bool
+    sha256: str | None
+
+
+class Value(Part):
+    """Element type and shape of an input or output; a dimension of any size has a name instead of a number."""
+
+    type: str
+    shape: list[int | str]
+
+
+class Parity(Part):
+    """How far the exports are from the original."""
+
+    tolerance: float
+    onnx: float
+    program: float
+    examples: int
+
+
+class Classes(Part):
+    """What the server needs of a classifier."""
+
+    classes: Words
+
+
+class Latent(Part):
+    """What the server needs of a decoder."""
+
+    latent_size: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Symbols(Part):
+    """What the server needs of a language model."""
+
+    symbols: Words
+    unknown: Annotated[int, Field(ge=0)] | None
+    first: Annotated[int, Field(ge=0)]
+    state_size: Annotated[int, Field(ge=1, le=10_000_000)]
+
+    @model_validator(mode="after")
+    def _numbers_are_symbols(self) -> Self:
+        for name in ("unknown", "first"):
+            number = getattr(self, name)
+            if number is not None and number >= len(self.symbols):
+                raise ValueError(f"{name} is {number}, but there are {len(self.symbols)} symbols")
+        return self
+
+
+class Films(Part):
+    """What the server needs of a recommender."""
+
+    titles: Words
+    counts: list[Annotated[int, Field(ge=0)]]
+    most_rated: Annotated[int, Field(ge=1, le=1_000)]
+
+    @model_validator(mode="after")
+    def _one_count_each(self) -> Self:
+        if len(self.counts) != len(self.titles):
+            raise ValueError(f"{len(self.titles)} titles need as many counts, got {len(self.counts)}")
+        return self
+
+
+class Mazes(Part):
+    """What the server needs of a planner: drawings with one start S and one exit E, and their shortest paths."""
+
+    mazes: Annotated[list[Words], Field(min_length=1)]
+    shortest: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _drawings(self) -> Self:
+        if len(self.shortest) != len(self.mazes):
+            raise ValueError(f"{len(self.mazes)} mazes need as many shortest paths, got {len(self.shortest)}")
+        for number, rows in enumerate(self.mazes):
+            letters = "".join(rows)
+            if len({len(row) for row in rows}) > 1 or letters.count("S") != 1 or letters.count("E") != 1:
+                raise ValueError(f"mazes[{number}] must have rows of one length, one S and one E")
+        return self
+
+
+class Card(Part):
+    """What every card says."""
+
+    name: str
+    chapter: str
+    program: str
+    run: str
+    data: Data
+    metrics: dict[str, float]
+    inputs: Annotated[dict[str, Value], Field(min_length=1)]
+    outputs: Annotated[dict[str, Value], Field(min_length=1)]
+    weights_sha256: str
+    parity: Parity
+    versions: dict[str, str]
+    exported: str
+    sha256: str
+
+
+class ClassifierCard(Card):
+    """Card of `digits` or `pictures`."""
+
+    name: Literal["digits", "pictures"]
+    serving: Classes
+
+
+class DecoderCard(Card):
+    """Card of `decoder`."""
+
+    name: Literal["decoder"]
+    serving: Latent
+
+
+class TextCard(Card):
+    """Card of `text`."""
+
+    name: Literal["text"]
+    serving: Symbols
+
+
+class FilmsCard(Card):
+    """Card of `films`."""
+
+    name: Literal["films"]
+    serving: Films
+
+
+class MazeCard(Card):
+    """Card of `maze`."""
+
+    name: Literal["maze"]
+    serving: Mazes
+
+
+CARDS: dict[str, type[Card]] = {
+    "digits": ClassifierCard,
+    "pictures": ClassifierCard,
+    "decoder": DecoderCard,
+    "text": TextCard,
+    "films": FilmsCard,
+    "maze": MazeCard,
+}
+
+
+def checksum(card: Mapping[str, Any], graph: bytes) -> str:
+    """Give the SHA-256 of a card, without its field `sha256`, followed by the graph."""
+    rest = {name: value for name, value in card.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode() + b"\n" + graph).hexdigest()
+
+
+def place_of(parts: tuple[int | str, ...]) -> str:
+    """Spell the place of a field: ("serving", "mazes", 3) is `serving.mazes[3]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def read_card(path: Path) -> tuple[Card, dict[str, Any]]:
+    """Read a card; return it checked, and as the JSON that it was.
+
+    Raises ValueError, naming the file and the first field that is wrong.
+    """
+    if path.stem not in CARDS:
+        raise ValueError(f"{path}: the models are {', '.join(CARDS)}: rename the card, or {AGAIN}")
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes and is no model card: {AGAIN}")
+    try:
+        record = from_json(data, allow_inf_nan=False)  # also bounds how deep values are nested
+        if not isinstance(record, dict):
+            raise ValueError(f"a model card is an object, got {type(record).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{path} is not a readable model card ({error}): {AGAIN}") from error
+    try:
+        return CARDS[path.stem].model_validate_json(data), record
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = place_of(first["loc"]) or "card"
+        raise ValueError(f"{path}: {field}: {first['msg']}: correct the card, or {AGAIN}") from error

@@ -1,0 +1,68 @@
+"""Chapter 7's planner at work: it looks ahead, step by step, and then follows its own values through the maze.
+
+Dimensions: A = 4 actions, H x W tiles.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ch10_deploy.inference.models import Model
+
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
+"""What the actions add to row and column: up, right, down, left."""
+
+Tile = tuple[int, int]
+
+
+class Walker:
+    """Walks through mazes that the planner was not trained on."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.drawings = [np.array([list(row) for row in rows]) for rows in model.serving.mazes]
+        self.shortest: list[int] = model.serving.shortest
+
+    def walk(self, seed: int) -> dict[str, Any]:
+        """Walk through the maze of a seed; there are as many as were exported, then they come again."""
+        number = seed % len(self.drawings)
+        drawing = self.drawings[number]
+        walls = drawing == "#"
+        start, goal = (tuple(int(place[0]) for place in np.nonzero(drawing == letter)) for letter in "SE")
+        path = follow(self.values(walls, goal), walls, start, goal)
+        return {
+            "tiles": walls.astype(int).tolist(),
+            "start": start,
+            "goal": goal,
+            "path": path,
+            "shortest_steps": self.shortest[number],
+            "solved": path[-1] == goal,
+        }
+
+    def values(self, walls: np.ndarray, goal: tuple[int, ...]) -> np.ndarray:
+        """(H, W) -> (A, H, W) what each action is worth, looking as far ahead as a path can be long"""
+        picture = np.zeros((1, 2, *walls.shape), np.float32)
+        picture[0, 0] = ~walls
+        picture[0, 1][goal] = 1
+        values = np.zeros((1, len(MOVES), *walls.shape), np.float32)
+        for _ in range(walls.size // 2):
+            values = self.model(picture=picture, values=values)["next_values"]
+        return values[0]
+
+
+def follow(values: np.ndarray, walls: np.ndarray, start: tuple[int, ...], goal: tuple[int, ...]) -> list[Tile]:
+    """Take the best action of each tile, until the goal or until a tile comes again: it would come for ever."""
+    height, width = walls.shape
+    best = values.argmax(0)
+    tile: Tile = (start[0], start[1])
+    path, seen = [tile], {tile}
+    while tile != goal:
+        down, right = MOVES[best[tile]]
+        ahead = tile[0] + down, tile[1] + right
+        inside = 0 <= ahead[0] < height and 0 <= ahead[1] < width
+        if not inside or walls[ahead] or ahead in seen:  # who walks into a wall stays, and will do so again
+            break
+        tile = ahead
+        path.append(tile)
+        seen.add(tile)
+    return path

@@ -1,0 +1,33 @@
+/** What a network takes a picture for: its best guess, and a bar for each class. */
+
+import { element, percent, speaker } from "./elements.js";
+
+/** Make a function that shows an answer of the server, or takes it away and says what is missing. */
+export function shower(panel, classes, missing) {
+  const [guess, list] = [panel.querySelector(".guess"), panel.querySelector(".bars")];
+  const say = speaker(panel.querySelector(".spoken"));
+  const bars = classes.map((name) => {
+    const bar = { track: element("span", { class: "track" }), share: element("span", {}, "") };
+    bar.row = element("li", {}, element("span", {}, name), bar.track, bar.share);
+    list.append(bar.row);
+    return bar;
+  });
+  return (answer) => {
+    const best = answer ? Math.max(...answer.probabilities) : 0;
+    bars.forEach((bar, index) => {
+      const share = answer?.probabilities[index] ?? 0;
+      bar.track.style.setProperty("--share", share);
+      bar.share.textContent = answer ? percent(share) : "";
+      bar.row.classList.toggle("first", answer !== null && share === best);
+    });
+    guess.firstElementChild.textContent = answer?.label ?? "";
+    guess.lastElementChild.textContent = answer ? verdict(best) : missing;
+    say(answer ? `${answer.label}, ${percent(best)}` : "");
+  };
+}
+
+function verdict(best) {
+  if (best > 0.95) return "It has no doubt.";
+  if (best > 0.6) return "Most likely.";
+  return "It is hard to tell.";
+}

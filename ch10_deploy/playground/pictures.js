@@ -1,0 +1,47 @@
+/** Choose a picture, and see what the network takes it for. */
+
+import { ask, newest } from "./api.js";
+import { kindly, tell } from "./elements.js";
+import { shower } from "./guess.js";
+
+/** Pixels on a side of what the network sees. */
+const SIDE = 32;
+
+export function start(panel) {
+  const input = panel.querySelector("[type=file]");
+  const canvas = panel.querySelector("canvas");
+  let show = null;
+  const look = newest((pixels, signal) =>
+    kindly(panel, async () => {
+      const answer = await ask("predict", { pixels }, signal);
+      show ??= shower(panel, answer.classes, "No picture yet.");
+      show(answer);
+    }),
+  );
+  input.addEventListener("change", async () => {
+    const [file] = input.files;
+    if (!file) return;
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (file !== input.files[0]) return; // another one was chosen meanwhile
+    if (!picture) {
+      look.cancel();
+      show?.(null);
+      return tell(panel, "This browser cannot read that file as a picture.");
+    }
+    look(shrink(picture, canvas));
+  });
+}
+
+/** Draw the middle square of a picture with SIDE pixels on a side; give its pixels as rows of [red, green, blue]. */
+function shrink(picture, canvas) {
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const edge = Math.min(picture.width, picture.height);
+  const [left, top] = [(picture.width - edge) / 2, (picture.height - edge) / 2];
+  context.fillStyle = "white"; // behind what is transparent
+  context.fillRect(0, 0, SIDE, SIDE);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture, left, top, edge, edge, 0, 0, SIDE, SIDE);
+  const { data } = context.getImageData(0, 0, SIDE, SIDE);
+  const pixel = (row, column) => Array.from(data.subarray(4 * (row * SIDE + column), 4 * (row * SIDE + column) + 3));
+  return Array.from({ length: SIDE }, (_, row) => Array.from({ length: SIDE }, (_, column) => pixel(row, column)));
+}

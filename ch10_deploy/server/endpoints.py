@@ -1,0 +1,318 @@
+"""The endpoints of the networks: what is asked of each, and the answer.
+
+Small bodies are checked by pydantic, as FastAPI does; the pixels of an image by hand, in a fraction of the time. Types
+are strict (a number is no text, and true is no number) and unknown fields are refused.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from itertools import islice
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import from_json, to_json
+from starlette.datastructures import UploadFile
+from starlette.types import Receive, Scope, Send
+
+from ch10_deploy.inference import image_decoding as pixels
+from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.models import Model, require_model
+from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.recommendation import Taste
+from ch10_deploy.server.refusal import Refusal
+
+T = TypeVar("T")
+
+BURST = 16
+"""Symbols of a text that are written before it is the others' turn."""
+
+WRITERS = 8
+"""Texts that are written at once; more are refused with 503. They share one thread: at a quarter of a millisecond a
+symbol (README), so many of the longest, prompts of 2,000 symbols before 2,000 new ones, still end within 10 s."""
+
+MOST_IMAGES = 64
+"""Images of a batch."""
+
+JSON, FORM = "application/json", "multipart/form-data"
+
+
+class Strict(BaseModel):
+    """A request's fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON."""
+    return Response(to_json(value), status, headers, media_type="application/json")
+
+
+def body_of(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body for openapi.json."""
+    schema = {"type": "object", "required": [*properties], "properties": properties, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
+
+
+def require_type(request: Request, kind: str) -> None:
+    """Raise Refusal (415) where a body is of another type, or compressed."""
+    found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if found != kind:
+        raise Refusal(f"the body must be {kind}, got {found[:60] or 'no content-type'}", status=415)
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise Refusal(f"the body must not be compressed, got content-encoding {coding[:60]}", status=415)
+
+
+async def json_of(request: Request, field: str, like: str) -> Any:
+    """Read the one field of a JSON body; raises Refusal where it is no JSON or has other fields."""
+    require_type(request, JSON)
+    try:
+        record = from_json(await request.body())
+    except ValueError as error:
+        raise Refusal(f"the body is no JSON: {error}", status=400) from error
+    if type(record) is not dict or field not in record:
+        raise Refusal(f"the body is an object as {like}", field=field)
+    for other in record:
+        if other != field:
+            raise Refusal(f"there is no such field: the body is an object as {like}", field=other)
+    return record[field]
+
+
+def worker(models: Mapping[str, Model], name: str, kind: Callable[[Model], T]) -> Callable[[], T]:
+    """Make what works with a network, if it is there; give a function that returns it, or raises Refusal (404)."""
+    made = [kind(models[name])] if name in models else []
+
+    def get() -> T:
+        require_model(models, name)
+        return made[0]
+
+    return get
+
+
+IMAGE = {
+    "oneOf": [
+        {"type": "array", "description": "28x28", "minItems": 28, "maxItems": 28},
+        {"type": "array", "description": "32x32x3", "minItems": 32, "maxItems": 32},
+    ]
+}
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, if it has one, must be JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Check the type before FastAPI reads the body."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            require_type(request, JSON)
+            return await handle(request)
+
+        return handle if self.body_field is None else checked
+
+
+class Straight(APIRoute):
+    """A route whose function is handed the request and gives the response; FastAPI does nothing in between."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Give the function itself."""
+        return self.endpoint
+
+
+def classify(models: Mapping[str, Model], images: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """Give the network's name and classes, and the probabilities: (B, H, W[, 3]) -> (B, K)"""
+    name = "digits" if images.ndim == 3 else "pictures"
+    model = require_model(models, name)
+    return {"model": name, "classes": model.serving.classes}, model(pixels=images)["probabilities"]
+
+
+def classify_one(models: Mapping[str, Model], image: np.ndarray) -> dict[str, Any]:
+    """Say what is on an image."""
+    answer, (probabilities,) = classify(models, image[np.newaxis])
+    label = answer["classes"][int(probabilities.argmax())]
+    return {**answer, "label": label, "probabilities": probabilities.tolist()}
+
+
+def classify_batch(models: Mapping[str, Model], value: Any) -> dict[str, Any]:
+    """Say what is on each image of a list; raises Refusal, naming the place, where one is wrong."""
+    if type(value) is not list or not 1 <= len(value) <= MOST_IMAGES:
+        found = f"a list of {len(value)}" if type(value) is list else "something else"
+        raise Refusal(f"must be a list of 1 to {MOST_IMAGES} images, got {found}", field="images")
+    images = [pixels.from_lists(image, f"images[{number}]") for number, image in enumerate(value)]
+    for number, image in enumerate(images):
+        if image.shape != images[0].shape:
+            raise Refusal("all images of a batch have the size of the first one", field=f"images[{number}]")
+    answer, probabilities = classify(models, np.stack(images))
+    labels = [answer["classes"][best] for best in probabilities.argmax(1)]
+    rows = [{"label": label, "probabilities": row} for label, row in zip(labels, probabilities.tolist(), strict=True)]
+    return {**answer, "predictions": rows}
+
+
+async def file_of(request: Request) -> bytes:
+    """Read the one file of a form; raises Refusal where it is missing, or something else is there, too."""
+    require_type(request, FORM)
+    async with request.form(max_files=1, max_fields=0) as form:
+        if [*form] != ["file"] or not isinstance(file := form["file"], UploadFile):
+            raise Refusal("the form has one field, the PNG file `file`", field="file")
+        return await file.read()
+
+
+def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Say what is on an image."""
+
+    async def predict(request: Request) -> Response:
+        """Say what is on an image of 28x28 grey pixels, or of 32x32 [red, green, blue]."""
+        value = await json_of(request, "pixels", '{"pixels": [[0, 255, ...], ...]}')
+        return as_json(classify_one(models, pixels.from_lists(value)))
+
+    async def predict_batch(request: Request) -> Response:
+        """Say what is on each of up to 64 images of one size."""
+        value = await json_of(request, "images", '{"images": [[[0, 255, ...], ...], ...]}')
+        return as_json(await asyncio.to_thread(classify_batch, models, value))
+
+    async def predict_image(request: Request) -> Response:
+        """Say what is on a PNG file of 28x28 or 32x32 pixels."""
+        image = await asyncio.to_thread(pixels.from_png, await file_of(request))
+        return as_json(classify_one(models, image))
+
+    batch = {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": IMAGE}
+    file = {"type": "string", "format": "binary"}
+    for path, answer, body in (
+        ("/predict", predict, body_of(JSON, {"pixels": IMAGE})),
+        ("/predict/batch", predict_batch, body_of(JSON, {"images": batch})),
+        ("/predict/image", predict_image, body_of(FORM, {"file": file})),
+    ):
+        app.router.add_api_route(path, answer, methods=["POST"], openapi_extra=body, route_class_override=Straight)
+
+
+class Point(Strict):
+    """A place in the space of digits."""
+
+    latent: Annotated[list[Annotated[float, Field(ge=-1_000, le=1_000)]], Field(min_length=1, max_length=1_000)]
+
+
+def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Draw what lies at a place of the autoencoder's space."""
+
+    @app.post("/decode")
+    async def decode(point: Point) -> Response:
+        """Draw the digit at a place: 28x28 brightnesses from 0 to 255."""
+        model = require_model(models, "decoder")
+        needed, given = model.serving.latent_size, len(point.latent)
+        if given != needed:
+            raise Refusal(f"must hold {needed} numbers, got {given}", field="latent")
+        picture = model(latent=np.array([point.latent], np.float32))["pixels"][0]
+        return as_json({"pixels": np.rint(picture).astype(int).tolist()})
+
+
+class Beginning(Strict):
+    """How a text begins, and how it is to go on."""
+
+    prompt: Annotated[str, Field(max_length=2_000)] = ""
+    length: Annotated[int, Field(ge=1, le=2_000)] = 500
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """Join pieces, and give way to others after each burst."""
+    while some := [*islice(pieces, BURST)]:
+        yield "".join(some)
+        await asyncio.sleep(0)  # the others' turn
+
+
+class Written(StreamingResponse):
+    """A text as it is written; it takes one of the places while it is sent, however that ends."""
+
+    def __init__(self, pieces: Iterator[str], places: asyncio.Semaphore) -> None:
+        super().__init__(in_bursts(pieces), media_type="text/plain; charset=utf-8")
+        self.places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the text; raises Refusal (503) where all places are taken."""
+        if self.places.locked():
+            raise Refusal(f"{WRITERS} texts are being written: try again in a second", status=503)
+        async with self.places:  # not in the generator: who leaves before it has begun would keep the place
+            await super().__call__(scope, receive, send)
+
+
+def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Go on with a text."""
+    writer_of, places = worker(models, "text", Writer), asyncio.Semaphore(WRITERS)
+
+    @app.post("/generate", response_class=StreamingResponse)
+    async def generate(text: Beginning) -> Response:
+        """Go on with a text: what comes after the prompt, as it is written."""
+        writer = writer_of()
+        pieces = writer.write(
+            writer.numbers(text.prompt),
+            length=text.length,
+            temperature=text.temperature,
+            top_k=text.top_k,
+            seed=text.seed,
+        )
+        return Written(pieces, places)
+
+
+Title = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Person(Strict):
+    """What somebody likes, and does not."""
+
+    likes: Annotated[list[Title], Field(max_length=20)] = []
+    dislikes: Annotated[list[Title], Field(max_length=20)] = []
+    top: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+def whole(text: Any) -> Any:
+    """Read a number of a query; raises ValueError where it is not written in digits alone."""
+    if isinstance(text, str):
+        if not re.fullmatch("[0-9]{1,9}", text):
+            raise ValueError("must be a whole number, written in digits")
+        return int(text)
+    return text
+
+
+class Search(Strict):
+    """Which films are looked for."""
+
+    query: Annotated[str, Field(max_length=200)] = ""
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)] = 10
+
+
+def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Find films, and suggest some."""
+    taste = worker(models, "films", Taste)
+
+    @app.get("/films")
+    async def films(search: Annotated[Search, Query()]) -> Response:
+        """List films whose titles look like what is asked for; without a question, the best known."""
+        return as_json({"films": await asyncio.to_thread(taste().films, search.query, search.limit)})
+
+    @app.post("/recommend")
+    async def recommend(person: Person) -> Response:
+        """Suggest films, and say which of the person's own have driven each suggestion."""
+        return as_json(await asyncio.to_thread(taste().recommend, person.likes, person.dislikes, person.top))
+
+
+class Choice(Strict):
+    """Which maze."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Walk through mazes."""
+    walker = worker(models, "maze", Walker)
+
+    @app.post("/maze")
+    async def maze(choice: Choice) -> Response:
+        """Walk through a maze that the planner has never seen."""
+        return as_json(await asyncio.to_thread(walker().walk, choice.seed))

@@ -1,0 +1,139 @@
+"""What published data sets hold, so that a part of one never runs under the bare name of the whole.
+
+A set is compared by its counts, and by the sha256 of its content where that is known. The contents were hashed as they
+are read, so it does not matter whether a file is gzipped or how its lines end; the files that they come from have the
+checksums that their publishers state.
+
+    mnist                                         the published set
+    mnist (partial: 100 of 60,000 train images)   some of it
+    mnist (altered: train labels)                 as many, but others
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from common.data.source import DataCard
+
+
+@dataclass(frozen=True)
+class Release:
+    """One published version of a data set."""
+
+    counts: Mapping[str, int]
+    """Name of a part, and how many of them there are."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Name of a part, and the checksum of its content."""
+
+
+def _ratings(ratings: int, users: int, sha256: str | None = None) -> Release:
+    return Release({"ratings": ratings, "users": users}, {} if sha256 is None else {"ratings": sha256})
+
+
+RELEASES: dict[str, tuple[Release, ...]] = {
+    "mnist": (
+        Release(
+            {"train images": 60_000, "test images": 10_000},
+            {
+                "train images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+                "train labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+                "test images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+                "test labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+            },
+        ),
+    ),
+    "fashion-mnist": (
+        Release(
+            {"train images": 60_000, "test images": 10_000},
+            {
+                "train labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+                "test labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+            },
+        ),
+    ),
+    "cifar-10": (
+        Release(
+            {"train images": 50_000, "test images": 10_000},
+            {
+                "train images": "9d5c2eddadb0deff02c14c350c0385aab7b1d5ff1edfeb4997c8dc8644960111",
+                "train labels": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
+                "test images": "177777c33ba79825320efa646ad04a94bdc3c80e4ebe3bd21724f8cdfd4b9d56",
+                "test labels": "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
+            },
+        ),
+    ),
+    # ml-latest-small changes: the releases of 2018, 2016 (October, January) and 2015 (August, April).
+    "ml-latest-small": (
+        _ratings(100_836, 610, "25965b6e024ef6119abcdbac1ecab038c2f5a145c7aaafbbe3bbba78c18fe14e"),
+        _ratings(100_004, 671),
+        _ratings(105_339, 668),
+        _ratings(100_234, 718),
+        _ratings(100_023, 706),
+    ),
+    "ml-100k": (_ratings(100_000, 943),),
+    "ml-1m": (_ratings(1_000_209, 6_040),),
+    "ml-25m": (_ratings(25_000_095, 162_541),),
+    "ml-32m": (_ratings(32_000_204, 200_948),),
+    "netflix": (_ratings(100_480_507, 480_189),),
+    "tiny-shakespeare": (
+        Release(
+            {"characters": 1_115_394},
+            {"characters": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+        ),
+    ),
+    "wikitext-2": (
+        Release(
+            {"train characters": 10_780_437, "valid characters": 1_120_192, "test characters": 1_255_018},
+            {
+                "train characters": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+                "valid characters": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                "test characters": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+            },
+        ),
+    ),
+    # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
+    "sst-2": (
+        Release({"train sentences": 67_349, "dev sentences": 872}),
+        Release({"train sentences": 6_920, "positive train sentences": 3_610, "dev sentences": 872}),
+    ),
+}
+"""The newest release first."""
+
+
+def title(name: str, counts: Mapping[str, int], sha256: Mapping[str, str] | None = None) -> str:
+    """Give a set's name, followed by how it differs from every release, if it does.
+
+    >>> title("ml-100k", {"ratings": 20, "users": 5})
+    'ml-100k (partial: 20 of 100,000 ratings)'
+    """
+    if name not in RELEASES:
+        return name
+    differences = [_difference(release, counts, sha256 or {}) for release in RELEASES[name]]
+    if "" in differences:
+        return name
+    # As many of everything, but others: that release is meant. Else the newest one.
+    altered = [difference for difference in differences if difference.startswith("altered")]
+    return f"{name} ({(altered or differences)[0]})"
+
+
+def _difference(release: Release, counts: Mapping[str, int], sha256: Mapping[str, str]) -> str:
+    for part, published in release.counts.items():
+        if counts[part] < published:
+            return f"partial: {counts[part]:,} of {published:,} {part}"
+    for part, published in release.counts.items():
+        if counts[part] > published:
+            return f"not as published: {counts[part]:,} instead of {published:,} {part}"
+    wrong = [part for part, checksum in release.sha256.items() if sha256[part] != checksum]
+    return f"altered: {', '.join(wrong)}" if wrong else ""
+
+
+def card(
+    name: str, sha256: str, description: str, counts: Mapping[str, int], contents: Mapping[str, str] | None = None
+) -> DataCard:
+    """Make the card of a set that was read from files: its name stands alone only where the data are as published."""
+    shown = title(name, counts, contents)
+    return DataCard(shown, False, sha256, description, published="" if shown == name else name)
+
+
+def own_name(name: str) -> str:
+    """Name a person's own file or folder; one that is called like a published set is not taken for it."""
+    return f"{name} (own file)" if name in RELEASES else name

@@ -1,0 +1,146 @@
+"""Film ratings: MovieLens, the Netflix Prize's text files, and a planted sample whose noise floor is known.
+
+Ratings are a list of triples, and memory is proportional to its length: nowhere is there a table of users x films.
+`movielens.py` reads the published layouts, `planted.py` invents the sample.
+
+Dimensions: N ratings, U users, F films, K levels of rating.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from common.config import require
+from common.data import published
+from common.data.ratings.collection import WHOLE_STARS, Collection, Ratings, RatingSet, RatingSetName
+from common.data.source import DataCard, DataUnavailable, data_dir, sha256_of
+
+SplitName = Literal["random", "leave-out", "time"]
+
+TEST_SHARE = 0.2
+VALID_SHARE = 0.1
+"""Share of the training side that is set aside to choose on."""
+
+
+def load_ratings(
+    name: RatingSetName | Literal["auto"],
+    *,
+    split: SplitName = "random",
+    leave_out: int = 5,
+    split_seed: int = 0,
+    limit: int | None = None,
+) -> RatingSet:
+    """Load a data set by name; `auto` takes ml-latest-small, or the planted sample where that cannot be had.
+
+    Raises DataUnavailable where a named set is neither on disk nor to be downloaded, ValueError, naming file and line,
+    where a file on disk is not what it should be.
+    """
+    note = ""
+    if name == "auto":
+        name = "ml-latest-small"
+        try:
+            collection, source = _collect(name)
+        except DataUnavailable:
+            note = f"; {name} is not in {data_dir()} and cannot be downloaded"
+            name = "planted"
+            collection, source = _collect(name)
+    else:
+        collection, source = _collect(name)
+    return divide(
+        collection,
+        name,
+        source + note,
+        split=split,
+        leave_out=leave_out,
+        split_seed=split_seed,
+        limit=limit,
+    )
+
+
+def _collect(name: RatingSetName) -> tuple[Collection, str]:
+    if name == "planted":
+        from common.data.ratings import planted
+
+        return planted.collect(), "embedded, drawn here"
+    from common.data.ratings import movielens
+
+    return movielens.collect(name), f"from {data_dir() / name}"
+
+
+def divide(
+    collection: Collection,
+    name: str,
+    source: str,
+    *,
+    split: SplitName,
+    leave_out: int,
+    split_seed: int,
+    limit: int | None = None,
+) -> RatingSet:
+    """Divide a collection into the three splits, the same ones on every machine."""
+    ratings = collection.ratings
+    require(len(ratings) >= 10, f"{source} must hold at least 10 ratings", len(ratings))
+    parts = split_ratings(ratings, split, leave_out=leave_out, split_seed=split_seed)
+    sha256 = sha256_of(ratings.users, ratings.films, ratings.half_stars, ratings.times, *parts)
+    train, valid, test = (part[:limit] for part in parts)
+    floor = None
+    if collection.expected_stars is not None:
+        floor = float((collection.expected_stars[test] - ratings[test].stars).square().mean().sqrt())
+    users, films = len(collection.user_ids), len(collection.film_ids)
+    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
+    how = {"random": "random split", "leave-out": f"{leave_out} left out a user", "time": "split by time"}[split]
+    description = f"{sizes} ({how}), {users:,} users, {films:,} films, {source}"
+    step = 2 if name in WHOLE_STARS else 1
+    if name in published.RELEASES:
+        contents = {"ratings": sha256_of(ratings.users, ratings.films, ratings.half_stars, ratings.times)}
+        card = published.card(name, sha256, description, {"ratings": len(ratings), "users": users}, contents)
+    else:
+        card = DataCard(name, name == "planted", sha256, description)
+    return RatingSet(
+        card=card,
+        user_ids=collection.user_ids,
+        film_ids=collection.film_ids,
+        titles=collection.titles,
+        levels=torch.arange(step, 11, step) / 2,
+        train=ratings[train],
+        valid=ratings[valid],
+        test=ratings[test],
+        noise_floor=floor,
+    )
+
+
+def split_ratings(
+    ratings: Ratings, split: SplitName, *, leave_out: int = 5, split_seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the positions of the training, validation and test ratings; validation is cut from the training side.
+
+    random      a fifth of all ratings is the test split, a tenth of the others the validation split
+    leave-out   of each user who has rated enough to keep as many again, n ratings to test and n to validate
+    time        the newest fifth is the test split, the newest tenth of the others the validation split
+    """
+    generator = torch.Generator().manual_seed(split_seed)
+    shuffled = torch.randperm(len(ratings), generator=generator)
+    if split == "leave-out":
+        return _leave_out(ratings.users, shuffled, leave_out)
+    newest_first = ratings.times[shuffled].argsort(descending=True, stable=True)  # ties fall as the shuffle has them
+    order = shuffled if split == "random" else shuffled[newest_first]
+    tested = round(TEST_SHARE * len(order))
+    validated = round(VALID_SHARE * (len(order) - tested))
+    test, valid, train = order.split([tested, validated, len(order) - tested - validated])
+    return train, valid, test
+
+
+def _leave_out(users: Tensor, shuffled: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Hold out the first ratings of each user in a shuffled order: `count` to test, then `count` to validate."""
+    require(count >= 1, "--leave-out must be at least 1", count)
+    by_user = shuffled[users[shuffled].argsort(stable=True)]
+    rated = users.bincount()
+    place = torch.arange(len(users)) - (rated.cumsum(0) - rated)[users[by_user].long()]  # within the user's ratings
+    enough = (rated >= 4 * count)[users[by_user].long()]
+    test, valid = enough & (place < count), enough & (place >= count) & (place < 2 * count)
+    if not test.any():
+        raise ValueError(
+            f"--leave-out {count} needs a user with {4 * count} ratings, and nobody has more than {rated.max()}"
+        )
+    return by_user[~test & ~valid], by_user[valid], by_user[test]

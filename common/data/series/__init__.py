@@ -1,0 +1,4 @@
+"""Series of numbers in time.
+
+series  an invented series with a known best forecast, or a column of a CSV file
+"""

@@ -1,0 +1,219 @@
+"""Texts to learn from: Tiny Shakespeare, WikiText-2, Python's own documentation (embedded), or any UTF-8 file.
+
+Dimensions: N tokens.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from common.config import require
+from common.data import archives, published
+from common.data.source import DataCard, DataUnavailable, data_dir, fetch
+from common.data.text.vocabulary import UNKNOWN, Vocabulary, split_spaced, split_words
+
+CorpusName = Literal["tiny-shakespeare", "wikitext-2", "pydoc"]
+Level = Literal["char", "word"]
+
+SHAKESPEARE_MIRRORS = ["https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"]
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+WIKITEXT_MIRROR = "https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2/"
+WIKITEXT_SHA256 = {
+    "train.txt": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+    "valid.txt": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+    "test.txt": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+}
+WIKITEXT_LIMIT = 1 << 26
+"""Bytes that a file of the archive may unpack to: six times those of the largest."""
+
+RARE = {"char": 1, "word": 2}
+"""How often a token must occur in the training part to be known. In WikiText-2, rare words are replaced already."""
+
+Texts = tuple[str, str, str]
+"""The training, validation and test part."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a text."""
+
+    tokens: Tensor
+    """(N,) int64"""
+    characters_per_token: float
+    """How much text a token stands for, spaces included."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as numbers, in three parts that follow each other. Choose on `valid`; read `test` once, last."""
+
+    card: DataCard
+    level: Level
+    vocabulary: Vocabulary
+    train: Part
+    valid: Part
+    test: Part
+
+
+def load_corpus(
+    name: CorpusName | Literal["auto"],
+    *,
+    level: Level = "char",
+    text: str | None = None,
+    limit: int | None = None,
+    minimum_count: int | None = None,
+    maximum_size: int | None = None,
+) -> Corpus:
+    """Load a text by name, or the UTF-8 file `text`; `auto` takes Tiny Shakespeare, or where it cannot be had `pydoc`.
+
+    The vocabulary is that of the training part: all of it, unless a minimum count or a maximum size says otherwise.
+    Raises DataUnavailable where a named text is neither on disk nor to be downloaded, ValueError where a file is not
+    what it should be.
+    """
+    if text is not None:
+        title, texts, origin = published.own_name(Path(text).name), _cut(read_text(Path(text)), 0.05), f"from {text}"
+    elif name != "auto":
+        title, (texts, origin) = name, READERS[name]()
+    else:
+        try:
+            title, (texts, origin) = "tiny-shakespeare", _shakespeare()
+        except DataUnavailable:
+            title, (texts, origin) = "pydoc", _pydoc()
+            origin += f"; tiny-shakespeare is not in {data_dir()} and cannot be downloaded"
+    pieces = [list(part) if level == "char" else words_of(part, title) for part in texts]
+    for piece, part in zip(pieces, ("training", "validation", "test"), strict=True):
+        require(len(piece) >= 2, f"{title} is too short: its {part} part needs at least 2 tokens", len(piece))
+    vocabulary = Vocabulary.build(
+        pieces[0][:limit],
+        minimum_count=minimum_count or (1 if title == "wikitext-2" else RARE[level]),
+        maximum_size=maximum_size,
+    )
+    require(len(vocabulary) >= 3, "the vocabulary must hold at least 2 known tokens", len(vocabulary) - 1)
+    train, valid, test = (
+        Part(vocabulary.encode(piece[:limit]), len(part) / len(piece))
+        for piece, part in zip(pieces, texts, strict=True)
+    )
+    units = {"char": "characters", "word": "words"}[level]
+    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test {units}, {len(vocabulary):,} symbols"
+    sha256 = hashlib.sha256("".join(texts).encode()).hexdigest()
+    card = _card(title, texts, sha256, f"{sizes}, {origin}", embedded=text is None and title == "pydoc")
+    return Corpus(card, level, vocabulary, train, valid, test)
+
+
+def _card(title: str, texts: Texts, sha256: str, description: str, *, embedded: bool) -> DataCard:
+    """Say which text it is, and of a published one whether it is whole."""
+    if title == "tiny-shakespeare":
+        contents = {"characters": "".join(texts)}
+    elif title == "wikitext-2":
+        names = ("train characters", "valid characters", "test characters")
+        contents = {name: part.replace(UNKNOWN, "<unk>") for name, part in zip(names, texts, strict=True)}
+    else:
+        return DataCard(title, embedded, sha256, description)
+    counts = {name: len(part) for name, part in contents.items()}
+    sums = {name: hashlib.sha256(part.encode()).hexdigest() for name, part in contents.items()}
+    return published.card(title, sha256, description, counts, sums)
+
+
+def words_of(text: str, corpus: str) -> list[str]:
+    """Cut a text into words as this corpus is cut: WikiText comes with spaces between all of them."""
+    return split_spaced(text) if corpus == "wikitext-2" else split_words(text)
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file, line ends as one character, without a byte-order mark.
+
+    Raises FileNotFoundError where there is none, ValueError, naming file and byte, where it is not UTF-8 or is empty.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file: --text takes the path of a UTF-8 text")
+    return decode_text(path.read_bytes(), path)
+
+
+def decode_text(data: bytes, where: Path | str) -> str:
+    """Decode UTF-8, line ends as one character, without a byte-order mark.
+
+    Raises ValueError, naming the place and the byte, where it is not UTF-8 or is empty.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start:,} ({error.reason}); "
+            "save it as UTF-8"
+        ) from error
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    require(text != "", f"{where} must hold some text", "an empty file")
+    return text
+
+
+def _cut(text: str, held_out: float) -> Texts:
+    """Cut a text into what is learned, and two parts at its end that are kept apart."""
+    size = int(len(text) * held_out)
+    middle, last = len(text) - 2 * size, len(text) - size
+    return text[:middle], text[middle:last], text[last:]
+
+
+def _shakespeare() -> tuple[Texts, str]:
+    """Read Tiny Shakespeare (Karpathy 2015): 1.1 million characters of his plays."""
+    path = data_dir() / "tinyshakespeare" / "input.txt"
+    if not path.exists():
+        _fetch_or_explain("tiny-shakespeare", SHAKESPEARE_MIRRORS, path, SHAKESPEARE_SHA256)
+    return _cut(read_text(path), 0.05), f"from {path.parent}"
+
+
+def _wikitext() -> tuple[Texts, str]:
+    """Read WikiText-2 (Merity et al. 2017), in its own three parts: two million words of good encyclopedia articles."""
+    folder, archive = data_dir() / "wikitext-2", data_dir() / "wikitext-2.zip"
+    missing = [name for name in WIKITEXT_SHA256 if not (folder / name).exists()]
+    if missing and archive.exists():
+        parts, origin = _unzip(archive), f"from {archive}"
+    else:
+        for name in missing:
+            _fetch_or_explain("wikitext-2", [WIKITEXT_MIRROR + name], folder / name, WIKITEXT_SHA256[name])
+        parts, origin = [read_text(folder / name) for name in WIKITEXT_SHA256], f"from {folder}"
+    train, valid, test = (part.replace("<unk>", UNKNOWN) for part in parts)
+    return (train, valid, test), origin
+
+
+def _unzip(archive: Path) -> list[str]:
+    """Read the three parts out of a zip archive, in whichever folder of it they lie."""
+    found = archives.read_members(archive, "wikitext-2", list(WIKITEXT_SHA256), limit=WIKITEXT_LIMIT)
+    return [decode_text(data, f"{name} in {archive}") for name, data in found.items()]
+
+
+def _pydoc() -> tuple[Texts, str]:
+    """Read the documentation that every Python carries for its `help()`; a paragraph that comes again is left out.
+
+    Without that, whole sections stand in the training part and in the test part.
+    """
+    from pydoc_data.topics import topics
+
+    paragraphs = "\n\n".join(text.strip("\n") for _, text in sorted(topics.items())).split("\n\n")
+    text = "\n\n".join(dict.fromkeys(paragraph.strip("\n") for paragraph in paragraphs))
+    return _cut(text, 0.1), "embedded, Python's help topics"
+
+
+READERS: dict[str, Callable[[], tuple[Texts, str]]] = {
+    "tiny-shakespeare": _shakespeare,
+    "wikitext-2": _wikitext,
+    "pydoc": _pydoc,
+}
+
+
+def _fetch_or_explain(name: str, mirrors: list[str], path: Path, sha256: str) -> None:
+    """Download one file of a text, or say what is missing, where, why, and what runs without it."""
+    try:
+        fetch(mirrors, path, sha256)
+    except DataUnavailable as error:
+        raise DataUnavailable(
+            f"{name} is not in {path.parent} and cannot be downloaded ({error}): "
+            "put its files there, set DATA_DIR, or take the embedded text with --data pydoc"
+        ) from error

@@ -1,0 +1,109 @@
+"""Pictures with words in them: what an output is made of, and words as points. The look is that of `plots`.
+
+Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from common.drawing.plots import LOOK
+
+
+def alignments(
+    matrices: Sequence[Tensor],
+    row_names: Sequence[Sequence[str]],
+    column_names: Sequence[Sequence[str]],
+    *,
+    gamma: float = 1.0,
+) -> Figure:
+    """Draw matrices (R, C) of shares in [0, 1] one below the other: which columns each row is made of.
+
+    A gamma below 1 lets small shares be seen beside large ones.
+    """
+    cell = 0.17
+    with mpl.rc_context(LOOK):
+        widest = max(len(names) for names in column_names)
+        longest = [max(map(len, names)) for names in column_names]  # words stand upright, and need room
+        heights = [len(rows) + 2 + 0.6 * size for rows, size in zip(row_names, longest, strict=True)]
+        figure = Figure(figsize=(1.2 + cell * widest, 0.3 + cell * sum(heights)))
+        grid = figure.subplots(len(matrices), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, matrix, rows, columns in zip(grid, matrices, row_names, column_names, strict=True):
+            axes.grid(False)
+            axes.imshow(matrix.detach().cpu().numpy(), cmap="Blues", norm=PowerNorm(gamma, 0, 1), aspect="equal")
+            axes.set_anchor("W")
+            turned = {"rotation": 90} if max(map(len, columns)) > 1 else {}
+            axes.set_xticks(range(len(columns)), columns, fontsize="small", **turned)
+            axes.set_yticks(range(len(rows)), rows, fontsize="small")
+            axes.xaxis.tick_top()
+            axes.tick_params(length=0)
+    return figure
+
+
+def word_maps(panels: Mapping[str, tuple[Tensor, Sequence[str], Sequence[tuple[int, int]]]]) -> Figure:
+    """Draw named points (N, 2), a panel a title, with lines between the pairs that are linked."""
+    columns = min(2, max(1, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.0 * columns, 4.6 * rows))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, (title, (points, names, links)) in zip(grid.flat, panels.items(), strict=False):
+            for one, other in links:
+                axes.plot(points[[one, other], 0], points[[one, other], 1], color="#bbbbbb", linewidth=0.8, zorder=1)
+            axes.scatter(points[:, 0], points[:, 1], s=6, zorder=2)
+            for (x, y), name in zip(points.tolist(), names, strict=True):
+                axes.annotate(name, (x, y), xytext=(2, 2), textcoords="offset points", fontsize="x-small")
+            axes.set(title=title)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def labelled(points: Tensor, names: Sequence[str], groups: Sequence[str], *, title: str = "") -> Figure:
+    """Draw (N, 2) points as their names, coloured by their groups."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.8, 5.6))
+        axes = figure.subplots()
+        colors = mpl.colormaps["tab10"]
+        kinds = list(dict.fromkeys(groups))
+        for number, kind in enumerate(kinds):
+            axes.plot([], [], "o", color=colors(number % 10), label=kind)
+        for (x, y), name, kind in zip(points.tolist(), names, groups, strict=True):
+            axes.text(x, y, _plain(name), color=colors(kinds.index(kind) % 10), ha="center", va="center")
+        low, high = points.amin(0), points.amax(0)
+        margin = 0.06 * (high - low).clamp(min=1e-6)
+        axes.set_xlim(float(low[0] - margin[0]), float(high[0] + margin[0]))
+        axes.set_ylim(float(low[1] - margin[1]), float(high[1] + margin[1]))
+        axes.set(title=title)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, width: int) -> Figure:
+    """Draw a text in rows of so many characters, once for each panel, shaded by a value (N,) in [-1, 1] of each."""
+    rows = -(-len(characters) // width)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.125 * width + 0.4, (0.2 * rows + 0.4) * len(panels)))
+        for axes, (title, values) in zip(
+            figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
+        ):
+            grid = np.full(rows * width, np.nan)
+            grid[: len(characters)] = values.detach().cpu().numpy()
+            axes.imshow(grid.reshape(rows, width), cmap="RdBu_r", vmin=-1.7, vmax=1.7, aspect="auto")  # pale
+            for place, character in enumerate(characters):
+                row, column = divmod(place, width)
+                axes.text(column, row, _plain(character), ha="center", va="center", fontsize=7, family="monospace")
+            axes.set_title(title, loc="left", fontsize="small")
+            axes.set_axis_off()
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,6 @@
+"""Recorded results and the tables made from them.
+
+ledger        record a command over several seeds; render the tables
+tables        tables of the pages, from results/
+device_table  training steps of every chapter on every device
+"""

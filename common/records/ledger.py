@@ -1,0 +1,162 @@
+"""The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
+
+python -m common.records.ledger record ch03/feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+python -m common.records.ledger devices           # time every chapter's steps on every device: device_table.py
+python -m common.records.ledger render            # rewrite the tables from results/: tables.py
+python -m common.records.ledger render --check    # say which tables differ from the records, and exit with 1
+"""
+
+import os
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from common.cli import one_line_errors, parse
+from common.config import require
+from common.data.source import data_dir
+from common.device import describe_machine
+from common.files import read_json, write_json, write_text
+from common.records import tables
+from common.records.device_table import time_chapters
+
+
+@dataclass(frozen=True)
+class Record:
+    """Run a command over several seeds and keep what came out in results/<name>.json."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Name of the record."""
+    title: str = "defaults"
+    """What the row says of the run."""
+    seeds: int = 3
+    """How many runs, with seeds 0, 1, 2 ..."""
+
+    def __post_init__(self) -> None:
+        require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
+        require_name(self.name)
+
+
+def require_name(name: str) -> None:
+    """Raise ValueError where a record cannot have that name."""
+    require(
+        re.fullmatch(r"(\w+/)?[\w-]+", name) is not None,
+        "a record's name is letters, digits and dashes, after its chapter's folder as in ch03/rbm",
+        name,
+    )
+
+
+@dataclass(frozen=True)
+class Render:
+    """Rewrite the tables of the READMEs from the records."""
+
+    check: bool = False
+    """Change nothing; exit with 1 where a table differs from the records."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Time the training steps of every chapter on every device of this machine, and keep them in results/."""
+
+    name: str = "devices"
+    """Name of the record; the READMEs show the one called devices."""
+
+    def __post_init__(self) -> None:
+        require_name(self.name)
+
+
+def record(options: Record, command: Sequence[str]) -> Path:
+    """Run `python -m <command> --seed s` for each seed, summarise its summaries, and write the record."""
+    if not command:
+        raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
+    out = tables.ROOT / "runs" / "ledger" / options.name
+    shutil.rmtree(out, ignore_errors=True)
+    summaries = []
+    for seed in range(options.seeds):
+        words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
+        print(f"$ {shlex.join(['python', '-m', *command])} --seed {seed}", flush=True)
+        environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
+        if subprocess.run(words, cwd=tables.ROOT, env=environment, check=False).returncode:
+            raise ValueError(f"seed {seed} failed; nothing was recorded")
+        found = list((out / str(seed)).glob("*/*/*/summary.json"))
+        if len(found) != 1:
+            raise ValueError(f"the command made {len(found)} runs; record one program at a time")
+        summaries.append(read_json(found[0]))
+    path = tables.RESULTS / f"{options.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, summarise(options, command, summaries))
+    print(f"recorded {path}")
+    return path
+
+
+def summarise(options: Record, command: Sequence[str], summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Condense the summaries of several seeds into one record of the measures that all of them have."""
+    first = summaries[0]
+    shared = [name for name in first["metrics"] if all(name in summary["metrics"] for summary in summaries)]
+    values = {name: [summary["metrics"][name] for summary in summaries] for name in shared}
+    return {
+        "title": options.title,
+        "command": shlex.join(["python", "-m", *command]),
+        "data": first["data"],
+        "n": len(summaries),
+        "seeds": [summary["config"]["run"]["seed"] for summary in summaries],
+        "metrics": {name: spread(numbers) for name, numbers in values.items()},
+        "seconds": spread([summary["seconds"] for summary in summaries]),
+        "device": first["device"],
+        "machine": describe_machine(),
+        "versions": first["versions"],
+        "date": date.today().isoformat(),
+    }
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation (of a sample; 0 for one value) and the values themselves."""
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "values": values,
+    }
+
+
+def main() -> None:
+    """Read the command line."""
+    words, command = sys.argv[1:], []
+    if "--" in words:
+        cut = words.index("--")
+        words, command = words[:cut], words[cut + 1 :]
+    with one_line_errors():
+        options = parse(
+            Record | Devices | Render,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
+            words,
+            prog="python -m common.records.ledger",
+            description=__doc__ or "",
+        )
+        if isinstance(options, Record):
+            record(options, command)
+            return
+        if isinstance(options, Devices):
+            path = tables.RESULTS / f"{options.name}.json"
+            write_json(path, time_chapters(tables.ROOT))
+            print(f"recorded {path}")
+            return
+        stale = tables.stale_readmes()
+        for path in stale:
+            if not options.check:
+                write_text(path, tables.render(path.read_text(encoding="utf-8"), path))
+            print(f"{path.relative_to(tables.ROOT)} {'differs from the records' if options.check else 'rewritten'}")
+        if options.check and stale:
+            print("run python -m common.records.ledger render", file=sys.stderr)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

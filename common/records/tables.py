@@ -1,0 +1,194 @@
+"""The tables of the READMEs, rendered from results/: figures go into a page without a hand between.
+
+In a README a table stands between these two lines; the first names the records (rows) and the measures (columns):
+
+<!-- ledger: ch03/feedforward ch03/feedforward-quick | test_accuracy train_seconds -->
+<!-- /ledger -->
+
+One record whose measures are named `<row>_<column>` becomes a table of its own with an x between rows and columns:
+
+<!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
+<!-- /ledger -->
+
+And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
+
+<!-- landmarks -->
+<!-- /landmarks -->
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.files import read_json
+from common.records.device_table import DEVICES, render_devices
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+TABLE = re.compile(
+    r"(?P<first><!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n).*?(?P<last><!-- /ledger -->)", re.S
+)
+
+LANDMARKS = re.compile(r"(?P<first><!-- landmarks -->\n).*?(?P<last><!-- /landmarks -->)", re.S)
+
+# How measures are written: the heading, the factor, and the format; the first name that fits counts.
+FORMATS = [
+    (r"rmse|mae$|noise_floor", "{name}", 1, "{:#.4g}"),
+    (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
+    (r"learning_rate$", "{name}", 1, "{:.2g}"),
+    (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
+    (r"_per_second(_\d+)?$|steps$|parameters|gflops", "{name}", 1, "{:,.0f}"),
+    (r"megaflops", "{name}", 1, "{:,.1f}"),
+    (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
+    (r"microseconds", "{name}", 1, "{:,.2f}"),
+    (r"effective_chains", "{name}", 1, "{:,.0f}"),
+    (r"seconds", "{name}", 1, "{:.1f}"),
+    (r"_ms$|_mb$|sent_mb", "{name}", 1, "{:,.1f}"),
+    (r"_mb_", "{name}", 1, "{:,.0f}"),
+    (r"exponent", "{name}", 1, "{:.2f}"),
+    (r"ratio$", "{name}", 1, "{:.2f}"),
+    (r"mse", "{name}", 1, "{:.5f}"),
+    (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
+    (r"perplexity", "{name}", 1, "{:.2f}"),
+    (r"bits_per_character|factor_a_step", "{name}", 1, "{:.3f}"),
+    (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
+    (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
+    (r"confidence", "{name}, %", 100, "{:.1f}"),
+    (r"over_shortest", "{name}", 1, "{:.3f}"),
+    (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
+    (r"intensity", "{name}", 1, "{:.1f}"),
+    (r"jobs$", "{name}", 1, "{:.0f}"),
+    (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
+    (r"parity$|gradient_difference", "{name}", 1, "{:.1e}"),
+    (r"", "{name}", 1, "{:.4g}"),
+]
+
+
+def format_of(name: str) -> tuple[str, float, str]:
+    """Give a measure's heading, the factor that it is shown with, and its format."""
+    heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
+    return heading.format(name=name.replace("_", " ")), factor, text
+
+
+def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
+    """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure.
+
+    A mean that misses its target is followed by what the aim was.
+    """
+    figure = entry["metrics"].get(measure)
+    if figure is None:
+        return ""
+    _, factor, text = format_of(measure)
+    bounds = entry.get("targets", {}).get(measure, {})
+    low, high = bounds.get("at_least", -math.inf), bounds.get("at_most", math.inf)
+    missed = low if figure["mean"] < low else high if figure["mean"] > high else None
+    aim = "" if missed is None else f" (aim: {factor * missed:,g})"
+    if entry["n"] == 1:
+        return text.format(factor * figure["mean"]) + unit + aim
+    text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
+    mean, sd = text.format(factor * figure["mean"]), factor * figure["sd"]
+    decimals = len(mean.partition(".")[2])
+    return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}{unit}{aim}"
+
+
+def read_record(name: str) -> dict[str, Any]:
+    """Read a record, with the targets that results/targets.toml sets for it."""
+    targets = tomllib.loads((RESULTS / "targets.toml").read_text(encoding="utf-8"))
+    return {"targets": targets.get(name, {})} | read_json(RESULTS / f"{name}.json")
+
+
+def origin(entry: dict[str, Any]) -> tuple[str, str]:
+    """Name a record's data and its command."""
+    data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
+    return data, entry["command"].partition(".train ")[2] or entry["command"]
+
+
+def place(entry: dict[str, Any]) -> str:
+    """Say where and when a record was made."""
+    return f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}"
+
+
+def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
+    """Write records as a Markdown table with a line below that says where the figures are from."""
+    lines = [
+        "| | " + " | ".join(format_of(name)[0] for name in measures) + " | runs | data | command |",
+        "|---" + "|---:" * (len(measures) + 1) + "|---|---|",
+    ]
+    for entry in records:
+        cells = " | ".join(cell(entry, name) for name in measures)
+        data, command = origin(entry)
+        lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
+    places = dict.fromkeys(place(entry) for entry in records)
+    over = "Mean ± standard deviation over seeds. " * any(entry["n"] > 1 for entry in records)
+    return "\n".join(lines) + f"\n\n{over}{' / '.join(places)}.\n"
+
+
+def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Write one record, whose measures are `<row>_<column>`, as a table of its own."""
+    lines = [
+        "| | " + " | ".join(format_of(column)[0] for column in columns) + " |",
+        "|---" + "|---:" * len(columns) + "|",
+    ]
+    for row in rows:
+        cells = " | ".join(cell(entry, f"{row}_{column}") for column in columns)
+        lines.append(f"| {row.replace('_', ' ')} | {cells} |")
+    data, command = origin(entry)
+    over = f"Mean ± standard deviation over {entry['n']} seeds. " if entry["n"] > 1 else ""
+    return "\n".join(lines) + f"\n\n{over}`{command}`{f' on {data}' if data else ''}. {place(entry)}.\n"
+
+
+def render_landmarks() -> str:
+    """Write our records beside the book's results and the best that others publish, as results/landmarks.toml says."""
+    landmarks = tomllib.loads((RESULTS / "landmarks.toml").read_text(encoding="utf-8"))["landmark"]
+    lines = ["| what | here | the book's program | published | source |", "|---|---:|---:|---:|---|"]
+    for mark in landmarks:
+        entry = read_record(mark["record"])
+        here = cell(entry, mark["measure"], unit=" %" * format_of(mark["measure"])[0].endswith("%"))
+        lines.append(
+            f"| {mark['work']} | {here} | {mark.get('book', '')} | {mark.get('published', '')} "
+            f"| {mark.get('source', '')} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def render(text: str, where: Path) -> str:
+    """Replace every table of a README by what the records say."""
+    for beginning, table in (("ledger:", TABLE), ("devices -->", DEVICES), ("landmarks -->", LANDMARKS)):
+        if text.count(f"<!-- {beginning}") != len(table.findall(text)):
+            raise ValueError(f"{where} has a table whose first or last line is malformed")
+
+    def replacement(match: re.Match[str]) -> str:
+        names, measures = match["records"].split(), match["measures"].split()
+        for name in names:
+            if not (RESULTS / f"{name}.json").exists():
+                raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
+        entries = [read_record(name) for name in names]
+        grid = "x" in measures
+        if grid:
+            rows, columns = measures[: measures.index("x")], measures[measures.index("x") + 1 :]
+            if len(names) != 1 or not rows or not columns:
+                raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
+            measures = [f"{row}_{column}" for row in rows for column in columns]
+        unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
+        if unknown:
+            raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
+        table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
+        return f"{match['first']}{table}{match['last']}"
+
+    if DEVICES.search(text):
+        text = render_devices(text, read_json(RESULTS / "devices.json"))
+    text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
+    return TABLE.sub(replacement, text)
+
+
+def readmes() -> list[Path]:
+    """List the pages that may hold tables."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/*.md"))]
+
+
+def stale_readmes() -> list[Path]:
+    """List the READMEs whose tables differ from the records."""
+    return [path for path in readmes() if render(text := path.read_text(encoding="utf-8"), path) != text]

@@ -1,0 +1,56 @@
+"""Learning-rate schedules, by steps or by the clock.
+
+One cycle: a linear warm-up to the peak, then half a cosine down to zero (Smith & Topin 2017). Chapter 2 explains these
+and others (`ch02_nn/schedules.py`); the other chapters use them from here.
+"""
+
+import math
+
+import torch
+
+from common import distributed
+
+
+def one_cycle(step: int, steps: int, peak: float, *, warm_up: float = 0.3) -> float:
+    """Learning rate of step t = 0 ... T - 1.
+
+    eta(t) = peak (t + 1) / W for t < W, else peak (1 + cos(pi (t - W) / (T - W))) / 2, with W = `warm_up` T.
+    """
+    warm = max(1, round(warm_up * steps))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
+
+
+def one_cycle_at(progress: float, peak: float, *, warm_up: float = 0.04) -> float:
+    """Learning rate at a share p of the training, 0 to 1, for trainings that end by the clock.
+
+    eta(p) = peak p / w for p < w, else peak (1 + cos(pi (p - w) / (1 - w))) / 2, with w = `warm_up`.
+    """
+    if progress < warm_up:
+        return peak * progress / warm_up
+    return peak * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up)))) / 2
+
+
+def linear_at(progress: float, peak: float) -> float:
+    """Learning rate at a share of the training, 0 to 1: a straight line from the peak to zero."""
+    return peak * max(0.0, 1 - progress)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def progress(step: int, steps: int | None, seconds: float, budget: float) -> float:
+    """Share of the training that is over: of the steps or, where their number is None, of the budget of seconds.
+
+    Under torchrun the main process's clock counts, so that every process has the same learning rate.
+    """
+    return step / steps if steps is not None else distributed.from_main(seconds) / budget
+
+
+def out_of_time(epochs: int | None, seconds: float, budget: float) -> bool:
+    """Tell whether a training without a number of epochs has spent its seconds, by the main process's clock."""
+    return epochs is None and distributed.from_main(seconds) >= budget

@@ -1,0 +1,596 @@
+# ruff: noqa: E402
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportArgumentType=false
+# pyright: reportPrivateImportUsage=false, reportAssignmentType=false
+"""A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
+
+    python tests/cuda_dry_run.py                              # every program, one table
+    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # these
+    python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
+
+`DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two
+devices raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends
+on values (`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole
+`train` runs.
+
+It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same on a machine with a GPU
+    sys.path.insert(0, str(ROOT))
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.nn import functional as F
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.data import DataLoader
+
+import common  # noqa: F401  # before torch: common sets how its threads wait
+
+FakeTensor.value = None  # set for each tensor that an operator makes
+CUDA = torch.device("cuda:0")
+CPU = torch.device("cpu")
+aten = torch.ops.aten
+
+
+class DryRun(FakeTensorMode):
+    """Fake tensors that keep their values on the CPU; counts the operators on the GPU, by the function that calls them.
+
+    FakeTensorMode infers an operator's shapes without values. Here the values say them, and its rules say the device.
+    """
+
+    avoid_device_init = True  # even where torch believes that it has a GPU
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True, allow_fallback_kernels=False)
+        self.operators: Counter[tuple[str, str]] = Counter()
+        """Operators on the GPU by function: (module, qualified name)."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave the mode, but let `torch.tensor(..., device="cuda")` go on to be built on the CPU and be moved."""
+        super().__exit__(*error)
+        torch._C._set_only_lift_cpu_tensors(True)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Check where an operator's tensors are, compute it on the CPU, and say where its results are."""
+        kwargs = kwargs or {}
+        if func.namespace == "prim":  # a question for the device
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        if func not in PLAIN and func.has_kernel_for_dispatch_key(COMPOSITE):  # its parts come here one by one
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        PLAIN.add(func)
+        leaves, form = tree_flatten((args, kwargs))
+        tensors = [leaf if isinstance(leaf, FakeTensor) else self.fake(leaf, CPU) for leaf in leaves if is_tensor(leaf)]
+        device = place_of(func, tensors, args, kwargs)
+        if device.type == "cuda" or any(tensor.fake_device.type == "cuda" for tensor in tensors):
+            self.operators[caller()] += 1
+        given = {id(leaf.value): leaf for leaf in leaves if isinstance(leaf, FakeTensor)}
+        args, kwargs = tree_unflatten([value_of(leaf) for leaf in leaves], form)
+        real = compute(func, args, kwargs)
+        if type(real) is Tensor:
+            return given[id(real)] if id(real) in given else self.fake(real, device)  # in place: what it was given
+        if func is aten._pack_padded_sequence.default:
+            return self.fake(real[0], device), real[1]  # recurrent layers read the batch sizes from memory
+        if isinstance(real, (tuple, list)):
+            return type(real)(self.fake(part, device) if is_tensor(part) else part for part in real)
+        return real
+
+    def fake(self, real: Tensor, device: torch.device) -> FakeTensor:
+        """Make the fake tensor of a value."""
+        size, stride, offset = real.shape, real.stride(), real.storage_offset()
+        form = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
+        if offset:
+            form = form.as_strided(size, stride, offset) if real.numel() == 0 else shifted(form, offset)
+        made = FakeTensor(self, form, device)
+        made.value = real
+        return made
+
+
+PLAIN: set[Any] = set()
+"""Operators that are not made of others."""
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+TWO_DEVICES = {aten.copy_.default, aten._pack_padded_sequence.default, *INDEXING}
+"""Operators whose tensors may be on two devices; the result is where the first is."""
+
+
+def is_tensor(leaf: Any) -> bool:
+    """Tell whether this is a tensor, fake or not."""
+    return isinstance(leaf, Tensor)
+
+
+def shifted(form: Tensor, offset: int) -> Tensor:
+    """Give a meta tensor an offset into its memory."""
+    reach = 1 + sum((size - 1) * stride for size, stride in zip(form.shape, form.stride(), strict=True))
+    whole = torch.empty(offset + reach, dtype=form.dtype, device="meta")
+    return whole.as_strided(form.shape, form.stride(), offset)
+
+
+def value_of(leaf: Any) -> Any:
+    """Give a fake tensor's values; what is none is itself."""
+    if isinstance(leaf, FakeTensor):
+        assert leaf.value is not None, "this fake tensor was not made by DryRun"
+        return leaf.value
+    return leaf
+
+
+def place_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -> torch.device:
+    """Say where an operator's results are. Raises what CUDA, or PyTorch in its place, raises for misplaced tensors."""
+    if kwargs.get("device") is not None:
+        device = FakeTensor._normalize_fake_device(torch.device(kwargs["device"]))
+    elif not tensors:
+        device = CPU
+    elif func in TWO_DEVICES:
+        device = tensors[0].device
+    else:
+        device, _ = FakeTensor._find_common_device(func, tensors)
+    generator = kwargs.get("generator")
+    place = device if generator is None else PLACES.get(generator._cdata, generator.device)
+    if place.type != device.type:
+        raise RuntimeError(f"{func}: expected a {device.type} generator, found one on {place}")
+    if func in INDEXING:
+        for index in args[1]:
+            if index is not None and index.device not in (CPU, device):
+                raise RuntimeError(f"{func}: indices must be on the CPU or on {device}, found {index.device}")
+        if len(args) > 2 and args[2].dim() > 0 and args[2].device != device:
+            raise RuntimeError(f"{func}: values must be on {device}, found {args[2].device}")
+    if func is aten._pack_padded_sequence.default and args[1].device != CPU:
+        raise RuntimeError(f"lengths must be on the CPU, found {args[1].device}")
+    if func is aten._pin_memory.default and device != CPU:
+        raise RuntimeError(f"only tensors on the CPU can be pinned, found one on {device}")
+    return device
+
+
+def compute(func: Any, args: Any, kwargs: Any) -> Any:
+    """Compute on the CPU what an operator computes."""
+    if "device" in kwargs:
+        kwargs["device"] = CPU
+    if "pin_memory" in kwargs:
+        kwargs["pin_memory"] = False
+    if func is aten.is_pinned.default:
+        return False
+    if func is aten._pin_memory.default:
+        return args[0].clone()
+    if func.namespace == "companion_triton":  # Triton compiles for a GPU
+        func = getattr(torch.ops.companion_python, func._opname).default
+    return FUSED.get(func, func)(*args, **kwargs)
+
+
+def lstm_cell(above: Tensor, beside: Tensor, c: Tensor, *biases: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute an LSTM's cell out of (B, 4H) products, in which CUDA has one kernel and the CPU none."""
+    gates = sum((bias for bias in biases if bias is not None), above + beside)
+    i, f, g, o = gates.chunk(4, dim=1)
+    i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    new = f * c + i * g
+    return o * new.tanh(), new, torch.cat([i, f, g, o], dim=1)
+
+
+def lstm_cell_backward(
+    dh: Tensor | None, dc: Tensor | None, c: Tensor, new: Tensor, gates: Tensor, has_bias: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give the gradients of its products, of the state before, and of its bias."""
+    i, f, g, o = gates.chunk(4, dim=1)
+    dh = torch.zeros_like(c) if dh is None else dh
+    dc = (0 if dc is None else dc) + dh * o * (1 - new.tanh() ** 2)
+    parts = dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2), dh * new.tanh() * o * (1 - o)
+    d = torch.cat(parts, dim=1)
+    return d, dc * f, d.sum(0) if has_bias else None
+
+
+FUSED = {
+    aten._thnn_fused_lstm_cell.default: lstm_cell,
+    aten._thnn_fused_lstm_cell_backward_impl.default: lstm_cell_backward,
+}
+
+
+def caller() -> tuple[str, str]:
+    """Name the innermost function of this project that is being run: (module, qualified name)."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("ch0"):
+            return name, frame.f_code.co_qualname
+        frame = frame.f_back
+    return "", ""
+
+
+# Autograd's engine asks the driver for streams. The graph that autograd built is walked here instead, node by node.
+
+
+def walk_back(
+    roots: Sequence[Tensor], gradients: Sequence[Tensor | None], wanted: Sequence[Tensor] | None, *, create_graph: bool
+) -> list[Tensor | None]:
+    """Compute gradients: into `.grad` of the leaves, or else return those of the wanted tensors."""
+    waiting: Counter[Any] = Counter()  # how many nodes have still to pass something on to this one
+    known, stack = {}, [edge_of(root)[0] for root in roots]
+    while stack:
+        node = stack.pop()
+        if node not in known:
+            known[node] = [None] * max(1, len(node._input_metadata))
+            for following, _ in node.next_functions:
+                if following is not None:
+                    waiting[following] += 1
+                    stack.append(following)
+    for root, gradient in zip(roots, gradients, strict=True):
+        assert gradient is not None or root.numel() == 1, "grad can be implicitly created only for scalar outputs"
+        add(known, edge_of(root), torch.ones_like(root) if gradient is None else gradient)
+    targets = None if wanted is None else {edge_of(tensor): index for index, tensor in enumerate(wanted)}
+    found: list[Tensor | None] = [None] * len(wanted or [])
+    ready = [node for node in dict.fromkeys(edge_of(root)[0] for root in roots) if not waiting[node]]
+    with torch.set_grad_enabled(create_graph):
+        while ready:
+            node = ready.pop()
+            passed = call(node, known[node], leaves=wanted is None)
+            if targets is not None:
+                for number, gradient in enumerate(known[node]):
+                    if (node, number) in targets:
+                        found[targets[node, number]] = gradient
+            for edge, gradient in zip(node.next_functions, passed, strict=True):
+                if edge[0] is not None:
+                    if gradient is not None:
+                        add(known, edge, gradient)
+                    waiting[edge[0]] -= 1
+                    if not waiting[edge[0]]:
+                        ready.append(edge[0])
+    return found
+
+
+def edge_of(tensor: Tensor) -> tuple[Any, int]:
+    """Give the node, and the number of its input, that takes a tensor's gradient."""
+    edge = torch.autograd.graph.get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
+
+
+def add(known: dict[Any, list[Tensor | None]], edge: tuple[Any, int], gradient: Tensor) -> None:
+    """Add a gradient to what a node has received, in the shape and type of what it is the gradient of."""
+    node, number = edge
+    if node._input_metadata:
+        form = node._input_metadata[number]
+        if gradient.shape != form.shape:
+            gradient = gradient.sum_to_size(form.shape)
+        if gradient.dtype != form.dtype:
+            gradient = gradient.to(form.dtype)
+    before = known[node][number]
+    known[node][number] = gradient if before is None else before + gradient
+
+
+def call(node: Any, gradients: list[Tensor | None], *, leaves: bool) -> Sequence[Tensor | None]:
+    """Let a node turn the gradients of its outputs into those of its inputs; a leaf takes its own."""
+    if hasattr(node, "variable"):
+        (gradient,), leaf = gradients, node.variable
+        if leaves and gradient is not None:
+            if leaf.grad is None:
+                leaf.grad = gradient.detach().clone()
+            else:
+                leaf.grad += gradient
+        return []
+    if all(gradient is None for gradient in gradients):
+        return [None] * len(node.next_functions)
+    if isinstance(node, torch.autograd.function.BackwardCFunction):  # written in Python
+        forms = node._input_metadata
+        whole = [
+            torch.zeros(form.shape, dtype=form.dtype, device=form.device) if gradient is None else gradient
+            for gradient, form in zip(gradients, forms, strict=True)
+        ]
+        passed = node.apply(*whole)
+    else:
+        passed = node(*gradients)
+    passed = passed if isinstance(passed, tuple) else (passed,)
+    return passed[: len(node.next_functions)]
+
+
+def backward(tensors: Any, grad_tensors: Any = None, *_: Any, create_graph: bool = False, **__: Any) -> None:
+    """Stand in for torch.autograd.backward and Tensor.backward."""
+    roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    gradients = [grad_tensors] if isinstance(grad_tensors, Tensor) else list(grad_tensors or [None] * len(roots))
+    walk_back(roots, gradients, None, create_graph=create_graph)
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -> tuple[Tensor | None, ...]:
+    """Stand in for torch.autograd.grad."""
+    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    gradients = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(roots))
+    found = walk_back(roots, gradients, wanted, create_graph=options.get("create_graph", False))
+    if options.get("materialize_grads"):
+        found = [torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True)]
+    return tuple(found)
+
+
+# What asks the driver, or reads a tensor's memory, is replaced.
+
+
+def move(module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Stand in for nn.Module._apply: parameters change in place where they can, as real ones do; buffers are replaced.
+
+    A tensor that is a plain attribute stays where it is, as in a real module.
+    """
+    for child in module.children() if recurse else ():
+        child._apply(convert)
+    for name, parameter in module._parameters.items():
+        if parameter is None:
+            continue
+        with torch.no_grad():
+            moved = convert(parameter)
+        if (moved.dtype, moved.stride()) == (parameter.dtype, parameter.stride()):
+            parameter.fake_device, parameter.value = moved.device, value_of(moved)
+            if parameter.grad is not None:
+                parameter.grad.fake_device = moved.device
+        else:
+            module._parameters[name] = nn.Parameter(moved, parameter.requires_grad)
+    for name, buffer in module._buffers.items():
+        if buffer is not None:
+            module._buffers[name] = convert(buffer)
+    return module
+
+
+PLACES: dict[int, torch.device] = {}
+"""Where generators claim to be, by address: operators receive them in another wrapper."""
+
+
+class Generator(torch.Generator):
+    """A generator that says on which device it is; all draw on the CPU."""
+
+    def __new__(cls, device: torch.device | str = "cpu") -> "Generator":
+        """Make the CPU's generator, whatever the device."""
+        self = super().__new__(cls)
+        PLACES[self._cdata] = torch.device(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where it claims to be."""
+        return PLACES[self._cdata]
+
+
+class Stream:
+    """A stream or a CUDA graph: all that it is asked to do has been done already."""
+
+    def wait_stream(self, other: "Stream") -> None:
+        """Wait for nothing."""
+
+    def replay(self) -> None:
+        """Do nothing: the step that was recorded has been taken."""
+
+
+def to_numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
+    """Stand in for Tensor.numpy, which reads memory: only tensors on the CPU have some."""
+    if tensor.device.type != "cpu" and not force:
+        raise TypeError(f"can't convert {tensor.device} device type tensor to numpy. Use Tensor.cpu() first.")
+    with unset_fake_temporarily():
+        return tensor.value.numpy()
+
+
+def to_list(tensor: FakeTensor) -> Any:
+    """Stand in for Tensor.tolist."""
+    with unset_fake_temporarily():
+        return tensor.value.tolist()
+
+
+def pad_packed(data: Tensor, sizes: Tensor, batch_first: bool, padding: float, length: int) -> tuple[Tensor, Tensor]:
+    """Stand in for the inside of pad_packed_sequence, which writes the lengths into memory."""
+    steps = [F.pad(step, (0, 0, 0, int(sizes[0]) - len(step)), value=padding) for step in data.split(sizes.tolist())]
+    padded = F.pad(torch.stack(steps), (0, 0, 0, 0, 0, max(0, length - len(steps))), value=padding)
+    lengths = torch.tensor([sum(size > row for size in sizes.tolist()) for row in range(int(sizes[0]))])
+    return padded.transpose(0, 1) if batch_first else padded, lengths
+
+
+def spell(tensor: FakeTensor, form: str) -> str:
+    """Stand in for Tensor.__format__, which spells single numbers."""
+    return format(tensor.item() if tensor.dim() == 0 and form else repr(tensor), form)
+
+
+def copy_of(tensor: FakeTensor, memo: dict[int, Any]) -> FakeTensor:
+    """Stand in for Tensor.__deepcopy__, which would copy the mode as well."""
+    if id(tensor) not in memo:
+        copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter):
+            copied._is_param = True
+        memo[id(tensor)] = copied
+    return memo[id(tensor)]
+
+
+def save_model(model: nn.Module, path: str) -> None:
+    """Stand in for safetensors' save_model, which reads memory."""
+    with unset_fake_temporarily():
+        torch.save({name: value_of(tensor) for name, tensor in model.state_dict().items()}, path)
+
+
+@contextlib.contextmanager
+def pretended_device() -> Iterator[DryRun]:
+    """Replace what asks the driver, for good, and let tensors be fake within the block."""
+    import safetensors.torch
+
+    import common.run
+    from common import device
+    from common.drawing import graphs
+
+    drawing = (graphs.module_picture, graphs.save)
+    for module in [module for name, module in sys.modules.items() if name.startswith(("ch0", "common"))]:
+        for name, value in list(vars(module).items()):
+            if value in drawing:
+                setattr(module, name, lambda *_, **__: None)  # it traces with fake tensors of its own
+
+    device.present_devices = lambda: ["cpu", "cuda:0"]
+    torch.cuda.set_device = lambda _: None
+    torch.cuda.get_device_capability = lambda *_: (9, 0)
+    torch.cuda.get_device_name = lambda *_: "a GPU that is not there"
+    torch.cuda.mem_get_info = lambda *_: (1 << 36, 1 << 36)
+    torch.cuda.is_bf16_supported = lambda *_: True
+    for place in (torch.amp.autocast_mode, torch.cuda.amp.common):
+        place.amp_definitely_not_available = lambda: False
+    torch.cuda.Stream = torch.cuda.CUDAGraph = Stream
+    torch.cuda.current_stream = lambda *_: Stream()
+    torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
+    torch.accelerator.synchronize = lambda *_: None
+    torch.random.fork_rng = lambda *_, **__: contextlib.nullcontext()
+    torch.backends.cudnn.enabled = False  # it asks the driver whether it can take a recurrent layer
+    torch.Generator = Generator
+    torch.autograd.grad = grad
+    torch.autograd.backward = Tensor.backward = backward
+    nn.Module._apply = move
+    make_loader = DataLoader.__init__
+    DataLoader.__init__ = lambda self, *arguments, **options: make_loader(  # in this process
+        self, *arguments, **options | {"num_workers": 0, "persistent_workers": False}
+    )
+    nn.utils.rnn._VF._pad_packed_sequence = pad_packed
+    FakeTensor.numpy = to_numpy
+    FakeTensor.__deepcopy__ = copy_of
+    FakeTensor.__format__ = spell
+    FakeTensor.tolist = to_list
+    safetensors.torch.save_model = save_model
+    common.run.save_checkpoint = lambda *_: None  # pickles memory
+    common.run.Run.figure = lambda *_: None  # drawn before, and not written: that is what takes time
+    with DryRun() as mode:
+        yield mode
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What happened to one part of a program."""
+
+    program: str
+    part: str
+    error: str = ""
+    """The exception and where it was raised; empty where there was none."""
+    refused: bool = False
+    """Whether the program says that it runs on a CPU only."""
+    operators: int = 0
+    """How many ran on the GPU."""
+    functions: tuple[str, ...] = ()
+    """The project's functions that called them."""
+    seconds: float = 0.0
+
+
+def run(mode: DryRun, module: ModuleType, part: str, work: Callable[[], object]) -> Outcome:
+    """Run a part of a program and say what happened."""
+    mode.operators.clear()
+    outcome = Outcome(module.__name__, part)
+    start = time.process_time()
+    try:
+        work()
+    except Exception as error:  # whatever it is, it belongs into the table
+        outcome.refused = isinstance(error, ValueError) and "--device must be cpu" in str(error)
+        where = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(ROOT / "ch"))]
+        place = (
+            f" at {Path(where[-1].filename).relative_to(ROOT)}:{where[-1].lineno}: {where[-1].line}" if where else ""
+        )
+        outcome.error = f"{type(error).__name__}: {error}{place}"
+        if os.environ.get("TRACEBACK"):
+            traceback.print_exc()
+    outcome.seconds = time.process_time() - start
+    print(f"{module.__name__} {part}: {outcome.error or f'{outcome.seconds:.1f} s'}", file=sys.stderr, flush=True)
+    outcome.operators = mode.operators.total()
+    outcome.functions = tuple(sorted(f"{module}.{name}" for module, name in mode.operators))
+    return outcome
+
+
+SMALL = {
+    "batch_size": 16,
+    "large_tests": 2,
+    "memory": 20,
+    "sizes": (16,),
+    "steps": 3,
+    "tests": 4,
+    "walkers": 8,
+    "warm_up": 10,
+}
+
+
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "ch05_rnn.series.forecast": {"limit": 300},
+    "ch06_cnn.architectures.classics": {"network": "lenet"},
+}
+"""Settings of one program that those for all do not fit."""
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
+    "ch02_nn.race": {"RATES": (0.01, 0.1)},
+}
+"""Numbers that no setting changes."""
+
+
+def small(module: ModuleType, folder: Path) -> Any:
+    """Give a program's Config on the GPU, with less of everything that takes time."""
+    from test_written_commands import shortened
+
+    config = shortened(module.Config(), folder)
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
+    otherwise = OTHERWISE.get(module.__name__, {})
+    for name, constants in CONSTANTS.items():
+        for constant, value in constants.items():
+            assert hasattr(importlib.import_module(name), constant), f"{name} has no {constant}"
+            setattr(importlib.import_module(name), constant, value)
+    for name in sorted(SMALL.keys() & vars(config).keys()):
+        with contextlib.suppress(ValueError):  # the program has a rule of its own for this number
+            config = dataclasses.replace(config, **{name: SMALL[name]})
+    run = {name: otherwise[name] for name in otherwise.keys() & vars(config.run).keys()}
+    own = {name: value for name, value in otherwise.items() if name not in run}
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, **run), **own)
+
+
+def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
+    """Train each program in small on the GPU that is not there, then take its benchmark's step."""
+    outcomes = []
+    with tempfile.TemporaryDirectory() as folder, pretended_device() as mode:
+        for module in modules:
+            config = small(module, Path(folder))
+            outcomes.append(run(mode, module, "train", lambda: module.train(config)))  # noqa: B023
+            if hasattr(module, "workload"):
+                outcomes.append(run(mode, module, "workload", lambda: module.workload(config, CUDA).step()))  # noqa: B023
+    return outcomes
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Render what was covered as a Markdown table."""
+    lines = ["| program | part | operators on the GPU | functions that call them | |", "|---|---|---:|---|---|"]
+    for outcome in outcomes:
+        names = ", ".join(name.rpartition(".")[2] for name in outcome.functions)
+        said = outcome.error or f"{outcome.seconds:.1f} s"
+        lines.append(f"| {outcome.program} | {outcome.part} | {outcome.operators:,} | {names} | {said} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line."""
+    from test_house import PROGRAMS
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("programs", nargs="*", help="modules, as in ch07_dqn.dqn; all by default")
+    parser.add_argument("--json", type=Path, help="write the outcomes here")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    modules = [importlib.import_module(name) for name in options.programs] or [
+        module for module in PROGRAMS if module.__name__ < "ch09"
+    ]
+    with contextlib.redirect_stdout(sys.stderr):
+        outcomes = dry_run(modules)
+    if options.json:
+        options.json.write_text(json.dumps([dataclasses.asdict(outcome) for outcome in outcomes]), encoding="utf-8")
+    else:
+        print(table(outcomes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What a worker of the tour does: run one program, keep its measures, its pictures and what it printed.
+
+Nothing here loads torch at import: the process that shows the table has no use for it.
+"""
+
+import base64
+import contextlib
+import importlib
+import io
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from common.config import chapter_and_name, command_line, to_json
+from common.files import atomic_path, read_json
+from tour_stops import Stop
+
+PICTURES = (".png", ".gif")
+PICTURE_QUALITY, FILM_QUALITY = 80, 50
+"""Of WebP, 0 to 100: pictures have text in them, films are seen for a moment."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a stop is to be visited."""
+
+    full: bool
+    """Real data and the program's own settings."""
+    device: str
+    threads: int | None
+    """CPU threads of programs that do not choose themselves; None takes all."""
+    folder: Path
+    """The tour's folder, which receives every run."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture or a film of a run."""
+
+    name: str
+    address: str
+    """A data: address, which holds it."""
+    width: int
+    height: int
+
+
+@dataclass
+class Visit:
+    """What happened at a stop."""
+
+    stop: Stop
+    idea: str = ""
+    command: str = ""
+    result: str = ""
+    """The measure that sums the stop up, or that it failed."""
+    baseline: str = ""
+    """What that is compared with."""
+    data: str = ""
+    device: str = ""
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
+    printed: str = ""
+    error: str = ""
+
+    def fail(self, error: str) -> None:
+        """Keep why the stop failed."""
+        self.error, self.result = error, f"failed: {error}"
+
+
+def settings_of(stop: Stop, request: Request) -> Any:
+    """Make the Config that a stop is run with."""
+    module = importlib.import_module(stop.module)
+    short = {} if request.full else stop.short | stop.make(request.folder)
+    config = module.Config(**stop.settings, **short)
+    threads = request.threads if config.run.threads is None else config.run.threads
+    return replace(config, run=replace(config.run, device=request.device, threads=threads, out=request.folder))
+
+
+def visit(stop: Stop, request: Request) -> Visit:
+    """Run a program; what it prints goes to a file of its own. A failure is kept, not raised."""
+    seen = Visit(stop)
+    start = time.perf_counter()
+    log = request.folder / "printed" / f"{stop.module}{'-' if stop.settings else ''}{'-'.join(stop.settings)}.txt"
+    log.parent.mkdir(exist_ok=True)
+    config = None
+    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        try:
+            module = importlib.import_module(stop.module)
+            seen.idea = first_line(module.__doc__)
+            config = settings_of(stop, request)
+            seen.command = command_line(stop.module, replace(config, run=replace(config.run, out=Path("runs"))))
+            print(f"$ {seen.command}", flush=True)
+            seen.metrics = module.train(config)
+            seen.result = f"{stop.measure}: {figure(seen.metrics[stop.metric])}"
+            seen.baseline = compared(stop, seen.metrics)
+        except Exception as error:
+            traceback.print_exc()
+            seen.fail(f"{type(error).__name__}: {error}")
+    seen.printed = log.read_text(encoding="utf-8", errors="replace").strip()
+    if config is not None:
+        look_at_the_run(seen, to_json(config), request.folder)
+    seen.seconds = time.perf_counter() - start
+    return seen
+
+
+def look_at_the_run(seen: Visit, settings: dict[str, Any], folder: Path) -> None:
+    """Take data, device and pictures from the run of these settings: other stops may run the same program now."""
+    chapter, program = chapter_and_name(seen.stop.module)
+    for path in (folder / chapter / program).glob("*/summary.json"):
+        summary = read_json(path)
+        if summary["config"] == json.loads(json.dumps(settings)):
+            seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
+            seen.pictures = tuple(inlined(p) for p in sorted(path.parent.iterdir()) if p.suffix in PICTURES)
+
+
+def compared(stop: Stop, metrics: dict[str, float]) -> str:
+    """Name the baseline and its figure: `guessing: 0.1`."""
+    if stop.against is None:
+        return ""
+    words, value = stop.against
+    return f"{words}: {figure(metrics[value] if isinstance(value, str) else value)}"
+
+
+def figure(value: float) -> str:
+    """Write a figure with four digits, and thousands with commas."""
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def first_line(text: str | None) -> str:
+    """Take a docstring's first line."""
+    return (text or "").strip().partition("\n")[0]
+
+
+def inlined(path: Path) -> Picture:
+    """Make a picture or a film small, and an address that holds it."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            image.save(small, "WEBP", save_all=True, quality=FILM_QUALITY, method=2)
+        else:
+            image.convert("RGB").save(small, "WEBP", quality=PICTURE_QUALITY, method=2)
+        address = f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
+        return Picture(path.stem, address, *image.size)
+
+
+def get_ready(device: str) -> dict[str, Any]:
+    """Load what every program loads, on one thread, and describe the machine.
+
+    Raises ValueError where there is no such device.
+    """
+    import matplotlib.figure  # noqa: F401
+    import torch
+
+    from common import device as devices
+
+    devices.resolve_device(device)
+    torch.set_num_threads(1)
+    return {"machine": devices.describe_machine(), "versions": devices.versions()}
+
+
+def compare_devices(modules: Sequence[str], folder: Path) -> tuple[list[Any], Picture | None]:
+    """Time each program's training step on every device; give the timings and a picture of them."""
+    from common import benchmark
+
+    timings = [
+        timing
+        for module in map(importlib.import_module, dict.fromkeys(modules))
+        if hasattr(module, "workload")
+        for timing in benchmark.measure(module, module.Config())
+    ]
+    if not timings:
+        return [], None
+    with atomic_path(folder / "devices.png") as path:
+        benchmark.draw(timings).savefig(path)
+    return timings, inlined(folder / "devices.png")
