@@ -7,13 +7,18 @@
     python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # these
     python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
 
-`DryRun` is PyTorch's FakeTensorMode: its tensors say that they are on `cuda:0`, and an operator on tensors of two
-devices raises FakeTensorDeviceMismatchError. Beside each of its tensors it keeps the values, on the CPU. What depends
-on values (`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole
-`train` runs.
+`DryRun` is PyTorch's FakeTensorMode: its tensors report `cuda:0` as their device, and an operator on tensors of two
+devices raises FakeTensorDeviceMismatchError. It keeps the values of each tensor on the CPU. What depends on values
+(`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole `train` runs.
 
 It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
 """
+
+# ruff: noqa: E402  # CUDA_VISIBLE_DEVICES is read when torch is imported
+# This module replaces attributes of torch's classes.
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+# pyright: reportOptionalSubscript=false, reportOptionalMemberAccess=false
+# pyright: reportAssignmentType=false, reportArgumentType=false
 
 import argparse
 import contextlib
@@ -25,6 +30,7 @@ import sys
 import tempfile
 import time
 import traceback
+import typing
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +49,6 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader
-
-import common  # noqa: F401  # before torch: common sets how its threads wait
 
 FakeTensor.value = None  # set for each tensor that an operator makes
 CUDA = torch.device("cuda:0")
@@ -446,8 +450,8 @@ def pretended_device() -> Iterator[DryRun]:
     torch.cuda.get_device_name = lambda *_: "a GPU that is not there"
     torch.cuda.mem_get_info = lambda *_: (1 << 36, 1 << 36)
     torch.cuda.is_bf16_supported = lambda *_: True
-    for place in (torch.amp.autocast_mode, torch.cuda.amp.common):
-        place.amp_definitely_not_available = lambda: False
+    for module in (torch.amp.autocast_mode, torch.cuda.amp.common):
+        module.amp_definitely_not_available = lambda: False
     torch.cuda.Stream = torch.cuda.CUDAGraph = Stream
     torch.cuda.current_stream = lambda *_: Stream()
     torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
@@ -559,7 +563,9 @@ def small(module: ModuleType, folder: Path) -> Any:
 
     from ch01_graphs import regression
     from ch03_autoencoder_rbm.boltzmann import logistic
+    from ch05_rnn.language import evaluation as measures
 
+    measures.writing_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3
     logistic.fit.__defaults__ = (10, 2)  # classes and iterations
     config = shortened(module.Config(), folder)
@@ -577,8 +583,41 @@ def small(module: ModuleType, folder: Path) -> Any:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, **run), **own)
 
 
+def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]:
+    """Change one choice or switch at a time: give the flag and the Config of each that the program allows."""
+    kinds = typing.get_type_hints(module.Config)
+    for field in dataclasses.fields(config):
+        now, kind = getattr(config, field.name), kinds[field.name]
+        if field.name in ("data", "compile", "run"):
+            continue
+        values = (not now,) if isinstance(now, bool) else typing.get_args(kind) if is_choice(kind) else ()
+        for value in values:
+            if value != now:
+                with contextlib.suppress(ValueError):  # the program has a rule against this combination
+                    yield (
+                        f"--{field.name.replace('_', '-')} {value}",
+                        dataclasses.replace(config, **{field.name: value}),
+                    )
+
+
+def is_choice(kind: Any) -> bool:
+    """Tell whether a field takes one of several words."""
+    return typing.get_origin(kind) is typing.Literal
+
+
+def take_other_steps(module: ModuleType, config: Any) -> None:
+    """Take the benchmark's step with every other setting. Raises RuntimeError, naming the setting that failed."""
+    for flag, changed in other_settings(module, config):
+        try:
+            module.workload(changed, CUDA).step()
+        except ValueError:  # there is no such step to time
+            continue
+        except Exception as error:
+            raise RuntimeError(f"{flag}: {type(error).__name__}: {error}") from error
+
+
 def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
-    """Train each program in small on the GPU that is not there, then take its benchmark's step."""
+    """Train each program in small on the GPU that is not there, then take its benchmark's step, in other settings too."""
     outcomes = []
     with tempfile.TemporaryDirectory() as folder, pretended_device() as mode:
         for module in modules:
@@ -586,6 +625,7 @@ def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
             outcomes.append(run(mode, module, "train", lambda: module.train(config)))  # noqa: B023
             if hasattr(module, "workload"):
                 outcomes.append(run(mode, module, "workload", lambda: module.workload(config, CUDA).step()))  # noqa: B023
+                outcomes.append(run(mode, module, "settings", lambda: take_other_steps(module, config)))  # noqa: B023
     return outcomes
 
 
