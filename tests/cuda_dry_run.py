@@ -617,7 +617,7 @@ def take_other_steps(module: ModuleType, config: Any) -> None:
 
 
 def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
-    """Train each program in small on the GPU that is not there, then take its benchmark's step, in other settings too."""
+    """Train each program in small on the GPU that is not there; take its benchmark's step in several settings."""
     outcomes = []
     with tempfile.TemporaryDirectory() as folder, pretended_device() as mode:
         for module in modules:

@@ -770,6 +770,18 @@ def test_a_few_requests_begin_in_each_round_in_their_order():
     asyncio.run(rounds())
 
 
+def test_a_turn_that_ends_with_its_event_loop_is_not_waited_for():
+    turns = gate.Turns(1)
+
+    async def ends() -> None:
+        waiting.append(asyncio.create_task(turns.wait()))
+        await asyncio.sleep(0)
+
+    waiting: list[asyncio.Task] = []
+    asyncio.run(ends())
+    asyncio.run(asyncio.wait_for(turns.wait(), 5))
+
+
 def test_only_so_many_texts_are_written_at_once(ask):
     async def crowd() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
