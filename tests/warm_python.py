@@ -47,12 +47,11 @@ def warm_python():
         path = os.pathsep.join([str(ROOT), str(ROOT / "ch09_pipeline/plugins")])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         words = [sys.executable, __file__, str(address)]
-        server = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        server = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"
         yield str(client)
-        server.terminate()
-        server.communicate()
+        server.communicate()  # closes its input, which ends it
 
 
 CLIENT = """\
@@ -85,14 +84,15 @@ def serve(address: str) -> None:
         door.bind(address)
         door.listen(100)
         print("ready", flush=True)
-        while True:
+        while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:  # the tests' end of it is open
             caller, _ = door.accept()
             with contextlib.suppress(ChildProcessError):
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             if os.fork() == 0:
                 door.close()
-                return answer(caller)
+                answer(caller)
+                return
             caller.close()
 
 
@@ -103,7 +103,7 @@ def answer(caller: socket.socket) -> None:
         call = json.loads(stream.read(int.from_bytes(head, "big")))
     copy = os.fork()
     if copy == 0:
-        return become(call, received)
+        become(call, received)
     for number in received:
         os.close(number)
     handle = os.pidfd_open(copy)
