@@ -21,19 +21,12 @@ import httpx
 import pytest
 from conftest import ROOT
 
-<<<<<<< HEAD
 from ch10_deploy import serve
-from ch10_deploy.attack import attacks, probing
+from ch10_deploy.attack import attacks, fuzzing, probing
 from ch10_deploy.attack.server_process import Running, running
 from ch10_deploy.server import connections, gate
 from ch10_deploy.server.connections import Crowd
 from ch10_deploy.server.gate import Limits
-=======
-from ch10_deploy import attacks, connections, fuzzing, gate, probing, serve
-from ch10_deploy.connections import Crowd
-from ch10_deploy.gate import Limits
-from ch10_deploy.running import Running, running
->>>>>>> w-server
 
 LIMITS = Limits()
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
