@@ -210,9 +210,32 @@ def lstm_cell_backward(
     return d, dc * f, d.sum(0) if has_bias else None
 
 
+def gru_cell(
+    above: Tensor, beside: Tensor, h: Tensor, input_bias: Tensor | None = None, hidden_bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Compute a GRU's cell out of (B, 3H) products; the second result is what its gradient needs."""
+    above = above if input_bias is None else above + input_bias
+    beside = beside if hidden_bias is None else beside + hidden_bias
+    (above_r, above_z, above_n), (beside_r, beside_z, beside_n) = above.chunk(3, dim=1), beside.chunk(3, dim=1)
+    r, z = (above_r + beside_r).sigmoid(), (above_z + beside_z).sigmoid()
+    n = (above_n + r * beside_n).tanh()
+    return n + z * (h - n), torch.cat([r, z, n, h, beside_n], dim=1)
+
+
+def gru_cell_backward(dh: Tensor, kept: Tensor, has_bias: bool) -> tuple[Tensor | None, ...]:
+    """Give the gradients of both products, of the state before, and of both biases."""
+    r, z, n, h, beside_n = kept.chunk(5, dim=1)
+    dn = dh * (1 - z) * (1 - n**2)
+    dr, dz = dn * beside_n * r * (1 - r), dh * (h - n) * z * (1 - z)
+    above, beside = torch.cat([dr, dz, dn], dim=1), torch.cat([dr, dz, dn * r], dim=1)
+    return above, beside, dh * z, above.sum(0) if has_bias else None, beside.sum(0) if has_bias else None
+
+
 FUSED = {
     aten._thnn_fused_lstm_cell.default: lstm_cell,
     aten._thnn_fused_lstm_cell_backward_impl.default: lstm_cell_backward,
+    aten._thnn_fused_gru_cell.default: gru_cell,
+    aten._thnn_fused_gru_cell_backward.default: gru_cell_backward,
 }
 
 
