@@ -169,6 +169,7 @@ def test_the_ways_that_are_timed_take_the_same_step_too(make, monkeypatch):
     torch.testing.assert_close(made[1].detach(), ours.b)
 
 
+@pytest.mark.bf16
 def test_bf16_is_what_is_trained_timed_and_measured(options, monkeypatch):
     seen, make_machine = set(), regression.make_machine
 
