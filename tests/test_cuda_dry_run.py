@@ -142,6 +142,7 @@ def test_a_gru_s_cell_that_stands_in_for_cuda_s_is_torch_s():
     new, kept = cuda_dry_run.gru_cell(above, beside, h, cell.bias_ih.detach(), cell.bias_hh.detach())
     torch.testing.assert_close(new, cell(x, h).detach())
     d_above, d_beside, d_h, d_input_bias, d_hidden_bias = cuda_dry_run.gru_cell_backward(dh, kept, True)
+    assert d_above is not None and d_beside is not None and d_h is not None
     inputs = x.requires_grad_(), h.requires_grad_(), cell.bias_ih, cell.bias_hh
     dx, whole_dh, d_bias_ih, d_bias_hh = torch.autograd.grad(cell(x, h), inputs, dh)
     torch.testing.assert_close(d_above @ cell.weight_ih, dx)
