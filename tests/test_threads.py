@@ -10,7 +10,7 @@ from conftest import ROOT
 
 TRAINING = """
 import common, torch
-from ch03_autoencoder_rbm import feedforward
+from ch03_autoencoder_rbm.digits import feedforward
 from common import device as devices
 from dataclasses import replace
 config = feedforward.Config(run=replace(feedforward.Config().run, precision="fp32"))
