@@ -4,7 +4,7 @@ q_table       one number a state and action: Q-learning, and value iteration, wh
 dqn           a network in the table's place: epsilon-greedy, replay, target network, each a switch; and the book's
 actor_critic  a policy learned together with its value, on the same environments
 generalise    one network for all mazes: it reads the picture and iterates, trained on thousands, judged on unseen ones
-throughput    steps a second: gymnasium's one environment against a table for thousands
+throughput    steps per second: one gymnasium environment and a table for thousands
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

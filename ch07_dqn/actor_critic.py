@@ -103,7 +103,7 @@ def act(model: ActorCritic, states: Tensor) -> Tensor:
 
 
 def roll_out(model: ActorCritic, environment: MazeBatch, steps: int) -> Rollout:
-    """Let every environment take so many steps."""
+    """Take `steps` steps in every environment; return them as a rollout."""
     moments = []
     for _ in range(steps):
         state = environment.state

@@ -83,7 +83,7 @@ def learn(table: Tensor, states: Tensor, actions: Tensor, step: Step, *, discoun
     """Move the table (S, A) by one step of every environment; return (M,) by how far it was off.
 
     Q(s, a) <- Q(s, a) + alpha (r + g max over a' of Q(s', a') - Q(s, a)), without the maximum at the exit.
-    Two environments that take the same step move the same value to the same place: the maze throws no dice.
+    Two environments that take the same step move the same value to the same place: the maze is deterministic.
     """
     future = table[step.next_state].amax(1) * ~step.terminated
     errors = step.reward + discount * future - table[states, actions]

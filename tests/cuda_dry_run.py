@@ -550,7 +550,7 @@ SMALL = {
     "sizes": (16,),
     "steps": 3,
     "tests": 4,
-    "walkers": 8,
+    "environments": 8,
     "warm_up": 10,
 }
 

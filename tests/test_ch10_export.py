@@ -26,7 +26,7 @@ from ch10_deploy.inference import generation as writing
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
-from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.recommendation import Taste
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
@@ -140,7 +140,7 @@ def test_the_unknown_symbol_is_never_written(models):
 
 
 def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
-    walker = Walker(load_model(models / "maze.json"))
+    walker = MazePlanner(load_model(models / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
     drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}

@@ -93,36 +93,36 @@ def good_requests() -> list[Request]:
     ]
 
 
-def spoiled(data: bytes, dice: random.Random) -> bytes:
+def spoiled(data: bytes, generator: random.Random) -> bytes:
     """Change, cut, double or insert some bytes."""
     part = bytearray(data)
-    for _ in range(dice.randint(1, 4)):
-        place = dice.randrange(len(part) + 1)
-        match dice.randrange(4):
+    for _ in range(generator.randint(1, 4)):
+        place = generator.randrange(len(part) + 1)
+        match generator.randrange(4):
             case 0:
-                part[place : place + 1] = dice.randbytes(1)
+                part[place : place + 1] = generator.randbytes(1)
             case 1:
-                del part[place : place + dice.randint(1, 40)]
+                del part[place : place + generator.randint(1, 40)]
             case 2:
-                part[place:place] = part[place : place + dice.randint(1, 200)]
+                part[place:place] = part[place : place + generator.randint(1, 200)]
             case _:
-                part[place:place] = dice.choice(
+                part[place:place] = generator.choice(
                     (b"1e999", b"-1", b"9", b",", b"NaN", b'"', b"[" * 300, b"\x00", b"null")
                 )
     return bytes(part)
 
 
-def broken_requests(count: int, host: str, dice: random.Random) -> Iterator[bytes]:
+def broken_requests(count: int, host: str, generator: random.Random) -> Iterator[bytes]:
     """Yield so many broken requests: bytes without meaning, spoiled requests, and whole ones with spoiled bodies."""
     good = good_requests()
     for number in range(count):
-        request = dice.choice(good)
+        request = generator.choice(good)
         if number % 4 == 0:
-            yield dice.randbytes(dice.randint(1, 3_000)) + b"\r\n\r\n"
+            yield generator.randbytes(generator.randint(1, 3_000)) + b"\r\n\r\n"
         elif number % 4 == 1:
-            yield spoiled(request.written(host), dice)
+            yield spoiled(request.written(host), generator)
         else:
-            yield replace(request, body=spoiled(request.body, dice)).written(host)
+            yield replace(request, body=spoiled(request.body, generator)).written(host)
 
 
 def ask(where: tuple[str, int], request: bytes) -> int | None:
@@ -143,10 +143,10 @@ def ask(where: tuple[str, int], request: bytes) -> int | None:
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
 
 
-def ask_broken(server: Running, count: int, dice: random.Random) -> Counter[int | None]:
+def ask_broken(server: Running, count: int, generator: random.Random) -> Counter[int | None]:
     """Send broken requests and count the statuses of the answers."""
     host, port = where = server.where()
-    return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", dice))
+    return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", generator))
 
 
 def answered(server: Running) -> Counter[int]:
@@ -219,14 +219,14 @@ def train(config: Config) -> dict[str, float]:
     """Start a server, send it what nobody should send, and return how it took it."""
     models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
-        began, dice = time.perf_counter(), random.Random(config.run.seed)
-        ask_broken(server, min(100, config.requests), dice)  # what is loaded on first use is loaded now
+        began, generator = time.perf_counter(), random.Random(config.run.seed)
+        ask_broken(server, min(100, config.requests), generator)  # what is loaded on first use is loaded now
         if (code := server.process.poll()) is not None:
             raise ChildProcessError(f"the server has ended at one of the first requests (exit code {code})")
         before = server.memory()
         with watched(server.where(), server.process.pid) as seen:
             invented = ask_invented(server, config.requests // 2, config.run.seed)
-            broken = ask_broken(server, config.requests - invented.total(), dice)
+            broken = ask_broken(server, config.requests - invented.total(), generator)
         statuses = invented + broken
         tell("invented", invented)
         tell("broken", broken)

@@ -15,7 +15,7 @@ MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 Tile = tuple[int, int]
 
 
-class Walker:
+class MazePlanner:
     """Walks through mazes that the planner was not trained on."""
 
     def __init__(self, model: Model) -> None:

@@ -13,7 +13,7 @@ from ch10_deploy.inference.cards import AGAIN
 from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
-from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.recommendation import GOOD, Taste
 
 
@@ -57,7 +57,7 @@ def try_films(model: Model) -> None:
 
 def try_maze(model: Model) -> None:
     """Walk through the first maze."""
-    Walker(model).walk(0)
+    MazePlanner(model).walk(0)
 
 
 TRIALS: dict[str, Callable[[Model], None]] = {

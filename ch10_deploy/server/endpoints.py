@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from ch10_deploy.inference import image_decoding as pixels
 from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.models import Model, require_model
-from ch10_deploy.inference.planning import Walker
+from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.recommendation import Taste
 from ch10_deploy.server.refusal import Refusal
 
@@ -310,7 +310,7 @@ class Choice(Strict):
 
 def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Walk through mazes."""
-    walker = worker(models, "maze", Walker)
+    walker = worker(models, "maze", MazePlanner)
 
     @app.post("/maze")
     async def maze(choice: Choice) -> Response:
