@@ -114,7 +114,7 @@ gpu:                     ## on a machine with an NVIDIA GPU: its tests and measu
 	$(MAKE) --keep-going --no-print-directory $(GPU)
 
 gpu-tests:
-	timeout 120 $(GPU_PYTHON) -m pytest -m gpu $(shell grep -l 'mark\.gpu' tests/*.py)
+	timeout 120 $(GPU_PYTHON) -m pytest -m gpu $(shell grep -rl --include='test_*.py' 'mark\.gpu' tests)
 
 gpu-devices:
 	timeout 210 $(GPU_PYTHON) -m common.records.ledger devices --name gpu/devices

@@ -26,17 +26,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST = [
-    *("written_commands", "ch10_image", "cuda_dry_run", "ch09_pipeline", "ch10_playground", "ch10_server", "resume"),
-    *("ch05_language_model", "ch02_programs", "ch08_vae", "ch03_rbm", "ch03_autoencoder", "ch03_recommender"),
-    *("ch03_feedforward", "ch06_cnn", "ch08_programs", "ch10_export", "ch05_seq2seq", "ch03_recommend", "ch10_load"),
+    *("test_written_commands", "ch10/test_image", "test_cuda_dry_run", "ch09/test_pipeline", "ch10/test_playground"),
+    *("ch10/test_server", "test_resume", "ch05/test_language_model", "ch02/test_programs", "ch08/test_vae"),
+    *("ch03/test_rbm", "ch03/test_autoencoder", "ch03/test_recommender", "ch03/test_feedforward", "ch06/test_cnn"),
+    *("ch08/test_programs", "ch10/test_export", "ch05/test_seq2seq", "ch03/test_recommend", "ch10/test_load"),
 ]
 """Files that take longest, so that no worker begins with one of them when the others have finished."""
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest files; skip, saying why, what this machine cannot run."""
-    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    places = {ROOT / "tests" / f"{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     no_gpu = pytest.mark.skip(reason="there is no CUDA device")
     no_data = pytest.mark.skip(reason=f"MNIST and CIFAR-10 are not in DATA_DIR ({REAL_DATA_DIR})")
     have_data = all(any((REAL_DATA_DIR / name).glob("*")) for name in ("MNIST/raw", "cifar-10-batches-bin"))

@@ -582,11 +582,10 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 
 def small(module: ModuleType, folder: Path) -> Any:
     """Give a program's Config on the GPU, with less of everything that takes time."""
-    from test_written_commands import shortened
-
     from ch01_graphs import regression
     from ch03_autoencoder_rbm.boltzmann import logistic
     from ch05_rnn.language import evaluation as measures
+    from test_written_commands import shortened
 
     measures.writing_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3

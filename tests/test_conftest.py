@@ -1,6 +1,7 @@
 """The tests' own rules: learning tests have a bound, and CI skips nothing that it should have installed."""
 
 import pytest
+
 from conftest import refuse_skip_in_ci, train_until
 
 

@@ -22,15 +22,15 @@ import shlex
 import subprocess
 import sys
 
-import cuda_dry_run
 import pytest
 import torch
-from conftest import ROOT
-from test_house import PROGRAMS
 
+import cuda_dry_run
 from ch04_cuda import compare
 from common import cli
 from common.records import ledger
+from conftest import ROOT
+from test_house import PROGRAMS
 
 NAMES = [module.__name__ for module in PROGRAMS if module.__name__ < "ch09"]
 WORKLOADS = [module.__name__ for module in PROGRAMS if module.__name__ in NAMES and hasattr(module, "workload")]

@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 
 from common import device as devices
+from conftest import ROOT
 
 
 def test_cpu_is_always_there():

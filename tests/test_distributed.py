@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file
 
 from common import distributed
+from conftest import ROOT
 
 WORDS = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--limit", "1024", "--batch-size", "128"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_run import MODULE, Config, walk
 
 from common import checkpoint, files
 from common.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -26,6 +25,7 @@ from common.files import (
     write_text,
 )
 from common.run import Run
+from test_run import MODULE, Config, walk
 
 FULL = Path("/dev/full")
 PROGRESS = Progress(epoch=3, history=[{"epoch": 3, "loss": 0.5}], train_seconds=1.5, seconds=2.5, items=7, unit="steps")

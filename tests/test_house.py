@@ -14,12 +14,12 @@ from types import ModuleType
 
 import networkx as nx
 import pytest
-from conftest import ROOT
 
 from common import benchmark, cli
 from common.config import RunOptions, chapter_and_name
 from common.files import read_json
 from common.records import ledger, tables
+from conftest import ROOT
 
 
 def programs(chapter: str) -> list[ModuleType]:

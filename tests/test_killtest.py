@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_house import PROGRAMS
 
 from common import cli, killtest
 from common.config import chapter_and_name
 from common.files import read_json
 from common.records import ledger, tables
+from test_house import PROGRAMS
 
 
 def test_every_program_that_keeps_checkpoints_and_weights_is_killed():

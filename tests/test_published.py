@@ -7,12 +7,9 @@ from typing import get_args
 
 import pytest
 import torch
-from test_ch05_sentiment import write_sst
-from test_corpora import put_wikitext
-from test_images import write_cifar, write_mnist
-from test_ratings import SMALL, WHOLE, write_set
 
 from ch03_autoencoder_rbm.digits import feedforward
+from ch05.test_sentiment import write_sst
 from ch08_vae import sample, vae
 from ch09_pipeline import repository
 from ch10_deploy.exporting import export
@@ -27,6 +24,9 @@ from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
 from common.records import ledger, tables
 from common.run import Run
+from test_corpora import put_wikitext
+from test_images import write_cifar, write_mnist
+from test_ratings import SMALL, WHOLE, write_set
 
 
 def put(name: str, tmp_path) -> None:

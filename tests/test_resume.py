@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_run import MODULE, Config, lines, walk
 
 from ch03_autoencoder_rbm.digits import feedforward
 from common import cli, folder, lock
@@ -23,6 +21,8 @@ from common.files import UNFINISHED, write_json
 from common.folder import NothingToResumeError, finished_runs, newest_run
 from common.lock import FolderLock
 from common.run import Run
+from conftest import ROOT
+from test_run import MODULE, Config, lines, walk
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file
 
 from ch03_autoencoder_rbm.digits import autoencoder, feedforward
@@ -20,6 +19,7 @@ from common import run as runs
 from common.config import RunOptions
 from common.files import atomic_path, write_json
 from common.run import Run, load_weights
+from conftest import ROOT
 
 MODULE = "ch99_test.program"
 

@@ -11,7 +11,6 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT
 
 import tour
 import tour_stops
@@ -21,6 +20,7 @@ from common import device as devices
 from common.config import RunOptions
 from common.data.images.binary import decode_cifar
 from common.files import read_json
+from conftest import ROOT
 from tour_stops import STOPS, Stop
 from tour_visit import Request, Visit
 

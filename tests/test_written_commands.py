@@ -12,11 +12,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_house import CHAPTERS, programs, written_commands
 
 from common import benchmark, cli
 from common.config import RunOptions
+from conftest import ROOT
+from test_house import CHAPTERS, programs, written_commands
 
 EMBEDDED = ["digits", "shapes", "planted", "pydoc", "grammar"]
 

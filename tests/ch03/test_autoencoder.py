@@ -1,0 +1,191 @@
+"""The autoencoder: its shape, its noise, its step, and what it leaves for people."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.transforms import Normalize
+
+from ch03_autoencoder_rbm.digits import autoencoder, throughput
+from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Filmstrip
+from ch03_autoencoder_rbm.preprocessing import brightness
+from common import schedule
+from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
+from conftest import train_until
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="digits", epochs=20, run=options)
+
+
+def test_the_network_has_the_books_shape():
+    model = Autoencoder()
+    assert [tuple(p.shape) for p in model.parameters() if p.ndim == 2] == [(128, 784), (64, 128), (128, 64), (784, 128)]
+    code = model.encode(torch.rand(3, 784))
+    assert code.shape == (3, 64)
+    drawn = model.decode(code)
+    assert drawn.shape == (3, 784)
+    assert drawn.min() > 0
+    assert drawn.max() < 1
+
+
+def test_forward_is_the_formula():
+    torch.manual_seed(0)
+    model = Autoencoder().double()
+    x = torch.rand(5, 784, dtype=torch.float64)
+    w1, b1, w2, b2, w3, b3, w4, b4 = model.parameters()
+
+    def silu(a):
+        return a / (1 + torch.exp(-a))
+
+    z = silu(x @ w1.T + b1) @ w2.T + b2
+    expected = 1 / (1 + torch.exp(-(silu(z @ w3.T + b3) @ w4.T + b4)))
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_noise_has_the_asked_strength_and_stays_in_bounds():
+    grey = torch.full((200, 784), 0.5)
+    noisy = autoencoder.noisy(grey, 0.1, torch.Generator().manual_seed(0))
+    assert float((noisy - grey).std()) == pytest.approx(0.1, rel=0.02)
+    wild = autoencoder.noisy(grey, 5.0)
+    assert wild.min() == 0
+    assert wild.max() == 1
+    assert autoencoder.noisy(grey, 0) is grey
+
+
+def test_error_by_hand():
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    images[1] = 255
+    outputs = torch.full((2, 784), 0.25)
+    assert autoencoder.squared_error(outputs, images).tolist() == pytest.approx([0.0625, 0.5625])
+
+
+def test_evaluation_noise_is_the_same_for_everyone(digits):
+    model = Autoencoder()
+    torch.manual_seed(1)
+    first, _ = autoencoder.reconstruct(model, digits.test.pixels, 0.3)
+    torch.manual_seed(2)
+    second, _ = autoencoder.reconstruct(model, digits.test.pixels, 0.3)
+    assert torch.equal(first, second)
+
+
+def test_step_is_adams(config):
+    """The update of one step, written out (Kingma & Ba 2015, algorithm 1), towards the clean targets."""
+    torch.manual_seed(0)
+    model = Autoencoder()
+    before = [p.detach().clone() for p in model.parameters()]
+    inputs, targets = torch.rand(8, 784), torch.rand(8, 784)
+    gradients = torch.autograd.grad(F.mse_loss(model(inputs), targets), list(model.parameters()))
+    optimizer = autoencoder.make_optimizer(model, config)
+    schedule.set_learning_rate(optimizer, 0.002)
+    autoencoder.train_step(model, optimizer, inputs, targets)
+    for old, new, g in zip(before, model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(new.detach(), old - 0.002 * g / (g.abs() + 1e-8), rtol=1e-4, atol=1e-6)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_one_batch_is_learned_by_heart(config, digits, bf16):
+    torch.manual_seed(0)
+    model = Autoencoder()
+    optimizer = autoencoder.make_optimizer(model, config)
+    pixels = brightness(digits.train.pixels[:16])
+    schedule.set_learning_rate(optimizer, 3e-3)
+    losses = []
+    train_until(
+        lambda: losses[-1] < 0.005,
+        lambda: losses.append(float(autoencoder.train_step(model, optimizer, pixels, pixels, bf16=bf16))),
+        at_most=1_000,
+    )
+    assert losses[0] > 0.1
+
+
+def test_training_beats_the_mean_image_repeats_and_restores(config, digits):
+    first, second = autoencoder.train(config, digits), autoencoder.train(config, digits)
+    pixels = brightness(digits.test.pixels)
+    blind = float((pixels - brightness(digits.train.pixels).mean(0)).square().mean())
+    assert first["test_mse"] < 0.75 * blind
+    assert first["test_mse"] == second["test_mse"]
+    one, two = (autoencoder.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    _, outputs = autoencoder.reconstruct(one, digits.test.pixels)
+    assert float(autoencoder.squared_error(outputs, digits.test.pixels).mean()) == pytest.approx(first["test_mse"])
+
+
+def test_denoising_removes_noise(config, digits):
+    metrics = autoencoder.train(replace(config, epochs=60, noise=0.5), digits)
+    assert metrics["test_input_mse"] > 0.05
+    assert metrics["test_mse"] < 0.5 * metrics["test_input_mse"]
+
+
+def test_noise_is_on_the_input_and_never_on_the_target(config, digits, monkeypatch):
+    seen = []
+    step = autoencoder.train_step
+
+    def watch(model, optimizer, inputs, targets, **options):
+        seen.append((inputs, targets))
+        return step(model, optimizer, inputs, targets, **options)
+
+    monkeypatch.setattr(autoencoder, "train_step", watch)
+    autoencoder.train(replace(config, epochs=1, noise=0.3), digits)
+    for inputs, targets in seen:
+        torch.testing.assert_close(targets * 255, (targets * 255).round(), rtol=0, atol=1e-4)
+        assert float((inputs - targets).abs().mean()) > 0.05
+
+
+def test_what_a_person_looks_at(config, digits):
+    autoencoder.train(replace(config, epochs=3, noise=0.2), digits)
+    (folder,) = config.run.out.glob("*/autoencoder/*")
+    for name in ("pairs", "epochs", "code", "classes", "curves"):
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_film_keeps_its_frames_through_a_checkpoint(digits):
+    film = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
+    assert film.epochs == {1, 10, 100}
+    for epoch in range(1, 13):
+        film.take(Autoencoder(), epoch, 0.0)
+    again = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
+    again.load_state_dict(film.state_dict())
+    assert list(again.frames) == [1, 10]
+    assert torch.equal(again.frames[10], film.frames[10])
+    assert again.frames[10].shape == (3, 784)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20])
+def test_a_handful_of_images_is_enough(options, limit):
+    data = load_images("digits", limit=limit)
+    metrics = autoencoder.train(Config(data="digits", epochs=1, run=options), data)
+    assert 0 < metrics["test_mse"] < 1
+
+
+def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):
+    config = throughput.Config(data="digits", batch_size=16, rounds=1, images=100, run=options)
+    sample, label = PerSample(digits.train, Normalize((throughput.MEAN,), (throughput.STD,)))[5]
+    expected = (digits.train.pixels[5] / 255 - throughput.MEAN) / throughput.STD
+    torch.testing.assert_close(sample, expected)
+    assert label == digits.train.labels[5]
+    pixels, labels = next(throughput.loader_stream(digits.train, config, torch.device("cpu")))
+    assert pixels.shape == (16, 784)
+    assert labels.shape == (16,)
+
+
+def test_throughput_measures_three_ways(digits, options):
+    config = throughput.Config(data="digits", batch_size=64, rounds=2, images=200, run=options)
+    metrics = throughput.train(config, digits)
+    for way in ("dataloader", "fp32", "bf16"):
+        assert metrics[f"{way}_images_per_second"] > 0
+    assert min(metrics["fp32_ratio"], metrics["bf16_ratio"]) > 0
+    summary = json.loads(next(options.out.rglob("summary.json")).read_text())
+    assert summary["device"].endswith(", fp32 and bf16"), "it takes no notice of --precision"
+    assert list(options.out.rglob("throughput.png"))
+
+
+@pytest.mark.data
+def test_mnist_in_two_epochs(real_data, options):
+    metrics = autoencoder.train(Config(data="mnist", epochs=2, run=options))
+    assert metrics["test_mse"] < 0.02

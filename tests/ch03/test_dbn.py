@@ -1,0 +1,257 @@
+"""The deep belief network: what goes up and down the stack, what tuning starts from, and whose labels it sees."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ch03_autoencoder_rbm.boltzmann import dbn
+from ch03_autoencoder_rbm.boltzmann.dbn import Config, Network
+from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, upwards
+from common import checkpoint
+from common.data.images.image_set import Split
+from common.data.images.loading import load_images
+from common.schedule import one_cycle
+from conftest import train_until
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="digits", hidden_sizes=(20, 15), pretraining_epochs=2, epochs=3, run=options)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Pictures take most of a short run's time, and one test looks at them."""
+    monkeypatch.setattr(dbn, "report", lambda *_: None)
+
+
+def make_stack(*sizes, scale=1.0):
+    torch.manual_seed(2)
+    stack = [RBM(below, above) for below, above in pairwise(sizes)]
+    for rbm in stack:
+        for buffer in rbm.buffers():
+            buffer.normal_(0, scale)
+    return stack
+
+
+def test_network_is_the_formula():
+    torch.manual_seed(0)
+    network = Network((7, 5)).double()
+    x = torch.rand(4, 784).double()
+    w1, b1, w2, b2, w3, b3 = network.parameters()
+    h = 1 / (1 + torch.exp(-(x @ w1.T + b1)))
+    expected = (1 / (1 + torch.exp(-(h @ w2.T + b2)))) @ w3.T + b3
+    torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_network_starts_as_the_stack():
+    stack = make_stack(784, 9, 6, scale=0.1)
+    network = Network((9, 6))
+    network.start_from(stack)
+    x = torch.rand(5, 784)
+    first = stack[0].hidden_probability(x)
+    torch.testing.assert_close(network.layers[0](x).sigmoid(), first)
+    torch.testing.assert_close(network.layers[1](first).sigmoid(), stack[1].hidden_probability(first))
+    assert network(x).abs().max() == 0, "no class is favoured before a label was seen"
+    stack[0].weight.zero_()
+    assert network.state_dict()["layers.0.weight"].abs().max() > 0, "tuning would change the stack"
+
+
+def test_up_and_down_are_samples_and_a_probability():
+    stack = make_stack(12, 8, 5)
+    v = torch.rand(50, 12).lt(0.5).float()
+    h = upwards(stack, v)
+    assert h.shape == (50, 5)
+    assert set(h.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(upwards([], v), v)
+    p = downwards(stack, h)
+    assert p.shape == (50, 12)
+    assert 0 < p.min() < p.max() < 1
+    torch.testing.assert_close(downwards(stack[:1], v[:, :8]), stack[0].visible_probability(v[:, :8]))
+
+
+def test_one_step_up_follows_the_conditionals():
+    stack = make_stack(6, 4)
+    v = torch.rand(1, 6).lt(0.5).float()
+    often = upwards(stack, v.expand(20_000, 6)).mean(0)
+    torch.testing.assert_close(often, stack[0].hidden_probability(v)[0], rtol=0, atol=0.02)
+
+
+def test_few_labels_come_around_as_often_as_all(digits):
+    pixels, labels = dbn.few_labels(digits, 100)
+    assert len(pixels) == len(labels) == 1257
+    assert torch.equal(pixels[:100], digits.train.pixels[:100])
+    assert torch.equal(pixels[1200:1257], digits.train.pixels[:57])
+    assert torch.equal(labels[100:200], digits.train.labels[:100])
+    for everything in (None, 1257, 10_000):
+        assert torch.equal(dbn.few_labels(digits, everything)[1], digits.train.labels)
+
+
+def test_measures_are_of_the_network_that_they_name(digits):
+    """Networks that always say one class are right as often as it occurs."""
+    count = digits.valid.labels.bincount()
+    always, expected = [], []
+    for label in (count.argmax(), count.argmin()):
+        network = Network((4,))
+        network.output.load_state_dict({"weight": torch.zeros(10, 4), "bias": torch.eye(10)[label]})
+        always.append(network)
+        expected.append(float(count[label] / count.sum()))
+    measures = dbn.measure(always[0], always[1], digits.valid)
+    assert expected[0] > expected[1]
+    assert [measures["accuracy"], measures["scratch_accuracy"]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_one_batch_is_learned_by_heart(config, digits, bf16):
+    torch.manual_seed(0)
+    network = Network((50, 30))
+    optimizer = dbn.make_optimizer(network, replace(config, learning_rate=1e-2))
+    pixels, labels = dbn.brightness(digits.train.pixels[:64]), digits.train.labels[:64]
+    train_until(
+        lambda: dbn.accuracy(network, digits.train.pixels[:64], labels) == 1,
+        lambda: dbn.tune_step(network, optimizer, pixels, labels, bf16=bf16),
+        at_most=1_000,
+    )
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_machine_learns_what_the_one_below_makes_of_the_images(config, digits, monkeypatch):
+    """The layers learn in turn; while one learns, those below stay as they are, and step sizes fall to zero in each."""
+    seen = []
+    step = ContrastiveDivergence.step
+
+    def watch(learner, rbm, v0, size):
+        seen.append((rbm, v0, size))
+        return step(learner, rbm, v0, size)
+
+    begun, begin = [], dbn.begin
+    monkeypatch.setattr(dbn, "begin", lambda stack, *rest: (begun.append(len(stack)), begin(stack, *rest)))
+    monkeypatch.setattr(ContrastiveDivergence, "step", watch)
+    dbn.train(replace(config, batch_size=500, pretraining_rate=0.6), digits)
+    assert begun == [1, 2], "each machine begins once, after the one below has learned"
+    machines = [rbm for rbm, *_ in seen]
+    assert len(seen) == 12
+    assert all(rbm is machines[0] for rbm in machines[:6])
+    assert all(rbm is machines[6] for rbm in machines[6:])
+    assert [v0.shape[1] for _, v0, _ in seen] == [784] * 6 + [20] * 6
+    assert [size for *_, size in seen] == pytest.approx(2 * [0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    for _, v0, _ in seen:
+        assert set(v0.unique().tolist()) == {0.0, 1.0}
+    expected = machines[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    fed = torch.cat([v0 for _, v0, _ in seen[6:9]]).mean(0)
+    torch.testing.assert_close(fed, expected, rtol=0, atol=0.08)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_both_networks_learn_and_only_one_starts_from_the_stack(config, digits, monkeypatch):
+    """Seen as tuning starts and ends; the step sizes of the two go through the same cycle."""
+    seen, sizes, tune = [], [], dbn.tune
+
+    def watch(run, labelled, learning, lap, laps):
+        before = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
+        tune(run, labelled, learning, lap, laps)
+        after = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
+        seen.append((before, after))
+
+    monkeypatch.setattr(dbn, "tune", watch)
+    monkeypatch.setattr(dbn, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+    dbn.train(replace(config, batch_size=500), digits)
+    (path,) = config.run.out.rglob("checkpoint.pt")
+    stack = torch.load(path, weights_only=True)["parts"]["stack"]
+    (scratch, tuned), _ = seen[0]
+    assert torch.equal(tuned, stack["1.weight"].T)
+    assert not torch.equal(scratch, stack["1.weight"].T)
+    for number in (0, 1):
+        for before, after in seen:
+            assert not torch.equal(before[number], after[number])
+    assert sizes == [one_cycle(step, 9, config.learning_rate) for step in range(9) for _ in range(2)]
+
+
+def test_a_machine_begins_with_the_rates_of_its_units(digits):
+    stack = make_stack(784, 10, 4, scale=0.05)
+    learner = ContrastiveDivergence(stack[1])
+    dbn.begin(stack, learner, digits.train.pixels)
+    rates = stack[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    torch.testing.assert_close(stack[1].visible_bias.sigmoid(), rates, rtol=0, atol=0.05)
+    assert torch.equal(learner.visible_centre, stack[1].visible_bias.sigmoid())
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_tuning_sees_no_label_beyond_the_few(config, digits):
+    """Scrambled labels beyond the first 50 change nothing: the same networks, to the last bit."""
+    labels = torch.cat([digits.train.labels[:50], digits.train.labels[50:].flip(0)])
+    other = replace(digits, train=Split(digits.train.pixels, labels))
+    first, second = (dbn.train(replace(config, labels=50), data) for data in (digits, other))
+    assert first["test_accuracy"] == second["test_accuracy"]
+    one, two = (dbn.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_training_learns_and_restores(config, digits):
+    config = replace(config, hidden_sizes=(100, 50), pretraining_epochs=20, epochs=30, learning_rate=3e-3)
+    metrics = dbn.train(config, digits)
+    assert metrics["test_accuracy"] > 0.9
+    assert metrics["test_scratch_accuracy"] > 0.85
+    network, restored = dbn.restore(next(config.run.out.rglob("model.safetensors")).parent)
+    assert restored == config
+    assert dbn.accuracy(network, digits.test.pixels, digits.test.labels) == metrics["test_accuracy"]
+    (folder,) = config.run.out.glob("*/dbn/*")
+    for name in ("filters", "samples", "curves"):
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 70
+    layers = [rows[:20], rows[20:40]]
+    for number, layer in enumerate(layers, start=1):
+        name = f"valid_pseudo_likelihood_{number}"
+        assert layer[-1][name] > layer[0][name]
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypatch, stop_after):
+    """Stopped within the first machine's training, the second's, or the tuning."""
+    dbn.train(config, digits)
+    save = checkpoint.save_checkpoint
+
+    def stop(path, progress, *rest):
+        if progress.epoch == stop_after:
+            save(path, progress, *rest)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.run.save_checkpoint", stop)
+        patch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+        with pytest.raises(KeyboardInterrupt):
+            dbn.train(config, digits)
+    dbn.train(replace(config, run=replace(config.run, resume=True)), digits)
+    one, two = (torch.load(p, weights_only=True)["parts"] for p in sorted(config.run.out.rglob("checkpoint.pt")))
+    for part in ("stack", "tuned", "scratch"):
+        assert all(torch.equal(one[part][name], two[part][name]) for name in one[part])
+    one, two = (dbn.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_handful_of_images_is_enough(config, limit):
+    metrics = dbn.train(replace(config, epochs=1), load_images("digits", limit=limit))
+    assert 0 <= metrics["test_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("hidden_sizes", (), r"--hidden-sizes needs at least one layer, got \(\)"),
+        ("hidden_sizes", (5, 0), "--hidden-sizes must be a number above 0, got 0"),
+        ("labels", 0, "--labels must be a number above 0, got 0"),
+        ("pretraining_rate", math.inf, "--pretraining-rate must be a number above 0, got inf"),
+        ("momentum", -0.5, "--momentum must be at least 0 and below 1, got -0.5"),
+    ],
+)
+def test_bad_settings_name_their_flag(field, value, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Config(**{field: value})

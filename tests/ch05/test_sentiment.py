@@ -1,0 +1,357 @@
+"""Praise and blame: the grammar's rule, the files of SST-2, both classifiers."""
+
+import random
+import re
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ch05_rnn import classify_sentence as judge
+from ch05_rnn.sentences import sentiment
+from ch05_rnn.sentences.padding import PAD
+from ch05_rnn.sentences.sentiment import BagOfWords, BiLSTM, Config
+from common import cli
+from common.data.source import DataUnavailable
+from common.data.text import sentences
+from common.data.text.sentences import BAD, GOOD, UNFAMILIAR, Sentences, load_sentences
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from conftest import train_until
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    return load_sentences("grammar", limit=400)
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="grammar", epochs=2, embedding_size=12, hidden_size=8, run=options)
+
+
+def vocabulary_of(data):
+    return Vocabulary.build((w for text in data.train.texts for w in text.split()), reserved=("<pad>", UNKNOWN))
+
+
+def praise(text: str) -> int:
+    """The rule, worked out anew from the words: which part decides, and what it says."""
+    text = text.replace("anything but", "anything-but")
+    if " but " in text:
+        text = text.split(" but ")[1]
+    elif (
+        "although " in text
+    ):  # either "the B was ... although the A was ...", or "although the A was ... the B was ..."
+        first, last = text.split("although ")
+        text = first if " was " in first else last.rpartition(" the ")[2]
+    verdicts = set()
+    for part in text.split(" and "):
+        opinion = part.split(" was ")[1]
+        negated = opinion.replace("-", " ").startswith(tuple(f"{word} " for word in sentences.NEGATIONS))
+        word = opinion.split()[-1]
+        assert (word in GOOD) != (word in BAD)
+        verdicts.add(int((word in GOOD) != negated))
+    (verdict,) = verdicts
+    return verdict
+
+
+def test_every_label_follows_from_the_rule():
+    splits = sentences.draw_splits()
+    for split in splits:
+        assert [praise(text) for text in split.texts] == split.labels
+        assert 0.45 < sum(split.labels) / len(split) < 0.55
+    assert [len(split) for split in splits] == [2_000, 1_000, 4_000]
+    assert [set(split.kinds) for split in splits] == [set(sentences.KINDS[:-1]), *[set(sentences.KINDS)] * 2]
+
+
+def test_no_sentence_is_in_two_splits_and_unfamiliar_ones_are():
+    train, valid, test = sentences.draw_splits()
+    texts = [*train.texts, *valid.texts, *test.texts]
+    assert len(set(texts)) == len(texts)
+    negated = re.compile(rf"({'|'.join(sentences.NEGATIONS)}) ({'|'.join(UNFAMILIAR)})\b")
+    assert not any(negated.search(text) for text in train.texts)
+    for split in (valid, test):
+        assert all(
+            bool(negated.search(text)) == (kind == "unfamiliar")
+            for text, kind in zip(split.texts, split.kinds, strict=True)
+        )
+    assert all(any(word in text for text in train.texts) for word in UNFAMILIAR), "they are known, but never negated"
+
+
+def swapped(text: str) -> str:
+    """The same words with the two parts in each other's place."""
+    opening = next(o for o in sorted(sentences.OPENINGS, key=len, reverse=True) if text.startswith(o))
+    body = text.removeprefix(opening).replace("anything but", "anything-but")
+    if body.startswith("although "):
+        first, _, second = body.removeprefix("although ").rpartition(" the ")
+        return f"{opening}although the {second} {first}".replace("-", " ")
+    word = " but " if " but " in body else " although "
+    first, second = body.split(word)
+    return f"{opening}{second}{word}{first}".replace("-", " ")
+
+
+def test_words_without_order_do_not_tell_a_contrast():
+    """Each contrast and concession has a twin of the same words and the other label, drawn as often."""
+    dice = random.Random(0)
+    for kind in ("contrast", "concession"):
+        drawn = [sentences.sentence(kind, dice) for _ in range(500)]
+        for text, label in drawn:
+            twin = swapped(text)
+            assert sorted(twin.split()) == sorted(text.split())
+            assert praise(twin) == 1 - label
+            assert swapped(twin) == text
+    assert sentences.ceiling(["plain", "contrast", "negated", "concession"]) == 0.75
+
+
+def test_without_sst_auto_takes_the_grammar_and_says_so(tmp_path):
+    data = load_sentences("auto", limit=5)
+    assert data.card.name == "grammar" and data.card.embedded
+    assert data.card.description.startswith("5 train, 5 valid, 5 test, embedded, drawn here; SST-2 is not in")
+    with pytest.raises(DataUnavailable, match=re.escape("--data grammar")):
+        load_sentences("sst-2")
+    assert load_sentences("grammar").card.sha256 == data.card.sha256
+
+
+HEADER = "sentence\tlabel\n"
+
+
+def write_sst(tmp_path, train=HEADER + "a Fine film \t1\nno\t0\n" * 20, dev=HEADER + 'so "good"\t1\n'):
+    folder = tmp_path / "data" / "SST-2"
+    folder.mkdir(parents=True)
+    (folder / "train.tsv").write_text(train, encoding="utf-8")
+    (folder / "dev.tsv").write_text(dev, encoding="utf-8")
+    return folder
+
+
+def test_sst_is_read_from_its_files(tmp_path):
+    write_sst(tmp_path, train=HEADER + "".join(f"text {n} \t{n % 2}\n" for n in range(40)))
+    data = load_sentences("auto")
+    assert data.card.published == "sst-2" and not data.card.embedded
+    assert (len(data.train), len(data.valid)) == (38, 2)
+    assert sorted(data.train.texts + data.valid.texts) == sorted(f"text {n}" for n in range(40))
+    for split in (data.train, data.valid):
+        assert all(int(text.split()[1]) % 2 == label for text, label in zip(split.texts, split.labels, strict=True))
+    assert data.test == Sentences(['so "good"'], [1], ["all"])
+
+
+def test_sst_is_unpacked_from_its_archive(tmp_path):
+    (tmp_path / "data").mkdir()
+    with zipfile.ZipFile(tmp_path / "data" / "SST-2.zip", "w") as archive:
+        archive.writestr("SST-2/train.tsv", HEADER + "good\t1\nbad\t0\n" * 10)
+        archive.writestr("SST-2/dev.tsv", HEADER + "fine\t1\n")
+        archive.writestr("SST-2/test.tsv", "index\tsentence\n0\tno label\n")
+    assert len(load_sentences("sst-2").train) == 19
+    assert sorted(path.name for path in (tmp_path / "data" / "SST-2").iterdir()) == ["dev.tsv", "train.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "starts with '': its first line must be 'sentence', a tab and 'label'"),
+        ("good\t1\n", r"starts with 'good\t1': its first line must be"),
+        (HEADER, "holds no sentences"),
+        (HEADER + "good\t1\nbad\n", "line 3 is 'bad': a line is a sentence, a tab, and 0 or 1"),
+        (HEADER + "good\t2\n", r"line 2 is 'good\t2': a line is"),
+        (HEADER + "\t1\n", r"line 2 is '\t1': a line is"),
+        (HEADER + "a\tb\t1\n", r"line 2 is 'a\tb\t1': a line is"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path, text, message):
+    folder = write_sst(tmp_path, train=text)
+    with pytest.raises(ValueError, match=re.escape(f"{folder / 'train.tsv'} {message}")):
+        load_sentences("sst-2")
+
+
+def test_a_set_with_a_file_too_few_and_a_broken_archive_are_said(tmp_path):
+    folder = write_sst(tmp_path)
+    (folder / "dev.tsv").unlink()
+    with pytest.raises(ValueError, match=re.escape(str(folder / "dev.tsv"))):
+        load_sentences("auto")
+    (tmp_path / "data" / "SST-2.zip").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="is a broken archive"):
+        load_sentences("auto")
+    (folder / "train.tsv").write_bytes(HEADER.encode() + b"\xff\t1\n")
+    (folder / "dev.tsv").write_text(HEADER + "x\t1\n")
+    with pytest.raises(ValueError, match="is not UTF-8: byte 15 cannot be decoded"):
+        load_sentences("auto")
+
+
+@pytest.mark.parametrize("kind", [BiLSTM, BagOfWords])
+def test_padding_changes_no_verdict(config, grammar, kind):
+    torch.manual_seed(0)
+    vocabulary = vocabulary_of(grammar)
+    model = kind(len(vocabulary), config).eval()
+    words, lengths = sentiment.encode(vocabulary, grammar.train.texts[:20])
+    assert int(lengths.min()) < int(lengths.max())
+    together = model(words, lengths)
+    torch.testing.assert_close(model(F.pad(words, (0, 9)), lengths), together)
+    for n in range(20):
+        alone = model(words[n : n + 1, : lengths[n]], lengths[n : n + 1])
+        torch.testing.assert_close(alone[0], together[n], rtol=1e-4, atol=1e-6)
+    predicted = sentiment.predict(model, vocabulary, grammar.train.texts[:20])
+    torch.testing.assert_close(predicted, together.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_bag_does_not_see_the_order_and_the_lstm_does(config, grammar):
+    torch.manual_seed(0)
+    vocabulary = vocabulary_of(grammar)
+    words = vocabulary.encode(["the", "plot", "was", "dull", "but", "the", "music", "was", "fresh"]).unsqueeze(0)
+    mixed = words[:, torch.tensor([0, 6, 2, 8, 4, 5, 1, 7, 3])]
+    length = torch.tensor([9])
+    bag, lstm = (kind(len(vocabulary), config).eval() for kind in (BagOfWords, BiLSTM))
+    torch.testing.assert_close(bag(words, length), bag(mixed, length))
+    assert not torch.allclose(lstm(words, length), lstm(mixed, length), atol=1e-4)
+
+
+def test_the_bag_is_the_mean_of_its_words(config):
+    bag = BagOfWords(7, config).eval()
+    words = torch.tensor([[3, 4, 4], [5, PAD, PAD]])
+    table = bag.bag.weight
+    expected = bag.layers(torch.stack([(table[3] + 2 * table[4]) / 3, table[5]]))
+    torch.testing.assert_close(bag(words, torch.tensor([3, 1])), expected)
+
+
+def test_the_lstm_reads_both_ways(config):
+    """Either direction's weights change the verdict on their own."""
+    torch.manual_seed(0)
+    model, words, length = BiLSTM(9, config).eval(), torch.tensor([[2, 3, 4]]), torch.tensor([3])
+    before = model(words, length)
+    for name in ("weight_hh_l0", "weight_hh_l0_reverse"):
+        parameter = getattr(model.lstm, name)
+        kept = parameter.detach().clone()
+        parameter.data.mul_(-1)
+        assert not torch.allclose(model(words, length), before)
+        parameter.data.copy_(kept)
+
+
+def test_measures_by_hand():
+    split = Sentences(["a", "b", "c"], [1, 0, 1], ["plain", "negated", "plain"])
+    logits = torch.tensor([[0.0, 2.0], [0.0, 2.0], [3.0, 1.0]])
+    measures = sentiment.measure(logits, split)
+    assert measures["accuracy"] == pytest.approx(1 / 3)
+    assert (measures["plain_accuracy"], measures["negated_accuracy"]) == (0.5, 0)
+    assert measures["loss"] == pytest.approx(float(F.cross_entropy(logits, torch.tensor([1, 0, 1]))))
+    assert set(sentiment.measure(logits, replace(split, kinds=["all"] * 3))) == {"accuracy", "loss"}
+
+
+@pytest.mark.parametrize("kind", [BiLSTM, BagOfWords])
+def test_one_batch_is_learned_by_heart(config, grammar, kind):
+    torch.manual_seed(0)
+    config = replace(config, dropout=0.0, learning_rate=0.02)
+    plain = [n for n, its in enumerate(grammar.train.kinds) if its == "plain"][:32]
+    texts, labels = [grammar.train.texts[n] for n in plain], torch.tensor([grammar.train.labels[n] for n in plain])
+    vocabulary = vocabulary_of(grammar)
+    model = kind(len(vocabulary), config)
+    optimizer = sentiment.make_optimizer(model, config)
+    words, lengths = sentiment.encode(vocabulary, texts)
+    train_until(
+        lambda: torch.equal(sentiment.predict(model, vocabulary, texts).argmax(1), labels),
+        lambda: sentiment.train_step(model, optimizer, words, lengths, labels),
+        at_most=500,
+    )
+    assert model.training, "a prediction left the network in another mode"
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_step_is_the_gradients_of_cross_entropy(config, grammar):
+    torch.manual_seed(0)
+    model = BiLSTM(50, replace(config, dropout=0.0))
+    words, lengths, labels = (
+        torch.randint(1, 50, (6, 5)),
+        torch.tensor([5, 5, 4, 3, 2, 1]),
+        torch.tensor([0, 1, 1, 0, 1, 0]),
+    )
+    words[torch.arange(5) >= lengths.unsqueeze(1)] = PAD
+    expected = torch.autograd.grad(F.cross_entropy(model(words, lengths), labels), list(model.parameters()))
+    before = [p.detach().clone() for p in model.parameters()]
+    sentiment.train_step(model, torch.optim.SGD(model.parameters(), lr=0.5), words, lengths, labels)
+    norm = float(torch.stack([g.norm() for g in expected]).norm())
+    for old, new, g in zip(before, model.parameters(), expected, strict=True):
+        torch.testing.assert_close(new.detach(), old - 0.5 * g * min(1, sentiment.CLIP / norm), rtol=1e-4, atol=1e-6)
+
+
+def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
+    first, second = sentiment.train(config, grammar), sentiment.train(config, grammar)
+    one, two = (path.parent for path in sorted(config.run.out.rglob("model.safetensors")))
+    (model, vocabulary, restored), (other, _, _) = sentiment.restore(one), sentiment.restore(two)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    for name in ("test_bilstm_loss", "test_bag_loss"):
+        assert first[name] == second[name]
+    assert restored == config
+    logits = sentiment.predict(model, vocabulary, grammar.test.texts)
+    assert sentiment.measure(logits, grammar.test)["loss"] == pytest.approx(first["test_bilstm_loss"], rel=1e-5)
+    wrong = int((logits.argmax(1) != torch.tensor(grammar.test.labels)).sum())
+    assert len((one / "mistakes.tsv").read_text().splitlines()) == 1 + wrong
+    assert first["test_any_bag_accuracy"] == sentences.ceiling(grammar.test.kinds)
+    for name in ("reading", "curves"):
+        assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    capsys.readouterr()
+    judge.main(["The plot was zzz", "--out", str(config.run.out), "--folder", str(one)])
+    told = capsys.readouterr().out
+    verdict = float(sentiment.predict(model, vocabulary, ["the plot was zzz"]).softmax(1)[0, 1])
+    assert "'zzz': read as <unknown>" in told
+    assert [row.split()[0] for row in told.splitlines()[-6:] if row.split()][-4:] == ["the", "plot", "was", "zzz"]
+    assert f"{100 * verdict:.1f}" in told
+    assert "there is no finished run in" in fails(judge.main, ["fine", "--out", str(one)])
+    assert "give a sentence in quotes" in fails(judge.main, [" "])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("The plot was DULL, but well-acted.", "the plot was dull , but well-acted ."),
+        ("It's good and doesn't bore", "it 's good and does n't bore"),
+        ("We’re sure they’d've liked 'Fargo'", "we 're sure they 'd 've liked ' fargo '"),
+    ],
+)
+def test_a_sentence_is_cut_as_the_treebank_cuts_it(sentence, words):
+    assert judge.words_of(sentence) == words.split()
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(config, grammar, monkeypatch):
+    sentiment.train(config, grammar)
+    whole = max(config.run.out.rglob("model.safetensors"), key=lambda path: path.stat().st_mtime_ns).read_bytes()
+    steps, step = [], sentiment.train_step
+
+    def interrupted(*arguments, **named):
+        steps.append(1)
+        if len(steps) == 19:  # two a batch, seven batches an epoch
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    monkeypatch.setattr(sentiment, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sentiment.train(config, grammar)
+    monkeypatch.setattr(sentiment, "train_step", step)
+    sentiment.train(replace(config, run=replace(config.run, resume=True)), grammar)
+    newest = max(config.run.out.rglob("model.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.read_bytes() == whole
+
+
+def test_sst_sentences_have_no_kinds(config, tmp_path):
+    write_sst(tmp_path)
+    metrics = sentiment.train(replace(config, data="sst-2", minimum_count=1))
+    assert set(metrics) >= {"test_bilstm_accuracy", "test_bag_accuracy"}
+    assert not any("any_bag" in name or "plain" in name for name in metrics)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
+        (["--data", "sst2"], "invalid choice 'sst2'"),
+        (["--data", "sst-2"], "take the embedded sentences: --data grammar"),
+        (["--minimum-count", "0"], "--minimum-count must be a number above 0, got 0"),
+    ],
+)
+def test_a_mistake_is_one_line(fails, tmp_path, words, message):
+    assert message in fails(cli.main, sentiment, arguments=["sentiment", *words, "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_lstm_gets_what_no_bag_can(options):
+    metrics = sentiment.train(Config(data="grammar", epochs=20, run=options))
+    assert metrics["test_bilstm_contrast_accuracy"] > 0.9
+    assert metrics["test_bag_contrast_accuracy"] < 0.6
+    assert metrics["test_bag_plain_accuracy"] > 0.9

@@ -1,0 +1,210 @@
+"""Seven networks: their published sizes, their common loop, their table; and what feeding them costs."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from ch06_cnn.architectures import classics
+from ch06_cnn.architectures.classics import NETWORKS, Config
+from ch06_cnn.architectures.densenet import DenseNet
+from ch06_cnn.convolution import throughput
+from ch06_cnn.preprocessing import scaled
+from ch06_cnn.speedrun import speedrun
+from common.data.images.loading import load_images
+from conftest import train_until
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return load_images("shapes", limit=40)
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="shapes", network="lenet", epochs=1, batch_size=20, run=options)
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def dense_size(growth=12, depth=6):
+    """Batch-norm has two numbers a channel; a layer is one bottleneck of 1x1 and one convolution of 3x3."""
+    channels = 2 * growth
+    total = 27 * channels
+    for block in range(3):
+        if block > 0:
+            total += 2 * channels + channels * (channels // 2)
+            channels //= 2
+        for _ in range(depth):
+            total += 2 * channels + channels * 4 * growth + 8 * growth + 9 * 4 * growth * growth
+            channels += growth
+    return total + 2 * channels + (channels + 1) * 10
+
+
+def residual_size():
+    """Two convolutions of 3x3 a block, and one of 1x1 where the shape changes, each with batch-norm."""
+    total, channels = 27 * 64 + 2 * 64, 64
+    for width in (64, 128, 256, 512):
+        total += 9 * channels * width + 3 * 9 * width * width + 4 * 2 * width
+        total += channels * width + 2 * width if width != channels else 0
+        channels = width
+    return total + 513 * 10
+
+
+# The sum over the layers that the papers list: (kernel size squared x channels in + bias) x filters.
+SIZES = {
+    "lenet": (5 * 5 * 3 + 1) * 6 + (5 * 5 * 6 + 1) * 16 + 401 * 120 + 121 * 84 + 85 * 10,
+    "vgg": 9 * (3 * 64 + 64 * 128 + 128 * 256 + 256**2 + 256 * 512 + 3 * 512**2) + 2 * (64 + 128 + 512 + 2048) + 5130,
+    "resnet": residual_size(),
+    "densenet": dense_size(),
+}
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_sizes_are_those_of_the_papers_layers(name):
+    assert parameters(NETWORKS[name]()) == SIZES[name]
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_every_network_gives_ten_logits_and_every_weight_learns(name):
+    torch.manual_seed(0)
+    model = classics.make_model(Config(network=name))
+    logits = model(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_operations_are_counted_for_one_image():
+    """LeNet by hand: two operations a multiplication."""
+    model = NETWORKS["lenet"]()
+    by_hand = 2 * (28 * 28 * 6 * 75 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
+    assert classics.cost(model) == {"parameters": 62_006, "megaflops": by_hand / 1e6}
+    assert model.training
+
+
+def test_a_dense_layer_keeps_what_was_there():
+    x = torch.randn(1, 24, 4, 4)
+    layer = DenseNet().features[1].eval()
+    y = layer(x)
+    assert y.shape == (1, 36, 4, 4)
+    assert torch.equal(y[:, :24], x)
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet"])
+def test_one_batch_is_learned_by_heart(config, shapes, name):
+    torch.manual_seed(0)
+    model = classics.make_model(replace(config, network=name))
+    optimizer = classics.make_optimizer(model, config.learning_rate, config.weight_decay)
+    pixels, labels = scaled(shapes.train.pixels[:10]), shapes.train.labels[:10]
+    train_until(
+        lambda: torch.equal(model(pixels).argmax(1), labels),
+        lambda: classics.train_step(model, optimizer, pixels, labels),
+        at_most=300,
+    )
+
+
+def test_training_repeats_and_restores(config, shapes):
+    first, second = classics.train(config, shapes), classics.train(config, shapes)
+    assert first["test_loss"] == second["test_loss"]
+    assert first["parameters"] == 62_006
+    folders = [path.parent for path in sorted(config.run.out.rglob("model.safetensors"))]
+    (one, restored), (two, _) = (classics.restore(folder) for folder in folders)
+    assert restored == config
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_the_loop_augments_shuffles_and_goes_through_one_cycle(config, shapes, monkeypatch):
+    seen, sizes = [], []
+
+    def watch(model, optimizer, pixels, labels, *, bf16):
+        seen.append(pixels.clone())
+        sizes.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()  # without gradients nothing moves
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(classics, "train_step", watch)
+    for augment in (True, False):
+        classics.train(replace(config, epochs=5, augment=augment), shapes)
+    stored = {picture.numpy().tobytes() for picture in scaled(shapes.train.pixels)}
+    augmented, plain = ([picture.numpy().tobytes() for picture in torch.cat(half)] for half in (seen[:10], seen[10:]))
+    assert set(plain) == stored
+    assert plain[:40] != plain[40:80], "every epoch has the same order"
+    assert len(set(augmented) - stored) > 150, "of 200 pictures hardly any is neither flipped nor shifted"
+    assert sizes[:10] == sizes[10:]
+    assert max(sizes) == pytest.approx(config.learning_rate, rel=0.05)
+    assert sizes[0] < 0.1 * config.learning_rate > sizes[9]
+
+
+def test_all_are_trained_in_turn_and_compared(config, shapes, monkeypatch, capsys):
+    monkeypatch.setattr(classics, "NETWORKS", {name: NETWORKS[name] for name in ("lenet", "alexnet")})
+    metrics = classics.train(replace(config, network="all"), shapes)
+    assert {"lenet_test_accuracy", "alexnet_test_accuracy", "alexnet_parameters"} <= set(metrics)
+    assert len(list(config.run.out.rglob("summary.json"))) == 2
+    table = capsys.readouterr().out
+    assert "62,006" in table
+    assert f"{metrics['alexnet_parameters']:,.0f}" in table
+
+
+def test_resuming_all_asks_for_one(config):
+    with pytest.raises(ValueError, match="--resume goes on with one network: name it with --network, got all"):
+        replace(config, network="all", run=replace(config.run, resume=True))
+    with pytest.raises(ValueError, match="name one network with --network, got all"):
+        classics.workload(replace(config, network="all"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("how", [True, False])
+def test_the_benchmark_augments_as_training_does(config, monkeypatch, how):
+    seen = []
+    monkeypatch.setattr(classics, "augment", lambda images, flips, **settings: seen.append(settings) or images)
+    classics.workload(replace(config, augment=how), torch.device("cpu")).step()
+    assert seen == [{"shift": 4}] * how
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
+    monkeypatch.setattr(throughput, "MATRIX", 64)
+    monkeypatch.setattr(throughput, "has_native_bf16", lambda device: bf16)
+    monkeypatch.setattr(speedrun, "Config", partial(speedrun.Config, batch_size=4))
+    config = throughput.Config(data="shapes", batch_size=8, rounds=1, seconds=0.01, run=options)
+    metrics = throughput.train(config, shapes)
+    assert metrics["gather_ratio"] == pytest.approx(
+        metrics["gather_images_per_second"] / metrics["transforms_images_per_second"]
+    )
+    assert ("bf16_ratio" in metrics) == bf16
+    if bf16:
+        ratio = metrics["bf16_images_per_second"] / metrics["dataloader_images_per_second"]
+        assert metrics["bf16_ratio"] == pytest.approx(ratio)
+    assert metrics["speed_network_rate"] == pytest.approx(
+        metrics["speed_network_gflops"] / metrics["matrix_product_gflops"]
+    )
+    (folder,) = config.run.out.glob("*/throughput/*")
+    assert {"augmentation.png", "throughput.png"} <= {path.name for path in folder.iterdir()}
+    device = json.loads((folder / "summary.json").read_text())["device"]
+    assert device.endswith(", fp32 and bf16"), "whatever --precision says"
+
+
+def test_both_ways_give_the_same_pixels(shapes, monkeypatch):
+    """Without their random parts, torchvision's transforms and ours are the same function."""
+    from torchvision import transforms
+
+    images = throughput.PerSample(shapes.train)
+    images.transform = transforms.Compose(images.transform.transforms[2:])
+    for index in range(3):
+        pixels, label = images[index]
+        torch.testing.assert_close(pixels, scaled(shapes.train.pixels[index : index + 1])[0], rtol=1e-5, atol=1e-5)
+        assert label == int(shapes.train.labels[index])
+
+
+def test_ways_report_what_they_did(shapes):
+    device = torch.device("cpu")
+    bytes_of_five = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
+    assert throughput.gather(bytes_of_five)() == 5
+    numbers = [(scaled(shapes.train.pixels[:count]), shapes.train.labels[:count]) for count in (6, 7)]
+    loader = iter(numbers)
+    assert throughput.transform(loader)() == 6
+    assert throughput.train_from_loader(loader, device)() == 7

@@ -1,0 +1,268 @@
+"""The speed run: its network, its optimizers, the clock, and every switch."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ch06_cnn.preprocessing import scaled
+from ch06_cnn.speedrun import speedrun
+from ch06_cnn.speedrun.muon import Muon
+from ch06_cnn.speedrun.speedrun import Config, Optimizers, SpeedNetwork
+from ch06_cnn.speedrun.whitening import whitening_filters
+from common.data.images.loading import load_images
+from conftest import train_until
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return load_images("shapes", limit=192)
+
+
+@pytest.fixture
+def config(options):
+    return Config(data="shapes", epochs=2, batch_size=64, widths=(8, 8, 16), run=options)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(speedrun, "report", lambda *_: None)
+
+
+@torch.no_grad()
+def test_network_starts_as_the_identity_and_undecided():
+    torch.manual_seed(0)
+    model = SpeedNetwork((24, 32, 48)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    first = model.blocks[0]
+    x = F.silu(model.first(images))
+    assert torch.equal(first(x), x), "a convolution does not pass its input on"
+    torch.testing.assert_close(model.blocks[7](x)[:, :24], x)
+    assert float(model(images).softmax(1).max()) < 0.5
+    assert not model.first.weight.requires_grad
+    rough = SpeedNetwork((24, 32, 48), identity=False, learn_first=True)
+    assert not torch.equal(rough.blocks[0](x), x)
+    assert rough.first.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("budget", "widths"),
+    [(5, (32, 64, 128)), (60, (32, 64, 128)), (300, (32, 128, 256)), (600, (64, 256, 256)), (9999, (64, 256, 256))],
+)
+def test_the_budget_chooses_the_widths_unless_they_are_given(budget, widths):
+    model = speedrun.make_model(Config(budget=budget))
+    assert [model.blocks[i].out_channels for i in (0, 7, 14)] == list(widths)
+    own = speedrun.make_model(Config(budget=budget, widths=(8, 16, 8)))
+    assert own.head.in_features == 8
+
+
+def test_step_sizes_fall_in_a_straight_line_to_zero_and_no_further():
+    optimizers = Optimizers(SpeedNetwork((8, 8, 8)), Config())
+    sizes = []
+    for progress in (0.0, 0.25, 1.0, 1.1):
+        optimizers.set_progress(progress)
+        sizes.append([group["lr"] for part in optimizers.parts for group in part.param_groups])
+    assert sizes[0] == [Optimizers.BIASES, Optimizers.HEAD, 0.12]
+    assert sizes[1] == pytest.approx([0.75 * size for size in sizes[0]])
+    assert sizes[2] == sizes[3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_every_parameter_that_learns_has_one_optimizer(optimizer):
+    model = SpeedNetwork((8, 8, 8), learn_first=True)
+    optimizers = Optimizers(model, Config(optimizer=optimizer))
+    held = [p for part in optimizers.parts for group in part.param_groups for p in group["params"]]
+    assert len(held) == len({id(p) for p in held})
+    assert {id(p) for p in held} == {id(p) for p in model.parameters() if p.requires_grad}
+    assert isinstance(optimizers.parts[-1], Muon) == (optimizer == "muon")
+
+
+def test_flips():
+    torch.manual_seed(0)
+    first = torch.tensor([True, False] * 500)
+    once, again = (speedrun.flips_of(first, epoch, "alternating") for epoch in (1, 2))
+    assert torch.equal(once, ~again)
+    assert torch.equal(again, first)
+    assert not speedrun.flips_of(first, 1, "none").any()
+    coins = [speedrun.flips_of(first, epoch, "random") for epoch in (1, 2)]
+    assert 0.4 < float((coins[0] == coins[1]).float().mean()) < 0.6
+
+
+@pytest.mark.parametrize("flip", ["alternating", "random", "none"])
+def test_the_benchmark_flips_as_training_does(config, monkeypatch, flip):
+    torch.manual_seed(0)
+    seen = []
+    monkeypatch.setattr(speedrun, "augment", lambda images, flips, **_: seen.append(flips) or images)
+    step = speedrun.workload(replace(config, flip=flip), torch.device("cpu")).step
+    step(), step()
+    assert all(bool(flips.any()) == (flip != "none") for flips in seen)
+    assert torch.equal(*seen) == (flip != "random")
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_one_batch_is_learned_by_heart(shapes, optimizer, bf16):
+    torch.manual_seed(0)
+    model = SpeedNetwork((8, 16, 32))
+    model.first.weight.data.copy_(whitening_filters(scaled(shapes.train.pixels)))
+    optimizers = Optimizers(model, Config(optimizer=optimizer), bf16=bf16)
+    pixels, labels = scaled(shapes.train.pixels[:32], bf16=bf16), shapes.train.labels[:32]
+    optimizers.set_progress(0.3)  # at a constant rate: learning ends when the task is learned
+    losses = []
+    train_until(
+        lambda: losses[-1] < 0.3,
+        lambda: losses.append(float(speedrun.train_step(model, optimizers, pixels, labels, bf16=bf16))),
+        at_most=500,
+    )
+    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+
+
+def test_label_smoothing_is_part_of_the_step(shapes):
+    torch.manual_seed(0)
+    model = SpeedNetwork((8, 8, 8))
+    pixels, labels = scaled(shapes.train.pixels[:16]), shapes.train.labels[:16]
+    logits = model(pixels).detach()
+    optimizers = Optimizers(model, Config())
+    optimizers.set_progress(1)
+    loss = speedrun.train_step(model, optimizers, pixels, labels, label_smoothing=0.3)
+    p = logits.log_softmax(1)
+    expected = -(0.7 * p[range(16), labels] + 0.3 * p.mean(1)).mean()
+    torch.testing.assert_close(loss, expected)
+
+
+def weights_of(config):
+    return [speedrun.restore(path.parent)[0] for path in sorted(config.run.out.rglob("model.safetensors"))]
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_by_passes_a_run_repeats_learns_and_restores(config, shapes):
+    config = replace(config, epochs=8)
+    first, second = speedrun.train(config, shapes), speedrun.train(config, shapes)
+    assert first["test_loss"] == second["test_loss"]
+    one, two = weights_of(config)
+    assert same(one, two)
+    assert first["test_accuracy"] > 0.15, "chance is 0.1"
+    logits = speedrun.classify(one, shapes.test.pixels, config, bf16=False)
+    right = float((logits.argmax(1) == shapes.test.labels).float().mean())
+    assert right == pytest.approx(first["test_accuracy"])
+    (folder, _) = sorted(config.run.out.glob("*/speedrun/*"))
+    for name in ("curves", "confusion", "filters"):
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_switch_changes_what_is_learned(config, shapes):
+    switches = (
+        {"whitening": False},
+        {"identity": False},
+        {"optimizer": "sgd"},
+        {"label_smoothing": 0.0},
+        {"flip": "none"},
+        {"flip": "random"},
+        {"shift": 0},
+    )
+    shapes, config = replace(shapes, train=shapes.train[:64], test=shapes.test[:8]), replace(config, batch_size=32)
+    speedrun.train(config, shapes)
+    for switch in switches:
+        speedrun.train(replace(config, **switch), shapes)
+    plain, *others = [torch.cat([p.flatten() for p in model.parameters()]) for model in weights_of(config)]
+    for switch, other in zip(switches, others, strict=True):
+        assert not torch.equal(plain, other), switch
+
+
+def test_both_mirror_images_count_at_the_test(config, shapes):
+    model = SpeedNetwork((8, 8, 8))
+    images = shapes.test.pixels[:20]
+    both = speedrun.classify(model, images, config, bf16=False)
+    torch.testing.assert_close(both, speedrun.classify(model, images.flip(3), config, bf16=False))
+    one = speedrun.classify(model, images, replace(config, test_flip=False), bf16=False)
+    assert not torch.allclose(both, one)
+    torch.testing.assert_close(one, model.eval()(scaled(images)).detach())
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_first_layer_is_computed_from_the_training_pictures_and_stays(config, shapes):
+    speedrun.train(config, shapes)
+    (model,) = weights_of(config)
+    torch.testing.assert_close(model.first.weight, whitening_filters(scaled(shapes.train.pixels)))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_every_epoch_flips_anew_and_every_picture_keeps_its_first_coin(config, shapes, monkeypatch):
+    seen = []
+    flips_of = speedrun.flips_of
+
+    def watch(first, epoch, how):
+        seen.append((epoch, int(first.sum())))
+        return flips_of(first, epoch, how)
+
+    monkeypatch.setattr(speedrun, "flips_of", watch)
+    speedrun.train(replace(config, epochs=3, batch_size=96), shapes)
+    assert [epoch for epoch, _ in seen] == [1, 1, 2, 2, 3, 3]
+    heads = [seen[i][1] + seen[i + 1][1] for i in (0, 2, 4)]
+    assert heads[0] == heads[1] == heads[2]
+    assert 50 < heads[0] < 142
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypatch):
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    config = replace(config, epochs=3)
+    speedrun.train(config, shapes)
+    step, calls = speedrun.train_step, []
+
+    def stop_in_the_third_epoch(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 8:  # three batches an epoch: in the middle of the third
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    monkeypatch.setattr(speedrun, "train_step", stop_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        speedrun.train(config, shapes)
+    monkeypatch.setattr(speedrun, "train_step", step)
+    speedrun.train(replace(config, run=replace(config.run, resume=True)), shapes)
+    one, two = weights_of(config)
+    assert same(one, two)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_clock_ends_the_run_in_mid_epoch(config, shapes, monkeypatch):
+    """Every look at the clock moves it by a second: the run takes as many steps as it can pay for."""
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(speedrun.Run, "elapsed", lambda run: float(next(ticks)))
+    shares = []
+    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: shares.append(progress))
+    speedrun.train(replace(config, epochs=None, budget=9.0), shapes)
+    assert shares == pytest.approx([0, 2 / 9, 4 / 9, 6 / 9, 8 / 9], abs=0.05), "two looks a step"
+    (path,) = config.run.out.rglob("metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2], "three batches, then two"
+    assert (path.parent / "checkpoint.pt").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_budget_is_kept(config, shapes):
+    metrics = speedrun.train(replace(config, epochs=None, budget=0.5), shapes)
+    assert metrics["train_seconds"] > 0.3
+    assert metrics["images_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"budget": 0}, "--budget must be a number above 0"),
+        ({"widths": (8, 0, 8)}, "--widths must be a number above 0"),
+        ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1, got 1"),
+        ({"shift": 32}, "--shift must be between 0 and 31, got 32"),
+        ({"epochs": 0}, "--epochs must be a number above 0"),
+    ],
+)
+def test_settings_that_cannot_be(bad, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**bad)

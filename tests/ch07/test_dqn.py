@@ -1,0 +1,538 @@
+"""Learners of one maze: the table, the Q-network with its switches, the actor-critic."""
+
+import json
+import math
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
+from ch07_dqn.network import BookNetwork, QNetwork
+from ch07_dqn.replay import Batch
+from common.config import RunOptions
+from common.data.mazes.batch import ACTIONS, MazeBatch, Step, next_states
+from common.data.mazes.maze import distances, parse_maze, shortest_path
+from conftest import train_until
+
+CORRIDOR = parse_maze("#####\nS   E\n#####")
+
+
+@pytest.fixture
+def config(options):
+    """A maze of 3 x 4 cells: small enough for a second."""
+    return dqn.Config(
+        maze=1, rows=3, columns=4, environments=16, warm_up=200, memory=300, batch_size=64, epochs=4, steps=60,
+        n_steps=2,
+        target_every=20, run=options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    for program in (dqn, actor_critic, q_table):
+        monkeypatch.setattr(program, "report", lambda *_: None)
+
+
+def some_batch(size=32, states=15, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        torch.randint(states, (size,), generator=generator),
+        torch.randint(ACTIONS, (size,), generator=generator),
+        torch.randn(size, generator=generator, dtype=dtype),
+        torch.randint(states, (size,), generator=generator),
+        0.9 * (torch.rand(size, generator=generator) < 0.8).to(dtype),
+        torch.rand(size, generator=generator, dtype=dtype),
+        torch.arange(size),
+    )
+
+
+# The maze and what is measured in it.
+
+
+def perfect_values(maze, discount=0.9):
+    """(H, W, A) by value iteration"""
+    return q_table.value_iteration(MazeBatch([maze]), discount)[0].view(*maze.walls.shape, ACTIONS)
+
+
+def test_greedy_path_and_measures():
+    values = perfect_values(CORRIDOR)
+    assert one_maze.greedy_path(values, CORRIDOR) == shortest_path(CORRIDOR)
+    seen = one_maze.measure(values, CORRIDOR)
+    assert seen == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "right_rate": 1}
+    assert one_maze.is_shortest(seen)
+    values[1, 2] = torch.tensor([0, 0, 0, 1])  # at the third tile it turns back
+    assert one_maze.greedy_path(values, CORRIDOR) == [(1, 0), (1, 1), (1, 2)]
+    seen = one_maze.measure(values, CORRIDOR)
+    assert (seen["solve_rate"], seen["path_steps"], seen["right_rate"]) == (0, 15, 0.75)
+    assert not one_maze.is_shortest(seen)
+
+
+def test_a_detour_is_solved_but_not_shortest():
+    maze = parse_maze("######\nS    E\n#    #\n######")
+    values = perfect_values(maze)
+    values[1, 1], values[2, 1], values[2, 2] = (torch.eye(4)[a].double() for a in (2, 1, 0))
+    seen = one_maze.measure(values, maze)
+    assert (seen["solve_rate"], seen["path_steps"], seen["shortest_steps"]) == (1, 7, 5)
+    assert not one_maze.is_shortest(seen)
+
+
+def test_solved_since_when():
+    solved = one_maze.Solved()
+    for shortest, seconds in ((True, 1.0), (False, 2.0), (True, 3.0), (True, 4.0)):
+        solved.note(shortest, seconds)
+    assert solved.seconds == 3.0
+    other = one_maze.Solved()
+    other.load_state_dict(solved.state_dict())
+    assert other.seconds == 3.0
+
+
+def test_the_maze_is_that_of_the_seed(config):
+    def drawn(**changes):
+        return str(one_maze.maze_of(replace(config, **changes)))
+
+    assert drawn() == drawn() != drawn(maze=2)
+    assert drawn(maze=None, run=replace(config.run, seed=1)) == drawn(maze=1)
+    assert drawn() != drawn(loops=0.5)
+    assert drawn() != drawn(algorithm="prim")
+
+
+# The table.
+
+
+def test_value_iteration_is_the_power_of_the_distance():
+    """Q*(s, a) = g^(steps - 1) of the best way that begins with a."""
+    maze = one_maze.maze_of(dqn.Config(maze=4, rows=3, columns=3, loops=0.3))
+    best, sweeps = q_table.value_iteration(MazeBatch([maze]), 0.9)
+    steps = distances(maze).flatten()
+    next_state = next_states(maze.walls.unsqueeze(0)).view(-1, ACTIONS)
+    for state in ((steps > 0).nonzero().flatten()).tolist():
+        for action in range(ACTIONS):
+            assert float(best[state, action]) == pytest.approx(0.9 ** int(steps[next_state[state, action]]))
+    assert sweeps > int(steps[steps > 0].max())
+
+
+def test_one_update_of_the_table_by_hand():
+    table = torch.arange(60, dtype=torch.float64).view(15, 4)
+    before = table.clone()
+    step = Step(
+        torch.tensor([6, 9]), torch.tensor([0.5, 1.0]), torch.tensor([False, True]), torch.tensor([True, False])
+    )
+    states, actions = torch.tensor([5, 8]), torch.tensor([1, 1])
+    errors = q_table.learn(table, states, actions, step, discount=0.9, step_size=0.5)
+    assert errors.tolist() == pytest.approx([0.5 + 0.9 * 27 - 21, 1.0 - 33]), "out of time goes on, the exit does not"
+    assert table[5, 1] == pytest.approx(21 + 0.5 * float(errors[0]))
+    assert table[8, 1] == pytest.approx(33 + 0.5 * float(errors[1]))
+    table[5, 1], table[8, 1] = before[5, 1], before[8, 1]
+    assert torch.equal(table, before), "another value was moved"
+
+
+def test_choices_are_the_best_with_ties_broken_by_dice():
+    torch.manual_seed(0)
+    table = torch.tensor([[0.0, 1, 1, 0]])
+    chosen = q_table.choose(table, torch.zeros(4_000, dtype=torch.int64), 0.0).bincount(minlength=4)
+    assert chosen[0] == chosen[3] == 0 and abs(int(chosen[1]) - 2_000) < 150
+    chosen = q_table.choose(table, torch.zeros(4_000, dtype=torch.int64), 1.0).bincount(minlength=4)
+    assert int(chosen.min()) > 850
+    chosen = q_table.choose(torch.tensor([[9.0, 0, 0, 0]]), torch.zeros(4_000, dtype=torch.int64), 0.4)
+    assert 0.67 < float((chosen == 0).float().mean()) < 0.73
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("environments", [1, 32])
+def test_the_learned_table_is_the_best_one(options, environments):
+    steps = 8_000 if environments == 1 else 60_000
+    config = q_table.Config(maze=2, rows=2, columns=3, environments=environments, steps=steps, epsilon=1.0, run=options)
+    found = q_table.train(config)
+    assert found["solve_rate"] == found["right_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
+    assert found["start_error"] < 1e-9
+    assert found["solved_seconds"] <= found["train_seconds"]
+    assert q_table.train(config)["solved_episodes"] == found["solved_episodes"]
+    for path in config.run.out.rglob("summary.json"):
+        assert json.loads(path.read_text())["metrics"]["planning_sweeps"] > found["shortest_steps"]
+
+
+# The networks.
+
+
+def test_q_network_is_its_formula():
+    torch.manual_seed(0)
+    model = QNetwork((3, 5)).double()
+    row, column = torch.zeros(3, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+    row[2], column[1] = 1, 1
+    w1, b1, w2, b2, w3, b3 = model.parameters()
+    h = (w1 @ torch.cat([row, column]) + b1).clamp(min=0)
+    expected = w3 @ (w2 @ h + b2).clamp(min=0) + b3
+    torch.testing.assert_close(model(torch.tensor([11]))[0], expected)
+
+
+def test_dueling_advantages_have_mean_zero_around_the_value():
+    torch.manual_seed(0)
+    model = QNetwork((3, 5), dueling=True)
+    states = torch.arange(15)
+    h = model.trunk(model.features[states])
+    assert model.value is not None
+    torch.testing.assert_close(model(states).mean(1), model.value(h).squeeze(1))
+    a = model.advantage(h)
+    torch.testing.assert_close(model(states) - model(states).mean(1, keepdim=True), a - a.mean(1, keepdim=True))
+
+
+def test_the_books_network_reads_x_y_dx_dy():
+    torch.manual_seed(0)
+    model = BookNetwork((11, 21)).double()
+    values = model(torch.tensor([3 * 21 + 7]))
+    for action, (dx, dy) in enumerate([(0, -1), (1, 0), (0, 1), (-1, 0)]):
+        given = torch.tensor([[7, 3, dx, dy]], dtype=torch.float64)
+        torch.testing.assert_close(values[0, action], model.layers(given)[0, 0])
+    assert [tuple(p.shape) for p in model.parameters()] == [(128, 4), (128,), (128, 128), (128,), (1, 128), (1,)]
+
+
+# The step.
+
+
+def test_actions_follow_epsilon():
+    torch.manual_seed(0)
+    model = QNetwork((3, 5))
+    states = torch.full((8_000,), 7)
+    best = int(model(states[:1]).argmax())
+    assert dqn.act(model, states, 0.0).eq(best).all()
+    for epsilon in (0.5, 1.0):
+        share = float((dqn.act(model, states, epsilon) == best).float().mean())
+        assert share == pytest.approx(1 - epsilon + epsilon / 4, abs=0.03)
+
+
+def test_epsilon_schedules(config):
+    config = replace(config, epsilon=0.2)
+    assert [dqn.epsilon_at(config, step) for step in (0, 60, 120, 239)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    book = replace(config, book=True)
+    assert [dqn.epsilon_at(book, step) for step in (0, 1, 100, 5_000)] == pytest.approx([1, 0.995, 0.995**100, 0.01])
+
+
+def test_targets_by_hand():
+    class Table(torch.nn.Module):
+        def __init__(self, values):
+            super().__init__()
+            self.values = torch.tensor(values)
+
+        def forward(self, states):
+            return self.values[states]
+
+    learning, target = Table([[0.0, 5, 0, 0], [7.0, 0, 0, 0]]), Table([[1.0, 2, 3, 4], [10.0, 20, 30, 40]])
+    batch = some_batch(3, 2, torch.float32)._replace(
+        next_state=torch.tensor([0, 1, 1]), returned=torch.tensor([1.0, 1, 1]), discount=torch.tensor([0.5, 0.5, 0.0])
+    )
+    assert dqn.targets(batch, learning, target, double=False).tolist() == [1 + 2, 1 + 20, 1]
+    assert dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], "chosen by the one, valued"
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_step_is_the_gradient_of_the_weighted_loss_and_leaves_the_target_alone(double):
+    torch.manual_seed(0)
+    model, target = QNetwork((3, 5)).double(), QNetwork((3, 5)).double()
+    before, still = deepcopy(model), deepcopy(target)
+    batch = some_batch()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    loss, errors = dqn.train_step(model, target, optimizer, batch, double=double)
+    y = batch.returned + batch.discount * (
+        target(batch.next_state).gather(1, before(batch.next_state).argmax(1, keepdim=True)).squeeze(1)
+        if double
+        else target(batch.next_state).amax(1)
+    )
+    q = before(batch.state)[range(32), batch.action]
+    e = (y.detach() - q).abs()
+    expected = (batch.weight * torch.where(e < 1, 0.5 * e**2, e - 0.5)).mean()
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(errors, (y - q).detach())
+    for old, new, g in zip(
+        before.parameters(), model.parameters(), torch.autograd.grad(expected, list(before.parameters())), strict=True
+    ):
+        torch.testing.assert_close(new, old - 0.1 * g)
+    assert all(torch.equal(a, b) for a, b in zip(target.parameters(), still.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_one_batch_is_learned_by_heart(dueling):
+    torch.manual_seed(0)
+    model = QNetwork((3, 5), dueling=dueling)
+    batch = some_batch(dtype=torch.float32)
+    batch = batch._replace(discount=torch.zeros(32), returned=torch.sin(batch.state * 4.0 + batch.action))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    worst = []
+    train_until(
+        lambda: worst[-1] < 0.05,
+        lambda: worst.append(float(dqn.train_step(model, model, optimizer, batch)[1].abs().max())),
+        at_most=3_000,
+    )
+
+
+# Whole runs.
+
+
+def weights_of(config, restore=dqn.restore):
+    found = sorted(config.run.out.rglob("model.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    return [restore(path.parent)[0] for path in found]
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+def test_it_finds_the_way_repeats_and_restores(config):
+    config = replace(config, rows=2, columns=3, epochs=8, steps=80, n_steps=3)
+    first, second = dqn.train(config), dqn.train(config)
+    assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
+    one, two = weights_of(config)
+    assert same(one, two)
+    maze = one_maze.maze_of(config)
+    assert one_maze.measure(dqn.values_of(one, maze), maze)["right_rate"] == first["right_rate"] == second["right_rate"]
+    folder = next(config.run.out.rglob("model.safetensors")).parent
+    assert dqn.restore(folder)[1] == config
+    for name in ("curves", "values", "path"):
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    from PIL import Image
+
+    with Image.open(folder / "walk.gif") as film:
+        assert getattr(film, "n_frames") == first["path_steps"] + 1  # noqa: B009
+        assert film.size == (16 * 7, 16 * 5)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["data"]["name"] == "mazes" and summary["data"]["embedded"] is True
+    assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-9
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_switch_changes_what_is_learned(config):
+    switches = (
+        {"double": False},
+        {"dueling": True},
+        {"target_every": 0},
+        {"n_steps": 1},
+        {"replay": "prioritised"},
+        {"replay": "newest"},
+        {"replay": "never"},
+        {"book": True},
+        {"goal": "sealed"},
+        {"discount": 0.9},
+        {"epsilon": 0.5},
+        {"time_limit": 20},
+        {"warm_up": 0},
+    )
+    config = replace(config, epochs=1)
+    dqn.train(config)
+    for switch in switches:
+        dqn.train(replace(config, **switch))
+    plain, *others = [torch.cat([p.flatten() for p in model.parameters()]) for model in weights_of(config)]
+    for switch, other in zip(switches, others, strict=True):
+        assert plain.shape != other.shape or not torch.equal(plain, other), switch
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_replay_nothing_is_learned(config, monkeypatch):
+    """As the book's program: its replay is never called."""
+    made = []
+    make_model = dqn.make_model
+    monkeypatch.setattr(dqn, "make_model", lambda config: made.append(deepcopy(model := make_model(config))) or model)
+    dqn.train(replace(config, book=True, replay="never", epochs=1))
+    (model,) = weights_of(config)
+    assert same(model, made[0])
+
+
+def test_a_sealed_goal_pays_nothing(config):
+    maze = one_maze.maze_of(config)
+    environment = dqn.make_environment(replace(config, goal="sealed"), maze, torch.device("cpu"))
+    assert environment.rewards.eq(0).all()
+    assert (environment.table == environment.exits[0]).sum() == 3, "only from itself"
+    rewards = dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
+    assert rewards[~maze.walls].sum() == 1, "one floor tile, one action"
+    assert not maze.walls[maze.exit], "the maze itself stays as it is"
+
+
+def test_walkers_may_start_everywhere_but_at_the_exit(config):
+    maze = one_maze.maze_of(config)
+    tiles = int((~maze.walls).sum()) - 1
+    config = replace(config, starts="everywhere", environments=2 * tiles)
+    environment = dqn.make_environment(config, maze, torch.device("cpu"))
+    assert environment.state.bincount().max() == 2 and len(environment.state.unique()) == tiles
+    assert not maze.walls.flatten()[environment.state].any() and not (environment.state == environment.exits).any()
+    usual = dqn.make_environment(replace(config, starts="start"), maze, torch.device("cpu"))
+    assert usual.state.unique().tolist() == [maze.start[0] * 9 + maze.start[1]]
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("program", ["dqn", "actor_critic"])
+def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch, program):
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    module = {"dqn": dqn, "actor_critic": actor_critic}[program]
+    if module is dqn:
+        config = replace(config, epochs=3, steps=20, replay="prioritised", n_steps=2)
+    else:
+        config = actor_critic.Config(maze=1, rows=2, columns=3, environments=8, epochs=3, steps=20, run=config.run)
+    module.train(config)
+    step, calls = module.train_step, []
+
+    def stop_in_the_third_epoch(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 47:
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    monkeypatch.setattr(module, "train_step", stop_in_the_third_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        module.train(config)
+    monkeypatch.setattr(module, "train_step", step)
+    module.train(replace(config, run=replace(config.run, resume=True)))
+    one, two = weights_of(config, module.restore)
+    assert same(one, two)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_target_network_is_a_copy_of_earlier(config, monkeypatch):
+    seen = []
+    step = dqn.train_step
+
+    def watch(model, target, *arguments, **named):
+        seen.append((model is target, same(model, target)))
+        return step(model, target, *arguments, **named)
+
+    monkeypatch.setattr(dqn, "train_step", watch)
+    dqn.train(replace(config, epochs=1, steps=12, target_every=5))
+    assert [equal for _, equal in seen] == [True, True, *[False] * 4, True, *[False] * 4, True]
+    assert not any(one for one, _ in seen)
+    seen.clear()
+    dqn.train(replace(config, epochs=1, steps=3, target_every=0))
+    assert all(one for one, _ in seen)
+
+
+# The actor-critic.
+
+
+def test_advantages_are_those_of_the_definition():
+    """Sum the surprises to the end of the episode; the exit has no future, a time limit has."""
+    torch.manual_seed(0)
+    shape, g, trace = (7, 3), 0.9, 0.8
+    value, ahead, reward = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
+    terminated, truncated = torch.rand(shape) < 0.2, torch.rand(shape) < 0.2
+    empty = torch.zeros(shape, dtype=torch.int64)
+    rollout = actor_critic.Rollout(empty, empty, reward, empty, terminated, truncated)
+    found = actor_critic.advantages(rollout, value, ahead, discount=g, trace=trace)
+    for m in range(3):
+        for t in range(7):
+            expected, factor = 0.0, 1.0
+            for k in range(t, 7):
+                after = 0.0 if terminated[k, m] else g * float(ahead[k, m])
+                expected += factor * (float(reward[k, m]) + after - float(value[k, m]))
+                factor *= g * trace
+                if terminated[k, m] or truncated[k, m]:
+                    break
+            assert float(found[t, m]) == pytest.approx(expected)
+
+
+def test_the_policys_draws_have_its_probabilities():
+    torch.manual_seed(0)
+    model = actor_critic.ActorCritic((3, 5))
+    model.policy.weight.data.mul_(10)
+    chosen = actor_critic.act(model, torch.full((20_000,), 7)).bincount(minlength=4) / 20_000
+    expected = model(torch.tensor([7]))[0].softmax(1)[0].detach()
+    assert float(expected.max() - expected.min()) > 0.1
+    torch.testing.assert_close(chosen, expected, atol=0.015, rtol=0)
+
+
+def test_a_step_of_the_actor_critic_is_the_gradient_of_its_loss():
+    torch.manual_seed(0)
+    config = actor_critic.Config(critic_weight=0.3, entropy_weight=0.07)
+    model = actor_critic.ActorCritic((3, 5))
+    before = deepcopy(model)
+    environment = MazeBatch([CORRIDOR], 6, limit=3)
+    rollout = actor_critic.roll_out(model, environment, 9)
+    assert rollout.truncated.any() and rollout.state.shape == (9, 6)
+    assert torch.equal(rollout.state[1:][~rollout.truncated[:-1]], rollout.next_state[:-1][~rollout.truncated[:-1]])
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    loss = actor_critic.train_step(model, optimizer, rollout, config)
+    logits, value = before(rollout.state)
+    ahead = before(rollout.next_state)[1].detach()
+    gained = actor_critic.advantages(rollout, value.detach(), ahead, discount=0.99, trace=0.95)
+    logp = logits.log_softmax(2)
+    taken = logp.gather(2, rollout.action.unsqueeze(2)).squeeze(2)
+    entropy = -(logp.exp() * logp).sum(2).mean()
+    actor = -(gained * taken).mean()
+    expected = actor + 0.3 * (value.detach() + gained - value).square().mean() - 0.07 * entropy
+    torch.testing.assert_close(loss, expected.detach())
+    gradients = torch.autograd.grad(expected, list(before.parameters()))
+    norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+    for old, new, g in zip(before.parameters(), model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(new, old - 0.01 * g * min(1, 0.5 / (norm + 1e-6)), rtol=1e-4, atol=1e-6)
+
+
+def test_the_actor_critic_finds_the_way_and_repeats(options):
+    config = actor_critic.Config(maze=1, rows=2, columns=3, environments=64, epochs=4, steps=40, run=options)
+    first, second = actor_critic.train(config), actor_critic.train(config)
+    assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
+    one, two = weights_of(config, actor_critic.restore)
+    assert same(one, two) and first["right_rate"] == second["right_rate"]
+    folder = next(config.run.out.rglob("model.safetensors")).parent
+    assert (folder / "values.png").exists() and (folder / "walk.gif").exists()
+
+
+# The rest.
+
+
+def test_throughput_measures_every_way(options):
+    config = throughput.Config(mazes=64, rows=2, columns=2, rounds=1, seconds=0.01, run=options)
+    found = throughput.train(config)
+    for kind in ("random", "stepping", "acting"):
+        ours, theirs = (found[f"{environment}_{kind}_steps_per_second"] for environment in ("batched", "gymnasium"))
+        assert ours > 0 and theirs > 0
+        assert found[f"{kind}_ratio"] == pytest.approx(ours / theirs)
+
+
+def test_throughput_counts_what_it_walks():
+    maze = one_maze.maze_of(dqn.Config(maze=0, rows=2, columns=2))
+    environment = MazeBatch([maze, maze, maze])
+    calls = []
+    step = environment.step
+    environment.step = lambda actions: calls.append(len(actions)) or step(actions)
+    ways = (throughput.batch_stepper, throughput.batch_wanderer, lambda w: throughput.batch_actor(w, QNetwork((5, 5))))
+    for way in ways:
+        calls.clear()
+        assert way(environment)() == sum(calls) > 0
+
+
+@pytest.mark.parametrize("program", [dqn, actor_critic])
+def test_the_benchmarks_step_runs(config, program):
+    workload = program.workload(program.Config(rows=2, columns=2, environments=8, run=config.run), torch.device("cpu"))
+    assert math.isfinite(float(workload.step()))
+    assert workload.unit == "steps" and workload.items > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "bad", "message"),
+    [
+        (dqn, {"rows": 0}, "--rows must be a number above 0"),
+        (dqn, {"discount": 1.0}, "--discount must be between 0 and 1, got 1"),
+        (dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
+        (dqn, {"run": RunOptions(precision="bf16")}, "--precision must be fp32, got bf16"),
+        (dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
+        (dqn, {"n_steps": 50, "memory": 10}, "--n-steps must not exceed --memory, got 50"),
+        (dqn, {"target_every": -1}, "--target-every must not be negative"),
+        (dqn, {"warm_up": -1}, "--warm-up must not be negative"),
+        (dqn, {"book": True, "dueling": True}, "--dueling is not for --book"),
+        (q_table, {"step_size": 0.0}, "--step-size must be above 0 and at most 1, got 0"),
+        (q_table, {"epsilon": -0.1}, "--epsilon must be between 0 and 1"),
+        (q_table, {"discount": 0.0}, "--discount must be between 0 and 1"),
+        (actor_critic, {"trace": 1.1}, "--trace must be between 0 and 1, got 1.1"),
+        (actor_critic, {"discount": 1.0}, "--discount must be between 0 and 1"),
+        (actor_critic, {"critic_weight": -1.0}, "--critic-weight must not be negative"),
+        (actor_critic, {"entropy_weight": -1.0}, "--entropy-weight must not be negative"),
+        (throughput, {"mazes": 0}, "--mazes must be a number above 0"),
+    ],
+)
+def test_settings_that_cannot_be(program, bad, message):
+    with pytest.raises(ValueError, match=message):
+        program.Config(**bad)
+
+
+def test_smooth_l1_is_meant():
+    """The loss of a large error grows in a line: one far-off value does not tear the network apart."""
+    assert float(F.smooth_l1_loss(torch.tensor([100.0]), torch.tensor([0.0]))) == 99.5

@@ -1,0 +1,93 @@
+"""The VAE's step with its gradient written out, against autograd's."""
+
+import copy
+
+import pytest
+import torch
+
+from ch08_vae import preprocessing as pixels
+from ch08_vae import vae
+from ch08_vae.by_hand import HandWritten
+from ch08_vae.networks import VAE
+from conftest import train_until
+
+
+def both(*, bf16: bool = False, dtype: torch.dtype = torch.float32, hidden=(32, 16)):
+    """Make the same network twice: one that autograd trains, and one that is trained by hand."""
+    torch.manual_seed(0)
+    model = VAE(5, hidden=hidden).to(dtype)
+    twin = copy.deepcopy(model)
+    return model, vae.make_optimizer(model, 1e-2), twin, HandWritten(twin, 1e-2, bf16=bf16)
+
+
+def coins(count: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.bernoulli(torch.full((count, 784), 0.3, dtype=dtype))
+
+
+@pytest.mark.parametrize("hidden", [(32, 16), (24,), (16, 12, 8)])
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_steps_by_hand_are_autograds(hidden, beta):
+    model, optimizer, twin, hand = both(dtype=torch.float64, hidden=hidden)
+    start = copy.deepcopy(twin.state_dict())
+    for seed, count in enumerate((8, 8, 3)):  # the last batch of an epoch is smaller
+        x = coins(count, torch.float64)
+        torch.manual_seed(seed)
+        expected = vae.train_step(model, optimizer, x, beta=beta)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(hand.step(x, beta=beta), expected)
+    for (name, mine), theirs in zip(twin.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+        assert not torch.equal(mine, start[name]), name
+
+
+def test_gradients_by_hand_are_autograds():
+    model, _, _, hand = both(dtype=torch.float64)
+    x = coins(8, torch.float64)
+    torch.manual_seed(1)
+    logits, mu, logvar = model(x)
+    (0.5 * vae.kl_divergence(mu, logvar).sum(1) - vae.log_bernoulli(logits, x)).mean().backward()
+    torch.manual_seed(1)
+    hand.step(x, beta=0.5)
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    torch.testing.assert_close(hand.gradient, torch.cat(gradients), rtol=1e-9, atol=1e-12)
+
+
+def test_grey_levels_are_learned_by_hand_too():
+    model, optimizer, _, hand = both(dtype=torch.float64)
+    x = torch.rand(8, 784, dtype=torch.float64)
+    torch.manual_seed(1)
+    expected = vae.train_step(model, optimizer, x)
+    torch.manual_seed(1)
+    torch.testing.assert_close(hand.step(x), expected)
+
+
+def test_bfloat16_by_hand_is_near_autograds():
+    model, optimizer, twin, hand = both(bf16=True)
+    x = coins(64)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = vae.train_step(model, optimizer, x, bf16=True)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(hand.step(x), expected, rtol=0.01, atol=0)
+    assert all(p.dtype == torch.float32 for p in twin.parameters())
+    assert torch.equal(hand.used, hand.weights.bfloat16())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_one_batch_is_learned_by_hand(digits, bf16):
+    torch.manual_seed(0)
+    model = VAE(20, hidden=(64,))
+    hand = HandWritten(model, 3e-3, bf16=bf16)
+    x = pixels.fixed(digits.train.pixels[:16], "dynamic")
+    assert float(hand.step(x)) > 500
+
+    def learned():  # by the network itself
+        return bool(-vae.log_bernoulli(model.decode(model(x)[1]), x).mean() < 150)
+
+    train_until(learned, lambda: hand.step(x), at_most=1_500)
+
+
+@pytest.mark.parametrize("settings", [{"architecture": "conv"}, {"conditional": True}])
+def test_other_networks_are_refused(settings):
+    with pytest.raises(ValueError, match="by hand there are linear layers that are told no class"):
+        HandWritten(VAE(5, **settings), 1e-3)

@@ -1,0 +1,325 @@
+"""The chapter's other programs: the judge, the adversarial pair, the sweep, the throughput."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ch08_vae import gan, judge, latent_sweep, throughput, vae
+from ch08_vae import preprocessing as pixels
+from ch08_vae.film import Film
+from ch08_vae.networks import VAE
+from common import distributed
+from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
+from conftest import train_until
+
+CPU = torch.device("cpu")
+
+
+def frames(film) -> int:
+    return film.n_frames
+
+
+# The judge.
+
+
+def test_the_judge_is_good_always_the_same_and_takes_nobodys_dice(digits):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = judge.fit_judge(digits, CPU)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    two = judge.fit_judge(digits, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    real = judge.judge_real(one, digits.test)
+    assert real["accuracy"] > 0.95
+    assert 0.85 < real["confidence"] <= 1
+    assert not one.training
+
+
+def test_every_process_trains_the_same_judge_on_all_images(digits, monkeypatch):
+    few = replace(digits, train=digits.train[:300])
+    alone = judge.fit_judge(few, CPU)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        one = judge.fit_judge(few, CPU)
+        assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), one.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cuda:0", ["cuda:0"]), ("mps", ["mps"]), ("cpu", [])])
+def test_the_judge_puts_back_the_dice_of_the_device_that_it_is_trained_on(digits, monkeypatch, name, kept):
+    def fork(devices, device_type):
+        raise LookupError([str(device) for device in devices], device_type)
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
+    with pytest.raises(LookupError) as seen:
+        judge.fit_judge(digits, torch.device(name))
+    assert seen.value.args == (kept, name.partition(":")[0])
+
+
+@pytest.mark.gpu
+def test_neither_the_judge_nor_the_fixed_coins_take_the_gpus_dice(digits):
+    torch.cuda.manual_seed(7)
+    before = torch.cuda.get_rng_state()
+    pixels.fixed(digits.test.pixels, "dynamic", "cuda")
+    judge.fit_judge(digits, torch.device("cuda"))
+    assert torch.equal(before, torch.cuda.get_rng_state())
+
+
+class Reader(nn.Module):
+    """A judge that reads the class off the first ten pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(math.log(11.0)))
+
+    def forward(self, drawings):
+        return drawings[:, :10] * self.scale
+
+
+def test_drawings_are_judged_by_hand():
+    drawings = torch.zeros(200, 784)
+    drawings[:, 0] = 1
+    drawings[:50] = 0
+    drawings[:50, 4] = 1
+    drawings[0, 4], drawings[0, 7] = 0, 1  # one of 200: less than a hundredth
+    seen = judge.judge_drawings(Reader(), drawings)
+    assert seen["classes"] == 2
+    assert seen["confidence"] == pytest.approx(11 / (11 + 9))
+    labels = torch.zeros(200, dtype=torch.int64)
+    assert judge.accuracy(Reader(), drawings, labels) == 0.75
+
+
+# The adversarial pair.
+
+
+@pytest.fixture
+def gan_config(options):
+    return gan.Config(data="digits", epochs=2, width=8, run=options)
+
+
+def make_pair(config):
+    torch.manual_seed(0)
+    pair = gan.Pair(config)
+    rate = config.learning_rate
+    return pair, (gan.make_optimizer(pair.generator, rate), gan.make_optimizer(pair.discriminator, rate))
+
+
+def test_the_pairs_shapes_and_weights(gan_config):
+    pair, _ = make_pair(replace(gan_config, width=32))
+    drawn = pair.generator(torch.randn(3, 64))
+    assert drawn.shape == (3, 1, 28, 28)
+    assert drawn.abs().max() <= 1
+    assert pair.discriminator(drawn).shape == (3,)
+    weights = [m.weight.detach() for m in pair.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    assert float(torch.cat([w.flatten() for w in weights]).std()) == pytest.approx(0.02, rel=0.03)
+
+
+def test_pixels_are_scaled_as_the_generator_draws():
+    levels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
+    assert gan.scaled(levels).flatten().tolist() == [-1, 1]
+    pair, _ = make_pair(gan.Config())
+    z = torch.randn(4, 64)
+    drawings = gan.draw(pair.generator, z)
+    assert pair.generator.training
+    pair.generator.eval()
+    torch.testing.assert_close(drawings, (pair.generator(z).detach().flatten(1) + 1) / 2)
+
+
+def test_each_network_steps_on_its_own_loss_only(gan_config, digits):
+    """Two steps of Adam, written out, on the two losses by the definition of the game."""
+    pair, optimizers = make_pair(gan_config)
+    reference, _ = make_pair(gan_config)
+    real = gan.scaled(digits.train.pixels[:16])
+    torch.manual_seed(5)
+    loss, fooled = gan.train_step(pair, optimizers, real)
+    assert all(p.grad is None for p in pair.parameters())
+
+    torch.manual_seed(5)
+    drawn = reference.generator(torch.randn(16, 64))
+    on_real, on_drawn = reference.discriminator(real), reference.discriminator(drawn.detach())
+    expected = -on_real.sigmoid().log().mean() - (1 - on_drawn.sigmoid()).log().mean()
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert_stepped(reference.discriminator, pair.discriminator, expected)
+    reference.discriminator.load_state_dict(pair.discriminator.state_dict())
+    expected = -reference.discriminator(drawn).sigmoid().log().mean()
+    assert float(fooled) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert_stepped(reference.generator, pair.generator, expected)
+
+
+def assert_stepped(before, after, loss):
+    gradients = torch.autograd.grad(loss, list(before.parameters()))
+    for old, new, g in zip(before.parameters(), after.parameters(), gradients, strict=True):
+        big = g.abs() > 1e-6  # the direction of smaller ones is rounding
+        expected = old.detach() - 1e-3 * g / (g.abs() + 1e-8)
+        torch.testing.assert_close(new.detach()[big], expected[big], rtol=1e-3, atol=2e-5)
+
+
+def test_the_generator_is_pulled_towards_what_looks_real(gan_config, digits):
+    pair, (generating, discriminating) = make_pair(gan_config)
+    real = gan.scaled(digits.train.pixels[:32])
+    for group in discriminating.param_groups:
+        group["lr"] = 0.0
+    losses = []
+    train_until(
+        lambda: losses[-1] < losses[0] - 0.05,
+        lambda: losses.append(float(gan.train_step(pair, (generating, discriminating), real)[1])),
+        at_most=300,
+    )
+
+
+def test_variety_is_nothing_where_all_drawings_are_the_same():
+    assert gan.variety(torch.rand(1, 784).repeat(50, 1)) == pytest.approx(0, abs=1e-12)
+    assert gan.variety(torch.rand(2_000, 784)) == pytest.approx(1 / 12, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_pair_learns_to_draw_and_restores(gan_config, digits):
+    config = replace(gan_config, epochs=12, batch_size=64, learning_rate=5e-4, width=16)
+    metrics = gan.train(config, digits)
+    assert metrics["sample_classes"] >= 4
+    assert metrics["sample_variety"] > 0.4
+    folder = next(config.run.out.rglob("model.safetensors")).parent
+    generator, restored = gan.restore(folder)
+    assert restored == config
+    drawn = gan.draw(generator, torch.randn(10, 64))
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"valid_classes", "valid_variety", "valid_confidence", "valid_generator_loss"} <= set(rows[0])
+    for name in ("samples", "classes", "curves"):
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    with Image.open(folder / "training.gif") as film:
+        assert frames(film) > 5
+
+
+def test_an_interrupted_game_goes_on_to_the_same_weights(gan_config, monkeypatch):
+    data = load_images("digits", limit=150)
+    config = replace(gan_config, epochs=3, batch_size=64)
+    gan.train(config, data)
+    (reference,) = config.run.out.rglob("model.safetensors")
+    elsewhere = replace(config, run=replace(config.run, out=config.run.out / "again"))
+    take = Film.take
+
+    def stop(film, epoch, draw):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        take(film, epoch, draw)
+
+    monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(Film, "take", stop)
+    with pytest.raises(KeyboardInterrupt):
+        gan.train(elsewhere, data)
+    monkeypatch.setattr(Film, "take", take)
+    gan.train(replace(elsewhere, run=replace(elsewhere.run, resume=True)), data)
+    (resumed,) = elsewhere.run.out.rglob("model.safetensors")
+    assert resumed.read_bytes() == reference.read_bytes()
+    assert resumed.with_name("training.gif").read_bytes() == reference.with_name("training.gif").read_bytes()
+
+
+@pytest.mark.parametrize("limit", [2, 129])
+def test_a_last_batch_of_one_image_does_no_harm(gan_config, limit):
+    found = gan.train(replace(gan_config, epochs=1), load_images("digits", limit=limit))
+    assert all(math.isfinite(value) for value in found.values())
+    assert found["sample_variety"] > 0
+
+
+def test_one_image_is_too_few_for_a_pair(gan_config):
+    with pytest.raises(ValueError, match="--limit must leave at least 2 images, got 1"):
+        gan.train(gan_config, load_images("digits", limit=1))
+    with pytest.raises(ValueError, match="--batch-size must be at least 2"):
+        gan.Config(batch_size=1)
+
+
+# The sweep.
+
+
+def test_the_sweep_compares_every_size_with_its_plain_twin(options, digits, capsys):
+    config = latent_sweep.Config(
+        data="digits", latent_sizes=(1, 8), hidden=(64, 32), epochs=25, batch_size=64, run=options
+    )
+    metrics = latent_sweep.train(config, digits)
+    for size in (1, 8):
+        elbo, rest = metrics[f"latent_{size}_elbo"], metrics[f"latent_{size}_reconstruction"]
+        assert elbo == pytest.approx(rest - metrics[f"latent_{size}_kl"])
+        assert 0 < metrics[f"latent_{size}_active_units"] <= size
+    assert metrics["latent_8_elbo"] > metrics["latent_1_elbo"] + 10
+    assert metrics["latent_8_plain_reconstruction"] > metrics["latent_8_reconstruction"]
+    assert list(options.out.rglob("sweep.png"))
+    assert "latent 8" in capsys.readouterr().out
+
+
+def test_a_handful_of_images_is_enough_for_a_sweep(options):
+    config = latent_sweep.Config(data="digits", latent_sizes=(1, 2), hidden=(4,), epochs=1, run=options)
+    for limit in (1, 3):
+        assert latent_sweep.train(config, load_images("digits", limit=limit))["latent_2_elbo"] < 0
+
+
+def test_a_plain_autoencoder_pays_nothing_and_sees_no_noise(digits):
+    x = pixels.fixed(digits.train.pixels[:16], "dynamic")
+    torch.manual_seed(0)
+    model = VAE(4, hidden=(32,))
+    optimizer = vae.make_optimizer(model, 3e-3)
+    losses = []
+    train_until(
+        lambda: losses[-1] < 120,
+        lambda: losses.append(float(latent_sweep.autoencoder_step(model, optimizer, x))),
+        at_most=1_000,
+    )
+    assert losses[0] > 500
+    assert latent_sweep.reconstruction(model, x) == latent_sweep.reconstruction(model, x)
+    assert -latent_sweep.reconstruction(model, x) < losses[-1] + 5
+
+
+def test_points_for_a_plain_decoder_lie_where_codes_do():
+    torch.manual_seed(0)
+    code = torch.tensor([2.0, -3.0]) + torch.tensor([5.0, 0.1]) * torch.randn(5_000, 2)
+    drawn = latent_sweep.code_samples(code, 5_000)
+    torch.testing.assert_close(drawn.mean(0), code.mean(0), rtol=0, atol=0.3)
+    torch.testing.assert_close(drawn.std(0), code.std(0), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_sizes": ()}, "--latent-sizes needs at least one number"),
+        ({"latent_sizes": (2, 2)}, "--latent-sizes must differ"),
+        ({"latent_sizes": (0,)}, "--latent-sizes must be a number above 0"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        latent_sweep.Config(**settings)
+
+
+# The throughput.
+
+
+def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):
+    config = throughput.Config(data="digits", batch_size=16, run=options)
+    sample, label = PerSample(digits.train)[5]
+    torch.testing.assert_close(sample.flatten(), pixels.flat(digits.train.pixels[5:6])[0])
+    assert label == digits.train.labels[5]
+    x = next(throughput.loader_stream(digits.train, config, CPU))
+    assert x.shape == (16, 784)
+    assert set(x.unique().tolist()) == {0.0, 1.0}
+
+
+def test_throughput_measures_every_way(digits, options):
+    config = throughput.Config(data="digits", batch_size=64, rounds=1, seconds=0.2, run=options)
+    metrics = throughput.train(config, digits)
+    for way in ("dataloader", "fp32", "bf16", "hand_bf16"):
+        assert metrics[f"{way}_images_per_second"] > 0
+    assert metrics["fp32_ratio"] == pytest.approx(
+        metrics["fp32_images_per_second"] / metrics["dataloader_images_per_second"]
+    )
+    assert list(options.out.rglob("throughput.png"))
+    (path,) = options.out.rglob("summary.json")
+    assert json.loads(path.read_text())["device"].endswith(", fp32 and bf16"), "whatever --precision says"

@@ -1,0 +1,285 @@
+"""Exports: they answer as the originals do, on inputs that the export has not seen, or are not written."""
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ch03_autoencoder_rbm import recommend
+from ch03_autoencoder_rbm.digits import feedforward
+from ch03_autoencoder_rbm.films import recommender
+from ch05_rnn.language import language_model, sampling
+from ch06_cnn.convolution import cnn
+from ch07_dqn import generalise
+from ch07_dqn.one_maze import greedy_path
+from ch08_vae import vae
+from ch10_deploy.exporting import export, graphs
+from ch10_deploy.exporting.sources import SOURCES
+from ch10_deploy.inference import generation as writing
+from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
+from ch10_deploy.inference.planning import MazePlanner
+from ch10_deploy.inference.recommendation import Taste
+from common.config import read_config
+from common.data.mazes.maze import carve, letters, parse_maze
+from common.data.text.vocabulary import Vocabulary
+from conftest import ROOT
+
+
+@pytest.fixture
+def run_of(trained):
+    """The run that a network was exported from."""
+
+    def find(name: str):
+        return SOURCES[name].newest(trained)
+
+    return find
+
+
+def test_every_network_is_exported_and_within_its_tolerance(models):
+    assert sorted(path.name for path in models.iterdir()) == sorted(
+        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
+    )
+    for name, model in load_models(models).items():
+        parity = model.card.parity
+        assert 0 <= parity.onnx <= 1e-5, name
+        assert 0 <= parity.program <= 1e-5, name
+        assert parity.tolerance == 1e-5
+
+
+def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
+    torch.testing.assert_close(torch.from_numpy(found), expected.detach(), rtol=1e-5, atol=atol)
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_digits_are_those_of_the_original_whatever_the_batch(models, run_of, count):
+    pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
+    answer = load_model(models / "digits.json")(pixels=pixels.numpy())
+    expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
+    assert_close(answer["logits"], expected)
+    assert_close(answer["probabilities"], expected.softmax(1))
+
+
+def test_pictures_are_those_of_the_original_with_colours_last(models, run_of):
+    pixels = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    answer = load_model(models / "pictures.json")(pixels=pixels.numpy())
+    expected = cnn.predict(cnn.restore(run_of("pictures"))[0], pixels.permute(0, 3, 1, 2))
+    assert_close(answer["logits"], expected)
+    assert_close(answer["probabilities"], expected.softmax(1))
+
+
+def test_drawings_are_those_of_the_original_in_grey_levels(models, run_of):
+    latent = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
+    answer = load_model(models / "decoder.json")(latent=latent.numpy())
+    logits = vae.restore(run_of("decoder"))[0].decode(latent)
+    assert_close(answer["logits"], logits)
+    assert_close(answer["pixels"], 255 * logits.sigmoid().view(3, 28, 28), atol=1e-3)
+    assert float(answer["pixels"].max()) <= 255
+
+
+def test_a_text_at_temperature_zero_is_the_originals(models, run_of):
+    model, vocabulary, _ = language_model.restore(run_of("text"))
+    writer = Writer(load_model(models / "text.json"))
+    prompt = vocabulary.encode("The value").tolist()
+    assert writer.numbers("The value") == prompt
+    written = "".join(writer.write(prompt, length=60, temperature=0, top_k=None, seed=0))
+    original = sampling.continuation(model, vocabulary, prompt, temperature=0)
+    assert written == "".join(vocabulary.decode([next(original) for _ in range(60)]))
+
+
+@pytest.mark.parametrize(("cell", "layers", "tied"), [("gru", 2, False), ("rnn", 1, False), ("lstm", 2, True)])
+def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
+    config = language_model.Config(cell=cell, layers=layers, tied=tied, hidden_size=8, embedding_size=6)
+    vocabulary = Vocabulary.build("a text of few letters")
+    graph = graphs.text_of(language_model.make_model(len(vocabulary), config).eval(), vocabulary)
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "text.onnx")
+    model = Model((tmp_path / "text.onnx").read_bytes())
+    parity = export.compare("text", graph, model, program.module())
+    assert parity.onnx <= 1e-5
+
+
+@given(
+    logits=st.lists(st.floats(-20, 20, width=32, allow_subnormal=False), min_size=2, max_size=12),
+    temperature=st.sampled_from([0.0, 0.1, 0.8, 1.0, 2.0]),
+    top_k=st.sampled_from([None, 1, 3, 50]),
+)
+@settings(deadline=None, max_examples=60)
+def test_what_is_drawn_from_is_chapter_fives(logits, temperature, top_k):
+    found = writing.sharpen(np.array(logits), temperature=temperature, top_k=top_k)
+    expected = sampling.sharpen(torch.tensor(logits, dtype=torch.float64), temperature=temperature, top_k=top_k)
+    assert_close(found, expected, atol=1e-9)
+
+
+def test_a_text_depends_on_its_seed_and_temperature_alone(models):
+    writer = Writer(load_model(models / "text.json"))
+
+    def write(**changes) -> str:
+        return "".join(
+            writer.write([writer.first], **({"length": 40, "temperature": 1.0, "top_k": None, "seed": 1} | changes))
+        )
+
+    assert write() == write()
+    assert write() != write(seed=2)
+    assert write(temperature=0, seed=1) == write(temperature=0, seed=2) == write(top_k=1)
+    assert len(write(length=7)) == 7
+
+
+def test_the_unknown_symbol_is_never_written(models):
+    writer = Writer(load_model(models / "text.json"))
+    assert writer.unknown is not None
+    logits, _ = writer._step(3, np.zeros((1, writer.state_size), np.float32))
+    assert writing.sharpen(logits, temperature=2.0, top_k=None)[writer.unknown] == 0
+
+
+def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
+    walker = MazePlanner(load_model(models / "maze.json"))
+    network, config = generalise.restore(run_of("maze"))
+    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving.mazes]
+    known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
+    assert not known & {letters(maze) for maze in drawn}
+    for number in range(8):
+        answer = walker.walk(number)
+        expected = greedy_path(generalise.values_of(network, [drawn[number]])[0], drawn[number])
+        assert [tuple(tile) for tile in answer["path"]] == expected
+        assert answer["solved"] == (expected[-1] == drawn[number].exit)
+        assert answer["tiles"] == drawn[number].walls.int().tolist()
+        assert (answer["start"], answer["goal"]) == (drawn[number].start, drawn[number].exit)
+    assert walker.walk(3) == walker.walk(3 + len(drawn))
+
+
+def test_a_walk_reaches_the_goal_where_the_values_lead_there():
+    from ch10_deploy.inference.planning import MOVES, follow
+    from common.data.mazes.maze import distances, shortest_path
+
+    maze = carve(4, 5, random.Random(3), loops=0.2)
+    steps, walls = distances(maze).numpy(), maze.walls.numpy()
+    values = np.full((4, *walls.shape), -1e9)
+    for action, (down, right) in enumerate(MOVES):
+        for r, c in zip(*np.nonzero(~walls), strict=True):
+            s, d = r + down, c + right
+            if 0 <= s < walls.shape[0] and 0 <= d < walls.shape[1] and not walls[s, d]:
+                values[action, r, c] = -steps[s, d]
+    assert follow(values, walls, maze.start, maze.exit) == shortest_path(maze)
+    assert follow(-values, walls, maze.start, maze.exit)[-1] != maze.exit
+
+
+def test_suggestions_are_those_of_the_original(models, run_of):
+    taste = Taste(load_model(models / "films.json"))
+    machine, config, data = recommender.restore(run_of("films"))
+    likes, dislikes = [data.titles[5], data.titles[70], data.titles[200]], [data.titles[33]]
+    options = recommend.Options(like=tuple(likes), dislike=tuple(dislikes), top=8)
+    expected = recommend.suggest(machine, config, data, recommend.find_person(options, data), options)
+    answer = taste.recommend(likes, dislikes, 8)
+    assert [film["title"] for film in answer["films"]] == [data.titles[each.film] for each in expected]
+    assert [film["rating"] for film in answer["films"]] == pytest.approx([each.stars for each in expected], abs=1e-5)
+    assert [film["because"] for film in answer["films"]] == [
+        [data.titles[film] for film, _ in each.because] for each in expected
+    ]
+
+
+def test_conjugate_gradients_solve_what_the_recommender_asks():
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(5, graphs.MOST_RATED, 101, dtype=torch.float64, generator=generator)
+    prior = torch.rand(101, dtype=torch.float64, generator=generator).mul(200).add(50)  # as trained units have it
+    a, b = h.mT @ h + prior.diag(), torch.randn(5, 101, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(graphs.solved(a, b), torch.linalg.solve(a, b), rtol=1e-6, atol=1e-7)
+    assert torch.equal(graphs.solved(a, torch.zeros_like(b)), torch.zeros_like(b))
+
+
+def test_a_card_says_what_it_is_of(models, run_of):
+    for name in NAMES:
+        text = (models / f"{name}.json").read_text()
+        card, folder = json.loads(text), run_of(name)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert card["metrics"] == summary["metrics"]
+        assert card["data"] == summary["data"]
+        assert card["data"]["embedded"] is True
+        assert (card["chapter"], card["program"]) == (summary["chapter"], summary["program"])
+        assert card["weights_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        graph = (models / f"{name}.onnx").read_bytes()
+        assert card["sha256"] == checksum(card, graph)
+        assert {"torch", "onnx", "onnxruntime"} <= card["versions"].keys()
+        for trace in (str(ROOT), "site-packages", "File "):
+            assert trace.encode() not in graph, "where the exporter ran is nobody's business"
+    card = json.loads((models / "digits.json").read_text())
+    assert card["inputs"] == {"pixels": {"type": "uint8", "shape": ["batch", 28, 28]}}
+    assert card["outputs"]["logits"] == {"type": "float", "shape": ["batch", 10]}
+
+
+def test_the_program_for_pytorch_answers_alike(models, run_of):
+    program = torch.export.load(models.parent / "programs" / "digits.pt2").module()
+    pixels = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
+    expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
+    torch.testing.assert_close(program(pixels)[0].detach(), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "output", "size"),
+    [
+        (lambda logits: logits + 1e-3 * logits.abs().max(), "logits", "1.0e-03"),
+        (lambda logits: logits * torch.nan, "logits", "inf"),
+        (lambda probabilities: probabilities + 1e-3, "probabilities", "1.0e-03"),
+    ],
+)
+def test_an_export_that_answers_otherwise_is_not_written(trained, options, monkeypatch, change, output, size):
+    def spoiled(folder, data):
+        graph = graphs.digits(folder, data)
+
+        def original(pixels):
+            answers = dict(zip(graph.outputs, graph.original(pixels), strict=True))
+            return tuple((answers | {output: change(answers[output])}).values())
+
+        return replace(graph, original=original)
+
+    monkeypatch.setitem(SOURCES, "digits", replace(SOURCES["digits"], graph=spoiled))
+    config = export.Config(models=("digits",), runs=trained, run=options)
+    with pytest.raises(ValueError, match=f"digits: the ONNX graph's {output} differ .* by {size}, more than 1e-05"):
+        export.train(config)
+    assert not [path for path in options.out.rglob("*") if path.suffix in (".onnx", ".pt2") or path.stem == "digits"]
+
+
+def test_the_newest_run_that_suits_is_taken(trained, options):
+    source = SOURCES["decoder"]
+    suiting = source.newest(trained)
+    assert suiting is not None
+    few = replace(options, limit=50)
+    quick = {"data": "digits", "epochs": 1, "importance_samples": 50, "likelihood_images": 2}
+    vae.train(vae.Config(latent_size=5, **quick, run=few))
+    assert source.newest(options.out) is None, "that one has five latent units"
+    assert source.newest(options.out / "nothing") is None
+
+
+def test_what_is_missing_is_trained_and_the_rest_taken(options, capsys):
+    few = replace(options, limit=100)
+    feedforward.train(feedforward.Config(data="digits", epochs=1, run=few))
+    config = export.Config(models=("digits", "decoder", "digits"), runs=options.out, data="embedded", run=few)
+    metrics = export.train(config)
+    said = capsys.readouterr().out
+    assert said.startswith("data     digits: 100 train")
+    assert "digits: from" in said
+    assert "decoder: training ch08_vae.vae" in said
+    measures = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
+    assert set(metrics) == {f"{name}_{measure}" for name in ("digits", "decoder") for measure in measures}
+    assert max(metrics["digits_parity"], metrics["decoder_parity"]) <= 1e-5
+    assert min(metrics.values()) >= 0
+    assert 900 < metrics["digits_kilobytes"] < 1_200
+    (trained_now,) = options.out.glob("ch10_deploy/export/*/training/ch08_vae/vae/*")
+    assert read_config(trained_now, vae.Config).run.precision == options.precision == "fp32"
+
+
+def test_a_mistyped_folder_of_runs_is_not_answered_by_a_training(options, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--runs .*rnus is no folder"):
+        export.train(export.Config(models=("digits",), runs=tmp_path / "rnus", run=options))
+
+
+def test_an_export_needs_a_network():
+    with pytest.raises(ValueError, match="--models needs at least one of digits, pictures"):
+        export.Config(models=())

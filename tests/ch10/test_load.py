@@ -1,0 +1,342 @@
+"""Under load: what the load generator counts, that overload is answered or refused, that the end loses nothing."""
+
+import asyncio
+import json
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from ch10.test_batch import write_model
+from ch10_deploy import loadtest
+from ch10_deploy.attack import attacks, fuzzing, probing, serving
+from ch10_deploy.attack.server_process import running
+from ch10_deploy.loadtest import Options, Tally, run_load
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+FULL = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Scripted:
+    """A server that answers each request of a connection with the next piece of a script, and then hangs up."""
+
+    def __init__(self, *script: bytes | None):
+        self.script, self.asked = script, 0
+        self.tasks: set[asyncio.Task] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        try:
+            await self.answer(reader, writer)
+        finally:
+            writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in self.script:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            except asyncio.IncompleteReadError:
+                break
+            self.asked += 1
+            if answer is None:
+                await asyncio.sleep(30)
+            for place in range(0, len(answer or b""), 7):  # dribbled: answers need not come in one piece
+                writer.write((answer or b"")[place : place + 7])
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    def measured(self, **options) -> Tally:
+        async def both() -> Tally:
+            server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            asked = {"connections": 1, "seconds": 0.4, "patience": 0.3} | options
+            tally = await loadtest.load(Options(url=f"http://127.0.0.1:{port}", **asked))
+            server.close()
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+            await asyncio.sleep(0)
+            return tally
+
+        return asyncio.run(both())
+
+
+def test_answers_are_counted_by_their_status():
+    tally = Scripted(OK, FULL, OK, LAST).measured(requests=4)
+    assert tally.statuses == {200: 3, 503: 1}
+    assert len(tally.milliseconds) == 4
+    measures = tally.metrics()
+    assert (measures["requests"], measures["refused"], measures["errors"]) == (4, 1, 0)
+    assert measures["requests_per_second"] == pytest.approx(3 / tally.seconds)
+    assert 0 < measures["p50_ms"] <= measures["p99_ms"] <= measures["slowest_ms"]
+
+
+def test_it_connects_again_where_the_server_ends_the_connection():
+    server = Scripted(LAST)
+    tally = server.measured(requests=5)
+    assert tally.statuses == {200: 5}
+    assert server.asked == 5
+    assert tally.metrics()["errors"] == 0
+
+
+def test_requests_without_an_answer_are_errors():
+    tally = Scripted(OK, b"").measured(requests=3)
+    assert tally.lost >= 1, "the server hung up on a request"
+    assert tally.metrics()["errors"] == tally.lost
+    tally = Scripted(OK, None).measured()
+    assert (tally.hung, tally.lost, tally.statuses) == (1, 0, {200: 1})
+    assert tally.metrics()["errors"] == 1
+
+
+def test_other_statuses_are_errors():
+    tally = Scripted(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", LAST).measured(requests=2)
+    assert tally.statuses == {500: 1, 200: 1}
+    assert tally.metrics()["errors"] == 1
+
+
+def test_it_ends_in_time_and_waits_for_what_is_due():
+    began = time.perf_counter()
+    tally = Scripted(*[OK] * 100_000).measured(connections=3, seconds=0.5)
+    assert 0.5 <= time.perf_counter() - began < 3
+    assert tally.metrics()["errors"] == 0
+    assert tally.statuses[200] > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--url", "http://93.184.215.14"], "93.184.215.14 is another machine"),
+        (["--url", "ftp://127.0.0.1"], "--url must look like http://127.0.0.1:8000"),
+        (["--url", "http://127.0.0.1:9"], "nobody answers at http://127.0.0.1:9: start a server"),
+        (["--seconds", "601"], "--seconds must be above 0 and at most 600"),
+        (["--connections", "0"], "--connections must be between 1 and 10,000"),
+    ],
+)
+def test_mistakes_are_one_line(fails, words, message):
+    assert message in fails(loadtest.main, words)
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with running(models, "--concurrency", "64", "--drain-seconds", "0") as found:
+        yield found
+
+
+def test_the_command_says_how_it_went(server, capsys):
+    with pytest.raises(SystemExit) as stop:
+        loadtest.main(["--url", server.url, "--requests", "200", "--connections", "4"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "requests/s answered with 200" in said
+    assert "0 lost, 0 hung, 0 not connected" in said
+
+
+def test_more_than_it_takes_on_is_answered_or_refused_never_kept_waiting(server):
+    probes: list[int] = []
+
+    def probe() -> None:
+        for _ in range(5):
+            time.sleep(0.4)
+            probes.append(httpx.get(f"{server.url}/healthz", timeout=5).status_code)
+
+    prober = threading.Thread(target=probe)
+    prober.start()
+    tally = run_load(Options(url=server.url, connections=512, seconds=3))
+    prober.join(30)
+    assert probes == [200] * 5, "a probe is a new connection, and must not wait behind the others"
+    assert (tally.lost, tally.hung, tally.unconnected) == (0, 0, 0)
+    assert set(tally.statuses) == {200, 503}
+    assert tally.statuses[200] > 100
+    assert httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
+    assert run_load(Options(url=server.url, connections=8, seconds=0.5)).metrics()["refused"] == 0, "it has recovered"
+
+
+def whole_answer(connection: socket.socket) -> bytes:
+    """Read one answer to its end; nothing where the server hangs up before."""
+    answer, missing = b"", 1
+    while missing > 0:
+        part = connection.recv(65_536)
+        if not part:
+            return b""
+        answer += part
+        head, gap, body = answer.partition(b"\r\n\r\n")
+        if gap:
+            missing = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]) - len(body)
+    return answer
+
+
+def asking(server, counted: Counter, until: threading.Event) -> None:
+    """Ask over one connection after the other; a request counts as lost once it was sent and nothing came back."""
+    host, port = server.url.removeprefix("http://").split(":")
+    request = loadtest.digit_requests(host)[0]
+    while not until.is_set():
+        try:
+            connection = socket.create_connection((host, int(port)), timeout=20)
+        except ConnectionError:
+            return  # it does not listen any more: nothing was accepted
+        with connection:
+            answer = b""
+            while not until.is_set():
+                try:
+                    connection.sendall(request)
+                    answer = whole_answer(connection)
+                except ConnectionError:
+                    answer = b""
+                counted[answer[9:12].decode() or "lost"] += 1
+                if b"connection: close" in answer.lower() or not answer:
+                    break
+        if b"connection: close" in answer.lower():
+            return  # as a load balancer does: elsewhere
+
+
+def test_sigterm_under_load_loses_no_accepted_request(models):
+    with running(models, "--drain-seconds", "3") as server:
+        counted, until = Counter(), threading.Event()
+        threads = [threading.Thread(target=asking, args=(server, counted, until)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.7)
+        with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}, timeout=20) as text:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert httpx.get(f"{server.url}/readyz").status_code == 503
+            assert httpx.get(f"{server.url}/healthz").status_code == 200
+            assert len(text.read().decode()) == 2000, "what was begun is finished"
+        for thread in threads:
+            thread.join(30)
+        until.set()
+        assert server.process.wait(20) == 0
+    assert set(counted) == {"200"}, counted
+    assert counted["200"] > 50
+
+
+def test_sigterm_waits_for_an_answer_that_has_begun(models):
+    """Without any time to drain, a text that is being written is still written to its end."""
+    with (
+        running(models, "--drain-seconds", "0") as server,
+        httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}, timeout=20) as text,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        assert len(text.read().decode()) == 2000
+        assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT,)])
+def test_a_second_sigterm_or_ctrl_c_does_not_wait_for_the_drain(models, signals):
+    with running(models, "--drain-seconds", "600") as server:
+        server.process.send_signal(signals[0])
+        for again in signals[1:]:
+            until = time.monotonic() + 30
+            while httpx.get(f"{server.url}/readyz").status_code != 503 and time.monotonic() < until:
+                time.sleep(0.05)
+            server.process.send_signal(again)
+        server.process.wait(60)  # ten minutes too early
+
+
+def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
+    before = server.memory()
+    broken = fuzzing.ask_broken(server, 300, random.Random(1))
+    invented = fuzzing.ask_invented(server, 150, seed=1)
+    statuses = broken + invented
+    assert statuses.total() >= 450
+    assert not [status for status in statuses if status and status >= 500], statuses
+    assert {200, 400, 422} <= statuses.keys()
+    assert statuses[None] < 30
+    assert server.memory() - before < 50e6
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_a_server_that_dies_is_counted_not_a_crash(models, monkeypatch):
+    import schemathesis
+
+    load = schemathesis.openapi.from_url
+
+    def load_and_kill(url: str):
+        schema = load(url)
+        server.process.kill()
+        server.process.wait()
+        return schema
+
+    monkeypatch.setattr(schemathesis.openapi, "from_url", load_and_kill)
+    with running(models) as server:
+        invented = fuzzing.ask_invented(server, 20, seed=1)
+        assert set(invented) == {None}
+        assert fuzzing.ask_broken(server, 5, random.Random(1)) == {None: 5}
+
+
+def test_a_server_that_dies_at_once_is_reported_as_such(models, monkeypatch, options):
+    monkeypatch.setattr(
+        fuzzing, "ask_broken", lambda server, count, dice: server.process.kill() or server.process.wait()
+    )
+    with pytest.raises(ChildProcessError, match=r"has ended at one of the first requests \(exit code -9\)"):
+        fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
+
+
+def test_spoiled_requests_repeat_and_are_spoiled():
+    one, two = (list(fuzzing.broken_requests(40, "x", random.Random(3))) for _ in range(2))
+    assert one == two
+    good = {request.written("x") for request in fuzzing.good_requests()}
+    assert len(good & set(one)) < 5
+
+
+@pytest.mark.slow
+def test_both_programs_record_what_they_saw(models, options):
+    metrics = serving.train(serving.Config(models=models, connections=4, seconds=0.3, run=options))
+    assert metrics["requests_per_second"] > 0
+    assert metrics["errors"] == 0
+    assert 0 < metrics["p50_ms"] <= metrics["p99_ms"]
+    assert 0 < metrics["processor_microseconds"] < 1e5
+    metrics = fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
+    assert metrics["requests"] >= 30
+    assert (metrics["responses_5xx"], metrics["probes_failed"]) == (0, 0)
+    assert metrics["attacks"] == len(attacks.ATTACKS)
+    assert metrics["memory_growth_mb"] < 50
+    assert 0 < metrics["healthz_p99_ms"] < 30_000
+    assert metrics["attacks_healthz_p99_ms"] > 0
+    for name in ("serving", "fuzzing"):
+        (path,) = options.out.glob(f"ch10_deploy/{name}/*/summary.json")
+        assert json.loads(path.read_text())["data"]["name"] == "digits"
+
+
+def test_what_the_probes_saw_is_summed_up():
+    seen = probing.Watched([float(number) for number in range(1, 101)], failed=0)
+    assert (seen.percentile(0.5), seen.percentile(0.99), seen.percentile(1)) == (51, 100, 100)
+    seen.failed = 2
+    assert seen.percentile(0.99) == float("inf"), "a probe without an answer is never in time"
+    assert probing.Watched().percentile(0.5) == float("inf")
+
+
+def test_the_server_is_watched_from_another_process(server):
+    before = fuzzing.answered(server)
+    with probing.watched(server.where(), server.process.pid) as seen:
+        time.sleep(0.5)
+    assert seen.failed == 0
+    assert len(seen.milliseconds) >= 1
+    assert fuzzing.answered(server)[200] >= before[200] + len(seen.milliseconds)
+    assert abs(seen.memory - server.memory()) < 20e6
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        where = nobody.getsockname()
+    assert not probing.probe(where)
+
+
+def test_an_export_without_digits_is_named_with_what_to_do(options, tmp_path):
+    write_model(tmp_path / "models", "pictures")
+    for program in (serving, fuzzing):
+        with pytest.raises(FileNotFoundError, match=r"has no model 'digits': export it with .* export --models digits"):
+            program.train(program.Config(models=tmp_path / "models", run=options))
+
+
+def test_without_an_export_there_is_one_line(options, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for program in (serving, fuzzing):
+        with pytest.raises(FileNotFoundError, match=r"export with python -m ch10_deploy.train"):
+            program.train(program.Config(run=options))

@@ -1,0 +1,970 @@
+"""The playground page, in a real browser, on a real server with a network that was trained for it."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ch03_autoencoder_rbm.digits import feedforward
+from ch10_deploy.exporting import export
+from common.config import RunOptions
+from conftest import REAL_DATA_DIR, ROOT
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+
+PLAYGROUND = ROOT / "ch10_deploy" / "playground"
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run"),
+]
+TABS = ("Draw", "Show", "Walk", "Write", "Films", "Maze")
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+HAND = {
+    0: [[(50, 15), (35, 22), (27, 50), (34, 78), (50, 86), (66, 78), (74, 50), (66, 22), (50, 15)]],
+    1: [[(52, 14), (49, 86)]],
+    2: [[(27, 28), (40, 15), (60, 16), (68, 30), (58, 52), (26, 84), (76, 84)]],
+    3: [[(30, 18), (58, 14), (68, 28), (45, 47), (70, 62), (60, 84), (28, 82)]],
+    4: [[(34, 15), (25, 52), (74, 52)], [(66, 15), (62, 86)]],
+    5: [[(70, 15), (36, 15), (32, 46), (60, 46), (72, 62), (58, 85), (28, 82)]],
+    6: [[(60, 13), (36, 40), (29, 66), (40, 85), (60, 84), (67, 66), (54, 56), (32, 66)]],
+    7: [[(26, 17), (74, 17), (48, 86)]],
+    8: [[(62, 22), (46, 14), (35, 28), (64, 66), (54, 86), (36, 76), (40, 58), (64, 34), (62, 22)]],
+    9: [[(66, 30), (50, 15), (34, 28), (42, 46), (60, 42), (66, 30), (62, 60), (54, 86)]],
+}
+"""Strokes of the ten digits, in hundredths of the pad, with corners where a hand has curves."""
+
+
+@pytest.fixture(scope="module")
+def on_mnist() -> bool:
+    return any((REAL_DATA_DIR / "MNIST" / "raw").glob("train-images-idx3-ubyte*"))
+
+
+@pytest.fixture
+def enough(on_mnist) -> int:
+    """Of ten digits: all, learned from MNIST; the embedded scans are few and coarse, and we saw the 7 missed."""
+    return 10 if on_mnist else 8
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, on_mnist) -> Path:
+    """The folder of an export: a network that was trained here, on MNIST where it is on disk."""
+    folder = tmp_path_factory.mktemp("playground")
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_OFFLINE", "1")
+        patch.setenv("DATA_DIR", str(REAL_DATA_DIR))
+        if on_mnist:
+            config = feedforward.Config(data="mnist", epochs=5, run=replace(options, limit=15_000))
+        else:
+            config = feedforward.Config(data="digits", epochs=80, run=options)
+        feedforward.train(config)
+        export.train(export.Config(models=("digits",), runs=folder, run=options))
+    return next(folder.glob("ch10_deploy/export/*/models"))
+
+
+def start_server(models: Path, *flags: str) -> tuple[subprocess.Popen, str]:
+    words = [
+        sys.executable,
+        "-m",
+        "ch10_deploy.serve",
+        "--models",
+        str(models),
+        "--port",
+        "0",
+        "--no-access-log",
+        *flags,
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    assert found, line
+    return process, found[0] + "/"
+
+
+def stop_server(process: subprocess.Popen) -> None:
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def address(models) -> Iterator[str]:
+    process, found = start_server(models)
+    yield found
+    stop_server(process)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_api.sync_playwright() as api:
+        found = api.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def people(browser):
+    """Browser contexts by their settings: a new one for each test would take most of the time."""
+    known = {}
+
+    def person(**settings):
+        if repr(settings) not in known:
+            known[repr(settings)] = browser.new_context(**settings)
+        return known[repr(settings)]
+
+    return person
+
+
+@pytest.fixture
+def visit(people, address):
+    """Open the page; at the end of the test no request has left the server's host, and the console is silent."""
+    pages, asked, complaints, expected = [], [], [], []
+
+    def open_page(*, expect: str = "", at: str = address, prepare=None, **settings):
+        expected.extend([expect] if expect else [])
+        page = people(**{"viewport": DESKTOP, **settings}).new_page()
+        pages.append(page)
+        page.on("request", lambda request: asked.append((urlsplit(at).netloc, urlsplit(request.url).netloc)))
+        page.begun = page.ended = 0
+        page.on("request", lambda _: vars(page).update(begun=page.begun + 1))
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda _: vars(page).update(ended=page.ended + 1))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        if prepare:
+            prepare(page)
+        page.goto(at)
+        page.wait_for_selector(":is(.work, .absent, .server, dialog):visible")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert asked and all(here == there for here, there in asked)
+    assert [text for text in complaints if not any(re.search(pattern, text) for pattern in expected)] == []
+
+
+def draw(page, strokes) -> None:
+    """Draw with the mouse."""
+    page.locator(".pad").wait_for()
+    pad = page.locator(".pad").bounding_box()
+    for stroke in strokes:
+        places = [(pad["x"] + x / 100 * pad["width"], pad["y"] + y / 100 * pad["height"]) for x, y in stroke]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()
+
+
+def wait_until(page, condition: Callable[[], bool]) -> None:
+    for _ in range(1_000):
+        if condition():
+            return
+        page.wait_for_timeout(5)
+    raise AssertionError("it did not come about in time")
+
+
+def settle(page) -> None:
+    """Wait until two pictures of the screen, and a little more, have passed without a question begun or under way."""
+    quiet = (
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))"
+    )
+
+    def is_quiet() -> bool:
+        before = page.begun
+        page.evaluate(quiet)
+        return page.begun == before == page.ended
+
+    wait_until(page, is_quiet)
+
+
+def guess_of(page) -> str:
+    settle(page)
+    return page.locator("#digits .guess strong").text_content()
+
+
+# Drawing
+
+
+def test_drawn_digits_are_recognised(visit, enough):
+    page = visit()
+    guesses = {}
+    for digit, strokes in HAND.items():
+        draw(page, strokes)
+        guesses[digit] = guess_of(page)
+        page.get_by_role("button", name="Clear").click()
+        assert guess_of(page) == ""
+    right = sum(guess == str(digit) for digit, guess in guesses.items())
+    assert right >= enough, guesses
+
+
+def test_digits_that_draw_themselves_are_recognised(visit, enough):
+    page = visit(reduced_motion="reduce")
+    guesses = []
+    for digit in range(10):
+        page.get_by_role("button", name=f"Digit {digit}").click()
+        guesses.append(guess_of(page))
+    assert sum(guess == str(digit) for digit, guess in enumerate(guesses)) >= enough, guesses
+
+
+def test_probabilities_are_those_of_the_server(visit, address):
+    page = visit()
+    with page.expect_response("**/predict") as seen:
+        draw(page, [HAND[7][0][:1]])
+    answer = seen.value.json()
+    settle(page)
+    assert page.locator("#digits .bars li.first > span").first.text_content() == answer["label"]
+    shares = [float(text.strip("<> %")) for text in page.locator("#digits .bars li > :last-child").all_text_contents()]
+    assert shares == pytest.approx([100 * share for share in answer["probabilities"]], abs=0.11)
+    tracks = page.locator("#digits .track").evaluate_all(
+        "all => all.map((one) => Number(one.style.getPropertyValue('--share')))"
+    )
+    assert tracks == answer["probabilities"]
+    script = "async (shares) => shares.map((await import('/playground/elements.js')).percent)"
+    assert page.evaluate(script, [0, 0.0004, 0.0006, 0.5, 0.9994, 0.9996, 1]) == [
+        *("< 0.1 %", "< 0.1 %", "0.1 %", "50.0 %", "99.9 %", "> 99.9 %", "> 99.9 %")
+    ]
+
+
+def inked(strokes: list[np.ndarray], width: float = 2.6) -> np.ndarray:
+    """(points, 2) in pixels -> (28, 28): grey levels of all the strokes' segments."""
+    starts = np.concatenate([np.concatenate([stroke[:1], stroke[:-1]]) for stroke in strokes])
+    along = np.concatenate(strokes) - starts
+    centres = np.stack(np.meshgrid(np.arange(28) + 0.5, np.arange(28) + 0.5), axis=-1)[:, :, None]
+    length = np.maximum((along**2).sum(-1), 1e-300)
+    share = np.clip(((centres - starts) * along).sum(-1) / length, 0, 1)
+    away = np.linalg.norm(centres - starts - share[..., None] * along, axis=-1).min(-1)
+    return np.clip(width / 2 + 0.5 - away, 0, 1) * 255
+
+
+def as_mnist(strokes: list[np.ndarray]) -> np.ndarray:
+    """The reference: scale the box to 20 pixels, move the centre of mass into the middle of pixel 14."""
+    points = np.concatenate(strokes)
+    low, high = points.min(0), points.max(0)
+    scale = (20 - 2.6) / max(*(high - low), 0.1)
+    placed = [(stroke - (low + high) / 2) * scale for stroke in strokes]
+    ink = np.round(inked([stroke + 14 for stroke in placed]))
+    mass = np.array([(ink.sum(0) @ (np.arange(28) + 0.5)), (ink.sum(1) @ (np.arange(28) + 0.5))]) / ink.sum()
+    middle = np.clip(14 + 14.5 - mass, 10, 18)
+    return inked([stroke + middle for stroke in placed])
+
+
+def in_page(page, cases: list[list[np.ndarray]]) -> np.ndarray:
+    """What the page's own module makes of strokes."""
+    script = """async (cases) => {
+        const { asMnist, rows } = await import("/playground/mnist.js");
+        return cases.map((strokes) => rows(asMnist(strokes)));
+    }"""
+    return np.array(page.evaluate(script, [[stroke.tolist() for stroke in strokes] for strokes in cases]))
+
+
+def test_centring_is_mnist_s(visit):
+    dice = np.random.default_rng(0)
+    walks = [[dice.random((dice.integers(1, 9), 2)) for _ in range(dice.integers(1, 4))] for _ in range(25)]
+    hands = [[np.array(stroke) / 100 for stroke in strokes] for strokes in HAND.values()]
+    corner = [
+        np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 0.02), (0.0, 0.02), (0.0, 1.0)])
+    ]  # its mass is far from its middle
+    cases = [*walks, *hands, corner, [np.array([(0.2, 0.9)])]]
+    pictures = in_page(visit(), cases)
+    assert pictures.shape == (len(cases), 28, 28)
+    for picture, strokes in zip(pictures, cases, strict=True):
+        np.testing.assert_allclose(picture, as_mnist(strokes), atol=0.51)
+
+
+def test_a_digit_means_the_same_wherever_and_however_large_it_is_drawn(visit):
+    strokes = [np.array(stroke) / 100 for stroke in HAND[3]]
+    large, small, dot = in_page(
+        visit(), [strokes, [0.3 * stroke + 0.6 for stroke in strokes], [np.array([(0.9, 0.1)])]]
+    )
+    np.testing.assert_allclose(small, large, atol=1)
+    rows, columns = np.nonzero(large > 127)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    for picture in (large, dot):
+        places = np.arange(28) + 0.5
+        assert (picture.sum(0) @ places / picture.sum(), picture.sum(1) @ places / picture.sum()) == pytest.approx(
+            (14.5, 14.5), abs=0.1
+        )
+    assert 4 <= (dot > 127).sum() <= 9
+
+
+def test_a_stroke_that_is_taken_back_while_it_is_drawn_stays_away(visit):
+    page = visit()
+    draw(page, HAND[1])
+    pad = page.locator(".pad").bounding_box()
+    page.mouse.move(pad["x"] + 20, pad["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + 40, pad["y"] + 20)
+    page.keyboard.press("Backspace")
+    page.mouse.move(pad["x"] + 60, pad["y"] + 60)
+    page.mouse.up()
+    assert guess_of(page) == "1"
+    assert page.locator(".strokes polyline").count() == 1
+
+
+def test_preview_shows_what_is_sent(visit):
+    page = visit()
+    with page.expect_request("**/predict") as seen:
+        draw(page, [[(30, 30)]])
+    sent = seen.value.post_data_json["pixels"]
+    shown = page.locator(".preview canvas").evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 28, 28).data)"
+    )
+    assert np.array(shown).reshape(28, 28, 4)[..., 3].tolist() == sent
+
+
+def test_one_question_at_a_time_and_the_last_drawing_counts(visit):
+    under_way, most, sent = 0, 0, []
+
+    def slowly(route):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        sent.append(route.request.post_data_json["pixels"])
+        page.wait_for_timeout(30)
+        under_way -= 1
+        route.continue_()
+
+    page = visit(prepare=lambda page: page.route("**/predict", slowly))
+    draw(page, HAND[3])
+    settle(page)
+    assert 1 < len(sent) < 20
+    assert most == 1
+    last = page.locator(".preview canvas").evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 28, 28).data)"
+    )
+    assert sent[-1] == np.array(last).reshape(28, 28, 4)[..., 3].tolist()
+
+
+def test_clear_takes_back_the_question_too(visit):
+    held = []
+    page = visit(prepare=lambda page: page.route("**/predict", lambda route: held.append(route)))
+    draw(page, HAND[1])
+    with page.expect_event("requestfailed") as failed:
+        page.get_by_role("button", name="Clear").click()
+    assert failed.value.failure == "net::ERR_ABORTED"
+    assert len(held) == 1
+    settle(page)
+    assert page.locator(".strokes polyline").count() == 0
+    assert page.locator("#digits .guess strong").text_content() == ""
+    assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_finger_draws_and_a_second_one_does_not(visit):
+    page = visit(viewport=PHONE, has_touch=True)
+    pad = page.locator(".pad").bounding_box()
+    touch = page.context.new_cdp_session(page)
+
+    def finger(event: str, *places: tuple[float, float]) -> None:
+        points = [{"x": pad["x"] + x * pad["width"], "y": pad["y"] + y * pad["height"]} for x, y in places]
+        points = [{**point, "id": number} for number, point in enumerate(points)]
+        touch.send("Input.dispatchTouchEvent", {"type": event, "touchPoints": points})
+
+    finger("touchStart", (0.5, 0.9))
+    for y in (0.7, 0.5, 0.3):
+        finger("touchMove", (0.5, y))
+    finger("touchStart", (0.5, 0.3), (0.9, 0.9))
+    finger("touchMove", (0.5, 0.1), (0.9, 0.1))
+    finger("touchEnd")
+    assert guess_of(page) == "1"
+    assert page.locator(".strokes polyline").count() == 1
+    page.wait_for_timeout(100)
+    assert page.evaluate("scrollY") == 0  # the page stays under the finger
+
+
+# Keyboard
+
+
+def test_a_digit_can_be_drawn_without_a_pointer(visit):
+    page = visit()
+    page.keyboard.press("Tab")  # the chosen one of the tabs
+    page.keyboard.press("Tab")
+    assert page.locator(".pad").evaluate("pad => pad === document.activeElement && pad.matches(':focus-visible')")
+    assert page.locator(".pad").evaluate("pad => getComputedStyle(pad).outlineStyle") == "solid"
+    for key, times in (("ArrowUp", 12), (" ", 1), ("ArrowDown", 24), (" ", 1), ("ArrowLeft", 3)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    assert guess_of(page) == "1"
+    points = page.locator(".strokes polyline").get_attribute("points").split()
+    assert len(points) == 25 and points[0] == "0.5,0.125" and points[-1] == "0.5,0.875"
+    page.keyboard.press("Backspace")
+    assert guess_of(page) == ""
+    page.keyboard.press(" ")
+    page.keyboard.down("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert page.locator(".strokes polyline").get_attribute("points").split()[-1] == "0.4375,0.9375"
+
+
+def test_tabs_by_keyboard_and_by_address(visit, address):
+    page = visit(at=address + "#films", prepare=None)
+    assert page.get_by_role("tab", selected=True).text_content() == "Films"
+    page.get_by_role("tab", name="Films").focus()
+    for key, name in (("ArrowRight", "Maze"), ("ArrowRight", "Draw"), ("End", "Maze"), ("Home", "Draw")):
+        page.keyboard.press(key)
+        chosen = page.get_by_role("tab", selected=True)
+        assert chosen.text_content() == name
+        assert chosen.evaluate("tab => tab === document.activeElement")
+        assert page.locator("[role=tab][tabindex='0']").all_text_contents() == [name]
+        assert page.get_by_role("tabpanel").count() == 1
+        assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == chosen.get_attribute("id")
+    assert page.url.endswith("#digits")
+
+
+# The other networks, answered as the server's contract says
+
+
+def card(name: str) -> dict:
+    data = {"name": "invented", "embedded": True, "sha256": "0"}
+    return {"name": name, "chapter": "ch00", "program": name, "data": data, "metrics": {"test_loss": 1.23456}}
+
+
+def square(level: float) -> list[list[int]]:
+    return [[round(255 * level)] * 28 for _ in range(28)]
+
+
+@pytest.fixture
+def answered(visit):
+    """Open a tab of a page whose questions are answered here; gives the page, and what it asks."""
+    asked = []
+
+    def answer(path: str, body: dict, query: str) -> object:
+        if path == "models":
+            return [card(name) for name in ("digits", "pictures", "decoder", "text", "films", "maze")]
+        asked.append((path, body or query))
+        if path == "predict":
+            share = np.ravel(body["pixels"])[0] / 255
+            return {"classes": ["cat", "dog"], "label": "dog", "probabilities": [1 - share, share]}
+        if path == "decode":
+            x, y = body["latent"]
+            return {"pixels": square((x + 3) / 12 + (y + 3) / 12)}
+        if path == "films":
+            return {"films": ["Alpha (1999)", "Beta (2001)", "Gamma (2002)"]}
+        if path == "recommend":
+            because = [title for title in body["likes"] if title != "Beta (2001)"]
+            return {"matched": [], "films": [{"title": "Omega (1990)", "rating": 4.26, "because": because}]}
+        tiles = [[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 0], [1, 1, 1, 1]]
+        path_walked = [[1, 0], [1, 1], [1, 2], [2, 2], [2, 3]][: 5 - body["seed"] % 2]
+        solved = body["seed"] % 2 == 0
+        maze = {"tiles": tiles, "start": [1, 0], "goal": [2, 3], "shortest_steps": 4}
+        return maze | {"path": path_walked, "solved": solved}
+
+    def fulfil(route):
+        url = urlsplit(route.request.url)
+        route.fulfill(json=answer(url.path[1:], route.request.post_data_json, url.query))
+
+    def prepare(page):
+        for path in ("models", "predict", "decode", "films?*", "recommend", "maze"):
+            page.route(f"**/{path}", fulfil)
+
+    def open_tab(name: str, **settings):
+        page = visit(prepare=prepare, **settings)
+        page.get_by_role("tab", name=name).click()
+        assert page.get_by_role("tabpanel").locator(".source").text_content().endswith("test loss 1.235.")
+        return page, asked
+
+    return open_tab
+
+
+def picture_file(width: int, height: int) -> dict:
+    """A picture whose middle square is red above and blue below, with green beside it."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, :, 1] = 255
+    left, top, edge = (width - height) // 2, 0, height
+    pixels[:, left : left + edge] = (0, 0, 255)
+    pixels[top : height // 2, left : left + edge] = (204, 0, 0)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def test_a_picture_is_shrunk_to_its_middle_square_and_shown(answered):
+    page, asked = answered("Show")
+    page.get_by_label("Picture").set_input_files(picture_file(120, 64))
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
+    ((path, body),) = asked
+    pixels = np.array(body["pixels"])
+    assert (path, pixels.shape) == ("predict", (32, 32, 3))
+    assert (pixels[:15] == (204, 0, 0)).all()
+    assert (pixels[17:] == (0, 0, 255)).all()
+    assert page.locator("#pictures .bars li").all_text_contents() == ["cat20.0 %", "dog80.0 %"]
+    assert page.locator("#pictures .bars .first").text_content() == "dog80.0 %"
+    seen = page.locator("#pictures canvas").evaluate(
+        "canvas => Array.from(canvas.getContext('2d').getImageData(5, 5, 1, 1).data)"
+    )
+    assert seen == [204, 0, 0, 255]
+
+    page.get_by_label("Picture").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    playwright_api.expect(page.locator("#pictures .notice")).to_contain_text("cannot read that file as a picture")
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_be_empty()
+    assert len(asked) == 1
+    page.get_by_label("Picture").set_input_files(picture_file(32, 32))
+    playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
+    assert page.locator("#pictures .notice").is_hidden()
+    assert page.locator("#pictures .bars li").count() == 2
+
+
+def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
+    page, asked = answered("Walk")
+    wait_until(page, lambda: len(asked) == 1 + 13 * 13)
+    settle(page)
+    tiles = [body["latent"] for path, body in asked if path == "decode"][1:]
+    assert len(tiles) == 13 * 13 and np.hypot(*tiles[0]) == 0 and max(np.hypot(*tile) for tile in tiles) < 3 * 2**0.5
+    levels = page.locator(".plane canvas").evaluate(
+        "canvas => [[14, 14], [350, 14]].map(([x, y]) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3])"
+    )
+    reach = 6 * 6 / 13
+    expected = [255 * (6 - reach + reach) / 12, 255 * (6 + reach + reach) / 12]
+    assert levels == pytest.approx(expected, abs=1.01)
+
+    plane = page.locator(".plane")
+    plane.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    settle(page)
+    assert asked[-1] == ("decode", {"latent": [-0.3, 0.1]})
+    assert page.get_by_label("First number").input_value() == "-0.3"
+    assert page.locator("#plane-place").text_content() == "(-0.30, 0.10)"
+    for _ in range(9):
+        page.keyboard.press("Shift+ArrowUp")
+    settle(page)
+    assert asked[-1][1]["latent"] == [-0.3, 3]
+    drawn = page.locator("#decoder .drawing canvas").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(5, 5, 1, 1).data[3]"
+    )
+    assert drawn == round(255 * (2.7 + 6) / 12)
+    page.get_by_label("Second number").fill("-1")
+    settle(page)
+    assert asked[-1][1]["latent"] == [-0.3, -1]
+    box = plane.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.75)
+    settle(page)
+    assert asked[-1][1]["latent"] == pytest.approx([1.5, -1.5], abs=0.03)
+    page.get_by_role("button", name="Wander").click()
+    wait_until(page, lambda: asked[-1][1]["latent"] != pytest.approx([1.5, -1.5], abs=0.03))
+    assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "true"
+    plane.focus()
+    page.keyboard.press("ArrowUp")
+    assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "false"
+
+
+def test_films_are_chosen_and_dropped_by_keyboard(answered):
+    page, asked = answered("Films")
+    box = page.get_by_role("combobox", name="Films you like")
+    box.focus()
+    page.keyboard.type("a")
+    options = page.get_by_role("option")
+    playwright_api.expect(options).to_have_count(3)
+    assert box.get_attribute("aria-expanded") == "true" and box.get_attribute("aria-activedescendant") is None
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    marked = page.get_by_role("option", selected=True)
+    assert marked.text_content() == "Beta (2001)"
+    assert box.get_attribute("aria-activedescendant") == marked.get_attribute("id")
+    page.keyboard.press("Enter")
+    playwright_api.expect(options).to_have_count(0)
+    assert box.get_attribute("aria-expanded") == "false" and box.input_value() == ""
+    page.keyboard.type("a")
+    playwright_api.expect(options).to_have_count(2)  # what is chosen is not offered again
+    page.keyboard.press("ArrowUp")
+    assert page.get_by_role("option", selected=True).text_content() == "Gamma (2002)"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    disliked = page.get_by_role("combobox", name="Films you do not like")
+    disliked.focus()
+    page.keyboard.type("g")
+    playwright_api.expect(options).to_have_count(1)
+    page.keyboard.press("Escape")
+    playwright_api.expect(options).to_have_count(0)
+    assert disliked.input_value() == "g"
+    page.keyboard.press("ArrowDown")
+    playwright_api.expect(options).to_have_count(1)
+    page.keyboard.press("Enter")
+    settle(page)
+    wish = {"likes": ["Beta (2001)", "Alpha (1999)"], "dislikes": ["Gamma (2002)"], "top": 10}
+    assert asked[-1] == ("recommend", wish)
+    row = page.locator(".suggestions li")
+    assert row.text_content() == "Omega (1990)4.3 ★because of Alpha (1999)"
+    page.get_by_role("button", name="Remove Beta (2001)").focus()
+    for title in ("Alpha (1999)", None):
+        page.keyboard.press("Enter")
+        settle(page)
+        label = f"Remove {title}" if title else None
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
+    assert page.evaluate("document.activeElement.id") == "likes-input"
+    page.get_by_role("button", name="Remove Gamma (2002)").click()
+    disliked.click()  # the empty field offers what most people know
+    playwright_api.expect(options).to_have_count(3)
+    assert asked[-1] == ("films", "query=&limit=8")
+    options.first.click()
+    page.get_by_role("button", name="Remove Alpha (1999)").click()
+    assert page.locator(".suggestions li").count() == 0
+    assert page.locator(".empty").is_visible()
+
+
+def test_maze_is_walked_and_told(answered):
+    page, asked = answered("Maze")
+    walker, told = page.locator(".walker"), page.locator(".told")
+    page.get_by_label("Speed").fill("1")
+    page.get_by_label("Maze number").fill("8")
+    page.keyboard.press("Enter")  # while the first one is still walking
+    wait_until(page, lambda: len(page.locator(".trail").get_attribute("d") or "") > 20)
+    settle(page)
+    assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
+    assert told.text_content() == "A maze of 4 by 4 tiles."
+    page.get_by_role("button", name="Pause").click()
+    place = float(walker.get_attribute("cx"))
+    page.wait_for_timeout(100)
+    assert 0.5 <= place == float(walker.get_attribute("cx")) < 2.5
+    page.get_by_role("button", name="Walk").click()
+    page.get_by_label("Speed").fill("60")
+    playwright_api.expect(told).to_have_text("Out in 4 steps, and no way is shorter.")
+    assert (walker.get_attribute("cx"), walker.get_attribute("cy")) == ("3.5", "2.5")
+    assert page.locator(".trail").get_attribute("d").startswith("M0.5 1.5L1.5 1.5L2.5 1.5L2.5 2.5L3.5 2.5")
+    floor = page.locator(".floor").get_attribute("d")
+    assert floor == "M0.5 1.5h1M1.5 1.5h1M2.5 1.5h0M2.5 1.5v1M2.5 2.5h1M3.5 2.5h0"
+    page.get_by_role("button", name="Another maze").click()
+    settle(page)
+    assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
+    page.get_by_label("Maze number").fill("9")
+    page.keyboard.press("Enter")
+    playwright_api.expect(told).to_have_text("It loses its way after 3 steps; the shortest way out takes 4.")
+
+
+class Writer(BaseHTTPRequestHandler):
+    """Streams a text in chunks as the server does; by the prompt: to its end, for ever, or until it breaks off."""
+
+    protocol_version = "HTTP/1.1"
+    gone = threading.Event()
+
+    def do_POST(self):
+        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        accent = "é".encode()
+        try:
+            for piece in (b"caf", accent[:1], accent[1:], *([b"x"] * (0 if prompt == "end" else 2_000))):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                time.sleep(0.005)
+                if prompt == "break" and piece == b"x":
+                    self.close_connection = True
+                    return
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.gone.set()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_text_appears_as_it_comes_and_stops_when_told(visit):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Writer) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        there = f"http://127.0.0.1:{elsewhere.server_port}/"
+
+        def prepare(page):
+            page.route("**/models", lambda route: route.fulfill(json=[card("text")]))
+            page.route("**/generate", lambda route: route.continue_(url=there))
+
+        page = visit(expect="ERR_INCOMPLETE_CHUNKED_ENCODING", prepare=prepare)
+        page.get_by_role("tab", name="Write").click()
+        prompt, added = page.get_by_label("How the text begins"), page.locator(".added")
+        said = page.locator("#text .spoken")
+        assert prompt.input_value() == "The value of "
+        prompt.fill("end")
+        page.get_by_label("Temperature").fill("1.3")
+        with page.expect_request("**/generate") as seen:
+            page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(said).to_have_text("Done after 4 characters.")
+        assert added.text_content() == "café" and page.locator(".begun").text_content() == "end"
+        sent = seen.value.post_data_json
+        assert (sent["length"], sent["temperature"]) == (400, 1.3) and 0 <= sent["seed"] < 2**31
+
+        prompt.fill("for ever")
+        page.get_by_role("button", name="Write on").press("Enter")
+        playwright_api.expect(added).to_contain_text("xxx")  # long before its end
+        page.keyboard.press("Enter")  # the same button stops
+        playwright_api.expect(said).to_have_text(re.compile(r"^Stopped after \d+ characters\.$"))
+        assert int(re.findall(r"\d+", said.text_content())[0]) == len(added.text_content()) < 2_004
+        assert Writer.gone.wait(5)
+
+        prompt.fill("break")
+        page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(page.locator("#text .notice")).to_contain_text("The server does not answer.")
+        assert page.get_by_role("button", name="Write on").is_visible()
+        elsewhere.shutdown()
+
+
+def test_less_motion_is_respected(answered):
+    page, _ = answered("Maze", reduced_motion="reduce")
+    page.get_by_label("Speed").fill("1")
+    page.get_by_role("button", name="Another maze").click()
+    settle(page)
+    assert page.get_by_role("button", name="Walk again").is_visible()  # three or four seconds too early
+    assert page.locator(".walker").get_attribute("cx") in ("2.5", "3.5")
+    page.get_by_role("tab", name="Draw").click()
+    asked = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page.get_by_role("button", name="Digit 8").click()
+    settle(page)
+    assert asked.count("/predict") == 1  # drawn at once, not point after point
+    assert (
+        page.locator("#digits .track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration")
+        == "0s"
+    )
+
+
+# All of them in earnest
+
+
+@pytest.fixture(scope="module")
+def everything(models, tmp_path_factory) -> Path:
+    """A folder with every network, trained for a moment on embedded data."""
+    folder = tmp_path_factory.mktemp("everything")
+    moment: dict[export.Name, dict] = {
+        "pictures": {"epochs": 1},
+        "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
+        "text": {"epochs": 1, "hidden_size": 32},
+        "films": {"epochs": 1},
+        "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
+    }
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
+    for name, settings in moment.items():
+        source = export.SOURCES[name]
+        data = {} if name == "maze" else {"data": source.embedded}
+        limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000}.get(name))
+        source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
+    export.train(export.Config(models=(*moment,), runs=folder, data="embedded", run=options))
+    found = next(folder.glob("ch10_deploy/export/*/models"))
+    shutil.copytree(models, found, dirs_exist_ok=True)
+    return found
+
+
+@pytest.mark.slow
+def test_every_network_answers_on_the_page(visit, everything):
+    process, address = start_server(everything)
+    try:
+        page = visit(at=address)
+        draw(page, HAND[0])
+        assert guess_of(page) == "0"
+        page.get_by_role("tab", name="Show").click()
+        page.get_by_label("Picture").set_input_files(picture_file(100, 64))
+        playwright_api.expect(page.locator("#pictures .bars li")).to_have_count(10)
+        page.get_by_role("tab", name="Walk").click()
+        settle(page)
+        ink = page.locator(".plane canvas").evaluate(
+            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v > 50)"
+        )
+        assert ink
+        page.get_by_role("tab", name="Write").click()
+        page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 400 characters.")
+        page.get_by_role("tab", name="Films").click()
+        page.get_by_role("combobox", name="Films you like").click()
+        playwright_api.expect(page.get_by_role("option")).to_have_count(8)
+        page.get_by_role("option").nth(2).click()
+        playwright_api.expect(page.locator(".suggestions li")).to_have_count(10)
+        page.get_by_role("tab", name="Maze").click()
+        playwright_api.expect(page.locator("#maze .told")).not_to_be_empty()
+        assert page.locator(".floor").get_attribute("d").count("M") > 50
+        for name in TABS:
+            page.get_by_role("tab", name=name).click()
+            assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
+        page.close()  # before its server, which it may be asking something
+    finally:
+        stop_server(process)
+
+
+# Where something is missing
+
+
+def test_networks_that_are_not_served_say_how_they_come_about(visit):
+    page = visit()
+    assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
+    assert not page.locator("#digits .absent").is_visible()
+    for name, command in (
+        ("Show", "ch06_cnn"),
+        ("Walk", "ch08_vae"),
+        ("Write", "ch05_rnn"),
+        ("Films", "ch03"),
+        ("Maze", "ch07_dqn"),
+    ):
+        page.get_by_role("tab", name=name).click()
+        panel = page.get_by_role("tabpanel")
+        assert panel.locator(".absent").is_visible()
+        assert command in panel.locator(".absent pre").inner_text()
+        assert not panel.locator(".work").is_visible()
+        assert panel.locator(".source").text_content() == ""
+
+
+def test_a_server_that_has_gone_is_said_kindly_and_tried_again(visit):
+    gone = lambda route: route.abort("connectionrefused")  # noqa: E731
+    page = visit(expect="ERR_CONNECTION_REFUSED", prepare=lambda page: page.route("**/models", gone))
+    trouble = page.locator(".server")
+    playwright_api.expect(trouble).to_contain_text("The server does not answer.")
+    assert not page.locator("#digits .work").is_visible()
+    page.unroute("**/models")
+    trouble.get_by_role("button", name="Try again").click()
+    playwright_api.expect(trouble).to_be_hidden()
+    page.route("**/predict", gone)
+    draw(page, HAND[1])
+    playwright_api.expect(page.locator("#digits .notice")).to_contain_text("The server does not answer.")
+    page.unroute("**/predict")
+    draw(page, [[(50, 50), (50, 60)]])
+    settle(page)
+    assert page.locator("#digits .notice").is_hidden()
+
+
+def test_a_busy_server_is_asked_again_when_it_says(visit):
+    times = []
+
+    def busy(route):
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return route.fulfill(status=503, headers={"Retry-After": "0.3"}, body='{"detail": "full"}')
+        return route.continue_()
+
+    page = visit(expect="503", prepare=lambda page: page.route("**/predict", busy))
+    draw(page, [[(50, 20), (50, 80)]])
+    playwright_api.expect(page.locator("#digits .guess strong")).to_have_text("1")
+    assert times[1] - times[0] >= 0.25
+    assert page.locator("#digits .notice").is_hidden()
+
+
+def test_the_key_is_asked_once(visit, models, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef-key")
+    process, guarded = start_server(models, "--api-key-file", str(key))
+    try:
+        page = visit(at=guarded, expect="401")
+        dialog = page.get_by_role("dialog", name="This server has a key")
+        playwright_api.expect(dialog).to_be_visible()
+        assert not dialog.locator(".wrong").is_visible()
+        dialog.get_by_label("Key").fill("not the right one")
+        page.keyboard.press("Enter")
+        playwright_api.expect(dialog.get_by_text("It does not know that key.")).to_be_visible()
+        dialog.get_by_role("button", name="Not now").click()
+        playwright_api.expect(page.locator(".server")).to_contain_text("who have its key")
+        page.get_by_role("button", name="Try again").click()
+        dialog.get_by_label("Key").fill(key.read_text())
+        page.keyboard.press("Enter")
+        playwright_api.expect(dialog).to_be_hidden()
+        draw(page, HAND[1])
+        assert guess_of(page) == "1"
+        page.reload()
+        draw(page, HAND[1])
+        assert guess_of(page) == "1"
+        assert key.read_text() not in page.content()
+    finally:
+        stop_server(process)
+
+
+# What is seen
+
+
+CONTRAST = """() => {
+    const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b]
+        .map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = (element) => {
+        for (; element; element = element.parentElement) {
+            const colour = numbers(getComputedStyle(element).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+            if (colour[3] > 0) throw new Error("half transparent: " + element.className);
+        }
+        throw new Error("no background");
+    };
+    const found = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        const element = node.parentElement;
+        if (!node.data.trim() || !element.checkVisibility()) continue;
+        const [one, other] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
+        const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        found.push([ratio, node.data.trim().slice(0, 40)]);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_text_can_be_read_and_nothing_sticks_out(visit, scheme, size):
+    page = visit(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", paper))) > 380) == (scheme == "light")
+    page.get_by_role("button", name="Digit 5").click()
+    settle(page)
+    for name in TABS:
+        page.get_by_role("tab", name=name).click()
+        for part in (".absent", ".work"):  # both, whatever is served
+            page.get_by_role("tabpanel").locator(part).evaluate("part => (part.hidden = false)")
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, name
+        ratios = page.evaluate(CONTRAST)
+        assert len(ratios) > 10
+        assert min(ratios)[0] >= 4.5, (name, min(ratios))
+
+
+def test_everything_that_can_be_reached_has_a_name_of_its_own(visit):
+    page = visit()
+    devtools = page.context.new_cdp_session(page)
+    page.evaluate("document.querySelectorAll('.absent, .work, details').forEach((one) => (one.hidden = false))")
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        reached = []
+        for node in devtools.send("Accessibility.getFullAXTree")["nodes"]:
+            features = {feature["name"]: feature["value"].get("value") for feature in node.get("properties", [])}
+            if features.get("focusable") and node["role"]["value"] != "RootWebArea":
+                reached.append((node["role"]["value"], node["name"]["value"]))
+        assert len(reached) > len(TABS)
+        assert all(name for _, name in reached), reached
+        assert len(set(reached)) == len(reached), reached
+
+
+# What must never be
+
+
+def test_policy_is_strict_and_the_page_needs_no_exception(visit, address):
+    page = visit(expect="Content Security Policy|ERR_BLOCKED|Failed to fetch")
+    policy = page.request.get(address).headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    settle(page)
+    blocked = page.evaluate("fetch('http://192.0.2.1/').then(() => 'sent', (error) => error.name)")
+    assert blocked == "TypeError"
+
+
+def test_sources_are_plain():
+    files = sorted(path for path in PLAYGROUND.iterdir())
+    assert {path.suffix for path in files} == {".html", ".css", ".js", ".svg"}
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        addresses = set(re.findall(r"https?://[^\s\"'<>]+", text)) - {"http://www.w3.org/2000/svg"}
+        assert not addresses, path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text), (
+            path
+        )
+        if path.suffix == ".html":
+            assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text)
+    assert (PLAYGROUND / "index.html").stat().st_size < 20_000
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'package-data.ch10_deploy = ["playground/*"]' in project

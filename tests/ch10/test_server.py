@@ -1,0 +1,1176 @@
+"""The server: what it answers, what it refuses and in which words, and what it takes no harm from."""
+
+import asyncio
+import contextlib
+import io
+import json
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx.external_data_helper import convert_model_to_external_data
+from PIL import Image, ImageCms, PngImagePlugin
+
+from ch10_deploy import serve
+from ch10_deploy.attack import server_process as runner
+from ch10_deploy.attack.attacks import chunk, heavy_png, png
+from ch10_deploy.attack.server_process import running
+from ch10_deploy.inference import cards, trials
+from ch10_deploy.inference import image_decoding as pixels
+from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.models import NAMES, find_card, load_model, load_models, newest_export
+from ch10_deploy.server import endpoints, gate
+from ch10_deploy.server.app import create_app
+from ch10_deploy.server.gate import Limits
+from ch10_deploy.server.refusal import Refusal
+from conftest import ROOT
+
+NOISE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+BLANK = [[0] * 28 for _ in range(28)]
+
+
+class Client:
+    """Asks an application in this process, without a network."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, method: str, path: str, **asked) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **asked)
+
+        return asyncio.run(ask())
+
+    def post(self, path: str, body: object, **asked) -> httpx.Response:
+        return self("POST", path, json=body, **asked)
+
+
+@pytest.fixture(scope="module")
+def ask(models) -> Client:
+    return Client(create_app(models))
+
+
+def test_what_serves_imports_no_torch():
+    script = """
+import sys
+import ch10_deploy.serve, ch10_deploy.server.app, ch10_deploy.loadtest
+heavy = {"torch", "matplotlib", "sklearn", "onnx", "safetensors"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# What it answers.
+
+
+def test_probes(ask):
+    assert ask("GET", "/healthz").json() == {"status": "ok"}
+    assert ask("GET", "/readyz").json() == {"status": "ready", "models": list(NAMES)}
+    cards = ask("GET", "/models").json()
+    assert [card["name"] for card in cards] == list(NAMES)
+    assert all("serving" not in card for card in cards), "titles, mazes and vocabularies are the server's business"
+    assert all({"data", "metrics", "sha256", "weights_sha256", "parity", "versions"} <= card.keys() for card in cards)
+
+
+def test_digits_and_pictures_are_told_by_their_shape(ask, models):
+    image = np.random.default_rng(0).integers(0, 256, (28, 28))
+    answer = ask.post("/predict", {"pixels": image.tolist()}).json()
+    p = load_model(models / "digits.json")(pixels=image[np.newaxis].astype(np.uint8))["probabilities"][0]
+    assert answer["model"] == "digits"
+    assert answer["classes"] == list("0123456789")
+    assert answer["probabilities"] == pytest.approx(p.tolist())
+    assert answer["label"] == str(p.argmax())
+    colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3))
+    answer = ask.post("/predict", {"pixels": colour.tolist()}).json()
+    assert answer["model"] == "pictures"
+    assert answer["label"] == answer["classes"][int(np.argmax(answer["probabilities"]))]
+
+
+def upload(data: bytes) -> dict:
+    return {"files": {"file": ("a.png", data, "image/png")}}
+
+
+def png_of(image: Image.Image, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def ordinary_png(pixels: np.ndarray) -> bytes:
+    """A file with all that GIMP, Pillow or a phone write besides pixels."""
+    kept = PngImagePlugin.PngInfo()
+    kept.add_text("Comment", "drawn by hand")
+    kept.add_text("Description", "compressed " * 100, zip=True)
+    kept.add_itxt("Title", "Ziffer", lang="de", zip=True)
+    kept.add(b"gAMA", struct.pack(">I", 45_455))
+    kept.add(b"tIME", struct.pack(">HBBBBB", 2026, 1, 2, 3, 4, 5))
+    kept.add(b"vpAg", b"an older program's own")
+    file = io.BytesIO()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=kept, dpi=(72, 72), icc_profile=profile, exif=b"Exif\0\0II")
+    return file.getvalue()
+
+
+def test_an_ordinary_file_is_read_and_what_is_no_pixel_is_never_unpacked(ask, monkeypatch):
+    file = ordinary_png(NOISE)
+    for kind in (b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"tIME", b"pHYs", b"iCCP", b"eXIf", b"vpAg"):
+        assert kind in file
+    unpacked = []
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda data: unpacked.append(data) or b"")
+    for data in (file, heavy_png()):
+        kinds = re.findall(rb"[A-Za-z]{4}", pixels.only_pixels(data)[:40])
+        assert kinds[0] == b"IHDR"
+        assert ask("POST", "/predict/image", **upload(data)).status_code == 200
+    assert np.array_equal(pixels.from_png(file), NOISE)
+    assert unpacked == []
+    assert len(heavy_png()) > 60_000
+    assert len(pixels.only_pixels(heavy_png())) < 200
+
+
+def test_what_is_transparent_and_of_few_colours_keeps_its_palette():
+    picture = Image.fromarray(NOISE // 16).convert("P")
+    picture.putpalette([16 * (number % 16) for number in range(256) for _ in range(3)])
+    file = io.BytesIO()
+    picture.save(file, "PNG", transparency=3)
+    assert {b"PLTE", b"tRNS"} <= set(re.findall(rb"PLTE|tRNS", pixels.only_pixels(file.getvalue())))
+    with Image.open(io.BytesIO(file.getvalue())) as whole:
+        assert np.array_equal(pixels.from_png(file.getvalue()), np.asarray(whole.convert("L")))
+
+
+def test_a_file_is_decoded_in_another_thread(ask, monkeypatch):
+    threads = []
+    monkeypatch.setattr(
+        pixels, "from_png", lambda data: threads.append(threading.current_thread()) or np.zeros((28, 28), np.uint8)
+    )
+    ask("POST", "/predict/image", **upload(b"x"))
+    assert threads and threads[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+def test_a_png_file_is_the_same_as_its_pixels(ask, mode):
+    grey = np.random.default_rng(1).integers(0, 2, (28, 28), dtype=np.uint8) * 255
+    from_file = ask("POST", "/predict/image", **upload(png_of(Image.fromarray(grey).convert(mode)))).json()
+    assert from_file == ask.post("/predict", {"pixels": grey.tolist()}).json()
+    colour = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    from_file = ask("POST", "/predict/image", **upload(png_of(Image.fromarray(colour)))).json()
+    assert from_file == ask.post("/predict", {"pixels": colour.tolist()}).json()
+
+
+def test_drawing_writing_films_and_mazes(ask, models):
+    picture = np.array(ask.post("/decode", {"latent": [0.5, -1]}).json()["pixels"])
+    assert picture.shape == (28, 28)
+    assert picture.min() >= 0
+    assert picture.max() <= 255
+    asked = {"prompt": "The", "length": 50, "temperature": 0.7, "top_k": 5, "seed": 4}
+    first, second = (ask.post("/generate", asked) for _ in range(2))
+    assert first.headers["content-type"] == "text/plain; charset=utf-8"
+    assert len(first.text) == 50
+    assert first.text == second.text
+    films = ask("GET", "/films", params={"limit": 3}).json()["films"]
+    assert len(films) == 3
+    assert ask("GET", "/films", params={"query": films[1], "limit": 1}).json()["films"] == [films[1]]
+    answer = ask.post("/recommend", {"likes": [films[0].upper()], "dislikes": [films[2]], "top": 4}).json()
+    assert answer["matched"] == [
+        {"asked": films[0].upper(), "title": films[0]},
+        {"asked": films[2], "title": films[2]},
+    ]
+    assert len(answer["films"]) == 4
+    assert not {film["title"] for film in answer["films"]} & {films[0], films[2]}
+    maze = ask.post("/maze", {"seed": 5}).json()
+    assert set(maze) == {"tiles", "start", "goal", "path", "shortest_steps", "solved"}
+    assert maze["path"][0] == maze["start"]
+    assert ask.post("/maze", {"seed": 5}).json() == maze
+
+
+def test_a_text_gives_way_to_others(ask):
+    async def both() -> list[str]:
+        ended = []
+
+        async def one(method: str, path: str, **asked) -> None:
+            await client.request(method, path, **asked)
+            ended.append(path)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
+            await asyncio.gather(one("POST", "/generate", json={"length": 1000}), one("GET", "/healthz"))
+        return ended
+
+    assert asyncio.run(both()) == ["/healthz", "/generate"]
+
+
+def test_it_speaks_for_itself(ask):
+    description = ask("GET", "/openapi.json").json()
+    paths = {"/predict", "/predict/image", "/decode", "/generate", "/recommend", "/maze", "/films", "/models"}
+    assert paths <= description["paths"].keys()
+    for path in ("/docs", "/redoc"):
+        assert ask("GET", path).status_code == 404, "that page would load scripts from elsewhere"
+
+
+def test_every_answer_carries_the_headers_that_browsers_heed(ask, monkeypatch):
+    monkeypatch.setattr(pixels, "from_png", lambda value: 1 / 0)
+    mistake = ask("POST", "/predict/image", **upload(b"x"))
+    assert mistake.status_code == 500
+    for answer in (ask("GET", "/healthz"), ask.post("/predict", {}), ask("GET", "/nowhere"), ask("GET", "/"), mistake):
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+
+
+def test_what_is_counted(models):
+    ask = Client(create_app(models))
+    for _ in range(3):
+        ask("GET", "/healthz")
+    ask.post("/predict", {})
+    ask("GET", "/one")
+    ask("GET", "/two")
+    text = ask("GET", "/metrics").text
+    assert 'requests_total{path="/healthz",status="200"} 3.0' in text
+    assert 'requests_total{path="/predict",status="422"} 1.0' in text
+    assert 'requests_total{path="other",status="404"} 2.0' in text, "a name for every path would fill the memory"
+    assert 'request_seconds_count{path="/healthz"} 3.0' in text
+    assert "requests_running 0.0" in text
+    assert "process_resident_memory_bytes" in text
+
+
+# What it refuses.
+
+BAD = [
+    ("/predict", {"pixels": [*BLANK[:27], [1.0] + [0] * 27]}, 422, "without a decimal point, got 1.0"),
+    ("/predict", {"pixels": BLANK, "x": 1}, 422, "x: there is no such field"),
+    ("/predict/batch", {"images": BLANK}, 422, "images[0][0]: must be a list of 28, got 0"),
+    ("/predict/batch", {"images": []}, 422, "images: must be a list of 1 to 64 images, got a list of 0"),
+    ("/predict/batch", {"images": [[]] * 65}, 422, "images: must be a list of 1 to 64 images, got a list of 65"),
+    ("/predict/batch", {"images": BLANK[0][0]}, 422, "images: must be a list of 1 to 64 images, got something else"),
+    ("/predict/batch", {"images": [BLANK, [*BLANK[:27], [0] * 27 + [-1]]]}, 422, "images[1][27][27]: a pixel is"),
+    ("/predict/batch", {"images": [BLANK, [[[0, 0, 0]] * 32] * 32]}, 422, "images[1]: all images of a batch"),
+    ("/predict/batch", {"pixels": BLANK}, 422, "images: the body is an object"),
+    ("/predict/batch", {"images": [BLANK], "top": 1}, 422, "top: there is no such field"),
+    ("/decode", {"latent": [1, 2], "x": 1}, 422, "x: Extra inputs are not permitted"),
+    ("/decode", {"latent": ["1", 2]}, 422, "latent[0]: Input should be a valid number"),
+    ("/decode", {"latent": [True, 2]}, 422, "latent[0]: Input should be a valid number"),
+    ("/generate", {"length": "20"}, 422, "length: Input should be a valid integer"),
+    ("/generate", {"length": 20.0}, 422, "length: Input should be a valid integer"),
+    ("/generate", {"temperature": "1"}, 422, "temperature: Input should be a valid number"),
+    ("/generate", {"prompt": 5}, 422, "prompt: Input should be a valid string"),
+    ("/generate", {"top_k": True}, 422, "top_k: Input should be a valid integer"),
+    ("/generate", {"words": 3}, 422, "words: Extra inputs are not permitted"),
+    ("/recommend", {"likes": ["x"], "top": "5"}, 422, "top: Input should be a valid integer"),
+    ("/recommend", {"likes": ["x"], "hates": []}, 422, "hates: Extra inputs are not permitted"),
+    ("/maze", {"seed": "5"}, 422, "seed: Input should be a valid integer"),
+    ("/maze", {"seed": True}, 422, "seed: Input should be a valid integer"),
+    ("/maze", {"sed": 1}, 422, "sed: Extra inputs are not permitted"),
+    ("/maze", {"s" * 1_000: 1}, 422, "s" * 200 + ": Extra"),
+    ("/predict", {}, 422, "pixels: the body is an object"),
+    ("/predict", [], 422, "pixels: the body is an object"),
+    ("/predict", {"pixels": None}, 422, "pixels: an image is a list of 28 rows of 28 pixels"),
+    ("/predict", {"pixels": "0" * 28}, 422, "got a text"),
+    ("/predict", {"pixels": []}, 422, "got 0 rows"),
+    ("/predict", {"pixels": BLANK[:27]}, 422, "got 27 rows"),
+    ("/predict", {"pixels": [*BLANK[:3], [0] * 27, *BLANK[4:]]}, 422, "pixels[3]: must be a list of 28, got one of 27"),
+    ("/predict", {"pixels": [*BLANK[:27], {"a": 1}]}, 422, "pixels[27]: must be a list of 28, got an object"),
+    ("/predict", {"pixels": [*BLANK[:27], [0] * 27 + [256]]}, 422, "pixels[27][27]: a pixel is a whole number"),
+    ("/predict", {"pixels": [*BLANK[:27], [-1] + [0] * 27]}, 422, "pixels[27][0]: a pixel is a whole number"),
+    ("/predict", {"pixels": [*BLANK[:27], [0.5] + [0] * 27]}, 422, "without a decimal point, got 0.5"),
+    ("/predict", {"pixels": [*BLANK[:27], [True] + [0] * 27]}, 422, "got true"),
+    ("/predict", {"pixels": [*BLANK[:27], [None] + [0] * 27]}, 422, "got null"),
+    ("/predict", {"pixels": [[[0, 0]] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got one of 2"),
+    ("/predict", {"pixels": [[0] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got 0"),
+    ("/decode", {"latent": [1, 2, 3]}, 422, "latent: must hold 2 numbers, got 3"),
+    ("/decode", {"latent": []}, 422, "latent: List should have at least 1 item"),
+    ("/decode", {"latent": ["x", 1]}, 422, "latent[0]: "),
+    ("/decode", {"latent": [1e39, 1]}, 422, "latent[0]: Input should be less than or equal to 1000"),
+    ("/decode", {}, 422, "latent: Field required"),
+    ("/generate", {"length": 2001}, 422, "length: Input should be less than or equal to 2000"),
+    ("/generate", {"length": 0}, 422, "length: "),
+    ("/generate", {"temperature": -0.1}, 422, "temperature: "),
+    ("/generate", {"temperature": 2.1}, 422, "temperature: "),
+    ("/generate", {"top_k": 0}, 422, "top_k: "),
+    ("/generate", {"seed": -1}, 422, "seed: "),
+    ("/generate", {"prompt": "\u4e2d\u6587"}, 422, "prompt: the network knows none of these characters"),
+    ("/generate", {"prompt": "x" * 2001}, 422, "prompt: "),
+    ("/recommend", {}, 422, "likes: name at least one film"),
+    ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: there is no film 'no such film at all'"),
+    ("/recommend", {"likes": ["x"] * 21}, 422, "likes: "),
+    ("/recommend", {"likes": [5]}, 422, "likes[0]: "),
+    ("/recommend", {"likes": ["x"], "dislikes": ["y"] * 20}, 422, "dislikes: name at most 20 films on both sides"),
+    ("/recommend", {"likes": [], "top": 0}, 422, "top: "),
+    ("/maze", {"seed": "x"}, 422, "seed: "),
+    ("/maze", {"seed": 2**63}, 422, "seed: "),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "reason"), BAD)
+def test_a_bad_field_is_named_with_the_reason(ask, path, body, status, reason):
+    answer = ask("POST", path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    problem = answer.json()
+    assert reason in problem["detail"]
+    assert set(problem) == {"detail", "field"}
+    assert problem["field"] is not None and problem["detail"].startswith(problem["field"])
+
+
+def test_an_unknown_title_is_met_with_those_that_it_may_mean(ask):
+    film = ask("GET", "/films", params={"limit": 1}).json()["films"][0]
+    answer = ask.post("/recommend", {"dislikes": [film[1:]]})
+    assert answer.status_code == 422
+    assert "did you mean" in answer.json()["detail"]
+    assert film in answer.json()["detail"]
+    both = ask.post("/recommend", {"likes": [film], "dislikes": [film]})
+    assert f"dislikes[0]: {film!r} is both liked and disliked" in both.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b'{"pixels": "\\ud800"}', "application/json", 400),
+        (b'{"\\ud800": 1}', "application/json", 400),
+        (json.dumps({"pixels": BLANK}).encode(), "text/plain", 415),
+        (json.dumps({"pixels": BLANK}).encode(), "application/json; charset=utf-8", 200),
+    ],
+)
+def test_what_is_no_json(ask, content, kind, status):
+    assert ask("POST", "/predict", content=content, headers={"content-type": kind}).status_code == status
+
+
+def test_a_question_that_is_too_long_is_named_as_the_field(ask):
+    problem = ask("GET", "/films", params={"query": "x" * 201}).json()
+    assert problem["field"] == "query"
+    assert problem["detail"].startswith("query: String should have at most 200 characters")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/recommend", "/maze"])
+def test_broken_json_is_called_that_everywhere(ask, path):
+    answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("the body is no JSON: ")
+    assert answer.json()["field"] is None
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff", 400),
+        (b"[" * 100_000, 400),
+        (b"null", 422),
+        (b"[]", 422),
+        (b'{"latent": [NaN, 1]}', 422),
+        (b'{"top": Infinity, "seed": NaN, "length": -Infinity, "temperature": NaN}', 422),
+    ],
+)
+def test_a_broken_body_is_refused(ask, path, content, status):
+    answer = ask("POST", path, content=content, headers={"content-type": "application/json"})
+    if content == b"" and not path.startswith("/predict"):
+        status = 422  # for FastAPI the body is missing, rather than no JSON
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "application/jsonp"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+def test_a_body_of_another_type_is_refused_as_such(ask, path, headers):
+    answer = ask("POST", path, content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert "the body must " in answer.json()["detail"]
+
+
+def test_a_file_must_come_as_a_form(ask):
+    for headers in ({}, {"content-type": "image/png"}, {"content-type": "application/json"}):
+        answer = ask("POST", "/predict/image", content=png_of(Image.fromarray(NOISE)), headers=headers)
+        assert answer.status_code == 415
+        assert "multipart/form-data" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("limit", ["x", " 5", "5.0", "+5", "1_0", "٥", "", "0", "101", "-1", "5&limit=x"])
+def test_the_number_of_a_query_is_digits_alone(ask, limit):
+    problem = ask("GET", f"/films?limit={limit}")
+    assert problem.status_code == 422
+    assert problem.json()["field"] == "limit"
+
+
+def test_an_unknown_parameter_of_a_query_is_refused(ask):
+    problem = ask("GET", "/films", params={"qery": "x"})
+    assert problem.status_code == 422
+    assert problem.json() == {"detail": "qery: Extra inputs are not permitted", "field": "qery"}
+
+
+def test_a_batch_is_answered_as_each_of_its_images(ask):
+    dice = np.random.default_rng(3)
+    for shape in ((28, 28), (32, 32, 3)):
+        images = dice.integers(0, 256, (5, *shape)).tolist()
+        answer = ask.post("/predict/batch", {"images": images}).json()
+        each = [ask.post("/predict", {"pixels": image}).json() for image in images]
+        assert answer["model"] == each[0]["model"]
+        assert answer["classes"] == each[0]["classes"]
+        assert [one["label"] for one in answer["predictions"]] == [one["label"] for one in each]
+        for one, alone in zip(answer["predictions"], each, strict=True):
+            assert one["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not a readable PNG"),
+        (b"hello", "not a readable PNG"),
+        (png_of(Image.fromarray(NOISE))[:400], "not a readable PNG"),
+        (png_of(Image.new("L", (28, 28)), "JPEG"), "not a readable PNG"),
+        (png_of(Image.new("L", (28, 27))), "got 28x27"),
+        (png_of(Image.new("L", (27, 28))), "got 27x28"),
+        (png_of(Image.new("L", (512, 512))), "got 512x512"),
+        (png_of(Image.new("I;16", (28, 28))), "8 bits a channel"),
+        (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
+        (png(28, 28, 0, b""), "not a readable PNG"),
+        (png(28, 28, 0, bytes(28 * 29), chunk(b"NeWs", b"")), "its chunk b'NeWs' is unknown"),
+        (png(28, 28, 0, bytes(28 * 29), chunk(b"IHDR", b"")), "in another order"),
+        (png(28, 28, 0, bytes(28 * 29), b"\xff\xff\xff\xffzTXt"), "cut short"),
+        (png(28, 28, 0, bytes(28 * 29))[:-12], "cut short"),
+        (b"\x89PNG\r\n\x1a\n", "cut short"),
+    ],
+)
+def test_a_file_that_is_no_picture_of_that_size(ask, data, reason):
+    began = time.perf_counter()
+    answer = ask("POST", "/predict/image", **upload(data))
+    assert answer.status_code == 422
+    assert reason in answer.json()["detail"]
+    assert answer.json()["field"] == "file"
+    assert time.perf_counter() - began < 2, "10 gigabytes of pixels were unpacked"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"files": {"file": ("a", b"x"), "other": ("b", b"x")}}, 400),
+        ({"files": [("file", ("a", b"x")), ("file", ("b", b"x"))]}, 400),
+        ({"files": {"file": ("a", b"x")}, "data": {"note": "x"}}, 400),
+        ({"files": {"other": ("a", b"x")}}, 422),
+        ({"files": {"x": (None, b"x")}}, 400),
+    ],
+)
+def test_the_form_has_its_file_and_nothing_else(ask, fields, status):
+    answer = ask("POST", "/predict/image", **fields)
+    assert answer.status_code == status
+    assert answer.json()["field"] == ("file" if status == 422 else None)
+    broken = ask("POST", "/predict/image", content=b"--x", headers={"content-type": "multipart/form-data"})
+    assert broken.status_code == 400
+
+
+def test_other_paths_and_methods(ask):
+    assert ask("GET", "/nowhere").json()["detail"] == "GET /nowhere: Not Found"
+    assert ask("GET", "/predict").status_code == 405
+    assert ask("GET", "/playground/..%2fserver.py").status_code == 404
+    assert ask("GET", "/playground/%00").status_code == 404
+    assert ask("GET", "/playground/server.py").status_code == 404
+    refused = ask("POST", "/films")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert ask("GET", "/predict").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/films/", "/healthz/", "/predict/", "/playground/page.js/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nobody_is_sent_to_the_host_that_the_request_names(ask, path, method):
+    answer = ask(method, path, headers={"host": "evil.example"})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+    assert "evil" not in answer.text
+
+
+def test_a_model_that_is_not_there_is_a_reasoned_404(models, tmp_path):
+    for suffix in ("json", "onnx"):
+        shutil.copy(models / f"digits.{suffix}", tmp_path)
+    ask = Client(create_app(tmp_path))
+    asked = {
+        "/decode": {"latent": [1, 2]},
+        "/generate": {},
+        "/recommend": {"likes": ["x"]},
+        "/maze": {},
+        "/predict": {"pixels": [[[0, 0, 0]] * 32] * 32},
+    }
+    for path, body in asked.items():
+        answer = ask.post(path, body)
+        assert answer.status_code == 404
+        assert "model; it has digits" in answer.json()["detail"]
+    assert ask("GET", "/films").status_code == 404
+    assert ask.post("/predict", {"pixels": BLANK}).status_code == 200
+    assert ask("GET", "/readyz").json()["models"] == ["digits"]
+
+
+# Pixels.
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_good_pixels_arrive_as_they_are(data):
+    shape = data.draw(st.sampled_from([(28, 28), (32, 32, 3)]))
+    image = np.random.default_rng(data.draw(st.integers(0, 2**32))).integers(0, 256, shape)
+    found = pixels.from_lists(image.tolist())
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, image)
+    with pytest.raises(Refusal, match="without a decimal point"):
+        pixels.from_lists(image.astype(float).tolist())
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(max_size=2), inner, max_size=28),
+    max_leaves=30,
+)
+
+
+@given(junk, st.integers(0, 27), st.integers(0, 27))
+@settings(deadline=None, max_examples=150)
+def test_bad_pixels_are_refused_wherever_they_are(value, row, column):
+    good = type(value) is int and value in range(256)
+    for spoiled in (value, replaced(BLANK, row, value), replaced(BLANK, row, replaced(BLANK[row], column, value))):
+        try:
+            found = pixels.from_lists(spoiled)
+        except Refusal as refusal:
+            said = refusal
+        else:
+            assert good
+            assert found.shape == (28, 28)
+            continue
+        assert (said.field or "").startswith("pixels")
+        json.dumps(said.answer())
+
+
+def replaced(items: list, place: int, value: object) -> list:
+    return [*items[:place], value, *items[place + 1 :]]
+
+
+# How much, how long, who.
+
+
+@pytest.mark.parametrize("known_length", [True, False])
+@pytest.mark.parametrize(("size", "status"), [(1_000, 400), (1_001, 413), (40_000, 413)])
+def test_a_body_has_a_limit_whether_its_length_is_known_or_not(models, known_length, size, status):
+    ask = Client(create_app(models, Limits(body=1_000)))
+
+    async def parts():
+        for _ in range(size // 100):
+            yield b"x" * 100
+        yield b"x" * (size % 100)
+
+    content = b"x" * size if known_length else parts()
+    answer = ask("POST", "/predict", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    if status == 413:
+        assert answer.json()["detail"] == "a request's body has at most 1,000 bytes"
+        assert answer.headers["connection"] == "close"
+
+
+def test_the_key(models):
+    ask = Client(create_app(models, api_key="a key of some length"))
+    assert ask.post("/predict", {"pixels": BLANK}).status_code == 401
+    for wrong in ("a key of some lengtH", "", "x"):
+        answer = ask.post("/predict", {"pixels": BLANK}, headers={"x-api-key": wrong})
+        assert answer.status_code == 401
+        assert "X-API-Key" in answer.json()["detail"]
+    right = {"x-api-key": "a key of some length"}
+    assert ask.post("/predict", {"pixels": BLANK}, headers=right).status_code == 200
+    for path in ("/models", "/films", "/openapi.json", "/nowhere"):
+        assert ask("GET", path).status_code == 401
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert ask("GET", path).status_code == 200, "probes have no key"
+    assert ask("GET", "/").status_code != 401, "the page is what asks for the key"
+
+
+def test_keys_are_compared_in_constant_time(models, monkeypatch):
+    compared = []
+    monkeypatch.setattr(gate.hmac, "compare_digest", lambda one, two: compared.append((one, two)) or False)
+    Client(create_app(models, api_key="the right key here")).post("/maze", {}, headers={"x-api-key": "wrong"})
+    assert compared == [(b"wrong", b"the right key here")]
+
+
+class Waiting:
+    """An application behind a gate that answers when it is told to."""
+
+    def __init__(self, **limits):
+        self.go = asyncio.Event()
+        self.gate = gate.Gate(self.answer, Limits(**limits), gate.Measures())
+
+    async def answer(self, scope, receive, send):
+        await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.gate), base_url="http://test")
+
+
+def test_beyond_the_limit_requests_are_refused_at_once_but_probes_are_not():
+    async def crowd():
+        waiting = Waiting(concurrency=2)
+        async with waiting.client() as client:
+            held = [asyncio.create_task(client.get(f"/{number}")) for number in range(2)]
+            await asyncio.sleep(0.05)
+            refused = await client.get("/third")
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert "too many requests" in refused.json()["detail"]
+            probe = asyncio.create_task(client.get("/healthz"))
+            await asyncio.sleep(0.05)
+            waiting.go.set()
+            assert (await probe).status_code == 200
+            assert [(await task).status_code for task in held] == [200, 200]
+            assert (await client.get("/later")).status_code == 200, "a place was never given back"
+        assert waiting.gate.running == 0
+
+    asyncio.run(crowd())
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    async def wait():
+        waiting = Waiting(seconds=0.1)
+        async with waiting.client() as client:
+            answer = await client.get("/")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert "no answer within 0.1 seconds" in answer.json()["detail"]
+        assert waiting.gate.running == 0
+
+    asyncio.run(wait())
+
+
+def test_a_body_that_never_comes_is_given_up_without_taking_a_place():
+    async def dribble():
+        waiting = Waiting(seconds=0.1)
+        sent = []
+
+        async def receive():
+            assert waiting.gate.running == 0
+            await asyncio.sleep(0.04)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message):
+            sent.append(message)
+
+        await waiting.gate({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+        assert sent[0]["status"] == 408
+        assert (b"connection", b"close") in sent[0]["headers"]
+
+    asyncio.run(dribble())
+
+
+def test_bodies_that_are_still_arriving_are_bounded_all_together():
+    async def crowd():
+        waiting = Waiting(held=100, body=80)
+        waiting.go.set()
+        rest = asyncio.Event()
+
+        async def ask(first: int, then: int) -> int:
+            parts = [(first, True, None), (then, False, rest)]
+            statuses = []
+
+            async def receive():
+                size, more, after = parts.pop(0)
+                if after:
+                    await after.wait()
+                return {"type": "http.request", "body": b"x" * size, "more_body": more}
+
+            async def send(message):
+                statuses.append(message.get("status"))
+
+            await waiting.gate({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+            return statuses[0]
+
+        held = [asyncio.create_task(ask(40, 20)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert waiting.gate.held == 80
+        assert await asyncio.wait_for(ask(21, 0), 5) == 503, "before the rest of it has come"
+        small = asyncio.create_task(ask(20, 0))
+        await asyncio.sleep(0.01)
+        assert waiting.gate.held == 100
+        rest.set()
+        assert [await task for task in (*held, small)] == [503, 200, 200], "the first part that goes beyond is refused"
+        assert waiting.gate.held == 0
+
+    asyncio.run(crowd())
+
+
+def test_a_place_is_free_once_the_answer_is_made_however_slowly_it_is_read():
+    async def crowd():
+        waiting = Waiting(concurrency=1)
+        waiting.go.set()
+        read = asyncio.Event()
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def slow(message):
+            if message["type"] == "http.response.body":
+                await read.wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        held = asyncio.create_task(waiting.gate(scope, receive, slow))
+        await asyncio.sleep(0.05)
+        assert (waiting.gate.running, held.done()) == (0, False)
+        async with waiting.client() as client:
+            assert (await client.get("/second")).status_code == 200
+        read.set()
+        await held
+        assert waiting.gate.running == 0
+
+    asyncio.run(crowd())
+
+
+def test_a_few_requests_begin_in_each_round_in_their_order():
+    async def rounds():
+        turns, began = gate.Turns(2), []
+
+        async def one(number: int) -> None:
+            await turns.wait()
+            began.append(number)
+
+        tasks = [asyncio.create_task(one(number)) for number in range(6)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        sizes = []
+        while len(began) < 5:
+            await asyncio.sleep(0)
+            sizes.append(len(began))
+        assert began == [0, 2, 3, 4, 5], "one that was given up holds up nobody"
+        steps = [after - before for before, after in zip([0, *sizes], sizes, strict=False)]
+        assert max(steps) <= 2
+        await asyncio.wait_for(turns.wait(), 5)
+        assert not turns.waiting
+
+    asyncio.run(rounds())
+
+
+def test_a_turn_that_ends_with_its_event_loop_is_not_waited_for():
+    turns = gate.Turns(1)
+
+    async def ends() -> None:
+        waiting.append(asyncio.create_task(turns.wait()))
+        await asyncio.sleep(0)
+
+    waiting: list[asyncio.Task] = []
+    asyncio.run(ends())
+    asyncio.run(asyncio.wait_for(turns.wait(), 5))
+
+
+def test_only_so_many_texts_are_written_at_once(ask):
+    async def crowd() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
+            asked = [client.post("/generate", json={"length": 100}) for _ in range(endpoints.WRITERS + 2)]
+            return await asyncio.gather(*asked)
+
+    for _ in range(2):  # the places are given back
+        answers = asyncio.run(crowd())
+        assert sorted(answer.status_code for answer in answers) == [200] * endpoints.WRITERS + [503] * 2
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert all(answer.headers["retry-after"] == "1" for answer in refused)
+        assert "8 texts are being written" in refused[0].json()["detail"]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_who_leaves_before_or_while_a_text_is_written_gives_the_place_back(ask, after):
+    async def leave() -> int:
+        whole = {"type": "http.request", "body": b'{"length": 1000}', "more_body": False}
+        asked, parts, gone = [whole], [], asyncio.Event()
+
+        async def receive():
+            if asked:
+                return asked.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            parts.append(message)
+            if not after:  # not even the head arrives: the text is never begun
+                raise OSError("gone")
+            if len(parts) > after:
+                gone.set()
+
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/generate", "headers": headers, "query_string": b""}
+        with contextlib.suppress(OSError):
+            await ask.app(scope, receive, send)
+        return len(parts)
+
+    for _ in range(endpoints.WRITERS + 1):
+        assert asyncio.run(leave()) < 10, "it was written on for nobody"
+    assert ask.post("/generate", {"length": 1}).status_code == 200
+
+
+def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
+    app = create_app(models)
+    ask = Client(app)
+    app.state.gate.draining = True
+    ready = ask("GET", "/readyz")
+    assert ready.status_code == 503
+    assert ready.headers["retry-after"] == "1"
+    assert ask("GET", "/healthz").status_code == 200
+    answer = ask.post("/predict", {"pixels": BLANK})
+    assert answer.status_code == 200
+    assert answer.headers["connection"] == "close"
+
+
+def test_a_mistake_of_ours_is_a_500_that_tells_nothing(models, monkeypatch):
+    app = create_app(models)
+    monkeypatch.setattr(pixels, "from_lists", lambda value: 1 / 0)
+    app.state.gate.log.stream = written = io.StringIO()
+    ask = Client(app)
+    answer = ask.post("/predict", {"pixels": BLANK})
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "internal error; see the server log"
+    assert "ZeroDivisionError" not in answer.text
+    line = json.loads(written.getvalue())
+    assert (line["id"], line["status"]) == (answer.headers["x-request-id"], 500), "by the id the log finds it"
+    assert 'requests_total{path="/predict",status="500"} 1.0' in ask("GET", "/metrics").text
+
+
+# Networks: checked before they count.
+
+
+@pytest.fixture
+def copied(models, tmp_path):
+    for suffix in ("json", "onnx"):
+        shutil.copy(models / f"digits.{suffix}", tmp_path)
+    return tmp_path
+
+
+def change_card(folder, **changes):
+    """Change a card and give it the checksum that belongs to it: what is refused then is the field."""
+    path = folder / "digits.json"
+    card = json.loads(path.read_text()) | changes
+    card["sha256"] = checksum(card, path.with_suffix(".onnx").read_bytes())
+    path.write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize("changed", ["digits.onnx", "digits.json"])
+def test_one_checksum_covers_network_and_card(copied, changed):
+    load_models(copied)
+    data = bytearray((copied / changed).read_bytes())
+    place = -100 if changed.endswith("onnx") else data.index(b"feedforward") + 1
+    data[place] ^= 1
+    (copied / changed).write_bytes(data)
+    with pytest.raises(ValueError, match=r"digits\.json and digits\.onnx do not have the sha256 that the card names"):
+        load_models(copied)
+
+
+def test_what_is_no_network_is_refused(copied):
+    (copied / "digits.onnx").write_bytes(b"\x80\x04\x95 cos\nsystem\n")  # how a pickle begins
+    change_card(copied)
+    with pytest.raises(ValueError, match="no network that onnxruntime can run") as error:
+        load_models(copied)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_in_other_files_are_refused(copied):
+    model = onnx.load(copied / "digits.onnx")
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, copied / "digits.onnx")
+    assert (copied / "weights.bin").stat().st_size > 10**6
+    change_card(copied)
+    with pytest.raises(ValueError, match="no network that onnxruntime can run"):
+        load_models(copied)
+
+
+def test_cards_and_networks_must_belong_together(copied):
+    value = {"type": "uint8", "shape": ["batch", 28, 28]}
+    change_card(copied, inputs={"picture": value})
+    with pytest.raises(ValueError, match=r"digits\.onnx has the inputs pixels, its card says picture"):
+        load_models(copied)
+    change_card(copied, inputs={"pixels": value}, outputs={"logits": value})
+    with pytest.raises(ValueError, match=r"digits\.onnx has the outputs logits, probabilities, its card says logits"):
+        load_models(copied)
+    change_card(copied, name="pictures")
+    with pytest.raises(ValueError, match=r"is the card of 'pictures': rename it to pictures\.json"):
+        load_models(copied)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"[]", "a model card is an object, got list"),
+        (b"{", "EOF while parsing"),
+        (b"\xff\xfe", "is not a readable model card"),
+        (b'{"name": ' + b"[" * 100_000, "recursion limit exceeded"),
+        (b'{"name": NaN}', "is not a readable model card"),
+        (b" " * (cards.MOST_BYTES + 1), "larger than 16,777,216 bytes"),
+    ],
+)
+def test_a_card_that_is_none_is_named_in_one_line(copied, fails, text, reason):
+    (copied / "digits.json").write_bytes(text)
+    error = fails(serve.main, ["--models", str(copied)])
+    assert str(copied / "digits.json") in error
+    assert reason in error
+    assert len(error) < 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"serving": {}}, "serving.classes: Field required"),
+        ({"serving": {"classes": []}}, "serving.classes: List should have at least 1 item"),
+        ({"serving": {"classes": ["0", 1]}}, "serving.classes[1]: Input should be a valid string"),
+        ({"serving": {"classes": ["0"], "more": 1}}, "serving.more: Extra inputs are not permitted"),
+        ({"serving": None}, "serving: Input should be"),
+        ({"inputs": None}, "inputs: Input should be an object"),
+        (
+            {"inputs": {"pixels": {"type": "uint8", "shape": "28"}}},
+            "inputs.pixels.shape: Input should be a valid array",
+        ),
+        ({"metrics": {"accuracy": "high"}}, "metrics.accuracy: Input should be a valid number"),
+        ({"data": {"name": "mnist"}}, "data.embedded: Field required"),
+        ({"name": "films"}, "name: Input should be 'digits' or 'pictures'"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_field_of_a_card_is_named_with_the_file(copied, fails, changes, field):
+    change_card(copied, **changes)
+    error = fails(serve.main, ["--models", str(copied)])
+    assert f"{copied / 'digits.json'}: {field}" in error
+    assert "export again with" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "serving", "reason"),
+    [
+        ("text", {"symbols": ["a", "b"], "unknown": 2, "first": 0, "state_size": 1}, "unknown is 2, but there are 2"),
+        ("text", {"symbols": ["a", "b"], "unknown": None, "first": 2, "state_size": 1}, "first is 2, but there are 2"),
+        ("text", {"unknown": None, "first": 0, "state_size": 1}, "symbols"),
+        ("films", {"titles": ["a", "b"], "counts": [1], "most_rated": 1}, "2 titles need as many counts, got 1"),
+        ("maze", {"mazes": [["#S", "E#"]], "shortest": []}, "1 mazes need as many shortest paths, got 0"),
+        ("maze", {"mazes": [["#S", "E"]], "shortest": [1]}, r"mazes[0] must have rows of one length"),
+        ("maze", {"mazes": [["#S", "EE"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
+        ("maze", {"mazes": [["##", "E#"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
+        ("maze", {"mazes": [], "shortest": []}, "serving.mazes: List should have at least 1 item"),
+        ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
+    ],
+)
+def test_what_a_card_says_must_fit_together(models, tmp_path, name, serving, reason):
+    card = json.loads((models / f"{name}.json").read_text()) | {"serving": serving}
+    (tmp_path / f"{name}.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        cards.read_card(tmp_path / f"{name}.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("digits", {"classes": ["0", "1"]}, r"probabilities has shape (1, 10), by the card it must be (1, 2)"),
+        ("pictures", {"classes": ["0"] * 11}, r"probabilities has shape (1, 10), by the card it must be (1, 11)"),
+        ("decoder", {"latent_size": 3}, "cannot answer a first request"),
+        ("text", {"symbols": ["a"], "unknown": None, "first": 0}, "logits has shape"),
+        ("text", {"state_size": 7}, "cannot answer a first request"),
+        ("films", {"titles": ["a"], "counts": [1]}, "expected has shape"),
+        ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
+    ],
+)
+def test_a_network_that_cannot_answer_keeps_the_server_from_starting(models, tmp_path, name, changes, reason):
+    """Card and graph are each in order, and their checksum, too: only a first request shows that they do not fit."""
+    for suffix in ("json", "onnx"):
+        shutil.copy(models / f"{name}.{suffix}", tmp_path)
+    path = tmp_path / f"{name}.json"
+    card = json.loads(path.read_text())
+    card["serving"] |= changes
+    card["sha256"] = checksum(card, path.with_suffix(".onnx").read_bytes())
+    path.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=re.escape(reason)) as error:
+        create_app(tmp_path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_every_model_has_its_card_and_its_trial():
+    assert tuple(cards.CARDS) == tuple(trials.TRIALS) == NAMES
+
+
+def test_a_card_without_its_network_and_an_empty_folder(copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (copied / "digits.onnx").rename(copied / "digits.pt")
+    with pytest.raises(FileNotFoundError, match=r"digits\.onnx is missing"):
+        load_models(copied)
+    with pytest.raises(FileNotFoundError, match="export some with python -m ch10_deploy"):
+        load_models(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"has no model 'films': export it with .* export --models films"):
+        find_card(copied, "films")
+    with pytest.raises(FileNotFoundError, match=r"nothing was exported to .* export with python -m ch10_deploy.train"):
+        newest_export(tmp_path)
+
+
+# The command.
+
+
+def test_the_environment_gives_flags_and_flags_count_more(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(serve, "serve", seen.append)
+    for name, value in {
+        "DEPLOY_MODELS": "there",
+        "DEPLOY_PORT": "81",
+        "DEPLOY_HOST": "0.0.0.0",
+        "DEPLOY_X": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    serve.main(["--port", "82"])
+    (options,) = seen
+    assert (str(options.models), options.port, options.host, options.api_key_file) == ("there", 82, "0.0.0.0", None)
+
+
+def test_an_empty_name_of_the_keys_file_is_no_wish_for_none(monkeypatch, fails):
+    monkeypatch.setattr(serve, "serve", lambda options: pytest.fail("it serves without a key"))
+    monkeypatch.setenv("DEPLOY_API_KEY_FILE", "")
+    assert "DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it" in fails(serve.main, [])
+    assert serve.words_of({"DEPLOY_PORT": ""}) == []
+
+
+@pytest.mark.parametrize("key", [None, "a key of some length"])
+def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(models, monkeypatch, tmp_path, capsys, key):
+    (tmp_path / "key").write_text(key or "")
+    monkeypatch.setattr(serve.Server, "run", lambda server, sockets: asyncio.run(start(server, sockets)))
+
+    async def start(server, sockets):
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets)
+        await server.shutdown(sockets)
+
+    serve.main(["--models", str(models), "--port", "0", *(["--api-key-file", str(tmp_path / "key")] if key else [])])
+    (line,) = capsys.readouterr().out.splitlines()
+    how = "with a key" if key else "without a key: whoever reaches it may ask"
+    assert line.startswith(f"serving  {', '.join(NAMES)} from {models} ({how}) at http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "70000"], "--port must be between 0 and 65535, got 70000"),
+        (["--port", "65536"], "--port must be between 0 and 65535, got 65536"),
+        (["--timeout", "0"], "--timeout must be a number above 0"),
+        (["--connections", "0"], "--connections must be a number above 0"),
+        (["--concurrency", "0"], "--concurrency must be a number above 0"),
+        (["--max-body", "0"], "--max-body must be a number above 0"),
+        (["--drain-seconds", "-1"], "--drain-seconds must not be negative"),
+        (["--prot", "1"], "did you mean --port?"),
+        (["--models", "nowhere"], "there are no exported models in nowhere"),
+        (["--out", "nowhere"], "nothing was exported to nowhere yet: export with"),
+    ],
+)
+def test_a_mistake_is_one_line(fails, words, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(serve.main, words)
+
+
+def test_a_key_must_be_long_enough(fails, models, tmp_path):
+    (tmp_path / "key").write_text("short\n")
+    words = ["--models", str(models), "--api-key-file", str(tmp_path / "key")]
+    error = fails(serve.main, words)
+    assert "must have at least 16 characters, got 5" in error
+    assert "short" not in error
+    (tmp_path / "key").write_text("sixteen letters!\n")
+    assert serve.read_key(tmp_path / "key") == "sixteen letters!"
+    (tmp_path / "key").write_text("fifteen letters\n")
+    with pytest.raises(ValueError, match="at least 16 characters, got 15"):
+        serve.read_key(tmp_path / "key")
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(fails, models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--models", str(models), "--port", str(port)]
+        assert f"cannot listen on 127.0.0.1:{port} (" in fails(serve.main, words)
+
+
+@pytest.fixture(scope="module")
+def server(models):
+    with running(models, "--drain-seconds", "0", "--timeout", "2") as found:
+        yield found
+
+
+def test_the_first_answer_comes_soon(server):
+    assert server.seconds < 20, "it takes one or two on a machine with nothing else to do"
+    assert httpx.get(f"{server.url}/readyz").json()["status"] == "ready"
+
+
+def test_a_text_comes_as_it_is_written(server):
+    with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        parts = list(answer.iter_text())
+    assert len("".join(parts)) == 2000
+    assert len(parts) > 10
+
+
+def test_who_goes_away_while_a_text_is_written_leaves_nothing_behind(server):
+    for _ in range(5):
+        with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
+            next(answer.iter_bytes(1))
+    deadline = time.monotonic() + 5
+    while (
+        busy := "requests_running 0.0" not in httpx.get(f"{server.url}/metrics").text
+    ) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not busy, "a text is still being written"
+
+
+def test_a_sender_of_too_much_gets_to_read_why(server):
+    answer = httpx.post(f"{server.url}/predict", content=b"x" * 3_000_000)
+    assert answer.status_code == 413
+
+
+def test_half_a_request_is_given_up_in_time(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as body,
+        socket.create_connection((host, int(port)), timeout=10) as head,
+        socket.create_connection((host, int(port)), timeout=10) as second,
+        socket.create_connection((host, int(port)), timeout=10) as silent,
+        socket.create_connection((host, int(port)), timeout=10) as patient,
+    ):
+        body.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        head.sendall(b"POST /predict HTTP/1.1\r\nHo")
+        for connection in (second, patient):
+            connection.sendall(whole)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(10_000)
+        second.sendall(whole[:-2])
+        assert body.recv(10_000).startswith(b"HTTP/1.1 408 ")
+        for connection in (head, second, silent):
+            assert connection.recv(10_000) == b"", "the server hung up"
+        patient.sendall(whole)
+        assert patient.recv(10_000).startswith(b"HTTP/1.1 200 "), "between two requests one may rest"
+
+
+def test_a_server_that_does_not_begin_is_an_error_with_what_it_said(tmp_path, monkeypatch):
+    said = rf"did not begin \(exit code 2\): error: there are no exported models in {tmp_path}"
+    with pytest.raises(ChildProcessError, match=said), running(tmp_path):
+        pass
+    monkeypatch.setattr(runner, "PATIENCE", 0.01)  # before Python itself has begun
+    with pytest.raises(ChildProcessError, match=r"did not begin \(exit code -9\): it said nothing"), running(tmp_path):
+        pass
