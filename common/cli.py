@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType, ModuleType
@@ -109,7 +110,9 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -
     complaint = io.StringIO()
     style = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), warnings.catch_warnings():
+            # None stands for a default that depends on another field; its type does not allow None (config.default_by)
+            warnings.filterwarnings("ignore", r"(?s)The field .* the default value `None` has type", UserWarning)
             return tyro.cli(kind, args=words, prog=prog, description=description, config=style)
     except SystemExit as stop:
         if not stop.code:

@@ -80,6 +80,25 @@ def require_positive(config: Any, *names: str) -> None:
             require(number is None or 0 < number < float("inf"), f"{flag(name)} must be a number above 0", number)
 
 
+def default_by(other: str, **values: Any) -> Any:
+    """Declare a field whose default depends on another field's value: `default_by("level", char=512, word=256)`.
+
+    The Config's `__post_init__` calls `fill_defaults`, so no field is None once the Config exists.
+    """
+    return dataclasses.field(default=None, metadata={DEFAULT_BY: (other, values)})
+
+
+DEFAULT_BY = "default_by"
+
+
+def fill_defaults(config: Any) -> None:
+    """Set every field that was not given to its default (see `default_by`)."""
+    for field in dataclasses.fields(config):
+        if DEFAULT_BY in field.metadata and getattr(config, field.name) is None:
+            other, values = field.metadata[DEFAULT_BY]
+            object.__setattr__(config, field.name, values[getattr(config, other)])
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """Turn a Config into what JSON holds: paths as text, tuples as lists."""
 
@@ -116,9 +135,12 @@ def read_config(folder: Path, config_class: type[C]) -> C:
 def changed_flags(config: Any) -> list[str]:
     """Spell the fields that differ from their defaults as command-line flags."""
     words: list[str] = []
-    usual = _flat_fields(type(config)())
+    usual = type(config)()
+    deciding = {field.metadata[DEFAULT_BY][0] for field in dataclasses.fields(config) if DEFAULT_BY in field.metadata}
+    alike = type(config)(**{name: getattr(config, name) for name in deciding})
+    defaults = _flat_fields(alike) | {name: getattr(usual, name) for name in deciding}
     for name, value in _flat_fields(config).items():
-        if value == usual[name]:
+        if value == defaults[name]:
             continue
         if isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.cli import Program, parse
-from common.config import MOST_THREADS, RunOptions, changed_flags, command_line, read_config, require_positive, to_json
+from common.config import (
+    MOST_THREADS,
+    RunOptions,
+    changed_flags,
+    command_line,
+    default_by,
+    fill_defaults,
+    read_config,
+    require_positive,
+    to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,11 @@ class Config:
     rate: float = 0.5
     sizes: tuple[int, ...] = (3, 4)
     fast: bool = False
+    width: int = default_by("name", a=10, b=20)
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
+
+    def __post_init__(self) -> None:
+        fill_defaults(self)
 
 
 CONFIGS = st.builds(
@@ -33,6 +47,7 @@ CONFIGS = st.builds(
     rate=st.floats(0, 1, allow_subnormal=False),
     sizes=st.lists(st.integers(1, 9), min_size=1).map(tuple),
     fast=st.booleans(),
+    width=st.none() | st.sampled_from([10, 20, 30]),
     run=st.builds(
         RunOptions,
         seed=st.integers(0, 9),
@@ -68,6 +83,12 @@ def test_json_gives_the_same_config_back(config, tmp_path_factory):
 
 def test_defaults_need_no_flags():
     assert changed_flags(Config()) == []
+
+
+def test_a_default_depends_on_another_field():
+    assert (Config().width, Config(name="b").width, Config(name="b", width=10).width) == (10, 20, 10)
+    assert changed_flags(Config(name="b")) == ["--name", "b"]
+    assert changed_flags(Config(name="b", width=10)) == ["--name", "b", "--width", "10"]
 
 
 def test_reading_what_is_no_run_names_the_folder(tmp_path):
