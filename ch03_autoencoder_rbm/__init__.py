@@ -5,7 +5,6 @@ autoencoder        784-128-64-128-784, squeezes a digit into 64 numbers and draw
 rbm                500 binary units that learn how probable an image is, with its likelihood, filters and dreams
 recommender        a restricted Boltzmann machine over film ratings: predicts stars, suggests films, says why
 dbn                Boltzmann machines on top of each other, tuned as a classifier, beside the same network without them
-throughput         the same network fed by a per-sample DataLoader and by tensors in memory
 rbm_throughput     the Boltzmann machine's learning rule in scikit-learn and here, by turns
 baselines          what the recommender must beat: means, biases, matrix factorisation, popularity
 scaling            the recommender's seconds and memory for 0.1, 1 and 10 million ratings

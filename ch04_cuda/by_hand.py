@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from ch04_cuda import jax_epoch
-from ch04_cuda.input_pipeline import Way, from_loader, resident, trainer, usual_samples
+from ch04_cuda.input_pipeline import Variant, from_loader, resident, trainer, usual_samples
 from ch04_cuda.matmul import multiply
 from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
 from common import distributed
@@ -170,7 +170,7 @@ def operations(model: nn.Sequential) -> int:
     return 2 * (3 * sum(weights) - weights[0])
 
 
-def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool) -> Way:
+def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool) -> Variant:
     """Make a function that takes one step of a network of its own, by hand."""
     hand = HandWritten(mlp().to(device), config.batch_size, config.learning_rate, config.momentum, bf16=bf16)
     batches = Batches(
@@ -217,13 +217,15 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         device = run.device
         test = learn(run, data)
         ways = {
-            "dataloader": trainer(from_loader(usual_samples(data.train), config, device), device, fused=False),
-            "autograd": trainer(resident(data.train, config, device), device),
+            "dataloader": trainer(
+                from_loader(usual_samples(data.train), config.batch_size, device), device, fused=False
+            ),
+            "autograd": trainer(resident(data.train, config.batch_size, device), device),
             "hand": by_hand(config, data, device, bf16=False),
             "matrix_product": multiply(MATRIX, "fp32", torch.float32, device),
         }
         if has_native_bf16(device):
-            ways["autograd_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
+            ways["autograd_bf16"] = trainer(resident(data.train, config.batch_size, device), device, bf16=True)
             ways["hand_bf16"] = by_hand(config, data, device, bf16=True)
         else:
             say("skipped", f"bfloat16: {device} does not multiply it natively")

@@ -67,7 +67,7 @@ class Contender:
         devices.seed_everything(config.run.seed)
         self.model, self.optimizer = make_network(network, config, self.device)
         order = torch.Generator().manual_seed(config.run.seed)
-        self.stream: Stream = resident(data.train, config, self.device, order)
+        self.stream: Stream = resident(data.train, config.batch_size, self.device, order)
 
     def train_epoch(self) -> float:
         """Train for an epoch; return its seconds, the device's queue drained before and after."""

@@ -153,7 +153,7 @@ def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *,
     """Train a network for an epoch, and time it."""
     model = NETWORKS[network](WIDTHS[network]).to(place.device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
-    stream = resident(data.train, config, place.device)
+    stream = resident(data.train, config.batch_size, place.device)
     with Timer(place.device) as timer:
         for _ in range(-(-len(data.train) // config.batch_size)):
             train_step(model, optimizer, *next(stream), bf16=bf16)

@@ -1,11 +1,14 @@
-"""How images reach the network: one by one through transforms, with workers, as tensors, or resident on the device.
+"""Input pipelines: a per-sample DataLoader, one with workers, a TensorDataset, and data resident on the device.
 
     python -m ch04_cuda.train input_pipeline
-    python -m ch04_cuda.train input_pipeline --batch-size 512 --workers 4
+    python -m ch04_cuda.train input_pipeline --batch-size 512 --loader-batch-size 64
+    python -m ch04_cuda.train input_pipeline --network cnn --workers 4
 
-The network of chapter 3 computes for a few microseconds an image. Whatever else happens to an image before it counts
-as much: opening it as a picture, two transforms, a copy into the batch. Workers do that in other processes, and pay
-for the way back; a TensorDataset leaves only the copies; a batch selected from bytes on the device is one operation.
+All five variants train the same network, interleaved in one process. A per-sample loader opens each image as a
+picture, applies two transforms and copies the result into the batch. Workers do this in other processes and send the
+batches back. A TensorDataset leaves only the copies. A resident data set is one uint8 tensor on the device: a batch is
+one index operation and one scaling. The loaders' variants use the default optimizer step of PyTorch, the resident ones
+the fused step.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -13,13 +16,13 @@ Dimensions: B batch, P pixels (784).
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from ch04_cuda.networks import mlp, scaled, train_step
+from ch04_cuda.networks import NETWORKS, WIDTHS, scaled, train_step
 from common import distributed
 from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
@@ -37,41 +40,46 @@ MEAN, STD = 0.1307, 0.3081
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    network: Literal["mlp", "cnn", "lstm"] = "mlp"
+    """Network to train: 784-300-100-10, two convolutions, or an LSTM over the rows of an image."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
+    loader_batch_size: int = 0
+    """Images per step of the three DataLoaders; 0 takes --batch-size."""
     workers: int = 2
-    """Processes of the DataLoader that has some."""
+    """Worker processes of the second DataLoader."""
     rounds: int = 5
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.5
-    """How long each way trains in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "workers", "rounds", "seconds")
+        require(self.loader_batch_size >= 0, "--loader-batch-size must not be negative", self.loader_batch_size)
 
 
 def usual_samples(split: Split) -> PerSample:
-    """The images one at a time, normalised."""
-    from torchvision.transforms import Normalize
+    """Serve the images one at a time, normalised."""
+    from torchvision.transforms import Compose, Normalize, ToTensor
 
-    return PerSample(split, Normalize((MEAN,), (STD,)))
+    return PerSample(split, Compose([ToTensor(), Normalize((MEAN,), (STD,))]))
 
 
 Stream = Iterator[tuple[Tensor, Tensor]]
-"""Scaled (B, 1, 28, 28) pixels and (B,) labels on the device, for ever."""
+"""Endless batches of scaled (B, 1, 28, 28) pixels and (B,) labels on the device."""
 
 
-def from_loader(dataset: Dataset, config: Any, device: torch.device, *, workers: int = 0) -> Stream:
-    """Let a shuffling DataLoader collect samples into batches, pinned where they travel to a GPU."""
+def from_loader(dataset: Dataset, batch_size: int, device: torch.device, *, workers: int = 0) -> Stream:
+    """Yield batches of a shuffling DataLoader, from pinned memory where the device is a GPU."""
     pinned = device.type == "cuda"
     loader = DataLoader(
         dataset,
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         shuffle=True,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -82,50 +90,64 @@ def from_loader(dataset: Dataset, config: Any, device: torch.device, *, workers:
             yield images.to(device, non_blocking=pinned), labels.to(device, non_blocking=pinned)
 
 
-def resident(split: Split, config: Any, device: torch.device, generator: torch.Generator | None = None) -> Stream:
-    """Select batches from bytes that lie on the device, and scale each at once."""
+def resident(split: Split, batch_size: int, device: torch.device, generator: torch.Generator | None = None) -> Stream:
+    """Yield batches indexed from uint8 tensors on the device, and scaled there."""
     generator = generator or torch.Generator()
-    batches = Batches(split.pixels, split.labels, batch_size=config.batch_size, device=device, generator=generator)
+    batches = Batches(split.pixels, split.labels, batch_size=batch_size, device=device, generator=generator)
     while True:
         for images, labels in batches:
             yield scaled(images), labels
 
 
-Way = Callable[[], float]
-"""Trains on a batch, and returns how many images that were."""
+Variant = Callable[[], float]
+"""Trains on one batch and returns the number of its images."""
 
 
-def trainer(stream: Stream, device: torch.device, *, fused: bool = True, bf16: bool = False) -> Way:
-    """Make a function that trains a network of its own on the next batch of a stream."""
-    model = mlp().to(device)
+def trainer(
+    stream: Stream, device: torch.device, *, network: str = "mlp", fused: bool = True, bf16: bool = False
+) -> Variant:
+    """Build a network of its own for a stream, and return the function that trains it on the next batch."""
+    model = NETWORKS[network](WIDTHS[network]).to(device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=fused or None)
 
-    def way() -> float:
+    def train_on_a_batch() -> float:
         pixels, labels = next(stream)
         train_step(model, optimizer, pixels, labels, bf16=bf16)
         return len(labels)
 
-    return way
+    return train_on_a_batch
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the same network from every source by turns; return images a second of each, and ratios."""
+    """Train the same network from every source, interleaved; return images per second and ratios to the DataLoader."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "input_pipeline compares within one process", distributed.world_size())
-        device, samples = run.device, usual_samples(data.train)
+        device, batch_size = run.device, config.batch_size
+        loader_batch_size = config.loader_batch_size or batch_size
+        samples = usual_samples(data.train)
         tensors = TensorDataset(scaled(data.train.pixels), data.train.labels)
-        ways = {
-            "dataloader": trainer(from_loader(samples, config, device), device, fused=False),
-            "workers": trainer(from_loader(samples, config, device, workers=config.workers), device, fused=False),
-            "tensors": trainer(from_loader(tensors, config, device), device, fused=False),
-            "resident": trainer(resident(data.train, config, device), device),
+        streams = {
+            "dataloader": from_loader(samples, loader_batch_size, device),
+            "workers": from_loader(samples, loader_batch_size, device, workers=config.workers),
+            "tensors": from_loader(tensors, loader_batch_size, device),
+            "resident": resident(data.train, batch_size, device),
+            "resident_bf16": resident(data.train, batch_size, device),
         }
-        if has_native_bf16(device):
-            ways["resident_bf16"] = trainer(resident(data.train, config, device), device, bf16=True)
-        else:
-            say("skipped", f"bfloat16: {device} does not multiply it natively")
-        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
+        if not has_native_bf16(device):
+            say("skipped", f"bfloat16: {device} has no native bfloat16 arithmetic")
+            del streams["resident_bf16"]
+        variants = {
+            name: trainer(
+                stream,
+                device,
+                network=config.network,
+                fused=name.startswith("resident"),
+                bf16=name == "resident_bf16",
+            )
+            for name, stream in streams.items()
+        }
+        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         ratios = {name: median_ratio(rates[name], rates["dataloader"]) for name in rates}
         report(run, median, ratios)
@@ -138,21 +160,19 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:
-    """Print and draw the speeds."""
+    """Print and draw the throughput of every variant."""
     from common.drawing import plots
 
     config = run.config
-    titles = {
-        "dataloader": "DataLoader, one by one",
+    names = {
+        "dataloader": "DataLoader, per sample",
         "workers": f"DataLoader, {config.workers} workers",
         "tensors": "DataLoader of tensors",
-        "resident": "resident bytes, fp32",
-        "resident_bf16": "resident bytes, bf16",
+        "resident": "resident, fp32",
+        "resident_bf16": "resident, bf16",
     }
-    rows = [(titles[name], f"{median[name]:,.0f}", f"{ratios[name]:.2f}") for name in median]
-    print_table(["fed by", "images/s", "ratio"], rows, title=f"training 784-300-100-10, batches of {config.batch_size}")
-    title = f"training 784-300-100-10 with batches of {config.batch_size}"
-    run.figure(
-        "throughput",
-        plots.bars([titles[name] for name in median], list(median.values()), title=title, label="images/s"),
-    )
+    title = f"training the {config.network} with batches of {config.batch_size}"
+    rows = [(names[name], f"{median[name]:,.0f}", f"{ratios[name]:.2f}") for name in median]
+    print_table(["input pipeline", "images/s", "ratio"], rows, title=title)
+    bars = plots.bars([names[name] for name in median], list(median.values()), title=title, label="images/s")
+    run.figure("throughput", bars)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ch04_cuda.networks import PIXEL_SCALE
 
 if TYPE_CHECKING:
-    from ch04_cuda.input_pipeline import Way
+    from ch04_cuda.input_pipeline import Variant
     from common.data.images.image_set import Split
 
 SIZES = (784, 300, 100, 10)
@@ -41,7 +41,7 @@ def processors(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def way(split: Split, config: Any, threads: int) -> Way:
+def way(split: Split, config: Any, threads: int) -> Variant:
     """Make a function that trains an epoch on JAX's default device, and says how many images that were.
 
     On a CPU JAX has as many threads as there are processors when it starts, and no option to change that.

@@ -1,18 +1,16 @@
-"""What a step of the VAE costs: fed by a per-sample DataLoader or by tensors in memory, by autograd or by hand.
+"""Throughput of the VAE's training step: autograd in float32 and bfloat16, and gradients written by hand.
 
     python -m ch08_vae.train throughput
     python -m ch08_vae.train throughput --batch-size 512
 
-The usual loop converts each image on its own, in Python, and collects them into a batch, then computes in float32. Ours
-selects the batch from one uint8 tensor, and computes in float32 or bfloat16; the last way has its gradient written out.
-Network and loss are the vae program's. The usual loop takes torch.bernoulli and torch's default Adam; ours draw four
-coins from a 64-bit number, and take Adam in one fused step.
+All variants train the vae program's network on its loss, fed from one uint8 tensor in memory. Two differences are
+measured one at a time: torch.bernoulli and the default Adam against random bits shared by four pixels and the fused
+Adam, both in float32; then bfloat16; then the step of by_hand.py.
 
 Dimensions: B batch, P pixels (784).
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,77 +18,70 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ch08_vae import vae
 from ch08_vae.by_hand import HandWritten
 from ch08_vae.preprocessing import binarised
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import by_turns, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
 from common.data.images.loading import load_images
-from common.data.images.per_sample import PerSample
-from common.device import Timer
 from common.run import Run
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
     rounds: int = 7
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 1.0
-    """How long each way trains in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "rounds", "seconds")
 
 
-def loader_stream(split: Split, config: Config, device: torch.device) -> Iterator[Tensor]:
-    """Yield (B, P) zeros and ones for ever, from a shuffling DataLoader."""
-    loader = DataLoader(PerSample(split), batch_size=config.batch_size, shuffle=True)
-    while True:
-        for images, _ in loader:
-            yield torch.bernoulli(images.flatten(1).to(device))
+Variant = Callable[[], float]
+"""Trains on one batch and returns the number of its images."""
 
 
-def resident_stream(split: Split, config: Config, run: Run) -> Iterator[Tensor]:
-    """Yield (B, P) zeros and ones for ever, selected from a tensor on the device."""
+def stream(split: Split, config: Config, run: Run, *, bits: bool = True) -> Iterator[Tensor]:
+    """Yield (B, P) zeros and ones for ever, from random bits (see preprocessing.py) or from torch.bernoulli."""
     batches = Batches(split.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
     while True:
         for (images,) in batches:
-            yield binarised(images, "dynamic")
+            yield binarised(images, "dynamic") if bits else torch.bernoulli(images.flatten(1) / 255)
 
 
-def trainer(stream: Iterator[Tensor], device: torch.device, *, plain: bool, bf16: bool) -> Callable[[], int]:
-    """Make a function that trains a network of its own on one batch of a stream, and counts its images.
-
-    A plain trainer takes torch's default optimizer step, the others the fused one.
-    """
+def trainer(stream: Iterator[Tensor], device: torch.device, *, fused: bool = True, bf16: bool = False) -> Variant:
+    """Build a VAE of its own for a stream, and return the function that trains it on the next batch."""
     model = vae.make_model(vae.Config()).to(device)
-    rate = vae.Config.learning_rate
-    optimizer = torch.optim.Adam(model.parameters(), rate) if plain else vae.make_optimizer(model, rate)
+    learning_rate = vae.Config.learning_rate
+    if fused:
+        optimizer = vae.make_optimizer(model, learning_rate)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), learning_rate)
     return on_batches(stream, partial(vae.train_step, model, optimizer, bf16=bf16))
 
 
-def trainer_by_hand(stream: Iterator[Tensor], device: torch.device) -> Callable[[], int]:
-    """Make the same function with the step whose gradient is written out, in bfloat16."""
+def trainer_by_hand(stream: Iterator[Tensor], device: torch.device) -> Variant:
+    """Return the function that trains on the next batch with gradients written by hand, in bfloat16."""
     hand = HandWritten(vae.make_model(vae.Config()).to(device), vae.Config.learning_rate, bf16=True)
     return on_batches(stream, hand.step)
 
 
-def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Callable[[], int]:
-    """Make a function that takes a step on the next batch of a stream, and counts its images."""
+def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Variant:
+    """Return the function that takes a step on the next batch of a stream and counts its images."""
 
-    def train_on_a_batch() -> int:
+    def train_on_a_batch() -> float:
         x = next(stream)
         step(x)
         return len(x)
@@ -98,44 +89,35 @@ def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Ca
     return train_on_a_batch
 
 
-def speed(train_on_a_batch: Callable[[], int], seconds: float, device: torch.device) -> float:
-    """Images a second of a trainer, over so many seconds at least."""
-    seen = 0
-    with Timer(device) as timer:
-        deadline = time.perf_counter() + seconds
-        while time.perf_counter() < deadline:
-            seen += train_on_a_batch()
-    return seen / timer.seconds
-
-
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the same network in every way by turns; return images a second of each, and their ratios."""
+    """Train the same network in every variant, interleaved; return images per second and ratios to the first."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
-        loader = loader_stream(data.train, config, run.device)
-        ways = {
-            "dataloader": trainer(loader, run.device, plain=True, bf16=False),
-            "fp32": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=False),
-            "bf16": trainer(resident_stream(data.train, config, run), run.device, plain=False, bf16=True),
-            "hand_bf16": trainer_by_hand(resident_stream(data.train, config, run), run.device),
+        split, device = data.train, run.device
+        variants = {
+            "default": trainer(stream(split, config, run, bits=False), device, fused=False),
+            "random_bits": trainer(stream(split, config, run), device, fused=False),
+            "fp32": trainer(stream(split, config, run), device),
+            "bf16": trainer(stream(split, config, run), device, bf16=True),
+            "hand_bf16": trainer_by_hand(stream(split, config, run), device),
         }
-        speeds = by_turns(ways, config.rounds, lambda way: speed(way, config.seconds, run.device))
-        median = {way: statistics.median(values) for way, values in speeds.items()}
+        speeds = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
+        median = {name: statistics.median(values) for name, values in speeds.items()}
         report(run, median)
-        usual = speeds.pop("dataloader")
+        default = speeds.pop("default")
         return run.finish(
             run={
-                **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
-                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
+                **{f"{name}_images_per_second": images_per_second for name, images_per_second in median.items()},
+                **{f"{name}_ratio": median_ratio(values, default) for name, values in speeds.items()},
             }
         )
 
 
 def report(run: Run, median: dict[str, float]) -> None:
-    """Draw the speeds."""
+    """Draw the throughput of every variant."""
     from common.drawing import plots
 
     title = f"training the VAE with batches of {run.config.batch_size}"
-    names = ["DataLoader, fp32", "in memory, fp32", "in memory, bf16", "by hand, bf16"]
+    names = ["default Adam, fp32", "random bits, fp32", "fused Adam, fp32", "fused Adam, bf16", "by hand, bf16"]
     run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))

@@ -6,7 +6,8 @@ import signal
 import pytest
 import torch
 
-from ch03_autoencoder_rbm.digits import autoencoder, feedforward, throughput
+from ch03_autoencoder_rbm.boltzmann import rbm_throughput
+from ch03_autoencoder_rbm.digits import autoencoder, feedforward
 from common import cli
 
 
@@ -17,10 +18,10 @@ def door(monkeypatch):
 
     def open_door(*words):
         calls.clear()
-        cli.main(feedforward, autoencoder, extra=[throughput], arguments=words)
+        cli.main(feedforward, autoencoder, extra=[rbm_throughput], arguments=words)
         return calls
 
-    for module in (feedforward, autoencoder, throughput):
+    for module in (feedforward, autoencoder, rbm_throughput):
         monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
     return open_door
 
@@ -34,8 +35,8 @@ def test_no_name_runs_the_core_programs_in_order_with_the_shared_flags(door):
 
 
 def test_a_name_runs_that_program_with_its_flags(door):
-    ((module, config),) = door("throughput", "--batch-size", "64", "--seed", "2")
-    assert module is throughput
+    ((module, config),) = door("rbm_throughput", "--batch-size", "64", "--seed", "2")
+    assert module is rbm_throughput
     assert (config.batch_size, config.run.seed) == (64, 2)
 
 
@@ -43,7 +44,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
     ("words", "message"),
     [
         (["feedforwrd"], "did you mean feedforward?"),
-        (["zzz"], "there are feedforward, autoencoder, throughput"),
+        (["zzz"], "there are feedforward, autoencoder, rbm_throughput"),
         (["feedforward", "--bach-size", "3"], "did you mean --batch-size?"),
         (["feedforward", "more"], "Unrecognized options: more; try"),
         (["feedforward", "--batch-size", "0"], "--batch-size must be a number above 0, got 0"),
@@ -56,7 +57,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
         (["feedforward", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["feedforward", "--seed", "-1"], "--seed must be between 0 and 2^63 - 1, got -1"),
         (["autoencoder", "--noise", "-0.1"], "--noise must not be negative, got -0.1"),
-        (["throughput", "--benchmark"], "Unrecognized options: --benchmark"),
+        (["rbm_throughput", "--benchmark"], "Unrecognized options: --benchmark"),
         (["--epochs", "3"], "Unrecognized options: --epochs"),
         (["feedforward", "--epochs", "x"], "--epochs"),
         (["--seed", "1", "feedforward"], "put the program first: python -m ch03_autoencoder_rbm.train feedforward"),
@@ -69,7 +70,7 @@ def test_a_mistake_is_one_line(door, fails, words, message):
 
 
 def test_a_chapter_without_training_steps_has_none_to_time(fails):
-    assert "Unrecognized options: --benchmark" in fails(cli.main, throughput, arguments=["--benchmark"])
+    assert "Unrecognized options: --benchmark" in fails(cli.main, rbm_throughput, arguments=["--benchmark"])
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "mps:3", "gpu", ""])
@@ -96,10 +97,10 @@ def test_a_named_set_that_is_missing_says_what_runs_instead(fails, tmp_path):
 
 def test_chapter_help_lists_its_programs(capsys):
     with pytest.raises(SystemExit):
-        cli.main(feedforward, autoencoder, extra=[throughput], arguments=["--help"])
+        cli.main(feedforward, autoencoder, extra=[rbm_throughput], arguments=["--help"])
     text = capsys.readouterr().out
     assert "with no name: feedforward, autoencoder" in text
-    assert throughput.__doc__ and throughput.__doc__.splitlines()[0][:40] in text
+    assert rbm_throughput.__doc__ and rbm_throughput.__doc__.splitlines()[0][:40] in text
 
 
 @pytest.mark.slow

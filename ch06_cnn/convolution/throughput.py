@@ -1,11 +1,12 @@
-"""What feeding a convolutional network costs, and how much of the processor it uses: everything by turns, in one run.
+"""Throughput of augmentation and of convolutional networks, interleaved in one run.
 
     python -m ch06_cnn.train throughput
     python -m ch06_cnn.train throughput --batch-size 512
 
-Three comparisons: batches of flipped and shifted pictures from a per-sample DataLoader with torchvision's transforms,
-or by one gather each; the book's network trained from either, with channels last, in bfloat16; and the speed run's
-network against this machine's matrix products.
+Three comparisons: batches of flipped and shifted images from a per-sample DataLoader with torchvision's transforms, or
+by one gather per batch; training steps of the book's network, with channels last, and in bfloat16; and the training
+step of the speed run's network against this machine's matrix products. What a per-sample DataLoader costs the training
+of a network is measured in chapter 4: `python -m ch04_cuda.train input_pipeline --network cnn`.
 
 Dimensions: B batch, C channels, H height, W width.
 """
@@ -17,7 +18,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ch06_cnn.convolution import cnn
@@ -30,138 +31,117 @@ from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
 from common.data.images.loading import load_images
+from common.data.images.per_sample import PerSample
 from common.device import has_native_bf16
 from common.progress import say
 from common.run import Run
 
 SHIFT = 4
-"""Pixels that a picture is moved by at most, in both ways of augmenting."""
+"""Largest shift of an image in pixels, in both ways of augmenting."""
 
 MATRIX = 2_048
-"""Rows and columns of the matrices whose product tells what this machine can do."""
+"""Rows and columns of the matrices whose product gives this machine's rate."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
     rounds: int = 5
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 1.0
-    """How long each way runs in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "rounds", "seconds")
 
 
-class PerSample(Dataset):
-    """Images one at a time through torchvision's transforms, exactly as its own CIFAR-10 data set gives them."""
+def usual_samples(split: Split) -> PerSample:
+    """Serve the images one at a time, randomly cropped and flipped by torchvision's transforms, and normalised."""
+    from torchvision import transforms
 
-    def __init__(self, split: Split) -> None:
-        from torchvision import transforms
-
-        self.data, self.targets = split.pixels.permute(0, 2, 3, 1).contiguous().numpy(), split.labels.tolist()
-        flip_and_shift = [transforms.RandomCrop(32, padding=SHIFT), transforms.RandomHorizontalFlip()]
-        mean, std = (MIDDLE / 255,) * 3, (SPREAD / 255,) * 3
-        self.transform = transforms.Compose([*flip_and_shift, transforms.ToTensor(), transforms.Normalize(mean, std)])
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        picture = Image.fromarray(self.data[index])
-        return self.transform(picture), self.targets[index]  # pyright: ignore[reportReturnType]
+    crop_and_flip = [transforms.RandomCrop(32, padding=SHIFT), transforms.RandomHorizontalFlip()]
+    mean, std = (MIDDLE / 255,) * 3, (SPREAD / 255,) * 3
+    return PerSample(
+        split, transforms.Compose([*crop_and_flip, transforms.ToTensor(), transforms.Normalize(mean, std)])
+    )
 
 
-Way = Callable[[], float]
-"""Does some work, and returns how much: images, or billions of operations."""
+Variant = Callable[[], float]
+"""Does some work and returns the amount: images, or billions of operations."""
 
 
 def for_ever(batches: Batches | DataLoader) -> Iterator[tuple[Tensor, ...]]:
-    """Go through the data again and again."""
+    """Repeat the batches without end."""
     while True:
         yield from batches
 
 
-def transform(loader: Iterator[tuple[Tensor, ...]]) -> Way:
-    """Make batches of numbers from pictures that are transformed one by one."""
+def transform(loader: Iterator[tuple[Tensor, ...]]) -> Variant:
+    """Collect batches of images that are transformed one at a time."""
     return lambda: len(next(loader)[0])
 
 
-def gather(batches: Iterator[tuple[Tensor, ...]]) -> Way:
-    """Make batches of numbers by one index, one gather and one conversion each."""
+def gather(batches: Iterator[tuple[Tensor, ...]]) -> Variant:
+    """Make a batch by one index operation, one gather and one conversion."""
 
-    def way() -> float:
+    def run_once() -> float:
         images, _ = next(batches)
         return len(scaled(augment(images, coin(len(images), images.device), shift=SHIFT), bf16=True))
 
-    return way
+    return run_once
 
 
-def train_from_loader(loader: Iterator[tuple[Tensor, ...]], device: torch.device) -> Way:
-    """Train the book's network the usual way: DataLoader, float32, torch's own layout and optimizer step."""
-    plain = cnn.Config(channels_last=False)
-    model = cnn.make_model(plain).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), plain.learning_rate)
-
-    def way() -> float:
-        pixels, labels = next(loader)
-        cnn.train_step(model, optimizer, pixels.to(device), labels.to(device))
-        return len(labels)
-
-    return way
-
-
-def train_from_memory(batches: Iterator[tuple[Tensor, ...]], device: torch.device, *, last: bool, bf16: bool) -> Way:
-    """Train the book's network from tensors in memory, augmented by one gather."""
+def train_from_memory(
+    batches: Iterator[tuple[Tensor, ...]], device: torch.device, *, last: bool, bf16: bool
+) -> Variant:
+    """Train the book's network from tensors in memory, augmented by one gather per batch."""
     settings = cnn.Config(channels_last=last)
     model = cnn.make_model(settings).to(device)
     optimizer = cnn.make_optimizer(model, settings.learning_rate, settings.weight_decay)
 
-    def way() -> float:
+    def run_once() -> float:
         images, labels = next(batches)
         images = augment(images, coin(len(images), device), shift=SHIFT)
         cnn.train_step(model, optimizer, scaled(images, bf16=bf16, channels_last=last), labels, bf16=bf16)
         return len(labels)
 
-    return way
+    return run_once
 
 
-def multiply(device: torch.device, *, bf16: bool) -> Way:
-    """Multiply two matrices, over and over."""
+def multiply(device: torch.device, *, bf16: bool) -> Variant:
+    """Multiply two matrices."""
     a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(torch.bfloat16 if bf16 else torch.float32)
 
-    def way() -> float:
+    def run_once() -> float:
         a @ b
         return 2 * MATRIX**3 / 1e9
 
-    return way
+    return run_once
 
 
-def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> Way:
-    """Train the speed run's network of a budget; count its convolutions and matrix products."""
+def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> Variant:
+    """Train the speed run's network for a budget; count the operations of its convolutions and matrix products."""
     options = RunOptions(precision="bf16" if bf16 else "fp32")
     workload = speedrun.workload(speedrun.Config(budget=budget, run=options), device)
     with FlopCounterMode(display=False) as counter:
         workload.step()
     operations = counter.get_total_flops() / 1e9
 
-    def way() -> float:
+    def run_once() -> float:
         workload.step()
         return operations
 
-    return way
+    return run_once
 
 
 def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[str, float]:
-    """Name the medians by their units, and compare what took turns, round by round."""
+    """Name the medians by their units, and give ratios as medians over the rounds."""
     computing = ("matrix_product", "speed_network", "wide_network")
 
     def ratio(ours: str, theirs: str) -> float:
@@ -170,18 +150,18 @@ def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[s
     return {
         **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},
         "gather_ratio": ratio("gather", "transforms"),
-        **{f"{n}_ratio": ratio(n, "dataloader") for n in ("memory", "channels_last", "bf16") if n in rates},
+        **{f"{n}_ratio": ratio(n, "memory") for n in ("channels_last", "bf16") if n in rates},
         **{f"{name}_rate": ratio(name, "matrix_product") for name in ("speed_network", "wide_network")},
     }
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Run every way by turns; return the median rate of each, and ratios within the rounds."""
+    """Run every variant, interleaved; return the median rate of each, and ratios within the rounds."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         device, bf16 = run.device, has_native_bf16(run.device)
-        loader = for_ever(DataLoader(PerSample(data.train), batch_size=config.batch_size, shuffle=True))
+        loader = for_ever(DataLoader(usual_samples(data.train), batch_size=config.batch_size, shuffle=True))
         stream = for_ever(
             Batches(
                 data.train.pixels,
@@ -191,10 +171,9 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 generator=run.generator,
             )
         )
-        ways: dict[str, Way] = {
+        variants: dict[str, Variant] = {
             "transforms": transform(loader),
             "gather": gather(stream),
-            "dataloader": train_from_loader(loader, device),
             "memory": train_from_memory(stream, device, last=False, bf16=False),
             "channels_last": train_from_memory(stream, device, last=True, bf16=False),
             "bf16": train_from_memory(stream, device, last=True, bf16=True),
@@ -204,27 +183,22 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         }
         if not bf16:
             say("skipped", f"bfloat16: {device} does not multiply it natively; the speed networks run in float32")
-            del ways["bf16"]
-        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
+            del variants["bf16"]
+        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         report(run, median)
         return run.finish(run=summarise(rates, median))
 
 
 def report(run: Run, median: dict[str, float]) -> None:
-    """Draw the speeds of augmentation and of training."""
+    """Draw the throughput of augmentation and of training."""
     from common.drawing import plots
 
-    names = ["one by one", "one gather"]
+    names = ["per sample", "per batch"]
     values = [median["transforms"], median["gather"]]
-    title = f"batches of {run.config.batch_size} flipped and shifted pictures"
+    title = f"batches of {run.config.batch_size} flipped and shifted images"
     run.figure("augmentation", plots.bars(names, values, title=title, label="images/s"))
-    ways = {
-        "dataloader": "DataLoader, fp32",
-        "memory": "in memory, fp32",
-        "channels_last": "channels last, fp32",
-        "bf16": "channels last, bf16",
-    }
-    shown = {title: median[way] for way, title in ways.items() if way in median}
+    titles = {"memory": "fp32", "channels_last": "channels last, fp32", "bf16": "channels last, bf16"}
+    shown = {title: median[name] for name, title in titles.items() if name in median}
     title = f"training the book's network with batches of {run.config.batch_size}"
     run.figure("throughput", plots.bars([*shown], [*shown.values()], title=title, label="images/s"))

@@ -1,19 +1,16 @@
 """The autoencoder: its shape, its noise, its step, and what it leaves for people."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
-from torchvision.transforms import Normalize
 
-from ch03_autoencoder_rbm.digits import autoencoder, throughput
+from ch03_autoencoder_rbm.digits import autoencoder
 from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Filmstrip
 from ch03_autoencoder_rbm.preprocessing import brightness
 from common import schedule
 from common.data.images.loading import load_images
-from common.data.images.per_sample import PerSample
 from conftest import train_until
 
 
@@ -161,28 +158,6 @@ def test_a_handful_of_images_is_enough(options, limit):
     data = load_images("digits", limit=limit)
     metrics = autoencoder.train(Config(data="digits", epochs=1, run=options), data)
     assert 0 < metrics["test_mse"] < 1
-
-
-def test_throughput_compares_the_same_network_on_the_same_pixels(digits, options):
-    config = throughput.Config(data="digits", batch_size=16, rounds=1, images=100, run=options)
-    sample, label = PerSample(digits.train, Normalize((throughput.MEAN,), (throughput.STD,)))[5]
-    expected = (digits.train.pixels[5] / 255 - throughput.MEAN) / throughput.STD
-    torch.testing.assert_close(sample, expected)
-    assert label == digits.train.labels[5]
-    pixels, labels = next(throughput.loader_stream(digits.train, config, torch.device("cpu")))
-    assert pixels.shape == (16, 784)
-    assert labels.shape == (16,)
-
-
-def test_throughput_measures_three_ways(digits, options):
-    config = throughput.Config(data="digits", batch_size=64, rounds=2, images=200, run=options)
-    metrics = throughput.train(config, digits)
-    for way in ("dataloader", "fp32", "bf16"):
-        assert metrics[f"{way}_images_per_second"] > 0
-    assert min(metrics["fp32_ratio"], metrics["bf16_ratio"]) > 0
-    summary = json.loads(next(options.out.rglob("summary.json")).read_text())
-    assert summary["device"].endswith(", fp32 and bf16"), "it takes no notice of --precision"
-    assert list(options.out.rglob("throughput.png"))
 
 
 @pytest.mark.data

@@ -71,8 +71,11 @@ def test_matmul_measures_and_draws(options):
 def test_every_source_gives_the_same_images(few, options):
     config = input_pipeline.Config(batch_size=len(few.train), run=options)
     device = torch.device("cpu")
-    pixels, labels = next(input_pipeline.from_loader(input_pipeline.usual_samples(few.train), config, device))
-    ours, our_labels = next(input_pipeline.resident(few.train, config, device))
+    pixels, labels = next(
+        input_pipeline.from_loader(input_pipeline.usual_samples(few.train), config.batch_size, device)
+    )
+    ours, our_labels = next(input_pipeline.resident(few.train, config.batch_size, device))
+    assert labels.shape == our_labels.shape == (len(few.train),)
     theirs = (pixels * input_pipeline.STD + input_pipeline.MEAN) * 255
     order, our_order = theirs.sum((1, 2, 3)).argsort(), ours.sum((1, 2, 3)).argsort()
     torch.testing.assert_close(theirs[order].sum((1, 2, 3)), 128 * ours[our_order].sum((1, 2, 3)), rtol=1e-4, atol=1)
@@ -80,13 +83,35 @@ def test_every_source_gives_the_same_images(few, options):
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where another test has loaded JAX
-def test_sources_are_compared_by_turns(few, options):
-    found = input_pipeline.train(
-        input_pipeline.Config(batch_size=64, workers=1, rounds=1, seconds=0.01, run=options), few
-    )
+@pytest.mark.parametrize("network", ["mlp", "cnn", "lstm"])
+def test_sources_are_compared_interleaved(few, options, network):
+    settings = {"network": network, "batch_size": 64, "loader_batch_size": 16, "workers": 1}
+    config = input_pipeline.Config(**settings, rounds=1, seconds=0.01, run=options)
+    found = input_pipeline.train(config, few)
     for way in ("workers", "tensors", "resident"):
         ratio = found[f"{way}_images_per_second"] / found["dataloader_images_per_second"]
         assert found[f"{way}_ratio"] == pytest.approx(ratio), "of the one round that there was"
+
+
+def test_the_loader_has_a_batch_size_of_its_own(few, options, monkeypatch):
+    sizes = {}
+
+    def trainer(stream, *_, fused=True, bf16=False, **__):
+        sizes[fused, bf16] = len(next(stream)[1])
+        return lambda: 1.0
+
+    monkeypatch.setattr(input_pipeline, "trainer", trainer)
+    config = input_pipeline.Config(batch_size=64, loader_batch_size=16, workers=1, rounds=1, seconds=0.01, run=options)
+    input_pipeline.train(config, few)
+    assert sizes[False, False] == 16
+    assert sizes[True, False] == 64
+
+
+def test_a_sample_is_normalised_as_torchvision_does(few):
+    sample, label = input_pipeline.usual_samples(few.train)[5]
+    expected = (few.train.pixels[5] / 255 - input_pipeline.MEAN) / input_pipeline.STD
+    torch.testing.assert_close(sample, expected)
+    assert label == few.train.labels[5]
 
 
 # Places.

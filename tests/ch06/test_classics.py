@@ -177,7 +177,7 @@ def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
     )
     assert ("bf16_ratio" in metrics) == bf16
     if bf16:
-        ratio = metrics["bf16_images_per_second"] / metrics["dataloader_images_per_second"]
+        ratio = metrics["bf16_images_per_second"] / metrics["memory_images_per_second"]
         assert metrics["bf16_ratio"] == pytest.approx(ratio)
     assert metrics["speed_network_rate"] == pytest.approx(
         metrics["speed_network_gflops"] / metrics["matrix_product_gflops"]
@@ -192,7 +192,7 @@ def test_both_ways_give_the_same_pixels(shapes, monkeypatch):
     """Without their random parts, torchvision's transforms and ours are the same function."""
     from torchvision import transforms
 
-    images = throughput.PerSample(shapes.train)
+    images = throughput.usual_samples(shapes.train)
     images.transform = transforms.Compose(images.transform.transforms[2:])
     for index in range(3):
         pixels, label = images[index]
@@ -204,7 +204,6 @@ def test_ways_report_what_they_did(shapes):
     device = torch.device("cpu")
     bytes_of_five = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
     assert throughput.gather(bytes_of_five)() == 5
-    numbers = [(scaled(shapes.train.pixels[:count]), shapes.train.labels[:count]) for count in (6, 7)]
-    loader = iter(numbers)
-    assert throughput.transform(loader)() == 6
-    assert throughput.train_from_loader(loader, device)() == 7
+    assert throughput.transform(iter([(scaled(shapes.train.pixels[:6]), shapes.train.labels[:6])]))() == 6
+    batches = iter([(shapes.train.pixels[:7], shapes.train.labels[:7])])
+    assert throughput.train_from_memory(batches, device, last=False, bf16=False)() == 7

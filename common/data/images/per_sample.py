@@ -1,4 +1,4 @@
-"""Images one at a time, in Python: what most training loops start from, and the throughput programs compare with."""
+"""Images served one at a time: what most training loops start from, and a baseline of the throughput programs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +10,14 @@ from common.data.images.image_set import Split
 
 
 class PerSample(Dataset):
-    """Grey images one at a time through torchvision's transforms, exactly as its own MNIST data set gives them."""
+    """A split whose images pass through torchvision transforms one at a time, as in torchvision's own data sets.
 
-    def __init__(self, split: Split, *transforms: Callable[[Any], Any]) -> None:
-        from torchvision.transforms import Compose, ToTensor
+    `transform` receives a PIL image, grey or in colour.
+    """
 
-        self.data, self.targets = split.pixels[:, 0], split.labels
-        self.transform = Compose([ToTensor(), *transforms])
+    def __init__(self, split: Split, transform: Callable[[Any], Any]) -> None:
+        self.data, self.targets = split.pixels.permute(0, 2, 3, 1).squeeze(-1).contiguous(), split.labels
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.data)
@@ -24,5 +25,4 @@ class PerSample(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         from PIL import Image
 
-        picture, target = Image.fromarray(self.data[index].numpy()), int(self.targets[index])
-        return self.transform(picture), target  # pyright: ignore[reportReturnType]  # Compose has no precise type
+        return self.transform(Image.fromarray(self.data[index].numpy())), int(self.targets[index])
