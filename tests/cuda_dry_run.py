@@ -568,7 +568,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
     "ch04_cuda.crossover": {"FACTORS": (0.25,)},
     "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
-    "ch06_cnn.convolution.throughput": {"MATRIX": 16},
+    "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.q_table": {"MANY": 64, "ALONE": 64},
     "ch07_dqn.throughput": {"SINGLE": 16, "TOGETHER": 4, "SINGLE_ASKING": 4},

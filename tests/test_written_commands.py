@@ -53,6 +53,9 @@ SHORTER = {
     "workers": 1,
 }
 
+CONSTANTS = {"ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4}}
+"""Sizes that no flag changes."""
+
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
     "sales.csv": "day,units\n" + "".join(f"{day},{100 + day % 7 * 10 + day % 5}\n" for day in range(400)),
@@ -102,6 +105,8 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
                 finished.append(ALREADY_RAN[key])
 
             patch.setattr(module, "train", run)
+            for constant, value in CONSTANTS.get(module.__name__, {}).items():
+                patch.setattr(module, constant, value)
 
         def measure(module, config, measure=benchmark.measure):
             small = {"batch_size": 16} if hasattr(config, "batch_size") else {}

@@ -39,6 +39,9 @@ from common.run import Run
 SHIFT = 4
 """Largest shift of an image in pixels, in both ways of augmenting."""
 
+SPEED_BATCH = 512
+"""Images per step of the speed run's network: its program's default."""
+
 MATRIX = 2_048
 """Rows and columns of the matrices whose product gives this machine's rate."""
 
@@ -128,7 +131,7 @@ def multiply(device: torch.device, *, bf16: bool) -> Variant:
 def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> Variant:
     """Train the speed run's network for a budget; count the operations of its convolutions and matrix products."""
     options = RunOptions(precision="bf16" if bf16 else "fp32")
-    workload = speedrun.workload(speedrun.Config(budget=budget, run=options), device)
+    workload = speedrun.workload(speedrun.Config(budget=budget, batch_size=SPEED_BATCH, run=options), device)
     with FlopCounterMode(display=False) as counter:
         workload.step()
     operations = counter.get_total_flops() / 1e9

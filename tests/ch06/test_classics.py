@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from ch06_cnn.architectures.classics import NETWORKS, Config
 from ch06_cnn.architectures.densenet import DenseNet
 from ch06_cnn.convolution import throughput
 from ch06_cnn.preprocessing import scaled
-from ch06_cnn.speedrun import speedrun
 from common.data.images.loading import load_images
 from conftest import train_until
 
@@ -169,7 +167,7 @@ def test_the_benchmark_augments_as_training_does(config, monkeypatch, how):
 def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
     monkeypatch.setattr(throughput, "MATRIX", 64)
     monkeypatch.setattr(throughput, "has_native_bf16", lambda device: bf16)
-    monkeypatch.setattr(speedrun, "Config", partial(speedrun.Config, batch_size=4))
+    monkeypatch.setattr(throughput, "SPEED_BATCH", 4)
     config = throughput.Config(data="shapes", batch_size=8, rounds=1, seconds=0.01, run=options)
     metrics = throughput.train(config, shapes)
     assert metrics["gather_ratio"] == pytest.approx(
