@@ -14,7 +14,7 @@ GPU_PYTHON ?= $(BIN)/python
 GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
 RECORD := $(GPU_PYTHON) -m common.records.ledger record
 
-.PHONY: demo test test-all portable portable-old check format smoke gpu clean $(SMOKE) $(GPU)
+.PHONY: demo test test-all portable portable-old check aims format smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print one table, write one HTML report
@@ -41,6 +41,9 @@ check: $(INSTALLED)      ## format, lint, types, and tables that match the recor
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright --level error
 	$(BIN)/python -m common.records.ledger render --check
+
+aims: $(INSTALLED)       ## list the recorded figures that miss their target
+	@$(BIN)/python -m common.records.ledger aims
 
 format: $(INSTALLED)     ## put the code into shape
 	$(BIN)/ruff format .

@@ -231,7 +231,7 @@ class Run:
         measures = {"train_loss": distributed.mean(self._loss_sum / self._steps), **_flatten(splits)}
         self._check_finite(measures)
         speed = {f"{self._unit}_per_second": self._epoch_items / seconds, "seconds": seconds}
-        self.history.append({"epoch": self._epoch, **measures, **speed})
+        self.history.append({"epoch": self._epoch, "steps": self._steps, **measures, **speed})
         if self.is_main:
             path = self.folder / "metrics.jsonl"
             with explain_full_disk(path), path.open("a", encoding="utf-8") as file:
@@ -281,6 +281,7 @@ class Run:
             outcome = {
                 "metrics": metrics,
                 "seconds": self._seconds(),
+                "steps": sum(int(row.get("steps", 0)) for row in self.history),
                 "device": self.described_device,
                 "versions": devices.versions(),
             }

@@ -1,6 +1,7 @@
 """The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
 
 python -m common.records.ledger record ch03/feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+python -m common.records.ledger aims              # list the recorded figures that miss results/targets.toml
 python -m common.records.ledger devices           # time every chapter's steps on every device: device_table.py
 python -m common.records.ledger render            # rewrite the tables from results/: tables.py
 python -m common.records.ledger render --check    # say which tables differ from the records, and exit with 1
@@ -19,12 +20,13 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.source import data_dir
-from common.device import describe_machine
+from common.device import Timer, describe_machine
 from common.files import read_json, write_json, write_text
 from common.records import tables
 from common.records.device_table import time_chapters
@@ -40,6 +42,8 @@ class Record:
     """What the row says of the run."""
     seeds: int = 3
     """How many runs, with seeds 0, 1, 2 ..."""
+    rates: bool = True
+    """Record throughput and durations; with --no-rates, for a machine that is not quiet, only the other figures."""
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
@@ -64,6 +68,11 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Aims:
+    """List the recorded figures that miss their target in results/targets.toml."""
+
+
+@dataclass(frozen=True)
 class Devices:
     """Time the training steps of every chapter on every device of this machine, and keep them in results/."""
 
@@ -80,7 +89,7 @@ def record(options: Record, command: Sequence[str]) -> Path:
         raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
     out = tables.ROOT / "runs" / "ledger" / options.name
     shutil.rmtree(out, ignore_errors=True)
-    summaries = []
+    summaries, before = [], matrix_product_rate()
     for seed in range(options.seeds):
         words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
         print(f"$ {shlex.join(['python', '-m', *command])} --seed {seed}", flush=True)
@@ -91,11 +100,51 @@ def record(options: Record, command: Sequence[str]) -> Path:
         if len(found) != 1:
             raise ValueError(f"the command made {len(found)} runs; record one program at a time")
         summaries.append(read_json(found[0]))
+    machine_rates = {"before": before, "after": matrix_product_rate()}
+    entry = summarise(options, command, summaries) | {"matrix_product_gflops": machine_rates}
+    if options.rates:
+        require_steady(entry)
+    else:
+        entry["metrics"] = {name: figure for name, figure in entry["metrics"].items() if not TIMED.search(name)}
     path = tables.RESULTS / f"{options.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, summarise(options, command, summaries))
+    write_json(path, entry)
     print(f"recorded {path}")
     return path
+
+
+RATE = re.compile(r"_per_second$|_gflops$")
+TIMED = re.compile(r"_per_second$|_gflops$|(^|_)(milli|micro)?seconds$")
+"""Names of throughput metrics, and of those and durations."""
+
+TOLERANCE = 0.05
+"""Largest accepted variation of a rate, relative to its mean."""
+
+
+def matrix_product_rate(size: int = 2_048, rounds: int = 15) -> float:
+    """Measure this machine's rate of float32 matrix products on all threads: the median in GFLOP/s."""
+    a, b = torch.randn(2, size, size)
+    seconds = []
+    for _ in range(rounds):
+        with Timer(a.device) as timer:
+            a @ b
+        seconds.append(timer.seconds)
+    return 2 * size**3 / statistics.median(seconds[1:]) / 1e9
+
+
+def require_steady(entry: dict[str, Any]) -> None:
+    """Raise ValueError where the machine was not quiet: its matrix-product rate or a recorded rate varies too much."""
+    before, after = entry["matrix_product_gflops"].values()
+    changes = {"the machine's matrix-product rate": abs(after - before) / before}
+    for name, figure in entry["metrics"].items():
+        if RATE.search(name) and figure["mean"] > 0:
+            changes[name] = figure["sd"] / figure["mean"]
+    for name, change in changes.items():
+        if change > TOLERANCE:
+            raise ValueError(
+                f"{name} varies by {100 * change:.0f} %, more than {100 * TOLERANCE:.0f} %: nothing was recorded; "
+                "record on a quiet machine, or with --no-rates"
+            )
 
 
 def summarise(options: Record, command: Sequence[str], summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,6 +160,7 @@ def summarise(options: Record, command: Sequence[str], summaries: list[dict[str,
         "seeds": [summary["config"]["run"]["seed"] for summary in summaries],
         "metrics": {name: spread(numbers) for name, numbers in values.items()},
         "seconds": spread([summary["seconds"] for summary in summaries]),
+        "steps": [summary.get("steps", 0) for summary in summaries],
         "device": first["device"],
         "machine": describe_machine(),
         "versions": first["versions"],
@@ -135,13 +185,16 @@ def main() -> None:
         words, command = words[:cut], words[cut + 1 :]
     with one_line_errors():
         options = parse(
-            Record | Devices | Render,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
+            Record | Devices | Render | Aims,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
             words,
             prog="python -m common.records.ledger",
             description=__doc__ or "",
         )
         if isinstance(options, Record):
             record(options, command)
+            return
+        if isinstance(options, Aims):
+            print("\n".join(tables.missed_aims()) or "every recorded figure meets its target")
             return
         if isinstance(options, Devices):
             path = tables.RESULTS / f"{options.name}.json"
