@@ -563,7 +563,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
     "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
-    "ch03_autoencoder_rbm.boltzmann.logistic": {"PENALTIES": (1e-3,)},
+    "ch03_autoencoder_rbm.boltzmann.rbm": {"PROBE_STRENGTHS": (0.1,)},
     "ch04_cuda.by_hand": {"MATRIX": 16},
     "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
     "ch04_cuda.crossover": {"FACTORS": (0.25,)},
@@ -583,13 +583,11 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 def small(module: ModuleType, folder: Path) -> Any:
     """Give a program's Config on the GPU, with less of everything that takes time."""
     from ch01_graphs import regression
-    from ch03_autoencoder_rbm.boltzmann import logistic
     from ch05_rnn.language import evaluation as measures
     from test_written_commands import shortened
 
     measures.writing_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3
-    logistic.fit.__defaults__ = (10, 2)  # classes and iterations
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
     otherwise = OTHERWISE.get(module.__name__, {})
