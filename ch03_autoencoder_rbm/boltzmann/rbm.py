@@ -167,8 +167,8 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
     metrics["pseudo_likelihood"] = pseudo_likelihood(rbm, test)
     pixels = [brightness(split.pixels) for split in (data.train, data.valid, data.test)]
     hidden = [rbm.hidden_probability(part.to(run.device)).cpu() for part in pixels]
-    metrics["accuracy"] = probe_accuracy(*hidden, data)
-    metrics["pixel_accuracy"] = probe_accuracy(*pixels, data)
+    metrics["accuracy"] = probe_accuracy(hidden, data)
+    metrics["pixel_accuracy"] = probe_accuracy(pixels, data)
     return {
         "run": {"annealing_error": log_z.error, "effective_chains": log_z.effective_chains},
         "train": {"log_likelihood": log_likelihood(rbm, train_sample, log_z.value)},
@@ -176,14 +176,16 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
     }
 
 
-def probe_accuracy(train: Tensor, valid: Tensor, test: Tensor, data: ImageSet) -> float:
-    """(N, D) features of each split -> test accuracy of a linear probe: logistic regression from features to classes
+def probe_accuracy(features: list[Tensor], data: ImageSet) -> float:
+    """(N, D) features of training, validation and test images -> test accuracy of a linear probe (logistic regression)
 
     The inverse regularisation strength C is chosen by validation accuracy after fits to 10,000 training images, which
     saves time. The probe with that C is then fitted to all training images.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
+    train, valid, test = features
     labels = data.train.labels
     if len(labels.unique()) == 1:  # LogisticRegression needs at least two classes
         return float((data.test.labels == labels[0]).float().mean())
@@ -192,8 +194,9 @@ def probe_accuracy(train: Tensor, valid: Tensor, test: Tensor, data: ImageSet) -
         # With this tolerance the solver converges within 300 iterations on MNIST.
         return LogisticRegression(C=C, tol=3e-4, max_iter=2_000).fit(train[:images].numpy(), labels[:images].numpy())
 
-    C = max(PROBE_STRENGTHS, key=lambda C: fit(C, 10_000).score(valid.numpy(), data.valid.labels.numpy()))
-    return float(fit(C, len(labels)).score(test.numpy(), data.test.labels.numpy()))
+    with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
+        C = max(PROBE_STRENGTHS, key=lambda C: fit(C, 10_000).score(valid.numpy(), data.valid.labels.numpy()))
+        return float(fit(C, len(labels)).score(test.numpy(), data.test.labels.numpy()))
 
 
 def report(run: Run, data: ImageSet, rbm: RBM) -> None:
@@ -216,7 +219,7 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
 
 
 def as_filters(weights: Tensor) -> Tensor:
-    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], each scaled by its largest weight; a weight of 0 becomes 0.5"""
+    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], scaled by the largest weight of each; 0.5 is weight 0"""
     strongest = weights.abs().amax(0).clamp(min=1e-12)
     return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)
 
