@@ -611,13 +611,25 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
         if field.name in ("data", "compile", "run"):
             continue
         values = (not now,) if isinstance(now, bool) else typing.get_args(kind) if is_choice(kind) else ()
+        dependent = dict.fromkeys(defaults_that_depend_on(field.name, config))
         for value in values:
             if value != now:
                 with contextlib.suppress(ValueError):  # the program has a rule against this combination
                     yield (
                         f"--{field.name.replace('_', '-')} {value}",
-                        dataclasses.replace(config, **{field.name: value}),
+                        dataclasses.replace(config, **dependent, **{field.name: value}),
                     )
+
+
+def defaults_that_depend_on(name: str, config: Any) -> list[str]:
+    """Name the fields that have the default which the value of another field gives them (see config.default_by)."""
+    from common.config import DEFAULT_BY
+
+    declared = [(field.name, field.metadata.get(DEFAULT_BY, ("", {}))) for field in dataclasses.fields(config)]
+    chosen = getattr(config, name)
+    return [
+        field for field, (other, defaults) in declared if other == name and getattr(config, field) == defaults[chosen]
+    ]
 
 
 def is_choice(kind: Any) -> bool:
