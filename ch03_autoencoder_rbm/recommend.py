@@ -22,7 +22,7 @@ from ch03_autoencoder_rbm.films.baselines import USER_PRIOR, Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.films.predictors import Machine, cases_of, hidden_states, level_numbers
+from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, hidden_states, level_numbers
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch
 from common.cli import one_line_errors, parse
@@ -132,7 +132,7 @@ class Folded:
 class UserCases:
     """An RBM with users as cases: the person is a new case, and the hidden units predict all films."""
 
-    def __init__(self, model: Machine, known: Ratings, data: RatingSet) -> None:
+    def __init__(self, model: RatingRBM, known: Ratings, data: RatingSet) -> None:
         self.model, self.data = model, data
         self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
 
@@ -184,7 +184,7 @@ def _batch(kept: Tensor, films: Tensor, values: Tensor) -> Batch:
 
 
 def suggest(
-    model: Machine, config: recommender.Config, data: RatingSet, person: Person, options: Options
+    model: RatingRBM, config: recommender.Config, data: RatingSet, person: Person, options: Options
 ) -> list[Suggestion]:
     """Recommend films that the person has not rated, best first."""
     known = data.train + data.valid + data.test  # nothing is evaluated here, so all ratings are used
@@ -286,7 +286,7 @@ def print_table(found: list[Suggestion], data: RatingSet) -> None:
     for number, suggestion in enumerate(found, start=1):
         stars = "-" if suggestion.stars is None else f"{suggestion.stars:.2f}"
         because = ", ".join(f"{data.titles[film]} {change:+.2f}" for film, change in suggestion.because)
-        table.add_row(str(number), data.titles[suggestion.film], stars, because or "what most people like")
+        table.add_row(str(number), data.titles[suggestion.film], stars, because or "popularity")
     console().print(table)
 
 

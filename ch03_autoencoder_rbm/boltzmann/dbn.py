@@ -173,7 +173,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the RBMs one by one, then fine-tune; return the test metrics of the pretrained network and the baseline."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the dbn learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "the dbn trains in one process", distributed.world_size())
         options = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
         batches = Batches(data.train.pixels, **options)
         labelled = Batches(*few_labels(data, config.labels), **options)

@@ -135,7 +135,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the RBM and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the rbm learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "the rbm trains in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
         rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)

@@ -22,7 +22,7 @@ from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings, RatingSet
 
-Machine = SoftmaxRBM | GaussianRBM | BinaryRBM
+RatingRBM = SoftmaxRBM | GaussianRBM | BinaryRBM
 Side = Literal["films", "users"]
 
 
@@ -31,12 +31,12 @@ def level_numbers(half_stars: Tensor, data: RatingSet) -> Tensor:
     return half_stars // int(2 * data.levels[0]) - 1
 
 
-def make_model(config: Any, data: RatingSet) -> Machine:
+def make_model(config: Any, data: RatingSet) -> RatingRBM:
     """Make the RBM that the Config names; initialise its visible biases from the training split."""
     units = data.n_users if config.cases == "films" else data.n_films
     if config.visible == "binary":
         liked = data.train[data.train.stars >= LIKED]
-        model: Machine = BinaryRBM(units, config.hidden_size)
+        model: RatingRBM = BinaryRBM(units, config.hidden_size)
         model.set_visible_bias(liked.films, data.n_users)
     elif config.visible == "gaussian":
         model = GaussianRBM(units, config.hidden_size, conditional=config.conditional)
@@ -47,7 +47,7 @@ def make_model(config: Any, data: RatingSet) -> Machine:
     return model
 
 
-def cases_of(model: Machine, ratings: Ratings, by: Side, data: RatingSet, biases: Biases | None = None) -> Cases:
+def cases_of(model: RatingRBM, ratings: Ratings, by: Side, data: RatingSet, biases: Biases | None = None) -> Cases:
     """Convert ratings to the RBM's visible units: levels, residuals of the biases, or liked films only."""
     if isinstance(model, BinaryRBM):
         ratings = ratings[ratings.stars >= LIKED]
@@ -63,7 +63,7 @@ def cases_of(model: Machine, ratings: Ratings, by: Side, data: RatingSet, biases
 
 
 @torch.inference_mode()
-def hidden_states(model: Machine, cases: Cases, chunk: int = 1_000) -> Tensor:
+def hidden_states(model: RatingRBM, cases: Cases, chunk: int = 1_000) -> Tensor:
     """(C, H) hidden probabilities of all cases"""
     device = model.hidden_bias.device
     cases.to(device)
@@ -147,7 +147,7 @@ class LikePredictor:
 
 
 def make_predictor(
-    model: Machine, known: Ratings, by: Side, data: RatingSet
+    model: RatingRBM, known: Ratings, by: Side, data: RatingSet
 ) -> SoftmaxPredictor | GaussianPredictor | LikePredictor:
     """Make the predictor of an RBM; `known` are the ratings that it gets as input."""
     if isinstance(model, BinaryRBM):

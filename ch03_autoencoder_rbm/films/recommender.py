@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ch03_autoencoder_rbm.films import baselines, evaluation
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.films.predictors import Machine, cases_of, make_model, make_predictor
+from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, make_model, make_predictor
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch, Cases
 from common import distributed
@@ -104,7 +104,7 @@ def make_optimizer(model: nn.Module, config: Config, count: int) -> torch.optim.
     return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, fused=True)
 
 
-def train_step(model: Machine, optimizer: torch.optim.Optimizer, batch: Batch, k: int) -> Tensor:
+def train_step(model: RatingRBM, optimizer: torch.optim.Optimizer, batch: Batch, k: int) -> Tensor:
     """Take one step of contrastive divergence with k Gibbs steps; return the reconstruction loss."""
     loss = model.contrastive_divergence(batch, k)  # overwrites the gradients
     optimizer.step()
@@ -157,7 +157,9 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the recommender trains in one process", distributed.world_size())
         model = make_model(config, data).to(run.device)
         cases = cases_of(model, data.train, config.cases, data).to(run.device)
-        require(len(cases.units) > 0, "--limit leaves nothing to learn from: nobody gave four stars", len(data.train))
+        require(
+            len(cases.units) > 0, "--limit leaves no training data: no rating has four stars or more", len(data.train)
+        )
         batch_size = config.batch_size or default_batch_size(cases)
         steps = cases.batches(batch_size)
         learning_rate = config.learning_rate * min(1.0, len(cases.units) / steps / RATINGS_PER_STEP)
@@ -185,7 +187,7 @@ class Leaked:
         self.known, self.stars, self.scores = admitted, predictor.stars, predictor.scores
 
 
-def compare(run: Run, data: RatingSet, model: Machine, best: Best) -> dict[str, float]:
+def compare(run: Run, data: RatingSet, model: RatingRBM, best: Best) -> dict[str, float]:
     """Evaluate the RBM and the baselines on the test split; all of them get the training and validation ratings."""
     config, known = run.config, data.train + data.valid
     test = evaluation.evaluate(make_predictor(model, known, config.cases, data), data.test, data.n_films)
@@ -238,7 +240,7 @@ def report(run: Run, rows: dict[str, dict[str, float]], config: Config) -> None:
         run.figure("curves", plots.curves(run.history, panels))
 
 
-def restore(folder: Path) -> tuple[Machine, Config, RatingSet]:
+def restore(folder: Path) -> tuple[RatingRBM, Config, RatingSet]:
     """Load the RBM of a run folder and the ratings that it was trained on.
 
     Raises ValueError if the ratings on disk have changed.
@@ -268,7 +270,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     chosen = torch.randint(units, (count,), generator=generator)
     values = torch.randn(count, generator=generator)
     if config.visible == "binary":
-        model: Machine = BinaryRBM(units, config.hidden_size)
+        model: RatingRBM = BinaryRBM(units, config.hidden_size)
     elif config.visible == "gaussian":
         model = GaussianRBM(units, config.hidden_size, conditional=config.conditional)
     else:
