@@ -50,8 +50,7 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     binarise: Literal["stochastic", "threshold"] = "stochastic"
-    """Conversion to binary pixels. stochastic: sampled in each epoch with the grey level as probability; threshold:
-    1 if the grey level is above one half."""
+    """Binary pixels. stochastic: sampled with the grey level as probability, in each epoch; threshold: 1 above 0.5."""
     hidden_size: int = 500
     """Number of hidden units."""
     epochs: int | None = None
@@ -59,8 +58,7 @@ class Config:
     batch_size: int = 100
     """Images per step."""
     algorithm: Literal["pcd", "cd"] = "pcd"
-    """Training algorithm. pcd: persistent contrastive divergence; cd: contrastive divergence, whose chains start at
-    the batch in every step."""
+    """pcd: persistent contrastive divergence; cd: contrastive divergence, with chains that start at the batch."""
     gibbs_steps: int = 1
     """Gibbs steps per training step, the k of CD-k."""
     chains: int = 100
@@ -76,7 +74,7 @@ class Config:
     sparsity_cost: float = 0.01
     """Coefficient of the sparsity penalty."""
     centre: bool = True
-    """Use the centred gradient, which subtracts running means from all units and is better conditioned."""
+    """Centred gradient: running means are subtracted from all units. --no-centre uses the plain gradient."""
     temperatures: int | None = None
     """Intermediate distributions of annealed importance sampling; by default 3,000, and 500 on an embedded set."""
     annealed_chains: int = 500

@@ -56,13 +56,11 @@ class Config:
     split_seed: int = 0
     """Random seed of the split; the same for all runs that are compared."""
     visible: Literal["gaussian", "softmax", "binary"] = "gaussian"
-    """Visible units. gaussian: residuals of the biases; softmax: rating levels; binary: the book's, 1 for a film with
-    four stars or more and 0 for all other films, also unrated ones."""
+    """Visible units. gaussian: residuals of the biases; softmax: rating levels; binary: the book's, liked or not."""
     cases: Literal["films", "users"] = default_by("visible", gaussian="films", softmax="films", binary="users")
-    """Training samples. films: the visible units are users; users: the visible units are films. By default films, with
-    --visible binary always users."""
+    """Training samples: films (units are users) or users (units are films). Default: films, users if binary."""
     conditional: bool = True
-    """Conditional RBM: which units are rated also affects the hidden units. Not used with --visible binary."""
+    """Which units are rated also affects the hidden units. --no-conditional disables this; binary never uses it."""
     hidden_size: int = 100
     """Number of hidden units."""
     epochs: int = default_by("visible", gaussian=60, softmax=60, binary=30)
