@@ -1,14 +1,14 @@
-"""Chapter 3: beyond basic networks - a digit classifier, and machines that learn without labels.
+"""Chapter 3: beyond basic networks - a digit classifier, an autoencoder, and restricted Boltzmann machines (RBMs).
 
-feedforward        784-300-100-10, trained with cross-entropy, or with the book's loss to see why it starves classes
-autoencoder        784-128-64-128-784, squeezes a digit into 64 numbers and draws it again; removes noise on request
-rbm                500 binary units that learn how probable an image is, with its likelihood, filters and dreams
-recommender        a restricted Boltzmann machine over film ratings: predicts stars, suggests films, says why
-dbn                Boltzmann machines on top of each other, tuned as a classifier, beside the same network without them
-rbm_throughput     the Boltzmann machine's learning rule in scikit-learn and here, by turns
-baselines          what the recommender must beat: means, biases, matrix factorisation, popularity
-scaling            the recommender's seconds and memory for 0.1, 1 and 10 million ratings
-sparse_throughput  an epoch over what was rated, over dense masked batches, and in a loop over users
+feedforward        digit classifier 784-300-100-10, trained with cross-entropy or with the book's loss
+autoencoder        784-128-64-128-784: compresses an image to 64 numbers, optionally removes noise
+rbm                RBM with 500 hidden units on binary images: likelihood, filters, samples
+recommender        RBM on film ratings: predicts stars, recommends films
+dbn                deep belief network: stacked RBMs, fine-tuned as a classifier, with a baseline from random weights
+rbm_throughput     contrastive divergence in scikit-learn and here, interleaved
+baselines          baselines of the recommender: means, biases, matrix factorisation, popularity
+scaling            seconds and memory of the recommender for 0.1, 1 and 10 million ratings
+sparse_throughput  seconds per epoch with sparse batches, dense masked batches, and a loop over users
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: common sets the thread policy

@@ -1,12 +1,12 @@
-"""Suggest films with what the recommender has learned, and say which of the person's own films drove each suggestion.
+"""Recommend films with a trained recommender, and explain each recommendation by the person's own ratings.
 
     python -m ch03_autoencoder_rbm.recommend --user 42 --top 10
     python -m ch03_autoencoder_rbm.recommend --like "Toy Story (1995)" "Matrix, The (1999)" --dislike "Titanic (1997)"
 
-A person is a list of films and stars, from the data or from the command line. To explain a suggestion each of those
-films is taken away in turn, and the suggestion made anew: what it loses is what the film contributed.
+A person is a list of rated films, from the data set or from the command line. The contribution of a rated film to a
+recommendation is the difference of the predictions with and without that film.
 
-Dimensions: R rated films of the person, F films, H hidden units.
+Dimensions: R rated films of the person, S subsets of them, F films, K levels, H hidden units.
 """
 
 import sys
@@ -22,7 +22,7 @@ from ch03_autoencoder_rbm.films.baselines import USER_PRIOR, Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.films.predictors import Machine, cases_of, hidden_states, level_numbers
+from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, hidden_states, level_numbers
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch
 from common.cli import one_line_errors, parse
@@ -33,29 +33,29 @@ from common.folder import newest_run
 from common.progress import console, say
 
 GOOD, BAD = 5.0, 1.0
-"""Stars that --like and --dislike stand for."""
+"""Stars of the films given by --like and --dislike."""
 
 DOOR = "python -m ch03_autoencoder_rbm.recommend"
 
 
 @dataclass(frozen=True)
 class Options:
-    """For whom, and how many."""
+    """Person and number of recommendations."""
 
     user: int | None = None
-    """A user of the data set, by the data set's own number."""
+    """User ID in the data set."""
     like: tuple[str, ...] = ()
-    """Titles that a new person likes (or, with --user, that user besides)."""
+    """Titles of films that the person likes; with --user, in addition to that user's ratings."""
     dislike: tuple[str, ...] = ()
-    """Titles that the person does not like."""
+    """Titles of films that the person does not like."""
     top: int = 10
-    """How many films to suggest."""
+    """Number of recommended films."""
     reasons: int = 2
-    """How many driving films to name beside each suggestion."""
+    """Number of rated films that explain each recommendation."""
     folder: Path | None = None
-    """Run folder of the recommender; by default the newest finished one."""
+    """Run folder of the recommender; by default the newest finished run."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder with the runs."""
 
     def __post_init__(self) -> None:
         require_positive(self, "top")
@@ -65,30 +65,30 @@ class Options:
 
 @dataclass(frozen=True)
 class Person:
-    """What somebody has said about films."""
+    """The ratings of one person."""
 
     films: Tensor
-    """(R,) int64"""
+    """(R,) int64 film indices"""
     stars: Tensor
     """(R,) float32"""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A film, how much the person will like it, and why."""
+    """A recommended film, its expected stars, and the rated films that explain it."""
 
     film: int
     stars: float | None
-    """Expected stars; None for the book's machine, which has no idea of them."""
+    """Expected stars; None for the book's binary RBM, which cannot predict them."""
     because: tuple[tuple[int, float], ...]
-    """Films of the person, each with what the suggestion loses without it: stars, or log-odds where there are none."""
+    """Rated films with their contributions: in stars, or in log-odds for the binary RBM."""
 
 
 class Folded:
-    """A Gaussian machine with films as cases, and a new visible unit for a person: Bayesian linear regression.
+    """Gaussian RBM with films as cases: the person becomes a new visible unit (fold-in by Bayesian linear regression).
 
-    The unit's weights w and bias explain the person's residuals e_f by the films' hidden states h_f; the trained units
-    say what to expect of them, mean m and variance t^2 a weight:
+    The unit's weights w (with its bias) predict the person's residuals e_f from the films' hidden states h_f. The
+    prior of w has the mean m and the variance t^2 of the trained units' weights:
 
         e_f = w . h_f + noise of variance 1,    w ~ N(m, t^2)    =>    w = m + (H'H + I/t^2)^-1 H'(e - H m)
     """
@@ -96,7 +96,9 @@ class Folded:
     def __init__(self, model: GaussianRBM, known: Ratings, data: RatingSet) -> None:
         self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
         hidden = hidden_states(model, cases_of(model, known, "films", data, self.biases)).cpu().double()
-        self.hidden = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)  # (F, H + 1): the last is the unit's bias
+        self.hidden = torch.cat(
+            [hidden, hidden.new_ones(len(hidden), 1)], 1
+        )  # (F, H + 1): the last column is for the bias
         present = known.users.unique().long()
         units = torch.cat([model.weight, model.visible_bias.unsqueeze(1)], 1).detach().cpu().double()[present]
         self.mean = units.mean(0)
@@ -107,116 +109,118 @@ class Folded:
         return self.versions(person, torch.ones(1, len(person.films), dtype=torch.float64))[0]
 
     def liking(self, person: Person) -> Tensor:
-        """(F,) chance of liking"""
+        """(F,) p(stars >= 4)"""
         return chance_of_liking(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
-        """(R, F) expected stars when each film of the person is taken away"""
+        """(R, F) expected stars without each of the person's films in turn"""
         kept = 1 - torch.eye(len(person.films), dtype=torch.float64)
         return torch.cat([self.versions(person, part) for part in kept.split(64)])
 
     def versions(self, person: Person, kept: Tensor) -> Tensor:
-        """(V, R) zeros and ones that say which films each version of the person keeps -> (V, F) expected stars"""
+        """(S, R) subsets of the person's films, 1 for each film in the subset -> (S, F) expected stars"""
         h = self.hidden[person.films]  # (R, H + 1)
         x = person.stars.double() - self.biases.mean - self.biases.film[person.films]
-        generosity = (kept @ x) / (kept.sum(1) + USER_PRIOR)  # the ridge estimate of the person's own bias
-        e = (x - generosity.unsqueeze(1)) / self.biases.sd - h @ self.mean  # (V, R)
+        user_bias = (kept @ x) / (kept.sum(1) + USER_PRIOR)  # ridge estimate, as in baselines.Biases
+        e = (x - user_bias.unsqueeze(1)) / self.biases.sd - h @ self.mean  # (S, R)
         normal = torch.einsum("vr,ri,rj->vij", kept, h, h) + self.precision.diag()
-        weight = self.mean + torch.linalg.solve(normal, (kept * e) @ h)  # (V, H + 1)
-        usual = self.biases.mean + self.biases.film + generosity.unsqueeze(1)
-        return (usual + self.biases.sd * weight @ self.hidden.T).float()
+        weight = self.mean + torch.linalg.solve(normal, (kept * e) @ h)  # (S, H + 1)
+        baseline = self.biases.mean + self.biases.film + user_bias.unsqueeze(1)
+        return (baseline + self.biases.sd * weight @ self.hidden.T).float()
 
 
-class Seen:
-    """A machine with users as cases: the person's films go in, the hidden units answer for every film."""
+class UserCases:
+    """An RBM with users as cases: the person is a new case, and the hidden units predict all films."""
 
-    def __init__(self, model: Machine, known: Ratings, data: RatingSet) -> None:
+    def __init__(self, model: RatingRBM, known: Ratings, data: RatingSet) -> None:
         self.model, self.data = model, data
         self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
 
     def stars(self, person: Person) -> Tensor:
-        """(F,) expected stars, or log-odds of the book's machine"""
+        """(F,) expected stars, or log-odds for the binary RBM"""
         return self.versions(person, torch.ones(1, len(person.films), dtype=torch.bool))[0]
 
     def liking(self, person: Person) -> Tensor:
-        """(F,) chance of liking, by a softmax machine's own word; the book's machine has none"""
+        """(F,) p(stars >= 4) of a softmax or Gaussian RBM"""
         if isinstance(self.model, SoftmaxRBM):
-            everything = torch.ones(1, len(person.films), dtype=torch.bool)
-            return self.chances(self.model, person, everything)[0, :, self.data.levels >= LIKED].sum(1)
+            every_film = torch.ones(1, len(person.films), dtype=torch.bool)
+            return self.level_probabilities(self.model, person, every_film)[0, :, self.data.levels >= LIKED].sum(1)
         return chance_of_liking(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
-        """(R, F) the same when each film of the person is taken away"""
+        """(R, F) expected stars or log-odds without each of the person's films in turn"""
         kept = ~torch.eye(len(person.films), dtype=torch.bool)
         return torch.cat([self.versions(person, part) for part in kept.split(64)])
 
     @torch.inference_mode()
     def versions(self, person: Person, kept: Tensor) -> Tensor:
-        """(V, R) which films each version of the person keeps -> (V, F)"""
+        """(S, R) subsets of the person's films -> (S, F) expected stars or log-odds"""
         model, films = self.model, torch.arange(self.data.n_films)
         if isinstance(model, BinaryRBM):
             return model.logits(model.hidden(_batch(kept & (person.stars >= LIKED), person.films, person.stars)))
         if isinstance(model, SoftmaxRBM):
-            return self.chances(model, person, kept) @ self.data.levels
+            return self.level_probabilities(model, person, kept) @ self.data.levels
         x = person.stars - self.biases.mean - self.biases.film[person.films]
-        generosity = (kept.float() @ x) / (kept.sum(1) + USER_PRIOR)
-        residuals = (x - generosity.unsqueeze(1)) / self.biases.sd  # (V, R)
+        user_bias = (kept.float() @ x) / (kept.sum(1) + USER_PRIOR)
+        residuals = (x - user_bias.unsqueeze(1)) / self.biases.sd  # (S, R)
         hidden = model.hidden(_batch(kept, person.films, residuals))
-        usual = self.biases.mean + self.biases.film[films] + generosity.unsqueeze(1)
-        return usual + self.biases.sd * (hidden @ model.weight.T + model.visible_bias)
+        baseline = self.biases.mean + self.biases.film[films] + user_bias.unsqueeze(1)
+        return baseline + self.biases.sd * (hidden @ model.weight.T + model.visible_bias)
 
     @torch.inference_mode()
-    def chances(self, model: SoftmaxRBM, person: Person, kept: Tensor) -> Tensor:
-        """(V, R) which films each version of the person keeps -> (V, F, K) how probable each level is"""
+    def level_probabilities(self, model: SoftmaxRBM, person: Person, kept: Tensor) -> Tensor:
+        """(S, R) subsets of the person's films -> (S, F, K) probability of each level"""
         level = level_numbers((2 * person.stars).long(), self.data)
         hidden = model.hidden(_batch(kept, person.films, level))
-        logits = torch.einsum("fkh,vh->vfk", model.weight, hidden) + model.visible_bias
+        logits = torch.einsum("fkh,sh->sfk", model.weight, hidden) + model.visible_bias
         return logits.softmax(2)
 
 
 def _batch(kept: Tensor, films: Tensor, values: Tensor) -> Batch:
-    """(V, R) kept, (R,) films, (R,) or (V, R) values -> a batch whose cases are the versions of the person"""
+    """(S, R) subsets, (R,) films, (R,) or (S, R) values -> a batch with one case per subset"""
     rows, places = kept.nonzero(as_tuple=True)
     counts = kept.sum(1)
     return Batch(films[places], values.expand(kept.shape)[rows, places], counts.cumsum(0) - counts, rows)
 
 
 def suggest(
-    model: Machine, config: recommender.Config, data: RatingSet, person: Person, options: Options
+    model: RatingRBM, config: recommender.Config, data: RatingSet, person: Person, options: Options
 ) -> list[Suggestion]:
-    """Suggest films that the person has not rated, best first."""
-    known = data.train + data.valid + data.test  # no evaluation here: every rating may help
-    if config.by == "users":
-        machine: Folded | Seen = Seen(model, known, data)
+    """Recommend films that the person has not rated, best first."""
+    known = data.train + data.valid + data.test  # nothing is evaluated here, so all ratings are used
+    if config.cases == "users":
+        predictor: Folded | UserCases = UserCases(model, known, data)
     elif isinstance(model, GaussianRBM):
-        machine = Folded(model, known, data)
+        predictor = Folded(model, known, data)
     else:
         raise ValueError(
-            "a softmax machine with films as cases has no place for a new person: train the default, "
+            "a softmax RBM with films as cases cannot recommend to a new person: train the default, "
             "or add --cases users"
         )
-    value = machine.stars(person)
+    value = predictor.stars(person)
     scores = value.clone()
     if not isinstance(model, BinaryRBM):
-        scores = popularity(known, data.n_films) * machine.liking(person)
+        scores = popularity(known, data.n_films) * predictor.liking(person)
     scores[person.films] = -torch.inf
     best = scores.topk(min(options.top, data.n_films - len(person.films))).indices
-    loss = value[best] - machine.without_each(person)[:, best]  # (R, top)
+    contribution = value[best] - predictor.without_each(person)[:, best]  # (R, top)
     found = []
     for place, film in enumerate(best.tolist()):
-        order = loss[:, place].argsort(descending=True)[: options.reasons]
-        drove = tuple((int(person.films[r]), float(loss[r, place])) for r in order if loss[r, place] > 0)
+        order = contribution[:, place].argsort(descending=True)[: options.reasons]
+        because = tuple(
+            (int(person.films[r]), float(contribution[r, place])) for r in order if contribution[r, place] > 0
+        )
         found.append(
-            Suggestion(film, None if isinstance(model, BinaryRBM) else float(value[film].clamp(0.5, 5)), drove)
+            Suggestion(film, None if isinstance(model, BinaryRBM) else float(value[film].clamp(0.5, 5)), because)
         )
     return found
 
 
 def find_person(options: Options, data: RatingSet) -> Person:
-    """Turn a user's number and titles into films and stars.
+    """Collect the ratings of the person that the options name.
 
-    Raises ValueError for an unknown user or one without ratings, an unknown title (with those that it may mean), or
-    nobody at all.
+    Raises ValueError for an unknown user, a user without ratings, an unknown title (with similar titles), or if neither
+    a user nor a title is given.
     """
     films: dict[int, float] = {}
     if options.user is not None:
@@ -227,12 +231,12 @@ def find_person(options: Options, data: RatingSet) -> Person:
         known = data.train + data.valid + data.test
         mine = known[known.users == place]
         films |= dict(zip(mine.films.tolist(), mine.stars.tolist(), strict=True))
-    wishes = {find_film(title, data): GOOD for title in options.like}
+    given = {find_film(title, data): GOOD for title in options.like}
     for film in (find_film(title, data) for title in options.dislike):
-        if film in wishes:
+        if film in given:
             raise ValueError(f"{data.titles[film]!r} is both liked and disliked: say one of them")
-        wishes[film] = BAD
-    films |= wishes
+        given[film] = BAD
+    films |= given
     if options.user is not None and not films:
         raise ValueError(
             f"user {options.user} has no rating among those that this run was given: "
@@ -244,21 +248,21 @@ def find_person(options: Options, data: RatingSet) -> Person:
 
 
 def find_film(title: str, data: RatingSet) -> int:
-    """Find a film by its title, whatever the case, with or without its year, `The X` for `X, The`; of several films
-    with one title the one most rated.
+    """Find a film by its title: case is ignored, the year is optional, `The X` also finds `X, The`. If several films
+    have the title, the one with the most ratings is returned.
 
-    Raises ValueError with the nearest titles where there is none.
+    Raises ValueError with similar titles if there is no such film.
     """
     count = popularity(data.train + data.valid + data.test, data.n_films)
     return Titles(data.titles, count.tolist()).find(title, data.card.name)
 
 
 def recommend(options: Options) -> list[Suggestion]:
-    """Load a run, find the person, print the suggestions and return them."""
+    """Load a run, print the recommendations for the person and return them."""
     folder = options.folder or newest_run(options.out, recommender)
     model, config, data = recommender.restore(folder)
     say("data", f"{data.card.name}: {data.n_users:,} users, {data.n_films:,} films")
-    say("machine", f"{config.visible} RBM, {config.by} as cases, from {folder}")
+    say("model", f"{config.visible} RBM, {config.cases} as cases, from {folder}")
     person = find_person(options, data)
     favourites = person.stars.argsort(descending=True, stable=True)[:5].tolist()
     named = ", ".join(f"{data.titles[person.films[r]]} {person.stars[r]:g}" for r in favourites)
@@ -270,7 +274,7 @@ def recommend(options: Options) -> list[Suggestion]:
 
 
 def print_table(found: list[Suggestion], data: RatingSet) -> None:
-    """Print the suggestions, each with the films that drove it."""
+    """Print the recommendations, each with the rated films that explain it."""
     from rich import box
     from rich.table import Table
 
@@ -282,12 +286,12 @@ def print_table(found: list[Suggestion], data: RatingSet) -> None:
     for number, suggestion in enumerate(found, start=1):
         stars = "-" if suggestion.stars is None else f"{suggestion.stars:.2f}"
         because = ", ".join(f"{data.titles[film]} {change:+.2f}" for film, change in suggestion.because)
-        table.add_row(str(number), data.titles[suggestion.film], stars, because or "what most people like")
+        table.add_row(str(number), data.titles[suggestion.film], stars, because or "popularity")
     console().print(table)
 
 
 def main(words: list[str] | None = None) -> None:
-    """Read the command line."""
+    """Run the command line program."""
     with one_line_errors():
         arguments = sys.argv[1:] if words is None else words
         recommend(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))

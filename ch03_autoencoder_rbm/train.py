@@ -1,4 +1,4 @@
-"""The door of chapter 3.
+"""Train or time the programs of chapter 3.
 
 python -m ch03_autoencoder_rbm.train                        # the core programs, in the book's order
 python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program

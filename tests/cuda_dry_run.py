@@ -563,7 +563,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
     "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
-    "ch03_autoencoder_rbm.boltzmann.logistic": {"PENALTIES": (1e-3,)},
+    "ch03_autoencoder_rbm.boltzmann.rbm": {"PROBE_STRENGTHS": (0.1,)},
     "ch04_cuda.by_hand": {"MATRIX": 16},
     "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
     "ch04_cuda.crossover": {"FACTORS": (0.25,)},
@@ -583,13 +583,11 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 def small(module: ModuleType, folder: Path) -> Any:
     """Give a program's Config on the GPU, with less of everything that takes time."""
     from ch01_graphs import regression
-    from ch03_autoencoder_rbm.boltzmann import logistic
     from ch05_rnn.language import evaluation as measures
     from test_written_commands import shortened
 
     measures.writing_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3
-    logistic.fit.__defaults__ = (10, 2)  # classes and iterations
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
     otherwise = OTHERWISE.get(module.__name__, {})
@@ -613,13 +611,25 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
         if field.name in ("data", "compile", "run"):
             continue
         values = (not now,) if isinstance(now, bool) else typing.get_args(kind) if is_choice(kind) else ()
+        dependent = dict.fromkeys(defaults_that_depend_on(field.name, config))
         for value in values:
             if value != now:
                 with contextlib.suppress(ValueError):  # the program has a rule against this combination
                     yield (
                         f"--{field.name.replace('_', '-')} {value}",
-                        dataclasses.replace(config, **{field.name: value}),
+                        dataclasses.replace(config, **dependent, **{field.name: value}),
                     )
+
+
+def defaults_that_depend_on(name: str, config: Any) -> list[str]:
+    """Name the fields that have the default which the value of another field gives them (see config.default_by)."""
+    from common.config import DEFAULT_BY
+
+    declared = [(field.name, field.metadata.get(DEFAULT_BY, ("", {}))) for field in dataclasses.fields(config)]
+    chosen = getattr(config, name)
+    return [
+        field for field, (other, defaults) in declared if other == name and getattr(config, field) == defaults[chosen]
+    ]
 
 
 def is_choice(kind: Any) -> bool:

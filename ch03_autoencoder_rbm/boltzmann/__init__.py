@@ -1,9 +1,8 @@
-"""Restricted Boltzmann machines over binary images; read in this order.
+"""Restricted Boltzmann machines (RBMs) for binary images, in reading order.
 
-rbm             the program: 500 binary units learn how probable an image is
-gibbs           the machine itself: energy, block Gibbs sampling, contrastive divergence
-likelihood      the log-likelihood, exactly for small machines and by annealed importance sampling
-logistic        a linear classifier on the hidden units
-dbn             machines on top of each other, fine-tuned as a classifier
-rbm_throughput  the learning rule in scikit-learn and here
+rbm             the program: train an RBM with 500 hidden units, estimate its likelihood
+gibbs           the model and its training: energy, block Gibbs sampling, contrastive divergence
+likelihood      log-likelihood: exact for small RBMs, annealed importance sampling otherwise
+dbn             deep belief network: stacked RBMs, fine-tuned as a classifier
+rbm_throughput  throughput compared with scikit-learn's BernoulliRBM
 """

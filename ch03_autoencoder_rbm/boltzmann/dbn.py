@@ -1,12 +1,12 @@
-"""A deep belief network: Boltzmann machines on top of each other, trained one by one, then tuned as a classifier.
+"""Deep belief network: RBMs are trained layer by layer without labels, then fine-tuned as a classifier.
 
     python -m ch03_autoencoder_rbm.train dbn
-    python -m ch03_autoencoder_rbm.train dbn --labels 1000          # all images, few labels: here it pays
+    python -m ch03_autoencoder_rbm.train dbn --labels 1000          # pretraining on all images, fine-tuning on 1,000
     python -m ch03_autoencoder_rbm.train dbn --hidden-sizes 500 500 2000
 
-The first machine learns the pixels, the second what the first makes of them, and so on: none of them sees a label. Then
-the whole is a network of sigmoid layers that starts near something useful. Beside it the same network starts from
-random weights, and both learn from the same batches (Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006).
+The first RBM is trained on pixels, each further RBM on the hidden units of the one below. The stack then initialises a
+network of sigmoid layers. As a baseline, the same network with random initial weights is trained on the same batches
+(Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006).
 
 Dimensions: B batch, N images, P pixels (784), H units of a layer, K classes (10).
 """
@@ -39,23 +39,24 @@ class Config:
     """Hyperparameters of the deep belief network."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     hidden_sizes: tuple[int, ...] = (500, 500)
-    """Units of the layers, from the pixels upwards."""
+    """Number of hidden units of each layer, from the pixels upwards."""
     labels: int | None = None
-    """Tune with the labels of only that many training images; the Boltzmann machines still learn from all images."""
+    """Number of labelled training images for fine-tuning; by default all. The RBMs are trained on all images."""
     batch_size: int = 100
-    """Images a step."""
+    """Images per step."""
     pretraining_epochs: int | None = None
-    """Passes over the training split a layer; by default 20, and on a small set up to 50."""
+    """Passes over the training split per layer; by default 20, up to 50 on a small set (600 steps)."""
     pretraining_rate: float = 0.1
-    """First step size of contrastive divergence (CD-1); it falls to zero along a straight line."""
+    """Initial learning rate of contrastive divergence (CD-1); decays linearly to zero."""
     momentum: float = 0.5
-    """Share of the last step of contrastive divergence that the next one keeps."""
+    """Momentum of contrastive divergence."""
     epochs: int | None = None
-    """Epochs of tuning, each as many steps as a pass over the whole training split; by default 20, or up to 100."""
+    """Epochs of fine-tuning, each with as many steps as a pass over the whole training split; by default 20, up to 100
+    on a small set (1,000 steps)."""
     learning_rate: float = 8e-3
-    """Peak step size of Adam while tuning."""
+    """Maximum learning rate of Adam in fine-tuning; warms up and anneals in one cycle."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class Config:
 
 
 class Network(nn.Module):
-    """Sigmoid layers and a softmax, from random weights (Glorot & Bengio 2010)."""
+    """Sigmoid layers and a linear output layer, with Glorot initialisation (Glorot & Bengio 2010)."""
 
     def __init__(self, hidden_sizes: tuple[int, ...]) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def start_from(self, stack: list[RBM]) -> None:
-        """Take over what the machines have learned, p(h | v) being a sigmoid layer; the output starts at zero."""
+        """Copy the weights and hidden biases of the RBMs (p(h | v) is a sigmoid layer); zero the output weights."""
         for layer, rbm in zip(self.layers, stack, strict=True):
             layer.load_state_dict({"weight": rbm.weight.T, "bias": rbm.hidden_bias})
         nn.init.zeros_(self.output.weight)
@@ -93,7 +94,7 @@ class Network(nn.Module):
 def tune_step(
     network: Network, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
-    """Take one gradient step of a classifier; return the loss, still on the device."""
+    """Take one gradient step of the classifier. Return the loss, on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = network(pixels)
     loss = F.cross_entropy(logits.float(), labels)
@@ -105,63 +106,63 @@ def tune_step(
 
 @torch.inference_mode()
 def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
-    """(N, 1, 28, 28) uint8, (N,) labels -> share that is recognised"""
+    """(N, 1, 28, 28) uint8 images, (N,) labels -> accuracy"""
     device = network.output.weight.device
-    guesses = [network(brightness(part.to(device))).argmax(1).cpu() for part in images.split(2_000)]
-    return float((torch.cat(guesses) == labels).float().mean())
+    predicted = [network(brightness(part.to(device))).argmax(1).cpu() for part in images.split(2_000)]
+    return float((torch.cat(predicted) == labels).float().mean())
 
 
 def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergence:
-    """Make the rule by which a machine of the stack learns: centred CD-1."""
+    """Make the training algorithm of one RBM: centred CD-1."""
     dtype = torch.bfloat16 if bf16 else torch.float32
     return ContrastiveDivergence(rbm, momentum=config.momentum, centre=True, dtype=dtype)
 
 
 def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    """Adam (Kingma & Ba 2015), fused."""
     return torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
 
 
 def few_labels(data: ImageSet, labels: int | None) -> tuple[Tensor, Tensor]:
-    """Give the labelled training images, repeated so that an epoch has as many steps with few labels as with all."""
-    size = len(data.train)
-    rows = torch.arange(size) % min(labels or size, size)
+    """Return the labelled training images, repeated so that an epoch has as many steps with few labels as with all."""
+    images = len(data.train)
+    rows = torch.arange(images) % min(labels or images, images)
     return data.train.pixels[rows], data.train.labels[rows]
 
 
-def begin(machines: list[RBM], learner: ContrastiveDivergence, images: Tensor) -> None:
-    """Let the last machine of a stack start as knowing how often each of its visible units is on, and no more."""
-    *below, rbm = machines
-    some = images[:5_000].to(rbm.weight.device)
-    rbm.visible_bias.copy_(base_rates(upwards(below, binary(some, "stochastic"))))
+def initialise(stack: list[RBM], learner: ContrastiveDivergence, images: Tensor) -> None:
+    """Initialise the visible biases of the top RBM from the mean activations of the layer below."""
+    *below, rbm = stack
+    train_sample = binary(images[:5_000].to(rbm.weight.device), "stochastic")
+    rbm.visible_bias.copy_(base_rates(upwards(below, train_sample)))
     learner.visible_centre.copy_(rbm.visible_bias.sigmoid())
 
 
 def pretrain(
-    run: Run, batches: Batches, machines: list[RBM], learner: ContrastiveDivergence, lap: int, laps: int
+    run: Run, batches: Batches, stack: list[RBM], learner: ContrastiveDivergence, epoch: int, epochs: int
 ) -> None:
-    """Let the last machine of a stack learn for one epoch, the lap-th of its own, what the others make of images."""
-    *below, rbm = machines
-    for step, (images,) in enumerate(batches, start=lap * len(batches)):
-        size = run.config.pretraining_rate * (1 - step / (laps * len(batches)))
+    """Train the top RBM of a stack for one epoch (counted from 0) on the sampled hidden units of the layer below."""
+    *below, rbm = stack
+    for step, (images,) in enumerate(batches, start=epoch * len(batches)):
+        learning_rate = run.config.pretraining_rate * (1 - step / (epochs * len(batches)))
         v = upwards(below, binary(images, "stochastic"))
-        run.step(learner.step(rbm, v, size), images=len(images))
+        run.step(learner.step(rbm, v, learning_rate), images=len(images))
 
 
 def tune(
-    run: Run, labelled: Batches, learning: list[tuple[Network, torch.optim.Optimizer]], lap: int, laps: int
+    run: Run, labelled: Batches, networks: list[tuple[Network, torch.optim.Optimizer]], epoch: int, epochs: int
 ) -> None:
-    """Let both networks learn for one epoch from the same batches; the loss that is shown is the last one's."""
-    for step, (images, labels) in enumerate(labelled, start=lap * len(labelled)):
+    """Train the networks for one epoch (counted from 0) on the same batches; log the loss of the last network."""
+    for step, (images, labels) in enumerate(labelled, start=epoch * len(labelled)):
         pixels = brightness(images)
-        for network, optimizer in learning:
-            set_learning_rate(optimizer, one_cycle(step, laps * len(labelled), run.config.learning_rate))
+        for network, optimizer in networks:
+            set_learning_rate(optimizer, one_cycle(step, epochs * len(labelled), run.config.learning_rate))
             loss = tune_step(network, optimizer, pixels, labels, bf16=run.bf16)
         run.step(loss, images=len(images))  # pyright: ignore[reportPossiblyUnbound]
 
 
 def measure(tuned: Network, scratch: Network, split: Split) -> dict[str, float]:
-    """Accuracy of both networks."""
+    """Measure the accuracy of the pretrained network and of the baseline."""
     return {
         "accuracy": accuracy(tuned, split.pixels, split.labels),
         "scratch_accuracy": accuracy(scratch, split.pixels, split.labels),
@@ -169,59 +170,60 @@ def measure(tuned: Network, scratch: Network, split: Split) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the machines one by one, then tune; return the test metrics of both networks."""
+    """Train the RBMs one by one, then fine-tune; return the test metrics of the pretrained network and the baseline."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the dbn learns in one process", distributed.world_size())
-        feed = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
-        batches, labelled = Batches(data.train.pixels, **feed), Batches(*few_labels(data, config.labels), **feed)
-        laps = config.pretraining_epochs or max(20, min(50, 600 // len(batches)))
+        require(distributed.world_size() == 1, "the dbn trains in one process", distributed.world_size())
+        options = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
+        batches = Batches(data.train.pixels, **options)
+        labelled = Batches(*few_labels(data, config.labels), **options)
+        pretraining_epochs = config.pretraining_epochs or max(20, min(50, 600 // len(batches)))
         epochs = config.epochs or max(20, min(100, 1_000 // len(batches)))
         stack = [RBM(*sizes).to(run.device) for sizes in pairwise((784, *config.hidden_sizes))]
         learners = [make_learner(rbm, config, bf16=run.bf16) for rbm in stack]
         tuned, scratch = (Network(config.hidden_sizes).to(run.device) for _ in range(2))
         tuner, scratch_tuner = make_optimizer(tuned, config), make_optimizer(scratch, config)
-        machines = {"stack": nn.ModuleList(stack), "learners": nn.ModuleList(learners)}
+        rbms = {"stack": nn.ModuleList(stack), "learners": nn.ModuleList(learners)}
         networks = {"tuned": tuned, "tuner": tuner, "scratch": scratch, "scratch_tuner": scratch_tuner}
         valid = fixed_binary(data.valid.pixels, "stochastic", run.device)
-        for epoch in run.epochs(len(stack) * laps + epochs, len(batches), **machines, **networks):
-            layer, lap = divmod(epoch - 1, laps)
-            if layer < len(stack):
-                if lap == 0:
-                    begin(stack[: layer + 1], learners[layer], data.train.pixels)
-                pretrain(run, batches, stack[: layer + 1], learners[layer], lap, laps)
+        total = len(stack) * pretraining_epochs
+        for epoch in run.epochs(total + epochs, len(batches), **rbms, **networks):
+            layer, layer_epoch = divmod(epoch - 1, pretraining_epochs)
+            if layer < len(stack):  # pretraining of one layer
+                if layer_epoch == 0:
+                    initialise(stack[: layer + 1], learners[layer], data.train.pixels)
+                pretrain(run, batches, stack[: layer + 1], learners[layer], layer_epoch, pretraining_epochs)
                 likelihood = pseudo_likelihood(stack[layer], upwards(stack[:layer], valid))
                 run.log(valid={f"pseudo_likelihood_{layer + 1}": likelihood})
-                continue
-            lap = epoch - 1 - len(stack) * laps
-            if lap == 0:
-                tuned.start_from(stack)
-            tune(run, labelled, [(scratch, scratch_tuner), (tuned, tuner)], lap, epochs)
-            run.log(valid=measure(tuned, scratch, data.valid))
+            else:  # fine-tuning
+                if epoch == total + 1:
+                    tuned.start_from(stack)
+                tune(run, labelled, [(scratch, scratch_tuner), (tuned, tuner)], epoch - 1 - total, epochs)
+                run.log(valid=measure(tuned, scratch, data.valid))
         run.save(tuned)
         report(run, data, stack, tuned)
         return run.finish(test=measure(tuned, scratch, data.test))
 
 
 def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
-    """Draw what a person looks at: filters before and after tuning, samples of the stack, the race of both networks."""
+    """Draw the filters before and after fine-tuning, samples of the stack, and the accuracy of both networks."""
     from common.drawing import plots
 
     columns = min(10, stack[0].weight.shape[1])
     count = min(30, stack[0].weight.shape[1]) // columns * columns  # whole rows
     strongest = stack[0].weight.square().sum(0).topk(count).indices
     before, after = stack[0].weight[:, strongest], tuned.state_dict()["layers.0.weight"].T[:, strongest]
-    rows = [f"{what} tuning" for what in ("before", "after") for _ in range(count // columns)]
+    rows = [f"{when} tuning" for when in ("before", "after") for _ in range(count // columns)]
     filters = torch.cat([as_filters(before), as_filters(after)])
     run.figure("filters", plots.image_grid(filters, columns=columns, row_names=rows))
     start = fixed_binary(data.test.pixels[:10], "stochastic", run.device)
     run.figure("samples", draw_chain(stack, start))
-    race = [row for row in run.history if "valid_accuracy" in row]
-    run.figure("curves", plots.curves(race, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
+    tuning = [row for row in run.history if "valid_accuracy" in row]
+    run.figure("curves", plots.curves(tuning, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
 
 
 def restore(folder: Path) -> tuple[Network, Config]:
-    """Rebuild the classifier that a run saved: the one that started from the stack."""
+    """Load the fine-tuned classifier of a run folder."""
     config = read_config(folder, Config)
     network = Network(config.hidden_sizes)
     load_weights(network, folder)
@@ -229,9 +231,10 @@ def restore(folder: Path) -> tuple[Network, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One step of contrastive divergence of the first machine, on a batch of noise, for the device benchmark."""
+    """One step of contrastive divergence of the first RBM on a batch of noise, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     rbm = RBM(784, config.hidden_sizes[0]).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")
-    size = config.pretraining_rate
-    return Workload(lambda: learner.step(rbm, binary(images, "stochastic"), size), items=config.batch_size)
+    return Workload(
+        lambda: learner.step(rbm, binary(images, "stochastic"), config.pretraining_rate), items=config.batch_size
+    )

@@ -1,17 +1,17 @@
-"""Boltzmann machines whose units come in two layers: energy, conditionals, Gibbs sampling, contrastive divergence.
+"""The restricted Boltzmann machine (RBM): energy, conditionals, Gibbs sampling, contrastive divergence.
 
-A restricted Boltzmann machine gives every pair of binary vectors, visible v and hidden h, a probability by its energy:
+An RBM assigns a probability to every pair of binary visible units v and binary hidden units h by an energy:
 
-    E(v, h) = -v W h - b v - c h          P(v, h) = exp(-E(v, h)) / Z
+    E(v, h) = -a v - b h - v W h          P(v, h) = exp(-E(v, h)) / Z
 
-Z sums exp(-E) over all of them and is out of reach. But no two units of one layer are joined, so each layer is
-independent given the other, and a whole layer is sampled at once:
+a are the visible biases, b the hidden biases, W the weights. Z is the sum of exp(-E) over all states, which is too
+large to compute. There are no connections within a layer, so the units of one layer are conditionally independent
+given the other layer. Gibbs sampling therefore samples a whole layer at once:
 
-    p(h_j = 1 | v) = sigmoid(c_j + v W_j)          p(v_i = 1 | h) = sigmoid(b_i + W_i h)
+    p(h_j = 1 | v) = sigmoid(b_j + sum_i v_i W_ij)          p(v_i = 1 | h) = sigmoid(a_i + sum_j h_j W_ij)
 
-Sources: Hinton (2010), A Practical Guide to Training Restricted Boltzmann Machines; Tieleman (2008), Training
-Restricted Boltzmann Machines using Approximations to the Likelihood Gradient; Melchior, Fischer & Wiskott (2016), How
-to Center Deep Boltzmann Machines.
+Symbols as in Hinton (2010), A Practical Guide to Training Restricted Boltzmann Machines. Persistent chains: Tieleman
+(2008), Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient.
 
 Dimensions: B batch, C chains, V visible units, H hidden units.
 """
@@ -23,15 +23,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CENTRE_RATE = 0.01
-"""How fast the centres follow the mean activities: they look back over about a hundred steps."""
+"""Weight of the newest batch in the running means of the units (their centres)."""
 
 
 class RBM(nn.Module):
-    """A restricted Boltzmann machine of binary units; its gradient is written out below, so autograd stays away."""
+    """An RBM with binary units. Its gradient is written out below, so the parameters are buffers without autograd."""
 
     weight: Tensor
+    """W (V, H)"""
     visible_bias: Tensor
+    """a (V,)"""
     hidden_bias: Tensor
+    """b (H,)"""
 
     def __init__(self, visible: int, hidden: int) -> None:
         super().__init__()
@@ -40,43 +43,43 @@ class RBM(nn.Module):
         self.register_buffer("hidden_bias", torch.zeros(hidden))
 
     def hidden_probability(self, v: Tensor) -> Tensor:
-        """(B, V) visible states -> (B, H) p(h = 1 | v)"""
+        """(B, V) visible states -> (B, H) p(h = 1 | v) = sigmoid(b + v W)"""
         return torch.addmm(self.hidden_bias, v, self.weight).sigmoid_()
 
     def visible_probability(self, h: Tensor) -> Tensor:
-        """(B, H) hidden states -> (B, V) p(v = 1 | h)"""
+        """(B, H) hidden states -> (B, V) p(v = 1 | h) = sigmoid(a + h W^T)"""
         return torch.addmm(self.visible_bias, h, self.weight.T).sigmoid_()
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
-        """(B, V), (B, H) -> (B,) E(v, h) = -v W h - b v - c h"""
-        return -((v @ self.weight) * h).sum(1) - v @ self.visible_bias - h @ self.hidden_bias
+        """(B, V), (B, H) -> (B,) E(v, h) = -a v - b h - v W h"""
+        return -v @ self.visible_bias - h @ self.hidden_bias - ((v @ self.weight) * h).sum(1)
 
     def free_energy(self, v: Tensor) -> Tensor:
-        """(B, V) visible states -> (B,) F(v) = -b v - sum_j log(1 + exp(c_j + v W_j))
+        """(B, V) visible states -> (B,) F(v) = -a v - sum_j log(1 + exp(b_j + v W_j))
 
-        exp(-F(v)) is exp(-E(v, h)) summed over all h, so that P(v) = exp(-F(v)) / Z.
+        exp(-F(v)) is the sum of exp(-E(v, h)) over all h, so P(v) = exp(-F(v)) / Z.
         """
         return -(v @ self.visible_bias) - F.softplus(torch.addmm(self.hidden_bias, v, self.weight)).sum(1)
 
 
 def sample(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw binary states of the same shape and type: 1 with that probability, else 0.
+    """Sample binary states of the same shape and type: 1 with the given probability, else 0.
 
-    The dice have 24 bits whatever the type: bfloat16's own would be too coarse for rare events.
+    The uniform noise is float32 for every type: bfloat16 noise is too coarse for small probabilities.
     """
-    dice = torch.rand(probability.shape, device=probability.device, generator=generator)
+    noise = torch.rand(probability.shape, device=probability.device, generator=generator)
     if probability.dtype == torch.float32:
-        return torch.lt(dice, probability, out=dice)
-    return (dice < probability).to(probability.dtype)
+        return torch.lt(noise, probability, out=noise)
+    return (noise < probability).to(probability.dtype)
 
 
 def gibbs(rbm: RBM, q: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Let chains run for so many steps: (C, H) p(h | v) at the start -> (C, V) v and (C, H) p(h | v) at the end.
+    """Run Gibbs chains: (C, H) initial p(h | v) -> (C, V) samples v and (C, H) p(h | v) after the given steps.
 
-    A step draws h ~ q, then v ~ p(v | h), and takes q = p(h | v). The last q stays a probability: it is the mean of the
-    h that could be drawn, and statistics from it have less noise (Hinton 2010, section 3).
+    Each step samples h from q, then v from p(v | h), and sets q = p(h | v). The last q is not sampled: probabilities
+    give statistics with less noise (Hinton 2010, section 3).
     """
-    assert steps >= 1, "without a step there is no v"
+    assert steps >= 1, "at least one step is needed to sample v"
     for _ in range(steps):
         v = sample(rbm.visible_probability(sample(q)))
         q = rbm.hidden_probability(v)
@@ -84,70 +87,84 @@ def gibbs(rbm: RBM, q: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def upwards(stack: list[RBM], v: Tensor) -> Tensor:
-    """(B, V) visible states of a stack -> (B, H) sampled states of the layer above its last machine"""
+    """(B, V) visible states of the first RBM -> (B, H) sampled hidden states of the last RBM of a stack"""
     for rbm in stack:
         v = sample(rbm.hidden_probability(v))
     return v
 
 
 def downwards(stack: list[RBM], h: Tensor) -> Tensor:
-    """(B, H) states of the layer above the last machine -> (B, V) p(v | h) of the first one's visible units"""
+    """(B, H) hidden states of the last RBM of a stack -> (B, V) p(v | h) of the first RBM"""
     for rbm in reversed(stack[1:]):
         h = sample(rbm.visible_probability(h))
     return stack[0].visible_probability(h)
 
 
 class Gradient(NamedTuple):
-    """The slope of the log-likelihood in each part of a machine, in the order of the machine's buffers."""
+    """Gradient of the mean log-likelihood, in the order of the RBM's buffers."""
 
     weight: Tensor
     """(V, H)"""
-    visible: Tensor
+    visible_bias: Tensor
     """(V,)"""
-    hidden: Tensor
+    hidden_bias: Tensor
     """(H,)"""
 
 
-def difference(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor) -> Gradient:
-    """Compare data (B, V) and their p(h | v) (B, H) with samples of the model (C, V) and theirs (C, H).
+def likelihood_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor) -> Gradient:
+    """Estimate the gradient from data v0 (B, V) and chains v (C, V), with q0 = p(h | v0) (B, H), q = p(h | v) (C, H).
 
-    d log P(v) / dW = <v h>_data - <v h>_model, and without the other layer for the biases (Hinton 2010, equation 5).
-    Both products of the weights are one: the rows of the samples take part with a minus sign.
+    <.>_0 is the mean over the data, <.> the mean over the chains (Hinton 2010, equation 5):
+
+        dW = <v h>_0 - <v h>          da = <v>_0 - <v>          db = <h>_0 - <h>
+
+    The result is float32 where the states are bfloat16.
     """
-    whole = torch.promote_types(v.dtype, torch.float32)
-    rows = torch.cat([q0 / len(v0), q / -len(v)])
+    B, C, dtype = len(v0), len(v), torch.promote_types(v.dtype, torch.float32)
+    positive = v0.T @ (q0 / B)
+    negative = v.T @ (q / C)
     return Gradient(
-        weight=(torch.cat([v0, v]).T @ rows).to(whole),
-        visible=v0.mean(0, dtype=whole) - v.mean(0, dtype=whole),
-        hidden=rows.sum(0, dtype=whole),
+        weight=positive.sub_(negative).to(dtype),
+        visible_bias=v0.mean(0, dtype=dtype) - v.mean(0, dtype=dtype),
+        hidden_bias=q0.mean(0, dtype=dtype) - q.mean(0, dtype=dtype),
     )
 
 
-def centred_difference(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor, mu: Tensor, lam: Tensor) -> Gradient:
-    """Compare data with samples, all units measured from centres mu (V,) and lambda (H,).
+def centred_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor, mu: Tensor, lambda_: Tensor) -> Gradient:
+    """Estimate the centred gradient: the centres mu (V,) and lambda (H,) are subtracted from the units.
 
-    With E = -(v - mu) W (h - lambda) - b v - c h the weights need not learn again what the biases already say, and a
-    machine learns white on black as well as black on white. Written for the plain energy, where <.> is the difference
-    of data and samples (Melchior et al. 2016):
+    The centred RBM has the energy E(v, h) = -a' v - b' h - (v - mu) W (h - lambda), which makes the gradient better
+    conditioned (Montavon & Mueller 2012, Deep Boltzmann Machines and the Centering Trick). Its gradient, converted to
+    the biases a and b of the plain energy (Melchior, Fischer & Wiskott 2016, How to Center Deep Boltzmann Machines):
 
-        dW = <(v - mu) (h - lambda)>          db = <v> - dW lambda          dc = <h> - mu dW
+        dW = <(v - mu) (h - lambda)>_0 - <(v - mu) (h - lambda)>
+        da = <v>_0 - <v> - dW lambda          db = <h>_0 - <h> - mu dW
     """
-    narrow_mu, narrow_lam = mu.to(v.dtype), lam.to(v.dtype)
-    weight, visible, hidden = difference(v0 - narrow_mu, q0 - narrow_lam, v - narrow_mu, q - narrow_lam)
-    return Gradient(weight, visible - weight @ lam, hidden - mu @ weight)
+    B, C, dtype = len(v0), len(v), torch.promote_types(v.dtype, torch.float32)
+    mu, lambda_ = mu.to(v.dtype), lambda_.to(v.dtype)
+    positive = (v0 - mu).T @ ((q0 - lambda_) / B)
+    negative = (v - mu).T @ ((q - lambda_) / C)
+    dW = positive.sub_(negative).to(dtype)
+    return Gradient(
+        weight=dW,
+        visible_bias=v0.mean(0, dtype=dtype) - v.mean(0, dtype=dtype) - dW @ lambda_.to(dtype),
+        hidden_bias=q0.mean(0, dtype=dtype) - q.mean(0, dtype=dtype) - mu.to(dtype) @ dW,
+    )
 
 
 class ContrastiveDivergence(nn.Module):
-    """The rule by which a machine learns, and what the rule remembers from step to step: all of it is checkpointed.
+    """Contrastive divergence with its state: momentum, running means and persistent chains. All of it is checkpointed.
 
-    The samples of the model are its own data after a few Gibbs steps (contrastive divergence, CD-k), or chains of
-    their own that go on from step to step and never return to the data (persistent, PCD; Tieleman 2008).
+    CD-k (Hinton 2002) starts the chains at the batch in every step. Persistent CD (Tieleman 2008) keeps the chains and
+    continues them in the next step.
     """
 
     visible_centre: Tensor
+    """mu (V,), running mean of the data"""
     hidden_centre: Tensor
+    """lambda (H,), running mean of p(h | data)"""
     chains: Tensor
-    """(C, H) p(h | v) of the persistent chains; none for CD-k."""
+    """(C, H) p(h | v) of the persistent chains; empty for CD-k"""
 
     def __init__(
         self,
@@ -166,40 +183,42 @@ class ContrastiveDivergence(nn.Module):
         visible, hidden = rbm.weight.shape
         self.steps, self.momentum, self.weight_decay, self.centre = steps, momentum, weight_decay, centre
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
-        self.sampler = RBM(visible, hidden).to(rbm.weight.device, dtype)
+        self.sampler = RBM(visible, hidden).to(rbm.weight.device, dtype)  # copy of the RBM in the sampling precision
         self.velocity = RBM(visible, hidden).to(rbm.weight)
-        for speed in self.velocity.buffers():
-            speed.zero_()
+        for velocity in self.velocity.buffers():
+            velocity.zero_()
         self.register_buffer("visible_centre", rbm.visible_bias.sigmoid())
         self.register_buffer("hidden_centre", rbm.hidden_bias.sigmoid())
         self.register_buffer("chains", torch.full((chains, hidden), 0.5).to(rbm.weight.device, dtype))
 
     def step(self, rbm: RBM, v0: Tensor, learning_rate: float) -> Tensor:
-        """Take one step uphill on (B, V) data; return how far the mean images of data and samples are apart, squared.
+        """Update the RBM from a batch (B, V). Return the squared difference of the mean images of batch and chains.
 
-        velocity = momentum velocity + learning_rate (gradient - weight_decay W), and the machine moves by it.
+        velocity = momentum velocity + learning_rate (gradient - weight_decay W)          W = W + velocity
         """
-        for narrow, whole in zip(self.sampler.buffers(), rbm.buffers(), strict=True):
-            narrow.copy_(whole)
-        states = v0.to(self.sampler.weight.dtype)
-        q0 = self.sampler.hidden_probability(states)
-        v, q = gibbs(self.sampler, self.chains if len(self.chains) else q0, self.steps)
-        if len(self.chains):
+        for copy, parameter in zip(self.sampler.buffers(), rbm.buffers(), strict=True):
+            copy.copy_(parameter)
+        data_mean = v0.mean(0)
+        v0 = v0.to(self.sampler.weight.dtype)
+        q0 = self.sampler.hidden_probability(v0)
+        persistent = len(self.chains) > 0
+        v, q = gibbs(self.sampler, self.chains if persistent else q0, self.steps)
+        if persistent:
             self.chains.copy_(q)
-        visible_mean, hidden_mean = v0.mean(0), q0.mean(0, dtype=rbm.weight.dtype)
-        self.visible_centre.lerp_(visible_mean, CENTRE_RATE)
-        self.hidden_centre.lerp_(hidden_mean, CENTRE_RATE)
+        self.visible_centre.lerp_(data_mean, CENTRE_RATE)
+        self.hidden_centre.lerp_(q0.mean(0, dtype=rbm.weight.dtype), CENTRE_RATE)
         if self.centre:
-            gradient = centred_difference(states, q0, v, q, self.visible_centre, self.hidden_centre)
+            gradient = centred_gradient(v0, q0, v, q, self.visible_centre, self.hidden_centre)
         else:
-            gradient = difference(states, q0, v, q)
+            gradient = likelihood_gradient(v0, q0, v, q)
         if self.sparsity_target is not None:
-            # The slope of the cross-entropy of target and activity in each unit's input (Hinton 2010, section 11).
-            lacking = self.sparsity_target - self.hidden_centre
-            gradient.hidden.add_(lacking, alpha=self.sparsity_cost)
-            gradient.weight.addr_(visible_mean, lacking, alpha=self.sparsity_cost)
+            # Gradient of the cross-entropy between target and mean activity (Hinton 2010, section 11).
+            deficit = self.sparsity_target - self.hidden_centre
+            gradient.hidden_bias.add_(deficit, alpha=self.sparsity_cost)
+            gradient.weight.addr_(data_mean, deficit, alpha=self.sparsity_cost)
         if self.weight_decay:
             gradient.weight.add_(rbm.weight, alpha=-self.weight_decay)
-        for speed, slope, value in zip(self.velocity.buffers(), gradient, rbm.buffers(), strict=True):
-            value.add_(speed.mul_(self.momentum).add_(slope, alpha=learning_rate))
-        return (visible_mean - v.mean(0, dtype=visible_mean.dtype)).square().mean()
+        for velocity, slope, parameter in zip(self.velocity.buffers(), gradient, rbm.buffers(), strict=True):
+            velocity.mul_(self.momentum).add_(slope, alpha=learning_rate)
+            parameter.add_(velocity)
+        return (data_mean - v.mean(0, dtype=data_mean.dtype)).square().mean()

@@ -1,11 +1,11 @@
-"""The restricted Boltzmann machine: 500 binary units that learn, without labels, how probable an image is.
+"""Restricted Boltzmann machine (RBM): a model of the probability of binary images, trained without labels.
 
     python -m ch03_autoencoder_rbm.train rbm
-    python -m ch03_autoencoder_rbm.train rbm --algorithm cd --gibbs-steps 25    # chains that start at the data
-    python -m ch03_autoencoder_rbm.train rbm --hidden-size 20                   # small enough to be exact
+    python -m ch03_autoencoder_rbm.train rbm --algorithm cd --gibbs-steps 25    # CD-25 instead of persistent chains
+    python -m ch03_autoencoder_rbm.train rbm --hidden-size 20                   # also computes the exact likelihood
 
-Its likelihood is estimated by annealed importance sampling, and belongs to a way of making pixels binary: compare only
-figures of the same --binarise.
+The test log-likelihood is estimated by annealed importance sampling. It depends on how pixels are made binary, so only
+results with the same --binarise are comparable.
 
 Dimensions: B batch, N images, P pixels (784), H hidden units, C chains.
 """
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from ch03_autoencoder_rbm.boltzmann import logistic
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, downwards, gibbs, sample, upwards
 from ch03_autoencoder_rbm.boltzmann.likelihood import (
     ENUMERABLE,
@@ -40,43 +39,46 @@ from common.run import Run, load_weights
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PROBE_STRENGTHS = (0.1, 1.0, 10.0)
+"""Inverse regularisation strengths C of the linear probe."""
+
 
 @dataclass(frozen=True)
 class Config:
     """Hyperparameters of the restricted Boltzmann machine."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     binarise: Literal["stochastic", "threshold"] = "stochastic"
-    """stochastic: a pixel is on with its brightness as probability, drawn anew each epoch; threshold: above a half."""
+    """Binary pixels. stochastic: sampled with the grey level as probability, in each epoch; threshold: 1 above 0.5."""
     hidden_size: int = 500
-    """Hidden units."""
+    """Number of hidden units."""
     epochs: int | None = None
-    """Passes over the training split; by default 60, and on a small set up to 200."""
+    """Passes over the training split; by default 60, up to 200 on a small set (2,000 steps)."""
     batch_size: int = 100
-    """Images a step."""
+    """Images per step."""
     algorithm: Literal["pcd", "cd"] = "pcd"
-    """pcd: chains that go on from step to step; cd: chains that start at the batch in every step."""
+    """pcd: persistent contrastive divergence; cd: contrastive divergence, with chains that start at the batch."""
     gibbs_steps: int = 1
-    """Gibbs steps of the chains in a training step: the k of CD-k."""
+    """Gibbs steps per training step, the k of CD-k."""
     chains: int = 100
-    """Persistent chains; cd has as many as the batch has images."""
+    """Number of persistent chains; cd has one chain per image of the batch."""
     learning_rate: float = 0.1
-    """First step size; it falls to zero along a straight line."""
+    """Initial learning rate; decays linearly to zero."""
     momentum: float = 0.5
-    """Share of the last step that the next one keeps."""
+    """Momentum of the updates."""
     weight_decay: float = 0.0
-    """Pull of each weight towards zero, as a share of it, times the step size."""
+    """Weight decay (L2); multiplied by the learning rate."""
     sparsity_target: float | None = None
-    """Activity towards which each hidden unit is pushed, as 0.1; None lets them be."""
+    """Target mean activity of each hidden unit, such as 0.1; None: no sparsity penalty."""
     sparsity_cost: float = 0.01
-    """How hard they are pushed."""
+    """Coefficient of the sparsity penalty."""
     centre: bool = True
-    """Measure units from their mean activities, for a better conditioned gradient; --no-centre measures from zero."""
+    """Centred gradient: running means are subtracted from all units. --no-centre uses the plain gradient."""
     temperatures: int | None = None
-    """Steps of the annealed importance sampling; by default 3,000, and 500 on an embedded set."""
+    """Intermediate distributions of annealed importance sampling; by default 3,000, and 500 on an embedded set."""
     annealed_chains: int = 500
-    """Chains of the annealed importance sampling."""
+    """Chains of annealed importance sampling."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -92,14 +94,14 @@ class Config:
 
 
 def make_rbm(pixels: Tensor, hidden_size: int) -> RBM:
-    """Make a machine that starts with how often each of (N, P) pixels is on, and no more (Hinton 2010, section 8)."""
+    """Make an RBM whose visible biases reproduce the mean of (N, P) pixels (Hinton 2010, section 8)."""
     rbm = RBM(pixels.shape[1], hidden_size)
     rbm.visible_bias.copy_(base_rates(pixels))
     return rbm
 
 
 def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergence:
-    """Make the rule by which the machine learns."""
+    """Make the training algorithm with the settings of the Config."""
     return ContrastiveDivergence(
         rbm,
         chains=config.chains if config.algorithm == "pcd" else 0,
@@ -113,106 +115,129 @@ def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergen
     )
 
 
-def monitor(rbm: RBM, known: Tensor, valid: Tensor) -> dict[str, float]:
-    """Measure what costs little: pseudo-likelihood, and how much more probable known images are than unseen ones.
+def validate(rbm: RBM, train_sample: Tensor, valid: Tensor) -> dict[str, float]:
+    """Measure the pseudo-likelihood of validation images and the free energy gap to training images.
 
-    Log Z is the same for both, so the gap of the free energies is that of the log-likelihoods; it grows with
-    overfitting (Hinton 2010, section 6).
+    log Z cancels in the gap, so the gap of the free energies is the gap of the log-likelihoods. It grows when the RBM
+    overfits (Hinton 2010, section 6).
     """
-    here = mean_free_energy(rbm, valid)
+    free_energy = mean_free_energy(rbm, valid)
     return {
         "pseudo_likelihood": pseudo_likelihood(rbm, valid),
-        "free_energy": here,
-        "free_energy_gap": here - mean_free_energy(rbm, known),
+        "free_energy": free_energy,
+        "free_energy_gap": free_energy - mean_free_energy(rbm, train_sample),
     }
 
 
-def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
-    """Measure likelihood on the test split (and on as many known images), and classes read off the hidden units."""
-    config = run.config
-    temperatures = config.temperatures or (500 if data.card.embedded else 3_000)
-    base = base_rates(brightness(data.train.pixels)).to(run.device)
-    log_z = annealed_log_partition(rbm, base, temperatures, config.annealed_chains)
-    test = fixed_binary(data.test.pixels, config.binarise, run.device)
-    known = fixed_binary(data.train.pixels[: len(test)], config.binarise, run.device)
-    measures = {"log_likelihood": log_likelihood(rbm, test, log_z.value)}
-    if config.hidden_size <= ENUMERABLE:
-        measures["exact_log_likelihood"] = log_likelihood(rbm, test, exact_log_partition(rbm))
-    measures["pseudo_likelihood"] = pseudo_likelihood(rbm, test)
-    splits = [data.train, data.valid, data.test]
-    pixels = [brightness(split.pixels).to(run.device) for split in splits]
-    for name, (train, valid, unseen) in {
-        "accuracy": [rbm.hidden_probability(part) for part in pixels],
-        "pixel_accuracy": pixels,
-    }.items():
-        classifier = logistic.fit_best(train, data.train.labels, valid, data.valid.labels)
-        measures[name] = classifier.accuracy(unseen, data.test.labels)
-    spread = {"annealing_error": log_z.error, "effective_chains": log_z.effective_chains}
-    return {"run": spread, "train": {"log_likelihood": log_likelihood(rbm, known, log_z.value)}, "test": measures}
-
-
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the machine and return its test metrics."""
+    """Train the RBM and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the rbm learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "the rbm trains in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
         rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)
         learner = make_learner(rbm, config, bf16=run.bf16)
         valid = fixed_binary(data.valid.pixels, config.binarise, run.device)
-        known = fixed_binary(data.train.pixels[: len(valid)], config.binarise, run.device)
+        train_sample = fixed_binary(data.train.pixels[: len(valid)], config.binarise, run.device)
         for epoch in run.epochs(epochs, len(batches), rbm=rbm, learner=learner):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                size = config.learning_rate * (1 - step / (epochs * len(batches)))
-                distance = learner.step(rbm, binary(images, config.binarise), size)
-                run.step(distance, images=len(images))
-            run.log(valid=monitor(rbm, known, valid))
+                learning_rate = config.learning_rate * (1 - step / (epochs * len(batches)))
+                mean_image_error = learner.step(rbm, binary(images, config.binarise), learning_rate)
+                run.step(mean_image_error, images=len(images))
+            run.log(valid=validate(rbm, train_sample, valid))
         run.save(rbm)
         report(run, data, rbm)
         return run.finish(**evaluate(run, data, rbm))
 
 
+def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
+    """Estimate the log-likelihood of test and training images; measure linear probes on hidden units and on pixels."""
+    config = run.config
+    temperatures = config.temperatures or (500 if data.card.embedded else 3_000)
+    base = base_rates(brightness(data.train.pixels)).to(run.device)
+    log_z = annealed_log_partition(rbm, base, temperatures, config.annealed_chains)
+    test = fixed_binary(data.test.pixels, config.binarise, run.device)
+    train_sample = fixed_binary(data.train.pixels[: len(test)], config.binarise, run.device)
+    metrics = {"log_likelihood": log_likelihood(rbm, test, log_z.value)}
+    if config.hidden_size <= ENUMERABLE:
+        metrics["exact_log_likelihood"] = log_likelihood(rbm, test, exact_log_partition(rbm))
+    metrics["pseudo_likelihood"] = pseudo_likelihood(rbm, test)
+    pixels = [brightness(split.pixels) for split in (data.train, data.valid, data.test)]
+    hidden = [rbm.hidden_probability(part.to(run.device)).cpu() for part in pixels]
+    metrics["accuracy"] = probe_accuracy(hidden, data)
+    metrics["pixel_accuracy"] = probe_accuracy(pixels, data)
+    return {
+        "run": {"annealing_error": log_z.error, "effective_chains": log_z.effective_chains},
+        "train": {"log_likelihood": log_likelihood(rbm, train_sample, log_z.value)},
+        "test": metrics,
+    }
+
+
+def probe_accuracy(features: list[Tensor], data: ImageSet) -> float:
+    """(N, D) features of training, validation and test images -> test accuracy of a linear probe (logistic regression)
+
+    The inverse regularisation strength C is chosen by validation accuracy after fits to 10,000 training images, which
+    saves time. The probe with that C is then fitted to all training images.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    train, valid, test = features
+    labels = data.train.labels
+    if len(labels.unique()) == 1:  # LogisticRegression needs at least two classes
+        return float((data.test.labels == labels[0]).float().mean())
+
+    def fit(C: float, images: int) -> LogisticRegression:
+        # With this tolerance the solver converges within 300 iterations on MNIST.
+        return LogisticRegression(C=C, tol=3e-4, max_iter=2_000).fit(train[:images].numpy(), labels[:images].numpy())
+
+    with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
+        C = max(PROBE_STRENGTHS, key=lambda C: fit(C, 10_000).score(valid.numpy(), data.valid.labels.numpy()))
+        return float(fit(C, len(labels)).score(test.numpy(), data.test.labels.numpy()))
+
+
 def report(run: Run, data: ImageSet, rbm: RBM) -> None:
-    """Draw what a person looks at: filters, reconstructions, samples through the chain, the curves."""
+    """Draw the filters, reconstructions, samples along Gibbs chains, and learning curves."""
     from common.drawing import plots
 
     strongest = rbm.weight.square().sum(0).topk(min(100, rbm.weight.shape[1])).indices
     run.figure("filters", plots.image_grid(as_filters(rbm.weight[:, strongest]), columns=10, size=0.6))
     v = fixed_binary(data.test.pixels[:10], run.config.binarise, run.device)
-    again = rbm.visible_probability(rbm.hidden_probability(v))
-    pairs = torch.cat([brightness(data.test.pixels[:10]), v.cpu(), again.cpu()]).view(-1, 1, 28, 28)
-    run.figure("reconstructions", plots.image_grid(pairs, columns=len(v), row_names=["image", "binary", "again"]))
+    reconstruction = rbm.visible_probability(rbm.hidden_probability(v))
+    rows = torch.cat([brightness(data.test.pixels[:10]), v.cpu(), reconstruction.cpu()]).view(-1, 1, 28, 28)
+    names = ["image", "binary", "reconstruction"]
+    run.figure("reconstructions", plots.image_grid(rows, columns=len(v), row_names=names))
     run.figure("samples", draw_chain([rbm], v))
     panels = {
         "log pseudo-likelihood, nats": ["valid_pseudo_likelihood"],
-        "free energy: unseen less known, nats": ["valid_free_energy_gap"],
+        "free energy: validation - training, nats": ["valid_free_energy_gap"],
     }
     run.figure("curves", plots.curves(run.history, panels))
 
 
 def as_filters(weights: Tensor) -> Tensor:
-    """(P, N) weights -> (N, 1, 28, 28) pictures in [0, 1]: grey is zero, and each filter's strongest weight is full"""
+    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], scaled by the largest weight of each; 0.5 is weight 0"""
     strongest = weights.abs().amax(0).clamp(min=1e-12)
     return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)
 
 
-def draw_chain(stack: list[RBM], v: Tensor, marks: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
-    """Draw p(v | h) along Gibbs chains of the topmost machine that start at (C, P) images, after so many steps."""
+def draw_chain(stack: list[RBM], v: Tensor, steps: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
+    """Draw p(v | h) along Gibbs chains of the top RBM, started at (C, P) images, after the given numbers of steps."""
     from common.drawing import plots
 
     *below, top = stack
     rows, q, done = [v], top.hidden_probability(upwards(below, v)), 0
-    for mark in marks:
-        _, q = gibbs(top, q, mark - done)
+    for step in steps:
+        _, q = gibbs(top, q, step - done)
         rows.append(downwards(stack, sample(q)))
-        done = mark
-    names = ["start", *(f"{mark:,} step{'s' * (mark > 1)}" for mark in marks)]
+        done = step
+    names = ["start", *(f"{step:,} step{'s' * (step > 1)}" for step in steps)]
     return plots.image_grid(torch.cat(rows).view(-1, 1, 28, 28), columns=len(v), row_names=names)
 
 
 def restore(folder: Path) -> tuple[RBM, Config]:
-    """Rebuild the machine that a run saved."""
+    """Load the RBM of a run folder."""
     config = read_config(folder, Config)
     rbm = RBM(784, config.hidden_size)
     load_weights(rbm, folder)
@@ -224,8 +249,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     rbm = make_rbm(brightness(images), config.hidden_size).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")
-    size = config.learning_rate
     return Workload(
-        lambda: learner.step(rbm, binary(images, config.binarise), size),
+        lambda: learner.step(rbm, binary(images, config.binarise), config.learning_rate),
         items=config.batch_size,
     )

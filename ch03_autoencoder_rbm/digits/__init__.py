@@ -1,5 +1,6 @@
-"""Digits without and with labels; read in this order.
+"""Handwritten digits with and without labels, in reading order.
 
-feedforward  784-300-100-10, trained with cross-entropy or with the book's loss
-autoencoder  784-128-64-128-784: squeezes a digit into 64 numbers and removes noise
+feedforward  the classifier: 784-300-100-10
+book         the book's loss for it, and what is wrong with it
+autoencoder  784-128-64-128-784: compresses an image to 64 numbers, optionally removes noise
 """

@@ -1,9 +1,9 @@
-"""The autoencoder: 784-128-64-128-784, which squeezes a digit into 64 numbers and draws it again.
+"""Autoencoder: 784-128-64-128-784, compresses an image to a code of 64 numbers and reconstructs it.
 
     python -m ch03_autoencoder_rbm.train autoencoder
-    python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # learns to remove noise instead
+    python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # denoising autoencoder
 
-Dimensions: B batch, N images, P pixels (784), Z code (64), E epochs.
+Dimensions: B batch, N images, P pixels (784), Z code (64).
 """
 
 import math
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOISE_SEED = 0
-"""Seed of the noise on the validation and test images: every run is measured on the same ones."""
+"""Random seed of the noise on validation and test images: every run is evaluated on the same ones."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Config:
     """Hyperparameters of the autoencoder."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     epochs: int | None = None
-    """Passes over the training split; by default 30, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; by default 30, more on a small set (1,000 steps)."""
     batch_size: int = 256
-    """Images a step, over all processes together."""
+    """Images per step, summed over all processes."""
     learning_rate: float = 6e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Maximum learning rate of Adam; warms up and anneals in one cycle."""
     noise: float = 0.0
-    """Standard deviation of the noise on the input, in units of the brightest pixel; the target stays clean."""
+    """Standard deviation of Gaussian noise added to the input, for pixels in [0, 1]; the target has no noise."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Config:
 
 
 class Autoencoder(nn.Module):
-    """An encoder and its mirror image."""
+    """An encoder and a decoder with the same layer sizes in reverse order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,16 +70,16 @@ class Autoencoder(nn.Module):
         return self.decoder(code)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, P) pixels -> (B, P) the same, through the code"""
+        """(B, P) pixels -> (B, P) reconstruction"""
         return self.decode(self.encode(pixels))
 
 
 def noisy(pixels: Tensor, noise: float, generator: torch.Generator | None = None) -> Tensor:
-    """(B, P) -> the same with Gaussian noise, kept in [0, 1]"""
+    """(B, P) pixels -> the pixels plus Gaussian noise, clamped to [0, 1]"""
     if noise == 0:
         return pixels
-    grain = torch.randn(pixels.shape, generator=generator, device=pixels.device)
-    return (pixels + noise * grain).clamp_(0, 1)
+    epsilon = torch.randn(pixels.shape, generator=generator, device=pixels.device)
+    return (pixels + noise * epsilon).clamp_(0, 1)
 
 
 def train_step(
@@ -90,7 +90,7 @@ def train_step(
     *,
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step towards drawing the targets; return the loss, still on the device."""
+    """Take one gradient step on the reconstruction error of the targets. Return the loss, on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         outputs = model(pixels)
     loss = F.mse_loss(outputs.float(), targets)
@@ -101,13 +101,13 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    """Adam (Kingma & Ba 2015), fused."""
     return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
 
 
 @torch.inference_mode()
 def reconstruct(model: Autoencoder, images: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-    """(N, 1, 28, 28) uint8 -> (N, P) what the encoder saw and (N, P) what the decoder drew, both on the CPU"""
+    """(N, 1, 28, 28) uint8 -> (N, P) inputs with noise and (N, P) reconstructions, both on the CPU"""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(NOISE_SEED)
     inputs = noisy(brightness(images), noise, generator)
@@ -115,37 +115,34 @@ def reconstruct(model: Autoencoder, images: Tensor, noise: float = 0.0) -> tuple
 
 
 def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
-    """(N, P) drawings, (N, 1, 28, 28) uint8 originals -> (N,) mean squared error of each, on pixels in [0, 1]"""
+    """(N, P) reconstructions, (N, 1, 28, 28) uint8 originals -> (N,) mean squared error of each, pixels in [0, 1]"""
     return (outputs - brightness(images)).square().mean(1)
 
 
-class Filmstrip:
-    """What the network draws of the same digits after some epochs; part of the checkpoint, so that it survives.
+class Snapshots:
+    """Reconstructions of the same images after some epochs, evenly spaced on a logarithmic scale; checkpointed."""
 
-    The epochs are spread evenly on a logarithmic scale, so that the fast beginning is seen.
-    """
-
-    def __init__(self, images: Tensor, epochs: int, frames: int = 8) -> None:
+    def __init__(self, images: Tensor, epochs: int, count: int = 8) -> None:
         self.images = images
-        self.epochs = {round(epochs ** (number / (frames - 1))) for number in range(frames)}
-        self.frames: dict[int, Tensor] = {}
+        self.epochs = {round(epochs ** (number / (count - 1))) for number in range(count)}
+        self.reconstructions: dict[int, Tensor] = {}
 
     def take(self, model: Autoencoder, epoch: int, noise: float) -> None:
-        """Draw the digits as the network sees them now, if this is one of the epochs."""
+        """Store the reconstructions if the epoch is one of those to store."""
         if epoch in self.epochs:
-            self.frames[epoch] = reconstruct(model, self.images, noise)[1]
+            self.reconstructions[epoch] = reconstruct(model, self.images, noise)[1]
 
     def state_dict(self) -> dict[int, Tensor]:
-        """Give the frames taken so far."""
-        return self.frames
+        """Return the reconstructions by epoch."""
+        return self.reconstructions
 
     def load_state_dict(self, state: dict[int, Tensor]) -> None:
-        """Take over the frames of an interrupted run."""
-        self.frames = state
+        """Restore the reconstructions from a checkpoint."""
+        self.reconstructions = state
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the autoencoder and return its test metrics."""
+    """Train the autoencoder and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
@@ -153,70 +150,67 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         model = Autoencoder().to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
-        film = Filmstrip(data.valid.pixels[:10], epochs)
-        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
+        snapshots = Snapshots(data.valid.pixels[:10], epochs)
+        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, snapshots=snapshots):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
                 pixels = brightness(images)
                 loss = train_step(parallel, optimizer, noisy(pixels, config.noise), pixels, bf16=run.bf16)
                 run.step(loss, images=len(images))
-            film.take(model, epoch, config.noise)
+            snapshots.take(model, epoch, config.noise)
             _, outputs = reconstruct(model, data.valid.pixels, config.noise)
             run.log(valid={"mse": float(squared_error(outputs, data.valid.pixels).mean())})
         inputs, outputs = reconstruct(model, data.test.pixels, config.noise)
         errors = squared_error(outputs, data.test.pixels)
         run.save(model)
         if run.is_main:
-            report(run, data, model, inputs, outputs, errors, film)
-        untouched = {"input_mse": float(squared_error(inputs, data.test.pixels).mean())} if config.noise else {}
-        return run.finish(test={"mse": float(errors.mean()), **untouched})
+            report(run, data, model, inputs, outputs, errors, snapshots)
+        baseline = {"input_mse": float(squared_error(inputs, data.test.pixels).mean())} if config.noise else {}
+        return run.finish(test={"mse": float(errors.mean()), **baseline})
 
 
 def report(
-    run: Run, data: ImageSet, model: Autoencoder, inputs: Tensor, outputs: Tensor, errors: Tensor, film: Filmstrip
+    run: Run, data: ImageSet, model: Autoencoder, inputs: Tensor, outputs: Tensor, errors: Tensor, snapshots: Snapshots
 ) -> None:
-    """Draw what a person looks at: pairs, the same digits through the epochs, the code, the error of each class."""
+    """Draw inputs and reconstructions, reconstructions over the epochs, the code, and the error of each class."""
     from common.drawing import plots
 
     names, test = data.class_names, data.test
     run.figure("pairs", draw_pairs(test.pixels[:10], inputs[:10], outputs[:10], noisy=run.config.noise > 0))
-    run.figure("epochs", draw_film(film))
+    run.figure("epochs", draw_snapshots(snapshots))
     shown = slice(0, 1_000)
     with torch.inference_mode():
         code = model.encode(inputs[shown].to(run.device)).cpu()
-    if len(code) > 3:  # fewer have no neighbourhoods
-        title = f"the {code.shape[1]}-number code of {len(code):,} test images, in two dimensions (t-SNE)"
+    if len(code) > 3:  # t-SNE needs neighbours
+        title = f"t-SNE of the {code.shape[1]}-dimensional code of {len(code):,} test images"
         run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
     per_class = {name: errors[test.labels == label].mean().item() for label, name in enumerate(names)}
-    known = {name: error for name, error in per_class.items() if not math.isnan(error)}  # a class may be absent
+    present = {name: error for name, error in per_class.items() if not math.isnan(error)}
     title = "test error of each class"
-    run.figure("classes", plots.bars([*known], [*known.values()], title=title, label="mean squared error"))
+    run.figure("classes", plots.bars([*present], [*present.values()], title=title, label="mean squared error"))
     run.figure("curves", plots.curves(run.history, {"mean squared error": ["train_loss", "valid_mse"]}, log=True))
 
 
 def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: bool) -> "Figure":
-    """Draw images over what the network makes of them, with the noisy input between where there is one."""
+    """Draw inputs above reconstructions, and the originals above the inputs if these have noise."""
     from common.drawing import plots
 
-    pictures = [brightness(originals), inputs, outputs] if noisy else [inputs, outputs]
-    rows = torch.cat(pictures).view(-1, 1, 28, 28)
-    return plots.image_grid(
-        rows, columns=len(originals), row_names=["original", "input", "output"] if noisy else ["input", "output"]
-    )
+    images = [brightness(originals), inputs, outputs] if noisy else [inputs, outputs]
+    names = ["original", "input", "output"] if noisy else ["input", "output"]
+    return plots.image_grid(torch.cat(images).view(-1, 1, 28, 28), columns=len(originals), row_names=names)
 
 
-def draw_film(film: Filmstrip) -> "Figure":
-    """Draw the same digits after some epochs, over the originals."""
+def draw_snapshots(snapshots: Snapshots) -> "Figure":
+    """Draw the reconstructions after each stored epoch above the originals."""
     from common.drawing import plots
 
-    pictures = torch.cat([*film.frames.values(), brightness(film.images)]).view(-1, 1, 28, 28)
-    return plots.image_grid(
-        pictures, columns=len(film.images), row_names=[*(f"epoch {epoch}" for epoch in film.frames), "original"]
-    )
+    images = torch.cat([*snapshots.reconstructions.values(), brightness(snapshots.images)]).view(-1, 1, 28, 28)
+    names = [*(f"epoch {epoch}" for epoch in snapshots.reconstructions), "original"]
+    return plots.image_grid(images, columns=len(snapshots.images), row_names=names)
 
 
 def in_two_dimensions(code: Tensor) -> Tensor:
-    """(N, Z) -> (N, 2) positions in which neighbours stay neighbours (van der Maaten & Hinton 2008)"""
+    """(N, Z) codes -> (N, 2) t-SNE embedding (van der Maaten & Hinton 2008)"""
     from sklearn.manifold import TSNE
 
     perplexity = min(30, (len(code) - 1) / 3)
@@ -224,7 +218,7 @@ def in_two_dimensions(code: Tensor) -> Tensor:
 
 
 def restore(folder: Path) -> tuple[Autoencoder, Config]:
-    """Rebuild the autoencoder that a run saved."""
+    """Load the autoencoder of a run folder."""
     config = read_config(folder, Config)
     model = Autoencoder()
     load_weights(model, folder)

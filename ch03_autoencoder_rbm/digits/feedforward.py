@@ -1,7 +1,7 @@
-"""The feed-forward digit classifier: 784-300-100-10.
+"""Feed-forward digit classifier: 784-300-100-10.
 
     python -m ch03_autoencoder_rbm.train feedforward
-    python -m ch03_autoencoder_rbm.train feedforward --loss book     # as the book trains it: classes starve
+    python -m ch03_autoencoder_rbm.train feedforward --loss book     # the book's loss, which misses whole classes
 
 Dimensions: B batch, N images, P pixels (784), K classes (10).
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch03_autoencoder_rbm.digits.book import book_loss
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -25,7 +26,9 @@ from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
 PIXEL_SCALE = 1 / 128
-"""Brings pixels to [0, 2), about unit size. A power of two: bfloat16 holds every scaled pixel exactly."""
+"""Scales pixels to [0, 2). A power of two, so bfloat16 represents every scaled pixel exactly."""
+
+LOSSES = {"cross-entropy": F.cross_entropy, "book": book_loss}
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,21 @@ class Config:
     """Hyperparameters of the feed-forward classifier."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     epochs: int | None = None
-    """Passes over the training split; by default 10, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; by default 10, more on a small set (1,000 steps)."""
     batch_size: int = 256
-    """Images a step, over all processes together."""
+    """Images per step, summed over all processes."""
     learning_rate: float = 4e-3
-    """Peak step size of AdamW, which warms up and anneals in one cycle."""
+    """Maximum learning rate of AdamW; warms up and anneals in one cycle."""
     weight_decay: float = 0.01
-    """Share of each weight that decays a step, times the step size."""
+    """Weight decay of AdamW; multiplied by the learning rate."""
     shift: int = 1
-    """Move each training batch by up to that many pixels, up or down and left or right; 0 leaves it in place."""
+    """Data augmentation: maximum random shift of each training batch in pixels, in both directions; 0 disables it."""
     loss: Literal["cross-entropy", "book"] = "cross-entropy"
-    """cross-entropy, or the book's loss -mean(y p), which has no logarithm."""
+    """Loss function. cross-entropy, or book: -mean(y p), which lacks the logarithm."""
     write_images: bool = False
-    """Write every test image as the book does: one file named `{batch} - {item} - {label} - {guess}.jpg`."""
+    """Write every test image to a file named as in the book: `{batch} - {item} - {label} - {guess}.jpg`."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -57,7 +60,7 @@ class Config:
 
 
 class FeedForward(nn.Module):
-    """Two hidden layers of rectified linear units."""
+    """Two hidden layers with ReLU activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,33 +78,20 @@ class FeedForward(nn.Module):
 
 
 def scaled(images: Tensor) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) floats in [0, 2)"""
+    """(B, 1, 28, 28) uint8 -> (B, P) pixels in [0, 2)"""
     return images.flatten(1).float().mul_(PIXEL_SCALE)
 
 
 def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """(B, 1, 28, 28) -> the same images, all moved by one random offset; what leaves on one side enters on the other.
+    """(B, 1, 28, 28) -> the images, all shifted by one random offset; pixels wrap around
 
-    A digit means the same one pixel to the left, and MNIST's border is empty. One offset for a whole batch is one
-    memory copy, and over the epochs each image meets every offset.
+    MNIST's border is empty, so a shift by one pixel does not change the class. One offset for the whole batch needs
+    one memory copy; over the epochs each image is seen with every offset.
     """
     if pixels == 0:
         return images
     offset = torch.randint(-pixels, pixels + 1, (2,), generator=generator).tolist()
     return images.roll(offset, dims=(2, 3))
-
-
-def book_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """-mean(y p), with labels smoothed to 0.9 and 0.1 as in the book.
-
-    Its gradient in the right class's logit is -0.08 p (1 - p) / B: where the network is sure and wrong (p near 0) it
-    learns almost nothing. Cross-entropy's is -(1 - p) / B, largest where it is needed most.
-    """
-    y = 0.1 + 0.8 * F.one_hot(labels, logits.shape[1])
-    return -(y * logits.softmax(dim=1)).mean()
-
-
-LOSSES = {"cross-entropy": F.cross_entropy, "book": book_loss}
 
 
 def train_step(
@@ -113,7 +103,7 @@ def train_step(
     loss: str = "cross-entropy",
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step; return the loss, still on the device."""
+    """Take one gradient step. Return the loss, on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = model(pixels)
     value = LOSSES[loss](logits.float(), labels)
@@ -124,7 +114,7 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    """AdamW (Loshchilov & Hutter 2019), fused."""
     return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
@@ -136,24 +126,23 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
-    right = (logits.argmax(1) == labels).float()
+    """(N, K) logits, (N,) labels -> (K,) accuracy of each class; 1 for a class without images"""
+    correct = (logits.argmax(1) == labels).float()
     count = labels.bincount(minlength=logits.shape[1])
-    return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
+    return torch.where(count > 0, labels.bincount(correct, minlength=len(count)) / count, 1.0)
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, the accuracy of the class that fares worst, and cross-entropy in nats an image."""
-    right = logits.argmax(1) == labels
+    """Measure the accuracy, the lowest accuracy of a class, and the cross-entropy in nats per image."""
     return {
-        "accuracy": float(right.float().mean()),
+        "accuracy": float((logits.argmax(1) == labels).float().mean()),
         "worst_class_accuracy": float(class_accuracy(logits, labels).min()),
         "loss": float(F.cross_entropy(logits, labels)),
     }
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the classifier and return its test metrics."""
+    """Train the classifier and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
@@ -182,22 +171,23 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
-    """Write what a person looks at: every prediction, the confusion matrix, the worst mistakes, the curves."""
+    """Write the predictions, the confusion matrix, the misclassified images with the largest loss, and the curves."""
     from common.drawing import plots
 
-    names, test, guesses = data.class_names, data.test, logits.argmax(1)
+    names, test, predicted = data.class_names, data.test, logits.argmax(1)
     with run.writing("predictions.csv") as path:
         write_predictions(path, logits, test.labels)
     if config.write_images:
-        write_images(run.folder / "images", test, guesses)
-    run.figure("confusion", plots.confusion_matrix(test.labels, guesses, names))
-    missed = (1 - class_accuracy(logits, test.labels)).mul(100).tolist()
-    run.figure("classes", plots.bars(names, missed, title="share of each class that is missed", label="%"))
-    losses = F.cross_entropy(logits, test.labels, reduction="none")
-    wrong = losses.where(guesses != test.labels, 0).topk(min(32, int((guesses != test.labels).sum()))).indices
-    if len(wrong):
-        titles = [f"{names[test.labels[i]]} as {names[guesses[i]]}" for i in wrong.tolist()]
-        run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles))
+        write_images(run.folder / "images", test, predicted)
+    run.figure("confusion", plots.confusion_matrix(test.labels, predicted, names))
+    error_rates = (1 - class_accuracy(logits, test.labels)).mul(100).tolist()
+    run.figure("classes", plots.bars(names, error_rates, title="test error rate of each class", label="%"))
+    wrong = predicted != test.labels
+    losses = F.cross_entropy(logits, test.labels, reduction="none").where(wrong, 0)
+    worst = losses.topk(min(32, int(wrong.sum()))).indices
+    if len(worst):
+        titles = [f"{names[test.labels[i]]} as {names[predicted[i]]}" for i in worst.tolist()]
+        run.figure("mistakes", plots.image_grid(test.pixels[worst], columns=8, titles=titles))
     panels = {
         "loss": ["train_loss", "valid_loss"],
         "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
@@ -206,7 +196,7 @@ def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
 
 
 def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
-    """Write a row an image: its index, label, guess, and the ten probabilities."""
+    """Write one row per image: its index, label, predicted class (`guess`), and the ten probabilities."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["index", "label", "guess", *(f"p{label}" for label in range(logits.shape[1]))])
@@ -214,20 +204,20 @@ def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
             rows.writerow([index, label, row.index(max(row)), *(f"{p:.6f}" for p in row)])
 
 
-def write_images(folder: Path, test: Split, guesses: Tensor, batch_size: int = 100) -> None:
-    """Write each test image under the book's name for it, which tells batch, item, label and guess."""
+def write_images(folder: Path, test: Split, predicted: Tensor, batch_size: int = 100) -> None:
+    """Write each test image to a file named as in the book: batch, item, label and predicted class."""
     from PIL import Image
 
     folder.mkdir(exist_ok=True)
     for index, (pixels, label, guess) in enumerate(
-        zip(test.pixels, test.labels.tolist(), guesses.tolist(), strict=True)
+        zip(test.pixels, test.labels.tolist(), predicted.tolist(), strict=True)
     ):
         batch, item = divmod(index, batch_size)
         Image.fromarray(pixels[0].numpy()).save(folder / f"{batch} - {item} - {label} - {guess}.jpg")
 
 
 def restore(folder: Path) -> tuple[FeedForward, Config]:
-    """Rebuild the classifier that a run saved."""
+    """Load the classifier of a run folder."""
     config = read_config(folder, Config)
     model = FeedForward()
     load_weights(model, folder)

@@ -1,13 +1,13 @@
-"""Film ratings: a Boltzmann machine and its baselines; read in this order.
+"""Film recommenders: an RBM on ratings and its baselines, in reading order.
 
-recommender        the program: a restricted Boltzmann machine over film ratings
-softmax_rbm        visible units with one level a star
-gaussian_rbm       visible units with a mean and unit variance
-binary_rbm         visible units that say whether a film was rated, for ranking
-sparse             only what was rated: cases, batches and products over them
-evaluation         RMSE, MAE and ranking measures
-predictors         means, biases, matrix factorisation and popularity, behind one interface
-baselines          the program that measures the predictors
+recommender        the program: train a restricted Boltzmann machine on film ratings
+softmax_rbm        softmax visible units: one level per star rating
+gaussian_rbm       Gaussian visible units: residuals of the biases
+binary_rbm         the book's binary visible units: liked or not
+sparse             batches of sparse ratings
+evaluation         RMSE, MAE and ranking metrics
+predictors         predicted stars and rankings from the RBMs
+baselines          means, biases, matrix factorisation and popularity, and the program that evaluates them
 scaling            seconds and memory for 0.1, 1 and 10 million ratings
-sparse_throughput  an epoch over sparse cases, dense masked batches and a loop over users
+sparse_throughput  seconds per epoch: sparse batches, dense masked batches, a loop over users
 """

@@ -1,4 +1,4 @@
-"""What a recommender must beat: means, user and film biases, matrix factorisation, popularity.
+"""Baselines for the recommender: means, user and film biases, matrix factorisation, popularity.
 
     python -m ch03_autoencoder_rbm.train baselines --predictor bias
     python -m ch03_autoencoder_rbm.train baselines --predictor factorization
@@ -19,7 +19,7 @@ from common.data.ratings.loading import SplitName, load_ratings
 from common.run import Run
 
 USER_PRIOR, FILM_PRIOR = 4.0, 3.0
-"""Ratings of size zero that each user and film starts with; chosen on ml-latest-small's validation split."""
+"""Ridge penalties of the biases, as numbers of ratings; chosen on ml-latest-small's validation split."""
 
 ALTERNATIONS = 10
 
@@ -28,22 +28,23 @@ PredictorName = Literal["global-mean", "film-mean", "bias", "factorization", "po
 
 @dataclass(frozen=True)
 class Config:
-    """Which baseline, on which data."""
+    """Settings of a baseline."""
 
     data: RatingSetName | Literal["auto"] = "auto"
-    """Which ratings; auto takes ml-latest-small where it is on disk or can be downloaded, else the planted sample."""
+    """Rating data set. auto: ml-latest-small if it is on disk or can be downloaded, otherwise the planted sample."""
     split: SplitName = "random"
-    """random (a fifth to test), leave-out (some of each user), or time (the newest fifth)."""
+    """Test split. random: a fifth of the ratings; leave-out: some ratings of each user; time: the newest fifth."""
     leave_out: int = 5
-    """With --split leave-out: ratings of each user to test, and as many to validate."""
+    """Test ratings per user with --split leave-out, and as many for validation."""
     split_seed: int = 0
-    """Seed of the split; runs that are compared share it."""
+    """Random seed of the split; the same for all runs that are compared."""
     predictor: PredictorName = "bias"
-    """global-mean, film-mean, bias (of user and film), factorization (of what the biases leave), or popularity."""
+    """Baseline: global-mean, film-mean, bias (user and film biases), factorization (biases plus matrix factorisation
+    of the residuals), or popularity (number of ratings)."""
     factors: int = 10
-    """Size of the factors, with --predictor factorization."""
+    """Number of factors with --predictor factorization."""
     decay: float = 0.2
-    """Ridge of the factors, a rating."""
+    """Ridge penalty of the factors per rating."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -52,13 +53,13 @@ class Config:
 
 
 class Popularity:
-    """The films that most people have rated, whoever asks; no idea of stars."""
+    """Recommends the films with the most ratings to every user; does not predict stars."""
 
     def __init__(self, known: Ratings, data: RatingSet) -> None:
         self.known, self.count = known, popularity(known, data.n_films)
 
     def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
-        """Nothing: popularity is not quality."""
+        """Return None: popularity does not predict stars."""
         return
 
     def scores(self, users: Tensor) -> Tensor:
@@ -67,11 +68,11 @@ class Popularity:
 
 
 class Biases:
-    """mu + b_u + c_i: the user's generosity and the film's quality, by alternating ridge regression.
+    """Predicts mu + b_u + c_i: global mean, user bias and film bias, fitted by alternating ridge regression.
 
         b_u = sum_i (r_ui - mu - c_i) / (n_u + user prior),    c_i = sum_u (r_ui - mu - b_u) / (n_i + film prior)
 
-    An infinite prior keeps all of its biases at zero: that gives the mean of each film, or of everything.
+    An infinite prior keeps its biases at zero, which gives the film means or the global mean.
     """
 
     def __init__(
@@ -84,10 +85,10 @@ class Biases:
         user_count = users.bincount(minlength=data.n_users) + user_prior
         film_count = (self.count + film_prior).clamp(min=1e-9)
         for _ in range(ALTERNATIONS):
-            rest = stars - self.mean - self.user[users]
-            self.film = torch.zeros_like(self.film).index_add_(0, films, rest) / film_count
-            rest = stars - self.mean - self.film[films]
-            self.user = torch.zeros_like(self.user).index_add_(0, users, rest) / user_count
+            residual = stars - self.mean - self.user[users]
+            self.film = torch.zeros_like(self.film).index_add_(0, films, residual) / film_count
+            residual = stars - self.mean - self.film[films]
+            self.user = torch.zeros_like(self.user).index_add_(0, users, residual) / user_count
         self.step = float(data.levels[1] - data.levels[0])
         self.sd = float((stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
 
@@ -96,25 +97,25 @@ class Biases:
         return self.mean + self.user[users] + self.film[films]
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) popularity x chance of liking"""
+        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.mean + self.user[users].unsqueeze(1) + self.film
         return self.count * chance_of_liking(table, self.sd, self.step)
 
 
 class Factorization:
-    """Biases + p_u . q_i, the factors by alternating least squares on what the biases leave (Zhou et al. 2008).
+    """Predicts biases + p_u . q_i, the factors fitted to the residuals by alternating least squares (Zhou et al. 2008).
 
-    p_u = (sum_i q_i q_i' + decay n_u I)^-1 sum_i q_i e_ui,    and likewise q_i
+    p_u = (sum_i q_i q_i' + decay n_u I)^-1 sum_i q_i e_ui,    and q_i in the same way
     """
 
     def __init__(self, known: Ratings, data: RatingSet, factors: int, decay: float, generator: torch.Generator) -> None:
         self.known, self.biases = known, Biases(known, data)
         users, films = known.users.long(), known.films.long()
-        rest = known.stars - self.biases.stars(users, films)
+        residual = known.stars - self.biases.stars(users, films)
         self.q = 0.1 * torch.randn(data.n_films, factors, generator=generator)
         for _ in range(ALTERNATIONS):
-            self.p = least_squares(users, films, self.q, rest, data.n_users, decay)
-            self.q = least_squares(films, users, self.p, rest, data.n_films, decay)
+            self.p = least_squares(users, films, self.q, residual, data.n_users, decay)
+            self.q = least_squares(films, users, self.p, residual, data.n_films, decay)
         self.sd = float((known.stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
@@ -122,13 +123,13 @@ class Factorization:
         return self.biases.stars(users, films) + (self.p[users] * self.q[films]).sum(1)
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) popularity x chance of liking"""
+        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.biases.mean + self.biases.user[users].unsqueeze(1) + self.biases.film + self.p[users] @ self.q.T
         return self.biases.count * chance_of_liking(table, self.sd, self.biases.step)
 
 
 def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor, count: int, decay: float) -> Tensor:
-    """(N,) rows, (N,) columns, (columns, D) factors, (N,) target -> (count, D) the ridge solution of each row"""
+    """(N,) rows, (N,) columns, (columns, D) factors, (N,) targets -> (count, D) ridge regression of each row"""
     size = factors.shape[1]
     normal, right = factors.new_zeros(count, size, size), factors.new_zeros(count, size)
     for row, column, value in zip(rows.split(65_536), columns.split(65_536), target.split(65_536), strict=True):
@@ -141,19 +142,19 @@ def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor
 
 
 def fit(name: PredictorName, known: Ratings, data: RatingSet, config: Config) -> Popularity | Biases | Factorization:
-    """Fit a baseline to the ratings that it may know."""
+    """Fit a baseline to the known ratings."""
     if name == "popularity":
         return Popularity(known, data)
     if name == "factorization":
         generator = torch.Generator().manual_seed(config.run.seed)
         return Factorization(known, data, config.factors, config.decay, generator)
-    never = float("inf")
-    priors = {"global-mean": (never, never), "film-mean": (never, 0.0), "bias": (USER_PRIOR, FILM_PRIOR)}
+    inf = float("inf")
+    priors = {"global-mean": (inf, inf), "film-mean": (inf, 0.0), "bias": (USER_PRIOR, FILM_PRIOR)}
     return Biases(known, data, *priors[name])
 
 
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Fit one baseline and return its measures."""
+    """Fit one baseline and return its validation and test metrics."""
     data = data or load_ratings(
         config.data,
         split=config.split,

@@ -1,12 +1,12 @@
-"""The book's restricted Boltzmann machine: a film is 1 where its user gave four stars or more, and 0 everywhere else.
+"""The book's RBM with binary visible units: 1 for a film that the user gave four stars or more, 0 for all other films.
 
-So a film that nobody asked about counts as disliked. That makes it useless for stars, which it cannot predict, and
-good at guessing what somebody will watch and like, because what people leave out says much about them. The positive
-phase looks at the ones only; the reconstruction is a table of B x V, for one batch at a time.
+Unrated films therefore count as not liked. The model cannot predict stars, but it ranks well what a user will choose to
+watch and like, because which films a user did not rate is informative. The positive phase uses the ones only; the
+reconstruction is a dense (B, V) matrix of one batch.
 
     p(h_j = 1 | v) = sigmoid(b_j + sum_i W_ij v_i),    p(v_i = 1 | h) = sigmoid(a_i + sum_j W_ij h_j)
 
-Dimensions: B cases, M ones of a batch, V units, H hidden units.
+Dimensions: B cases, M ones of a batch, V visible units, H hidden units.
 """
 
 import torch
@@ -17,7 +17,7 @@ from ch03_autoencoder_rbm.films.sparse import Batch
 
 
 class BinaryRBM(nn.Module):
-    """Bernoulli visible and hidden units, every film in every case."""
+    """Binary visible and hidden units; every case contains all films."""
 
     def __init__(self, units: int, hidden_size: int) -> None:
         super().__init__()
@@ -27,26 +27,26 @@ class BinaryRBM(nn.Module):
 
     @torch.no_grad()
     def set_visible_bias(self, units: Tensor, cases: int) -> None:
-        """Start each film at the log-odds of being liked, half a like added (Hinton 2010, section 8)."""
+        """Set the biases to the log-odds of the ones, with half a one added (Hinton 2010, section 8)."""
         share = (units.long().bincount(minlength=len(self.visible_bias)) + 0.5) / (cases + 1)
         self.visible_bias.copy_(share.logit())
 
     def hidden(self, batch: Batch) -> Tensor:
-        """(B, H) p(h = 1 | v), v given by its ones"""
+        """(B, H) p(h = 1 | v); the batch holds the ones of v"""
         return (F.embedding_bag(batch.units, self.weight, batch.starts, mode="sum") + self.hidden_bias).sigmoid()
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(B, H) -> (B, V) log-odds of each film"""
+        """(B, H) hidden states -> (B, V) log-odds of p(v = 1 | h)"""
         return hidden @ self.weight.T + self.visible_bias
 
     @torch.no_grad()
     def contrastive_divergence(self, batch: Batch, steps: int) -> Tensor:
-        """Put the CD-k estimate of the gradient into `.grad`; return the first reconstruction's loss, nats a case."""
+        """Store the CD-k estimate of the negative gradient in `.grad`; return the loss of CD-1 in nats per case."""
         positive = negative = self.hidden(batch)
         visible, loss = self.visible_bias.new_zeros(batch.cases, len(self.visible_bias)), torch.zeros(())
         for step in range(steps):
             logits = self.logits(negative.bernoulli())
-            if step == 0:  # -log p(v | h), summed over films: softplus of every log-odds, less those of the ones
+            if step == 0:  # -log p(v | h) summed over films: softplus(logits) - v logits
                 loss = (F.softplus(logits).sum() - logits[batch.rows, batch.units].sum()) / batch.cases
             visible = logits.sigmoid().bernoulli()
             negative = (visible @ self.weight + self.hidden_bias).sigmoid()

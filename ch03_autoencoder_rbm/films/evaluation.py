@@ -1,7 +1,7 @@
-"""How good a recommender is: errors of its stars, and what its ten suggestions hit. Held-out ratings only.
+"""Evaluation of recommenders on held-out ratings: star errors and ranking of ten recommendations.
 
-Every predictor says which ratings it was given (`known`), and `evaluate` refuses one that was given a rating which it
-is to predict: that mistake has made a published recommender look many times better than it was.
+Every predictor states its input ratings (`known`). `evaluate` refuses a predictor whose input contains a rating that it
+is to predict: such a leak has made a published recommender look many times better than it was.
 
 Dimensions: N ratings, B users, F films.
 """
@@ -15,46 +15,46 @@ from common.data.ratings.collection import Ratings
 
 TOP = 10
 LIKED = 4.0
-"""Stars from which on a film counts as liked."""
+"""Least number of stars of a liked film."""
 
 RANKED_USERS = 2_000
-"""Rankings are measured on so many users at most, drawn once."""
+"""Largest number of users in the ranking metrics; a fixed random sample if there are more."""
 
 CHUNK = 64
-"""Users ranked at once: a table of CHUNK x films."""
+"""Users ranked at once: a (CHUNK, F) matrix."""
 
 
 class Predictor(Protocol):
-    """What can be measured."""
+    """Interface of everything that is evaluated."""
 
     known: Ratings
-    """The ratings that it was given, as training or as input."""
+    """All ratings that the predictor got, for training or as input."""
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor | None:
-        """(N,), (N,) -> (N,) expected stars; None where it has no idea of stars"""
+        """(N,) users, (N,) films -> (N,) expected stars; None if it cannot predict stars"""
         ...
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) the higher, the sooner suggested"""
+        """(B,) users -> (B, F) ranking scores; films with the highest scores are recommended"""
         ...
 
 
 def evaluate(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: bool = True) -> dict[str, float]:
-    """Measure a predictor on ratings that it has not seen, its ten suggestions too unless they are not asked for.
+    """Evaluate a predictor on held-out ratings; with `ranked`, also its ten recommendations per user.
 
-    Raises ValueError where it has seen some of them.
+    Raises ValueError if the predictor's input contains some of them.
     """
-    seen = overlap(predictor.known, held_out, n_films)
-    if seen:
+    leaked = overlap(predictor.known, held_out, n_films)
+    if leaked:
         raise ValueError(
-            f"{seen:,} of the {len(held_out):,} ratings to predict are among those that the predictor was given: "
+            f"{leaked:,} of the {len(held_out):,} ratings to predict are among those that the predictor was given: "
             "its figures would mean nothing"
         )
     return measure(predictor, held_out, n_films, ranked=ranked)
 
 
 def overlap(known: Ratings, held_out: Ratings, n_films: int) -> int:
-    """Count the held-out ratings whose user and film are among the known ones."""
+    """Count the held-out ratings that are also among the known ones (same user and film)."""
     return int(torch.isin(_pairs(held_out, n_films), _pairs(known, n_films)).sum())
 
 
@@ -63,26 +63,27 @@ def _pairs(ratings: Ratings, n_films: int) -> Tensor:
 
 
 def measure(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: bool = True) -> dict[str, float]:
-    """Errors and ranking, without asking what the predictor has seen: `evaluate` is the honest way in."""
+    """Compute errors and ranking metrics without the check for leaked ratings; use `evaluate` instead."""
     stars = predictor.stars(held_out.users.long(), held_out.films.long())
     errors = {} if stars is None else star_errors(stars, held_out.stars)
     return {**errors, **(ranking(predictor, held_out, n_films) if ranked else {})}
 
 
 def star_errors(predicted: Tensor, stars: Tensor) -> dict[str, float]:
-    """Root mean squared and mean absolute error in stars; predictions are cut to the scale."""
+    """Compute the root mean squared and mean absolute error in stars; predictions are clamped to the scale."""
     error = predicted.cpu().clamp(0.5, 5.0) - stars
     return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
 
 
 def ranking(predictor: Predictor, held_out: Ratings, n_films: int) -> dict[str, float]:
-    """Precision, recall and NDCG of ten suggestions, and the share of all films that anybody is suggested.
+    """Compute precision, recall and NDCG of ten recommendations, and the coverage of the film catalogue.
 
-    Relevant are the held-out films that their user liked; suggested can be every film that is not known of the user.
-    Averages over the users with a relevant film:
+    A film is relevant if it is held out and its user liked it. Candidates are all films without a known rating of the
+    user. Coverage is the fraction of films that are recommended to at least one user. Means over users with a relevant
+    film:
 
         precision@10 = hits / 10,    recall@10 = hits / relevant
-        NDCG@10      = sum over hits of 1 / log2(1 + place), divided by its value were every relevant film on top
+        NDCG@10      = sum over hits of 1 / log2(1 + rank), divided by its value for a perfect ranking
     """
     relevant = held_out[held_out.stars >= LIKED]
     users = torch.unique(relevant.users.long())
@@ -92,13 +93,13 @@ def ranking(predictor: Predictor, held_out: Ratings, n_films: int) -> dict[str, 
         chosen = torch.randperm(len(users), generator=torch.Generator().manual_seed(0))[:RANKED_USERS]
         users = users[chosen.sort().values]
     top = min(TOP, n_films)
-    hits, suggested = [], torch.zeros(n_films, dtype=torch.bool)
+    hits, recommended = [], torch.zeros(n_films, dtype=torch.bool)
     wanted = _pairs(relevant, n_films)
     for part in users.split(CHUNK):
         scores = predictor.scores(part).float().cpu().clone()
         mask_known(scores, part, predictor.known)
         films = scores.topk(top, dim=1).indices
-        suggested[films] = True
+        recommended[films] = True
         hits.append(torch.isin(part.unsqueeze(1) * n_films + films, wanted))
     hit = torch.cat(hits).double()
     count = relevant.users.bincount(minlength=int(users.max()) + 1)[users]
@@ -108,23 +109,23 @@ def ranking(predictor: Predictor, held_out: Ratings, n_films: int) -> dict[str, 
         "precision_at_10": float(hit.sum(1).mean() / TOP),
         "recall_at_10": float((hit.sum(1) / count).mean()),
         "ndcg_at_10": float(((hit * discount).sum(1) / ideal).mean()),
-        "coverage": float(suggested.float().mean()),
+        "coverage": float(recommended.float().mean()),
     }
 
 
 def mask_known(scores: Tensor, users: Tensor, known: Ratings) -> None:
-    """Rule out, in (B, F) scores of users in ascending order, the films that each of them is known to have rated."""
+    """Set the (B, F) scores of films with a known rating of the user to -inf; users are in ascending order."""
     mine = torch.isin(known.users, users)
     rows = torch.searchsorted(users, known.users[mine].long())
     scores[rows, known.films[mine].long()] = -torch.inf
 
 
 def popularity(known: Ratings, n_films: int) -> Tensor:
-    """(F,) how many known ratings each film has"""
+    """(F,) number of known ratings of each film"""
     return known.films.bincount(minlength=n_films).float()
 
 
 def chance_of_liking(mean: Tensor, sd: float, step: float) -> Tensor:
-    """Chance that a rating is a like, were it normal around the predicted mean: 1 - Phi((border - mean) / sd)"""
-    border = LIKED - step / 2  # half-way between the least liked level and the one below
-    return torch.special.ndtr((mean - border) / sd)
+    """p(stars >= 4) for a rating that is normal with the predicted mean: 1 - Phi((threshold - mean) / sd)"""
+    threshold = LIKED - step / 2  # midway between the lowest liked level and the level below
+    return torch.special.ndtr((mean - threshold) / sd)

@@ -1,13 +1,14 @@
-"""The restricted Boltzmann machine over what user and film biases leave unexplained: one Gaussian visible unit a film.
+"""RBM with Gaussian visible units for the residuals that user and film biases leave.
 
-v_i is the residual of a rating, in units of the residuals' standard deviation; absent films take no part:
+v_i is the residual of a rating divided by the standard deviation of the residuals. Units without a rating are left out
+of all sums. With r_i = 1 for a rated unit and D the weights of the conditional RBM:
 
     p(h_j = 1 | v, r) = sigmoid(b_j + sum_i W_ij v_i + sum_i r_i D_ij)
     p(v_i | h)        = N(a_i + sum_j W_ij h_j, 1)
 
-(Hinton 2010, "A practical guide to training restricted Boltzmann machines", section 13.2, with unit variances.)
+Source: Hinton (2010), A Practical Guide to Training Restricted Boltzmann Machines, section 13.2, with unit variances.
 
-Dimensions: B cases, M ratings of a batch, V units, H hidden units.
+Dimensions: B cases, M ratings of a batch, V visible units, H hidden units.
 """
 
 import torch
@@ -18,7 +19,7 @@ from ch03_autoencoder_rbm.films.sparse import Batch, zero_gradient
 
 
 class GaussianRBM(nn.Module):
-    """Gaussian visible units of variance 1, binary hidden units."""
+    """Gaussian visible units with variance 1, binary hidden units."""
 
     def __init__(self, units: int, hidden_size: int, *, conditional: bool = True) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class GaussianRBM(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden_size))  # b (H,)
 
     def hidden(self, batch: Batch, values: Tensor | None = None) -> Tensor:
-        """(B, H) p(h = 1 | v) for the batch's own residuals, or for others (M,) in their place"""
+        """(B, H) p(h = 1 | v) for the residuals of the batch, or for the given values (M,) instead"""
         chosen = batch.values if values is None else values
         total = self.hidden_bias + F.embedding_bag(
             batch.units, self.weight, batch.starts, mode="sum", per_sample_weights=chosen
@@ -38,12 +39,12 @@ class GaussianRBM(nn.Module):
         return total.sigmoid()
 
     def mean(self, units: Tensor, hidden: Tensor, rows: Tensor) -> Tensor:
-        """(M,) units, (B, H) hidden states, (M,) the state that each unit belongs to -> (M,)"""
+        """(M,) units, (B, H) hidden states, (M,) row of the hidden state of each unit -> (M,) mean of p(v | h)"""
         return self.visible_bias[units] + (self.weight[units] * hidden[rows]).sum(1)
 
     @torch.no_grad()
     def contrastive_divergence(self, batch: Batch, steps: int) -> Tensor:
-        """Put the CD-k estimate of the gradient into `.grad`; return the first reconstruction's mean squared error."""
+        """Store the CD-k estimate of the negative gradient in `.grad`; return the mean squared error of CD-1."""
         units, rows = batch.units, batch.rows
         positive = negative = self.hidden(batch)
         values, loss = batch.values, torch.zeros(())

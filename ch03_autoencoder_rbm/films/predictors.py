@@ -1,10 +1,10 @@
-"""From hidden units to stars and suggestions: each machine as a predictor that says what it was given.
+"""Predictors of stars and rankings from the three RBMs, behind the interface of `evaluation.Predictor`.
 
-A prediction is mean-field: hidden probabilities instead of samples, then the expectation over the visible unit
-(Salakhutdinov, Mnih & Hinton 2007, section 2.3). A suggestion needs a chance that the film is seen at all, which a
-machine over rated films does not model; it takes each film's popularity for that, and ranks by
+Predictions are mean-field: hidden probabilities instead of samples, then the expected value of the visible unit
+(Salakhutdinov, Mnih & Hinton 2007, section 2.3). A ranking also needs the probability that a user watches a film, which
+an RBM on rated films does not model. The film's number of ratings stands in for it:
 
-    (ratings that the film has) x p(stars >= 4)
+    score = (number of ratings of the film) p(stars >= 4)
 
 Dimensions: B users, N ratings, U users, F films, K levels, H hidden units.
 """
@@ -22,33 +22,33 @@ from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings, RatingSet
 
-Machine = SoftmaxRBM | GaussianRBM | BinaryRBM
+RatingRBM = SoftmaxRBM | GaussianRBM | BinaryRBM
 Side = Literal["films", "users"]
 
 
 def level_numbers(half_stars: Tensor, data: RatingSet) -> Tensor:
-    """(N,) ratings in half stars -> (N,) which of the K levels each is, from 0"""
+    """(N,) ratings in half stars -> (N,) index of each rating's level, 0 to K - 1"""
     return half_stars // int(2 * data.levels[0]) - 1
 
 
-def make_model(config: Any, data: RatingSet) -> Machine:
-    """Make the machine that a Config asks for, its visible biases at what the training split says."""
-    units = data.n_users if config.by == "films" else data.n_films
+def make_model(config: Any, data: RatingSet) -> RatingRBM:
+    """Make the RBM that the Config names; initialise its visible biases from the training split."""
+    units = data.n_users if config.cases == "films" else data.n_films
     if config.visible == "binary":
         liked = data.train[data.train.stars >= LIKED]
-        model: Machine = BinaryRBM(units, config.hidden_size)
+        model: RatingRBM = BinaryRBM(units, config.hidden_size)
         model.set_visible_bias(liked.films, data.n_users)
     elif config.visible == "gaussian":
         model = GaussianRBM(units, config.hidden_size, conditional=config.conditional)
     else:
         model = SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=config.conditional)
-        seen = data.train.users if config.by == "films" else data.train.films
+        seen = data.train.users if config.cases == "films" else data.train.films
         model.set_visible_bias(seen, level_numbers(data.train.half_stars, data))
     return model
 
 
-def cases_of(model: Machine, ratings: Ratings, by: Side, data: RatingSet, biases: Biases | None = None) -> Cases:
-    """Lay ratings out as the machine sees them: levels, residuals of the biases, or the liked films alone."""
+def cases_of(model: RatingRBM, ratings: Ratings, by: Side, data: RatingSet, biases: Biases | None = None) -> Cases:
+    """Convert ratings to the RBM's visible units: levels, residuals of the biases, or liked films only."""
     if isinstance(model, BinaryRBM):
         ratings = ratings[ratings.stars >= LIKED]
         values = torch.ones(len(ratings), dtype=torch.uint8)
@@ -63,23 +63,50 @@ def cases_of(model: Machine, ratings: Ratings, by: Side, data: RatingSet, biases
 
 
 @torch.inference_mode()
-def hidden_states(model: Machine, cases: Cases, chunk: int = 1_000) -> Tensor:
-    """(C, H) hidden probabilities of every case"""
+def hidden_states(model: RatingRBM, cases: Cases, chunk: int = 1_000) -> Tensor:
+    """(C, H) hidden probabilities of all cases"""
     device = model.hidden_bias.device
     cases.to(device)
     parts = torch.arange(len(cases), device=device).split(chunk)
     return torch.cat([model.hidden(cases.take(part)) for part in parts])
 
 
-class RatingPredictor:
-    """A softmax or Gaussian machine that was given some ratings; cases are films or users."""
+class SoftmaxPredictor:
+    """Predicts stars with a softmax RBM; cases are films or users."""
 
-    def __init__(self, model: SoftmaxRBM | GaussianRBM, known: Ratings, by: Side, data: RatingSet) -> None:
+    def __init__(self, model: SoftmaxRBM, known: Ratings, by: Side, data: RatingSet) -> None:
         self.model, self.known, self.by = model, known, by
         self.levels = data.levels.to(model.hidden_bias.device)
+        self.count = popularity(known, data.n_films)
+        self.hidden = hidden_states(model, cases_of(model, known, by, data))
+
+    @torch.inference_mode()
+    def stars(self, users: Tensor, films: Tensor) -> Tensor:
+        """(N,), (N,) -> (N,) expected stars, on the CPU"""
+        units, cases = (users, films) if self.by == "films" else (films, users)
+        units, cases = units.to(self.hidden.device), cases.to(self.hidden.device)
+        return (self.model.logits(units, self.hidden, cases).softmax(1) @ self.levels).cpu()
+
+    @torch.inference_mode()
+    def scores(self, users: Tensor) -> Tensor:
+        """(B,) -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
+        users = users.to(self.hidden.device)
+        weight, bias = self.model.weight, self.model.visible_bias
+        if self.by == "films":
+            logits = torch.einsum("bkh,fh->bfk", weight[users], self.hidden) + bias[users].unsqueeze(1)
+        else:
+            logits = torch.einsum("fkh,bh->bfk", weight, self.hidden[users]) + bias
+        return self.count * logits.softmax(2)[:, :, self.levels >= LIKED].sum(2).cpu()
+
+
+class GaussianPredictor:
+    """Predicts stars with a Gaussian RBM: biases plus the predicted residual; cases are films or users."""
+
+    def __init__(self, model: GaussianRBM, known: Ratings, by: Side, data: RatingSet) -> None:
+        self.model, self.known, self.by = model, known, by
         self.step = float(data.levels[1] - data.levels[0])
         self.count = popularity(known, data.n_films)
-        self.biases = Biases(known, data) if isinstance(model, GaussianRBM) else None
+        self.biases = Biases(known, data)
         self.hidden = hidden_states(model, cases_of(model, known, by, data, self.biases))
 
     @torch.inference_mode()
@@ -87,52 +114,44 @@ class RatingPredictor:
         """(N,), (N,) -> (N,) expected stars, on the CPU"""
         units, cases = (users, films) if self.by == "films" else (films, users)
         units, cases = units.to(self.hidden.device), cases.to(self.hidden.device)
-        if isinstance(self.model, SoftmaxRBM):
-            return (self.model.logits(units, self.hidden, cases).softmax(1) @ self.levels).cpu()
-        assert self.biases is not None
         return self.biases.stars(users, films) + self.biases.sd * self.model.mean(units, self.hidden, cases).cpu()
 
     @torch.inference_mode()
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) popularity x chance of liking, on the CPU"""
+        """(B,) -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
         users = users.to(self.hidden.device)
         weight, bias = self.model.weight, self.model.visible_bias
-        if isinstance(self.model, SoftmaxRBM):
-            if self.by == "films":
-                logits = torch.einsum("bkh,fh->bfk", weight[users], self.hidden) + bias[users].unsqueeze(1)
-            else:
-                logits = torch.einsum("fkh,bh->bfk", weight, self.hidden[users]) + bias
-            liking = logits.softmax(2)[:, :, self.levels >= LIKED].sum(2).cpu()
+        if self.by == "films":
+            residual = weight[users] @ self.hidden.T + bias[users].unsqueeze(1)
         else:
-            assert self.biases is not None
-            if self.by == "films":
-                mean = weight[users] @ self.hidden.T + bias[users].unsqueeze(1)
-            else:
-                mean = self.hidden[users] @ weight.T + bias
-            usual = self.biases.mean + self.biases.user[users.cpu()].unsqueeze(1) + self.biases.film
-            liking = chance_of_liking(usual + self.biases.sd * mean.cpu(), self.biases.sd, self.step)
-        return self.count * liking
+            residual = self.hidden[users] @ weight.T + bias
+        baseline = self.biases.mean + self.biases.user[users.cpu()].unsqueeze(1) + self.biases.film
+        return self.count * chance_of_liking(baseline + self.biases.sd * residual.cpu(), self.biases.sd, self.step)
 
 
 class LikePredictor:
-    """The book's machine, given the films that people liked; no idea of stars."""
+    """Ranks films with the book's binary RBM; it cannot predict stars."""
 
     def __init__(self, model: BinaryRBM, known: Ratings, data: RatingSet) -> None:
         self.model, self.known = model, known
         self.hidden = hidden_states(model, cases_of(model, known, "users", data))
 
     def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
-        """Nothing: it knows liked and not liked."""
+        """Return None: the model has no stars."""
         return
 
     @torch.inference_mode()
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) log-odds of being liked, on the CPU"""
+        """(B,) -> (B, F) log-odds that the film is liked, on the CPU"""
         return self.model.logits(self.hidden[users.to(self.hidden.device)]).cpu()
 
 
-def make_predictor(model: Machine, known: Ratings, by: Side, data: RatingSet) -> RatingPredictor | LikePredictor:
-    """Let a machine look at the ratings that it may know."""
+def make_predictor(
+    model: RatingRBM, known: Ratings, by: Side, data: RatingSet
+) -> SoftmaxPredictor | GaussianPredictor | LikePredictor:
+    """Make the predictor of an RBM; `known` are the ratings that it gets as input."""
     if isinstance(model, BinaryRBM):
         return LikePredictor(model, known, data)
-    return RatingPredictor(model, known, by, data)
+    if isinstance(model, GaussianRBM):
+        return GaussianPredictor(model, known, by, data)
+    return SoftmaxPredictor(model, known, by, data)

@@ -1,15 +1,14 @@
-"""What the recommender costs as the ratings grow: seconds an epoch and peak memory for 0.1, 1 and 10 million.
+"""Scaling of the recommender with the number of ratings: seconds per epoch and peak memory for 0.1, 1, 10 million.
 
     python -m ch03_autoencoder_rbm.train scaling
     python -m ch03_autoencoder_rbm.train scaling --ratings 100000 1000000
 
-Every size is planted and trained in a process of its own, so that its peak memory (the resident set, as the operating
-system counts it) is its own: the Python interpreter, torch, the ratings, the sorted cases, the machine and the work.
+Every size runs in a separate process. Its peak memory is the maximum resident set size that the operating system
+reports for the process, including Python and torch.
 """
 
 import math
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -34,21 +33,21 @@ from common.progress import say
 from common.run import Run
 
 FILMS, RATED = 1_000, 100
-"""Films of every size, and ratings a user, about."""
+"""Number of films, and mean number of ratings per user."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Sizes to measure."""
 
     ratings: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
-    """How many ratings to plant."""
+    """Numbers of synthetic ratings."""
     epochs: int = 3
-    """Epochs that are timed, after a warm-up on one batch; the median counts."""
+    """Timed epochs, after a warm-up on one batch; the median is reported."""
     hidden_size: int = 100
-    """Hidden units."""
+    """Number of hidden units."""
     batch_size: int = 200
-    """Users a step."""
+    """Users per step."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -60,7 +59,7 @@ class Config:
 
 
 def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
-    """Plant so many ratings and train on them; return ratings, seconds an epoch and the process's peak memory."""
+    """Train on synthetic ratings; return their number, the seconds per epoch and the process's peak memory in MB."""
     devices.set_threads(threads)
     devices.seed_everything(config.run.seed)
     generator = torch.Generator().manual_seed(config.run.seed)
@@ -71,20 +70,28 @@ def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
     count = len(planted)
     del planted
     optimizer = make_optimizer(model, Recommender(), count)
-    train_step(model, optimizer, cases.take(torch.arange(min(config.batch_size, len(cases)))), steps=1)
+    train_step(model, optimizer, cases.take(torch.arange(min(config.batch_size, len(cases)))), k=1)
     seconds = []
     for _ in range(config.epochs):
         start = time.perf_counter()
         for batch in cases.shuffled(config.batch_size, generator):
-            train_step(model, optimizer, batch, steps=1)
+            train_step(model, optimizer, batch, k=1)
         seconds.append(time.perf_counter() - start)
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kilobytes elsewhere
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return {"ratings": count, "epoch": statistics.median(seconds), "peak": peak}
+    return {"ratings": count, "epoch": statistics.median(seconds), "peak": peak_memory()}
+
+
+def peak_memory() -> float:
+    """Maximum resident set size of this process in MB. Raises OSError on Windows."""
+    try:
+        import resource
+    except ImportError:
+        raise OSError("peak memory needs Python's resource module, which Windows lacks: use Linux or macOS") from None
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def measure_alone(config: Config, ratings: int) -> dict[str, float]:
-    """Measure in a new process; raises MemoryError where the system kills that, as it does when memory runs out."""
+    """Measure in a new process. Raises MemoryError if the system kills the process, as it does if memory runs out."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(measure, config, ratings, torch.get_num_threads()).result()
@@ -93,7 +100,7 @@ def measure_alone(config: Config, ratings: int) -> dict[str, float]:
 
 
 def short(count: int) -> str:
-    """Write a count briefly: 100k, 10M"""
+    """Abbreviate a count: 100k, 10M"""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:g}{letter}"
@@ -101,18 +108,19 @@ def short(count: int) -> str:
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Measure every size in a process of its own; return seconds, memory, and how the time grows."""
+    """Measure every size; return seconds, memory, and the exponent b of seconds = a ratings^b."""
     card = DataCard("planted", True, "", f"{' '.join(f'{n:,}' for n in config.ratings)} ratings, drawn for the purpose")
     with Run.open(__name__, config, card, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "scaling measures one process", distributed.world_size())
         require(run.device.type == "cpu", "scaling measures on a CPU, so --device must be cpu", run.device)
+        peak_memory()  # fails here rather than after the first size
         results: dict[str, float] = {}
         points: list[dict[str, Any]] = []
         for ratings in config.ratings:
             point = measure_alone(config, ratings)
             name = short(ratings)
             speed = point["ratings"] / point["epoch"]
-            said = f"{point['epoch']:.2f} s an epoch, {speed:,.0f} ratings/s, {point['peak']:,.0f} MB at most"
+            said = f"{point['epoch']:.2f} s per epoch, {speed:,.0f} ratings/s, {point['peak']:,.0f} MB peak"
             say(name, f"{point['ratings']:,.0f} ratings: {said}")
             results |= {f"epoch_seconds_{name}": point["epoch"], f"peak_mb_{name}": point["peak"]}
             points.append(point)

@@ -1,16 +1,17 @@
-"""The restricted Boltzmann machine over ratings: a softmax visible unit a film, and only rated films take part.
+"""RBM with softmax visible units for ratings (Salakhutdinov, Mnih & Hinton 2007).
 
-Salakhutdinov, Mnih & Hinton (2007), "Restricted Boltzmann machines for collaborative filtering". A case is what one
-user rated. Its visible units are the films of that user, each in one of K levels; films that were not rated are absent,
-neither liked nor disliked. With h binary hidden units, and r_i = 1 where film i was rated:
+A case contains the ratings of one user. Its visible units are the films that the user rated, each with one of K rating
+levels. Unrated films are left out of all sums. With binary hidden units h, and r_i = 1 for a rated film:
 
     p(h_j = 1 | v, r) = sigmoid(b_j + sum_i W_{i, v_i, j} + sum_i r_i D_ij)                     (equations 2 and 10)
     p(v_i = k | h)    = softmax over k of (a_ik + sum_j W_ikj h_j)                              (equation 1)
 
-D is the conditional variant: which films somebody chose to rate says something before the first star does. The same
-machine with the roles exchanged has a case a film and a visible unit a user.
+D are the weights of the conditional RBM: which films a user rated is informative, whatever the ratings are. With films
+as cases, the roles of users and films are exchanged.
 
-Dimensions: B cases, M ratings of a batch, V units, K levels, H hidden units.
+Source: Salakhutdinov, Mnih & Hinton (2007), Restricted Boltzmann Machines for Collaborative Filtering.
+
+Dimensions: B cases, M ratings of a batch, V visible units, K levels, H hidden units.
 """
 
 import torch
@@ -20,11 +21,11 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm.films.sparse import Batch, zero_gradient
 
 CHUNK = 4_096
-"""Ratings whose weights are gathered at once: (CHUNK, K, H) numbers, a size that caches hold."""
+"""Ratings whose weights are gathered at once: (CHUNK, K, H) numbers, which fit in the CPU cache."""
 
 
 class SoftmaxRBM(nn.Module):
-    """Softmax visible units, binary hidden units, one set of weights for every case."""
+    """Softmax visible units, binary hidden units; all cases share the weights."""
 
     def __init__(self, units: int, levels: int, hidden_size: int, *, conditional: bool = True) -> None:
         super().__init__()
@@ -36,14 +37,14 @@ class SoftmaxRBM(nn.Module):
 
     @torch.no_grad()
     def set_visible_bias(self, units: Tensor, levels: Tensor, prior: float = 10.0) -> None:
-        """Start each unit at the log of its own frequencies, with as many ratings of the average unit added."""
+        """Set the biases to the log frequencies of each unit's levels, smoothed by `prior` average ratings."""
         count = torch.zeros_like(self.visible_bias)
         count.view(-1).index_add_(0, units.long() * self.levels + levels.long(), count.new_ones(len(units)))
-        usual = (count.sum(0) + 1) / (count.sum() + self.levels)
-        self.visible_bias.copy_((count + prior * usual).div(count.sum(1, keepdim=True) + prior).log())
+        average = (count.sum(0) + 1) / (count.sum() + self.levels)
+        self.visible_bias.copy_((count + prior * average).div(count.sum(1, keepdim=True) + prior).log())
 
     def hidden(self, batch: Batch, levels: Tensor | None = None) -> Tensor:
-        """(B, H) p(h = 1 | v) for the batch's own levels, or for others (M,) in their place"""
+        """(B, H) p(h = 1 | v) for the levels of the batch, or for the given levels (M,) instead"""
         chosen = batch.units * self.levels + (batch.values if levels is None else levels)
         total = F.embedding_bag(chosen, self.weight.flatten(0, 1), batch.starts, mode="sum") + self.hidden_bias
         if self.rated_weight is not None:
@@ -51,7 +52,7 @@ class SoftmaxRBM(nn.Module):
         return total.sigmoid()
 
     def logits(self, units: Tensor, hidden: Tensor, rows: Tensor) -> Tensor:
-        """(M,) units, (B, H) hidden states, (M,) the state that each unit belongs to -> (M, K)"""
+        """(M,) units, (B, H) hidden states, (M,) row of the hidden state of each unit -> (M, K) logits of p(v | h)"""
         parts = [
             torch.bmm(self.weight[unit], hidden[row].unsqueeze(2)).squeeze(2)
             for unit, row in zip(units.split(CHUNK), rows.split(CHUNK), strict=True)
@@ -60,10 +61,10 @@ class SoftmaxRBM(nn.Module):
 
     @torch.no_grad()
     def contrastive_divergence(self, batch: Batch, steps: int) -> Tensor:
-        """Put the CD-k estimate of the gradient into `.grad`; return the first reconstruction's loss, nats a rating.
+        """Store the CD-k estimate of the negative gradient in `.grad`; return the reconstruction loss of CD-1.
 
-        With <.>_0 at the data and <.>_k after k steps of Gibbs sampling, the log-likelihood's gradient is about
-        <v h>_0 - <v h>_k (Hinton 2002); `.grad` is its negative, a mean over the ratings.
+        With <.>_0 the mean over the data and <.>_k the mean after k Gibbs steps, the gradient of the log-likelihood is
+        approximately <v h>_0 - <v h>_k (Hinton 2002). Gradient and loss (in nats) are means over the ratings.
         """
         units, rows = batch.units, batch.rows
         positive = negative = self.hidden(batch)
@@ -74,7 +75,7 @@ class SoftmaxRBM(nn.Module):
             if step == 0:
                 loss = F.cross_entropy(logits, batch.values)
             levels = sample_levels(logits)
-            negative = self.hidden(batch, levels)  # probabilities: sampling them would only add noise
+            negative = self.hidden(batch, levels)  # not sampled: probabilities have less noise
 
         at_data, at_model = units * self.levels + batch.values, units * self.levels + levels
         scale = 1 / max(1, len(units))  # a mean over the ratings
@@ -93,6 +94,6 @@ class SoftmaxRBM(nn.Module):
 
 
 def sample_levels(logits: Tensor) -> Tensor:
-    """(M, K) -> (M,) a level drawn from each softmax: where a uniform number falls in the cumulative distribution"""
+    """(M, K) logits -> (M,) a level sampled from each softmax, by inversion of the cumulative distribution"""
     below = logits.softmax(1).cumsum(1)[:, :-1]
     return (below < torch.rand(len(logits), 1, device=logits.device)).sum(1)

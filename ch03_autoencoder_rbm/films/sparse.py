@@ -1,6 +1,6 @@
-"""Batches of a sparse table: what a few users rated (or who rated a few films), laid end to end.
+"""Batches of sparse ratings: the ratings of several cases (users or films), concatenated.
 
-Dimensions: C cases, N ratings in all, B cases of a batch, M ratings of a batch, V units.
+Dimensions: C cases, N ratings in all, B cases of a batch, M ratings of a batch, V visible units.
 """
 
 from collections.abc import Iterator
@@ -12,25 +12,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """The ratings of B cases, one case after the other."""
+    """The ratings of B cases, concatenated."""
 
     units: Tensor
-    """(M,) int64, which visible unit each rating is of"""
+    """(M,) int64 visible unit of each rating"""
     values: Tensor
-    """(M,) int64 level of each rating, or float32 value"""
+    """(M,) int64 level or float32 value of each rating"""
     starts: Tensor
-    """(B,) where each case begins, as F.embedding_bag takes it"""
+    """(B,) index of each case's first rating: the offsets of F.embedding_bag"""
     rows: Tensor
-    """(M,) which case of the batch each rating belongs to"""
+    """(M,) index within the batch of each rating's case"""
 
     @property
     def cases(self) -> int:
-        """B"""
+        """Number of cases B."""
         return len(self.starts)
 
 
 class Cases:
-    """All ratings sorted by case: compressed sparse rows, 5 to 8 bytes a rating."""
+    """All ratings in compressed sparse row format, sorted by case: 5 to 8 bytes per rating."""
 
     def __init__(self, cases: Tensor, units: Tensor, values: Tensor, count: int) -> None:
         order = cases.argsort(stable=True)
@@ -42,24 +42,24 @@ class Cases:
         return len(self.counts)
 
     def take(self, cases: Tensor) -> Batch:
-        """Collect the ratings of some cases, in that order; a case without any has an empty row."""
+        """Return the ratings of the given cases, in that order; a case without ratings has an empty row."""
         counts = self.counts[cases]
         starts = counts.cumsum(0) - counts
         rows = torch.repeat_interleave(counts)
-        first = (self.ends[cases] - counts)[rows]  # of the row's case, among all ratings
+        first = (self.ends[cases] - counts)[rows]  # index of the case's first rating among all ratings
         index = first + torch.arange(len(rows), device=rows.device) - starts[rows]
         values = self.values[index]
         return Batch(self.units[index].long(), values if values.is_floating_point() else values.long(), starts, rows)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Go through the cases that have ratings once, in random order, drawn on the CPU."""
+        """Iterate once over the cases that have ratings, in random order; the permutation is drawn on the CPU."""
         present = self.counts.nonzero().flatten()
         order = torch.randperm(len(present), generator=generator).to(present.device)
         for index in order.split(batch_size):
             yield self.take(present[index])
 
     def batches(self, batch_size: int) -> int:
-        """How many batches `shuffled` gives."""
+        """Return the number of batches of `shuffled`."""
         return -(-int((self.counts > 0).sum()) // batch_size)
 
     def to(self, device: torch.device) -> "Cases":
@@ -70,7 +70,7 @@ class Cases:
 
 
 def zero_gradient(parameter: Tensor) -> Tensor:
-    """Give a parameter's gradient, all zeros: the same memory each time, which for large tables saves half the step."""
+    """Set a parameter's gradient to zero and return it. The memory is reused, which saves time for large parameters."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad.zero_()

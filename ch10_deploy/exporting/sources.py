@@ -69,7 +69,7 @@ SOURCES = {
     ),
     "text": Source(language_model, graphs.text, "pydoc", settings={"level": "char"}, quick={"budget": 6.0}),
     "films": Source(
-        recommender, graphs.films, "planted", settings={"visible": "gaussian", "cases": None}, quick={"epochs": 20}
+        recommender, graphs.films, "planted", settings={"visible": "gaussian", "cases": "films"}, quick={"epochs": 20}
     ),
     "maze": Source(
         generalise,

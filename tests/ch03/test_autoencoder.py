@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.digits import autoencoder
-from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Filmstrip
+from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Snapshots
 from ch03_autoencoder_rbm.preprocessing import brightness
 from common import schedule
 from common.data.images.loading import load_images
@@ -141,16 +141,16 @@ def test_what_a_person_looks_at(config, digits):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_film_keeps_its_frames_through_a_checkpoint(digits):
-    film = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
-    assert film.epochs == {1, 10, 100}
+def test_snapshots_are_restored_from_a_checkpoint(digits):
+    snapshots = Snapshots(digits.valid.pixels[:3], epochs=100, count=3)
+    assert snapshots.epochs == {1, 10, 100}
     for epoch in range(1, 13):
-        film.take(Autoencoder(), epoch, 0.0)
-    again = Filmstrip(digits.valid.pixels[:3], epochs=100, frames=3)
-    again.load_state_dict(film.state_dict())
-    assert list(again.frames) == [1, 10]
-    assert torch.equal(again.frames[10], film.frames[10])
-    assert again.frames[10].shape == (3, 784)
+        snapshots.take(Autoencoder(), epoch, 0.0)
+    restored = Snapshots(digits.valid.pixels[:3], epochs=100, count=3)
+    restored.load_state_dict(snapshots.state_dict())
+    assert list(restored.reconstructions) == [1, 10]
+    assert torch.equal(restored.reconstructions[10], snapshots.reconstructions[10])
+    assert restored.reconstructions[10].shape == (3, 784)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20])

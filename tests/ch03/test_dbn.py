@@ -129,11 +129,11 @@ def test_each_machine_learns_what_the_one_below_makes_of_the_images(config, digi
         seen.append((rbm, v0, size))
         return step(learner, rbm, v0, size)
 
-    begun, begin = [], dbn.begin
-    monkeypatch.setattr(dbn, "begin", lambda stack, *rest: (begun.append(len(stack)), begin(stack, *rest)))
+    begun, initialise = [], dbn.initialise
+    monkeypatch.setattr(dbn, "initialise", lambda stack, *rest: (begun.append(len(stack)), initialise(stack, *rest)))
     monkeypatch.setattr(ContrastiveDivergence, "step", watch)
     dbn.train(replace(config, batch_size=500, pretraining_rate=0.6), digits)
-    assert begun == [1, 2], "each machine begins once, after the one below has learned"
+    assert begun == [1, 2], "each machine is initialised once, after the one below has learned"
     machines = [rbm for rbm, *_ in seen]
     assert len(seen) == 12
     assert all(rbm is machines[0] for rbm in machines[:6])
@@ -152,10 +152,10 @@ def test_both_networks_learn_and_only_one_starts_from_the_stack(config, digits, 
     """Seen as tuning starts and ends; the step sizes of the two go through the same cycle."""
     seen, sizes, tune = [], [], dbn.tune
 
-    def watch(run, labelled, learning, lap, laps):
-        before = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
-        tune(run, labelled, learning, lap, laps)
-        after = [network.state_dict()["layers.1.weight"].clone() for network, _ in learning]
+    def watch(run, labelled, networks, epoch, epochs):
+        before = [network.state_dict()["layers.1.weight"].clone() for network, _ in networks]
+        tune(run, labelled, networks, epoch, epochs)
+        after = [network.state_dict()["layers.1.weight"].clone() for network, _ in networks]
         seen.append((before, after))
 
     monkeypatch.setattr(dbn, "tune", watch)
@@ -175,7 +175,7 @@ def test_both_networks_learn_and_only_one_starts_from_the_stack(config, digits, 
 def test_a_machine_begins_with_the_rates_of_its_units(digits):
     stack = make_stack(784, 10, 4, scale=0.05)
     learner = ContrastiveDivergence(stack[1])
-    dbn.begin(stack, learner, digits.train.pixels)
+    dbn.initialise(stack, learner, digits.train.pixels)
     rates = stack[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
     torch.testing.assert_close(stack[1].visible_bias.sigmoid(), rates, rtol=0, atol=0.05)
     assert torch.equal(learner.visible_centre, stack[1].visible_bias.sigmoid())

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.digits import feedforward
+from ch03_autoencoder_rbm.digits.book import book_loss
 from ch03_autoencoder_rbm.digits.feedforward import Config, FeedForward
 from common import schedule
 from common.data.images.image_set import Split
@@ -46,16 +47,16 @@ def test_every_pixel_is_exact_in_bfloat16():
 
 def test_book_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0, torch.log(torch.tensor(2.0))]])  # p = 1/4, 1/4, 1/2
-    loss = feedforward.book_loss(logits, torch.tensor([2]))
+    loss = book_loss(logits, torch.tensor([2]))
     assert float(loss) == pytest.approx(-(0.1 / 4 + 0.1 / 4 + 0.9 / 2) / 3)
 
 
 def test_book_loss_starves_where_cross_entropy_feeds():
-    """The gradients in the right class's logit are those that the docstring states."""
+    """The gradients in the correct class's logit are those that the docstring of book.py states."""
     logits = torch.randn(4, 10, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([1, 5, 5, 9])
     p = logits.softmax(1)[range(4), labels].detach()
-    for loss, expected in ((feedforward.book_loss, -0.08 * p * (1 - p) / 4), (F.cross_entropy, -(1 - p) / 4)):
+    for loss, expected in ((book_loss, -0.08 * p * (1 - p) / 4), (F.cross_entropy, -(1 - p) / 4)):
         (gradient,) = torch.autograd.grad(loss(logits, labels), logits)
         torch.testing.assert_close(gradient[range(4), labels], expected)
 

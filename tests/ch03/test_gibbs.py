@@ -12,9 +12,9 @@ from ch03_autoencoder_rbm.boltzmann.gibbs import (
     CENTRE_RATE,
     RBM,
     ContrastiveDivergence,
-    centred_difference,
-    difference,
+    centred_gradient,
     gibbs,
+    likelihood_gradient,
     sample,
 )
 from ch03_autoencoder_rbm.boltzmann.rbm import make_rbm as make_digits_rbm
@@ -85,7 +85,7 @@ def test_the_chain_forgets_its_start_and_visits_states_as_often_as_the_model_say
     torch.testing.assert_close(q, rbm.hidden_probability(v))
 
 
-def test_difference_is_the_gradient_of_the_free_energies():
+def test_the_gradient_is_that_of_the_free_energies():
     """What autograd finds of mean F(samples) - mean F(data), in every buffer."""
     rbm = make_rbm(6, 4, scale=0.5)
     v0, v = (torch.rand(n, 6).lt(0.5).double() for n in (7, 3))
@@ -93,18 +93,18 @@ def test_difference_is_the_gradient_of_the_free_energies():
     slopes = torch.autograd.grad(rbm.free_energy(v).mean() - rbm.free_energy(v0).mean(), buffers)
     for buffer in buffers:
         buffer.requires_grad_(False)
-    gradient = difference(v0, rbm.hidden_probability(v0), v, rbm.hidden_probability(v))
+    gradient = likelihood_gradient(v0, rbm.hidden_probability(v0), v, rbm.hidden_probability(v))
     for ours, theirs in zip(gradient, slopes, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_centred_difference_moves_the_plain_machine_as_the_gradient_moves_the_centred_one():
-    """A step in W, b', c' of E = -(v - mu) W (h - lambda) - b' v - c' h, where b = b' - W lambda and c = c' - mu W."""
+def test_the_centred_gradient_moves_the_plain_energy_as_its_own_energy():
+    """A step in W, a', b' of E = -(v - mu) W (h - lambda) - a' v - b' h, where a = a' - W lambda and b = b' - mu W."""
     rbm = make_rbm(6, 4, scale=0.5)
     v0, v = (torch.rand(n, 6).lt(0.5).double() for n in (7, 3))
     q0, q = rbm.hidden_probability(v0), rbm.hidden_probability(v)
     mu, lam = torch.rand(6).double(), torch.rand(4).double()
-    weight, visible, hidden = centred_difference(v0, q0, v, q, mu, lam)
+    weight, visible, hidden = centred_gradient(v0, q0, v, q, mu, lam)
     expected = torch.zeros(6, 4).double()
     for row, mean in ((v0, q0), (v, -q)):
         for one, other in zip(row, mean.abs(), strict=True):
@@ -112,8 +112,8 @@ def test_centred_difference_moves_the_plain_machine_as_the_gradient_moves_the_ce
     torch.testing.assert_close(weight, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(visible + expected @ lam, v0.mean(0) - v.mean(0), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(hidden + mu @ expected, q0.mean(0) - q.mean(0), rtol=1e-10, atol=1e-12)
-    plain = difference(v0, q0, v, q)
-    for ours, theirs in zip(centred_difference(v0, q0, v, q, mu * 0, lam * 0), plain, strict=True):
+    plain = likelihood_gradient(v0, q0, v, q)
+    for ours, theirs in zip(centred_gradient(v0, q0, v, q, mu * 0, lam * 0), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 

@@ -1,15 +1,14 @@
-"""Likelihoods: exact, annealed and pseudo, against enumeration; logistic regression against scikit-learn."""
+"""Likelihoods: exact, annealed and pseudo, against enumeration."""
 
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ch03_autoencoder_rbm.boltzmann import likelihood, logistic
+from ch03_autoencoder_rbm.boltzmann import likelihood
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, sample
 from ch03_autoencoder_rbm.boltzmann.likelihood import (
     annealed_log_partition,
@@ -171,30 +170,3 @@ def test_learning_raises_likelihood_and_pseudo_likelihood(trained):
     assert pseudo_likelihood(rbm, images) > pseudo_likelihood(blind, images) + 10
     gain = log_likelihood(rbm, images, exact_log_partition(rbm))
     assert gain > log_likelihood(blind, images, exact_log_partition(blind)) + 8
-
-
-def test_logistic_regression_is_scikit_learns(digits):
-    from sklearn.linear_model import LogisticRegression
-
-    def features(split):
-        return F.avg_pool2d(split.pixels.double() / 255, 4).flatten(1)
-
-    x, labels = features(digits.train)[:200], digits.train.labels[:200]
-    ours = logistic.fit(x, labels, penalty=1e-2, iterations=300)
-    theirs = LogisticRegression(C=1 / (200 * 1e-2), tol=1e-6, max_iter=300).fit(x.numpy(), labels.numpy())
-    unseen = features(digits.valid)
-    logits = torch.addmm(ours.bias, unseen, ours.weight).softmax(1)
-    np.testing.assert_allclose(logits.numpy(), theirs.predict_proba(unseen.numpy()), atol=1e-3)
-    accuracy = ours.accuracy(unseen, digits.valid.labels)
-    assert accuracy == pytest.approx(theirs.score(unseen.numpy(), digits.valid.labels.numpy()))
-
-
-def test_the_penalty_is_chosen_on_the_validation_split(monkeypatch):
-    torch.manual_seed(0)
-    x, labels = sample(torch.full((60, 30), 0.5)), torch.arange(60) % 2
-    valid, valid_labels = sample(torch.full((200, 30), 0.5)), torch.arange(200) % 2
-    scores = {p: logistic.fit(x, labels, p).accuracy(valid, valid_labels) for p in (1.0, 1e-1, 1e-3)}
-    assert len(set(scores.values())) > 1
-    monkeypatch.setattr(logistic, "PENALTIES", tuple(scores))
-    best = logistic.fit_best(x, labels, valid, valid_labels)
-    assert best.accuracy(valid, valid_labels) == max(scores.values())

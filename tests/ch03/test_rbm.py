@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from ch03_autoencoder_rbm.boltzmann import gibbs, rbm, rbm_throughput
 from ch03_autoencoder_rbm.boltzmann.likelihood import exact_log_partition, log_likelihood
@@ -164,6 +165,28 @@ def test_learning_by_heart_shows_in_the_free_energy_gap(config, digits):
     (path,) = config.run.out.rglob("metrics.jsonl")
     gaps = [json.loads(line)["valid_free_energy_gap"] for line in path.read_text().splitlines()]
     assert gaps[-1] > gaps[0] + 20
+
+
+def test_the_linear_probe_learns(digits):
+    features = [rbm.brightness(split.pixels) for split in (digits.train, digits.valid, digits.test)]
+    assert rbm.probe_accuracy(features, digits) > 0.9
+
+
+def test_the_strength_of_the_linear_probe_is_chosen_on_the_validation_split(digits, monkeypatch):
+    """The validation labels decide, whichever probe is better on the test split."""
+    few = replace(digits, train=digits.train[:40])
+    features = [rbm.brightness(split.pixels) for split in (few.train, few.valid, few.test)]
+    accuracy = {}
+    for strength in (1e-4, 1.0):
+        monkeypatch.setattr(rbm, "PROBE_STRENGTHS", (strength,))
+        accuracy[strength] = rbm.probe_accuracy(features, few)
+    assert accuracy[1e-4] < accuracy[1.0]
+    probe = LogisticRegression(C=1e-4, tol=1e-3).fit(features[0].numpy(), few.train.labels.numpy())
+    monkeypatch.setattr(rbm, "PROBE_STRENGTHS", tuple(accuracy))
+    assert rbm.probe_accuracy(features, few) == accuracy[1.0]
+    labels = torch.from_numpy(probe.predict(features[1].numpy()))  # the weak probe is right about all of these
+    misleading = replace(few, valid=Split(few.valid.pixels, labels))
+    assert rbm.probe_accuracy(features, misleading) == accuracy[1e-4]
 
 
 def test_the_benchmarks_step_is_on_the_device_that_it_is_given(config, monkeypatch):

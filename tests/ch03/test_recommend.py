@@ -68,7 +68,7 @@ def test_a_reason_is_what_the_suggestion_loses_without_the_film(out, visible, by
     """The batched ablation is the person asked again without the film."""
     model, _, data = restored(out, visible, by)
     whole = data.train + data.valid + data.test
-    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.Seen(model, whole, data)
+    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
     person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
     without = machine.without_each(person)
     for left_out in range(4):
@@ -85,7 +85,7 @@ def test_a_known_user_gets_what_the_predictor_says(out, visible, by):
     predictor = make_predictor(model, whole, by, data)
     films = torch.arange(data.n_films)
     expected = predictor.stars(torch.full_like(films, 41), films)
-    found = recommend.Seen(model, whole, data).stars(taste_of(data, 41))
+    found = recommend.UserCases(model, whole, data).stars(taste_of(data, 41))
     torch.testing.assert_close(found.detach(), expected, rtol=0, atol=0.02)  # the person's bias is solved for once
 
 
@@ -94,7 +94,7 @@ def test_a_softmax_machine_suggests_as_it_was_measured(out):
     model, config, data = restored(out, "softmax", "users")
     whole, person = data.train + data.valid + data.test, taste_of(data, 41)
     scores = make_predictor(model, whole, "users", data).scores(torch.tensor([41]))[0].clone()
-    liking = recommend.Seen(model, whole, data).liking(person)
+    liking = recommend.UserCases(model, whole, data).liking(person)
     torch.testing.assert_close(whole.films.bincount(minlength=data.n_films) * liking, scores)
     scores[person.films] = -torch.inf
     found = recommend.suggest(model, config, data, person, Options(user=42, top=10))
@@ -105,14 +105,14 @@ def test_the_books_machine_is_told_what_a_person_likes_and_nothing_else(out):
     model, _, data = restored(out, "binary", "users")
     whole = data.train + data.valid + data.test
     expected = make_predictor(model, whole, "users", data).scores(torch.tensor([41]))[0]
-    torch.testing.assert_close(recommend.Seen(model, whole, data).stars(taste_of(data, 41)), expected)
+    torch.testing.assert_close(recommend.UserCases(model, whole, data).stars(taste_of(data, 41)), expected)
 
 
 @pytest.mark.parametrize(("visible", "by"), KINDS)
 def test_the_reasons_that_are_named_are_the_largest_losses(out, visible, by):
     model, config, data = restored(out, visible, by)
     whole = data.train + data.valid + data.test
-    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.Seen(model, whole, data)
+    machine = recommend.Folded(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
     person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
     found = recommend.suggest(model, config, data, person, Options(like=("x",), top=3, reasons=4))
     value, without = machine.stars(person), machine.without_each(person)
@@ -146,7 +146,7 @@ def test_folded_people_are_predicted_about_as_well_as_trained_ones(out):
     model, config, data = restored(out, "gaussian", "films")
     known = data.train + data.valid
     folded: Any = recommend.Folded(model, known, data)
-    trained: Any = make_predictor(model, known, config.by, data)
+    trained: Any = make_predictor(model, known, config.cases, data)
     errors = []
     for user in range(60):
         mine, asked = known[known.users == user], data.test[data.test.users == user]

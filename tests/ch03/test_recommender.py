@@ -391,7 +391,7 @@ def test_feeding_the_test_split_changes_the_score_and_is_refused(config, small, 
     fed = make_predictor(model, known + small.test, by, small)
     with pytest.raises(ValueError, match="its figures would mean nothing"):
         measures.evaluate(fed, small.test, small.n_films)
-    leaked = measures.measure(recommender.Blind(fed, known), small.test, small.n_films)
+    leaked = measures.measure(recommender.Leaked(fed, known), small.test, small.n_films)
     measure = "ndcg_at_10" if visible == "binary" else "rmse"
     assert leaked[measure] != pytest.approx(honest[measure], rel=1e-3)
 
@@ -495,7 +495,7 @@ def test_popularity_has_no_idea_of_stars(options, planted):
 
 @pytest.mark.parametrize(("visible", "by"), KINDS)
 def test_training_learns_repeats_and_restores(config, small, visible, by):
-    config = replace(config, visible=visible, cases=by, epochs=6, data="planted")
+    config = Config(data="planted", visible=visible, cases=by, epochs=6, batch_size=5, hidden_size=8, run=config.run)
     first, second = recommender.train(config, small), recommender.train(config, small)
     one, two = (path.parent for path in sorted(config.run.out.rglob("model.safetensors")))
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
@@ -516,7 +516,7 @@ def test_restored_machine_gives_the_same_measures(options, planted):
     found = recommender.train(config)
     model, restored, data = recommender.restore(next(options.out.rglob("model.safetensors")).parent)
     assert restored == config
-    predictor = make_predictor(model, data.train + data.valid, config.by, data)
+    predictor = make_predictor(model, data.train + data.valid, config.cases, data)
     assert measures.evaluate(predictor, data.test, data.n_films)["rmse"] == pytest.approx(found["test_rmse"])
 
 
@@ -659,24 +659,32 @@ def test_within_ten_percent_of_the_noise_floor(options, planted):
 
 def test_the_usual_batch_makes_32_steps_of_500_ratings_at_least():
     many = Cases(torch.arange(64_000) % 640, torch.arange(64_000), torch.zeros(64_000), 700)
-    assert recommender.usual_batch_size(many) == 20
+    assert recommender.default_batch_size(many) == 20
     few = Cases(torch.arange(6_400) % 640, torch.arange(6_400), torch.zeros(6_400), 700)
-    assert recommender.usual_batch_size(few) == 50
+    assert recommender.default_batch_size(few) == 50
     assert few.batches(50) == 13
 
 
 @pytest.mark.parametrize("limit", [1, 30, 100, 1_000])
 def test_a_handful_of_ratings_is_enough(options, limit):
-    config = Config(data="planted", hidden_size=8, run=options)
     data = load_ratings("planted", limit=limit)
     for visible in ("gaussian", "softmax"):
-        recommender.train(replace(config, visible=visible), data)
-    binary = replace(config, visible="binary")
+        recommender.train(Config(data="planted", visible=visible, hidden_size=8, run=options), data)
+    binary = Config(data="planted", visible="binary", hidden_size=8, run=options)
     if int(data.train.half_stars.max()) >= 8:
         recommender.train(binary, data)
     else:
-        with pytest.raises(ValueError, match="nobody gave four stars"):
+        with pytest.raises(ValueError, match="no rating has four stars or more"):
             recommender.train(binary, data)
+
+
+def test_defaults_depend_on_the_visible_units():
+    for visible in ("gaussian", "softmax"):
+        config = Config(visible=visible)
+        assert (config.cases, config.epochs, config.learning_rate) == ("films", 60, 1.5)
+    binary = Config(visible="binary")
+    assert (binary.cases, binary.epochs, binary.learning_rate) == ("users", 30, 0.05)
+    assert Config(visible="softmax", cases="users", learning_rate=0.5).learning_rate == 0.5
 
 
 @pytest.mark.parametrize(

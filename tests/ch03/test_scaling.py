@@ -1,7 +1,8 @@
-"""What the recommender costs as the ratings grow: a process a size, growing sizes, and a size that is too large."""
+"""Scaling of the recommender: a process for each size, growing sizes, a size that is too large, and Windows."""
 
 import json
 import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,12 @@ def test_each_size_is_measured_in_its_own_process(config):
 def test_a_process_that_is_killed_is_a_lack_of_memory(config, monkeypatch):
     monkeypatch.setattr(scaling, "measure", die)
     with pytest.raises(MemoryError, match=r"^1,000 ratings do not fit in memory: ask for fewer$"):
+        scaling.train(config)
+
+
+def test_a_system_without_getrusage_is_one_clear_error(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    with pytest.raises(OSError, match=r"^peak memory needs Python's resource module, which Windows lacks: use Linux"):
         scaling.train(config)
 
 
