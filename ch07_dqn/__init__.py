@@ -1,10 +1,11 @@
-"""Chapter 7: a deep Q-network that solves mazes, also ones it has never seen.
+"""Chapter 7: reinforcement learning in mazes, with a deep Q-network and other agents.
 
-q_table       one number a state and action: Q-learning, and value iteration, which knows the rules
-dqn           a network in the table's place: epsilon-greedy, replay, target network, each a switch; and the book's
-actor_critic  a policy learned together with its value, on the same environments
-generalise    one network for all mazes: it reads the picture and iterates, trained on thousands, judged on unseen ones
-throughput    steps per second: one gymnasium environment and a table for thousands
+q_table       Q-learning with a table, and value iteration, which is given the model of the environment
+dqn           deep Q-network: epsilon-greedy, replay buffer, target network, double, dueling, n-step returns
+book          the book's deep Q-network as it was written, and with its errors corrected
+actor_critic  advantage actor-critic: a policy and a value function, on the same environments
+generalise    one network for all mazes: trained on thousands, tested on unseen ones
+throughput    environment steps per second: one gymnasium environment against thousands in a table
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

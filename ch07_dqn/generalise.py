@@ -1,18 +1,18 @@
-"""One network for all mazes: trained on thousands, judged on mazes that it has never seen, and on larger ones.
+"""Generalisation: one network for all mazes, trained on thousands, tested on unseen and on larger mazes.
 
     python -m ch07_dqn.train generalise
-    python -m ch07_dqn.train generalise --network convolutional     # an ordinary one, for contrast
-    python -m ch07_dqn.train generalise --epochs 4                  # by steps instead of by the clock: repeatable
+    python -m ch07_dqn.train generalise --network convolutional     # an ordinary convolutional network, for comparison
+    python -m ch07_dqn.train generalise --epochs 4                  # epochs instead of a time budget: repeatable
 
-Q-learning, but with every action on every tile of a batch of mazes at once: the environment is a table, so asking it
-for all of them costs one look-up. The planner learns what can be had within k steps from what can be had within k - 1
-(De Asis et al. 2020), for small k, so that no value leans on itself:
+Q-learning on all actions of all tiles of a batch of mazes: the environment is a table of transitions, so one look-up
+gives all of them. The targets have a fixed horizon (De Asis et al. 2020): values for k steps are trained on the
+network's own values for k - 1 steps, with small k, so no value bootstraps from itself:
 
-    Q_k(s, a) = r + g max over a' of Q_(k-1)(s', a')        Q_0 = 0, and nothing after r at an exit
+    Q_k(s, a) = r + g max over a' of Q_(k-1)(s', a')        with Q_0 = 0, and only r if s' is terminal
 
-What is learned from is rewards and where steps lead, nothing else; breadth-first search only measures the paths.
+The training uses rewards and next states only; breadth-first search measures the paths.
 
-Dimensions: B mazes a step, N mazes, H x W tiles, A = 4 actions.
+Dimensions: B batch of mazes, N mazes, H x W tiles, A = 4 actions.
 """
 
 import random
@@ -25,20 +25,20 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ch07_dqn.pictures import show_walk
+from ch07_dqn.pictures import save_pictures
 from ch07_dqn.planner import Convolutional, Planner, planes_of
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch, next_states, rewards_of
 from common.data.mazes.maze import CARVE, Maze, card_of, distances, draw_mazes
 from common.run import Run, load_weights
 from common.schedule import linear_at, out_of_time, progress, set_learning_rate
 
 LOOPS = (0.0, 0.1)
-"""Half of the mazes are perfect, half have a tenth of their remaining walls opened: there one can go a longer way."""
+"""Half of the mazes have one path between any two tiles; in the others, a tenth of the remaining walls is removed."""
 
 SEEDS = {"train": 0, "valid": 1, "test": 2, "large": 3}
-"""Seeds of the mazes of each split: every run has the same."""
+"""Random seeds of the mazes of each split, the same in every run."""
 
 
 @dataclass(frozen=True)
@@ -46,120 +46,127 @@ class Config:
     """Hyperparameters of the network for all mazes."""
 
     network: Literal["planner", "convolutional"] = "planner"
-    """A network that repeats what it has learned about one step, or one of fixed depth."""
+    """Network architecture: a value iteration network, or a convolutional network of fixed depth."""
     mazes: int = 4_000
-    """Mazes to train on, a third by each algorithm, half of them with loops."""
+    """Size of the training set: a third of the mazes by each generation algorithm, half of them with loops."""
     tests: int = 1_000
-    """Mazes of the same size to be judged on."""
+    """Size of the test set of mazes of the same size."""
     large_tests: int = 300
-    """Mazes of twice the size to be judged on."""
+    """Size of the test set of mazes with twice as many rows and columns."""
     rows: int = 5
     """Rows of cells; the larger mazes have twice as many."""
     columns: int = 10
     """Columns of cells; the larger mazes have twice as many."""
     budget: float = 60.0
-    """Seconds of training, evaluation apart. The schedule follows the clock."""
+    """Training time in seconds, without evaluation; the learning rate schedule follows the clock."""
     epochs: int | None = None
-    """Rounds of 100 steps instead: the schedule follows the steps, and the run can be repeated."""
+    """Epochs of 100 gradient steps instead of a time budget; makes the run repeatable."""
     batch_size: int = 32
-    """Mazes a step, each with all of its tiles and actions."""
+    """Mazes per gradient step, each with all of its tiles and actions."""
     horizon: int = 8
-    """Most steps that the planner looks ahead in training; each batch draws a number up to this."""
-    target_every: int | None = None
-    """Steps after which a target network becomes a copy of the learning one; 0 goes without. By default 0, for the
-    convolutional network 50: it has no horizon, so its values lean on themselves."""
-    learning_rate: float | None = None
-    """First step size of Adam, which falls in a straight line to zero; by default .01, for the convolutional .001."""
+    """Largest planning horizon k in training; each batch samples k from 1 to this."""
+    target_every: int = default_by("network", planner=0, convolutional=50)
+    """Gradient steps between two updates of the target network; 0 trains without one. By default 0, for the
+    convolutional network 50: it has no horizon, so its values bootstrap from themselves."""
+    learning_rate: float = default_by("network", planner=1e-2, convolutional=1e-3)
+    """Initial learning rate of Adam; decays linearly to zero. By default 0.01, for the convolutional network 0.001."""
     discount: float = 0.99
-    """Worth of a reward one step later."""
+    """Discount factor gamma."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "mazes", "tests", "large_tests", "rows", "columns", "budget", "epochs", "batch_size")
         require_positive(self, "horizon", "learning_rate")
-        require((self.target_every or 0) >= 0, "--target-every must not be negative", self.target_every)
+        require(self.target_every >= 0, "--target-every must not be negative", self.target_every)
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
-        require(
-            self.run.precision != "bf16", "values of neighbours differ by a hundredth: --precision must be fp32", "bf16"
-        )
+        require(self.run.precision != "bf16", "Q-values of neighbours differ by 1 %: --precision must be fp32", "bf16")
 
 
 STEPS = 100
-"""Gradient steps a round."""
+"""Gradient steps per epoch."""
 
 
-class Backups(NamedTuple):
-    """Everything that can happen in a batch of mazes."""
+class Transitions(NamedTuple):
+    """The transitions of all states and actions of a batch of mazes."""
 
     picture: Tensor
     """(B, 2, H, W)"""
     reward: Tensor
     """(B, H, W, A)"""
     next_state: Tensor
-    """(B, H, W, A) the state that each action leads to, numbered through the batch"""
-    counts: Tensor
-    """(B, H, W) bool: tiles where somebody can stand and act"""
-    ends: Tensor
-    """(B H W,) bool: states after which nothing comes"""
+    """(B, H, W, A) numbers of the next states; states are numbered consecutively over the batch"""
+    mask: Tensor
+    """(B, H, W) bool: floor tiles without the exit, the states with actions"""
+    terminal: Tensor
+    """(B H W,) bool: terminal states"""
 
 
 def draw_split(config: Config, split: str, count: int, *, scale: int = 1) -> list[Maze]:
-    """Draw the mazes of a split."""
+    """Generate the mazes of a split."""
     size = config.rows * scale, config.columns * scale
     limit = config.run.limit or count
     return draw_mazes(min(count, limit), *size, seed=SEEDS[split], algorithms=tuple(CARVE), loops=LOOPS)
 
 
-def unseen(mazes: Sequence[Maze], known: Sequence[Maze]) -> list[Maze]:
-    """Leave out the mazes that are known; raises ValueError where none is left."""
-    walls = {str(maze) for maze in known}
-    fresh = [maze for maze in mazes if str(maze) not in walls]
-    require(len(fresh) > 0, "every maze of that size is in the training set: take more --rows or --columns", len(mazes))
-    return fresh
+def unseen(mazes: Sequence[Maze], training_set: Sequence[Maze]) -> list[Maze]:
+    """Remove the mazes that are in the training set; raises ValueError if none remains."""
+    known = {str(maze) for maze in training_set}
+    remaining = [maze for maze in mazes if str(maze) not in known]
+    require(
+        len(remaining) > 0, "every maze of that size is in the training set: take more --rows or --columns", len(mazes)
+    )
+    return remaining
 
 
-def draw_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """(N, H, W), (N,) tile of each exit -> (B, H, W) some of the mazes, (B,) states of the exits
+def exit_tiles(mazes: Sequence[Maze], device: torch.device) -> Tensor:
+    """(N,) number of the exit's tile within each maze"""
+    width = mazes[0].walls.shape[1]
+    return torch.tensor([row * width + column for row, column in (maze.exit for maze in mazes)], device=device)
 
-    Half of the exits stay where they are, the others move to any floor tile: a maze with as many tasks as tiles.
+
+def sample_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+    """(N, H, W) walls, (N,) tiles of the exits -> (B, H, W) walls of a random batch, (B,) states of its exits
+
+    Half of the exits are moved to a random floor tile, which gives every maze as many tasks as it has floor tiles.
     """
     index = torch.randint(len(walls), (batch_size,), device=walls.device)
-    chosen = walls[index]
-    anywhere = torch.multinomial((~chosen).flatten(1).float(), 1).squeeze(1)
-    stays = torch.rand(batch_size, device=walls.device) < 0.5
-    tile = torch.where(stays, exits[index], anywhere)
-    return chosen, tile + torch.arange(batch_size, device=walls.device) * chosen[0].numel()
+    sampled = walls[index]
+    random_tile = torch.multinomial((~sampled).flatten(1).float(), 1).squeeze(1)
+    unchanged = torch.rand(batch_size, device=walls.device) < 0.5
+    tile = torch.where(unchanged, exits[index], random_tile)
+    return sampled, tile + torch.arange(batch_size, device=walls.device) * sampled[0].numel()
 
 
-def backups(walls: Tensor, exits: Tensor) -> Backups:
-    """List what every action on every tile pays (1 at the exit) and where it leads."""
-    ends = torch.zeros(walls.numel(), dtype=torch.bool, device=walls.device).index_fill_(0, exits, True)
-    goal = ends.view(walls.shape)
+def transitions_of(walls: Tensor, exits: Tensor) -> Transitions:
+    """Compute reward (1 for reaching the exit) and next state of every action on every tile."""
+    terminal = torch.zeros(walls.numel(), dtype=torch.bool, device=walls.device).index_fill_(0, exits, True)
+    goal = terminal.view(walls.shape)
     reward = rewards_of(walls, goal.float(), bump=0.0)
-    return Backups(planes_of(walls, exits), reward, next_states(walls), ~walls & ~goal, ends)
+    return Transitions(planes_of(walls, exits), reward, next_states(walls), ~walls & ~goal, terminal)
 
 
 @torch.no_grad()
-def targets(transitions: Backups, values: Tensor, discount: float) -> Tensor:
-    """(B, H, W, A) y = r + g max over a' of Q'(s', a'), without the maximum where s' is an exit"""
-    future = values.amax(3).flatten().masked_fill(transitions.ends, 0)
-    return transitions.reward + discount * future[transitions.next_state]
+def targets(transitions: Transitions, values: Tensor, discount: float) -> Tensor:
+    """(B, H, W, A) TD targets y = r + g max over a' of Q'(s', a'), without the maximum if s' is terminal"""
+    next_value = values.amax(3).flatten().masked_fill(transitions.terminal, 0)
+    return transitions.reward + discount * next_value[transitions.next_state]
 
 
 def train_step(
     model: nn.Module,
-    target: nn.Module,
+    target_network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    transitions: Backups,
+    transitions: Transitions,
     *,
-    ahead: int,
+    horizon: int,
     discount: float,
 ) -> Tensor:
-    """Take one gradient step on all states and actions of a batch of mazes; return the loss, still on the device."""
+    """Take one gradient step on all states and actions of a batch of mazes; return the loss, on the device."""
     with torch.no_grad():
-        y = targets(transitions, target(transitions.picture, ahead - 1), discount)
-    q = model(transitions.picture, ahead)
-    loss = (q - y)[transitions.counts].square().mean()
+        y = targets(transitions, target_network(transitions.picture, horizon - 1), discount)
+    q = model(transitions.picture, horizon)
+    loss = (q - y)[transitions.mask].square().mean()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -169,108 +176,102 @@ def train_step(
 
 @torch.inference_mode()
 def values_of(model: nn.Module, mazes: Sequence[Maze]) -> Tensor:
-    """(N, H, W, A) what the network says of every tile of mazes of one size
+    """(N, H, W, A) Q-values of all tiles of mazes of one size
 
-    It looks as far ahead as a path can be long: half of the tiles.
+    The horizon is the longest possible path: half of the number of tiles.
     """
     device = next(model.parameters()).device
     walls = torch.stack([maze.walls for maze in mazes]).to(device)
-    exits = torch.tensor([r * walls.shape[2] + c for r, c in (maze.exit for maze in mazes)], device=device)
-    parts = []
+    exits = exit_tiles(mazes, device)
+    values = []
     for first in range(0, len(walls), 50):
-        some = walls[first : first + 50]
-        numbered = exits[first : first + 50] + torch.arange(len(some), device=device) * some[0].numel()
-        parts.append(model(planes_of(some, numbered), walls[0].numel() // 2).cpu())
-    return torch.cat(parts)
+        chunk = walls[first : first + 50]
+        states = exits[first : first + 50] + torch.arange(len(chunk), device=device) * chunk[0].numel()
+        values.append(model(planes_of(chunk, states), walls[0].numel() // 2).cpu())
+    return torch.cat(values)
 
 
-def walk_all(values: Tensor, mazes: Sequence[Maze]) -> Tensor:
-    """(N, H, W, A) -> (N,) steps to the exit along the best actions; 0 where they never lead there"""
+def path_lengths(values: Tensor, mazes: Sequence[Maze]) -> Tensor:
+    """(N, H, W, A) Q-values -> (N,) steps of the greedy path to the exit; 0 if it does not reach it"""
     tiles = mazes[0].walls.numel()
-    environment = MazeBatch(mazes, limit=tiles)  # a walk without a circle cannot be longer
-    best = values.argmax(3).flatten()
-    arrived = torch.zeros(len(mazes), dtype=torch.int64)
+    environment = MazeBatch(mazes, limit=tiles)  # a path without cycle is shorter
+    greedy = values.argmax(3).flatten()
+    lengths = torch.zeros(len(mazes), dtype=torch.int64)
     for number in range(1, tiles):
-        step = environment.step(best[environment.state])
-        arrived = torch.where(step.terminated & (arrived == 0), number, arrived)
-    return arrived
+        step = environment.step(greedy[environment.state])
+        lengths = torch.where(step.terminated & (lengths == 0), number, lengths)
+    return lengths
 
 
 def measure(model: nn.Module, mazes: Sequence[Maze]) -> dict[str, float]:
-    """Share of the mazes that are solved, and how long their paths are against the shortest, unless none is solved."""
-    steps = walk_all(values_of(model, mazes), mazes).double()
+    """Measure the share of solved mazes, and the length of solved paths relative to the shortest if any is solved."""
+    steps = path_lengths(values_of(model, mazes), mazes).double()
     shortest = torch.tensor([int(distances(maze)[maze.start]) for maze in mazes])
     solved = steps > 0
-    found = {
+    metrics = {
         "solve_rate": float(solved.double().mean()),
         "shortest_rate": float((steps == shortest).double().mean()),
         "mean_shortest": float(shortest.double().mean()),
     }
     if solved.any():
-        found["path_over_shortest"] = float((steps / shortest)[solved].mean())
-    return found
+        metrics["path_over_shortest"] = float((steps / shortest)[solved].mean())
+    return metrics
 
 
 def make_model(config: Config) -> nn.Module:
-    """Build the network that the Config asks for."""
+    """Create the network."""
     return Planner() if config.network == "planner" else Convolutional()
 
 
-def step_size(config: Config) -> float:
-    """Give the first step size."""
-    return config.learning_rate or (1e-2 if config.network == "planner" else 1e-3)
-
-
-def target_every(config: Config) -> int:
-    """Give the steps between two copies to the target network; 0 for none."""
-    if config.target_every is not None:
-        return config.target_every
-    return 0 if config.network == "planner" else 50
-
-
 def train(config: Config) -> dict[str, float]:
-    """Fit the network within the budget and return how it does on mazes that it has not seen."""
-    drawn = draw_split(config, "train", config.mazes)
-    valid = unseen(draw_split(config, "valid", 100), drawn)
-    tests = unseen(draw_split(config, "test", config.tests), drawn)
-    height, width = drawn[0].walls.shape
-    sizes = f"{len(drawn):,} train, {len(valid):,} valid, {len(tests):,} test of {height}x{width} tiles"
-    with Run.open(__name__, config, card_of([*drawn, *valid, *tests], sizes)) as run:
-        walls = torch.stack([maze.walls for maze in drawn]).to(run.device)
-        exits = torch.tensor([r * width + c for r, c in (maze.exit for maze in drawn)], device=run.device)
+    """Train the network within the time budget; return its metrics on unseen mazes."""
+    training = draw_split(config, "train", config.mazes)
+    valid = unseen(draw_split(config, "valid", 100), training)
+    test = unseen(draw_split(config, "test", config.tests), training)
+    height, width = training[0].walls.shape
+    sizes = f"{len(training):,} train, {len(valid):,} valid, {len(test):,} test of {height}x{width} tiles"
+    total_steps = config.epochs and config.epochs * STEPS
+    with Run.open(__name__, config, card_of([*training, *valid, *test], sizes)) as run:
+        walls = torch.stack([maze.walls for maze in training]).to(run.device)
+        exits = exit_tiles(training, run.device)
         model = make_model(config).to(run.device)
-        every = target_every(config)
-        target = deepcopy(model) if every else model
-        optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
-        steps = config.epochs and config.epochs * STEPS
-        for epoch in run.epochs(config.epochs, STEPS, model=model, target=target, optimizer=optimizer):
+        target_network = deepcopy(model) if config.target_every else model
+        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+        checkpointed = {"model": model, "target_network": target_network, "optimizer": optimizer}
+
+        for epoch in run.epochs(config.epochs, STEPS, **checkpointed):
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
-                done = progress(step, steps, run.elapsed(), config.budget)
-                set_learning_rate(optimizer, linear_at(done, step_size(config)))
-                transitions = backups(*draw_batch(walls, exits, config.batch_size))
-                ahead = random.randint(1, config.horizon)
-                loss = train_step(model, target, optimizer, transitions, ahead=ahead, discount=config.discount)
-                if every and step % every == 0:
-                    target.load_state_dict(model.state_dict())
+                done = progress(step, total_steps, run.elapsed(), config.budget)
+                set_learning_rate(optimizer, linear_at(done, config.learning_rate))
+
+                transitions = transitions_of(*sample_batch(walls, exits, config.batch_size))
+                horizon = random.randint(1, config.horizon)
+                loss = train_step(
+                    model, target_network, optimizer, transitions, horizon=horizon, discount=config.discount
+                )
+
+                if config.target_every and step % config.target_every == 0:
+                    target_network.load_state_dict(model.state_dict())
                 run.step(loss, mazes=config.batch_size)
                 if out_of_time(config.epochs, run.elapsed(), config.budget):
                     run.end()
                     break
             run.log(valid=measure(model, valid))
+
         run.save(model)
         large = draw_split(config, "large", config.large_tests, scale=2)
-        found = {"test": measure(model, tests), "large": measure(model, large)}
+        metrics = {"test": measure(model, test), "large": measure(model, large)}
         report(run, model, large)
-        return run.finish(**found)
+        return run.finish(**metrics)
 
 
 def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
-    """Draw the learning curve, and the walk through one of the larger mazes."""
+    """Draw the learning curves, and the greedy path through one of the larger mazes."""
     from common.drawing import plots
 
     panels = {"loss": ["train_loss"], "mazes solved": ["valid_solve_rate"]}
     run.figure("curves", plots.curves(run.history, panels))
-    show_walk(run, values_of(model, large[:1])[0], large[0])
+    save_pictures(run, values_of(model, large[:1])[0], large[0])
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
@@ -282,16 +283,18 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of mazes, for the device benchmark."""
+    """One training step on a batch of mazes, for the device benchmark."""
     mazes = draw_split(config, "train", config.batch_size)
     walls = torch.stack([maze.walls for maze in mazes]).to(device)
-    exits = torch.tensor([r * walls.shape[2] + c for r, c in (maze.exit for maze in mazes)], device=device)
+    exits = exit_tiles(mazes, device)
     model = make_model(config).to(device)
-    target = deepcopy(model) if target_every(config) else model
-    optimizer = torch.optim.Adam(model.parameters(), step_size(config), fused=True)
+    target_network = deepcopy(model) if config.target_every else model
+    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
 
     def step() -> Tensor:
-        transitions = backups(*draw_batch(walls, exits, config.batch_size))
-        return train_step(model, target, optimizer, transitions, ahead=config.horizon, discount=config.discount)
+        transitions = transitions_of(*sample_batch(walls, exits, config.batch_size))
+        return train_step(
+            model, target_network, optimizer, transitions, horizon=config.horizon, discount=config.discount
+        )
 
     return Workload(step, items=config.batch_size, unit="mazes")

@@ -1,4 +1,4 @@
-"""The one maze that a learner learns by heart, and what its values are worth there: the path that they lead along.
+"""The maze of the single-maze agents, and the metrics of a greedy policy in it.
 
 Dimensions: H x W tiles, S = H W states, A = 4 actions.
 """
@@ -14,28 +14,28 @@ from common.data.source import DataCard
 
 
 def maze_of(config: Any) -> Maze:
-    """Carve the maze that a learner's Config asks for; without a seed of its own, from that of the run."""
-    dice = random.Random(config.run.seed if config.maze is None else config.maze)
-    return carve(config.rows, config.columns, dice, algorithm=config.algorithm, loops=config.loops)
+    """Generate the maze of an agent's Config; without a maze seed of its own, from the run's seed."""
+    generator = random.Random(config.run.seed if config.maze is None else config.maze)
+    return carve(config.rows, config.columns, generator, algorithm=config.algorithm, loops=config.loops)
 
 
 def describe(config: Any, maze: Maze) -> DataCard:
-    """Say which maze a run learns."""
+    """Describe the maze of a run."""
     height, width = maze.walls.shape
     steps = int(distances(maze)[maze.start])
     return card_of([maze], f"one of {height}x{width} tiles, {config.algorithm}, shortest path {steps} steps")
 
 
 def greedy_path(values: Tensor, maze: Maze) -> list[Tile]:
-    """Follow the best action (values are (H, W, A)) from the start to the exit, or until a tile comes a second time.
+    """Follow the greedy actions of (H, W, A) values from the start to the exit, or until a tile repeats.
 
-    The environment and the policy are fixed, so a tile that comes twice comes for ever.
+    Environment and policy are deterministic, so from a repeated tile on the path is a cycle.
     """
     width = maze.walls.shape[1]
-    table, best = next_states(maze.walls.unsqueeze(0))[0], values.argmax(2)
+    table, greedy = next_states(maze.walls.unsqueeze(0))[0], values.argmax(2)
     path = [maze.start]
     while path[-1] != maze.exit:
-        next_state = divmod(int(table[path[-1]][best[path[-1]]]), width)
+        next_state = divmod(int(table[path[-1]][greedy[path[-1]]]), width)
         if next_state in path:
             break
         path.append(next_state)
@@ -43,9 +43,10 @@ def greedy_path(values: Tensor, maze: Maze) -> list[Tile]:
 
 
 def measure(values: Tensor, maze: Maze) -> dict[str, float]:
-    """Say whether the greedy path reaches the exit, how long it is, and where else the best action is right.
+    """Measure the greedy policy of (H, W, A) values.
 
-    A path that does not arrive counts as no path: `path_steps` is then the number of all tiles.
+    `solve_rate` is 1 if the greedy path reaches the exit. `path_steps` is its length, or the number of all tiles if it
+    does not. `right_rate` is the share of tiles with an optimal greedy action.
     """
     path, steps = greedy_path(values, maze), distances(maze)
     solved = path[-1] == maze.exit
@@ -58,30 +59,31 @@ def measure(values: Tensor, maze: Maze) -> dict[str, float]:
 
 
 def right_rate(values: Tensor, maze: Maze, steps: Tensor) -> float:
-    """Share of the tiles, exit apart, from which the best action is a step of a shortest path; `steps` from BFS."""
+    """Share of the floor tiles, without the exit, whose greedy action shortens the distance `steps` to the exit."""
     next_state = next_states(maze.walls.unsqueeze(0))[0].gather(2, values.argmax(2, keepdim=True)).squeeze(2)
     closer = steps.flatten()[next_state] == steps - 1
     return float(closer[steps > 0].float().mean())
 
 
-def is_shortest(measures: dict[str, float]) -> bool:
-    """Tell whether the greedy path is as short as can be."""
-    return bool(measures["solve_rate"]) and measures["path_steps"] == measures["shortest_steps"]
+def is_shortest(metrics: dict[str, float]) -> bool:
+    """Tell whether the greedy path is a shortest path."""
+    return bool(metrics["solve_rate"]) and metrics["path_steps"] == metrics["shortest_steps"]
 
 
-class Solved:
-    """Since when the greedy path has been the shortest; part of the checkpoint."""
+class SolveTime:
+    """Training time since which the greedy path has always been the shortest; part of the checkpoint."""
 
     seconds: float | None = None
+    """None while the greedy path is not the shortest."""
 
-    def note(self, shortest: bool, seconds: float) -> None:
-        """Note how it is after so many seconds of training."""
+    def update(self, shortest: bool, seconds: float) -> None:
+        """Add the evaluation after so many seconds of training."""
         self.seconds = (self.seconds or seconds) if shortest else None
 
     def state_dict(self) -> dict[str, float | None]:
-        """Give the seconds."""
+        """Give the seconds, for checkpoints."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:
-        """Take over the seconds."""
+        """Restore the seconds."""
         self.seconds = state["seconds"]

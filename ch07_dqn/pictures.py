@@ -1,4 +1,4 @@
-"""What a person looks at: values as colours, the best action as an arrow, the walked path, and the walk as a film.
+"""Pictures of an agent: values as colours with greedy actions as arrows, the greedy path, and its animation.
 
 Dimensions: H x W tiles, A = 4 actions.
 """
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCALE = 16
-"""Pixels a tile."""
+"""Pixels per tile."""
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 80, 1_200
-"""How long a frame of a film stands, and the last one."""
+"""Duration of each frame of an animation, and of the last one."""
 
 
 def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tensor | None = None) -> "Figure":
-    """Draw what each tile is worth (H, W), by default its best action's value, and which the best of (H, W, A) is."""
+    """Draw (H, W) state values, by default the maxima of the (H, W, A) action values, and the greedy actions."""
     from common.drawing import plots
 
     arrows = torch.tensor(MOVES)[values.argmax(2)].float()
@@ -32,21 +32,21 @@ def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tens
     label = "max over a of Q(s, a)" if value is None else "V(s)"
     value = values.amax(2) if value is None else value
     hidden = maze.walls.clone()
-    hidden[maze.exit] = True  # nothing comes after the exit: it has no value
-    ends = "reaches the exit" if path[-1] == maze.exit else "never arrives"
-    title = f"{len(path) - 1} steps: the greedy path {ends}"
+    hidden[maze.exit] = True  # a terminal state has no value
+    outcome = "reaches the exit" if path[-1] == maze.exit else "never arrives"
+    title = f"{len(path) - 1} steps: the greedy path {outcome}"
     return plots.field(value, arrows, hidden, path=path, title=title, label=label)
 
 
 def write_path(file: Path, maze: Maze, path: Sequence[Tile]) -> None:
-    """Write the maze with the walked path as a PNG."""
+    """Write the maze with a path as a PNG."""
     from PIL import Image
 
     Image.fromarray(colours(maze, path[-1], path=path, scale=SCALE).numpy()).save(file)
 
 
-def write_film(file: Path, maze: Maze, path: Sequence[Tile]) -> None:
-    """Write the walk as a GIF, a frame a step."""
+def write_animation(file: Path, maze: Maze, path: Sequence[Tile]) -> None:
+    """Write a path as an animated GIF, one frame per step."""
     from PIL import Image
 
     frames = [
@@ -57,11 +57,11 @@ def write_film(file: Path, maze: Maze, path: Sequence[Tile]) -> None:
     frames[0].save(file, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
-def show_walk(run: Run, values: Tensor, maze: Maze, *, value: Tensor | None = None) -> None:
-    """Leave the value map, the path and the film of a table of values (H, W, A) in the run's folder."""
+def save_pictures(run: Run, values: Tensor, maze: Maze, *, value: Tensor | None = None) -> None:
+    """Save the value map, the greedy path and its animation in the run folder."""
     path = greedy_path(values, maze)
     run.figure("values", draw_values(values, maze, path, value=value))
     with run.writing("path.png") as file:
         write_path(file, maze, path)
     with run.writing("walk.gif") as file:
-        write_film(file, maze, path)
+        write_animation(file, maze, path)

@@ -1,21 +1,21 @@
-"""Networks that read a maze as a picture and answer for all of its tiles at once.
+"""Networks for all mazes: they map the picture of a maze to the Q-values of all of its tiles.
 
-The planner is a value iteration network (Tamar et al. 2016): it learns what the picture says about one step, and plans
-by repeating it. From the 3 x 3 tiles around each tile it reads
+The planner is a value iteration network (Tamar et al. 2016): it learns a local model of the environment, and computes
+Q-values by iterating the Bellman update with it. From the 3 x 3 tiles around each tile it predicts
 
-    r      what entering the tile pays
-    c      how much of what comes afterwards counts there: the discount, and nothing beyond an exit
-    o[a]   how sure action a is to lead away from it, and not into a wall
+    r      reward for entering the tile
+    c      discount of the value after entering it; 0 at the exit, which is terminal
+    o[a]   probability that action a moves the agent, rather than being blocked by a wall
 
-and with P[a], a 3 x 3 kernel of chances that sum to one, where action a leads to:
+and for each action a 3 x 3 kernel P[a], the distribution of its next tile. One iteration computes
 
-    u = r + c V                                what a tile is worth to those who enter it
-    Q[a] = o[a] (P[a] * u) + (1 - o[a]) c V    * is a convolution; who does not get away, stays
-    V = max over a of Q[a]                     and again, as often as the path is long
+    u = r + c V                                value of entering a tile
+    Q[a] = o[a] (P[a] * u) + (1 - o[a]) c V    * is a convolution; a blocked agent stays where it is
+    V = max over a of Q[a]                     repeated as often as the path is long
 
-Nothing says what a wall is, where the actions lead or what an exit is worth: all of that is learned from rewards. What
-is given is that the rules are the same everywhere, that they concern neighbours, and that the future is what comes next
-plus the future from there. For a larger maze the same rules are repeated more often.
+Walls, the effects of the actions and the reward of the exit are learned from rewards. The architecture assumes that the
+rules are the same on all tiles, that they depend on neighbouring tiles only, and that values satisfy the Bellman
+equation. Larger mazes need more iterations, not other weights.
 
 Dimensions: B mazes, A = 4 actions, H x W tiles, C channels.
 """
@@ -27,17 +27,17 @@ from torch.nn import functional as F
 from ch07_dqn.network import ACTIONS
 
 PLANES = 2
-"""What is seen: where floor is, and where the exit is. Beyond the border there is neither, as in a wall."""
+"""Input channels: floor and exit. Zero padding beyond the border looks like a wall."""
 
 
 def planes_of(walls: Tensor, exits: Tensor) -> Tensor:
-    """(B, H, W) bool, (B,) states of the exits, numbered through -> (B, 2, H, W) the picture"""
+    """(B, H, W) bool walls, (B,) states of the exits, numbered over the batch -> (B, 2, H, W) pictures"""
     goal = torch.zeros(walls.numel(), device=walls.device).index_fill_(0, exits, 1.0)
     return torch.stack([(~walls).float(), goal.view(walls.shape)], dim=1)
 
 
 class Planner(nn.Module):
-    """Reads the rules of one step off the picture, and repeats them."""
+    """Value iteration network: predicts the model of the environment from the picture and iterates with it."""
 
     def __init__(self, channels: int = 32) -> None:
         super().__init__()
@@ -47,17 +47,17 @@ class Planner(nn.Module):
         self.moves = nn.Parameter(torch.randn(ACTIONS, 9))
 
     def rules(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 2, H, W) -> r and c (B, 1, H, W), o (B, A, H, W), and P (A, 1, 3, 3)"""
+        """(B, 2, H, W) pictures -> r and c (B, 1, H, W), o (B, A, H, W), and P (A, 1, 3, 3)"""
         r, c, o = self.read(picture).split([1, 1, ACTIONS], dim=1)
         return r, c.sigmoid(), o.sigmoid(), self.moves.softmax(1).view(ACTIONS, 1, 3, 3)
 
     def sweep(self, q: Tensor, r: Tensor, c: Tensor, o: Tensor, moves: Tensor) -> Tensor:
-        """(B, A, H, W) values and the rules -> (B, A, H, W) values that look one step farther"""
-        later = c * q.amax(1, keepdim=True)
-        return torch.lerp(later.expand_as(o), F.conv2d(r + later, moves, padding=1), o)
+        """(B, A, H, W) Q-values and the rules -> (B, A, H, W) Q-values with a horizon of one step more"""
+        discounted = c * q.amax(1, keepdim=True)
+        return torch.lerp(discounted.expand_as(o), F.conv2d(r + discounted, moves, padding=1), o)
 
     def forward(self, picture: Tensor, iterations: int) -> Tensor:
-        """(B, 2, H, W) -> (B, H, W, A) values, looking so many steps ahead"""
+        """(B, 2, H, W) pictures -> (B, H, W, A) Q-values with a horizon of `iterations` steps"""
         rules = self.rules(picture)
         q = torch.zeros_like(rules[2])
         for _ in range(iterations):
@@ -66,17 +66,17 @@ class Planner(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """An ordinary convolutional network with shortcuts: it sees as far as it has layers, whatever the maze."""
+    """Convolutional network with residual connections: its receptive field is limited by its depth."""
 
     def __init__(self, channels: int = 64, layers: int = 16) -> None:
         super().__init__()
         self.first = nn.Conv2d(PLANES, channels, 3, padding=1)
         self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
         self.last = nn.Conv2d(channels, ACTIONS, 3, padding=1)
-        nn.init.zeros_(self.last.weight)  # like the planner, it starts with no expectations
+        nn.init.zeros_(self.last.weight)  # initial Q-values near 0, as the planner's
 
-    def forward(self, picture: Tensor, iterations: int) -> Tensor:  # noqa: ARG002  # its depth is fixed
-        """(B, 2, H, W) -> (B, H, W, A) values"""
+    def forward(self, picture: Tensor, iterations: int) -> Tensor:  # noqa: ARG002  # fixed depth
+        """(B, 2, H, W) pictures -> (B, H, W, A) Q-values"""
         x = F.relu(self.first(picture))
         for layer in self.layers:
             x = x + F.relu(layer(x))

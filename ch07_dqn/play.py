@@ -1,12 +1,12 @@
-"""Watch a trained agent walk through a maze, in the terminal.
+"""Watch a trained agent in a maze, in the terminal.
 
-    python -m ch07_dqn.play --maze 7                      # the newest network for all mazes, in a maze of seed 7
+    python -m ch07_dqn.play --maze 7                      # the newest run of generalise, in the maze of seed 7
     python -m ch07_dqn.play --maze 7 --rows 10 --columns 20 --algorithm kruskal
-    python -m ch07_dqn.play --file my_maze.txt            # one that you have drawn
-    python -m ch07_dqn.play --folder runs/ch07_dqn/dqn/NAME    # the network of one maze, in its maze
+    python -m ch07_dqn.play --file my_maze.txt            # in a maze that you have drawn
+    python -m ch07_dqn.play --folder runs/ch07_dqn/dqn/NAME    # a single-maze agent, in its maze
 
-A drawing has a line a row and a letter a tile: # wall, space or . floor, S start, E exit. On a terminal the walk is a
-film; elsewhere the walked path is printed once.
+A maze file has one line per row and one character per tile: # wall, space or . floor, S start, E exit. A terminal shows
+the path as an animation; otherwise the path is printed once.
 """
 
 import random
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ch07_dqn import actor_critic, dqn, generalise
+from ch07_dqn import actor_critic, book, dqn, generalise
 from ch07_dqn.one_maze import greedy_path, maze_of
-from ch07_dqn.pictures import write_film
+from ch07_dqn.pictures import write_animation
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.mazes.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
@@ -28,34 +28,34 @@ from common.folder import newest_run
 from common.progress import console, say
 
 DOOR = "python -m ch07_dqn.play"
-FLOOR_MARK = "."
-"""How a tile that was walked on is printed."""
+VISITED = "."
+"""Character of a floor tile on the path."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which maze, and which agent."""
+    """Maze and agent."""
 
     maze: int = 0
-    """Seed of a maze to be carved."""
+    """Random seed of a generated maze."""
     rows: int = 5
-    """Rows of its cells."""
+    """Rows of cells of the generated maze."""
     columns: int = 10
-    """Columns of its cells."""
+    """Columns of cells of the generated maze."""
     algorithm: Algorithm = "depth-first"
-    """How it is carved."""
+    """Maze generation algorithm."""
     loops: float = 0.0
-    """Share of the walls between cells that are opened after carving."""
+    """Share of the remaining walls between cells that are removed."""
     file: Path | None = None
-    """A drawn maze to walk in instead."""
+    """Text file of a maze to use instead."""
     folder: Path | None = None
     """Run folder of the agent; by default the newest finished run of generalise."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder with the runs."""
     steps_per_second: float = 12.0
-    """How fast the walk is shown."""
+    """Speed of the animation."""
     gif: Path | None = None
-    """Write the walk as a film to this file, too."""
+    """Also write the animation to this file."""
 
     def __post_init__(self) -> None:
         require_positive(self, "rows", "columns", "steps_per_second")
@@ -63,27 +63,26 @@ class Options:
 
 
 def load(options: Options) -> tuple[Maze, Tensor]:
-    """Give the maze, and (H, W, A) what the agent says of every tile.
+    """Load the maze and the agent's (H, W, A) Q-values, or logits of its policy.
 
-    A network of dqn or actor_critic knows one maze by heart, and walks in that one. Raises ValueError for a run of
-    another program.
+    Agents of dqn, book and actor_critic are loaded with the maze that they were trained on. Raises ValueError for a run
+    of another program.
     """
-    maze = read_maze(options.file) if options.file else carved(options)
+    maze = read_maze(options.file) if options.file else generated_maze(options)
     folder = options.folder or newest_run(options.out, generalise)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     program = read_json(folder / "config.json").get("program")
-    if program in ("dqn", "actor_critic"):
-        if options.file is not None:
-            raise ValueError(f"{folder} knows only its own maze: leave out --file, or take a run of generalise")
-        if program == "dqn":
-            network, config = dqn.restore(folder)
-            maze = maze_of(config)
-            values = dqn.values_of(network, maze)
-        else:
-            actor, settings = actor_critic.restore(folder)
-            maze = maze_of(settings)
-            values = actor_critic.preferences_of(actor, maze)[0]
+    if program in ("dqn", "book", "actor_critic") and options.file is not None:
+        raise ValueError(f"{folder} was trained in one maze only: leave out --file, or take a run of generalise")
+    if program in ("dqn", "book"):
+        network, config = dqn.restore(folder) if program == "dqn" else book.restore(folder)
+        maze = maze_of(config)
+        values = dqn.values_of(network, maze)
+    elif program == "actor_critic":
+        network, config = actor_critic.restore(folder)
+        maze = maze_of(config)
+        values = actor_critic.policy_and_values(network, maze)[0]
     elif program == "generalise":
         values = generalise.values_of(generalise.restore(folder)[0], [maze])[0]
     else:
@@ -92,14 +91,14 @@ def load(options: Options) -> tuple[Maze, Tensor]:
     return maze, values
 
 
-def carved(options: Options) -> Maze:
-    """Carve the maze that the options ask for."""
-    dice = random.Random(options.maze)
-    return carve(options.rows, options.columns, dice, algorithm=options.algorithm, loops=options.loops)
+def generated_maze(options: Options) -> Maze:
+    """Generate the maze of the options."""
+    generator = random.Random(options.maze)
+    return carve(options.rows, options.columns, generator, algorithm=options.algorithm, loops=options.loops)
 
 
 def play(options: Options) -> list[Tile]:
-    """Let the agent walk, show it, and return its path."""
+    """Show the agent's greedy path and return it."""
     maze, values = load(options)
     path = greedy_path(values, maze)
     shortest = int(distances(maze)[maze.start])
@@ -109,16 +108,16 @@ def play(options: Options) -> list[Tile]:
     if path[-1] == maze.exit:
         say("result", f"reached the exit in {len(path) - 1} steps; the shortest path has {shortest}")
     else:
-        say("result", f"went in a circle after {len(path) - 1} steps and did not reach the exit")
+        say("result", f"the path repeats after {len(path) - 1} steps and does not reach the exit")
     if options.gif is not None:
         with atomic_path(options.gif) as temporary:
-            write_film(temporary, maze, path)
+            write_animation(temporary, maze, path)
         say("saved", str(options.gif))
     return path
 
 
 def show(maze: Maze, path: list[Tile], seconds: float) -> None:
-    """Show the walk as a film on a terminal, elsewhere the whole path at once."""
+    """Show the path as an animation on a terminal, otherwise print it once."""
     output = console()
     if not output.is_terminal:
         output.print(drawn(maze, path))
@@ -132,13 +131,13 @@ def show(maze: Maze, path: list[Tile], seconds: float) -> None:
 
 
 def drawn(maze: Maze, path: list[Tile], *, wide: bool = False) -> str:
-    """Write the maze with the way walked so far; wide, each tile takes two columns, which makes it square."""
+    """Draw the maze with a path as text; wide, each tile takes two columns, which makes it square."""
     rows = [list(line) for line in letters(maze, path[-1]).splitlines()]
     for row, column in path[:-1]:
         if rows[row][column] == " ":
-            rows[row][column] = FLOOR_MARK
+            rows[row][column] = VISITED
     if wide:
-        signs = {"#": "██", " ": "  ", FLOOR_MARK: "· ", "S": "S ", "E": "E ", "@": "@ "}
+        signs = {"#": "██", " ": "  ", VISITED: "· ", "S": "S ", "E": "E ", "@": "@ "}
         return "\n".join("".join(signs[letter] for letter in row) for row in rows)
     return "\n".join("".join(row) for row in rows)
 

@@ -1,14 +1,15 @@
-"""A memory of steps, drawn from at random: a ring buffer of tensors, uniform or prioritised, for returns of n steps.
+"""Replay buffer: a ring buffer of transitions with uniform or prioritised sampling and n-step returns.
 
-A learner that only saw its newest steps would see the same corridor a hundred times in a row, and forget the others.
-Drawing old steps at random breaks that up, and lets each step teach more than once.
+Consecutive transitions are strongly correlated: the agent walks along one corridor for many steps. Sampling old
+transitions at random breaks the correlation, and each transition is used for several updates.
 
-The ring has a row for each moment and a column for each environment, so what an environment did next stands one row
-further on:
+The buffer has a row for each time step and a column for each environment, so the next transition of an environment is
+in the next row:
 
-    R = r[t] + g r[t+1] + ... + g^(k-1) r[t+k-1],  worth  R + g^k V(s[t+k])  in all
+    R = r[t] + g r[t+1] + ... + g^(k-1) r[t+k-1],  with TD target  R + g^k max over a of Q(s[t+k], a)
 
-with k = n, or fewer steps where the episode ends before. At an exit V is left out, at a time limit it is not.
+with k = n, or fewer where the episode ends before. After termination (the exit) the maximum is left out, after
+truncation (the time limit) it is not.
 
 Dimensions: T rows, M environments, B batch, n steps.
 """
@@ -24,32 +25,32 @@ from common.device import widest_float
 
 
 class Batch(NamedTuple):
-    """Steps out of the memory, each (B,)."""
+    """Sampled transitions, each field (B,)."""
 
     state: Tensor
     action: Tensor
-    returned: Tensor
-    """R: what the next n steps paid, discounted."""
+    n_step_return: Tensor
+    """R: discounted sum of the next k rewards."""
     next_state: Tensor
-    """The state after them."""
+    """State after k steps."""
     discount: Tensor
-    """g^k, the worth of a unit there; 0 where the exit was next_state."""
+    """g^k, the factor of the next state's value; 0 if the next state is terminal."""
     weight: Tensor
-    """What makes up for steps that are drawn more often than others."""
-    place: Tensor
-    """Where in the memory the step stands."""
+    """Importance-sampling weight: corrects the bias of prioritised sampling."""
+    index: Tensor
+    """Position in the flattened buffer."""
 
 
-class Replay:
-    """The last T moments of M environments.
+class ReplayBuffer:
+    """The last T transitions of each of M environments.
 
-    With alpha > 0 a step is drawn with probability P = p^alpha / sum of p^alpha, where p is its latest error (Schaul et
-    al. 2016), and counts w = (N P)^-beta, divided by the largest such weight in the batch. A step that was not drawn
-    yet has the largest p so far: everything is looked at once, soon.
+    With alpha > 0, sampling is prioritised (Schaul et al. 2016): a transition has probability P = p^alpha / sum of
+    p^alpha, where its priority p is its last absolute TD error, and the importance-sampling weight w = (N P)^-beta,
+    divided by the largest weight of the batch. New transitions get the largest priority so far.
     """
 
-    SMALLEST = 1e-6
-    """Added to every error: a step without error is not lost for ever."""
+    MIN_PRIORITY = 1e-6
+    """Added to every priority, so that a transition without error can still be sampled."""
 
     def __init__(
         self,
@@ -61,84 +62,82 @@ class Replay:
         alpha: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
-        require(
-            rows >= n_steps >= 1, "a memory must hold at least the n steps of a return", f"{rows} rows, n={n_steps}"
-        )
+        require(rows >= n_steps >= 1, "a replay buffer must hold at least n steps", f"{rows} rows, n={n_steps}")
         self.discount, self.n_steps, self.alpha = discount, n_steps, alpha
         shape = (rows, environments)
         self.state, self.action, self.next_state = (
             torch.zeros(shape, dtype=torch.int64, device=device) for _ in range(3)
         )
         self.reward = torch.zeros(shape, device=device)
-        self.terminated, self.ended = (torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(2))
+        self.terminated, self.done = (torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(2))
         self.priority = torch.zeros(shape if alpha > 0 else (0,), device=device)
-        self.largest = torch.ones((), device=device)
+        self.max_priority = torch.ones((), device=device)
         self.added = 0
 
     def __len__(self) -> int:
-        """Count the moments whose returns are complete."""
+        """Count the rows with complete n-step returns."""
         return max(0, min(self.added, len(self.state)) - self.n_steps + 1)
 
     def add(self, state: Tensor, action: Tensor, step: Step) -> None:
-        """Remember a moment: (M,) where the environments were, what they did and what came of it."""
+        """Add one transition of every environment: (M,) states, (M,) actions and their outcome."""
         row = self.added % len(self.state)
         self.state[row], self.action[row], self.next_state[row] = state, action, step.next_state
         self.reward[row], self.terminated[row] = step.reward, step.terminated
-        self.ended[row] = step.terminated | step.truncated
+        self.done[row] = step.terminated | step.truncated
         self.added += 1
         if self.alpha > 0:
-            self.priority[row] = 0  # what was here is gone, and what is here now has no return yet
+            self.priority[row] = 0  # the new transition has no complete n-step return yet
             if len(self) > 0:
-                self.priority[(row - self.n_steps + 1) % len(self.state)] = self.largest
+                self.priority[(row - self.n_steps + 1) % len(self.state)] = self.max_priority
 
     def sample(self, batch_size: int, *, beta: float = 1.0) -> Batch:
-        """Draw so many steps, each as likely as its priority says."""
-        assert len(self) > 0, "nothing to draw from yet"
+        """Sample a batch of transitions, uniformly or by priority."""
+        assert len(self) > 0, "the replay buffer has no complete n-step return yet"
         rows, environments = self.state.shape
         device = self.state.device
         if self.alpha > 0:
             p = self.priority.flatten().to(widest_float(device)).pow(self.alpha)
-            chances = p.cumsum(0)
-            drawn = torch.rand(batch_size, device=device, dtype=p.dtype) * chances[-1]
-            place = torch.searchsorted(chances, drawn, right=True)
-            weight = (len(self) * environments * p[place] / chances[-1]).pow(-beta)
+            cumulative = p.cumsum(0)
+            u = torch.rand(batch_size, device=device, dtype=p.dtype) * cumulative[-1]
+            index = torch.searchsorted(cumulative, u, right=True)
+            weight = (len(self) * environments * p[index] / cumulative[-1]).pow(-beta)
             weight = (weight / weight.max()).float()
         else:
             oldest = max(0, self.added - rows)
             row = (oldest + torch.randint(len(self), (batch_size,), device=device)) % rows
-            place = row * environments + torch.randint(environments, (batch_size,), device=device)
+            index = row * environments + torch.randint(environments, (batch_size,), device=device)
             weight = torch.ones(batch_size, device=device)
-        return self._returns(place, weight)
+        return self._with_returns(index, weight)
 
-    def _returns(self, place: Tensor, weight: Tensor) -> Batch:
+    def _with_returns(self, index: Tensor, weight: Tensor) -> Batch:
         rows, environments = self.state.shape
-        row, column = place // environments, place % environments
+        row, column = index // environments, index % environments
         state, action = self.state[row, column], self.action[row, column]
-        returned, discount = self.reward[row, column], torch.full_like(weight, self.discount)
-        next_state, ended = self.next_state[row, column], self.ended[row, column]
+        n_step_return, discount = self.reward[row, column], torch.full_like(weight, self.discount)
+        next_state, done = self.next_state[row, column], self.done[row, column]
         terminated = self.terminated[row, column]
         for _ in range(self.n_steps - 1):
             row = (row + 1) % rows
-            goes_on = ~ended
-            returned = returned + goes_on * discount * self.reward[row, column]
-            discount = torch.where(goes_on, discount * self.discount, discount)
-            next_state = torch.where(goes_on, self.next_state[row, column], next_state)
-            terminated = torch.where(goes_on, self.terminated[row, column], terminated)
-            ended = ended | self.ended[row, column]
-        return Batch(state, action, returned, next_state, discount * ~terminated, weight, place)
+            continues = ~done
+            n_step_return = n_step_return + continues * discount * self.reward[row, column]
+            discount = torch.where(continues, discount * self.discount, discount)
+            next_state = torch.where(continues, self.next_state[row, column], next_state)
+            terminated = torch.where(continues, self.terminated[row, column], terminated)
+            done = done | self.done[row, column]
+        return Batch(state, action, n_step_return, next_state, discount * ~terminated, weight, index)
 
-    def update(self, batch: Batch, errors: Tensor) -> None:
-        """Let the errors (B,) of a batch be its steps' new priorities."""
+    def update_priorities(self, batch: Batch, td_errors: Tensor) -> None:
+        """Set the priorities of a batch's transitions to their absolute (B,) TD errors."""
         if self.alpha > 0:
-            priority = errors.abs() + self.SMALLEST
-            self.priority.view(-1)[batch.place] = priority
-            self.largest = torch.maximum(self.largest, priority.max())
+            priority = td_errors.abs() + self.MIN_PRIORITY
+            self.priority.view(-1)[batch.index] = priority
+            self.max_priority = torch.maximum(self.max_priority, priority.max())
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Give all that is remembered."""
+        """Give the contents, for checkpoints."""
         return {name: value for name, value in vars(self).items() if name not in ("discount", "n_steps", "alpha")}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        """Take over what was remembered."""
+        """Restore the contents."""
         for name, value in state.items():
             setattr(self, name, value.to(self.state.device) if isinstance(value, Tensor) else value)

@@ -544,9 +544,9 @@ def run(mode: DryRun, module: ModuleType, part: str, work: Callable[[], object])
 
 SMALL = {
     "batch_size": 16,
+    "buffer_size": 20,
     "images": 16,
     "large_tests": 2,
-    "memory": 20,
     "sizes": (16,),
     "steps": 3,
     "tests": 4,
@@ -570,8 +570,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
-    "ch07_dqn.q_table": {"MANY": 64, "ALONE": 64},
-    "ch07_dqn.throughput": {"SINGLE": 16, "TOGETHER": 4, "SINGLE_ASKING": 4},
+    "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.gan": {"WATCHED": 20, "DRAWINGS": 20},
     "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
     "ch08_vae.latent_sweep": {"DRAWINGS": 20},

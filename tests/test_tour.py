@@ -148,7 +148,7 @@ def test_films_stay_films_and_pictures_become_small(seen):
     (film,) = [picture for picture in visits[1].pictures if picture.name == "walk"]
     webp = tour_visit.base64.b64decode(film.address.partition(",")[2])
     assert webp.count(b"ANMF") > 10, "frames"
-    original = next(request.folder.rglob("best_values.png"))
+    original = next(request.folder.rglob("optimal_values.png"))
     assert len(tour_visit.inlined(original).address) < original.stat().st_size
 
 

@@ -1,4 +1,4 @@
-"""Learners of one maze: the table, the Q-network with its switches, the actor-critic."""
+"""Agents of one maze: the table, the deep Q-network with its switches, the actor-critic."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
-from ch07_dqn.network import BookNetwork, QNetwork
+from ch07_dqn.network import QNetwork
 from ch07_dqn.replay import Batch
 from common.config import RunOptions
 from common.data.mazes.batch import ACTIONS, MazeBatch, Step, next_states
@@ -24,7 +24,7 @@ CORRIDOR = parse_maze("#####\nS   E\n#####")
 def config(options):
     """A maze of 3 x 4 cells: small enough for a second."""
     return dqn.Config(
-        maze=1, rows=3, columns=4, environments=16, warm_up=200, memory=300, batch_size=64, epochs=4, steps=60,
+        maze=1, rows=3, columns=4, environments=16, warm_up=200, buffer_size=300, batch_size=64, epochs=4, steps=60,
         n_steps=2,
         target_every=20, run=options,
     )  # fmt: skip
@@ -60,31 +60,31 @@ def perfect_values(maze, discount=0.9):
 def test_greedy_path_and_measures():
     values = perfect_values(CORRIDOR)
     assert one_maze.greedy_path(values, CORRIDOR) == shortest_path(CORRIDOR)
-    seen = one_maze.measure(values, CORRIDOR)
-    assert seen == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "right_rate": 1}
-    assert one_maze.is_shortest(seen)
+    metrics = one_maze.measure(values, CORRIDOR)
+    assert metrics == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "right_rate": 1}
+    assert one_maze.is_shortest(metrics)
     values[1, 2] = torch.tensor([0, 0, 0, 1])  # at the third tile it turns back
     assert one_maze.greedy_path(values, CORRIDOR) == [(1, 0), (1, 1), (1, 2)]
-    seen = one_maze.measure(values, CORRIDOR)
-    assert (seen["solve_rate"], seen["path_steps"], seen["right_rate"]) == (0, 15, 0.75)
-    assert not one_maze.is_shortest(seen)
+    metrics = one_maze.measure(values, CORRIDOR)
+    assert (metrics["solve_rate"], metrics["path_steps"], metrics["right_rate"]) == (0, 15, 0.75)
+    assert not one_maze.is_shortest(metrics)
 
 
 def test_a_detour_is_solved_but_not_shortest():
     maze = parse_maze("######\nS    E\n#    #\n######")
     values = perfect_values(maze)
     values[1, 1], values[2, 1], values[2, 2] = (torch.eye(4)[a].double() for a in (2, 1, 0))
-    seen = one_maze.measure(values, maze)
-    assert (seen["solve_rate"], seen["path_steps"], seen["shortest_steps"]) == (1, 7, 5)
-    assert not one_maze.is_shortest(seen)
+    metrics = one_maze.measure(values, maze)
+    assert (metrics["solve_rate"], metrics["path_steps"], metrics["shortest_steps"]) == (1, 7, 5)
+    assert not one_maze.is_shortest(metrics)
 
 
-def test_solved_since_when():
-    solved = one_maze.Solved()
+def test_solve_time():
+    solved = one_maze.SolveTime()
     for shortest, seconds in ((True, 1.0), (False, 2.0), (True, 3.0), (True, 4.0)):
-        solved.note(shortest, seconds)
+        solved.update(shortest, seconds)
     assert solved.seconds == 3.0
-    other = one_maze.Solved()
+    other = one_maze.SolveTime()
     other.load_state_dict(solved.state_dict())
     assert other.seconds == 3.0
 
@@ -121,7 +121,7 @@ def test_one_update_of_the_table_by_hand():
         torch.tensor([6, 9]), torch.tensor([0.5, 1.0]), torch.tensor([False, True]), torch.tensor([True, False])
     )
     states, actions = torch.tensor([5, 8]), torch.tensor([1, 1])
-    errors = q_table.learn(table, states, actions, step, discount=0.9, step_size=0.5)
+    errors = q_table.update(table, states, actions, step, discount=0.9, learning_rate=0.5)
     assert errors.tolist() == pytest.approx([0.5 + 0.9 * 27 - 21, 1.0 - 33]), "out of time goes on, the exit does not"
     assert table[5, 1] == pytest.approx(21 + 0.5 * float(errors[0]))
     assert table[8, 1] == pytest.approx(33 + 0.5 * float(errors[1]))
@@ -129,14 +129,14 @@ def test_one_update_of_the_table_by_hand():
     assert torch.equal(table, before), "another value was moved"
 
 
-def test_choices_are_the_best_with_ties_broken_by_dice():
+def test_actions_of_the_table_are_greedy_with_random_ties():
     torch.manual_seed(0)
     table = torch.tensor([[0.0, 1, 1, 0]])
-    chosen = q_table.choose(table, torch.zeros(4_000, dtype=torch.int64), 0.0).bincount(minlength=4)
+    chosen = q_table.act(table, torch.zeros(4_000, dtype=torch.int64), 0.0).bincount(minlength=4)
     assert chosen[0] == chosen[3] == 0 and abs(int(chosen[1]) - 2_000) < 150
-    chosen = q_table.choose(table, torch.zeros(4_000, dtype=torch.int64), 1.0).bincount(minlength=4)
+    chosen = q_table.act(table, torch.zeros(4_000, dtype=torch.int64), 1.0).bincount(minlength=4)
     assert int(chosen.min()) > 850
-    chosen = q_table.choose(torch.tensor([[9.0, 0, 0, 0]]), torch.zeros(4_000, dtype=torch.int64), 0.4)
+    chosen = q_table.act(torch.tensor([[9.0, 0, 0, 0]]), torch.zeros(4_000, dtype=torch.int64), 0.4)
     assert 0.67 < float((chosen == 0).float().mean()) < 0.73
 
 
@@ -179,16 +179,6 @@ def test_dueling_advantages_have_mean_zero_around_the_value():
     torch.testing.assert_close(model(states) - model(states).mean(1, keepdim=True), a - a.mean(1, keepdim=True))
 
 
-def test_the_books_network_reads_x_y_dx_dy():
-    torch.manual_seed(0)
-    model = BookNetwork((11, 21)).double()
-    values = model(torch.tensor([3 * 21 + 7]))
-    for action, (dx, dy) in enumerate([(0, -1), (1, 0), (0, 1), (-1, 0)]):
-        given = torch.tensor([[7, 3, dx, dy]], dtype=torch.float64)
-        torch.testing.assert_close(values[0, action], model.layers(given)[0, 0])
-    assert [tuple(p.shape) for p in model.parameters()] == [(128, 4), (128,), (128, 128), (128,), (1, 128), (1,)]
-
-
 # The step.
 
 
@@ -203,11 +193,9 @@ def test_actions_follow_epsilon():
         assert share == pytest.approx(1 - epsilon + epsilon / 4, abs=0.03)
 
 
-def test_epsilon_schedules(config):
+def test_epsilon_falls_linearly_over_the_first_half(config):
     config = replace(config, epsilon=0.2)
     assert [dqn.epsilon_at(config, step) for step in (0, 60, 120, 239)] == pytest.approx([1, 0.6, 0.2, 0.2])
-    book = replace(config, book=True)
-    assert [dqn.epsilon_at(book, step) for step in (0, 1, 100, 5_000)] == pytest.approx([1, 0.995, 0.995**100, 0.01])
 
 
 def test_targets_by_hand():
@@ -221,7 +209,9 @@ def test_targets_by_hand():
 
     learning, target = Table([[0.0, 5, 0, 0], [7.0, 0, 0, 0]]), Table([[1.0, 2, 3, 4], [10.0, 20, 30, 40]])
     batch = some_batch(3, 2, torch.float32)._replace(
-        next_state=torch.tensor([0, 1, 1]), returned=torch.tensor([1.0, 1, 1]), discount=torch.tensor([0.5, 0.5, 0.0])
+        next_state=torch.tensor([0, 1, 1]),
+        n_step_return=torch.tensor([1.0, 1, 1]),
+        discount=torch.tensor([0.5, 0.5, 0.0]),
     )
     assert dqn.targets(batch, learning, target, double=False).tolist() == [1 + 2, 1 + 20, 1]
     assert dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], "chosen by the one, valued"
@@ -235,7 +225,7 @@ def test_a_step_is_the_gradient_of_the_weighted_loss_and_leaves_the_target_alone
     batch = some_batch()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     loss, errors = dqn.train_step(model, target, optimizer, batch, double=double)
-    y = batch.returned + batch.discount * (
+    y = batch.n_step_return + batch.discount * (
         target(batch.next_state).gather(1, before(batch.next_state).argmax(1, keepdim=True)).squeeze(1)
         if double
         else target(batch.next_state).amax(1)
@@ -258,7 +248,7 @@ def test_one_batch_is_learned_by_heart(dueling):
     torch.manual_seed(0)
     model = QNetwork((3, 5), dueling=dueling)
     batch = some_batch(dtype=torch.float32)
-    batch = batch._replace(discount=torch.zeros(32), returned=torch.sin(batch.state * 4.0 + batch.action))
+    batch = batch._replace(discount=torch.zeros(32), n_step_return=torch.sin(batch.state * 4.0 + batch.action))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     worst = []
     train_until(
@@ -311,13 +301,10 @@ def test_each_switch_changes_what_is_learned(config):
         {"n_steps": 1},
         {"replay": "prioritised"},
         {"replay": "newest"},
-        {"replay": "never"},
-        {"book": True},
-        {"goal": "sealed"},
         {"discount": 0.9},
         {"epsilon": 0.5},
         {"time_limit": 20},
-        {"warm_up": 0},
+        {"warm_up": 2},
     )
     config = replace(config, epochs=1)
     dqn.train(config)
@@ -328,28 +315,13 @@ def test_each_switch_changes_what_is_learned(config):
         assert plain.shape != other.shape or not torch.equal(plain, other), switch
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_without_replay_nothing_is_learned(config, monkeypatch):
-    """As the book's program: its replay is never called."""
-    made = []
-    make_model = dqn.make_model
-    monkeypatch.setattr(dqn, "make_model", lambda config: made.append(deepcopy(model := make_model(config))) or model)
-    dqn.train(replace(config, book=True, replay="never", epochs=1))
-    (model,) = weights_of(config)
-    assert same(model, made[0])
-
-
-def test_a_sealed_goal_pays_nothing(config):
+def test_only_reaching_the_exit_is_rewarded(config):
     maze = one_maze.maze_of(config)
-    environment = dqn.make_environment(replace(config, goal="sealed"), maze, torch.device("cpu"))
-    assert environment.rewards.eq(0).all()
-    assert (environment.table == environment.exits[0]).sum() == 3, "only from itself"
     rewards = dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
     assert rewards[~maze.walls].sum() == 1, "one floor tile, one action"
-    assert not maze.walls[maze.exit], "the maze itself stays as it is"
 
 
-def test_walkers_may_start_everywhere_but_at_the_exit(config):
+def test_episodes_may_start_everywhere_but_at_the_exit(config):
     maze = one_maze.maze_of(config)
     tiles = int((~maze.walls).sum()) - 1
     config = replace(config, starts="everywhere", environments=2 * tiles)
@@ -389,20 +361,20 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch, prog
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_target_network_is_a_copy_of_earlier(config, monkeypatch):
-    seen = []
+    observations = []
     step = dqn.train_step
 
     def watch(model, target, *arguments, **named):
-        seen.append((model is target, same(model, target)))
+        observations.append((model is target, same(model, target)))
         return step(model, target, *arguments, **named)
 
     monkeypatch.setattr(dqn, "train_step", watch)
     dqn.train(replace(config, epochs=1, steps=12, target_every=5))
-    assert [equal for _, equal in seen] == [True, True, *[False] * 4, True, *[False] * 4, True]
-    assert not any(one for one, _ in seen)
-    seen.clear()
+    assert [equal for _, equal in observations] == [True, True, *[False] * 4, True, *[False] * 4, True]
+    assert not any(one for one, _ in observations)
+    observations.clear()
     dqn.train(replace(config, epochs=1, steps=3, target_every=0))
-    assert all(one for one, _ in seen)
+    assert all(one for one, _ in observations)
 
 
 # The actor-critic.
@@ -411,19 +383,19 @@ def test_the_target_network_is_a_copy_of_earlier(config, monkeypatch):
 def test_advantages_are_those_of_the_definition():
     """Sum the surprises to the end of the episode; the exit has no future, a time limit has."""
     torch.manual_seed(0)
-    shape, g, trace = (7, 3), 0.9, 0.8
-    value, ahead, reward = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
+    shape, g, gae_lambda = (7, 3), 0.9, 0.8
+    value, next_value, reward = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
     terminated, truncated = torch.rand(shape) < 0.2, torch.rand(shape) < 0.2
     empty = torch.zeros(shape, dtype=torch.int64)
     rollout = actor_critic.Rollout(empty, empty, reward, empty, terminated, truncated)
-    found = actor_critic.advantages(rollout, value, ahead, discount=g, trace=trace)
+    found = actor_critic.advantages(rollout, value, next_value, discount=g, gae_lambda=gae_lambda)
     for m in range(3):
         for t in range(7):
             expected, factor = 0.0, 1.0
             for k in range(t, 7):
-                after = 0.0 if terminated[k, m] else g * float(ahead[k, m])
+                after = 0.0 if terminated[k, m] else g * float(next_value[k, m])
                 expected += factor * (float(reward[k, m]) + after - float(value[k, m]))
-                factor *= g * trace
+                factor *= g * gae_lambda
                 if terminated[k, m] or truncated[k, m]:
                     break
             assert float(found[t, m]) == pytest.approx(expected)
@@ -451,8 +423,8 @@ def test_a_step_of_the_actor_critic_is_the_gradient_of_its_loss():
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     loss = actor_critic.train_step(model, optimizer, rollout, config)
     logits, value = before(rollout.state)
-    ahead = before(rollout.next_state)[1].detach()
-    gained = actor_critic.advantages(rollout, value.detach(), ahead, discount=0.99, trace=0.95)
+    next_value = before(rollout.next_state)[1].detach()
+    gained = actor_critic.advantages(rollout, value.detach(), next_value, discount=0.99, gae_lambda=0.95)
     logp = logits.log_softmax(2)
     taken = logp.gather(2, rollout.action.unsqueeze(2)).squeeze(2)
     entropy = -(logp.exp() * logp).sum(2).mean()
@@ -493,7 +465,11 @@ def test_throughput_counts_what_it_walks():
     calls = []
     step = environment.step
     environment.step = lambda actions: calls.append(len(actions)) or step(actions)
-    ways = (throughput.batch_stepper, throughput.batch_wanderer, lambda w: throughput.batch_actor(w, QNetwork((5, 5))))
+    ways = (
+        throughput.batched_stepping,
+        throughput.batched_random,
+        lambda e: throughput.batched_acting(e, QNetwork((5, 5))),
+    )
     for way in ways:
         calls.clear()
         assert way(environment)() == sum(calls) > 0
@@ -514,14 +490,13 @@ def test_the_benchmarks_step_runs(config, program):
         (dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
         (dqn, {"run": RunOptions(precision="bf16")}, "--precision must be fp32, got bf16"),
         (dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
-        (dqn, {"n_steps": 50, "memory": 10}, "--n-steps must not exceed --memory, got 50"),
+        (dqn, {"n_steps": 50, "buffer_size": 10}, "--n-steps must not exceed --buffer-size, got 50"),
         (dqn, {"target_every": -1}, "--target-every must not be negative"),
-        (dqn, {"warm_up": -1}, "--warm-up must not be negative"),
-        (dqn, {"book": True, "dueling": True}, "--dueling is not for --book"),
-        (q_table, {"step_size": 0.0}, "--step-size must be above 0 and at most 1, got 0"),
+        (dqn, {"warm_up": 7}, "--n-steps must not exceed --warm-up, got 8"),
+        (q_table, {"learning_rate": 0.0}, "--learning-rate must be above 0 and at most 1, got 0"),
         (q_table, {"epsilon": -0.1}, "--epsilon must be between 0 and 1"),
         (q_table, {"discount": 0.0}, "--discount must be between 0 and 1"),
-        (actor_critic, {"trace": 1.1}, "--trace must be between 0 and 1, got 1.1"),
+        (actor_critic, {"gae_lambda": 1.1}, "--gae-lambda must be between 0 and 1, got 1.1"),
         (actor_critic, {"discount": 1.0}, "--discount must be between 0 and 1"),
         (actor_critic, {"critic_weight": -1.0}, "--critic-weight must not be negative"),
         (actor_critic, {"entropy_weight": -1.0}, "--entropy-weight must not be negative"),

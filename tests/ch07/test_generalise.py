@@ -29,7 +29,7 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr(generalise, "report", lambda *_: None)
 
 
-def told_the_rules(discount=0.9):
+def planner_with_true_rules(discount=0.9):
     """A planner whose rules are set by hand: what it ought to learn."""
     model = Planner(channels=6)
     first, _, last = model.read
@@ -65,7 +65,7 @@ def test_the_picture_shows_floor_and_exit():
 def test_a_planner_that_knows_the_rules_is_value_iteration():
     """Looking k steps ahead gives what value iteration gives: the rules are all that has to be learned."""
     mazes = draw_mazes(6, 3, 4, seed=0, algorithms=tuple(CARVE), loops=(0.0, 0.3))
-    model = told_the_rules()
+    model = planner_with_true_rules()
     found = model(picture_of(mazes), 80).detach()
     for maze, values in zip(mazes, found, strict=True):
         best = q_table.value_iteration(MazeBatch([maze]), 0.9)[0].view(values.shape).float()
@@ -79,7 +79,7 @@ def test_a_planner_that_knows_the_rules_is_value_iteration():
 
 
 def test_one_more_iteration_sees_one_step_further():
-    model = told_the_rules()
+    model = planner_with_true_rules()
     picture = picture_of([parse_maze("#########\nS       E\n#########")])
     for ahead in range(1, 8):
         known = model(picture, ahead)[0, 1, :8].detach().amax(1) > 0.05
@@ -99,8 +99,8 @@ def test_an_ordinary_network_sees_as_far_as_it_has_layers():
 
 def test_targets_by_hand():
     walls = torch.stack([parse_maze(CORRIDOR).walls] * 2)
-    transitions = generalise.backups(walls, torch.tensor([9, 15 + 7]))
-    assert transitions.counts.sum(dim=(1, 2)).tolist() == [4, 4], "floor without the exit"
+    transitions = generalise.transitions_of(walls, torch.tensor([9, 15 + 7]))
+    assert transitions.mask.sum(dim=(1, 2)).tolist() == [4, 4], "floor without the exit"
     values = torch.arange(2 * 15 * 4).view(2, 3, 5, 4).float()
     y = generalise.targets(transitions, values, 0.5)
     assert y[0, 1, 3].tolist() == [0.5 * 35, 1.0, 0.5 * 35, 0.5 * 31], "the exit pays one, and has no future"
@@ -114,7 +114,7 @@ def test_batches_move_half_of_the_exits_to_any_floor_tile():
     mazes = draw_mazes(5, 3, 3, seed=0)
     walls = torch.stack([maze.walls for maze in mazes])
     exits = torch.tensor([r * 7 + c for r, c in (maze.exit for maze in mazes)])
-    chosen, ends = generalise.draw_batch(walls, exits, 4_000)
+    chosen, ends = generalise.sample_batch(walls, exits, 4_000)
     tiles = ends % 49
     assert torch.equal(ends // 49, torch.arange(4_000))
     assert not chosen.flatten(1)[range(4_000), tiles].any(), "an exit in a wall"
@@ -133,17 +133,17 @@ def test_one_batch_is_learned_by_heart(network):
     mazes = draw_mazes(4, 2, 2, seed=0)
     walls = torch.stack([maze.walls for maze in mazes])
     exits = MazeBatch(mazes).exits
-    transitions = generalise.backups(walls, exits)
+    transitions = generalise.transitions_of(walls, exits)
     losses = []
 
     def step():
         if len(losses) % 10 == 0:
             target.load_state_dict(model.state_dict())
-        losses.append(float(generalise.train_step(model, target, optimizer, transitions, ahead=10, discount=0.9)))
+        losses.append(float(generalise.train_step(model, target, optimizer, transitions, horizon=10, discount=0.9)))
 
     def learned():
         return losses[-1] < 2e-3 and bool(
-            (generalise.walk_all(model(transitions.picture, 10).detach(), mazes) > 0).all()
+            (generalise.path_lengths(model(transitions.picture, 10).detach(), mazes) > 0).all()
         )
 
     train_until(learned, step, at_most=3_000)
@@ -155,11 +155,11 @@ def test_a_step_is_the_gradient_of_the_loss_and_leaves_the_target_alone():
     model, target = Planner(), Planner()
     before, still = deepcopy(model), deepcopy(target)
     mazes = draw_mazes(3, 2, 3, seed=0)
-    transitions = generalise.backups(torch.stack([maze.walls for maze in mazes]), MazeBatch(mazes).exits)
+    transitions = generalise.transitions_of(torch.stack([maze.walls for maze in mazes]), MazeBatch(mazes).exits)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    loss = generalise.train_step(model, target, optimizer, transitions, ahead=5, discount=0.9)
+    loss = generalise.train_step(model, target, optimizer, transitions, horizon=5, discount=0.9)
     y = generalise.targets(transitions, target(transitions.picture, 4), 0.9)
-    expected = ((before(transitions.picture, 5) - y) ** 2)[transitions.counts].mean()
+    expected = ((before(transitions.picture, 5) - y) ** 2)[transitions.mask].mean()
     torch.testing.assert_close(loss, expected.detach())
     gradients = torch.autograd.grad(expected, list(before.parameters()))
     scale = min(1.0, 1 / float(torch.stack([g.norm() for g in gradients]).norm()))
@@ -175,7 +175,7 @@ def test_measures_count_failures_and_detours(monkeypatch):
     for tile, action in (((1, 1), 2), ((2, 1), 1), ((2, 2), 0)):  # a detour of two steps in the second maze
         values[1][tile] = torch.eye(4)[action].double()
     values[2, 1, 2] = torch.eye(4)[3].double()  # and the third turns back for ever
-    assert generalise.walk_all(values, mazes).tolist() == [5, 7, 0]
+    assert generalise.path_lengths(values, mazes).tolist() == [5, 7, 0]
     monkeypatch.setattr(generalise, "values_of", lambda model, mazes: values)
     found = generalise.measure(torch.nn.Identity(), mazes)
     assert found["solve_rate"] == pytest.approx(2 / 3) and found["shortest_rate"] == pytest.approx(1 / 3)
@@ -265,10 +265,37 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch):
 
 @pytest.mark.parametrize("network", ["planner", "convolutional"])
 def test_the_benchmarks_step_runs(config, network):
-    workload = generalise.workload(replace(config, network=network, horizon=3), torch.device("cpu"))
+    settings = generalise.Config(network=network, rows=3, columns=4, batch_size=8, horizon=3, run=config.run)
+    workload = generalise.workload(settings, torch.device("cpu"))
     loss = workload.step()
     assert isinstance(loss, torch.Tensor) and float(loss) > 0
     assert workload.unit == "mazes" and workload.items == 8
+
+
+def test_defaults_depend_on_the_network():
+    planner, convolutional = generalise.Config(), generalise.Config(network="convolutional")
+    assert (planner.target_every, planner.learning_rate) == (0, 1e-2)
+    assert (convolutional.target_every, convolutional.learning_rate) == (50, 1e-3)
+    given = generalise.Config(network="convolutional", target_every=0, learning_rate=0.5)
+    assert (given.target_every, given.learning_rate) == (0, 0.5)
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("target_every", [0, 5])
+def test_the_target_network_is_updated_in_time(config, monkeypatch, target_every):
+    monkeypatch.setattr(generalise, "STEPS", 12)
+    observations = []
+    step = generalise.train_step
+
+    def watch(model, target_network, optimizer, transitions, **named):
+        observations.append((model is target_network, same(model, target_network)))
+        return step(model, target_network, optimizer, transitions, **named)
+
+    monkeypatch.setattr(generalise, "train_step", watch)
+    generalise.train(replace(config, epochs=1, target_every=target_every))
+    assert all(one == (target_every == 0) for one, _ in observations)
+    if target_every:
+        assert [equal for _, equal in observations] == [step in (0, 1, 6, 11) for step in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +318,7 @@ def test_settings_that_cannot_be(bad, message):
 @pytest.fixture
 def trained(config, monkeypatch):
     """A finished run whose planner knows the rules."""
-    monkeypatch.setattr(generalise, "make_model", lambda config: told_the_rules())
+    monkeypatch.setattr(generalise, "make_model", lambda config: planner_with_true_rules())
     monkeypatch.setattr(generalise, "train_step", lambda *a, **n: torch.zeros(()))
     generalise.train(replace(config, epochs=1))
     return config.run.out
@@ -330,7 +357,7 @@ def test_play_names_a_bad_maze_in_one_line(trained, tmp_path, fails, capsys, tex
 
 def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
     small = {"maze": 1, "rows": 2, "columns": 2, "environments": 4, "epochs": 1, "steps": 5, "run": options}
-    dqn.train(dqn.Config(**small, warm_up=0, n_steps=1))
+    dqn.train(dqn.Config(**small, warm_up=1, n_steps=1))
     actor_critic.train(actor_critic.Config(**small))
     q_table.train(q_table.Config(rows=2, columns=2, steps=100, environments=4, run=options))
     (tmp_path / "m.txt").write_text(CORRIDOR)
@@ -340,7 +367,7 @@ def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
         play.main(["--folder", str(folder)])
         said = capsys.readouterr().out
         assert f"agent    {program}, from" in said and "5x5 tiles" in said
-        assert "knows only its own maze" in fails(
+        assert "was trained in one maze only" in fails(
             play.main, ["--folder", str(folder), "--file", str(tmp_path / "m.txt")]
         )
     folder = next(options.out.glob("ch07_dqn/q_table/*"))
@@ -359,7 +386,7 @@ def test_play_without_a_run_says_how_to_get_one(fails, tmp_path):
 def test_a_walk_that_never_arrives_is_said(trained, monkeypatch, capsys):
     monkeypatch.setattr(generalise, "values_of", lambda model, mazes: torch.zeros(1, *mazes[0].walls.shape, 4))
     play.main(["--out", str(trained)])
-    assert "went in a circle after 0 steps and did not reach the exit" in capsys.readouterr().out
+    assert "the path repeats after 0 steps and does not reach the exit" in capsys.readouterr().out
 
 
 def test_a_wide_drawing_is_square():

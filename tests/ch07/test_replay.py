@@ -1,39 +1,39 @@
-"""The memory: what is drawn, how often, what it counts, and where returns end."""
+"""The replay buffer: sampling, importance weights, n-step returns."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ch07_dqn.replay import Replay
+from ch07_dqn.replay import ReplayBuffer
 from common.data.mazes.batch import Step
 
 
-def remember(memory, rows, environments, generator, *, ends=0.3):
-    """Fill a memory with made-up steps; give them as lists of rows."""
-    told = []
+def fill(buffer, rows, environments, generator, *, ends=0.3):
+    """Add generated transitions to a replay buffer; return them as a list of rows."""
+    transitions = []
     for row in range(rows):
         state = torch.arange(environments) + 100 * row
         action = torch.randint(4, (environments,), generator=generator)
-        dice = torch.rand(environments, generator=generator)
-        terminated, truncated = dice < ends / 2, (dice > ends / 2 - 0.02) & (dice < ends)
+        u = torch.rand(environments, generator=generator)
+        terminated, truncated = u < ends / 2, (u > ends / 2 - 0.02) & (u < ends)
         step = Step(state + 50, torch.randn(environments, generator=generator), terminated, truncated)
-        memory.add(state, action, step)
-        told.append((state, action, step))
-    return told
+        buffer.add(state, action, step)
+        transitions.append((state, action, step))
+    return transitions
 
 
-def by_hand(told, row, walker, n, g):
-    """R, the state reached and its discount, step by step."""
+def by_hand(transitions, row, column, n, g):
+    """The n-step return, the next state and its discount, step by step."""
     total, factor = 0.0, 1.0
     for k in range(n):
-        _, _, step = told[row + k]
-        total += factor * float(step.reward[walker])
+        _, _, step = transitions[row + k]
+        total += factor * float(step.reward[column])
         factor *= g
-        next_state = int(step.next_state[walker])
-        if step.terminated[walker]:
+        next_state = int(step.next_state[column])
+        if step.terminated[column]:
             return total, next_state, 0.0
-        if step.truncated[walker]:
+        if step.truncated[column]:
             break
     return total, next_state, factor
 
@@ -50,27 +50,27 @@ def by_hand(told, row, walker, n, g):
 def test_returns_are_those_of_the_definition(n, capacity, rows, environments, alpha, seed):
     """Exits end a return and are worth nothing more; a time limit ends it too, but what was reached keeps its worth."""
     torch.manual_seed(seed)
-    memory = Replay(capacity, environments, discount=0.9, n_steps=n, alpha=alpha)
-    told = remember(memory, rows, environments, torch.Generator().manual_seed(seed))
-    assert len(memory) == min(rows, capacity) - n + 1
-    batch = memory.sample(64)
+    buffer = ReplayBuffer(capacity, environments, discount=0.9, n_steps=n, alpha=alpha)
+    transitions = fill(buffer, rows, environments, torch.Generator().manual_seed(seed))
+    assert len(buffer) == min(rows, capacity) - n + 1
+    batch = buffer.sample(64)
     for i in range(64):
-        row, walker = divmod(int(batch.state[i]), 100)
+        row, column = divmod(int(batch.state[i]), 100)
         assert rows - min(rows, capacity) <= row <= rows - n, "too old, or its return is not complete"
-        total, next_state, factor = by_hand(told, row, walker, n, 0.9)
-        assert float(batch.returned[i]) == pytest.approx(total, rel=1e-5, abs=1e-6)
+        total, next_state, factor = by_hand(transitions, row, column, n, 0.9)
+        assert float(batch.n_step_return[i]) == pytest.approx(total, rel=1e-5, abs=1e-6)
         assert int(batch.next_state[i]) == next_state
         assert float(batch.discount[i]) == pytest.approx(factor)
-        assert int(batch.action[i]) == int(told[row][1][walker])
+        assert int(batch.action[i]) == int(transitions[row][1][column])
 
 
 def test_an_exit_is_the_end_and_a_time_limit_is_not():
-    memory = Replay(4, 2, discount=0.5)
+    buffer = ReplayBuffer(4, 2, discount=0.5)
     states = torch.tensor([1, 2])
     step = Step(states + 1, torch.ones(2), torch.tensor([True, False]), torch.tensor([True, True]))
-    memory.add(states, torch.zeros(2, dtype=torch.int64), step)
+    buffer.add(states, torch.zeros(2, dtype=torch.int64), step)
     torch.manual_seed(0)
-    batch = memory.sample(50)
+    batch = buffer.sample(50)
     assert batch.discount[batch.state == 1].eq(0).all(), "the exit, even in the last moment"
     assert batch.discount[batch.state == 2].eq(0.5).all(), "out of time"
     assert set(batch.state.tolist()) == {1, 2}
@@ -78,10 +78,10 @@ def test_an_exit_is_the_end_and_a_time_limit_is_not():
 
 def test_uniform_draws_are_uniform():
     torch.manual_seed(0)
-    memory = Replay(5, 2, discount=0.9)
-    remember(memory, 8, 2, torch.Generator().manual_seed(0))
-    batch = memory.sample(20_000)
-    counts = batch.place.bincount(minlength=10).double()
+    buffer = ReplayBuffer(5, 2, discount=0.9)
+    fill(buffer, 8, 2, torch.Generator().manual_seed(0))
+    batch = buffer.sample(20_000)
+    counts = batch.index.bincount(minlength=10).double()
     assert float(((counts - 2_000) ** 2 / 2_000).sum()) < 27.9, "chi-square of 9 degrees, one in a thousand"
     assert batch.weight.eq(1).all()
 
@@ -89,62 +89,62 @@ def test_uniform_draws_are_uniform():
 def test_prioritised_draws_and_their_weights():
     """P = p^alpha / sum p^alpha, w = (N P)^-beta / max w."""
     torch.manual_seed(0)
-    memory = Replay(5, 2, discount=0.9, alpha=0.7)
-    remember(memory, 5, 2, torch.Generator().manual_seed(0))
-    everything = memory.sample(500)
-    errors = -(everything.place + 1.0)  # the sign does not count
-    memory.update(everything, errors)
-    assert len(everything.place.unique()) == 10
-    p = (torch.arange(10) + 1.0 + Replay.SMALLEST).double() ** 0.7
+    buffer = ReplayBuffer(5, 2, discount=0.9, alpha=0.7)
+    fill(buffer, 5, 2, torch.Generator().manual_seed(0))
+    everything = buffer.sample(500)
+    errors = -(everything.index + 1.0)  # the sign does not count
+    buffer.update_priorities(everything, errors)
+    assert len(everything.index.unique()) == 10
+    p = (torch.arange(10) + 1.0 + ReplayBuffer.MIN_PRIORITY).double() ** 0.7
     expected = p / p.sum()
-    batch = memory.sample(20_000, beta=0.5)
-    counts = batch.place.bincount(minlength=10).double()
+    batch = buffer.sample(20_000, beta=0.5)
+    counts = batch.index.bincount(minlength=10).double()
     assert float(((counts - 20_000 * expected) ** 2 / (20_000 * expected)).sum()) < 27.9
     w = (10 * expected) ** -0.5
-    torch.testing.assert_close(batch.weight.double(), (w / w.max())[batch.place], rtol=1e-5, atol=1e-6)
-    assert memory.sample(100, beta=0.0).weight.eq(1).all()
+    torch.testing.assert_close(batch.weight.double(), (w / w.max())[batch.index], rtol=1e-5, atol=1e-6)
+    assert buffer.sample(100, beta=0.0).weight.eq(1).all()
 
 
 def test_new_steps_come_first_and_overwritten_ones_not_at_all():
     torch.manual_seed(0)
-    memory = Replay(4, 1, discount=0.9, alpha=1.0, n_steps=2)
+    buffer = ReplayBuffer(4, 1, discount=0.9, alpha=1.0, n_steps=2)
     generator = torch.Generator().manual_seed(0)
-    remember(memory, 4, 1, generator)
-    assert memory.priority.flatten().tolist() == [1, 1, 1, 0], "the newest has no return of two steps yet"
-    batch = memory.sample(64)
-    memory.update(batch, torch.full((64,), 7.0))
-    assert float(memory.largest) == pytest.approx(7.0)
+    fill(buffer, 4, 1, generator)
+    assert buffer.priority.flatten().tolist() == [1, 1, 1, 0], "the newest has no return of two steps yet"
+    batch = buffer.sample(64)
+    buffer.update_priorities(batch, torch.full((64,), 7.0))
+    assert float(buffer.max_priority) == pytest.approx(7.0)
     no = torch.tensor([False])
-    memory.add(torch.tensor([900]), torch.tensor([0]), Step(torch.tensor([901]), torch.zeros(1), no, no))
+    buffer.add(torch.tensor([900]), torch.tensor([0]), Step(torch.tensor([901]), torch.zeros(1), no, no))
     seven = pytest.approx(7.0)
-    assert memory.priority.flatten().tolist() == [0, seven, seven, seven], "row 0 is new, row 3 complete now"
-    assert 0 not in memory.sample(200).place
+    assert buffer.priority.flatten().tolist() == [0, seven, seven, seven], "row 0 is new, row 3 complete now"
+    assert 0 not in buffer.sample(200).index
 
 
 def test_what_was_never_surprising_is_not_lost():
-    memory = Replay(3, 1, discount=0.9, alpha=1.0)
-    remember(memory, 3, 1, torch.Generator().manual_seed(0))
-    memory.update(memory.sample(100), torch.zeros(100))
-    assert memory.priority.gt(0).all()
+    buffer = ReplayBuffer(3, 1, discount=0.9, alpha=1.0)
+    fill(buffer, 3, 1, torch.Generator().manual_seed(0))
+    buffer.update_priorities(buffer.sample(100), torch.zeros(100))
+    assert buffer.priority.gt(0).all()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_a_memory_survives_a_checkpoint(alpha):
+def test_a_buffer_survives_a_checkpoint(alpha):
     def new():
-        return Replay(5, 2, discount=0.9, n_steps=2, alpha=alpha)
+        return ReplayBuffer(5, 2, discount=0.9, n_steps=2, alpha=alpha)
 
-    memory, other = new(), new()
-    remember(memory, 7, 2, torch.Generator().manual_seed(0))
-    memory.update(memory.sample(10), torch.randn(10))
-    other.load_state_dict({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in memory.state_dict().items()})
-    for one in (memory, other):
-        remember(one, 2, 2, torch.Generator().manual_seed(1))
+    buffer, other = new(), new()
+    fill(buffer, 7, 2, torch.Generator().manual_seed(0))
+    buffer.update_priorities(buffer.sample(10), torch.randn(10))
+    other.load_state_dict({k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in buffer.state_dict().items()})
+    for one in (buffer, other):
+        fill(one, 2, 2, torch.Generator().manual_seed(1))
     torch.manual_seed(3)
-    first = memory.sample(30)
+    first = buffer.sample(30)
     torch.manual_seed(3)
     assert all(torch.equal(a, b) for a, b in zip(first, other.sample(30), strict=True))
 
 
-def test_a_memory_that_cannot_be():
-    with pytest.raises(ValueError, match="must hold at least the n steps of a return, got 2 rows, n=3"):
-        Replay(2, 1, discount=0.9, n_steps=3)
+def test_a_buffer_that_cannot_be():
+    with pytest.raises(ValueError, match="must hold at least n steps, got 2 rows, n=3"):
+        ReplayBuffer(2, 1, discount=0.9, n_steps=3)

@@ -1,0 +1,217 @@
+"""The book's deep Q-network as it was written, which cannot learn; `--mended` corrects its two errors.
+
+    python -m ch07_dqn.train book
+    python -m ch07_dqn.train book --mended
+
+Errors of the book's program:
+
+1. `replay`, the function that trains the network on remembered transitions, is never called. The weights keep their
+   random initial values, so the greedy policy is arbitrary.
+2. The maze stores positions as (row, column), the agent reads them as (x, y). The exit of an 11 x 21 maze therefore
+   lies outside the board: no episode terminates, and the reward of 100 is never paid. Here the exit is walled up while
+   the agent acts, which has the same effect.
+
+`--mended` calls replay and opens the exit. The book's `replay` would still not train: it computes targets, but does
+not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns, and the target network are
+those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the mended program does not find
+the exit either (see the README).
+
+The book decays epsilon inside `replay` and never reads it. Here it is the share of random actions.
+
+Dimensions: M environments, B batch, A = 4 actions, H x W tiles.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ch07_dqn.dqn import environment_step, report, train_step, values_of
+from ch07_dqn.network import ACTIONS
+from ch07_dqn.one_maze import SolveTime, describe, is_shortest, maze_of, measure
+from ch07_dqn.replay import ReplayBuffer
+from common.benchmark import Workload
+from common.config import RunOptions, read_config, require, require_positive
+from common.data.mazes.batch import MazeBatch
+from common.data.mazes.maze import MOVES, Algorithm, Maze
+from common.run import Run, load_weights
+from common.schedule import linear_at, set_learning_rate
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the book's deep Q-network."""
+
+    mended: bool = False
+    """Call replay and make the exit reachable."""
+    maze: int | None = None
+    """Random seed of the maze; by default that of the run, so that another seed trains on another maze."""
+    algorithm: Algorithm = "depth-first"
+    """Maze generation algorithm."""
+    rows: int = 5
+    """Rows of cells; the maze has H = 2 rows + 1 rows of tiles."""
+    columns: int = 10
+    """Columns of cells; the maze has W = 2 columns + 1 columns of tiles."""
+    loops: float = 0.0
+    """Share of the remaining walls between cells that are removed; 0 leaves one path between any two tiles."""
+    environments: int = 256
+    """Parallel environments, all in the same maze."""
+    time_limit: int = 1_000
+    """Steps after which an episode is truncated."""
+    buffer_size: int = 500
+    """Capacity of the replay buffer in steps per environment."""
+    warm_up: int = 2_000
+    """Random steps per environment before the first epoch."""
+    batch_size: int = 256
+    """Transitions per gradient step."""
+    n_steps: int = 8
+    """n of the n-step return."""
+    discount: float = 0.95
+    """Discount factor gamma."""
+    epsilon_decay: float = 0.995
+    """Factor of epsilon, the share of random actions, per step."""
+    min_epsilon: float = 0.01
+    """Lower bound of epsilon."""
+    target_every: int = 25
+    """Gradient steps between two updates of the target network."""
+    epochs: int = 20
+    """Training epochs; the greedy policy is evaluated after each."""
+    steps: int = 250
+    """Steps of every environment per epoch; with --mended, a gradient step follows each."""
+    learning_rate: float = 2e-3
+    """Initial learning rate of Adam; decays linearly to zero."""
+    run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "rows", "columns", "environments", "time_limit", "buffer_size", "batch_size", "n_steps")
+        require_positive(self, "target_every", "epochs", "steps", "learning_rate")
+        require(self.n_steps <= self.buffer_size, "--n-steps must not exceed --buffer-size", self.n_steps)
+        require(self.n_steps <= self.warm_up, "--n-steps must not exceed --warm-up", self.n_steps)
+        require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
+        require(0 < self.epsilon_decay <= 1, "--epsilon-decay must be above 0 and at most 1", self.epsilon_decay)
+        require(0 <= self.min_epsilon <= 1, "--min-epsilon must be between 0 and 1", self.min_epsilon)
+        require(self.run.precision != "bf16", "rewards are -1 beside -100: --precision must be fp32", "bf16")
+
+
+class BookNetwork(nn.Module):
+    """The book's network 4-128-128-1 with input (x, y, dx, dy): one Q-value for a state and an action.
+
+    The greedy action needs one evaluation per action. The tiles on both sides of a wall have nearly the same
+    coordinates, but can be many steps apart.
+    """
+
+    moves: Tensor
+
+    def __init__(self, shape: tuple[int, int], hidden_size: int = 128) -> None:
+        super().__init__()
+        self.width = shape[1]
+        self.layers = nn.Sequential(
+            nn.Linear(4, hidden_size),
+            nn.Tanh(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.Tanh(),
+            nn.Linear(hidden_size, 1),
+        )
+        self.register_buffer("moves", torch.tensor([(right, down) for down, right in MOVES]).float(), persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(B,) states -> (B, A) Q-values"""
+        positions = torch.stack([states % self.width, states // self.width], dim=1).float()  # (B, 2) x, y
+        pairs = [positions.unsqueeze(1).expand(-1, ACTIONS, -1), self.moves.expand(len(states), -1, -1)]
+        return self.layers(torch.cat(pairs, dim=2)).squeeze(2)
+
+
+def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBatch:
+    """Create the parallel environments with the book's rewards: wall -100, exit 100, other tiles 0 or -1."""
+    if not config.mended:
+        walls = maze.walls.clone()
+        walls[maze.exit] = True
+        maze = replace(maze, walls=walls)
+    return MazeBatch([maze], config.environments, rewards="book", limit=config.time_limit, device=device)
+
+
+def make_replay_buffer(config: Config, device: torch.device) -> ReplayBuffer:
+    """Create the replay buffer."""
+    return ReplayBuffer(
+        config.buffer_size, config.environments, discount=config.discount, n_steps=config.n_steps, device=device
+    )
+
+
+def make_model(config: Config) -> BookNetwork:
+    """Create the book's network."""
+    return BookNetwork((2 * config.rows + 1, 2 * config.columns + 1))
+
+
+def epsilon_at(config: Config, step: int) -> float:
+    """Give epsilon at step t: 0.995^t, but at least 0.01."""
+    return max(config.min_epsilon, config.epsilon_decay**step)
+
+
+def train(config: Config) -> dict[str, float]:
+    """Run the book's program in one maze; return the metrics of its greedy policy."""
+    maze = maze_of(config)
+    total_steps = config.epochs * config.steps
+    with Run.open(__name__, config, describe(config, maze)) as run:
+        environment = make_environment(config, maze, run.device)
+        replay_buffer = make_replay_buffer(config, run.device)
+        model = make_model(config).to(run.device)
+        target_network = deepcopy(model)
+        optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+        solve_time = SolveTime()
+        checkpointed = {
+            "model": model, "target_network": target_network, "optimizer": optimizer, "replay_buffer": replay_buffer,
+            "environment": environment, "solve_time": solve_time,
+        }  # fmt: skip
+
+        for epoch in run.epochs(config.epochs, config.steps, **checkpointed):
+            if epoch == 1:
+                for _ in range(config.warm_up):
+                    environment_step(environment, replay_buffer, model, epsilon=1.0)
+
+            for step in range((epoch - 1) * config.steps, epoch * config.steps):
+                environment_step(environment, replay_buffer, model, epsilon_at(config, step))
+                loss = torch.zeros((), device=run.device)
+                if config.mended:  # the book ends here: it remembers transitions and never trains on them
+                    set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
+                    batch = replay_buffer.sample(config.batch_size)
+                    loss, _ = train_step(model, target_network, optimizer, batch)
+                    if step % config.target_every == 0:
+                        target_network.load_state_dict(model.state_dict())
+                run.step(loss, steps=config.environments)
+
+            seconds = run.elapsed()
+            metrics = measure(values_of(model, maze), maze)
+            solve_time.update(is_shortest(metrics), seconds)
+            run.log(run=metrics)
+
+        run.save(model)
+        values = values_of(model, maze)
+        report(run, values, maze)
+        return run.finish(run={**measure(values, maze), "solved_seconds": solve_time.seconds or run.train_seconds})
+
+
+def restore(folder: Path) -> tuple[BookNetwork, Config]:
+    """Rebuild the network that a run saved; `maze_of(config)` is the maze that it was trained on."""
+    config = read_config(folder, Config)
+    model = make_model(config)
+    load_weights(model, folder)
+    return model.eval(), config
+
+
+def workload(config: Config, device: torch.device) -> Workload:
+    """One step of every environment and one gradient step of the mended program, for the device benchmark."""
+    environment = make_environment(config, maze_of(config), device)
+    replay_buffer = make_replay_buffer(config, device)
+    model = make_model(config).to(device)
+    target_network = deepcopy(model)
+    optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    for _ in range(config.n_steps):
+        environment_step(environment, replay_buffer, model, epsilon=1.0)
+
+    def step() -> Tensor:
+        environment_step(environment, replay_buffer, model, epsilon=0.5)
+        return train_step(model, target_network, optimizer, replay_buffer.sample(config.batch_size))[0]
+
+    return Workload(step, items=config.environments, unit="steps")
