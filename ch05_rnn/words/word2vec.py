@@ -22,7 +22,7 @@ from torch import Tensor
 from ch05_rnn.words.analogies import known_questions, measure_analogies
 from ch05_rnn.words.corpus import Part, Text, load_text
 from ch05_rnn.words.skipgram import Noise, SkipGram, keep_probability, loss_of, skip_grams, train_step
-from ch05_rnn.words.vectors import Vectors, in_two_dimensions, write_vectors
+from ch05_rnn.words.vectors import Vectors, principal_components, write_vectors
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -171,7 +171,7 @@ def planes(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[in
         words = [form for row in known[:SHOWN] for form in row]
         width = len(family.sentences)
         links = [(place, place + 1) for place in range(len(words) - 1) if (place + 1) % width]
-        found[family.name] = (in_two_dimensions(vectors.directions[vectors.numbers(words)]), words, links)
+        found[family.name] = (principal_components(vectors.directions[vectors.numbers(words)]), words, links)
     return found
 
 
