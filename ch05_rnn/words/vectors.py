@@ -24,7 +24,7 @@ class Vectors:
     def __contains__(self, word: str) -> bool:
         return word in self.index
 
-    def numbers(self, words: Sequence[str]) -> list[int]:
+    def indices(self, words: Sequence[str]) -> list[int]:
         """Return the indices of words.
 
         Raises ValueError for a word without a vector.
@@ -36,7 +36,7 @@ class Vectors:
 
     def nearest(self, word: str, count: int) -> list[tuple[str, float]]:
         """Return the words with the largest cosine similarity to a word, and their similarities."""
-        (number,) = self.numbers([word])
+        (number,) = self.indices([word])
         return self._best(self.directions[number], [number], count)
 
     def analogy(self, a: str, b: str, c: str, count: int) -> list[tuple[str, float]]:
@@ -44,7 +44,7 @@ class Vectors:
 
         3CosAdd (Mikolov, Yih & Zweig 2013): argmax_d cos(d, b - a + c), for vectors of length 1.
         """
-        numbers = self.numbers([a, b, c])
+        numbers = self.indices([a, b, c])
         first, second, third = self.directions[numbers]
         return self._best(F.normalize(second - first + third, dim=0), numbers, count)
 
