@@ -1,12 +1,12 @@
-"""Chapter 5: recurrent networks - text and series, read from front to back with a memory.
+"""Chapter 5: recurrent networks for text and time series.
 
-language_model  predicts the next character or word of a text, and writes on: RNN, GRU or LSTM
-gradients       why plain recurrent networks forget: gradients through time, and how far back each cell can learn
-throughput      tokens a second: an LSTM written in four ways, and an output layer of 10,000 words in two
-word2vec        learns what words mean from the company they keep, and answers analogies
-sentiment       judges sentences by a bidirectional LSTM, beside a bag of words
-seq2seq         writes dates anew, or translates: encoder and decoder, with attention or without
-forecast        says what comes next in a series whose best forecast is known, beside linear rivals
+language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
+gradients       vanishing and exploding gradients, and the longest lag that each cell learns
+throughput      tokens per second of four LSTM implementations and two output layers
+word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
+sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
+seq2seq         translation of dates or sentences: encoder-decoder with or without attention
+forecast        time-series forecasting: an LSTM compared with linear baselines and the optimal forecast
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

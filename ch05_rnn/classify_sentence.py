@@ -1,4 +1,4 @@
-"""Ask the BiLSTM that sentiment has trained whether a sentence praises, word by word.
+"""Classify a sentence as positive or negative with a trained bidirectional LSTM, after each word.
 
 python -m ch05_rnn.classify_sentence "the plot was dull but the acting was never clumsy"
 """
@@ -22,48 +22,48 @@ from common.progress import print_table, say
 
 @dataclass(frozen=True)
 class Config:
-    """What is asked, and of which run."""
+    """A sentence and the model that classifies it."""
 
     sentence: Annotated[str, tyro.conf.Positional]
-    """A sentence in quotes."""
+    """Sentence in quotes."""
     folder: Path | None = None
-    """Run folder of sentiment; by default the newest finished one."""
+    """Run folder of sentiment. Default: the newest finished run."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder that is searched for runs."""
 
     def __post_init__(self) -> None:
-        require(bool(words_of(self.sentence)), "give a sentence in quotes", repr(self.sentence))
+        require(bool(tokenise(self.sentence)), "give a sentence in quotes", repr(self.sentence))
 
 
 CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
-"""What is cut off a word: `it 's`, `does n't`."""
+"""Contractions that become separate tokens: `it 's`, `does n't`."""
 
 
-def words_of(sentence: str) -> list[str]:
-    """Cut a sentence as the training sentences are: lower case, punctuation marks and contractions on their own."""
+def tokenise(sentence: str) -> list[str]:
+    """Split a sentence like the training sentences: lower case, punctuation and contractions as separate tokens."""
     spaced = CONTRACTION.sub(r" \1", sentence.lower().replace("’", "'"))
     return re.findall(r"'(?:s|re|ve|ll|d|m)\b|\w+(?:[-']\w+)*|[^\w\s]", spaced)
 
 
 def classify(config: Config) -> list[tuple[str, float]]:
-    """Give each word with how probable praise is once it is read."""
+    """Return each word with the probability of a positive sentence after it."""
     model, vocabulary, _ = sentiment.restore(config.folder or newest_run(config.out, sentiment))
-    words = words_of(config.sentence)
+    words = tokenise(config.sentence)
     unknown = [word for word in dict.fromkeys(words) if word not in vocabulary]
     if unknown:
         say("unknown", f"{' '.join(map(repr, unknown))}: read as {UNKNOWN}")
-    so_far = [" ".join(words[: number + 1]) for number in range(len(words))]
-    praise = sentiment.predict(model, vocabulary, so_far).softmax(1)[:, 1]
-    return list(zip(words, praise.tolist(), strict=True))
+    prefixes = [" ".join(words[: number + 1]) for number in range(len(words))]
+    p = sentiment.predict(model, vocabulary, prefixes).softmax(1)[:, 1]
+    return list(zip(words, p.tolist(), strict=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and print the verdicts."""
+    """Run the command line."""
     with one_line_errors():
-        given = sys.argv[1:] if arguments is None else arguments
-        config = parse(Config, given, prog="python -m ch05_rnn.classify_sentence", description=(__doc__ or "").strip())
-        rows = [(word, f"{100 * share:.1f}") for word, share in classify(config)]
-        print_table(["read up to", "praise, %"], rows)
+        flags = sys.argv[1:] if arguments is None else arguments
+        config = parse(Config, flags, prog="python -m ch05_rnn.classify_sentence", description=(__doc__ or "").strip())
+        rows = [(word, f"{100 * p:.1f}") for word, p in classify(config)]
+        print_table(["after word", "positive, %"], rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Ask word vectors: what is like a word, and what is to a third word as a second is to a first.
+"""Nearest neighbours and analogies of word vectors.
 
 python -m ch05_rnn.nearest --near paris
-python -m ch05_rnn.nearest --analogy man king woman
+python -m ch05_rnn.nearest --analogy man king woman               # man is to king as woman is to ?
 python -m ch05_rnn.nearest --near paris --vectors vectors.txt     # any file in word2vec's text format
 """
 
@@ -20,41 +20,42 @@ from common.progress import print_table, say
 
 @dataclass(frozen=True)
 class Config:
-    """What is asked, and of which vectors."""
+    """A query and the vectors to search."""
 
     near: str | None = None
-    """A word, whose nearest neighbours are wanted."""
+    """Word whose nearest neighbours are listed."""
     analogy: tuple[str, str, str] | None = None
-    """Three words: as the first is to the second, so is the third to what?"""
+    """Words A B C of an analogy: A is to B as C is to ?"""
     top: int = 10
-    """How many words are wanted."""
+    """Number of words to list."""
     vectors: Path | None = None
-    """A file of vectors; by default that of the newest run of word2vec."""
+    """File of vectors in word2vec's text format. Default: that of the newest run of word2vec."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder that is searched for runs."""
 
     def __post_init__(self) -> None:
-        require((self.near is None) != (self.analogy is None), "ask with either --near or --analogy", "both or none")
+        require((self.near is None) != (self.analogy is None), "give either --near or --analogy", "both or none")
         require(self.top > 0, "--top must be at least 1", self.top)
 
 
-def ask(config: Config) -> list[tuple[str, float]]:
-    """Answer with words and their cosines, the best first."""
+def search(config: Config) -> tuple[str, list[tuple[str, float]]]:
+    """Return the query as text, and the words found with their cosine similarities, best first."""
     vectors = Vectors(*read_vectors(config.vectors or newest_run(config.out, word2vec) / "vectors.txt"))
     if config.analogy is not None:
-        return vectors.analogy(*config.analogy, count=config.top)
-    assert config.near is not None
-    return vectors.nearest(config.near, config.top)
+        a, b, c = config.analogy
+        return f"{a} is to {b} as {c} is to ?", vectors.analogy(a, b, c, count=config.top)
+    word = config.near or ""
+    return word, vectors.nearest(word, config.top)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and print the answers."""
+    """Run the command line."""
     with one_line_errors():
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, words, prog="python -m ch05_rnn.nearest", description=(__doc__ or "").strip())
-        found = ask(config)
-        say("asked", config.near or "{} is to {} as {} to what?".format(*config.analogy or ()))
-        print_table(["word", "cosine"], found)
+        query, rows = search(config)
+        say("query", query)
+        print_table(["word", "cosine"], rows)
 
 
 if __name__ == "__main__":

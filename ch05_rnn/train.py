@@ -1,4 +1,4 @@
-"""The door of chapter 5.
+"""Train the models of chapter 5.
 
 python -m ch05_rnn.train                               # the core programs
 python -m ch05_rnn.train language_model --budget 180   # one program

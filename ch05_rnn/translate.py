@@ -1,4 +1,4 @@
-"""Give a text to the encoder-decoder that seq2seq has trained: a date, or a sentence to translate.
+"""Translate dates or sentences with a trained encoder-decoder.
 
 python -m ch05_rnn.translate "the 3rd of may 1999" "mon nov 3 1997"
 """
@@ -21,39 +21,39 @@ from common.progress import print_table, say
 
 @dataclass(frozen=True)
 class Config:
-    """What is asked, and of which run."""
+    """Texts and the model that translates them."""
 
     texts: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Texts to turn into others."""
-    longest: int = 60
-    """Symbols after which an answer is cut."""
+    """Texts to translate."""
+    max_length: int = 60
+    """Maximum length of an output, in tokens."""
     folder: Path | None = None
-    """Run folder of seq2seq; by default the newest finished one."""
+    """Run folder of seq2seq. Default: the newest finished run."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder that is searched for runs."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "longest")
+        require_positive(self, "max_length")
         require(all(text.strip() for text in self.texts) and len(self.texts) > 0, "give a text in quotes", "none")
 
 
 def translate(config: Config) -> list[str]:
-    """Turn each text into what the network makes of it, and say which symbols it has never seen."""
-    model, language, _ = seq2seq.restore(config.folder or newest_run(config.out, seq2seq))
+    """Translate each text; warn of tokens outside the vocabulary."""
+    model, tokeniser, _ = seq2seq.restore(config.folder or newest_run(config.out, seq2seq))
     for text in config.texts:
-        cut = seq2seq.symbols(text, by_character=language.by_character)
-        unknown = [symbol for symbol in dict.fromkeys(cut) if symbol not in language.source]
+        tokens = seq2seq.tokenise(text, by_character=tokeniser.by_character)
+        unknown = [token for token in dict.fromkeys(tokens) if token not in tokeniser.source]
         if unknown:
             say("unknown", f"{' '.join(map(repr, unknown))} in {text!r}: read as {UNKNOWN}")
-    return seq2seq.answer(model, language, list(config.texts), config.longest)
+    return seq2seq.translate(model, tokeniser, list(config.texts), config.max_length)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and print the answers."""
+    """Run the command line."""
     with one_line_errors():
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, words, prog="python -m ch05_rnn.translate", description=(__doc__ or "").strip())
-        print_table(["text", "answer"], list(zip(config.texts, translate(config), strict=True)))
+        print_table(["text", "translation"], list(zip(config.texts, translate(config), strict=True)))
 
 
 if __name__ == "__main__":

@@ -146,12 +146,12 @@ def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Fi
 
 def draw_latent(data: ImageSet, mu: Tensor, shown: int = 3_000) -> "Figure":
     """Draw where test images lie in the latent space, by class; in more than two dimensions, the two that vary most."""
+    from sklearn.decomposition import PCA
+
     from common.drawing import plots
 
     points, title = mu[:shown].cpu(), f"where {min(shown, len(mu)):,} test images lie"
     if points.shape[1] > 2:
-        centred = points - points.mean(0)
-        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-        points = centred @ directions[:2].T
-        title += ", seen along two principal components"
+        points = torch.from_numpy(PCA(2, svd_solver="full").fit_transform(points.numpy()))
+        title += ", two principal components"
     return plots.scatter(points, data.test.labels[:shown], data.class_names, title=title)

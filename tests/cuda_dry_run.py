@@ -585,7 +585,7 @@ def small(module: ModuleType, folder: Path) -> Any:
     from ch05_rnn.language import evaluation as measures
     from test_written_commands import shortened
 
-    measures.writing_speed.__defaults__ = (4,)  # tokens
+    measures.generation_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))

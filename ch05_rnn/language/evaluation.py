@@ -1,26 +1,27 @@
-"""How well a text is predicted, by the network and by counting, and how fast one is written.
+"""Evaluation of a language model: loss, perplexity, bits per character, n-gram baselines, generation speed.
 
 Dimensions: T steps, B streams.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.ngram import KneserNey
-from ch05_rnn.language.sampling import continuation, first_of
+from ch05_rnn.language.sampling import generate_tokens, start_token
 from common.data.text.corpora import Corpus, Level, Part
 from common.data.text.vocabulary import Streams, Vocabulary
 from common.device import Timer
 
 STREAMS, STEPS = 10, 256
-"""How a held-out part is read: so many streams side by side, each from front to back with its state carried on."""
+"""Batch size and steps of the evaluation: each stream is read from start to end with its state carried over."""
 
 
 @torch.inference_mode()
 def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = False) -> dict[str, float]:
-    """Cross-entropy in nats a token, and what people make of it: perplexity, and bits a character."""
+    """Compute the mean cross-entropy in nats per token, the perplexity and the bits per character of a text."""
     device = model.decoder.bias.device
     streams = Streams(part.tokens, batch_size=STREAMS, steps=STEPS, device=device, shared=False)
     was_training = model.training
@@ -31,36 +32,36 @@ def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = Fal
             loss, state = model(inputs, state, targets)
         total += float(loss) * targets.numel()
     model.train(was_training)
-    return in_units(total / (streams.streams * streams.length), part, level)
+    return loss_metrics(total / (streams.streams * streams.length), part, level)
 
 
-def in_units(loss: float, part: Part, level: Level) -> dict[str, float]:
-    """Say a loss in nats a token as perplexity exp(loss), and in bits a character (spaces count as characters)."""
+def loss_metrics(loss: float, part: Part, level: Level) -> dict[str, float]:
+    """Convert a loss in nats per token to perplexity exp(loss) and bits per character (spaces are characters)."""
     bits = loss / math.log(2) / (1 if level == "char" else part.characters_per_token)
     return {"loss": loss, "perplexity": perplexity(loss), "bits_per_character": bits}
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss); infinite where that is more than a float holds, so that the run can say what to lower"""
+    """exp(loss), or infinity on overflow: the run then raises its own error, which names the flag to change"""
     return math.exp(loss) if loss < 709 else math.inf
 
 
-def count(corpus: Corpus, order: int) -> KneserNey:
-    """Learn the training part by counting n-grams of this order."""
-    return KneserNey(corpus.train.tokens.tolist(), len(corpus.vocabulary), order)
+def evaluate_ngrams(corpus: Corpus, orders: Sequence[int]) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit Kneser-Ney models of these orders to the training text; return their validation and test metrics."""
+    valid, test = {}, {}
+    for order in orders:
+        model = KneserNey(corpus.train.tokens.tolist(), len(corpus.vocabulary), order)
+        for part, metrics in ((corpus.valid, valid), (corpus.test, test)):
+            loss = model.loss(part.tokens.tolist())
+            metrics |= {f"{order}gram_loss": loss, f"{order}gram_perplexity": perplexity(loss)}
+    return valid, test
 
 
-def in_counts(model: KneserNey, part: Part) -> dict[str, float]:
-    """Say how well a model that has counted predicts a part."""
-    loss = model.loss(part.tokens.tolist())
-    return {f"{model.order}gram_loss": loss, f"{model.order}gram_perplexity": perplexity(loss)}
-
-
-def writing_speed(model: LanguageModel, vocabulary: Vocabulary, tokens: int = 500) -> float:
-    """Measure how many tokens a second the model writes, one after the other."""
-    numbers = continuation(model, vocabulary, [first_of(vocabulary)], generator=torch.Generator().manual_seed(0))
-    next(numbers)
+def generation_speed(model: LanguageModel, vocabulary: Vocabulary, count: int = 500) -> float:
+    """Measure generated tokens per second, one token at a time."""
+    tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=torch.Generator().manual_seed(0))
+    next(tokens)
     with Timer(model.decoder.bias.device) as timer:
-        for _ in range(tokens):
-            next(numbers)
-    return tokens / timer.seconds
+        for _ in range(count):
+            next(tokens)
+    return count / timer.seconds

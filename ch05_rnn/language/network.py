@@ -1,6 +1,6 @@
-"""The network of a language model: an embedding, recurrent layers, an output layer, and dropout between them.
+"""The network of the language model: embedding, recurrent layers, output layer, with dropout between them.
 
-Dimensions: T steps, B batch, V symbols, E embedding, H hidden units.
+Dimensions: T steps, B batch, V vocabulary size, E embedding size, H hidden units.
 """
 
 from itertools import pairwise
@@ -12,30 +12,30 @@ from ch05_rnn.language.linear_cross_entropy import linear_cross_entropy
 from ch05_rnn.recurrence.cells import STATES, By, CellName, State, make_layer
 
 
-class Dropout(nn.Module):
-    """Set a share of the numbers to zero while training, and enlarge the others so that their sum is expected to stay.
+class LockedDropout(nn.Module):
+    """Variational dropout (Gal & Ghahramani 2016): one dropout mask per sequence, the same at all its time steps.
 
-    Locked, the same numbers of a stream are dropped at all its steps (Gal & Ghahramani 2016).
+    Like nn.Dropout, it scales the remaining features by 1 / (1 - p) in training and is the identity in evaluation.
     """
 
-    def __init__(self, share: float, *, locked: bool) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        self.share, self.locked = share, locked
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, H) -> (T, B, H)"""
-        if not self.training or self.share == 0:
+        if not self.training or self.p == 0:
             return x
-        kept = x.new_empty(x[:1].shape if self.locked else x.shape).bernoulli_(1 - self.share)
-        return x * kept.div_(1 - self.share)
+        mask = x.new_empty(x[:1].shape).bernoulli_(1 - self.p)  # (1, B, H)
+        return x * mask.div_(1 - self.p)
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent layers, output layer, with dropout between them."""
+    """Embedding, recurrent layers and output layer, with dropout between them."""
 
     def __init__(
         self,
-        symbols: int,
+        vocabulary_size: int,
         *,
         cell: CellName = "lstm",
         by: By = "library",
@@ -47,37 +47,37 @@ class LanguageModel(nn.Module):
         tied: bool = False,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(symbols, embedding_size)
-        top = embedding_size if tied else hidden_size
-        sizes = [embedding_size, *[hidden_size] * (layers - 1), top]
-        self.layers = nn.ModuleList(make_layer(cell, below, above, by) for below, above in pairwise(sizes))
-        self.dropout = Dropout(dropout, locked=locked)
-        self.decoder = nn.Linear(top, symbols)
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        last_size = embedding_size if tied else hidden_size
+        sizes = [embedding_size, *[hidden_size] * (layers - 1), last_size]
+        self.layers = nn.ModuleList(make_layer(cell, size_in, size_out, by) for size_in, size_out in pairwise(sizes))
+        self.dropout = LockedDropout(dropout) if locked else nn.Dropout(dropout)
+        self.decoder = nn.Linear(last_size, vocabulary_size)
         if tied:
-            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)  # torch's std of 1 would begin too sure
+            nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)  # torch's std of 1 gives large logits
             self.decoder.weight = self.embedding.weight
         self.state_sizes = [[size] * STATES[cell] for size in sizes[1:]]
 
-    def initial_state(self, batch: int) -> list[State]:
-        """B -> the state before a text begins: zeros for every layer"""
-        where = self.decoder.bias
-        return [tuple(where.new_zeros(batch, size) for size in sizes) for sizes in self.state_sizes]
+    def initial_state(self, batch_size: int) -> list[State]:
+        """B -> a state of zeros for every layer"""
+        zeros = self.decoder.bias.new_zeros
+        return [tuple(zeros(batch_size, size) for size in sizes) for sizes in self.state_sizes]
 
     def hidden(self, tokens: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """(T, B) tokens and the state before them -> (T, B, H) what the output layer sees, and the state after"""
-        x, after = self.embedding(tokens), []
-        for layer, before in zip(self.layers, state, strict=True):
-            x, now = layer(self.dropout(x), before)
-            after.append(now)
-        return self.dropout(x), after
+        """(T, B) tokens and the initial state -> (T, B, H) input of the output layer, and the final state"""
+        x, final = self.embedding(tokens), []
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            x, layer_final = layer(self.dropout(x), layer_state)
+            final.append(layer_final)
+        return self.dropout(x), final
 
     def forward(self, tokens: Tensor, state: list[State], targets: Tensor | None = None) -> tuple[Tensor, list[State]]:
-        """(T, B) tokens and the state before them -> (T, B, V) logits, or the loss where there are targets (T, B);
-        and the state after
+        """(T, B) tokens and the initial state -> (T, B, V) logits, or the mean loss if targets (T, B) are given; and
+        the final state
         """
-        x, after = self.hidden(tokens, state)
+        x, final = self.hidden(tokens, state)
         if targets is None:
-            return self.decoder(x), after
+            return self.decoder(x), final
         bf16 = torch.is_autocast_enabled(x.device.type)
         weight, bias = self.decoder.weight, self.decoder.bias
-        return linear_cross_entropy(x.flatten(0, 1), weight, bias, targets.flatten(), bf16=bf16), after
+        return linear_cross_entropy(x.flatten(0, 1), weight, bias, targets.flatten(), bf16=bf16), final

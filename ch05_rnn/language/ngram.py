@@ -1,15 +1,16 @@
-"""Kneser-Ney: how well a text is predicted by counting, which any network has to beat.
+"""The n-gram baseline: interpolated Kneser-Ney smoothing.
 
-How often did v follow the last words? With few counts that says little, so a discount D is taken off every count and
-given to the guess that looks one word less far back (Kneser & Ney 1995; interpolated as in Chen & Goodman 1999):
+The estimate of P(v | context) discounts every count by D and gives the freed probability to the next shorter context
+(Kneser & Ney 1995; interpolated as in Chen & Goodman 1999):
 
     P(v | u w) = max(count(u w v) - D, 0) / count(u w .) + D N(u w .) / count(u w .) P(v | w)
 
-N(u w .) is how many different words came after `u w`. Below the longest context, what counts is not how often v came
-after w, but after how many different u it did: `Francisco` is frequent, yet follows one word only. At the bottom
-stands 1 / V. The discount of each order is n1 / (n1 + 2 n2), from how many n-grams came once and twice.
+N(u w .) is the number of different tokens after `u w`. The lower orders use continuation counts: not how often v
+follows w, but after how many different u it does. `Francisco` is frequent, but it follows one word only. The lowest
+order is interpolated with the uniform distribution 1 / V. The discount of each order is n1 / (n1 + 2 n2), with n1 and
+n2 the numbers of n-grams that occur once and twice.
 
-Dimensions: N tokens, V symbols.
+Dimensions: N tokens, V vocabulary size.
 """
 
 from collections import Counter, defaultdict
@@ -19,38 +20,38 @@ Context = tuple[int, ...]
 
 
 class KneserNey:
-    """An interpolated Kneser-Ney model: of order 2 it looks one token back, of order 3 two."""
+    """An interpolated Kneser-Ney model; its context is the last order - 1 tokens."""
 
-    def __init__(self, tokens: list[int], symbols: int, order: int = 2) -> None:
-        self.symbols, self.order = symbols, order
-        grams: Counter[Context] = Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
+    def __init__(self, tokens: list[int], vocabulary_size: int, order: int = 2) -> None:
+        self.vocabulary_size, self.order = vocabulary_size, order
+        ngrams: Counter[Context] = Counter(zip(*(tokens[start:] for start in range(order)), strict=False))
         self.levels: list[tuple[dict[Context, dict[int, int]], dict[Context, int], float]] = []
         for _ in range(order):
-            after: dict[Context, dict[int, int]] = defaultdict(dict)
-            for gram, count in grams.items():
-                after[gram[:-1]][gram[-1]] = count
-            totals = {context: sum(counts.values()) for context, counts in after.items()}
-            frequencies = Counter(grams.values())
+            successors: dict[Context, dict[int, int]] = defaultdict(dict)
+            for ngram, count in ngrams.items():
+                successors[ngram[:-1]][ngram[-1]] = count
+            totals = {context: sum(counts.values()) for context, counts in successors.items()}
+            frequencies = Counter(ngrams.values())
             once, twice = frequencies[1], frequencies[2]
-            self.levels.append((dict(after), totals, once / (once + 2 * twice) if once else 0.5))
-            grams = Counter(gram[1:] for gram in grams)  # each different left neighbour counts once
+            self.levels.append((dict(successors), totals, once / (once + 2 * twice) if once else 0.5))
+            ngrams = Counter(ngram[1:] for ngram in ngrams)  # continuation counts: each different u counts once
 
     def probability(self, token: int, context: Context) -> float:
-        """P(token | the tokens before it, of which the last order - 1 matter)"""
-        p = 1 / self.symbols
+        """P(token | context); only the last order - 1 tokens of the context matter"""
+        p = 1 / self.vocabulary_size
         for level in reversed(range(self.order)):
-            after, totals, discount = self.levels[level]
-            seen = context[len(context) - (self.order - 1 - level) :]
-            total = totals.get(seen)
+            successors, totals, discount = self.levels[level]
+            suffix = context[len(context) - (self.order - 1 - level) :]
+            total = totals.get(suffix)
             if total is not None:
-                counts = after[seen]
+                counts = successors[suffix]
                 p = (max(counts.get(token, 0) - discount, 0) + discount * len(counts) * p) / total
         return p
 
     def loss(self, tokens: list[int]) -> float:
-        """Mean cross-entropy, in nats, of every token but the first, given those before it"""
-        back = self.order - 1
+        """Mean cross-entropy in nats of every token but the first, given the tokens before it"""
+        length = self.order - 1
         return -sum(
-            log(self.probability(token, tuple(tokens[max(0, place - back) : place])))
+            log(self.probability(token, tuple(tokens[max(0, place - length) : place])))
             for place, token in enumerate(tokens[1:], start=1)
         ) / (len(tokens) - 1)

@@ -1,9 +1,10 @@
-"""From a model and the beginning of a text to its continuation: temperature, top-k and top-p.
+"""Sampling from a language model: temperature, top-k and top-p.
 
-Dimensions: T steps, V symbols.
+Dimensions: T steps, V vocabulary size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -13,11 +14,13 @@ from common.data.text.corpora import Level
 from common.data.text.vocabulary import Vocabulary, spaced
 
 
-def sharpen(logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> Tensor:
-    """(V,) logits -> (V,) probabilities that are drawn from
+def sampling_probabilities(
+    logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0
+) -> Tensor:
+    """(V,) logits -> (V,) probabilities p proportional to exp(z / temperature), truncated by top-k and top-p
 
-    p ~ exp(z / temperature): below 1 the probable becomes more probable, at 0 only the most probable is left. Then
-    top-k keeps the k most probable, and top-p the fewest that have the probability p together (Holtzman et al. 2020).
+    Top-k keeps the k most probable tokens; top-p keeps the smallest set of tokens whose probabilities sum to at least
+    p (Holtzman et al. 2020). Temperature 0 keeps the most probable token alone.
     """
     if temperature == 0:
         top_k, temperature = 1, 1.0
@@ -30,20 +33,20 @@ def sharpen(logits: Tensor, *, temperature: float = 1.0, top_k: int | None = Non
     return torch.zeros_like(p).scatter_(0, order, p / p.sum())
 
 
-def draw(p: Tensor, generator: torch.Generator | None = None) -> int:
-    """(V,) probabilities -> a symbol's number"""
+def sample_token(p: Tensor, generator: torch.Generator | None = None) -> int:
+    """(V,) probabilities -> index of a token"""
     return int(torch.multinomial(p, 1, generator=generator))
 
 
 @torch.inference_mode()
 def next_logits(model: LanguageModel, vocabulary: Vocabulary, prompt: Sequence[int]) -> Tensor:
-    """T numbers of a prompt -> (V,) logits of what comes next; the symbol for unknown tokens never comes"""
+    """T tokens of a prompt -> (V,) logits of the next token; <unknown> has probability 0"""
     logits, _ = model(torch.tensor(prompt).unsqueeze(1), model.initial_state(1))
-    return _without_unknown(logits[-1, 0], vocabulary)
+    return _mask_unknown(logits[-1, 0], vocabulary)
 
 
 @torch.inference_mode()
-def continuation(
+def generate_tokens(
     model: LanguageModel,
     vocabulary: Vocabulary,
     prompt: Sequence[int],
@@ -53,30 +56,39 @@ def continuation(
     top_k: int | None = None,
     top_p: float = 1.0,
 ) -> Iterator[int]:
-    """Yield the numbers of what comes after a prompt of T numbers, without end."""
+    """Yield sampled tokens after a prompt of T tokens, without end; <unknown> is never sampled."""
     device, was_training = model.decoder.bias.device, model.training
     tokens, state = torch.tensor(prompt), model.initial_state(1)
     while True:
         model.eval()
         logits, state = model(tokens.unsqueeze(1).to(device), state)
         model.train(was_training)
-        logits = _without_unknown(logits[-1, 0].cpu(), vocabulary)
-        number = draw(sharpen(logits, temperature=temperature, top_k=top_k, top_p=top_p), generator)
-        yield number
-        tokens = torch.tensor([number])
+        logits = _mask_unknown(logits[-1, 0].cpu(), vocabulary)
+        p = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        token = sample_token(p, generator)
+        yield token
+        tokens = torch.tensor([token])
 
 
-def _without_unknown(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
+def _mask_unknown(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
     if vocabulary.unknown is not None:
         logits[vocabulary.unknown] = -torch.inf
     return logits
 
 
-def first_of(vocabulary: Vocabulary) -> int:
-    """Give what stands before a text: the end of a line, or where the vocabulary has none its most frequent symbol."""
+def start_token(vocabulary: Vocabulary) -> int:
+    """Return the token that precedes a text: the newline, or the most frequent token if there is no newline."""
     return vocabulary.index.get("\n", 1)
 
 
-def pieces(tokens: Iterable[str], level: Level) -> Iterator[str]:
-    """Write tokens as a text, piece by piece: characters as they are, words with spaces where people put them."""
+def detokenise(tokens: Iterable[str], level: Level) -> Iterator[str]:
+    """Yield text token by token: characters unchanged, words with the usual spaces."""
     yield from tokens if level == "char" else spaced(tokens)
+
+
+def sample_line(model: LanguageModel, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
+    """Generate a short sample (100 characters or 25 words) on one line; slashes stand for newlines."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=generator, temperature=0.8)
+    text = "".join(detokenise(vocabulary.decode(islice(tokens, {"char": 100, "word": 25}[level])), level))
+    return " / ".join(line.strip() for line in text.splitlines() if line.strip())

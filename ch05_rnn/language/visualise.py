@@ -1,6 +1,6 @@
-"""What a language model has learned, in pictures: its predictions, its embeddings, and units that follow something.
+"""Visualise a trained language model: predictions, embeddings, and hidden units that correlate with text features.
 
-Dimensions: N tokens, P the first of them, V symbols, E embedding, H hidden units.
+Dimensions: N tokens, P predictions, V vocabulary size, E embedding size, H hidden units.
 """
 
 import warnings
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ch05_rnn.language.network import LanguageModel
-from ch05_rnn.words.vectors import in_two_dimensions
+from ch05_rnn.words.vectors import principal_components
 from common.data.text.corpora import Corpus, Level
 from common.progress import say
 from common.run import Run
@@ -19,45 +19,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN, SHOWN_SYMBOLS = 40, 30
-"""Tokens whose predictions are drawn, and the most symbols that they are drawn for."""
+"""Size of the prediction heat map: number of tokens (columns), maximum number of symbols (rows)."""
 
 LINE = 1_000
-"""Among so many tokens a line's end is looked for, after which the drawn ones begin."""
+"""The heat map starts after the first newline among this many tokens."""
 
 PASSAGE = 532
-"""Characters that units are drawn over."""
+"""Length of the passage that is coloured by unit activations, in characters."""
 
-WATCHED = 8_000
-"""Tokens on which units are watched: on the first half it is chosen which, the second says how well."""
+ANALYSED = 8_000
+"""Tokens for the analysis of hidden units: units are selected on the first half, correlations are from the second."""
 
 NAMES = 150
-"""Most frequent symbols whose embeddings are drawn."""
+"""Number of embeddings drawn, of the most frequent symbols."""
 
 
-def draw(run: Run, data: Corpus, model: LanguageModel) -> None:
-    """Draw all of them into the run's folder, and say which units follow what."""
+def report(run: Run, data: Corpus, model: LanguageModel) -> None:
+    """Draw all figures into the run folder and print the units that correlate with text features."""
     from common.drawing import text_plots
 
-    tokens = data.valid.tokens[:WATCHED]
-    hidden, p = look(model, tokens.to(run.device))
+    tokens = data.valid.tokens[:ANALYSED]
+    hidden, p = hidden_states_and_predictions(model, tokens.to(run.device))
     names = [printable(symbol) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
-    kinds = [kind_of(symbol, data.level) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
-    places = in_two_dimensions(model.embedding.weight[1 : NAMES + 1].detach().cpu())
-    title = f"embeddings of the {len(names)} most frequent symbols, along the two directions of most variance"
-    found = followers(hidden, features(data.vocabulary.decode(tokens)))
+    kinds = [symbol_class(symbol, data.level) for symbol in data.vocabulary.symbols[1 : NAMES + 1]]
+    places = principal_components(model.embedding.weight[1 : NAMES + 1].detach().cpu())
+    title = f"embeddings of the {len(names)} most frequent symbols, two principal components"
+    units = correlated_units(hidden, text_features(data.vocabulary.decode(tokens)))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font does not have: boxes will do
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # scripts that the font lacks are drawn as boxes
         run.figure("predictions", draw_predictions(p, tokens, data))
         run.figure("embeddings", text_plots.labelled(places, names, kinds, title=title))
-        if found and data.level == "char":
-            run.figure("units", draw_units(hidden, tokens, found, data))
-    for name, (unit, correlation) in found.items():
-        say("unit", f"{unit} follows {name}: correlation {correlation:.2f}, on text that it was not chosen on")
+        if units and data.level == "char":
+            run.figure("units", draw_units(hidden, tokens, units, data))
+    for name, (unit, correlation) in units.items():
+        say("unit", f"{unit} follows {name}: correlation {correlation:.2f} on text not used to select it")
 
 
 @torch.inference_mode()
-def look(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) tokens -> (N, H) what the output layer sees after each, (P, V) what it answers after the first ones"""
+def hidden_states_and_predictions(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) tokens -> (N, H) last hidden states, (P, V) next-token probabilities after each of the first P tokens"""
     model.eval()
     hidden, _ = model.hidden(tokens.unsqueeze(1), model.initial_state(1))
     hidden = hidden[:, 0]
@@ -65,46 +65,46 @@ def look(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_predictions(p: Tensor, tokens: Tensor, data: Corpus) -> "Figure":
-    """Draw the output layer as the book does: after each token (columns) the probability of each next one (rows)."""
+    """Draw a heat map as in the book: the probability of each next token (rows) after each token (columns)."""
     from common.drawing import plots
 
-    ends = [place for place, symbol in enumerate(data.vocabulary.decode(tokens[:LINE])) if symbol == "\n"]
-    start = ends[0] + 1 if ends and ends[0] + 2 < len(tokens) else 0
+    newlines = [place for place, symbol in enumerate(data.vocabulary.decode(tokens[:LINE])) if symbol == "\n"]
+    start = newlines[0] + 1 if newlines and newlines[0] + 2 < len(tokens) else 0
     p, tokens = p[start : start + SHOWN], tokens[start:]
-    came = tokens[1 : len(p) + 1]
-    interesting = p.amax(0)
-    interesting[came] = 1  # what really came is shown first
-    rows = interesting.topk(min(SHOWN_SYMBOLS, int((interesting > 0.02).sum()))).indices.sort().values
-    place = {int(symbol): row for row, symbol in enumerate(rows)}
-    rings = [(column, place[int(symbol)]) for column, symbol in enumerate(came) if int(symbol) in place]
+    targets = tokens[1 : len(p) + 1]
+    score = p.amax(0)
+    score[targets] = 1  # the true next tokens get a row first
+    rows = score.topk(min(SHOWN_SYMBOLS, int((score > 0.02).sum()))).indices.sort().values
+    row_of = {int(symbol): row for row, symbol in enumerate(rows)}
+    rings = [(column, row_of[int(symbol)]) for column, symbol in enumerate(targets) if int(symbol) in row_of]
     return plots.shades(
         p[:, rows].T,
         [printable(symbol) for symbol in data.vocabulary.decode(rows)],
         [printable(symbol) for symbol in data.vocabulary.decode(tokens[: len(p)])],
-        rows="the next",
-        columns="the text so far",
-        title="how probable each symbol is to come next; rings: what came",
+        rows="next token",
+        columns="text",
+        title="probability of the next token; rings: the true next token",
         rings=rings,
     )
 
 
-def draw_units(hidden: Tensor, tokens: Tensor, found: dict[str, tuple[int, float]], data: Corpus) -> "Figure":
-    """Draw a passage of the text in the shades of the units that follow something."""
+def draw_units(hidden: Tensor, tokens: Tensor, units: dict[str, tuple[int, float]], data: Corpus) -> "Figure":
+    """Draw a passage of the text coloured by the activations of the correlated units."""
     from common.drawing import text_plots
 
-    middle = len(tokens) // 2  # from here on is text that the units were not chosen on
+    middle = len(tokens) // 2  # the second half was not used to select the units
     shown = slice(middle, middle + PASSAGE)
     panels = {
         f"unit {unit} follows {name}: correlation {correlation:.2f}": hidden[shown, unit]
-        for name, (unit, correlation) in found.items()
+        for name, (unit, correlation) in units.items()
     }
     return text_plots.shaded_text(
         [printable(symbol) for symbol in data.vocabulary.decode(tokens[shown])], panels, width=76
     )
 
 
-def kind_of(symbol: str, level: Level) -> str:
-    """Name what a symbol is, to colour it."""
+def symbol_class(symbol: str, level: Level) -> str:
+    """Return the class of a symbol, which is its colour in the embedding plot."""
     if symbol.isdigit():
         return "digits"
     if not symbol[0].isalpha():
@@ -115,40 +115,40 @@ def kind_of(symbol: str, level: Level) -> str:
 
 
 def printable(symbol: str) -> str:
-    """Show white space as what it is."""
+    """Replace white space by a visible symbol."""
     return {"\n": "⏎", " ": "␣", "\t": "⇥"}.get(symbol, symbol)
 
 
-def features(tokens: list[str]) -> dict[str, Tensor]:
-    """Measure what a reader of the text knows after each of N tokens: (N,) each."""
+def text_features(tokens: list[str]) -> dict[str, Tensor]:
+    """N tokens -> for each feature its (N,) value after each token"""
     columns: dict[str, list[float]] = {name: [] for name in ("the place in the line", "quotes", "brackets", "capitals")}
     place, quoted, depth = 0, False, 0
     for token in tokens:
         place = 0 if token == "\n" else place + 1
         quoted = (token == '"') != quoted
         depth = max(0, depth + (token in "([{") - (token in ")]}")) if len(token) == 1 else depth
-        known = (place, quoted, depth > 0, token.isupper())
-        for column, value in zip(columns.values(), known, strict=True):
+        features = (place, quoted, depth > 0, token.isupper())
+        for column, value in zip(columns.values(), features, strict=True):
             column.append(float(value))
     return {name: torch.tensor(values) for name, values in columns.items()}
 
 
-def followers(hidden: Tensor, known: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
-    """(N, H) hidden states, (N,) measures -> for each measure the unit that goes along with it most, and how much
+def correlated_units(hidden: Tensor, features: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
+    """(N, H) hidden states, (N,) values of each feature -> the most correlated unit of each feature, its correlation
 
-    The unit is chosen on the first half of the text; its correlation is that on the second.
+    The unit is selected on the first half of the text; the correlation is measured on the second half.
     """
     half = len(hidden) // 2
-    found = {}
-    for name, values in known.items():
+    units = {}
+    for name, values in features.items():
         if half < 2 or min(float(values[:half].std()), float(values[half:].std())) < 0.05:
-            continue  # this text has too little of it
+            continue  # too few occurrences in this text
         unit = int(correlation(hidden[:half], values[:half]).abs().argmax())
-        found[name] = unit, float(correlation(hidden[half:, [unit]], values[half:]))
-    return found
+        units[name] = unit, float(correlation(hidden[half:, [unit]], values[half:]))
+    return units
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
-    """(N, H), (N,) -> (H,) Pearson's r of each column with y; 0 for a column that does not change"""
+    """(N, H), (N,) -> (H,) Pearson correlation of each column with y; 0 for a constant column"""
     x, y = x - x.mean(0), y - y.mean()
     return (y @ x) / (x.norm(dim=0) * y.norm()).clamp(min=1e-12)

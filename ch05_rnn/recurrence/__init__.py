@@ -1,7 +1,7 @@
 """Recurrent cells and their gradients; read in this order.
 
 cells       RNN, GRU and LSTM, by hand, in a loop and as torch's own
-bptt        backpropagation through time, written out
-gradients   the program: how far back each cell can learn
-throughput  the program: an LSTM written in four ways, and an output layer in two
+bptt        backpropagation through time by hand
+gradients   the program: vanishing gradients, and the longest lag each cell learns
+throughput  the program: speed of four LSTM implementations and two output layers
 """

@@ -1,13 +1,13 @@
-"""Backpropagation through time by hand: from the loss's gradient at every hidden state to that of every weight.
+"""Backpropagation through time by hand for RNN, GRU and LSTM.
 
-Autograd records each of a step's dozen operations and keeps each result. By hand a step keeps only its gates, and works
-in memory that is there already. What does not depend on the order of time is done for all steps at once: before the way
-back the slopes, by which the gradient in the state has to be multiplied, and after it the gradient of W_h, one product.
+Autograd records about a dozen operations per time step and stores their results. Written by hand, a step stores only
+its gates and writes into preallocated memory. Everything that is not sequential is computed for all steps at once: the
+derivatives of the gates before the backward loop, and the gradient of W_h after it, as one matrix product.
 
-A projected input is what the input adds to the gates, computed for all steps beforehand. Products of matrices have its
-precision; what stands between them has single precision at least, above all the LSTM's memory c, a sum over many steps.
+A projected input is W_x x_t + b, computed for all steps in advance (`cells.py`). Matrix products have its precision.
+Everything else is in float32 or wider, above all the LSTM's cell state c, which is a sum over many steps.
 
-In what follows dx means dL/dx, the gradient of the loss in x.
+Notation: dx is dL/dx, the gradient of the loss with respect to x.
 
 Dimensions: T steps, B batch, H hidden units.
 """
@@ -18,20 +18,20 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-# A sigmoid's and a tanh's gradient from their own outputs: dz = dy y (1 - y) and dz = dy (1 - y^2), in one pass.
+# Gradients of sigmoid and tanh from their outputs y, in one pass: dz = dy y (1 - y) and dz = dy (1 - y^2).
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """Replace x by tanh(x) = 2 sigmoid(2x) - 1.
+    """Compute tanh(x) = 2 sigmoid(2x) - 1 in place.
 
-    On a CPU torch leaves tanh to a library that wakes all threads, which takes longer than the rest of a step.
+    On a CPU, torch's own tanh starts all threads, which takes longer than the rest of a time step.
     """
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:
-    """Give float32 for a narrower type, and a wider one itself."""
+    """Return the wider of this type and float32."""
     return torch.promote_types(dtype, torch.float32)
 
 
@@ -49,16 +49,15 @@ def gru(projected: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> tuple[Ten
 
 def lstm(projected: Tensor, weight: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0 and c_0 -> (T, B, H) h_1 ... h_T, and the state (h_T, c_T)"""
-    hidden, memory = LSTMThroughTime.apply(projected, weight, h, c)  # pyright: ignore[reportGeneralTypeIssues]
-    return hidden, (hidden[-1], memory)
+    hidden, c_last = LSTMThroughTime.apply(projected, weight, h, c)  # pyright: ignore[reportGeneralTypeIssues]
+    return hidden, (hidden[-1], c_last)
 
 
 class RNNThroughTime(Function):
     """h_t = tanh(a_t + W h_{t-1}), with a_t the projected input (Werbos 1990):
 
-    dh_t     = what the layers above ask for at t, plus what t + 1 hands back
-    da_t     = dh_t (1 - h_t^2)
-    dh_{t-1} = W' da_t                  handed back: a factor W' diag(1 - h_t^2) for every step into the past
+    dh_t     = dL/dh_t from the layers above + W' da_{t+1}
+    da_t     = dh_t (1 - h_t^2)         one factor W' diag(1 - h_t^2) for every step back in time
     dW       = sum_t da_t h_{t-1}'
     """
 
@@ -66,25 +65,25 @@ class RNNThroughTime(Function):
     def forward(ctx: Any, projected: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """(T, B, H) projected inputs, (H, H) W, (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
         W, wide = weight.to(projected.dtype), at_least_single(projected.dtype)
-        h = _with_first(h, projected, W)
+        h = _allocate_states(h, projected, W)
         for t, a in enumerate(projected):
             h[t + 1] = tanh_(torch.addmm(a, h[t], W.T).to(wide))
         ctx.save_for_backward(W, h)
         return h[1:]
 
     @staticmethod
-    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
+    def backward(ctx: Any, dh_above: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients of h_1 ... h_T -> gradients of the inputs of forward"""
         W, h = ctx.saved_tensors
         wide = at_least_single(W.dtype)
-        asked, da = asked.to(wide), torch.empty_like(h[1:])
-        slopes = 1 - h[1:].to(wide).square()  # da_t / dh_t
-        dh = torch.zeros_like(asked[0])
+        dh_above, da = dh_above.to(wide), torch.empty_like(h[1:])
+        derivatives = 1 - h[1:].to(wide).square()  # da_t / dh_t
+        dh = torch.zeros_like(dh_above[0])
         for t in reversed(range(len(da))):
-            dh += asked[t]
-            torch.mul(dh, slopes[t], out=da[t])
+            dh += dh_above[t]
+            torch.mul(dh, derivatives[t], out=da[t])
             dh = (da[t] @ W).to(wide)
-        return da, _over_time(da, h[:-1]), dh
+        return da, _sum_over_time(da, h[:-1]), dh
 
 
 class GRUThroughTime(Function):
@@ -101,7 +100,7 @@ class GRUThroughTime(Function):
     def forward(ctx: Any, projected: Tensor, weight: Tensor, bias: Tensor, h: Tensor) -> Tensor:
         """(T, B, 3H) projected inputs, (3H, H) U, (3H,) b', (B, H) h_0 -> (T, B, H) h_1 ... h_T"""
         U, b, wide = weight.to(projected.dtype), bias.to(projected.dtype), at_least_single(projected.dtype)
-        h, gates = _with_first(h, projected, U), torch.empty_like(projected, dtype=wide)
+        h, gates = _allocate_states(h, projected, U), torch.empty_like(projected, dtype=wide)
         rz, n = gates.split([2 * U.shape[1], U.shape[1]], 2)
         u = torch.empty_like(n)
         for t, a in enumerate(projected):
@@ -115,31 +114,32 @@ class GRUThroughTime(Function):
         return h[1:]
 
     @staticmethod
-    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(T, B, H) gradients in h_1 ... h_T -> gradients in the inputs of forward"""
+    def backward(ctx: Any, dh_above: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients of h_1 ... h_T -> gradients of the inputs of forward"""
         U, gates, u, h = ctx.saved_tensors
-        asked = asked.to(gates.dtype)
+        dh_above = dh_above.to(gates.dtype)
         r, z, n = gates.chunk(3, 2)
         of_n = tanh_backward(1 - z, n)
         of_r, of_z, of_u = sigmoid_backward(of_n * u, r), sigmoid_backward(h[:-1] - n, z), of_n * r
-        slopes = torch.stack([of_r, of_z, of_u, of_n], dim=2)  # (T, B, 4, H): (da_r, da_z, du, da_n) / dh_t
-        d = torch.empty_like(slopes, dtype=U.dtype)
-        dh = torch.zeros_like(asked[0])
+        derivatives = torch.stack([of_r, of_z, of_u, of_n], dim=2)  # (T, B, 4, H): (da_r, da_z, du, da_n) / dh_t
+        d = torch.empty_like(derivatives, dtype=U.dtype)
+        dh = torch.zeros_like(dh_above[0])
         for t in reversed(range(len(d))):
-            dh += asked[t]
-            torch.mul(dh.unsqueeze(1), slopes[t], out=d[t])
+            dh += dh_above[t]
+            torch.mul(dh.unsqueeze(1), derivatives[t], out=d[t])
             dh = dh * z[t] + d[t, :, :3].flatten(1) @ U
         da, du = d[:, :, [0, 1, 3]].flatten(2), d[:, :, :3].flatten(2)
-        return da, _over_time(du, h[:-1]), du.sum((0, 1)), dh
+        return da, _sum_over_time(du, h[:-1]), du.sum((0, 1)), dh
 
 
 class LSTMThroughTime(Function):
-    """The LSTM of `cells.py`, its four gates i, f, g, o beside each other; U all their recurrent weights:
+    """The LSTM of `cells.py`, its four gates i, f, g, o concatenated; U are their recurrent weights. With di, df, dg
+    and do the gradients before sigmoid and tanh:
 
     dc_t += dh_t o (1 - tanh(c_t)^2)
     do = dh_t tanh(c_t) o (1 - o)       di = dc_t g i (1 - i)
-    df = dc_t c_{t-1} f (1 - f)         dg = dc_t i (1 - g^2)           in the gates before sigmoid and tanh
-    dc_{t-1} = dc_t f                   the error's straight way back: no matrix, no tanh, only the forget gate
+    df = dc_t c_{t-1} f (1 - f)         dg = dc_t i (1 - g^2)
+    dc_{t-1} = dc_t f                   the forget gate is the only factor on this path
     dh_{t-1} = U' (di, df, dg, do)
     dU = sum_t (di, df, dg, do) h_{t-1}'
     """
@@ -149,12 +149,12 @@ class LSTMThroughTime(Function):
         """(T, B, 4H) projected inputs, (4H, H) U, (B, H) h_0, c_0 -> (T, B, H) h_1 ... h_T, (B, H) c_T"""
         U = weight.to(projected.dtype)
         gates = projected.to(at_least_single(projected.dtype), copy=True)
-        h, c = _with_first(h, projected, U), _with_first(c, gates, U)
+        h, c = _allocate_states(h, projected, U), _allocate_states(c, gates, U)
         tanh_c = torch.empty_like(c[1:])
         i, f, g, o = (gate.unbind() for gate in gates.chunk(4, 2))
         for t, all_four in enumerate(gates):
             all_four += h[t] @ U.T
-            g[t].mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid serves all four
+            g[t].mul_(2)  # tanh(x) = 2 sigmoid(2x) - 1: one sigmoid call for all four gates
             all_four.sigmoid_()
             g[t].mul_(2).sub_(1)
             torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(i[t], g[t])
@@ -164,13 +164,13 @@ class LSTMThroughTime(Function):
         return h[1:], c[-1]
 
     @staticmethod
-    def backward(ctx: Any, asked: Tensor, dc: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(T, B, H) gradients in h_1 ... h_T, (B, H) in c_T -> gradients in the inputs of forward"""
+    def backward(ctx: Any, dh_above: Tensor, dc: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(T, B, H) gradients of h_1 ... h_T, (B, H) of c_T -> gradients of the inputs of forward"""
         U, gates, tanh_c, h, c = ctx.saved_tensors
-        asked = asked.to(gates.dtype)
+        dh_above = dh_above.to(gates.dtype)
         i, f, g, o = gates.chunk(4, 2)
-        slopes = torch.empty_like(gates)  # (da_i, da_f, da_g) / dc_t and da_o / dh_t
-        of_i, of_f, of_g, of_o = slopes.chunk(4, 2)
+        derivatives = torch.empty_like(gates)  # (da_i, da_f, da_g) / dc_t and da_o / dh_t
+        of_i, of_f, of_g, of_o = derivatives.chunk(4, 2)
         sigmoid_backward(g, i, grad_input=of_i)
         sigmoid_backward(c[:-1], f, grad_input=of_f)
         tanh_backward(i, g, grad_input=of_g)
@@ -178,25 +178,25 @@ class LSTMThroughTime(Function):
         of_c = tanh_backward(o, tanh_c)  # dc_t / dh_t
         da = torch.empty_like(gates, dtype=U.dtype)
         da_o = da.chunk(4, 2)[3]
-        of_ifg, da_ifg = (both.unflatten(2, (4, -1))[:, :, :3] for both in (slopes, da))  # (T, B, 3, H)
-        dh, dc = torch.zeros_like(asked[0]), dc.clone()
+        of_ifg, da_ifg = (both.unflatten(2, (4, -1))[:, :, :3] for both in (derivatives, da))  # (T, B, 3, H)
+        dh, dc = torch.zeros_like(dh_above[0]), dc.clone()
         for t in reversed(range(len(da))):
-            dh += asked[t]
+            dh += dh_above[t]
             dc.addcmul_(dh, of_c[t])
             torch.mul(dc.unsqueeze(1), of_ifg[t], out=da_ifg[t])
             torch.mul(dh, of_o[t], out=da_o[t])
             dc *= f[t]
             dh = (da[t] @ U).to(dc.dtype)
-        return da, _over_time(da, h[:-1]), dh, dc
+        return da, _sum_over_time(da, h[:-1]), dh, dc
 
 
-def _with_first(first: Tensor, like: Tensor, weight: Tensor) -> Tensor:
-    """(B, H) a state, (T, B, ...), (..., H) -> (T + 1, B, H) room for the states of all steps, this one the first"""
+def _allocate_states(initial: Tensor, like: Tensor, weight: Tensor) -> Tensor:
+    """(B, H) initial state -> (T + 1, B, H) memory for the states of all steps, with the initial state at index 0"""
     states = like.new_empty(len(like) + 1, like.shape[1], weight.shape[1])
-    states[0] = first
+    states[0] = initial
     return states
 
 
-def _over_time(da: Tensor, h: Tensor) -> Tensor:
-    """(T, B, G) gradients in the gates, (T, B, H) the states before -> (G, H) sum over steps and batch of da h'"""
+def _sum_over_time(da: Tensor, h: Tensor) -> Tensor:
+    """(T, B, G) gradients of the gates, (T, B, H) previous hidden states -> (G, H) sum over steps and batch of da h'"""
     return da.flatten(0, 1).T @ h.flatten(0, 1)

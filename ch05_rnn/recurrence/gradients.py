@@ -1,14 +1,15 @@
-"""Why plain recurrent networks forget: gradients through time, and how far back each cell can learn to look.
+"""Vanishing and exploding gradients: how gradients change over time steps, and over which lags each cell can learn.
 
     python -m ch05_rnn.train gradients
     python -m ch05_rnn.train gradients --lags 10 200 --training-steps 1000
 
-Two measurements of the same cells and ways to begin. First, before any training: how long is the gradient of the last
-hidden state in the state so many steps before? A step back multiplies it by the step's Jacobian; over k steps that is
-a factor to the power of k, so it vanishes or explodes unless the factor is close to 1 (Hochreiter 1991; Bengio, Simard
-& Frasconi 1994). Second, what that does: the first symbol of a sequence must be named at its end, distractors between.
+Two measurements for each cell and initialisation. The first is before training: the norm of the gradient of the last
+hidden state with respect to the state k steps earlier. Each step multiplies the gradient by a Jacobian, so its norm
+changes about as a factor to the power of k. The gradient vanishes or explodes unless the factor is close to 1
+(Hochreiter 1991; Bengio, Simard & Frasconi 1994). The second is a recall task: at the end of a sequence, predict its
+first symbol after a number of distractors (the lag).
 
-Dimensions: T steps, B batch, H hidden units, S symbols to remember, 2S symbols in all.
+Dimensions: T steps, B batch, H hidden units, S symbols to recall, 2S symbols in all.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.recurrence.cells import CELLS, STATES, CellName, Recurrent, chrono_, forget_, orthogonal_
+from ch05_rnn.recurrence.cells import CELLS, STATES, CellName, Recurrent, chrono_, open_forget_gates_, orthogonal_
 from common.config import RunOptions, require, require_positive
 from common.device import widest_float
 from common.progress import print_table
 from common.run import Run
 
 SYMBOLS = 8
-"""Symbols to remember, S, and as many distractors."""
+"""Number of symbols to recall, S, and of different distractors."""
 
 CASES: dict[str, tuple[CellName, str]] = {
     "rnn": ("rnn", "torch"),
@@ -36,23 +37,24 @@ CASES: dict[str, tuple[CellName, str]] = {
     "lstm_forget": ("lstm", "forget"),
     "lstm_chrono": ("lstm", "chrono"),
 }
-"""Cells and how their weights begin: as torch's do, orthogonal, twice that, with forget gates open, or chrono."""
+"""Cell and initialisation of each case: torch's default, orthogonal, orthogonal times 2 ("large"), forget-gate bias 1,
+chrono."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured."""
+    """Settings of both measurements."""
 
     hidden_size: int = 64
-    """Hidden units H."""
+    """Hidden units."""
     batch_size: int = 64
-    """Sequences a step."""
+    """Batch size, in sequences."""
     lags: tuple[int, ...] = (10, 30, 100)
-    """How many steps lie between a symbol and the question for it."""
+    """Numbers of distractors in the recall task."""
     training_steps: int = 300
-    """Gradient steps of each cell at each lag; 0 leaves that measurement out."""
+    """Gradient steps per cell and lag; 0 skips the recall task."""
     learning_rate: float = 3e-3
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -62,18 +64,18 @@ class Config:
 
 
 class Recall(nn.Module):
-    """Reads one-hot symbols, and names one at the end."""
+    """A recurrent layer over one-hot symbols and a linear layer that predicts the symbol to recall."""
 
-    def __init__(self, case: str, hidden_size: int, longest: int) -> None:
+    def __init__(self, case: str, hidden_size: int, lag: int) -> None:
         super().__init__()
-        cell, start = CASES[case]
+        cell, initialisation = CASES[case]
         self.recurrent = Recurrent(CELLS[cell](2 * SYMBOLS, hidden_size))
-        if start in ("orthogonal", "large"):
-            orthogonal_(self.recurrent, gain=2.0 if start == "large" else 1.0)
-        elif start == "forget":
-            forget_(self.recurrent)
-        elif start == "chrono":
-            chrono_(self.recurrent, max(3, longest))
+        if initialisation in ("orthogonal", "large"):
+            orthogonal_(self.recurrent, gain=2.0 if initialisation == "large" else 1.0)
+        elif initialisation == "forget":
+            open_forget_gates_(self.recurrent)
+        elif initialisation == "chrono":
+            chrono_(self.recurrent, max(3, lag))
         self.states = STATES[cell]
         self.out = nn.Linear(hidden_size, SYMBOLS)
 
@@ -82,35 +84,35 @@ class Recall(nn.Module):
         return tuple(self.out.weight.new_zeros(batch, self.out.in_features) for _ in range(self.states))
 
     def forward(self, symbols: Tensor) -> Tensor:
-        """(T, B) symbols -> (B, S) logits after the last"""
+        """(T, B) symbols -> (B, S) logits after the last symbol"""
         hidden, _ = self.recurrent(self.one_hot(symbols), self.initial_state(symbols.shape[1]))
         return self.out(hidden[-1])
 
     def one_hot(self, symbols: Tensor) -> Tensor:
-        """(T, B) symbols -> (T, B, 2S) zeros and ones"""
+        """(T, B) symbols -> (T, B, 2S) one-hot vectors"""
         return F.one_hot(symbols, 2 * SYMBOLS).to(self.out.weight.dtype)
 
 
 def draw_sequences(lag: int, batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """(lag + 1, B) sequences: a symbol to remember, and as many distractors as the lag"""
+    """(lag + 1, B) sequences: the symbol to recall, then `lag` distractors"""
     first = torch.randint(SYMBOLS, (1, batch), generator=generator)
-    rest = torch.randint(SYMBOLS, 2 * SYMBOLS, (lag, batch), generator=generator)
-    return torch.cat([first, rest]).to(device)
+    distractors = torch.randint(SYMBOLS, 2 * SYMBOLS, (lag, batch), generator=generator)
+    return torch.cat([first, distractors]).to(device)
 
 
 def gradient_norms(model: Recall, symbols: Tensor) -> Tensor:
-    """(T, B) symbols -> (T,) how long the gradient of the last hidden state is in the state 0, 1, 2 ... steps before
+    """(T, B) symbols -> (T,) norms of the gradient of the last hidden state in the state 0, 1, 2 ... steps earlier
 
-    The gradient is that of the last hidden state along a random direction of length 1, its length the mean over the
-    batch; the LSTM's state is both its h and its c.
+    The gradient is that of the last hidden state along a random unit vector, the norm a mean over the batch. The state
+    of an LSTM is both h and c.
     """
     projected = model.recurrent.cell.project(model.one_hot(symbols))
     states = [model.initial_state(symbols.shape[1])]
-    for now in projected:
-        states.append(model.recurrent.cell.step(now, states[-1]))
+    for projected_t in projected:
+        states.append(model.recurrent.cell.step(projected_t, states[-1]))
     direction = F.normalize(torch.randn_like(states[-1][0]), dim=1)
-    flat = [part for state in states[1:] for part in state]
-    gradients = torch.autograd.grad((states[-1][0] * direction).sum(), flat, materialize_grads=True)
+    inputs = [tensor for state in states[1:] for tensor in state]
+    gradients = torch.autograd.grad((states[-1][0] * direction).sum(), inputs, materialize_grads=True)
     squares = torch.stack([g.square().sum(1) for g in gradients]).view(len(projected), model.states, -1)
     return squares.sum(1).sqrt().mean(1).flip(0)
 
@@ -125,8 +127,8 @@ def train_step(model: Recall, optimizer: torch.optim.Optimizer, symbols: Tensor)
     return loss.detach()
 
 
-def recall(model: Recall, lag: int, config: Config, run: Run) -> float:
-    """Train a network to remember over a lag; return how often it names the right symbol in new sequences."""
+def recall_accuracy(model: Recall, lag: int, config: Config, run: Run) -> float:
+    """Train a network on the recall task with this lag; return its accuracy on new sequences."""
     generator = torch.Generator().manual_seed(config.run.seed)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
     for _ in range(config.training_steps):
@@ -137,35 +139,36 @@ def recall(model: Recall, lag: int, config: Config, run: Run) -> float:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Measure every cell and start; return factors a step and recall accuracies."""
+    """Measure every cell and initialisation; return gradient factors per step and recall accuracies."""
     with Run.open(__name__, config, arithmetic="fp32") as run:
-        longest = max(config.lags)
+        max_lag = max(config.lags)
         norms, measures = {}, {}
         for name in CASES:
             torch.manual_seed(config.run.seed)
-            model = Recall(name, config.hidden_size, longest).to(run.device, widest_float(run.device))  # gradients fade
-            symbols = draw_sequences(longest, config.batch_size, run.generator, run.device)
+            model = Recall(name, config.hidden_size, max_lag)
+            model = model.to(run.device, widest_float(run.device))  # vanishing gradients underflow in float32
+            symbols = draw_sequences(max_lag, config.batch_size, run.generator, run.device)
             norms[name] = gradient_norms(model, symbols).cpu()
-            measures[f"{name}_factor_a_step"] = float((norms[name][-1] / norms[name][0]) ** (1 / longest))
+            measures[f"{name}_factor_a_step"] = float((norms[name][-1] / norms[name][0]) ** (1 / max_lag))
         for lag in config.lags if config.training_steps else ():
             for name in CASES:
                 torch.manual_seed(config.run.seed)
                 model = Recall(name, config.hidden_size, lag).to(run.device)
-                measures[f"{name}_recall_{lag}_accuracy"] = recall(model, lag, config, run)
+                measures[f"{name}_recall_{lag}_accuracy"] = recall_accuracy(model, lag, config, run)
         report(run, norms, measures)
         return run.finish(run=measures)
 
 
 def report(run: Run, norms: dict[str, Tensor], measures: dict[str, float]) -> None:
-    """Draw the gradients against time, and print the table."""
+    """Draw the gradient norms over time and print the table."""
     from common.drawing import plots
 
-    lines = {name.replace("_", ", "): (torch.arange(len(values)), values) for name, values in norms.items()}
+    curves = {name.replace("_", ", "): (torch.arange(len(values)), values) for name, values in norms.items()}
     figure = plots.line_panels(
-        {"gradient of the last hidden state in an earlier state": lines},
+        {"gradient of the last hidden state with respect to an earlier state": curves},
         columns=1,
-        xlabel="steps back",
-        ylabel="length",
+        xlabel="steps back in time",
+        ylabel="gradient norm",
         log_y=True,
         size=1.8,
     )

@@ -1,8 +1,8 @@
-"""Sentences: classified, rewritten, translated; read in this order.
+"""Sentences: classification and translation; read in this order.
 
-sentiment        the program: a bidirectional LSTM beside a bag of words
-seq2seq          the program: an encoder and a decoder with attention
+sentiment        the program: a bidirectional LSTM compared with a bag of words
+seq2seq          the program: encoder-decoder with attention
 encoder_decoder  the network of seq2seq
 attention        dot-product and additive attention
-padding          sentences of several lengths in one batch
+padding          sentences of different lengths in one batch
 """

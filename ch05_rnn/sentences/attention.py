@@ -1,13 +1,13 @@
-"""Attention: at each step the decoder looks at every state of the encoder, and takes from each as much as it scores.
+"""Attention: at each step the decoder reads a weighted mean of all encoder states.
 
-A score e_ts says how well the decoder's state q_t and the encoder's state h_s go together. Then
+A score e_ts compares the decoder state q_t (query) with the encoder state h_s (key and value). Then
 
-    alpha_ts = exp(e_ts) / sum_r exp(e_tr)      the weights: how much step t takes of place s
-    c_t      = sum_s alpha_ts h_s               the context: what it takes
+    alpha_ts = exp(e_ts) / sum_r exp(e_tr)      attention weights
+    c_t      = sum_s alpha_ts h_s               context vector
 
-and padding scores -infinity: nothing is taken of it.
+Padding is masked: its score is -infinity, so its weight is 0.
 
-Dimensions: B batch, T steps of the decoder, S places of the source, H features of a state, A attention features.
+Dimensions: B batch, T decoder steps, S source positions, H hidden size, A attention size.
 """
 
 import math
@@ -16,29 +16,29 @@ import torch
 from torch import Tensor, nn
 
 
-def attend(scores: Tensor, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, S) scores, (B, S, H) states, (B, S) True but at the padding -> (B, T, H) contexts, (B, T, S) weights"""
-    alpha = scores.masked_fill(~real.unsqueeze(1), -math.inf).softmax(dim=2)
+def attend(scores: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, S) scores, (B, S, H) states, (B, S) mask, False at padding -> (B, T, H) contexts, (B, T, S) weights"""
+    alpha = scores.masked_fill(~mask.unsqueeze(1), -math.inf).softmax(dim=2)
     return alpha @ states, alpha  # c_t = sum_s alpha_ts h_s
 
 
 class DotAttention(nn.Module):
     """e_ts = q_t . h_s / sqrt(H)
 
-    Luong, Pham & Manning 2015, section 3.1, "dot"; the root is that of Vaswani et al. 2017, equation 1: a sum of H
-    products grows with the root of H, and large scores make a softmax that no gradient gets through.
+    Luong, Pham & Manning 2015, section 3.1, "dot", scaled as in Vaswani et al. 2017, equation 1: the standard deviation
+    of a dot product grows with sqrt(H), and large scores saturate the softmax.
     """
 
-    def forward(self, queries: Tensor, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, H) queries, (B, S, H) states, (B, S) mask -> (B, T, H) contexts, (B, T, S) weights"""
         scores = queries @ states.transpose(1, 2) / math.sqrt(states.shape[2])
-        return attend(scores, states, real)
+        return attend(scores, states, mask)
 
 
 class AdditiveAttention(nn.Module):
     """e_ts = v . tanh(W q_t + U h_s)
 
-    Bahdanau, Cho & Bengio 2015, appendix A.1.2: a network with one hidden layer, which looks at every pair (t, s).
+    Bahdanau, Cho & Bengio 2015, appendix A.1.2: a network with one hidden layer, applied to every pair (t, s).
     """
 
     def __init__(self, hidden_size: int, attention_size: int) -> None:
@@ -47,7 +47,7 @@ class AdditiveAttention(nn.Module):
         self.U = nn.Linear(hidden_size, attention_size, bias=False)
         self.v = nn.Linear(attention_size, 1, bias=False)
 
-    def forward(self, queries: Tensor, states: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, H) queries, (B, S, H) states, (B, S) mask -> (B, T, H) contexts, (B, T, S) weights"""
         hidden = torch.tanh(self.W(queries).unsqueeze(2) + self.U(states).unsqueeze(1))  # (B, T, S, A)
-        return attend(self.v(hidden).squeeze(3), states, real)
+        return attend(self.v(hidden).squeeze(3), states, mask)

@@ -1,10 +1,10 @@
-"""Texts of different lengths in one batch: padded to the longest, and read without the padding.
+"""Padding and packing: texts of different lengths in one batch.
 
-A recurrent network that reads on into the padding ends in a state that depends on the batch's longest text. A packed
-batch has no padding: at step t it holds only the texts that are still going on, and each text's last state is that
-after its own last symbol, in both directions.
+With plain padding, the final state of a recurrent network depends on the longest text of the batch. A packed batch has
+no padding: step t processes only the texts with more than t tokens, and the final state of each text is that after its
+own last token, in both directions.
 
-Dimensions: N texts, B batch, T steps of the longest text, E features of a symbol, H hidden features.
+Dimensions: N texts, B batch, T length of the longest text, E embedding size, H hidden units per direction.
 """
 
 from collections.abc import Sequence
@@ -17,45 +17,45 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from common import distributed
 
 PAD = 0
-"""Number of the symbol that fills the shorter rows: the first of every vocabulary here."""
+"""Index of the padding token, the first of every vocabulary here."""
 
 POOL = 50
-"""Batches whose texts are sorted by length together: little padding, yet the company of a text changes."""
+"""Number of batches that are sorted by length together: little padding, but batches differ between epochs."""
 
 
-class Reading(NamedTuple):
-    """What a bidirectional LSTM makes of a batch."""
+class LSTMOutput(NamedTuple):
+    """Output of a bidirectional LSTM."""
 
     states: Tensor
-    """(B, T, 2H) states of both directions at each step, zero at the padding"""
+    """(B, T, 2H) hidden states of both directions, zero at padding"""
     hidden: Tensor
-    """(B, 2H) last hidden state of each direction: after the last symbol, and after the first"""
+    """(B, 2H) final hidden state of each direction: after the last token, and after the first"""
     cell: Tensor
-    """(B, 2H) last cell state of each direction"""
+    """(B, 2H) final cell state of each direction"""
 
 
-def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """N rows of symbols -> (N, T) int32, filled up with PAD, and (N,) int64 their lengths"""
+def pad(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """N rows of tokens -> (N, T) int32, padded with PAD, and (N,) int64 lengths"""
     lengths = torch.tensor([len(row) for row in rows])
     return nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=PAD).int(), lengths
 
 
-def read(lstm: nn.LSTM, features: Tensor, lengths: Tensor) -> Reading:
-    """Run one bidirectional layer over (B, T, E) features, each row as long as its (B,) length on the CPU."""
+def run_packed(lstm: nn.LSTM, features: Tensor, lengths: Tensor) -> LSTMOutput:
+    """Run a bidirectional layer over (B, T, E) features as a packed batch; the (B,) lengths are on the CPU."""
     packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
     states, (hidden, cell) = lstm(packed)
     states, _ = pad_packed_sequence(states, batch_first=True, total_length=features.shape[1])
-    return Reading(states, torch.cat([*hidden], dim=1), torch.cat([*cell], dim=1))
+    return LSTMOutput(states, torch.cat([*hidden], dim=1), torch.cat([*cell], dim=1))
 
 
 def batch_count(texts: int, batch_size: int) -> int:
-    """Count the batches of a pass; a last one with fewer texts than there are processes is left out."""
-    full, rest = divmod(texts, batch_size)
-    return full + (rest >= distributed.world_size())
+    """Return the number of batches per epoch, without a last batch with fewer texts than processes."""
+    full, remainder = divmod(texts, batch_size)
+    return full + (remainder >= distributed.world_size())
 
 
 def batches_by_length(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """(N,) lengths -> index tensors of a shuffled pass, in which texts of about the same length go together"""
+    """(N,) lengths -> index tensors of the batches of a shuffled epoch, texts of similar length together"""
     order = torch.randperm(len(lengths), generator=generator)
     batches: list[Tensor] = []
     for pool in order[: batch_count(len(order), batch_size) * batch_size].split(POOL * batch_size):

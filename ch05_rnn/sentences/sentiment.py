@@ -1,11 +1,12 @@
-"""Praise or blame: a bidirectional LSTM reads short sentences, beside a network that sees their words without order.
+"""Sentiment classification of sentences: a bidirectional LSTM compared with a bag-of-words baseline.
 
     python -m ch05_rnn.train sentiment
-    python -m ch05_rnn.train sentiment --data grammar      # sentences of a known rule, whose words alone do not tell
+    python -m ch05_rnn.train sentiment --data grammar      # synthetic sentences, in which word order matters
 
-Both see the same batches in the same run, and take steps of the same size.
+Both models are trained on the same batches with the same learning rate.
 
-Dimensions: N sentences, B batch, T words of the longest one, E embedding, H hidden units a direction, V words known.
+Dimensions: N sentences, B batch, T length of the longest sentence, E embedding size, H hidden units per direction,
+V vocabulary size.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded, read
+from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad, run_packed
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLIP = 1.0
-"""Norm to which larger gradients are cut."""
+"""Maximum gradient norm; larger gradients are rescaled."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,21 @@ class Config:
     """Hyperparameters of both classifiers."""
 
     data: Literal["auto", "sst-2", "grammar"] = "auto"
-    """Which sentences; auto takes SST-2 where it is on disk or can be downloaded, else the embedded grammar's."""
+    """Data set; auto takes SST-2 if it is on disk or can be downloaded, else the embedded sentences of a grammar."""
     epochs: int | None = None
-    """Passes over the training split; by default 4, and on a small set as many as make 1,500 steps."""
+    """Number of epochs. Default: 4, or on small data sets as many as give 1,500 steps."""
     batch_size: int = 64
-    """Sentences a step, over all processes together."""
+    """Batch size in sentences, over all processes."""
     learning_rate: float = 3e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam (one-cycle schedule)."""
     embedding_size: int = 64
-    """Numbers that stand for a word."""
+    """Embedding size."""
     hidden_size: int = 64
-    """Units of each direction of the LSTM, and of the bag's hidden layer twice as many."""
+    """Hidden units per direction of the LSTM; the hidden layer of the bag of words has twice as many."""
     dropout: float = 0.3
-    """Share of the numbers that are left out in training, of embeddings and of what is read off."""
+    """Dropout probability, after the embedding and before the output layer."""
     minimum_count: int = 2
-    """How often a word must be in the training split to be known."""
+    """Minimum count of a word in the training set; rarer words become <unknown>."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class Config:
 
 
 class BiLSTM(nn.Module):
-    """An LSTM from left to right, one from right to left (Schuster & Paliwal 1997); the last state of each tells."""
+    """Bidirectional LSTM (Schuster & Paliwal 1997) with a linear layer on the final states of both directions."""
 
     def __init__(self, words: int, config: Config) -> None:
         super().__init__()
@@ -75,12 +76,12 @@ class BiLSTM(nn.Module):
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """(B, T) words, (B,) lengths -> (B, 2) logits"""
-        reading = read(self.lstm, self.dropout(self.embedding(words)), lengths)
-        return self.output(self.dropout(reading.hidden))
+        output = run_packed(self.lstm, self.dropout(self.embedding(words)), lengths)
+        return self.output(self.dropout(output.hidden))
 
 
 class BagOfWords(nn.Module):
-    """The mean of the words' embeddings and a hidden layer: whatever a sentence's words tell without their order."""
+    """Baseline without word order: the mean of the word embeddings, then a network with one hidden layer."""
 
     def __init__(self, words: int, config: Config) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class BagOfWords(nn.Module):
             nn.Linear(hidden, len(CLASS_NAMES)),
         )
 
-    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # as the BiLSTM is called
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # same signature as BiLSTM
         """(B, T) words, (B,) lengths -> (B, 2) logits"""
         return self.layers(self.bag(words))
 
@@ -126,39 +127,39 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """N sentences -> (N, T) words, (N,) lengths"""
-    return padded([vocabulary.encode(text.split()) for text in texts])
+    return pad([vocabulary.encode(text.split()) for text in texts])
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, vocabulary: Vocabulary, texts: Sequence[str]) -> Tensor:
     """N sentences -> (N, 2) logits on the CPU"""
     device = next(model.parameters()).device
-    training = model.training
+    was_training = model.training
     model.eval()
     words, lengths = encode(vocabulary, texts)
     logits = torch.empty(len(texts), len(CLASS_NAMES))
     for index in lengths.argsort().split(1_000):
         size = lengths[index]
         logits[index] = model(words[index, : size.max()].to(device), size).float().cpu()
-    model.train(training)
+    model.train(was_training)
     return logits
 
 
 def measure(logits: Tensor, split: Sentences) -> dict[str, float]:
-    """Accuracy, cross-entropy in nats a sentence, and the accuracy of each kind of sentence where kinds are known."""
+    """Compute the accuracy, the cross-entropy in nats per sentence, and the accuracy per kind if kinds are known."""
     labels = torch.tensor(split.labels)
-    right = (logits.argmax(1) == labels).float()
-    measures = {"accuracy": float(right.mean()), "loss": float(F.cross_entropy(logits, labels))}
-    return measures | {f"{kind}_accuracy": float(right[places].mean()) for kind, places in by_kind(split).items()}
+    correct = (logits.argmax(1) == labels).float()
+    measures = {"accuracy": float(correct.mean()), "loss": float(F.cross_entropy(logits, labels))}
+    return measures | {f"{kind}_accuracy": float(correct[places].mean()) for kind, places in by_kind(split).items()}
 
 
 def by_kind(split: Sentences) -> dict[str, list[int]]:
-    """Give the places of the sentences of each kind; nothing where no kinds are known."""
+    """Return the indices of the sentences of each kind; empty if no kinds are known."""
     return {kind: [n for n, its in enumerate(split.kinds) if its == kind] for kind in KINDS if kind in split.kinds}
 
 
 def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
-    """Fit both classifiers and return their test metrics."""
+    """Train both classifiers and return their test metrics."""
     data = data or load_sentences(config.data, limit=config.run.limit)
     vocabulary = Vocabulary.build(
         (word for text in data.train.texts for word in text.split()),
@@ -180,22 +181,23 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
         parts = {f"{name}_model": models[name] for name in models}
         parts |= {f"{name}_optimizer": optimizers[name] for name in models}
         for epoch in run.epochs(epochs, steps, **parts):
-            order = batches_by_length(lengths, config.batch_size, run.generator)
-            for step, index in enumerate(order, start=(epoch - 1) * steps):
-                size = lengths[share := distributed.shard(index)]
-                batch = words[share, : size.max()], size, labels[share]
+            batches = batches_by_length(lengths, config.batch_size, run.generator)
+            for step, index in enumerate(batches, start=(epoch - 1) * steps):
+                index = distributed.shard(index)
+                size = lengths[index]
+                batch = words[index, : size.max()], size, labels[index]
                 losses = {}
                 for name, optimizer in optimizers.items():
                     set_learning_rate(optimizer, one_cycle_at(step / (epochs * steps), config.learning_rate))
                     losses[name] = train_step(parallel[name], optimizer, *batch, bf16=run.bf16)
-                run.step(losses["bilstm"], sentences=len(share))
+                run.step(losses["bilstm"], sentences=len(index))
             valid = {name: measure(predict(models[name], vocabulary, data.valid.texts), data.valid) for name in models}
             run.log(valid={"accuracy": valid["bilstm"]["accuracy"], "bag_accuracy": valid["bag"]["accuracy"]})
         logits = {name: predict(models[name], vocabulary, data.test.texts) for name in models}
         measures = {f"test_{name}": measure(logits[name], data.test) for name in models}
         if kinds := by_kind(data.test):
-            best = {f"{kind}_accuracy": ceiling([kind]) for kind in kinds}
-            measures["test_any_bag"] = {"accuracy": ceiling(data.test.kinds), **best}
+            bounds = {f"{kind}_accuracy": ceiling([kind]) for kind in kinds}
+            measures["test_any_bag"] = {"accuracy": ceiling(data.test.kinds), **bounds}
         run.save(models["bilstm"])
         if run.is_main:
             vocabulary.save(run.folder / "vocabulary.json")
@@ -206,14 +208,14 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
 def report(
     run: Run, test: Sentences, model: BiLSTM, vocabulary: Vocabulary, logits: Tensor, measures: dict[str, dict]
 ) -> None:
-    """Write what a person looks at: both accuracies side by side, the worst mistakes, verdicts word by word, curves."""
+    """Print the accuracies; write the misclassified sentences; draw predictions after each word, and the curves."""
     from common.drawing import plots
 
     columns = [name for name in measures["test_bilstm"] if name.endswith("accuracy")]
     headings = ["", *(name.removesuffix("_accuracy").replace("accuracy", "all") for name in columns)]
-    names = {"test_bilstm": "BiLSTM", "test_bag": "bag of words", "test_any_bag": "best of any bag"}
+    names = {"test_bilstm": "BiLSTM", "test_bag": "bag of words", "test_any_bag": "bound for bags of words"}
     rows = [[names[name], *(f"{100 * its[column]:.2f}" for column in columns)] for name, its in measures.items()]
-    print_table(headings, rows, title="accuracy on the test split, %")
+    print_table(headings, rows, title="test accuracy, %")
     labels = torch.tensor(test.labels)
     losses = F.cross_entropy(logits, labels, reduction="none")
     wrong = (logits.argmax(1) != labels).nonzero().flatten()
@@ -222,26 +224,26 @@ def report(
         lines = (f"{losses[n]:.3f}\t{CLASS_NAMES[test.labels[n]]}\t{test.kinds[n]}\t{test.texts[n]}" for n in worst)
         path.write_text("\n".join(["loss\tlabel\tkind\tsentence", *lines, ""]), encoding="utf-8")
     shown = [places[0] for places in by_kind(test).values()] or range(min(6, len(test)))
-    run.figure("reading", draw_reading(model, vocabulary, [test.texts[n] for n in shown]))
+    run.figure("reading", draw_prefix_predictions(model, vocabulary, [test.texts[n] for n in shown]))
     panels = {"loss": ["train_loss"], "accuracy": ["valid_accuracy", "valid_bag_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))
 
 
-def draw_reading(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) -> "Figure":
-    """Draw how probable praise is after each word, when a sentence is read only so far."""
+def draw_prefix_predictions(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) -> "Figure":
+    """Draw the probability of the positive class after each word of a sentence."""
     from common.drawing import text_plots
 
     rows, words = [], []
     for text in texts:
-        parts = text.split()
-        so_far = [" ".join(parts[: n + 1]) for n in range(len(parts))]
-        rows.append(predict(model, vocabulary, so_far).softmax(1)[:, 1].unsqueeze(0))
-        words.append(parts)
-    return text_plots.alignments(rows, [["praise"]] * len(rows), words)
+        tokens = text.split()
+        prefixes = [" ".join(tokens[: n + 1]) for n in range(len(tokens))]
+        rows.append(predict(model, vocabulary, prefixes).softmax(1)[:, 1].unsqueeze(0))
+        words.append(tokens)
+    return text_plots.alignments(rows, [["positive"]] * len(rows), words)
 
 
 def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:
-    """Rebuild the BiLSTM that a run saved, and the words that it knows."""
+    """Load a trained BiLSTM, its vocabulary and its Config from a run folder."""
     config = read_config(folder, Config)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     model = BiLSTM(len(vocabulary), config)
@@ -250,7 +252,7 @@ def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The BiLSTM's training step on one batch of noise, for the device benchmark."""
+    """The BiLSTM's training step on random words, for the device benchmark."""
     words = torch.randint(PAD + 1, 1_000, (config.batch_size, 12), dtype=torch.int32, device=device)
     labels = torch.randint(len(CLASS_NAMES), (config.batch_size,), device=device)
     model = BiLSTM(1_000, config).to(device)

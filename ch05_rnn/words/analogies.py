@@ -1,4 +1,4 @@
-"""Questions that word vectors answer: as man is to king, so is woman to what?
+"""Evaluation of word vectors on analogy questions: man is to king as woman is to ?
 
 Dimensions: Q questions.
 """
@@ -12,35 +12,35 @@ from common.data.text.analogies import FAMILIES, Question, questions
 from common.data.text.vocabulary import Vocabulary
 
 SPLIT_SEED = 0
-"""Seed of the one cut of the questions into those of validation and those of the test."""
+"""Random seed of the fixed split into validation and test questions."""
 
 
 def known_questions(vocabulary: Vocabulary) -> tuple[list[Question], list[Question]]:
-    """Give the questions of which all words are known, cut into those of validation and those of the test."""
+    """Return the validation and test questions whose words are all in the vocabulary."""
 
-    def spelled(word: str) -> str | None:
+    def find_form(word: str) -> str | None:
         return next((form for form in (word, word.capitalize()) if form in vocabulary), None)
 
     known = []
     for question in questions():
-        words = [spelled(word) for word in (question.a, question.b, question.c, question.answer)]
+        words = [find_form(word) for word in (question.a, question.b, question.c, question.answer)]
         if None not in words:
             known.append(Question(question.family, *(word for word in words if word)))
     random.Random(SPLIT_SEED).shuffle(known)
     return known[: len(known) // 2], known[len(known) // 2 :]
 
 
-def measure_analogies(vectors: Vectors, asked: list[Question]) -> dict[str, float]:
-    """Share of the questions that 3CosAdd answers, of all and by family, and that the word nearest to c answers."""
-    if not asked:
+def analogy_accuracy(vectors: Vectors, analogies: list[Question]) -> dict[str, float]:
+    """Return the accuracy of 3CosAdd, overall and by family, and that of the baseline (the nearest word to c)."""
+    if not analogies:
         return {}
-    columns = [[question.a, question.b, question.c, question.answer] for question in asked]
-    a, b, c, answer = torch.tensor([vectors.numbers(row) for row in columns]).unbind(1)
-    analogy, nearest = vectors.answers(a, b, c)
-    right = (analogy == answer).float()
-    measures = {"accuracy": float(right.mean()), "nearest_accuracy": float((nearest == answer).float().mean())}
+    rows = [[question.a, question.b, question.c, question.answer] for question in analogies]
+    a, b, c, answer = torch.tensor([vectors.indices(row) for row in rows]).unbind(1)
+    predicted, nearest = vectors.answers(a, b, c)
+    correct = (predicted == answer).float()
+    metrics = {"accuracy": float(correct.mean()), "nearest_accuracy": float((nearest == answer).float().mean())}
     for family in FAMILIES:
-        places = [n for n, question in enumerate(asked) if question.family == family.name]
+        places = [n for n, question in enumerate(analogies) if question.family == family.name]
         if places:
-            measures[f"{family.name}_accuracy"] = float(right[places].mean())
-    return measures
+            metrics[f"{family.name}_accuracy"] = float(correct[places].mean())
+    return metrics

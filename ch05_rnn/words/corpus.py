@@ -1,4 +1,4 @@
-"""A text as words in lines: no word has neighbours beyond its line.
+"""A text as word tokens with line numbers: context windows do not cross lines.
 
 Dimensions: N tokens.
 """
@@ -15,17 +15,17 @@ from common.data.text.corpora import load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 
 HELD_OUT = 0.05
-"""Share of the planted sentences that validation has to itself, and as many the test."""
+"""Share of the planted sentences for validation, and for the test."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the text."""
+    """One part of a text."""
 
     tokens: Tensor
     """(N,) int64"""
-    lines: Tensor
-    """(N,) the line in which each stands"""
+    line_numbers: Tensor
+    """(N,) line number of each token"""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Text:
-    """A text as words in three parts. Choose on `valid`; read `test` once, last."""
+    """A text in three parts: select hyperparameters on `valid`, evaluate on `test` once."""
 
     card: DataCard
     vocabulary: Vocabulary
@@ -49,41 +49,47 @@ def load_text(
     minimum_count: int = 1,
     limit: int | None = None,
 ) -> Text:
-    """Load a text by name, or a UTF-8 file; the limit counts planted sentences, and words of the others."""
+    """Load a text by name or from a UTF-8 file; the limit counts planted sentences, or words of the other texts."""
     if text is None and data == "planted":
         return _planted(minimum_count, limit)
-    name = "auto" if data == "planted" else data  # of no account where there is a file
+    name = "auto" if data == "planted" else data  # ignored if there is a file
     corpus = load_corpus(name, level="word", text=text, limit=limit, minimum_count=minimum_count)
-    parts = [_without_marks(part.tokens, corpus.vocabulary) for part in (corpus.train, corpus.valid, corpus.test)]
+    parts = [_number_lines(part.tokens, corpus.vocabulary) for part in (corpus.train, corpus.valid, corpus.test)]
     return Text(corpus.card, corpus.vocabulary, *parts)
 
 
 def _planted(minimum_count: int, limit: int | None) -> Text:
-    lines = draw_lines()
-    sha256, held_out = sha256_of_lines(lines), round(HELD_OUT * len(lines))
-    parts = [lines[2 * held_out :][:limit], lines[:held_out][:limit], lines[held_out : 2 * held_out][:limit]]
+    sentences = draw_lines()
+    sha256, held_out = sha256_of_lines(sentences), round(HELD_OUT * len(sentences))
+    parts = [
+        sentences[2 * held_out :][:limit],
+        sentences[:held_out][:limit],
+        sentences[held_out : 2 * held_out][:limit],
+    ]
     vocabulary = Vocabulary.build(
-        (word for line in parts[0] for word in line.split()), minimum_count=minimum_count, reserved=()
+        (word for sentence in parts[0] for word in sentence.split()), minimum_count=minimum_count, reserved=()
     )
     sizes = "{:,} train, {:,} valid, {:,} test sentences".format(*map(len, parts))
     card = DataCard("planted", True, sha256, f"{sizes}, {len(vocabulary)} words, embedded, drawn here")
-    return Text(card, vocabulary, *(_of_lines(part, vocabulary) for part in parts))
+    return Text(card, vocabulary, *(_encode(part, vocabulary) for part in parts))
 
 
-def _of_lines(lines: list[str], vocabulary: Vocabulary) -> Part:
-    """Take the known words of sentences."""
-    known = [(word, number) for number, line in enumerate(lines) for word in line.split() if word in vocabulary]
+def _encode(sentences: list[str], vocabulary: Vocabulary) -> Part:
+    """Encode sentences, one per line, without words outside the vocabulary."""
+    known = [
+        (word, number) for number, sentence in enumerate(sentences) for word in sentence.split() if word in vocabulary
+    ]
     return Part(
         vocabulary.encode(word for word, _ in known), torch.tensor([number for _, number in known], dtype=torch.int64)
     )
 
 
-def _without_marks(tokens: Tensor, vocabulary: Vocabulary) -> Part:
-    """Count the lines, and leave out what is no word: ends of lines, and what is unknown."""
+def _number_lines(tokens: Tensor, vocabulary: Vocabulary) -> Part:
+    """Number the lines, and remove newlines and unknown words."""
 
-    def numbers(*names: str) -> Tensor:
-        return torch.tensor([vocabulary.index[name] for name in names if name in vocabulary], dtype=torch.int64)
+    def indices(*symbols: str) -> Tensor:
+        return torch.tensor([vocabulary.index[name] for name in symbols if name in vocabulary], dtype=torch.int64)
 
-    lines = torch.isin(tokens, numbers("\n")).cumsum(0)
-    word = ~torch.isin(tokens, numbers(UNKNOWN, "\n"))
-    return Part(tokens[word], lines[word])
+    line_numbers = torch.isin(tokens, indices("\n")).cumsum(0)
+    is_word = ~torch.isin(tokens, indices(UNKNOWN, "\n"))
+    return Part(tokens[is_word], line_numbers[is_word])

@@ -1,11 +1,11 @@
-"""Skip-gram with negative sampling: a word's vector is what tells its neighbours from words drawn at random.
+"""Skip-gram with negative sampling: word vectors that separate context words from random words.
 
-For a word c, one o that stands near it, and K words n_k of the noise (Mikolov et al. 2013, "Distributed
-representations of words and phrases", equation 4), with v the vectors of words in the middle, u those of words around:
+The loss of a centre word c, a context word o and K negative samples n_k (Mikolov et al. 2013, "Distributed
+representations of words and phrases", equation 4), with v the centre vectors and u the context vectors:
 
     L = -log sigmoid(u_o . v_c) - sum_k log sigmoid(-u_k . v_c)
 
-Dimensions: N tokens, P pairs, B batch, K noise words a pair, V words, D numbers a word.
+Dimensions: N tokens, P pairs, B batch, K negative samples per pair, V vocabulary size, D vector size.
 """
 
 import torch
@@ -13,49 +13,49 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NOISE_POWER = 0.75
-"""Noise is drawn as often as a word is counted, to this power: rare words come more often than they are."""
+"""Exponent of the word counts in the noise distribution; below 1, rare words are drawn more often than they occur."""
 
 
 class SkipGram(nn.Module):
-    """Two vectors a word: one for it in the middle, one for it among the neighbours."""
+    """Two vectors per word: v as a centre word, u as a context word."""
 
     def __init__(self, words: int, size: int) -> None:
         super().__init__()
-        self.v = nn.Parameter((torch.rand(words, size) - 0.5) / size, requires_grad=False)  # word2vec's own beginning
+        self.v = nn.Parameter((torch.rand(words, size) - 0.5) / size, requires_grad=False)  # as word2vec
         self.u = nn.Parameter(torch.zeros(words, size), requires_grad=False)
 
-    def forward(self, middle: Tensor, around: Tensor) -> Tensor:
-        """(B,) words, (B, 1 + K) a neighbour and its noise -> (B, 1 + K) scores u . v"""
-        return (self.u[around] @ self.v[middle].unsqueeze(2)).squeeze(2)
+    def forward(self, centre: Tensor, context: Tensor) -> Tensor:
+        """(B,) centre words, (B, 1 + K) context word and negative samples -> (B, 1 + K) scores u . v"""
+        return (self.u[context] @ self.v[centre].unsqueeze(2)).squeeze(2)
 
 
-def loss_of(scores: Tensor) -> Tensor:
-    """(B, 1 + K) scores, the neighbour's first -> (B,) L in nats"""
+def negative_sampling_loss(scores: Tensor) -> Tensor:
+    """(B, 1 + K) scores, the context word's first -> (B,) L in nats"""
     return F.softplus(-scores[:, 0]) + F.softplus(scores[:, 1:]).sum(1)  # -log sigmoid(x) = softplus(-x)
 
 
 @torch.no_grad()
-def train_step(model: SkipGram, middle: Tensor, around: Tensor, learning_rate: float) -> Tensor:
-    """Take one step of gradient descent for (B,) words and (B, 1 + K) neighbours with noise; return the mean loss.
+def train_step(model: SkipGram, centre: Tensor, context: Tensor, learning_rate: float) -> Tensor:
+    """Take one step of gradient descent on (B,) centre words and (B, 1 + K) context words; return the mean loss.
 
-    With y = 1 for the neighbour and 0 for noise, and g = sigmoid(u . v) - y:  dL/dv = sum g u,  dL/du = g v. Each pair
-    takes its own step, as in word2vec: the gradients of a batch are added up, not averaged.
+    With g = sigmoid(u . v) - y, where y = 1 for the context word and 0 for negative samples: dL/dv = sum g u,
+    dL/du = g v. As in word2vec, the gradients of a batch are summed, not averaged.
     """
-    v, u = model.v[middle], model.u[around]
+    v, u = model.v[centre], model.u[context]
     scores = (u @ v.unsqueeze(2)).squeeze(2)
     g = scores.sigmoid()
     g[:, 0] -= 1
     step_v = (g.unsqueeze(1) @ u).squeeze(1)  # (B, D)
     step_u = g.unsqueeze(2) * v.unsqueeze(1)  # (B, 1 + K, D)
-    model.v.index_add_(0, middle, step_v, alpha=-learning_rate)
-    model.u.index_add_(0, around.flatten(), step_u.flatten(0, 1), alpha=-learning_rate)
-    return loss_of(scores).mean()
+    model.v.index_add_(0, centre, step_v, alpha=-learning_rate)
+    model.u.index_add_(0, context.flatten(), step_u.flatten(0, 1), alpha=-learning_rate)
+    return negative_sampling_loss(scores).mean()
 
 
 def keep_probability(counts: Tensor, threshold: float) -> Tensor:
-    """(V,) counts -> (V,) how likely an occurrence stays: sqrt(t / f), f its share of the text (the paper's eq. 5)"""
-    share = counts.double() / counts.sum()
-    return (threshold / share).sqrt().clamp(max=1)  # a word that does not occur stays, if it ever does
+    """(V,) counts -> (V,) probability sqrt(t / f) of keeping an occurrence, f its relative frequency (paper, eq. 5)"""
+    frequency = counts.double() / counts.sum()
+    return (threshold / frequency).sqrt().clamp(max=1)
 
 
 def noise_distribution(counts: Tensor) -> Tensor:
@@ -64,36 +64,36 @@ def noise_distribution(counts: Tensor) -> Tensor:
     return weight / weight.sum()
 
 
-class Noise:
-    """Draws words of the noise."""
+class NoiseSampler:
+    """Draws negative samples from the noise distribution."""
 
     def __init__(self, counts: Tensor) -> None:
         self.cumulative = noise_distribution(counts).cumsum(0)
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Draw words: the first whose cumulative probability is above a uniform number."""
+        """Draw words by inverse transform sampling."""
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64) * self.cumulative[-1]
         return torch.searchsorted(self.cumulative, uniform, right=True)
 
 
 def skip_grams(
-    tokens: Tensor, lines: Tensor, keep: Tensor, window: int, generator: torch.Generator
+    tokens: Tensor, line_numbers: Tensor, keep: Tensor, window: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(N,) words and the lines they stand in, (V,) keep probabilities -> (P,) middles and (P,) neighbours, in order
+    """(N,) tokens and their line numbers, (V,) keep probabilities -> (P,) centre words and (P,) context words
 
-    Frequent words are left out first, so that those which remain see farther; then each word draws how far it looks,
-    1 to window, so that near neighbours count more. Nobody looks into another line.
+    Frequent words are subsampled first, which widens the context of the others. Each centre word then draws a window
+    radius from 1 to `window`, which gives near words more weight. Windows do not cross lines.
     """
-    stay = torch.rand(len(tokens), generator=generator, dtype=torch.float64) < keep[tokens]
-    tokens, lines = tokens[stay], lines[stay]
-    reach = torch.randint(1, window + 1, (len(tokens),), generator=generator)
-    middles, neighbours = [], []
+    kept = torch.rand(len(tokens), generator=generator, dtype=torch.float64) < keep[tokens]
+    tokens, line_numbers = tokens[kept], line_numbers[kept]
+    radius = torch.randint(1, window + 1, (len(tokens),), generator=generator)
+    centres, contexts = [], []
     for distance in range(1, min(window, len(tokens) - 1) + 1):
-        together = lines[distance:] == lines[:-distance]
+        same_line = line_numbers[distance:] == line_numbers[:-distance]
         left, right = tokens[:-distance], tokens[distance:]
-        for middle, neighbour, its_reach in ((left, right, reach[:-distance]), (right, left, reach[distance:])):
-            seen = together & (its_reach >= distance)
-            middles.append(middle[seen])
-            neighbours.append(neighbour[seen])
-    nothing = tokens[:0]
-    return torch.cat([nothing, *middles]), torch.cat([nothing, *neighbours])
+        for centre, context, its_radius in ((left, right, radius[:-distance]), (right, left, radius[distance:])):
+            paired = same_line & (its_radius >= distance)
+            centres.append(centre[paired])
+            contexts.append(context[paired])
+    empty = tokens[:0]
+    return torch.cat([empty, *centres]), torch.cat([empty, *contexts])

@@ -1,6 +1,6 @@
-"""Word vectors as others can use them: nearest neighbours, analogies, and word2vec's text format.
+"""Trained word vectors: nearest neighbours, analogies, principal components, and word2vec's text format.
 
-Dimensions: V words, D numbers a word, Q questions.
+Dimensions: V words, D vector size, Q questions.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from common.files import atomic_path
 
 
 class Vectors:
-    """Words with their vectors, as directions: only angles count."""
+    """Words and their vectors, normalised to length 1 for cosine similarity."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor) -> None:
         assert len(words) == len(vectors)
@@ -24,8 +24,8 @@ class Vectors:
     def __contains__(self, word: str) -> bool:
         return word in self.index
 
-    def numbers(self, words: Sequence[str]) -> list[int]:
-        """Give the numbers of words.
+    def indices(self, words: Sequence[str]) -> list[int]:
+        """Return the indices of words.
 
         Raises ValueError for a word without a vector.
         """
@@ -35,52 +35,51 @@ class Vectors:
         return [self.index[word] for word in words]
 
     def nearest(self, word: str, count: int) -> list[tuple[str, float]]:
-        """Give the words whose vectors have the largest cosine with a word's, and that cosine."""
-        (number,) = self.numbers([word])
+        """Return the words with the largest cosine similarity to a word, and their similarities."""
+        (number,) = self.indices([word])
         return self._best(self.directions[number], [number], count)
 
     def analogy(self, a: str, b: str, c: str, count: int) -> list[tuple[str, float]]:
-        """As a is to b, so is c to what? Give the words nearest to b - a + c, but for a, b and c themselves.
+        """Answer "a is to b as c is to ?": the words nearest to b - a + c, without a, b and c.
 
-        3CosAdd (Mikolov, Yih & Zweig 2013): argmax_d cos(d, b - a + c), of vectors of length one.
+        3CosAdd (Mikolov, Yih & Zweig 2013): argmax_d cos(d, b - a + c), for vectors of length 1.
         """
-        numbers = self.numbers([a, b, c])
+        numbers = self.indices([a, b, c])
         first, second, third = self.directions[numbers]
         return self._best(F.normalize(second - first + third, dim=0), numbers, count)
 
-    def _best(self, direction: Tensor, left_out: list[int], count: int) -> list[tuple[str, float]]:
+    def _best(self, direction: Tensor, excluded: list[int], count: int) -> list[tuple[str, float]]:
         cosines = self.directions @ direction
-        cosines[left_out] = -2  # below every cosine
-        best = cosines.topk(max(0, min(count, len(self.words) - len(set(left_out)))))
+        cosines[excluded] = -2  # below every cosine
+        best = cosines.topk(max(0, min(count, len(self.words) - len(set(excluded)))))
         return [(self.words[n], cosine) for n, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
     def answers(self, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q,) three words of each question -> (Q,) their answers by 3CosAdd, (Q,) the words nearest to c alone
+        """(Q,) the words a, b and c of each question -> (Q,) answers by 3CosAdd, (Q,) the nearest neighbours of c
 
-        None of the three given words is an answer; the second column is what is right without any analogy.
+        The words of the question are never answers. The nearest neighbour of c is the baseline: it ignores a and b.
         """
-        found = []
+        answers = []
         for part in torch.arange(len(a)).split(2_000):
-            given = torch.stack([a[part], b[part], c[part]], dim=1)
-            first, second, third = self.directions[given].unbind(1)
+            question = torch.stack([a[part], b[part], c[part]], dim=1)
+            first, second, third = self.directions[question].unbind(1)
             for direction in (second - first + third, third):
-                cosines = (direction @ self.directions.T).scatter_(1, given, -torch.inf)
-                found.append(cosines.argmax(1))
-        return torch.cat(found[0::2]), torch.cat(found[1::2])
+                cosines = (direction @ self.directions.T).scatter_(1, question, -torch.inf)
+                answers.append(cosines.argmax(1))
+        return torch.cat(answers[0::2]), torch.cat(answers[1::2])
 
 
-def in_two_dimensions(vectors: Tensor) -> Tensor:
-    """(N, E) -> (N, 2) places along the two directions in which the vectors differ most (principal components)
+def principal_components(vectors: Tensor) -> Tensor:
+    """(N, D) -> (N, 2) coordinates along the two principal components; zeros for a component that does not exist"""
+    from sklearn.decomposition import PCA
 
-    X - mean = U S V', and the first columns of U S are these places.
-    """
-    U, S, _ = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
-    places = U[:, :2] * S[:2]
-    return F.pad(places, (0, 2 - places.shape[1]))
+    components = min(2, *vectors.shape)
+    coordinates = torch.from_numpy(PCA(components, svd_solver="full").fit_transform(vectors.numpy()))
+    return F.pad(coordinates, (0, 2 - components))
 
 
 def write_vectors(path: Path, words: Sequence[str], vectors: Tensor) -> None:
-    """Write vectors in word2vec's text format: a line with V and D, then a word and its D numbers a line."""
+    """Write vectors in word2vec's text format: a line with V and D, then one line per word with its D numbers."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(f"{len(words)} {vectors.shape[1]}\n")
         for word, row in zip(words, vectors.tolist(), strict=True):
@@ -90,14 +89,14 @@ def write_vectors(path: Path, words: Sequence[str], vectors: Tensor) -> None:
 def read_vectors(path: Path) -> tuple[list[str], Tensor]:
     """Read vectors in word2vec's text format: V words, (V, D).
 
-    Raises FileNotFoundError where there is no such file, ValueError, naming file and line, where it is something else.
+    Raises FileNotFoundError if the file does not exist, ValueError with file and line if it has another format.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: vectors are read from a file in word2vec's text format")
+        raise FileNotFoundError(f"{path} does not exist: --vectors takes a file in word2vec's text format")
     try:
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 (byte {error.start:,}): word2vec's binary format?") from error
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start:,}): word2vec's binary format?") from error
     header = lines[0].split()
     if len(header) != 2 or not all(part.isdecimal() for part in header):
         raise ValueError(f"{path} starts with {lines[0][:40]!r}: word2vec's text format starts with two numbers")

@@ -1,14 +1,14 @@
-"""Word vectors: skip-gram with negative sampling, and what can be asked of them.
+"""Word vectors: skip-gram with negative sampling, evaluated on analogies.
 
     python -m ch05_rnn.train word2vec
     python -m ch05_rnn.train word2vec --data wikitext-2 --minimum-count 5 --subsample 1e-4 --epochs 3
-    python -m ch05_rnn.nearest --near paris                        # what is like it, by the newest run
-    python -m ch05_rnn.nearest --analogy man king woman            # man is to king as woman to what?
+    python -m ch05_rnn.nearest --near paris                        # nearest neighbours, newest run
+    python -m ch05_rnn.nearest --analogy man king woman            # man is to king as woman is to ?
 
-The embedded corpus is planted: which words stand together follows from a concept and a form (king: crown, his), so it
-is known which analogies there are, and how many of them the vectors get right is a measure.
+The embedded corpus is synthetic ("planted"): a concept and a form determine which words occur together (king: crown,
+his). The valid analogies are therefore known, and the accuracy on them measures the vectors.
 
-Dimensions: N tokens, P pairs, B batch, K noise words a pair, V words, D numbers a word, Q questions.
+Dimensions: N tokens, P pairs, B batch, K negative samples per pair, V vocabulary size, D vector size, Q questions.
 """
 
 from dataclasses import dataclass, field
@@ -19,10 +19,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ch05_rnn.words.analogies import known_questions, measure_analogies
+from ch05_rnn.words.analogies import analogy_accuracy, known_questions
 from ch05_rnn.words.corpus import Part, Text, load_text
-from ch05_rnn.words.skipgram import Noise, SkipGram, keep_probability, loss_of, skip_grams, train_step
-from ch05_rnn.words.vectors import Vectors, in_two_dimensions, write_vectors
+from ch05_rnn.words.skipgram import (
+    NoiseSampler,
+    SkipGram,
+    keep_probability,
+    negative_sampling_loss,
+    skip_grams,
+    train_step,
+)
+from ch05_rnn.words.vectors import Vectors, principal_components, write_vectors
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -32,11 +39,10 @@ from common.progress import print_table
 from common.run import Run, load_weights
 
 HELD_OUT_SEED = 0
-"""Seed of the pairs and the noise by which the held-out text is measured."""
-
+"""Random seed of the pairs and negative samples for the validation and test loss."""
 
 SHOWN = 8
-"""Concepts of a family that are drawn: more names would lie over each other."""
+"""Number of concepts per family in the figure; more labels would overlap."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +50,25 @@ class Config:
     """Hyperparameters of the word vectors."""
 
     data: Literal["planted", "pydoc", "tiny-shakespeare", "wikitext-2"] = "planted"
-    """Which text: the planted corpus, whose analogies are known, or a real one."""
+    """Data set: the embedded synthetic corpus with known analogies, or a real text."""
     text: str | None = None
-    """A UTF-8 file to learn from instead."""
+    """UTF-8 file to train on instead of a data set."""
     epochs: int = 10
-    """Passes over the training text."""
+    """Number of epochs."""
     embedding_size: int = 64
-    """Numbers of a vector."""
+    """Vector size."""
     window: int = 5
-    """How far the neighbours of a word may be; each word draws 1 to that many."""
+    """Maximum distance of context words; each centre word draws a radius from 1 to this value."""
     negatives: int = 5
-    """Words of the noise for each neighbour."""
+    """Negative samples per context word."""
     subsample: float = 1e-3
-    """Share of the text above which a word is left out now and then; 1 leaves all in."""
+    """Relative frequency above which words are subsampled; 1 keeps all words."""
     minimum_count: int = 1
-    """How often a word must be in the training text to get a vector."""
+    """Minimum count of a word in the training text; rarer words get no vector."""
     batch_size: int = 512
-    """Pairs a step."""
+    """Batch size, in pairs."""
     learning_rate: float = 0.05
-    """Step size of gradient descent for each pair, which falls to zero along a line."""
+    """Initial learning rate per pair; it decays linearly to zero."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -76,90 +82,94 @@ class Config:
         )
 
 
-def held_out_loss(model: SkipGram, part: Part, noise: Noise, config: Config) -> float:
-    """Mean loss of a pair in nats, on the pairs and the noise that every call draws alike, all words kept."""
+def held_out_loss(model: SkipGram, part: Part, noise: NoiseSampler, config: Config) -> float:
+    """Return the mean loss per pair in nats, without subsampling; every call draws the same pairs and samples."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    everything = torch.ones(len(model.v))
-    middle, neighbour = skip_grams(part.tokens, part.lines, everything, config.window, generator)
-    require(len(middle) > 0, "the held-out text has no two words in a line: take a longer one; pairs", 0)
-    drawn = noise.draw((len(middle), config.negatives), generator)
-    around = torch.cat([neighbour.unsqueeze(1), drawn], dim=1)
+    keep_all = torch.ones(len(model.v))
+    centre, positive = skip_grams(part.tokens, part.line_numbers, keep_all, config.window, generator)
+    require(len(centre) > 0, "the held-out text has no two words in a line: take a longer one; pairs", 0)
+    negative = noise.draw((len(centre), config.negatives), generator)
+    context = torch.cat([positive.unsqueeze(1), negative], dim=1)
     device = model.v.device
     losses = [
-        loss_of(model(its.to(device), those.to(device)))
-        for its, those in zip(middle.split(20_000), around.split(20_000), strict=True)
+        negative_sampling_loss(model(centres.to(device), contexts.to(device)))
+        for centres, contexts in zip(centre.split(20_000), context.split(20_000), strict=True)
     ]
     return float(torch.cat(losses).mean())
 
 
 def train(config: Config, data: Text | None = None) -> dict[str, float]:
-    """Learn the vectors and return what they are worth on the test questions and the test text."""
+    """Train the vectors and return their metrics on the test questions and the test text."""
     data = data or load_text(config.data, text=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
     counts = data.train.tokens.bincount(minlength=len(data.vocabulary))
     require(int((counts > 0).sum()) > 1, "the text must have at least two different words", int((counts > 0).sum()))
-    keep, noise = keep_probability(counts, config.subsample), Noise(counts)
-    draw_pairs = partial(skip_grams, data.train.tokens, data.train.lines, keep, config.window)
+    keep, noise = keep_probability(counts, config.subsample), NoiseSampler(counts)
+    draw_pairs = partial(skip_grams, data.train.tokens, data.train.line_numbers, keep, config.window)
     first = draw_pairs(torch.Generator().manual_seed(config.run.seed))
     require(len(first[0]) > 0, "too few words stay for a pair: raise --subsample, or take a longer text; pairs", 0)
     valid_questions, test_questions = known_questions(data.vocabulary)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "word2vec learns in one process", distributed.world_size())
         model = SkipGram(len(data.vocabulary), config.embedding_size).to(run.device)
-        steps = max(1, len(first[0]) // config.batch_size)  # an epoch's pairs are about as many
+        steps = max(1, len(first[0]) // config.batch_size)  # the number of pairs per epoch varies a little
         for epoch in run.epochs(config.epochs, steps, model=model):
-            middles, neighbours = draw_pairs(run.generator)
+            centres, positives = draw_pairs(run.generator)
             require(
-                len(middles) >= steps, "an epoch draws too few pairs: raise --subsample or --batch-size", len(middles)
+                len(centres) >= steps, "an epoch draws too few pairs: raise --subsample or --batch-size", len(centres)
             )
-            order = torch.randperm(len(middles), generator=run.generator).tensor_split(steps)
-            for step, index in enumerate(order, start=(epoch - 1) * steps):
-                drawn = noise.draw((len(index), config.negatives), run.generator)
-                around = torch.cat([neighbours[index].unsqueeze(1), drawn], dim=1).to(run.device)
-                size = config.learning_rate * (1 - step / (config.epochs * steps))
-                run.step(train_step(model, middles[index].to(run.device), around, size), pairs=len(index))
-            found = measure_analogies(vectors_of(model, data.vocabulary), valid_questions)
-            accuracy = {"accuracy": found["accuracy"]} if found else {}
+            batches = torch.randperm(len(centres), generator=run.generator).tensor_split(steps)
+            for step, index in enumerate(batches, start=(epoch - 1) * steps):
+                negatives = noise.draw((len(index), config.negatives), run.generator)
+                context = torch.cat([positives[index].unsqueeze(1), negatives], dim=1).to(run.device)
+                learning_rate = config.learning_rate * (1 - step / (config.epochs * steps))
+                run.step(train_step(model, centres[index].to(run.device), context, learning_rate), pairs=len(index))
+            valid = analogy_accuracy(trained_vectors(model, data.vocabulary), valid_questions)
+            accuracy = {"accuracy": valid["accuracy"]} if valid else {}
             run.log(valid={"loss": held_out_loss(model, data.valid, noise, config), **accuracy})
-        vectors = vectors_of(model, data.vocabulary)
-        measures = measure_analogies(vectors, test_questions)
+        measures = analogy_accuracy(trained_vectors(model, data.vocabulary), test_questions)
         run.save(model)
         if run.is_main:
             report(run, model, data.vocabulary, counts, measures, test_questions)
         return run.finish(test={**measures, "loss": held_out_loss(model, data.test, noise, config)})
 
 
-def vectors_of(model: SkipGram, vocabulary: Vocabulary) -> Vectors:
-    """Take the vectors of words in the middle, as word2vec does."""
+def trained_vectors(model: SkipGram, vocabulary: Vocabulary) -> Vectors:
+    """Return the centre vectors, as word2vec does."""
     return Vectors(vocabulary.symbols, model.v.cpu())
 
 
 def report(
-    run: Run, model: SkipGram, vocabulary: Vocabulary, counts: Tensor, measures: dict[str, float], asked: list[Question]
+    run: Run,
+    model: SkipGram,
+    vocabulary: Vocabulary,
+    counts: Tensor,
+    measures: dict[str, float],
+    analogies: list[Question],
 ) -> None:
-    """Write the vectors; print neighbours and the analogies by family; draw pairs of words, and the curves."""
+    """Write the vectors; print the analogy accuracies and nearest neighbours; draw the word maps and the curves."""
     from common.drawing import plots, text_plots
 
     vocabulary.save(run.folder / "vocabulary.json")
-    seen = [n for n in counts.argsort(descending=True, stable=True).tolist() if counts[n] > 0]
-    words, learned = [vocabulary.symbols[n] for n in seen], model.v.cpu()[seen]
-    write_vectors(run.folder / "vectors.txt", words, learned)
-    vectors = Vectors(words, learned)
-    if asked:
+    by_frequency = [n for n in counts.argsort(descending=True, stable=True).tolist() if counts[n] > 0]
+    words, v = [vocabulary.symbols[n] for n in by_frequency], model.v.cpu()[by_frequency]
+    write_vectors(run.folder / "vectors.txt", words, v)
+    vectors = Vectors(words, v)
+    if analogies:
         rows = [[name.removesuffix("_accuracy"), f"{100 * value:.2f}"] for name, value in measures.items()]
-        rows[0][0], rows[1][0] = "all", "the word nearest to c"
-        print_table(["questions", "answered right, %"], rows, title=f"{len(asked):,} analogies of the test")
-    if families := planes(vectors):
+        rows[0][0], rows[1][0] = "all", "baseline: nearest word to c"
+        print_table(["questions", "accuracy, %"], rows, title=f"{len(analogies):,} test analogies")
+    if families := word_maps(vectors):
         run.figure("analogies", text_plots.word_maps(families))
-    examples = dict.fromkeys([question.c for question in asked][:6] or words[50:120:10])
+    examples = dict.fromkeys([question.c for question in analogies][:6] or words[50:120:10])
     rows = [[word, "  ".join(near for near, _ in vectors.nearest(word, 6))] for word in examples]
-    print_table(["word", "nearest"], rows, title="nearest neighbours, by the cosine")
-    panels = {"loss": ["train_loss", "valid_loss"]} | ({"analogies": ["valid_accuracy"]} if asked else {})
+    print_table(["word", "nearest"], rows, title="nearest neighbours by cosine similarity")
+    panels = {"loss": ["train_loss", "valid_loss"]} | ({"analogies": ["valid_accuracy"]} if analogies else {})
     run.figure("curves", plots.curves(run.history, panels))
 
 
-def planes(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[int, int]]]]:
-    """Put each family's words into the plane in which they differ most, with links between the forms of a concept."""
-    found = {}
+def word_maps(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[int, int]]]]:
+    """Project the words of each family on two principal components, with links between the forms of a concept."""
+    maps = {}
     for family in FAMILIES:
         forms = [
             [form if form in vectors else form.capitalize() for form in family.forms(concept)]
@@ -171,12 +181,12 @@ def planes(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[in
         words = [form for row in known[:SHOWN] for form in row]
         width = len(family.sentences)
         links = [(place, place + 1) for place in range(len(words) - 1) if (place + 1) % width]
-        found[family.name] = (in_two_dimensions(vectors.directions[vectors.numbers(words)]), words, links)
-    return found
+        maps[family.name] = (principal_components(vectors.directions[vectors.indices(words)]), words, links)
+    return maps
 
 
 def restore(folder: Path) -> tuple[SkipGram, Vocabulary, Config]:
-    """Rebuild the vectors that a run saved, and their words."""
+    """Load trained vectors, their vocabulary and their Config from a run folder."""
     config = read_config(folder, Config)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     model = SkipGram(len(vocabulary), config.embedding_size)
@@ -185,8 +195,8 @@ def restore(folder: Path) -> tuple[SkipGram, Vocabulary, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """Training step on random words, for the device benchmark."""
     model = SkipGram(10_000, config.embedding_size).to(device)
-    middle = torch.randint(10_000, (config.batch_size,), device=device)
-    around = torch.randint(10_000, (config.batch_size, 1 + config.negatives), device=device)
-    return Workload(partial(train_step, model, middle, around, 1e-3), items=config.batch_size, unit="pairs")
+    centre = torch.randint(10_000, (config.batch_size,), device=device)
+    context = torch.randint(10_000, (config.batch_size, 1 + config.negatives), device=device)
+    return Workload(partial(train_step, model, centre, context, 1e-3), items=config.batch_size, unit="pairs")

@@ -36,27 +36,27 @@ class Config:
     """Hyperparameters of the convolutional network."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     network: Literal["book", "linear"] = "book"
-    """The book's network, or for contrast a single linear layer on the pixels."""
+    """Network: the book's, or as a baseline one linear layer on the pixels."""
     layers: Literal["torch", "by-hand"] = "torch"
-    """torch's layers, or those of layers.py: the same network, slower and open to the eye, convolutions in float32."""
+    """Layers: torch's, or those by hand in layers.py (slower, convolutions in float32)."""
     epochs: int | None = None
-    """Passes over the training split; by default 10, and on a small set as many as make 1,500 steps."""
+    """Number of epochs. Default: 10, or on small data sets as many as give 1,500 steps."""
     batch_size: int = 128
-    """Images a step, over all processes together."""
+    """Batch size, over all processes."""
     learning_rate: float = 1e-3
-    """Peak step size of AdamW, which warms up and anneals in one cycle."""
+    """Peak learning rate of AdamW (one-cycle schedule)."""
     weight_decay: float = 0.05
-    """Share of each weight that decays a step, times the step size."""
+    """Weight decay of AdamW."""
     batch_norm: bool = False
-    """Normalise behind each convolution."""
+    """Batch normalisation after each convolution."""
     augment: bool = False
-    """Flip at random, shift by up to 4 pixels and cut out a square of 8: other pictures in every epoch."""
+    """Augmentation: random flips, shifts by up to 4 pixels, and one erased 8x8 square."""
     dropout: bool = True
-    """Drop as the book does: .2 behind each convolution, .55 before the last layer; without it, nothing."""
+    """Dropout as in the book: 0.2 after each convolution, 0.55 before the last layer."""
     channels_last: bool = True
-    """Keep the channels of a pixel together in memory; without it, the pixels of a channel, as torch does."""
+    """Memory format channels_last (NHWC) instead of torch's default (NCHW)."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
-"""Muon: momentum whose steps are made orthogonal (Jordan et al. 2024).
+"""The Muon optimizer: momentum SGD with orthogonalised updates (Jordan et al. 2024).
 
-A convolution's gradient, written as a matrix with a row a filter, is dominated by a few directions; most others hardly
-move. Muon sets every singular value of the step to about one, so that all directions learn at the same pace.
+The gradient of a convolution, written as a matrix with one row per filter, has a few large singular values; in other
+directions the weights change very slowly. Muon sets all singular values of the update to about 1, so that the weights
+change equally fast in all directions. `torch.optim.Muon` is the library's version for matrices.
 
-Dimensions: R rows (filters), Q columns (numbers in a filter).
+Dimensions: R rows (filters), Q columns (weights per filter).
 """
 
 from collections.abc import Iterable
@@ -12,17 +13,17 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of a x + b x^3 + c x^5, which, applied again and again, takes 0 ... 1 to about 0.7 ... 1.2, small x fastest."""
+"""Coefficients of a x + b x^3 + c x^5. Iterated, it maps (0, 1] to about 0.7 ... 1.2, and small x grow fastest."""
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 3) -> Tensor:
-    """(R, Q) -> about U V^T, where U S V^T is the matrix's singular value decomposition
+    """(R, Q) -> approximately U V^T, where U S V^T is the singular value decomposition of the matrix
 
-    A Newton-Schulz iteration: X <- a X + b (X X^T) X + c (X X^T)^2 X moves each singular value by the polynomial above
-    and leaves the singular vectors as they are. It needs matrix products alone.
+    Newton-Schulz iteration: X <- a X + b (X X^T) X + c (X X^T)^2 X applies the polynomial above to every singular value
+    and keeps the singular vectors. It uses matrix products only.
     """
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)  # no singular value is above the Frobenius norm
+    x = matrix / (matrix.norm() + 1e-7)  # the Frobenius norm bounds the singular values
     if len(x) > x.shape[1]:
         return orthogonalise(matrix.T, iterations).T
     for _ in range(iterations):
@@ -32,10 +33,12 @@ def orthogonalise(matrix: Tensor, iterations: int = 3) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov momentum whose step for each filter bank is orthogonal, and whose filters keep their norm.
+    """Nesterov momentum with an orthogonalised update, for filter banks of constant norm:
 
-    m <- mu m + g,  W <- sqrt(R) W / |W| - eta orthogonalise(g + mu m). Batch-norm behind a convolution makes the
-    filters' length meaningless; kept constant, the step size is an angle.
+    m <- mu m + g,  W <- sqrt(R) W / |W| - eta orthogonalise(g + mu m)
+
+    Batch normalisation after a convolution removes the scale of its filters, so their norm can be fixed; the learning
+    rate then sets the angle of an update.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.6, *, bf16: bool = False) -> None:
@@ -43,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Move every parameter by its orthogonal step."""
+        """Update every parameter."""
         assert closure is None
         for group in self.param_groups:
             for weight in group["params"]:
@@ -52,6 +55,6 @@ class Muon(torch.optim.Optimizer):
                 direction = (weight.grad + group["momentum"] * momentum).flatten(1)
                 if group["bf16"]:
                     direction = direction.bfloat16()
-                step = orthogonalise(direction).view_as(weight)
+                update = orthogonalise(direction).view_as(weight)
                 weight.mul_(len(weight) ** 0.5 / weight.norm())
-                weight.add_(step, alpha=-group["lr"])
+                weight.add_(update, alpha=-group["lr"])

@@ -1,12 +1,12 @@
-"""The speed run: as accurate on CIFAR-10 as so many seconds of training allow, every trick a switch.
+"""The speed run: the highest CIFAR-10 accuracy within a training time budget; every technique has a switch.
 
-    python -m ch06_cnn.train speedrun                        # a minute of training
-    python -m ch06_cnn.train speedrun --budget 600           # ten, with a wider network
-    python -m ch06_cnn.train speedrun --epochs 8             # by passes instead of by the clock: repeatable
-    python -m ch06_cnn.train speedrun --no-whitening         # what is that trick worth?
+    python -m ch06_cnn.train speedrun                        # one minute of training
+    python -m ch06_cnn.train speedrun --budget 600           # ten minutes, a wider network
+    python -m ch06_cnn.train speedrun --epochs 8             # a number of epochs: reproducible
+    python -m ch06_cnn.train speedrun --no-whitening         # ablation of one technique
 
-Network and tricks are in the spirit of airbench (Jordan 2024): whitened input, few wide convolutions, Muon, label
-smoothing, alternating flips, the mean over both mirror images at the test.
+Network and techniques follow airbench (Jordan 2024): whitening, few wide convolutions, Muon, label smoothing,
+alternating flips, test-time averaging over both mirror images.
 
 Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
 """
@@ -26,7 +26,7 @@ from ch06_cnn.speedrun.muon import Muon
 from ch06_cnn.speedrun.whitening import whitening_filters
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
@@ -35,10 +35,10 @@ from common.run import Run, load_weights
 from common.schedule import linear_at, out_of_time, progress
 
 WIDTHS = {0: (32, 64, 128), 200: (32, 128, 256), 450: (64, 256, 256)}
-"""Filters of the three blocks, by the least budget that deserves them: a wider network learns more and slower."""
+"""Widths of the three blocks, with the smallest budget in seconds for which each is used."""
 
 WHITENED = 5_000
-"""Images whose patches the first layer is computed from."""
+"""Number of images from which the whitening filters are computed."""
 
 
 @dataclass(frozen=True)
@@ -46,44 +46,46 @@ class Config:
     """Hyperparameters and switches of the speed run."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     budget: float = 60.0
-    """Seconds of training, whitening included, evaluation apart. The schedule follows the clock."""
+    """Training time in seconds, with whitening, without evaluation; the learning-rate schedule follows the clock."""
     epochs: int | None = None
-    """Passes over the training split instead: the schedule follows the steps, and the run can be repeated."""
+    """Number of epochs instead of a time budget; the schedule follows the steps, so the run is reproducible."""
     widths: tuple[int, int, int] | None = None
-    """Filters of the three blocks; by default those that suit the budget."""
+    """Number of filters of the three blocks. Default: 32 64 128; from a budget of 200 s 32 128 256; from 450 s
+    64 256 256."""
     batch_size: int = 512
-    """Images a step, over all processes together."""
+    """Batch size, over all processes."""
     optimizer: Literal["muon", "sgd"] = "muon"
-    """How the convolutions learn: orthogonal steps, or plain ones with Nesterov momentum."""
-    learning_rate: float | None = None
-    """First step size of the convolutions, which falls to zero; by default .12 for Muon, 2 for SGD."""
+    """Optimizer of the convolutions: Muon, or SGD with Nesterov momentum."""
+    learning_rate: float = default_by("optimizer", muon=0.12, sgd=2.0)
+    """Initial learning rate of the convolutions; it decays linearly to zero. Default: 0.12 for Muon, 2 for SGD."""
     whitening: bool = True
-    """Compute the first layer; without it, learn it like the others."""
+    """Compute the first layer as whitening filters instead of learning it."""
     identity: bool = True
-    """Let each convolution start by passing its input on; without it, start from random filters."""
+    """Initialise each convolution as the identity instead of randomly."""
     label_smoothing: float = 0.2
-    """Share of the target that is spread over all classes."""
+    """Label smoothing: share of the target probability that is spread over all classes."""
     flip: Literal["alternating", "random", "none"] = "alternating"
-    """Mirror each picture in every other epoch, or by a coin each time, or never."""
+    """Horizontal flips: each image in every second epoch, at random, or none."""
     shift: int = 2
-    """Move each picture by up to that many pixels."""
+    """Maximum random shift, in pixels."""
     test_flip: bool = True
-    """Classify by the mean of both mirror images; without it, by the image alone."""
+    """Average the logits of both mirror images at test time."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "budget", "epochs", "widths", "batch_size", "learning_rate")
         require(0 <= self.label_smoothing < 1, "--label-smoothing must be at least 0 and below 1", self.label_smoothing)
         require(0 <= self.shift < 32, "--shift must be between 0 and 31", self.shift)
 
 
 class SpeedNetwork(nn.Module):
-    """A whitening layer, three blocks of two convolutions, the largest answer of each map, one linear layer.
+    """Whitening layer, three blocks of two convolutions, global max pooling, one linear layer.
 
-    Pooling comes before batch-norm and activation, which then have a quarter of the work. Batch-norm's scale is fixed:
-    the next layer can learn it.
+    Max pooling is before batch normalisation and activation, which reduces their work to a quarter. The scale of batch
+    normalisation is fixed; the next layer can learn it.
     """
 
     def __init__(self, widths: tuple[int, int, int], *, learn_first: bool = False, identity: bool = True) -> None:
@@ -92,19 +94,22 @@ class SpeedNetwork(nn.Module):
         layers: list[nn.Module] = []
         channels = 24
         for width in widths:
-            layers += [*self.unit(channels, width, identity, pool=True), *self.unit(width, width, identity, pool=False)]
+            layers += [
+                *self.convolution(channels, width, identity=identity, pool=True),
+                *self.convolution(width, width, identity=identity, pool=False),
+            ]
             channels = width
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(channels, 10, bias=False)
-        nn.init.normal_(self.head.weight, std=1 / channels)  # the largest answers are large: start undecided
+        nn.init.normal_(self.head.weight, std=1 / channels)  # maxima are large: small weights keep the logits small
 
     @staticmethod
-    def unit(channels: int, width: int, identity: bool, *, pool: bool) -> list[nn.Module]:
-        """A 3x3 convolution with what belongs to it."""
+    def convolution(channels: int, width: int, *, identity: bool, pool: bool) -> list[nn.Module]:
+        """A 3x3 convolution with pooling, batch normalisation and activation."""
         convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
         if identity:
             nn.init.dirac_(convolution.weight.data[:channels])
-        norm = nn.BatchNorm2d(width, momentum=0.4)  # a short memory: a minute has few steps
+        norm = nn.BatchNorm2d(width, momentum=0.4)  # running statistics of the last few steps
         norm.weight.requires_grad_(False)
         return [convolution, *([nn.MaxPool2d(2)] if pool else []), norm, nn.SiLU()]
 
@@ -114,60 +119,65 @@ class SpeedNetwork(nn.Module):
         return self.head(self.blocks(x).amax((2, 3)))
 
 
+def default_widths(budget: float) -> tuple[int, int, int]:
+    """Return the widths for a training budget in seconds."""
+    return WIDTHS[max(smallest for smallest in WIDTHS if smallest <= budget)]
+
+
 def make_model(config: Config) -> SpeedNetwork:
-    """Build the network that the Config asks for."""
-    widths = config.widths or WIDTHS[max(least for least in WIDTHS if least <= config.budget)]
+    """Build the network; its widths depend on the budget unless they are given."""
+    widths = config.widths or default_widths(config.budget)
     model = SpeedNetwork(widths, learn_first=not config.whitening, identity=config.identity)
     return model.to(memory_format=torch.channels_last)
 
 
 class Optimizers:
-    """Muon for the convolutions, SGD for the rest, all with one schedule: a straight line from the first step to zero.
+    """Muon or SGD for the convolutions, SGD for biases and linear layer; all learning rates decay linearly to zero.
 
-    Behind batch-norm only a filter's direction counts, so its step is an angle; biases and the linear layer need steps
-    in the units of their gradients.
+    Muon suits filters before batch normalisation, where only the direction of a filter matters. Biases and the linear
+    layer need updates proportional to their gradients.
     """
 
     BIASES, HEAD, DECAY, MOMENTUM = 27.0, 0.02, 1e-3, 0.85
-    """First step sizes of SGD's two groups, the share of a weight that decays in the first step, SGD's momentum. The
-    biases' step looks large: what reaches them has come through the small weights of the last layer."""
+    """Initial learning rates of biases and linear layer, product of initial learning rate and weight decay, momentum.
+    The biases' learning rate is large because the small weights of the last layer make their gradients small."""
 
     def __init__(self, model: SpeedNetwork, config: Config, *, bf16: bool = False) -> None:
-        learned = [p for p in model.parameters() if p.requires_grad and p is not model.head.weight]
-        filters, biases = [p for p in learned if p.ndim == 4], [p for p in learned if p.ndim == 1]
+        trainable = [p for p in model.parameters() if p.requires_grad and p is not model.head.weight]
+        filters, biases = [p for p in trainable if p.ndim == 4], [p for p in trainable if p.ndim == 1]
         groups = [
             {"params": biases, "lr": self.BIASES, "weight_decay": self.DECAY / self.BIASES},
             {"params": [model.head.weight], "lr": self.HEAD, "weight_decay": self.DECAY / self.HEAD},
         ]
         if config.optimizer == "sgd":
-            groups.append({"params": filters, "lr": config.learning_rate or 2.0})
-        self.parts: list[torch.optim.Optimizer] = [
+            groups.append({"params": filters, "lr": config.learning_rate})
+        self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.SGD(groups, momentum=self.MOMENTUM, nesterov=True, fused=True)
         ]
         if config.optimizer == "muon":
-            self.parts.append(Muon(filters, config.learning_rate or 0.12, bf16=bf16))
-        self.first = [[group["lr"] for group in part.param_groups] for part in self.parts]
+            self.optimizers.append(Muon(filters, config.learning_rate, bf16=bf16))
+        self.initial = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def set_progress(self, done: float) -> None:
-        """Let the next steps be of the size that this share of the training, 0 ... 1, asks for."""
-        for part, sizes in zip(self.parts, self.first, strict=True):
-            for group, size in zip(part.param_groups, sizes, strict=True):
-                group["lr"] = linear_at(done, size)
+        """Set the learning rates for a share of the training, 0 ... 1."""
+        for optimizer, initial_rates in zip(self.optimizers, self.initial, strict=True):
+            for group, initial_rate in zip(optimizer.param_groups, initial_rates, strict=True):
+                group["lr"] = linear_at(done, initial_rate)
 
     def step(self) -> None:
-        """Take one step, and forget the gradients."""
-        for part in self.parts:
-            part.step()
-            part.zero_grad()
+        """Take one step and reset the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
 
     def state_dict(self) -> list[dict]:
-        """Give the state of both."""
-        return [part.state_dict() for part in self.parts]
+        """Return the state of all optimizers."""
+        return [optimizer.state_dict() for optimizer in self.optimizers]
 
     def load_state_dict(self, state: list[dict]) -> None:
-        """Take over the state of an interrupted run."""
-        for part, saved in zip(self.parts, state, strict=True):
-            part.load_state_dict(saved)
+        """Load the state of a checkpoint."""
+        for optimizer, saved in zip(self.optimizers, state, strict=True):
+            optimizer.load_state_dict(saved)
 
 
 def train_step(
@@ -188,32 +198,31 @@ def train_step(
     return loss.detach()
 
 
-def flips_of(first: Tensor, epoch: int, how: str) -> Tensor:
-    """(B,) each picture's first coin -> (B,) whether to flip it in that epoch
+def flip_mask(initial: Tensor, epoch: int, flip: str) -> Tensor:
+    """(B,) initial random flips -> (B,) images to flip in this epoch
 
-    Alternating flips show each picture both ways within any two epochs; coins show half of them the same
-    way twice.
+    Alternating flips show both mirror images within any two epochs; independent random flips repeat half of them.
     """
-    if how == "alternating":
-        return first ^ bool(epoch % 2)
-    return coin(len(first), first.device) if how == "random" else torch.zeros_like(first)
+    if flip == "alternating":
+        return initial ^ bool(epoch % 2)
+    return coin(len(initial), initial.device) if flip == "random" else torch.zeros_like(initial)
 
 
 def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:
-    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, the mean over both mirror images where the Config says so"""
+    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, with --test-flip averaged over both mirror images"""
     logits = predict(model, images, bf16=bf16)
     return (logits + predict(model, images.flip(3), bf16=bf16)) / 2 if config.test_flip else logits
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the network within the budget and return its test metrics."""
+    """Train the network within the budget and return its test metrics."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        coins = torch.rand(len(data.train), generator=run.generator) < 0.5
+        initial_flips = torch.rand(len(data.train), generator=run.generator) < 0.5
         batches = Batches(
             data.train.pixels,
             data.train.labels,
-            coins,
+            initial_flips,
             batch_size=config.batch_size,
             device=run.device,
             generator=run.generator,
@@ -221,15 +230,16 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         model = make_model(config).to(run.device)
         with Timer(run.device) as preparation:
             if config.whitening:
-                pictures = scaled(data.train.pixels[:WHITENED].to(run.device), channels_last=False)
-                model.first.weight.data.copy_(whitening_filters(pictures))
+                images = scaled(data.train.pixels[:WHITENED].to(run.device), channels_last=False)
+                model.first.weight.data.copy_(whitening_filters(images))
         parallel = distributed.wrap(model)
         optimizers = Optimizers(model, config, bf16=run.bf16)
-        steps = config.epochs and config.epochs * len(batches)
+        steps = None if config.epochs is None else config.epochs * len(batches)
         for epoch in run.epochs(config.epochs, len(batches), model=model, optimizers=optimizers):
-            for step, (images, labels, first) in enumerate(batches, start=(epoch - 1) * len(batches)):
+            for step, (images, labels, initial) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 optimizers.set_progress(progress(step, steps, preparation.seconds + run.elapsed(), config.budget))
-                pixels = scaled(augment(images, flips_of(first, epoch, config.flip), shift=config.shift), bf16=run.bf16)
+                augmented = augment(images, flip_mask(initial, epoch, config.flip), shift=config.shift)
+                pixels = scaled(augmented, bf16=run.bf16)
                 loss = train_step(
                     parallel, optimizers, pixels, labels, label_smoothing=config.label_smoothing, bf16=run.bf16
                 )
@@ -246,7 +256,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> None:
-    """Draw the curves, what is confused, and the first layer's filters."""
+    """Draw the curves, the confusion matrix and the filters of the first layer."""
     from ch06_cnn.convolution.visualise import draw_filters
     from common.drawing import plots
 
@@ -257,7 +267,7 @@ def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> Non
 
 
 def restore(folder: Path) -> tuple[SpeedNetwork, Config]:
-    """Rebuild the network that a run saved."""
+    """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -265,16 +275,17 @@ def restore(folder: Path) -> tuple[SpeedNetwork, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
+    """Training step on random images, with augmentation and scaling, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
-    first = coin(config.batch_size, device)
+    initial_flips = coin(config.batch_size, device)
     model = make_model(config).to(device)
     bf16 = config.run.precision == "bf16"
     optimizers = Optimizers(model, config, bf16=bf16)
 
     def step() -> Tensor:
-        pixels = scaled(augment(images, flips_of(first, 1, config.flip), shift=config.shift), bf16=bf16)
+        augmented = augment(images, flip_mask(initial_flips, 1, config.flip), shift=config.shift)
+        pixels = scaled(augmented, bf16=bf16)
         return train_step(model, optimizers, pixels, labels, label_smoothing=config.label_smoothing, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

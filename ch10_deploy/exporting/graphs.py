@@ -22,7 +22,7 @@ from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.recommend import Folded, Person
 from ch05_rnn.language import language_model
 from ch05_rnn.language.network import LanguageModel
-from ch05_rnn.language.sampling import first_of
+from ch05_rnn.language.sampling import start_token
 from ch05_rnn.recurrence.cells import State
 from ch06_cnn.convolution import cnn
 from ch06_cnn.preprocessing import scaled
@@ -210,7 +210,7 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
         serving={
             "symbols": list(vocabulary.symbols),
             "unknown": vocabulary.unknown,
-            "first": first_of(vocabulary),
+            "first": start_token(vocabulary),
             "state_size": sum(step.sizes),
         },
     )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ch05_rnn.sentences import padding
 from ch05_rnn.sentences.attention import AdditiveAttention, DotAttention
-from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, padded, read
+from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad, run_packed
 
 B, T, S, H, A = 3, 4, 5, 6, 2
 LENGTHS = torch.tensor([5, 2, 1])
@@ -40,8 +40,8 @@ def score(attention, q, h):
 
 
 def test_attention_is_a_plain_loop(attention, tensors):
-    queries, states, real = tensors
-    context, weights = attention(queries, states, real)
+    queries, states, mask = tensors
+    context, weights = attention(queries, states, mask)
     for b in range(B):
         for t in range(T):
             e = [score(attention, queries[b, t], states[b, s]).exp() for s in range(LENGTHS[b])]
@@ -53,9 +53,9 @@ def test_attention_is_a_plain_loop(attention, tensors):
 
 
 def test_dot_attention_is_torchs_forward_and_gradient(tensors):
-    queries, states, real = tensors
-    ours, _ = DotAttention()(queries, states, real)
-    theirs = F.scaled_dot_product_attention(queries, states, states, attn_mask=real.unsqueeze(1))
+    queries, states, mask = tensors
+    ours, _ = DotAttention()(queries, states, mask)
+    theirs = F.scaled_dot_product_attention(queries, states, states, attn_mask=mask.unsqueeze(1))
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     weight = torch.randn_like(ours)
     for mine, its in zip(
@@ -67,23 +67,23 @@ def test_dot_attention_is_torchs_forward_and_gradient(tensors):
 
 
 def test_gradients_are_those_of_finite_differences(attention, tensors):
-    queries, states, real = tensors
-    assert torch.autograd.gradcheck(lambda q, h: attention(q, h, real), (queries, states))
+    queries, states, mask = tensors
+    assert torch.autograd.gradcheck(lambda q, h: attention(q, h, mask), (queries, states))
 
 
 def test_what_is_padding_does_not_matter(attention, tensors):
-    queries, states, real = tensors
-    context, weights = attention(queries, states, real)
+    queries, states, mask = tensors
+    context, weights = attention(queries, states, mask)
     filled = states.detach().clone()
-    filled[~real] = 1e6
-    other, same = attention(queries, filled, real)
+    filled[~mask] = 1e6
+    other, same = attention(queries, filled, mask)
     torch.testing.assert_close(other, context)
     assert torch.equal(same, weights)
     torch.testing.assert_close(weights.sum(2), torch.ones(B, T, dtype=torch.float64))
 
 
 def test_padded_rows_end_in_pad():
-    rows, lengths = padded([torch.tensor([3, 4, 5]), torch.tensor([6])])
+    rows, lengths = pad([torch.tensor([3, 4, 5]), torch.tensor([6])])
     assert rows.tolist() == [[3, 4, 5], [6, PAD, PAD]]
     assert lengths.tolist() == [3, 1]
 
@@ -92,7 +92,7 @@ def test_a_text_is_read_in_company_as_alone():
     torch.manual_seed(0)
     lstm = nn.LSTM(4, 3, batch_first=True, bidirectional=True).double()
     features = torch.randn(B, S, 4, dtype=torch.float64)
-    together = read(lstm, features, LENGTHS)
+    together = run_packed(lstm, features, LENGTHS)
     assert together.states.shape == (B, S, 6)
     for b, length in enumerate(LENGTHS.tolist()):
         states, (hidden, cell) = lstm(features[b : b + 1, :length])  # without any packing

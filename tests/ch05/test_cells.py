@@ -155,7 +155,7 @@ def test_orthogonal_gates_keep_every_length(name):
 def test_forget_gates_open_and_nothing_else():
     layer = Recurrent(CELLS["lstm"](IN, H))
     before = [part.clone() for part in weights_of(layer)]
-    cells.forget_(layer, 1.0)
+    cells.open_forget_gates_(layer, 1.0)
     total = weights_of(layer)[2] + weights_of(layer)[3]
     assert torch.equal(total[H : 2 * H], torch.ones(H))
     kept = torch.cat([torch.arange(H), torch.arange(2 * H, 4 * H)])

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ch05_rnn import generate
 from ch05_rnn.language import evaluation as measures
-from ch05_rnn.language import language_model, sampling
-from ch05_rnn.language import visualise as inside
+from ch05_rnn.language import language_model, sampling, visualise
 from ch05_rnn.language.language_model import Config, LanguageModel
-from ch05_rnn.language.network import Dropout
+from ch05_rnn.language.network import LockedDropout
 from ch05_rnn.language.ngram import KneserNey
 from ch05_rnn.words import vectors
 from common import device
@@ -123,17 +123,18 @@ def test_long_gradients_are_cut_and_forgotten_after_the_step():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_dropout_keeps_the_mean_and_locked_the_places():
+def test_locked_dropout_has_one_mask_for_all_steps():
     torch.manual_seed(0)
     x = torch.ones(50, 4, 300)
-    free, locked = Dropout(0.25, locked=False)(x), Dropout(0.25, locked=True)(x)
-    for dropped in (free, locked):
-        assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
-        assert float(dropped.mean()) == pytest.approx(1, abs=0.05)
+    locked = LockedDropout(0.25)(x)
+    assert locked.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert float(locked.mean()) == pytest.approx(1, abs=0.05)
     assert torch.equal(locked, locked[:1].expand_as(locked))
-    assert not torch.equal(locked[0, 0], locked[0, 1]), "each stream drops its own"
-    assert not torch.equal(free[0], free[1])
-    assert Dropout(0.25, locked=False).eval()(x) is x
+    assert not torch.equal(locked[0, 0], locked[0, 1]), "each stream has a mask of its own"
+    assert LockedDropout(0.25).eval()(x) is x
+    assert LockedDropout(0.0)(x) is x
+    assert isinstance(small(dropout=0.25).dropout, nn.Dropout)
+    assert isinstance(small(dropout=0.25, locked=True).dropout, LockedDropout)
 
 
 def test_what_the_output_layer_sees_is_dropped_too():
@@ -147,8 +148,8 @@ def test_what_the_output_layer_sees_is_dropped_too():
 
 def test_measures_in_their_units():
     part = Part(torch.zeros(5, dtype=torch.int64), characters_per_token=4.0)
-    assert measures.in_units(math.log(8), part, "char")["bits_per_character"] == pytest.approx(3)
-    words = measures.in_units(math.log(8), part, "word")
+    assert measures.loss_metrics(math.log(8), part, "char")["bits_per_character"] == pytest.approx(3)
+    words = measures.loss_metrics(math.log(8), part, "word")
     assert words["perplexity"] == pytest.approx(8)
     assert words["bits_per_character"] == pytest.approx(3 / 4)
 
@@ -185,31 +186,31 @@ def test_training_learns_repeats_and_restores(config):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_after_each_epoch_it_writes_a_line(config, capsys):
+def test_after_each_epoch_a_sample_is_printed(config, capsys):
     language_model.train(config)
     lines = capsys.readouterr().out.splitlines()
     epochs = [place for place, line in enumerate(lines) if line.startswith("epoch ")]
     assert len(epochs) == 3
-    assert all(lines[place + 1].startswith("writes   ") for place in epochs)
+    assert all(lines[place + 1].startswith("sample   ") for place in epochs)
 
 
 def test_a_long_training_leaves_few_lines(config, capsys):
     language_model.train(replace(config, epochs=60, hidden_size=4, embedding_size=4, run=replace(config.run, limit=40)))
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("writes ") for line in lines) == sum(line.startswith("epoch ") for line in lines) == 20
+    assert sum(line.startswith("sample ") for line in lines) == sum(line.startswith("epoch ") for line in lines) == 20
 
 
 def test_the_best_epoch_is_kept(config):
     data = corpus_of(config)
     model = language_model.make_model(len(data.vocabulary), config)
-    kept = language_model.Kept(model)
-    kept.offer(1.0, 1)
+    best = language_model.BestWeights(model)
+    best.update(1.0, 1)
     good = model.decoder.weight.detach().clone()
     model.decoder.weight.data.add_(1)
-    kept.offer(2.0, 2)
-    restored = language_model.Kept(model)
-    restored.load_state_dict(kept.state_dict())
-    restored.put_back()
+    best.update(2.0, 2)
+    restored = language_model.BestWeights(model)
+    restored.load_state_dict(best.state_dict())
+    restored.restore()
     assert torch.equal(model.decoder.weight, good)
     assert restored.epoch == 1
 
@@ -321,6 +322,16 @@ def test_every_kind_of_model_trains_and_restores(config, settings):
     assert model.decoder.out_features == len(vocabulary)
 
 
+def test_defaults_follow_the_level():
+    char, word = Config(), Config(level="word")
+    assert (char.embedding_size, char.hidden_size, char.dropout) == (128, 512, 0.1)
+    assert (word.embedding_size, word.hidden_size, word.dropout) == (256, 256, 0.5)
+    assert (char.batch_size, char.steps, char.ngram_orders) == (64, 32, (5,))
+    assert (word.batch_size, word.steps, word.ngram_orders) == (32, 35, (2, 4))
+    assert char.learning_rate == word.learning_rate == 4e-3
+    assert (Config(level="word", dropout=0.0).dropout, Config(ngram_orders=()).ngram_orders) == (0, ())
+
+
 @pytest.mark.parametrize("limit", [3, 40])
 def test_a_handful_of_characters_is_enough(config, limit):
     config = replace(config, run=replace(config.run, limit=limit), epochs=1)
@@ -342,12 +353,12 @@ def test_nonsense_is_refused(settings, message):
         Config(**settings)
 
 
-# The n-gram model to beat.
+# The n-gram baseline.
 
 
 def test_kneser_ney_by_hand():
     """Tokens 0 1 0 1 0 2: bigrams 01 twice, 10 twice, 02 once."""
-    model = KneserNey([0, 1, 0, 1, 0, 2], symbols=4, order=2)
+    model = KneserNey([0, 1, 0, 1, 0, 2], vocabulary_size=4, order=2)
     d2 = 1 / (1 + 2 * 2)  # one bigram once, two of them twice
     d1 = 3 / (3 + 2 * 0)  # as the second of a bigram 0, 1 and 2 come once each: after 1, 0 and 0
     low = {token: (max(1 - d1, 0) + d1 * 3 / 4) / 3 for token in (0, 1, 2)} | {3: d1 * 3 / 4 / 3}
@@ -360,7 +371,7 @@ def test_kneser_ney_by_hand():
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_kneser_ney_is_a_distribution(order):
     tokens = torch.randint(5, (300,), generator=torch.Generator().manual_seed(0)).tolist()
-    model = KneserNey(tokens, symbols=8, order=order)
+    model = KneserNey(tokens, vocabulary_size=8, order=order)
     for context in [(0, 1, 2), (4, 4, 4), (7, 7, 7), (1,), ()]:
         assert sum(model.probability(token, context) for token in range(8)) == pytest.approx(1)
 
@@ -368,12 +379,12 @@ def test_kneser_ney_is_a_distribution(order):
 def test_continuation_counts_beat_frequency():
     """`Francisco` is frequent, yet follows one word only: after an unseen word it is less probable than a rarer one."""
     tokens = [0, 1] * 50 + [2, 3, 4, 3, 5, 3, 6, 3]
-    model = KneserNey(tokens, symbols=9, order=2)
+    model = KneserNey(tokens, vocabulary_size=9, order=2)
     assert model.probability(3, (8,)) > model.probability(1, (8,))
 
 
 def test_an_ngram_loss_is_the_mean_over_every_token_but_the_first():
-    model = KneserNey([0, 1, 0, 2, 0, 1], symbols=3, order=3)
+    model = KneserNey([0, 1, 0, 2, 0, 1], vocabulary_size=3, order=3)
     text = [0, 1, 2, 0]
     expected = [model.probability(1, (0,)), model.probability(2, (0, 1)), model.probability(0, (1, 2))]
     assert model.loss(text) == pytest.approx(-sum(map(math.log, expected)) / 3)
@@ -384,26 +395,28 @@ def test_an_ngram_loss_is_the_mean_over_every_token_but_the_first():
 
 def test_sharpening_by_hand():
     logits = torch.tensor([0.5, 0.125, 0.25, 0.125]).log()
-    assert sampling.sharpen(logits).tolist() == pytest.approx([0.5, 0.125, 0.25, 0.125])
-    assert sampling.sharpen(logits, temperature=0.5).tolist() == pytest.approx([16 / 22, 1 / 22, 4 / 22, 1 / 22])
-    assert sampling.sharpen(logits, temperature=0).tolist() == [1, 0, 0, 0]
-    assert sampling.sharpen(logits, top_k=2).tolist() == pytest.approx([2 / 3, 0, 1 / 3, 0])
-    assert sampling.sharpen(logits, top_p=0.75).tolist() == pytest.approx([2 / 3, 0, 1 / 3, 0])
-    assert sampling.sharpen(logits, top_p=0.76).count_nonzero() == 3
-    assert sampling.sharpen(logits, top_p=0.01).tolist() == [1, 0, 0, 0]
+    assert sampling.sampling_probabilities(logits).tolist() == pytest.approx([0.5, 0.125, 0.25, 0.125])
+    assert sampling.sampling_probabilities(logits, temperature=0.5).tolist() == pytest.approx(
+        [16 / 22, 1 / 22, 4 / 22, 1 / 22]
+    )
+    assert sampling.sampling_probabilities(logits, temperature=0).tolist() == [1, 0, 0, 0]
+    assert sampling.sampling_probabilities(logits, top_k=2).tolist() == pytest.approx([2 / 3, 0, 1 / 3, 0])
+    assert sampling.sampling_probabilities(logits, top_p=0.75).tolist() == pytest.approx([2 / 3, 0, 1 / 3, 0])
+    assert sampling.sampling_probabilities(logits, top_p=0.76).count_nonzero() == 3
+    assert sampling.sampling_probabilities(logits, top_p=0.01).tolist() == [1, 0, 0, 0]
 
 
 def test_what_is_drawn_follows_the_probabilities():
     generator = torch.Generator().manual_seed(0)
     p = torch.tensor([0.7, 0.0, 0.3], dtype=torch.float64)
-    counts = torch.tensor([sampling.draw(p, generator) for _ in range(2_000)]).bincount(minlength=3) / 2_000
+    counts = torch.tensor([sampling.sample_token(p, generator) for _ in range(2_000)]).bincount(minlength=3) / 2_000
     assert counts.tolist() == pytest.approx(p.tolist(), abs=0.04)
 
 
 def test_a_continuation_is_what_the_whole_text_would_get():
     """One token at a time with the state carried is the same as reading all of it at once."""
     model, vocabulary = small(layers=2).eval(), Vocabulary((UNKNOWN, *"abcdef"))
-    numbers = list(islice(sampling.continuation(model, vocabulary, [1, 2, 3], temperature=0), 8))
+    numbers = list(islice(sampling.generate_tokens(model, vocabulary, [1, 2, 3], temperature=0), 8))
     text = torch.tensor([1, 2, 3, *numbers])
     logits, _ = model(text.unsqueeze(1), model.initial_state(1))
     logits[..., 0] = -torch.inf
@@ -414,7 +427,7 @@ def test_a_continuation_is_what_the_whole_text_would_get():
 def test_the_unknown_symbol_is_never_written():
     model, vocabulary = small(), Vocabulary((UNKNOWN, *"abcdef"))
     model.decoder.bias.data[0] = 100.0
-    written = list(islice(sampling.continuation(model, vocabulary, [1], temperature=2.0), 200))
+    written = list(islice(sampling.generate_tokens(model, vocabulary, [1], temperature=2.0), 200))
     assert 0 not in written
     assert model.training, "writing leaves the model as it was"
 
@@ -447,7 +460,7 @@ def test_generate_writes_on_from_the_newest_run(trained, capsys):
 def test_generate_says_what_it_does_not_know(trained, capsys):
     generate.main(["--out", str(trained), "--prompt", "the Äß", "--length", "5"])
     said = capsys.readouterr().out
-    assert "the model has never seen the characters 'Ä' 'ß': it reads them as unknown" in said
+    assert "characters outside the vocabulary, read as <unknown>: 'Ä' 'ß'" in said
     assert "\nthe Äß" in said, "the prompt is shown as it was given"
 
 
@@ -464,7 +477,7 @@ def test_next_lists_the_likeliest(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--prompt", "ÄÖÜ"], "the model knows none of the characters of 'ÄÖÜ'"),
+        (["--prompt", "ÄÖÜ"], "none of the characters of --prompt 'ÄÖÜ' is in the model's vocabulary"),
         (["--temperature", "-1"], "--temperature must not be negative"),
         (["--top-p", "0"], "--top-p must be above 0 and at most 1"),
         (["--length", "0"], "--length must be a number above 0"),
@@ -486,13 +499,13 @@ def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
 def test_units_that_follow_something_are_found():
     torch.manual_seed(0)
     tokens = list('a "bc" (d)\n' * 40)
-    known = inside.features(tokens)
+    known = visualise.text_features(tokens)
     assert known["quotes"][:11].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     assert known["brackets"][:11].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0]
     assert known["the place in the line"][:12].tolist() == [*range(1, 11), 0, 1]
     hidden = torch.randn(len(tokens), 6)
     hidden[:, 4] = 0.1 * hidden[:, 4] - known["quotes"]
-    found = inside.followers(hidden, known)
+    found = visualise.correlated_units(hidden, known)
     unit, correlation = found["quotes"]
     half = len(tokens) // 2
     expected = torch.corrcoef(torch.stack([hidden[half:, 4], known["quotes"][half:]]))[0, 1]
@@ -505,10 +518,13 @@ def test_principal_components_are_the_directions_of_most_variance():
     torch.manual_seed(0)
     places = torch.randn(100, 2, dtype=torch.float64) * torch.tensor([5.0, 2.0])
     basis, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))
-    found = vectors.in_two_dimensions(places @ basis[:2] + 3)
+    found = vectors.principal_components(places @ basis[:2] + 3)
     expected = places - places.mean(0)
-    U, S, _ = torch.linalg.svd(expected, full_matrices=False)
-    torch.testing.assert_close(found.abs(), (U * S).abs())
+    _, eigenvectors = torch.linalg.eigh(expected.T @ expected)  # ascending
+    torch.testing.assert_close(found.abs(), (expected @ eigenvectors.flip(1)).abs())
+    assert torch.equal(found, vectors.principal_components(places @ basis[:2] + 3)), "the signs are deterministic"
+    flat = vectors.principal_components(torch.tensor([[1.0], [3.0]]))
+    torch.testing.assert_close(flat.abs(), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
 
 
 def test_workload_is_the_training_step(config):

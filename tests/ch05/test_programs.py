@@ -91,7 +91,7 @@ def test_an_lstm_typed_as_its_equations_is_torchs():
 def test_both_output_layers_are_the_same_loss():
     torch.manual_seed(0)
     ours = throughput.LanguageModel(50, embedding_size=6, hidden_size=6)
-    usual = throughput.UsualOutput(50, embedding_size=6, hidden_size=6)
+    usual = throughput.StandardOutput(50, embedding_size=6, hidden_size=6)
     usual.load_state_dict(ours.state_dict())
     tokens = torch.randint(50, (5, 3))
     for model in (ours, usual):

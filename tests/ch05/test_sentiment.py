@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ch05_rnn import classify_sentence as judge
+from ch05_rnn import classify_sentence
 from ch05_rnn.sentences import sentiment
 from ch05_rnn.sentences.padding import PAD
 from ch05_rnn.sentences.sentiment import BagOfWords, BiLSTM, Config
@@ -287,14 +287,14 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
     for name in ("reading", "curves"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     capsys.readouterr()
-    judge.main(["The plot was zzz", "--out", str(config.run.out), "--folder", str(one)])
-    told = capsys.readouterr().out
+    classify_sentence.main(["The plot was zzz", "--out", str(config.run.out), "--folder", str(one)])
+    output = capsys.readouterr().out
     verdict = float(sentiment.predict(model, vocabulary, ["the plot was zzz"]).softmax(1)[0, 1])
-    assert "'zzz': read as <unknown>" in told
-    assert [row.split()[0] for row in told.splitlines()[-6:] if row.split()][-4:] == ["the", "plot", "was", "zzz"]
-    assert f"{100 * verdict:.1f}" in told
-    assert "there is no finished run in" in fails(judge.main, ["fine", "--out", str(one)])
-    assert "give a sentence in quotes" in fails(judge.main, [" "])
+    assert "'zzz': read as <unknown>" in output
+    assert [row.split()[0] for row in output.splitlines()[-6:] if row.split()][-4:] == ["the", "plot", "was", "zzz"]
+    assert f"{100 * verdict:.1f}" in output
+    assert "there is no finished run in" in fails(classify_sentence.main, ["fine", "--out", str(one)])
+    assert "give a sentence in quotes" in fails(classify_sentence.main, [" "])
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
     ],
 )
 def test_a_sentence_is_cut_as_the_treebank_cuts_it(sentence, words):
-    assert judge.words_of(sentence) == words.split()
+    assert classify_sentence.tokenise(sentence) == words.split()
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(config, grammar, monkeypatch):

@@ -1,4 +1,4 @@
-"""The encoder-decoder: what it is told, what it writes, what it leaves."""
+"""The encoder-decoder: what it is output, what it writes, what it leaves."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ch05_rnn import translate
 from ch05_rnn.sentences import seq2seq
 from ch05_rnn.sentences.encoder_decoder import END, START
 from ch05_rnn.sentences.padding import PAD
-from ch05_rnn.sentences.seq2seq import Config, Language
+from ch05_rnn.sentences.seq2seq import Config, Tokeniser
 from common import cli
 from common.data.text.dates import load_dates
 from common.data.text.pairs import Pairs, PairSet
@@ -33,35 +33,35 @@ def attention(request):
     return request.param
 
 
-def language_and_model(config, pairs):
+def tokeniser_and_model(config, pairs):
     torch.manual_seed(0)
-    language = Language.of(pairs, config)
-    return language, seq2seq.make_model(len(language.source), len(language.target), config).eval()
+    tokeniser = Tokeniser.fit(pairs, config)
+    return tokeniser, seq2seq.make_model(len(tokeniser.source), len(tokeniser.target), config).eval()
 
 
-def test_language_goes_there_and_back(dates, config):
-    language = Language.of(dates.train, config)
-    symbols, lengths = language.encode_source(["3 may 1999", "May"])
+def test_tokens_and_text_convert_there_and_back(dates, config):
+    tokeniser = Tokeniser.fit(dates.train, config)
+    symbols, lengths = tokeniser.encode_source(["3 may 1999", "May"])
     assert symbols.dtype == torch.int32 and lengths.tolist() == [10, 3]
-    assert "".join(language.source.decode(symbols[1, :3])) == "may"
-    targets = language.encode_target(["1999-05-03"])
+    assert "".join(tokeniser.source.decode(symbols[1, :3])) == "may"
+    targets = tokeniser.encode_target(["1999-05-03"])
     assert targets[0, 0] == START and targets[0, -1] == END
-    assert language.write(targets[0, 1:].tolist()) == "1999-05-03"
-    assert language.write(targets[0, 1:-1].tolist()) == "1999-05-03", "also without an end"
-    assert language.source.symbols[PAD] == language.target.symbols[PAD] == "<pad>"
-    assert language.target.symbols[START] == "<start>" and language.target.symbols[END] == "<end>"
+    assert tokeniser.decode_target(targets[0, 1:].tolist()) == "1999-05-03"
+    assert tokeniser.decode_target(targets[0, 1:-1].tolist()) == "1999-05-03", "also without an end"
+    assert tokeniser.source.symbols[PAD] == tokeniser.target.symbols[PAD] == "<pad>"
+    assert tokeniser.target.symbols[START] == "<start>" and tokeniser.target.symbols[END] == "<end>"
 
 
 def test_words_are_words_and_marks():
-    assert seq2seq.symbols("Don't go, Tom!", by_character=False) == ["don't", "go", ",", "tom", "!"]
-    assert seq2seq.symbols("C'est ça.", by_character=False) == ["c'est", "ça", "."]
-    assert seq2seq.symbols("Go.", by_character=True) == ["g", "o", "."]
+    assert seq2seq.tokenise("Don't go, Tom!", by_character=False) == ["don't", "go", ",", "tom", "!"]
+    assert seq2seq.tokenise("C'est ça.", by_character=False) == ["c'est", "ça", "."]
+    assert seq2seq.tokenise("Go.", by_character=True) == ["g", "o", "."]
 
 
 def test_networks_with_and_without_attention_have_the_same_weights(dates, config):
     sizes = {}
     for kind in ("none", "additive", "dot"):
-        _, model = language_and_model(replace(config, attention=kind), dates.train)
+        _, model = tokeniser_and_model(replace(config, attention=kind), dates.train)
         sizes[kind] = sum(p.numel() for p in model.parameters())
     assert sizes["none"] == sizes["dot"]
     assert sizes["additive"] == sizes["dot"] + 2 * 16 * 8 + 8 + 8  # W, U, its bias and v
@@ -69,14 +69,14 @@ def test_networks_with_and_without_attention_have_the_same_weights(dates, config
 
 def test_the_decoder_step_by_step_is_the_decoder_at_once(dates, config, attention):
     """Teacher forcing in one call gives what feeding one symbol after the other gives; the future is not seen."""
-    language, model = language_and_model(replace(config, attention=attention), dates.train)
-    sources, lengths = language.encode_source(dates.train.sources[:4])
-    targets = language.encode_target(dates.train.targets[:4])
+    tokeniser, model = tokeniser_and_model(replace(config, attention=attention), dates.train)
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:4])
+    targets = tokeniser.encode_target(dates.train.targets[:4])
     logits = model(sources, lengths, targets[:, :-1])
-    memory = model.encode(sources, lengths)
-    state = memory.last
+    encoding = model.encode(sources, lengths)
+    state = encoding.final
     for t in range(targets.shape[1] - 1):
-        one, state, weights = model.decode(targets[:, t : t + 1], state, memory)
+        one, state, weights = model.decode(targets[:, t : t + 1], state, encoding)
         torch.testing.assert_close(one[:, 0], logits[:, t])
         assert (weights is None) == (attention == "none")
     changed = targets.clone()
@@ -85,22 +85,22 @@ def test_the_decoder_step_by_step_is_the_decoder_at_once(dates, config, attentio
 
 
 def test_the_step_after_the_decoder_is_the_formula(dates, config):
-    language, model = language_and_model(replace(config, attention="none"), dates.train)
-    sources, lengths = language.encode_source(dates.train.sources[:3])
-    memory = model.encode(sources, lengths)
+    tokeniser, model = tokeniser_and_model(replace(config, attention="none"), dates.train)
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:3])
+    encoding = model.encode(sources, lengths)
     tokens = torch.full((3, 1), START)
-    logits, _, _ = model.decode(tokens, memory.last, memory)
-    q = model.decoder(model.target_embedding(tokens), memory.last)[0][:, 0]
-    c = memory.last[0][0]  # without attention: the encoder's last state
+    logits, _, _ = model.decode(tokens, encoding.final, encoding)
+    q = model.decoder(model.target_embedding(tokens), encoding.final)[0][:, 0]
+    c = encoding.final[0][0]  # without attention: the encoder's last state
     W_c, b_c, W_y, b_y = *model.combine.parameters(), *model.output.parameters()
     expected = torch.tanh(torch.cat([c, q], 1) @ W_c.T + b_c) @ W_y.T + b_y
     torch.testing.assert_close(logits[:, 0], expected)
 
 
 def test_padding_changes_no_answer(dates, config, attention):
-    language, model = language_and_model(replace(config, attention=attention), dates.train)
-    sources, lengths = language.encode_source(dates.train.sources[:12])
-    tokens = language.encode_target(dates.train.targets[:12])[:, :-1]
+    tokeniser, model = tokeniser_and_model(replace(config, attention=attention), dates.train)
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:12])
+    tokens = tokeniser.encode_target(dates.train.targets[:12])[:, :-1]
     together = model(sources, lengths, tokens)
     wider = model(F.pad(sources, (0, 7)), lengths, tokens)
     torch.testing.assert_close(wider, together)
@@ -110,9 +110,9 @@ def test_padding_changes_no_answer(dates, config, attention):
 
 
 def test_greedy_takes_the_likeliest_symbol_and_ends(dates, config, attention):
-    language, model = language_and_model(replace(config, attention=attention), dates.train)
-    sources, lengths = language.encode_source(dates.train.sources[:5])
-    tokens, weights = model.greedy(sources, lengths, longest=9)
+    tokeniser, model = tokeniser_and_model(replace(config, attention=attention), dates.train)
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:5])
+    tokens, weights = model.greedy(sources, lengths, max_length=9)
     assert tokens.shape[1] <= 9
     begun = torch.cat([torch.full((5, 1), START), tokens[:, :-1]], dim=1)
     assert torch.equal(model(sources, lengths, begun).argmax(2), tokens)
@@ -123,13 +123,13 @@ def test_greedy_takes_the_likeliest_symbol_and_ends(dates, config, attention):
         assert weights.shape == (*tokens.shape, sources.shape[1])
     with torch.no_grad():
         model.output.bias[END] = 1e4
-    assert model.greedy(sources, lengths, longest=9)[0].tolist() == [[END]] * 5
+    assert model.greedy(sources, lengths, max_length=9)[0].tolist() == [[END]] * 5
 
 
 def test_step_is_adams_on_the_mean_over_real_symbols(dates, config):
-    language, model = language_and_model(config, dates.train)
-    sources, lengths = language.encode_source(dates.train.sources[:8])
-    targets = language.encode_target([*dates.train.targets[:6], "1", "23"])  # rows with padding
+    tokeniser, model = tokeniser_and_model(config, dates.train)
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:8])
+    targets = tokeniser.encode_target([*dates.train.targets[:6], "1", "23"])  # rows with padding
     logits = model(sources, lengths, targets[:, :-1])
     picked = logits.log_softmax(2).gather(2, targets[:, 1:].long().unsqueeze(2)).squeeze(2)
     real = targets[:, 1:] != PAD
@@ -146,11 +146,11 @@ def test_step_is_adams_on_the_mean_over_real_symbols(dates, config):
 
 
 def test_large_gradients_are_cut(dates, config):
-    language, model = language_and_model(config, dates.train)
+    tokeniser, model = tokeniser_and_model(config, dates.train)
     with torch.no_grad():
         model.output.weight.mul_(100)
-    sources, lengths = language.encode_source(dates.train.sources[:8])
-    targets = language.encode_target(dates.train.targets[:8])
+    sources, lengths = tokeniser.encode_source(dates.train.sources[:8])
+    targets = tokeniser.encode_target(dates.train.targets[:8])
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     seq2seq.train_step(model, optimizer, sources, lengths, targets)
@@ -168,34 +168,34 @@ def test_large_gradients_are_cut(dates, config):
 def test_one_batch_is_learned_by_heart(dates, config, attention, bf16):
     few = dates.train[:16]
     config = replace(config, attention=attention, hidden_size=32, learning_rate=0.02)
-    language, model = language_and_model(config, few)
+    tokeniser, model = tokeniser_and_model(config, few)
     optimizer = seq2seq.make_optimizer(model, config)
-    sources, lengths = language.encode_source(few.sources)
-    targets = language.encode_target(few.targets)
+    sources, lengths = tokeniser.encode_source(few.sources)
+    targets = tokeniser.encode_target(few.targets)
     train_until(
-        lambda: seq2seq.answer(model, language, few.sources, 12) == few.targets,
+        lambda: seq2seq.translate(model, tokeniser, few.sources, 12) == few.targets,
         lambda: seq2seq.train_step(model, optimizer, sources, lengths, targets, bf16=bf16),
         at_most=1_000,
         every=20,
     )
-    answers = seq2seq.answer(model, language, few.sources, 12)
-    assert seq2seq.right(answers, few, language).all()
+    answers = seq2seq.translate(model, tokeniser, few.sources, 12)
+    assert seq2seq.exact_match(answers, few, tokeniser).all()
 
 
 def test_an_answer_is_right_if_it_is_one_of_the_targets(config):
     pairs = Pairs(["hi .", "hi .", "go"], ["Salut !", "Coucou !", "Va"], ["all"] * 3)
-    language = Language.of(pairs, replace(config, level="word"))
-    assert seq2seq.right(["coucou !", "salut !", "va !"], pairs, language).tolist() == [True, True, False]
+    tokeniser = Tokeniser.fit(pairs, replace(config, level="word"))
+    assert seq2seq.exact_match(["coucou !", "salut !", "va !"], pairs, tokeniser).tolist() == [True, True, False]
 
 
 def test_training_repeats_and_restores(config, dates, capsys, fails):
     first, second = seq2seq.train(config, dates), seq2seq.train(config, dates)
     one, two = (path.parent for path in sorted(config.run.out.rglob("model.safetensors")))
-    (model, language, restored), (other, _, _) = seq2seq.restore(one), seq2seq.restore(two)
+    (model, tokeniser, restored), (other, _, _) = seq2seq.restore(one), seq2seq.restore(two)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     assert first["test_accuracy"] == second["test_accuracy"]
     assert restored == config
-    answers = seq2seq.answer(model, language, dates.test.sources, 12)
+    answers = seq2seq.translate(model, tokeniser, dates.test.sources, 12)
     rows = [line.split("\t") for line in (one / "answers.tsv").read_text().splitlines()]
     assert rows[0] == ["verdict", "source", "answer", "target"]
     assert [row[2] for row in rows[1:]] == answers
@@ -204,9 +204,9 @@ def test_training_repeats_and_restores(config, dates, capsys, fails):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     capsys.readouterr()
     translate.main([dates.test.sources[0], "3 \u0444 1999", "--out", str(config.run.out)])
-    told = capsys.readouterr().out
-    assert answers[0] in told
-    assert "'\u0444' in '3 \u0444 1999': read as <unknown>" in told
+    output = capsys.readouterr().out
+    assert answers[0] in output
+    assert "'\u0444' in '3 \u0444 1999': read as <unknown>" in output
     assert "there is no finished run in" in fails(translate.main, ["3 may 1999", "--out", str(one)])
     assert "give a text in quotes" in fails(translate.main, [" "])
 
@@ -253,9 +253,9 @@ def test_a_file_of_pairs_is_learned_word_by_word(config, tmp_path):
     metrics = seq2seq.train(replace(config, pairs=path))
     assert 0 <= metrics["test_accuracy"] <= 1
     folder = next(config.run.out.rglob("model.safetensors")).parent
-    model, language, _ = seq2seq.restore(folder)
-    assert "w3" in language.source
-    assert len(seq2seq.answer(model, language, ["w3 never"], 9)) == 1, "an unknown word is one of its own"
+    model, tokeniser, _ = seq2seq.restore(folder)
+    assert "w3" in tokeniser.source
+    assert len(seq2seq.translate(model, tokeniser, ["w3 never"], 9)) == 1, "an unknown word is one of its own"
 
 
 @pytest.mark.parametrize(

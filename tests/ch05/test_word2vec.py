@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch05_rnn import nearest as neighbours
-from ch05_rnn.words import corpus as lines
-from ch05_rnn.words import skipgram, word2vec
-from ch05_rnn.words.analogies import known_questions, measure_analogies
-from ch05_rnn.words.skipgram import Noise, SkipGram, skip_grams
+from ch05_rnn import nearest
+from ch05_rnn.words import corpus, skipgram, word2vec
+from ch05_rnn.words.analogies import analogy_accuracy, known_questions
+from ch05_rnn.words.skipgram import NoiseSampler, SkipGram, skip_grams
 from ch05_rnn.words.vectors import Vectors, read_vectors, write_vectors
 from ch05_rnn.words.word2vec import Config
 from common import cli
@@ -26,7 +25,7 @@ from conftest import train_until
 
 @pytest.fixture(scope="module")
 def planted():
-    return lines.load_text("planted", limit=1_500)
+    return corpus.load_text("planted", limit=1_500)
 
 
 @pytest.fixture
@@ -93,10 +92,10 @@ def test_the_questions_of_validation_and_test_are_different_ones():
 
 def pairs_by_hand(tokens, rows, reach):
     found = []
-    for i, middle in enumerate(tokens):
-        for j, neighbour in enumerate(tokens):
+    for i, centre in enumerate(tokens):
+        for j, context in enumerate(tokens):
             if i != j and rows[i] == rows[j] and abs(i - j) <= reach[i]:
-                found.append((middle, neighbour))
+                found.append((centre, context))
     return sorted(found)
 
 
@@ -107,12 +106,12 @@ def pairs_by_hand(tokens, rows, reach):
 def test_pairs_are_the_words_within_reach_in_the_same_line(content, window, seed):
     tokens = torch.tensor([word for word, _ in content], dtype=torch.int64)
     rows = torch.tensor([new for _, new in content], dtype=torch.int64).cumsum(0)
-    middle, neighbour = skip_grams(tokens, rows, torch.ones(6), window, torch.Generator().manual_seed(seed))
+    centre, context = skip_grams(tokens, rows, torch.ones(6), window, torch.Generator().manual_seed(seed))
     generator = torch.Generator().manual_seed(seed)
     torch.rand(len(tokens), generator=generator, dtype=torch.float64)
     reach = torch.randint(1, window + 1, (len(tokens),), generator=generator)
     expected = pairs_by_hand(tokens.tolist(), rows.tolist(), reach.tolist())
-    assert sorted(zip(middle.tolist(), neighbour.tolist(), strict=True)) == expected
+    assert sorted(zip(centre.tolist(), context.tolist(), strict=True)) == expected
 
 
 def test_frequent_words_are_left_out_as_often_as_the_paper_says():
@@ -120,21 +119,21 @@ def test_frequent_words_are_left_out_as_often_as_the_paper_says():
     keep = skipgram.keep_probability(counts, 0.01)
     assert keep.tolist() == pytest.approx([math.sqrt(0.01 / 0.9), math.sqrt(0.01 / 0.099), 1, 1])
     tokens = torch.zeros(20_000, dtype=torch.int64)
-    middle, _ = skip_grams(tokens, tokens, keep, 1, torch.Generator().manual_seed(0))
-    assert len(middle) == pytest.approx(2 * 20_000 * math.sqrt(0.01 / 0.9), rel=0.05)
+    centre, _ = skip_grams(tokens, tokens, keep, 1, torch.Generator().manual_seed(0))
+    assert len(centre) == pytest.approx(2 * 20_000 * math.sqrt(0.01 / 0.9), rel=0.05)
 
 
 def test_words_that_stay_see_over_those_that_do_not():
     tokens, row = torch.tensor([1, 0, 2]), torch.zeros(3, dtype=torch.int64)
-    middle, neighbour = skip_grams(tokens, row, torch.tensor([0.0, 1, 1]), 1, torch.Generator())
-    assert sorted(zip(middle.tolist(), neighbour.tolist(), strict=True)) == [(1, 2), (2, 1)]
+    centre, context = skip_grams(tokens, row, torch.tensor([0.0, 1, 1]), 1, torch.Generator())
+    assert sorted(zip(centre.tolist(), context.tolist(), strict=True)) == [(1, 2), (2, 1)]
 
 
 def test_noise_is_drawn_by_counts_to_the_power():
     counts = torch.tensor([0, 16, 1, 0, 81, 0])
     weights = [0, 8, 1, 0, 27, 0]
     assert skipgram.noise_distribution(counts).tolist() == pytest.approx([w / 36 for w in weights])
-    drawn = Noise(counts).draw((300, 100), torch.Generator().manual_seed(0))
+    drawn = NoiseSampler(counts).draw((300, 100), torch.Generator().manual_seed(0))
     assert drawn.shape == (300, 100)
     share = drawn.flatten().bincount(minlength=6) / drawn.numel()
     assert share.tolist() == pytest.approx([w / 36 for w in weights], abs=0.01)
@@ -150,15 +149,15 @@ def test_step_is_the_gradient_of_the_loss():
     model = SkipGram(7, 4).double()
     model.u.normal_()
     model.v.normal_()
-    middle, around = torch.tensor([1, 1, 3]), torch.tensor([[2, 2, 1], [3, 0, 2], [1, 1, 1]])
+    centre, context = torch.tensor([1, 1, 3]), torch.tensor([[2, 2, 1], [3, 0, 2], [1, 1, 1]])
     v, u = (p.detach().clone().requires_grad_() for p in (model.v, model.u))
-    scores = torch.einsum("bkd,bd->bk", u[around], v[middle])
+    scores = torch.einsum("bkd,bd->bk", u[context], v[centre])
     loss = -(F.logsigmoid(scores[:, 0]) + F.logsigmoid(-scores[:, 1:]).sum(1))
     dv, du = torch.autograd.grad(loss.sum(), (v, u))
-    torch.testing.assert_close(model(middle, around), scores.detach())
-    torch.testing.assert_close(skipgram.loss_of(scores), loss)
-    told = skipgram.train_step(model, middle, around, 0.1)
-    torch.testing.assert_close(told, loss.mean().detach())
+    torch.testing.assert_close(model(centre, context), scores.detach())
+    torch.testing.assert_close(skipgram.negative_sampling_loss(scores), loss)
+    output = skipgram.train_step(model, centre, context, 0.1)
+    torch.testing.assert_close(output, loss.mean().detach())
     torch.testing.assert_close(model.v, (v - 0.1 * dv).detach(), check_device=False)
     torch.testing.assert_close(model.u, (u - 0.1 * du).detach())
 
@@ -174,15 +173,15 @@ def test_the_beginning_is_word2vecs():
 def test_one_batch_is_learned_by_heart():
     torch.manual_seed(0)
     model = SkipGram(12, 8)
-    middle = torch.arange(6)
-    around = torch.stack([middle + 6, (middle + 1) % 6 + 6, (middle + 2) % 6 + 6], dim=1)
+    centre = torch.arange(6)
+    context = torch.stack([centre + 6, (centre + 1) % 6 + 6, (centre + 2) % 6 + 6], dim=1)
     losses = []
     train_until(
         lambda: losses[-1] < 0.1,
-        lambda: losses.append(float(skipgram.train_step(model, middle, around, 0.3))),
+        lambda: losses.append(float(skipgram.train_step(model, centre, context, 0.3))),
         at_most=4_000,
     )
-    assert (model(middle, around)[:, 0] > 0).all() and (model(middle, around)[:, 1:] < 0).all()
+    assert (model(centre, context)[:, 0] > 0).all() and (model(centre, context)[:, 1:] < 0).all()
 
 
 # What is asked.
@@ -205,9 +204,9 @@ def test_an_analogy_is_3cosadd_without_the_given_words():
     analogy, nearest = vectors.answers(torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
     assert (vectors.words[analogy], vectors.words[nearest]) == ("queen", "ruler")
     asked = [analogies.Question("gender", "man", "woman", "king", "queen")]
-    measures = measure_analogies(vectors, asked)
+    measures = analogy_accuracy(vectors, asked)
     assert measures == {"accuracy": 1, "nearest_accuracy": 0, "gender_accuracy": 1}
-    assert measure_analogies(vectors, []) == {}
+    assert analogy_accuracy(vectors, []) == {}
     with pytest.raises(ValueError, match="there is no vector for 'pope' among 5 words"):
         vectors.nearest("pope", 3)
 
@@ -268,11 +267,11 @@ def test_bad_vectors_are_named_with_their_line(tmp_path, text, message):
 
 def test_words_of_a_real_text_stand_in_lines(tmp_path):
     (tmp_path / "text.txt").write_text("The cat sat .\nA dog ran .\n" * 200, encoding="utf-8")
-    text = lines.load_text("planted", text=str(tmp_path / "text.txt"))
+    text = corpus.load_text("planted", text=str(tmp_path / "text.txt"))
     assert text.card.name == "text.txt"
     words = text.vocabulary.decode(text.train.tokens[:8])
     assert words == ["The", "cat", "sat", ".", "A", "dog", "ran", "."]
-    assert text.train.lines[:8].unique_consecutive(return_counts=True)[1].tolist() == [4, 4]
+    assert text.train.line_numbers[:8].unique_consecutive(return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_a_text_and_the_name_of_another_are_one_too_many(fails):
@@ -281,8 +280,8 @@ def test_a_text_and_the_name_of_another_are_one_too_many(fails):
 
 
 def test_a_held_out_text_without_pairs_is_named(config, planted):
-    alone = lines.Part(planted.valid.tokens[:2], torch.tensor([0, 1]))
-    noise = skipgram.Noise(planted.train.tokens.bincount(minlength=len(planted.vocabulary)))
+    alone = corpus.Part(planted.valid.tokens[:2], torch.tensor([0, 1]))
+    noise = skipgram.NoiseSampler(planted.train.tokens.bincount(minlength=len(planted.vocabulary)))
     model = skipgram.SkipGram(len(planted.vocabulary), 4)
     with pytest.raises(ValueError, match="no two words in a line"):
         word2vec.held_out_loss(model, alone, noise, config)
@@ -301,7 +300,7 @@ def test_an_epoch_with_fewer_pairs_than_steps_is_named(config, planted, monkeypa
 
 
 def test_rare_words_get_no_vector():
-    text = lines.load_text("planted", limit=300, minimum_count=20)
+    text = corpus.load_text("planted", limit=300, minimum_count=20)
     counts = Counter(word for line in analogies.draw_lines()[2_000:2_300] for word in line.split())
     assert set(text.vocabulary.symbols) == {word for word, count in counts.items() if count >= 20}
     assert len(text.train) == sum(count for count in counts.values() if count >= 20)
@@ -320,10 +319,10 @@ def test_training_repeats_restores_and_writes(config, planted, capsys):
     for name in ("analogies", "curves"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     capsys.readouterr()
-    neighbours.main(["--near", "king", "--top", "3", "--out", str(config.run.out)])
-    told = capsys.readouterr().out
+    nearest.main(["--near", "king", "--top", "3", "--out", str(config.run.out)])
+    output = capsys.readouterr().out
     best = Vectors(words, vectors).nearest("king", 3)
-    assert all(word in told for word, _ in best)
+    assert all(word in output for word, _ in best)
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(config, planted, monkeypatch):
@@ -356,7 +355,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, planted, monkeypa
 def test_the_step_size_falls_along_a_line(config, planted, monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        word2vec, "train_step", lambda model, middle, around, size: sizes.append(size) or torch.zeros(())
+        word2vec, "train_step", lambda model, centre, context, size: sizes.append(size) or torch.zeros(())
     )
     word2vec.train(config, planted)
     assert sizes == pytest.approx([config.learning_rate * (1 - n / len(sizes)) for n in range(len(sizes))])
@@ -381,14 +380,14 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "ask with either --near or --analogy, got both or none"),
+        ([], "give either --near or --analogy, got both or none"),
         (["--near", "king"], "word2vec: train one with python -m ch05_rnn.train word2vec"),
         (["--analogy", "a", "b"], "--analogy"),
         (["--near", "king", "--vectors", "no.txt"], "no.txt does not exist"),
     ],
 )
 def test_a_mistaken_question_is_one_line(fails, tmp_path, words, message):
-    assert message in fails(neighbours.main, [*words, "--out", str(tmp_path)])
+    assert message in fails(nearest.main, [*words, "--out", str(tmp_path)])
 
 
 def test_the_planted_analogies_are_found(options):

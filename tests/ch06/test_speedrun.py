@@ -58,12 +58,17 @@ def test_the_budget_chooses_the_widths_unless_they_are_given(budget, widths):
     assert own.head.in_features == 8
 
 
+def test_the_learning_rate_follows_the_optimizer():
+    assert (Config().learning_rate, Config(optimizer="sgd").learning_rate) == (0.12, 2.0)
+    assert Config(optimizer="sgd", learning_rate=0.5).learning_rate == 0.5
+
+
 def test_step_sizes_fall_in_a_straight_line_to_zero_and_no_further():
     optimizers = Optimizers(SpeedNetwork((8, 8, 8)), Config())
     sizes = []
     for progress in (0.0, 0.25, 1.0, 1.1):
         optimizers.set_progress(progress)
-        sizes.append([group["lr"] for part in optimizers.parts for group in part.param_groups])
+        sizes.append([group["lr"] for part in optimizers.optimizers for group in part.param_groups])
     assert sizes[0] == [Optimizers.BIASES, Optimizers.HEAD, 0.12]
     assert sizes[1] == pytest.approx([0.75 * size for size in sizes[0]])
     assert sizes[2] == sizes[3] == [0, 0, 0]
@@ -73,20 +78,20 @@ def test_step_sizes_fall_in_a_straight_line_to_zero_and_no_further():
 def test_every_parameter_that_learns_has_one_optimizer(optimizer):
     model = SpeedNetwork((8, 8, 8), learn_first=True)
     optimizers = Optimizers(model, Config(optimizer=optimizer))
-    held = [p for part in optimizers.parts for group in part.param_groups for p in group["params"]]
+    held = [p for part in optimizers.optimizers for group in part.param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held})
     assert {id(p) for p in held} == {id(p) for p in model.parameters() if p.requires_grad}
-    assert isinstance(optimizers.parts[-1], Muon) == (optimizer == "muon")
+    assert isinstance(optimizers.optimizers[-1], Muon) == (optimizer == "muon")
 
 
 def test_flips():
     torch.manual_seed(0)
     first = torch.tensor([True, False] * 500)
-    once, again = (speedrun.flips_of(first, epoch, "alternating") for epoch in (1, 2))
+    once, again = (speedrun.flip_mask(first, epoch, "alternating") for epoch in (1, 2))
     assert torch.equal(once, ~again)
     assert torch.equal(again, first)
-    assert not speedrun.flips_of(first, 1, "none").any()
-    coins = [speedrun.flips_of(first, epoch, "random") for epoch in (1, 2)]
+    assert not speedrun.flip_mask(first, 1, "none").any()
+    coins = [speedrun.flip_mask(first, epoch, "random") for epoch in (1, 2)]
     assert 0.4 < float((coins[0] == coins[1]).float().mean()) < 0.6
 
 
@@ -160,7 +165,7 @@ def test_each_switch_changes_what_is_learned(config, shapes):
     switches = (
         {"whitening": False},
         {"identity": False},
-        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "learning_rate": None},
         {"label_smoothing": 0.0},
         {"flip": "none"},
         {"flip": "random"},
@@ -195,13 +200,13 @@ def test_the_first_layer_is_computed_from_the_training_pictures_and_stays(config
 @pytest.mark.usefixtures("no_pictures")
 def test_every_epoch_flips_anew_and_every_picture_keeps_its_first_coin(config, shapes, monkeypatch):
     seen = []
-    flips_of = speedrun.flips_of
+    flip_mask = speedrun.flip_mask
 
     def watch(first, epoch, how):
         seen.append((epoch, int(first.sum())))
-        return flips_of(first, epoch, how)
+        return flip_mask(first, epoch, how)
 
-    monkeypatch.setattr(speedrun, "flips_of", watch)
+    monkeypatch.setattr(speedrun, "flip_mask", watch)
     speedrun.train(replace(config, epochs=3, batch_size=96), shapes)
     assert [epoch for epoch, _ in seen] == [1, 1, 2, 2, 3, 3]
     heads = [seen[i][1] + seen[i + 1][1] for i in (0, 2, 4)]

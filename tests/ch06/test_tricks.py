@@ -67,6 +67,60 @@ def test_two_steps_of_muon_by_its_formula():
         assert torch.equal(weight.grad, g), "the gradient was changed"
 
 
+def steps_of_both(shape: tuple[int, ...], dtype: torch.dtype, steps: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take the same steps with our Muon and with torch.optim.Muon; return both weights, (R, Q).
+
+    Differences that torch's arguments and one line here undo:
+    - torch takes matrices only: filters are flattened to (R, Q);
+    - torch multiplies the learning rate by sqrt(max(1, R / Q)) (adjust_lr_fn="original"), ours does not: its lr is
+      divided by that factor;
+    - torch's defaults are 5 iterations, momentum 0.95 and weight decay 0.1, ours 3, 0.6 and none;
+    - ours rescales each filter bank to the norm sqrt(R) before the step.
+    Two differences remain: ours divides by |G| + eps, torch by max(|G|, eps); torch always iterates in bfloat16.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape, dtype=dtype, generator=generator))
+    theirs = nn.Parameter(ours.detach().flatten(1).clone())
+    rows, columns = theirs.shape
+    by_hand = Muon([ours], lr=0.1, momentum=0.6)
+    library = torch.optim.Muon(
+        [theirs],
+        lr=0.1 / max(1, rows / columns) ** 0.5,
+        momentum=0.6,
+        nesterov=True,
+        weight_decay=0,
+        ns_coefficients=COEFFICIENTS,
+        ns_steps=3,
+        eps=1e-7,
+        adjust_lr_fn="original",
+    )
+    for _ in range(steps):
+        gradient = torch.randn(shape, dtype=dtype, generator=generator)
+        ours.grad, theirs.grad = gradient.clone(), gradient.flatten(1).clone()
+        theirs.data.mul_(rows**0.5 / theirs.data.norm())
+        by_hand.step()
+        library.step()
+    return ours.detach().flatten(1), theirs.detach()
+
+
+SHAPES = ((6, 4), (4, 6), (5, 5), (40, 3, 3, 3), (8, 3, 3, 3))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-5)])
+def test_muon_is_torchs(shape, dtype, tolerance, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)  # torch's iteration in the gradient's precision
+    ours, theirs = steps_of_both(shape, dtype)
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_muon_is_torchs_up_to_the_rounding_of_bfloat16(shape):
+    ours, theirs = steps_of_both(shape, torch.float32)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02)  # five steps, each at most 0.1 x 1.2
+    assert not torch.equal(ours, theirs)
+
+
 def test_muon_survives_a_checkpoint():
     def step(weight, optimizer, seed):
         weight.grad = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed))

@@ -87,3 +87,14 @@ def test_a_mosaic_puts_each_tile_in_its_place():
     assert sheet[8, 13] == pytest.approx(0.5)
     assert sheet[4, 0] == 1, "a white line between the rows"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_latent_space_of_many_dimensions_is_drawn_along_its_principal_components(digits, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "scatter", lambda points, *_, **__: drawn.append(points))
+    mu = torch.randn(len(digits.test), 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5, 2, 3, 4])
+    pictures.draw_latent(digits, mu)
+    centred = (mu - mu.mean(0)).double()
+    _, eigenvectors = torch.linalg.eigh(centred.T @ centred)  # ascending
+    expected = centred @ eigenvectors.flip(1)[:, :2]
+    torch.testing.assert_close(drawn[0].double().abs(), expected.abs(), rtol=1e-4, atol=1e-4)

@@ -90,7 +90,7 @@ def test_a_text_at_temperature_zero_is_the_originals(models, run_of):
     prompt = vocabulary.encode("The value").tolist()
     assert writer.numbers("The value") == prompt
     written = "".join(writer.write(prompt, length=60, temperature=0, top_k=None, seed=0))
-    original = sampling.continuation(model, vocabulary, prompt, temperature=0)
+    original = sampling.generate_tokens(model, vocabulary, prompt, temperature=0)
     assert written == "".join(vocabulary.decode([next(original) for _ in range(60)]))
 
 
@@ -114,7 +114,8 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
 @settings(deadline=None, max_examples=60)
 def test_what_is_drawn_from_is_chapter_fives(logits, temperature, top_k):
     found = writing.sharpen(np.array(logits), temperature=temperature, top_k=top_k)
-    expected = sampling.sharpen(torch.tensor(logits, dtype=torch.float64), temperature=temperature, top_k=top_k)
+    scores = torch.tensor(logits, dtype=torch.float64)
+    expected = sampling.sampling_probabilities(scores, temperature=temperature, top_k=top_k)
     assert_close(found, expected, atol=1e-9)
 
 
