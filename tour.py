@@ -94,9 +94,11 @@ def table_of(visits: Sequence[Visit], running: Sequence[Stop] = ()) -> Table:
         table.add_column(heading)
     table.add_column("seconds", justify="right")
     table.add_column("device")
-    for seen in visits:
-        device, seconds = seen.device.partition(":")[0], f"{seen.seconds:.1f}"
-        table.add_row(str(seen.stop.chapter), seen.stop.title, seen.data, seen.result, seen.baseline, seconds, device)
+    for visit in visits:
+        device, seconds = visit.device.partition(":")[0], f"{visit.seconds:.1f}"
+        table.add_row(
+            str(visit.stop.chapter), visit.stop.title, visit.data, visit.result, visit.baseline, seconds, device
+        )
     return table
 
 
@@ -114,7 +116,7 @@ def live_table(visits: list[Visit], workers: Workers) -> Iterator[Callable[[], N
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter in the report: its title, its idea (how its README begins), and what was seen of it."""
+    """A chapter in the report: its title, its idea (how its README begins), and the visits of it."""
 
     number: int
     title: str
@@ -125,8 +127,8 @@ class Chapter:
 def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
     """Gather the visits by chapter."""
     found: dict[str, list[Visit]] = {}
-    for seen in visits:
-        found.setdefault(seen.stop.module.partition(".")[0], []).append(seen)
+    for visit in visits:
+        found.setdefault(visit.stop.module.partition(".")[0], []).append(visit)
     return [
         Chapter(
             number=group[0].stop.chapter,
@@ -173,9 +175,9 @@ def take(stops: Sequence[Stop], visits: list[Visit], workers: Workers, request: 
         together = [stop for stop in stops if in_order or not stop.alone]
         groups = [together, *([stop] for stop in stops if stop not in together)]
         for group in groups:
-            for seen in workers.visit(group, request, in_order=in_order):
-                visits.append(seen)
-                visits[:] = sorted(visits, key=lambda seen: stops.index(seen.stop))  # whole for the refreshing thread
+            for visit in workers.visit(group, request, in_order=in_order):
+                visits.append(visit)
+                visits[:] = sorted(visits, key=lambda visit: stops.index(visit.stop))  # whole for the refreshing thread
                 refresh()
 
 
@@ -210,7 +212,7 @@ def tour(options: Options) -> int:
                 benchmark.print_table(timings)
                 compared = Report(**{**vars(report), "timings": timings, "devices_picture": picture})
                 write_report(folder / "index.html", visits, compared)
-    failed = sum(bool(seen.error) for seen in visits)
+    failed = sum(bool(visit.error) for visit in visits)
     say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {report.seconds:.0f} s")
     size = (folder / "index.html").stat().st_size / 1e6
     say("report", f"{folder / 'index.html'} ({size:.1f} MB, opens in any browser)")

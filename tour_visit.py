@@ -21,7 +21,7 @@ from tour_stops import Stop
 
 PICTURES = (".png", ".gif")
 PICTURE_QUALITY, FILM_QUALITY = 80, 50
-"""Of WebP, 0 to 100: pictures have text in them, films are seen for a moment."""
+"""Of WebP, 0 to 100: pictures have text in them, animations are short."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def settings_of(stop: Stop, request: Request) -> Any:
 
 def visit(stop: Stop, request: Request) -> Visit:
     """Run a program; what it prints goes to a file of its own. A failure is kept, not raised."""
-    seen = Visit(stop)
+    visit = Visit(stop)
     start = time.perf_counter()
     log = request.folder / "printed" / f"{stop.module}{'-' if stop.settings else ''}{'-'.join(stop.settings)}.txt"
     log.parent.mkdir(exist_ok=True)
@@ -91,31 +91,31 @@ def visit(stop: Stop, request: Request) -> Visit:
     with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             module = importlib.import_module(stop.module)
-            seen.idea = first_line(module.__doc__)
+            visit.idea = first_line(module.__doc__)
             config = settings_of(stop, request)
-            seen.command = command_line(stop.module, replace(config, run=replace(config.run, out=Path("runs"))))
-            print(f"$ {seen.command}", flush=True)
-            seen.metrics = module.train(config)
-            seen.result = f"{stop.measure}: {figure(seen.metrics[stop.metric])}"
-            seen.baseline = compared(stop, seen.metrics)
+            visit.command = command_line(stop.module, replace(config, run=replace(config.run, out=Path("runs"))))
+            print(f"$ {visit.command}", flush=True)
+            visit.metrics = module.train(config)
+            visit.result = f"{stop.measure}: {figure(visit.metrics[stop.metric])}"
+            visit.baseline = compared(stop, visit.metrics)
         except Exception as error:
             traceback.print_exc()
-            seen.fail(f"{type(error).__name__}: {error}")
-    seen.printed = log.read_text(encoding="utf-8", errors="replace").strip()
+            visit.fail(f"{type(error).__name__}: {error}")
+    visit.printed = log.read_text(encoding="utf-8", errors="replace").strip()
     if config is not None:
-        look_at_the_run(seen, to_json(config), request.folder)
-    seen.seconds = time.perf_counter() - start
-    return seen
+        look_at_the_run(visit, to_json(config), request.folder)
+    visit.seconds = time.perf_counter() - start
+    return visit
 
 
-def look_at_the_run(seen: Visit, settings: dict[str, Any], folder: Path) -> None:
+def look_at_the_run(visit: Visit, settings: dict[str, Any], folder: Path) -> None:
     """Take data, device and pictures from the run of these settings: other stops may run the same program now."""
-    chapter, program = chapter_and_name(seen.stop.module)
+    chapter, program = chapter_and_name(visit.stop.module)
     for path in (folder / chapter / program).glob("*/summary.json"):
         summary = read_json(path)
         if summary["config"] == json.loads(json.dumps(settings)):
-            seen.data, seen.device = (summary["data"] or {"name": ""})["name"], summary["device"]
-            seen.pictures = tuple(inlined(p) for p in sorted(path.parent.iterdir()) if p.suffix in PICTURES)
+            visit.data, visit.device = (summary["data"] or {"name": ""})["name"], summary["device"]
+            visit.pictures = tuple(inlined(p) for p in sorted(path.parent.iterdir()) if p.suffix in PICTURES)
 
 
 def compared(stop: Stop, metrics: dict[str, float]) -> str:

@@ -124,17 +124,17 @@ class Workers:
         return any(other.module == stop.needs for other in (*waiting, *self.at_work()))
 
     def end(self, worker: Worker) -> Visit:
-        """Take what a worker has seen; replace one that has died."""
+        """Take the visit of a worker; replace one that has died."""
         stop, worker.stop = worker.stop, None
         assert stop is not None
         try:
             return worker.answer()
         except RuntimeError as error:
-            seen = Visit(stop)
-            seen.fail(str(error))
+            visit = Visit(stop)
+            visit.fail(str(error))
             self.workers[self.workers.index(worker)] = replacement = Worker(self.device)
             replacement.answer()
-            return seen
+            return visit
 
 
 def longest_first(stops: Sequence[Stop]) -> list[Stop]:

@@ -105,9 +105,9 @@ def address(url: str) -> tuple[str, int]:
 
 def draw_images(count: int) -> list[list[list[int]]]:
     """Draw images of 28x28 with about as much ink as a handwritten digit has."""
-    dice = np.random.default_rng(0)
-    ink = dice.random((count, 28, 28)) < 0.19
-    return np.where(ink, dice.integers(1, 256, ink.shape), 0).tolist()
+    rng = np.random.default_rng(0)
+    ink = rng.random((count, 28, 28)) < 0.19
+    return np.where(ink, rng.integers(1, 256, ink.shape), 0).tolist()
 
 
 def request_bytes(host: str, path: str, body: bytes, api_key: str | None = None) -> bytes:

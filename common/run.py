@@ -170,12 +170,12 @@ class Run:
         devices.synchronise(self.device)
         self._epoch_start = self._looked = time.perf_counter()
 
-    def step(self, loss: Tensor, **seen: int) -> None:
-        """Count one training step: its loss, and how much it saw, as in `run.step(loss, images=len(images))`.
+    def step(self, loss: Tensor, **processed: int) -> None:
+        """Count one training step: its loss and the items that it processed, as `run.step(loss, images=len(images))`.
 
         Raises FloatingPointError, naming epoch and step, once a loss is not finite.
         """
-        ((self._unit, items),) = seen.items()
+        ((self._unit, items),) = processed.items()
         self._step += 1
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())

@@ -4,7 +4,7 @@
     python -m ch03_autoencoder_rbm.train rbm_throughput --hidden-size 100
 
 Both take the plain step, without momentum and without centring: the same hidden units, batch, chains, Gibbs step, and
-single-precision binary images. A test holds one step of the two equal, given the same dice.
+single-precision binary images. A test holds one step of the two equal, given the same random numbers.
 """
 
 import statistics
@@ -86,13 +86,13 @@ def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) ->
 
 def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
     """Images a second of passes over so many: a quarter of a second at least."""
-    seen, seconds = 0, 0.0
+    done, seconds = 0, 0.0
     while seconds < 0.25:
         with Timer(device) as timer:
             learn()
         seconds += timer.seconds
-        seen += images
-    return seen / seconds
+        done += images
+    return done / seconds
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:

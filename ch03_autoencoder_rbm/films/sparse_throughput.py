@@ -3,9 +3,9 @@
     python -m ch03_autoencoder_rbm.train sparse_throughput
     python -m ch03_autoencoder_rbm.train sparse_throughput --cases films --rounds 3
 
-All three take the same step of contrastive divergence of the softmax machine, from the same dice: a test holds their
-gradients equal. Only the layout differs. Of nine thousand films a user has rated a hundred: the dense batch multiplies
-all the zeros, the loop pays for Python at every user.
+All three take the same step of contrastive divergence for the softmax RBM, from the same random numbers: a test holds
+their gradients equal. Only the layout differs. A user has rated about a hundred of nine thousand films: the dense batch
+multiplies by all the zeros, and the loop runs Python code for every user.
 
 Dimensions: B cases, M ratings of a batch, V units, K levels, H hidden units.
 """
@@ -68,21 +68,23 @@ def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
     """The same from a (B, V, K) array of zeros and ones: three large matrix products, two small sums, a mask."""
     units, levels, hidden_size = model.weight.shape
     weight = model.weight.view(units * levels, hidden_size)
-    seen = weight.new_zeros(batch.cases, units, levels)
-    seen[batch.rows, batch.units, batch.values] = 1
-    positive = (seen.flatten(1) @ weight + model.hidden_bias).sigmoid()
-    logits = (positive.bernoulli() @ weight.T).view_as(seen) + model.visible_bias
+    observed = weight.new_zeros(batch.cases, units, levels)
+    observed[batch.rows, batch.units, batch.values] = 1
+    positive = (observed.flatten(1) @ weight + model.hidden_bias).sigmoid()
+    logits = (positive.bernoulli() @ weight.T).view_as(observed) + model.visible_bias
 
-    dice = torch.zeros(batch.cases, units, 1, device=weight.device)
-    dice[batch.rows, batch.units] = torch.rand(len(batch.units), 1, device=weight.device)
-    drawn = (logits.softmax(2).cumsum(2)[:, :, :-1] < dice).sum(2, keepdim=True)
-    imagined = torch.zeros_like(seen).scatter_(2, drawn, 1) * seen.sum(2, keepdim=True)  # the mask: rated films alone
+    uniform = torch.zeros(batch.cases, units, 1, device=weight.device)
+    uniform[batch.rows, batch.units] = torch.rand(len(batch.units), 1, device=weight.device)
+    drawn = (logits.softmax(2).cumsum(2)[:, :, :-1] < uniform).sum(2, keepdim=True)
+    imagined = torch.zeros_like(observed).scatter_(2, drawn, 1) * observed.sum(
+        2, keepdim=True
+    )  # the mask: rated films alone
     negative = (imagined.flatten(1) @ weight + model.hidden_bias).sigmoid()
 
     scale = 1 / max(1, len(batch.units))
-    difference = imagined.flatten(1).T @ negative - seen.flatten(1).T @ positive
+    difference = imagined.flatten(1).T @ negative - observed.flatten(1).T @ positive
     model.weight.grad = difference.view_as(model.weight) * scale
-    model.visible_bias.grad = (imagined - seen).sum(0) * scale
+    model.visible_bias.grad = (imagined - observed).sum(0) * scale
     model.hidden_bias.grad = (negative - positive).sum(0) * scale
 
 
@@ -94,14 +96,14 @@ def looped_step(model: SoftmaxRBM, batch: Batch) -> None:
     positive = torch.stack(
         [(model.weight[units, levels].sum(0) + model.hidden_bias).sigmoid() for units, levels in cases]
     )
-    states, dice = positive.bernoulli(), torch.rand(len(batch.units), 1, device=positive.device).split(counts)
+    states, uniform = positive.bernoulli(), torch.rand(len(batch.units), 1, device=positive.device).split(counts)
 
     scale = 1 / max(1, len(batch.units))
     weight, visible = zero_gradient(model.weight), zero_gradient(model.visible_bias)
     hidden = torch.zeros_like(model.hidden_bias)
-    for (units, levels), before, state, die in zip(cases, positive, states, dice, strict=True):
+    for (units, levels), before, state, u in zip(cases, positive, states, uniform, strict=True):
         logits = model.weight[units] @ state + model.visible_bias[units]
-        drawn = (logits.softmax(1).cumsum(1)[:, :-1] < die).sum(1)
+        drawn = (logits.softmax(1).cumsum(1)[:, :-1] < u).sum(1)
         after = (model.weight[units, drawn].sum(0) + model.hidden_bias).sigmoid()
         weight[units, levels] -= scale * before  # a case rates a unit once, so no place is named twice
         weight[units, drawn] += scale * after

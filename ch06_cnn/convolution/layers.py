@@ -66,8 +66,8 @@ def conv2d_direct(
     y = x.new_zeros(len(x), len(weight), down, right)
     for i in range(kernel):
         for j in range(kernel):
-            seen = x[:, :, i : i + stride * (down - 1) + 1 : stride, j : j + stride * (right - 1) + 1 : stride]
-            y = y + torch.einsum("bcrs,oc->bors", seen, weight[:, :, i, j])
+            patch = x[:, :, i : i + stride * (down - 1) + 1 : stride, j : j + stride * (right - 1) + 1 : stride]
+            y = y + torch.einsum("bcrs,oc->bors", patch, weight[:, :, i, j])
     return y if bias is None else y + bias[:, None, None]
 
 

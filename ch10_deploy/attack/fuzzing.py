@@ -224,7 +224,7 @@ def train(config: Config) -> dict[str, float]:
         if (code := server.process.poll()) is not None:
             raise ChildProcessError(f"the server has ended at one of the first requests (exit code {code})")
         before = server.memory()
-        with watched(server.where(), server.process.pid) as seen:
+        with watched(server.where(), server.process.pid) as quiet:
             invented = ask_invented(server, config.requests // 2, config.run.seed)
             broken = ask_broken(server, config.requests - invented.total(), generator)
         statuses = invented + broken
@@ -236,7 +236,7 @@ def train(config: Config) -> dict[str, float]:
         alive = server.process.poll() is None
         counts = answered(server) if alive else Counter({500: 1})
         tell("all", counts)
-        growth = max(seen.memory, attacked.memory) - before
+        growth = max(quiet.memory, attacked.memory) - before
         measures = {
             "requests": statuses.total(),
             "attacks": len(ATTACKS),
@@ -244,9 +244,9 @@ def train(config: Config) -> dict[str, float]:
             "responses_503": counts[503],
             "refused": sum(number for status, number in statuses.items() if status and 400 <= status < 500),
             "memory_growth_mb": max(growth, 0) / 1e6,
-            "healthz_p99_ms": seen.percentile(0.99),
+            "healthz_p99_ms": quiet.percentile(0.99),
             "attacks_healthz_p99_ms": attacked.percentile(0.99),
-            "probes_failed": seen.failed + attacked.failed,
+            "probes_failed": quiet.failed + attacked.failed,
             "asking_seconds": time.perf_counter() - began,
         }
         return run.finish(run=measures)

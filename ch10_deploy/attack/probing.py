@@ -63,35 +63,35 @@ def probe(where: tuple[str, int]) -> bool:
 
 def watch(where: tuple[str, int], process: int, ended: threading.Event) -> Watched:
     """Probe until told to end."""
-    seen = Watched()
+    observed = Watched()
     while not ended.wait(INTERVAL):
         began = time.perf_counter()
         if probe(where):
-            seen.milliseconds.append(1e3 * (time.perf_counter() - began))
+            observed.milliseconds.append(1e3 * (time.perf_counter() - began))
         else:
-            seen.failed += 1
+            observed.failed += 1
         with contextlib.suppress(OSError):
-            seen.memory = max(seen.memory, memory_of(process))
-    return seen
+            observed.memory = max(observed.memory, memory_of(process))
+    return observed
 
 
 @contextlib.contextmanager
 def watched(where: tuple[str, int], process: int) -> Iterator[Watched]:
     """Watch a server, from another process, for as long as a block lasts."""
     words = [sys.executable, "-m", "ch10_deploy.attack.probing", where[0], str(where[1]), str(process)]
-    seen = Watched()
+    observed = Watched()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as prober:
         try:
             assert prober.stdout is not None
             prober.stdout.readline()  # it has begun
-            yield seen
+            yield observed
         finally:
             said, _ = prober.communicate()
-    vars(seen).update(json.loads(said))
+    vars(observed).update(json.loads(said))
 
 
 def main() -> None:
-    """Watch until standard input ends; write down what was seen."""
+    """Watch until standard input ends; write down the observations."""
     host, port, process = sys.argv[1:]
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()

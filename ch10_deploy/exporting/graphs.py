@@ -198,9 +198,9 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
         logits, after = model(token.unsqueeze(0), step.states(state))
         return logits[0], torch.cat([part for layer in after for part in layer], dim=1)
 
-    dice = torch.Generator().manual_seed(0)
-    token = torch.randint(len(vocabulary), (EXAMPLES,), generator=dice)
-    state = torch.rand(EXAMPLES, sum(step.sizes), generator=dice).mul(2).sub(1)
+    generator = torch.Generator().manual_seed(0)
+    token = torch.randint(len(vocabulary), (EXAMPLES,), generator=generator)
+    state = torch.rand(EXAMPLES, sum(step.sizes), generator=generator).mul(2).sub(1)
     return Graph(
         module=step,
         inputs={"token": token, "state": state},
@@ -265,11 +265,11 @@ def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
         scores = count * chance_of_liking(expected, folded.biases.sd, step)
         return torch.cat([expected.unsqueeze(0), folded.without_each(person)]), scores
 
-    dice = torch.Generator().manual_seed(0)
-    rated = torch.randperm(ratings.n_films, generator=dice)[:MOST_RATED]
+    generator = torch.Generator().manual_seed(0)
+    rated = torch.randperm(ratings.n_films, generator=generator)[:MOST_RATED]
     return Graph(
         module=Suggest(folded, count, step),
-        inputs={"films": rated, "stars": torch.randint(1, 6, rated.shape, generator=dice).float()},
+        inputs={"films": rated, "stars": torch.randint(1, 6, rated.shape, generator=generator).float()},
         outputs=("expected", "scores"),
         original=original,
         dynamic={"films": {0: "rated"}, "stars": {0: "rated"}},

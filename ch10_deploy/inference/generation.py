@@ -38,14 +38,14 @@ class Writer:
         self, numbers: list[int], *, length: int, temperature: float, top_k: int | None, seed: int
     ) -> Iterator[str]:
         """Yield so many symbols after those that are given; and while these are read, empty texts."""
-        dice = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         state = np.zeros((1, self.state_size), np.float32)
         logits = np.zeros(len(self.symbols))
         for number in numbers:
             logits, state = self._step(number, state)
             yield ""
         for _ in range(length):
-            number = int(dice.choice(len(self.symbols), p=sharpen(logits, temperature=temperature, top_k=top_k)))
+            number = int(rng.choice(len(self.symbols), p=sharpen(logits, temperature=temperature, top_k=top_k)))
             yield self.symbols[number]
             logits, state = self._step(number, state)
 

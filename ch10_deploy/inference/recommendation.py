@@ -19,7 +19,7 @@ REASONS = 2
 """Films that are named beside each suggestion."""
 
 
-class Taste:
+class FilmRecommender:
     """Suggests films."""
 
     def __init__(self, model: Model) -> None:

@@ -14,7 +14,7 @@ from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
 from ch10_deploy.inference.planning import MazePlanner
-from ch10_deploy.inference.recommendation import GOOD, Taste
+from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
 
 
 def require_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -48,11 +48,11 @@ def try_text(model: Model) -> None:
 
 def try_films(model: Model) -> None:
     """Suggest a film to somebody who likes the first one."""
-    taste, films = Taste(model), len(model.serving.titles)
+    recommender, films = FilmRecommender(model), len(model.serving.titles)
     answer = model(films=np.array([0]), stars=np.array([GOOD], np.float32))
     require_shape("expected", answer["expected"], (2, films))
     require_shape("scores", answer["scores"], (films,))
-    taste.suggest({0: GOOD}, 1)
+    recommender.suggest({0: GOOD}, 1)
 
 
 def try_maze(model: Model) -> None:

@@ -23,7 +23,7 @@ from ch10_deploy.inference import image_decoding as pixels
 from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.planning import MazePlanner
-from ch10_deploy.inference.recommendation import Taste
+from ch10_deploy.inference.recommendation import FilmRecommender
 from ch10_deploy.server.refusal import Refusal
 
 T = TypeVar("T")
@@ -289,17 +289,17 @@ class Search(Strict):
 
 def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Find films, and suggest some."""
-    taste = worker(models, "films", Taste)
+    recommender = worker(models, "films", FilmRecommender)
 
     @app.get("/films")
     async def films(search: Annotated[Search, Query()]) -> Response:
         """List films whose titles look like what is asked for; without a question, the best known."""
-        return as_json({"films": await asyncio.to_thread(taste().films, search.query, search.limit)})
+        return as_json({"films": await asyncio.to_thread(recommender().films, search.query, search.limit)})
 
     @app.post("/recommend")
     async def recommend(person: Person) -> Response:
         """Suggest films, and say which of the person's own have driven each suggestion."""
-        return as_json(await asyncio.to_thread(taste().recommend, person.likes, person.dislikes, person.top))
+        return as_json(await asyncio.to_thread(recommender().recommend, person.likes, person.dislikes, person.top))
 
 
 class Choice(Strict):

@@ -26,7 +26,7 @@ from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import Writer
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
 from ch10_deploy.inference.planning import MazePlanner
-from ch10_deploy.inference.recommendation import Taste
+from ch10_deploy.inference.recommendation import FilmRecommender
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
 from common.data.text.vocabulary import Vocabulary
@@ -173,12 +173,12 @@ def test_a_walk_reaches_the_goal_where_the_values_lead_there():
 
 
 def test_suggestions_are_those_of_the_original(models, run_of):
-    taste = Taste(load_model(models / "films.json"))
+    suggester = FilmRecommender(load_model(models / "films.json"))
     machine, config, data = recommender.restore(run_of("films"))
     likes, dislikes = [data.titles[5], data.titles[70], data.titles[200]], [data.titles[33]]
     options = recommend.Options(like=tuple(likes), dislike=tuple(dislikes), top=8)
     expected = recommend.suggest(machine, config, data, recommend.find_person(options, data), options)
-    answer = taste.recommend(likes, dislikes, 8)
+    answer = suggester.recommend(likes, dislikes, 8)
     assert [film["title"] for film in answer["films"]] == [data.titles[each.film] for each in expected]
     assert [film["rating"] for film in answer["films"]] == pytest.approx([each.stars for each in expected], abs=1e-5)
     assert [film["because"] for film in answer["films"]] == [

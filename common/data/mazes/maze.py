@@ -51,9 +51,9 @@ class Maze:
 # Carving. Every algorithm joins all cells without a circle: it draws a spanning tree of the grid.
 
 
-def depth_first(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
+def depth_first(rows: int, columns: int, rng: random.Random) -> Iterator[Passage]:
     """Walk into any unvisited neighbour, and back where there is none: long corridors, few branches."""
-    stack = [(dice.randrange(rows), dice.randrange(columns))]
+    stack = [(rng.randrange(rows), rng.randrange(columns))]
     visited = set(stack)
     while stack:
         cell = stack[-1]
@@ -61,19 +61,19 @@ def depth_first(rows: int, columns: int, dice: random.Random) -> Iterator[Passag
         if not fresh:
             stack.pop()
             continue
-        other = dice.choice(fresh)
+        other = rng.choice(fresh)
         visited.add(other)
         stack.append(other)
         yield cell, other
 
 
-def prim(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
+def prim(rows: int, columns: int, rng: random.Random) -> Iterator[Passage]:
     """Grow from one cell through any wall of what is joined so far: many short dead ends."""
-    first = (dice.randrange(rows), dice.randrange(columns))
+    first = (rng.randrange(rows), rng.randrange(columns))
     visited = {first}
     edge = [(first, other) for other in _neighbours(first, rows, columns)]
     while edge:
-        place = dice.randrange(len(edge))
+        place = rng.randrange(len(edge))
         edge[place], edge[-1] = edge[-1], edge[place]
         cell, other = edge.pop()
         if other not in visited:
@@ -82,7 +82,7 @@ def prim(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
             yield cell, other
 
 
-def kruskal(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
+def kruskal(rows: int, columns: int, rng: random.Random) -> Iterator[Passage]:
     """Open walls in random order wherever they part two regions: between the other two in character."""
     region = {cell: cell for cell in _cells(rows, columns)}
 
@@ -93,7 +93,7 @@ def kruskal(rows: int, columns: int, dice: random.Random) -> Iterator[Passage]:
         return cell
 
     passages = _passages(rows, columns)
-    dice.shuffle(passages)
+    rng.shuffle(passages)
     for cell, other in passages:
         one, two = root(cell), root(other)
         if one != two:
@@ -109,16 +109,16 @@ CARVE: dict[Algorithm, Callable[[int, int, random.Random], Iterator[Passage]]] =
 
 
 def carve(
-    rows: int, columns: int, dice: random.Random, *, algorithm: Algorithm = "depth-first", loops: float = 0.0
+    rows: int, columns: int, rng: random.Random, *, algorithm: Algorithm = "depth-first", loops: float = 0.0
 ) -> Maze:
     """Draw a maze of so many cells; `loops` is the share of the walls left between cells that are opened as well."""
     require(rows >= 1 and columns >= 1, "a maze needs at least one row and one column of cells", f"{rows}x{columns}")
     require(0 <= loops <= 1, "--loops must be between 0 and 1", loops)
-    opened = list(CARVE[algorithm](rows, columns, dice))
+    opened = list(CARVE[algorithm](rows, columns, rng))
     if loops > 0:
         known = {frozenset(passage) for passage in opened}
         closed = [passage for passage in _passages(rows, columns) if frozenset(passage) not in known]
-        opened += dice.sample(closed, round(loops * len(closed)))
+        opened += rng.sample(closed, round(loops * len(closed)))
     tiles = [[True] * (2 * columns + 1) for _ in range(2 * rows + 1)]
     for row, column in _cells(rows, columns):
         tiles[2 * row + 1][2 * column + 1] = False
@@ -156,10 +156,10 @@ def draw_mazes(
     loops: Sequence[float] = (0.0,),
 ) -> list[Maze]:
     """Draw so many mazes of one size; the algorithms, and the shares of loops, take turns."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     kinds: list[tuple[Algorithm, float]] = [(algorithm, share) for share in loops for algorithm in algorithms]
     return [
-        carve(rows, columns, dice, algorithm=algorithm, loops=share)
+        carve(rows, columns, rng, algorithm=algorithm, loops=share)
         for algorithm, share in (kinds[number % len(kinds)] for number in range(count))
     ]
 
@@ -201,14 +201,14 @@ def worth_of(maze: Maze, rewards: Rewards = "exit") -> tuple[Tensor, float]:
 
     `exit`: 1 for the exit, nothing else. With a discount g < 1 a tile that is d steps away is worth g^(d - 1), so the
     shortest path is the best; nothing else about the maze is given away. `book`: 100 for the exit, -100 for a wall and
-    for the start, and for each floor tile 0 or -1, by a coin that is thrown once (the same in every run).
+    for the start, and for each floor tile 0 or -1, drawn once with a fixed seed (the same in every run).
     """
     if rewards == "exit":
         worth, bump = torch.zeros(maze.walls.shape), 0.0
         worth[maze.exit] = 1.0
         return worth, bump
-    coins = torch.randint(2, maze.walls.shape, generator=torch.Generator().manual_seed(0))
-    worth, bump = -coins.float(), -100.0
+    penalties = torch.randint(2, maze.walls.shape, generator=torch.Generator().manual_seed(0))
+    worth, bump = -penalties.float(), -100.0
     worth[maze.start], worth[maze.exit] = -100.0, 100.0
     return worth, bump
 

@@ -179,12 +179,12 @@ def questions() -> list[Question]:
 
 def draw_lines(count: int = SENTENCES) -> list[str]:
     """Draw so many sentences, the same ones on every machine."""
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     lines = []
     for _ in range(count):
-        family = dice.choice(FAMILIES)
-        concept, form = dice.randrange(len(family.concepts)), dice.randrange(len(family.sentences))
-        company = dice.randrange(len(family.concepts)) if dice.random() < STRAY else concept
-        sentence = dice.choice(family.sentences[form])
-        lines.append(sentence.format(family.forms(concept)[form], dice.choice(family.things(company))))
+        family = rng.choice(FAMILIES)
+        concept, form = rng.randrange(len(family.concepts)), rng.randrange(len(family.sentences))
+        company = rng.randrange(len(family.concepts)) if rng.random() < STRAY else concept
+        sentence = rng.choice(family.sentences[form])
+        lines.append(sentence.format(family.forms(concept)[form], rng.choice(family.things(company))))
     return lines

@@ -104,19 +104,19 @@ FORMATS: dict[str, Callable[[date], str]] = {
 
 def load_dates(*, limit: int | None = None) -> PairSet:
     """Draw the pairs, the same on every machine: 90,000 to train, 5,000 to validate, 5,000 to test."""
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     days = [FIRST + timedelta(number) for number in range((LAST - FIRST).days + 1)]
-    dice.shuffle(days)
+    rng.shuffle(days)
     held_out = round(HELD_OUT * len(days))
     valid, test, train = days[:held_out], days[held_out : 2 * held_out], days[2 * held_out :]
-    splits = [draw(part, count, dice) for part, count in ((train, TRAIN), (valid, VALID), (test, TEST))]
+    splits = [draw(part, count, rng) for part, count in ((train, TRAIN), (valid, VALID), (test, TEST))]
     return pair_set("dates", splits, "embedded, drawn here; no date in two of them", embedded=True, limit=limit)
 
 
-def draw(days: list[date], count: int, dice: random.Random) -> Pairs:
+def draw(days: list[date], count: int, rng: random.Random) -> Pairs:
     """Draw so many pairs: a day and a way to write it each, none twice."""
     names = list(FORMATS)
-    chosen = dice.sample(range(len(days) * len(names)), count)
+    chosen = rng.sample(range(len(days) * len(names)), count)
     drawn = [(days[number // len(names)], names[number % len(names)]) for number in chosen]
     return Pairs(
         sources=[FORMATS[name](day) for day, name in drawn],

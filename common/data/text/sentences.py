@@ -118,57 +118,57 @@ def _set(name: str, splits: Sequence[Sentences], source: str, limit: int | None)
 
 def draw_splits() -> list[Sentences]:
     """Draw the three splits, the same on every machine; no sentence is in two of them, or twice in one."""
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     seen: set[str] = set()
     return [
-        _draw(dice, TRAIN, KINDS[:-1], seen),
-        _draw(dice, VALID, KINDS, seen),
-        _draw(dice, TEST, KINDS, seen),
+        _draw(rng, TRAIN, KINDS[:-1], seen),
+        _draw(rng, VALID, KINDS, seen),
+        _draw(rng, TEST, KINDS, seen),
     ]  # fmt: skip
 
 
-def _draw(dice: random.Random, count: int, kinds: Sequence[str], seen: set[str]) -> Sentences:
+def _draw(rng: random.Random, count: int, kinds: Sequence[str], seen: set[str]) -> Sentences:
     """Draw so many sentences that were not seen yet, as many of each kind."""
     drawn: list[tuple[str, int, str]] = []
     while len(drawn) < count:
         kind = kinds[len(drawn) % len(kinds)]
-        text, label = sentence(kind, dice)
+        text, label = sentence(kind, rng)
         if text not in seen:
             seen.add(text)
             drawn.append((text, label, kind))
-    dice.shuffle(drawn)
+    rng.shuffle(drawn)
     texts, labels, of_kinds = zip(*drawn, strict=True)
     return Sentences(list(texts), list(labels), list(of_kinds))
 
 
-def sentence(kind: str, dice: random.Random) -> tuple[str, int]:
+def sentence(kind: str, rng: random.Random) -> tuple[str, int]:
     """Draw a sentence of a kind, and whether it praises."""
-    first, second = dice.sample(TOPICS, 2)
-    label = dice.randrange(2)
-    opening = dice.choice(OPENINGS)
+    first, second = rng.sample(TOPICS, 2)
+    label = rng.randrange(2)
+    opening = rng.choice(OPENINGS)
     if kind == "plain":
-        one = f"the {first} was {_opinion(label, dice)}"
-        return opening + (f"{one} and the {second} was {_opinion(label, dice)}" if dice.random() < 0.5 else one), label
+        one = f"the {first} was {_opinion(label, rng)}"
+        return opening + (f"{one} and the {second} was {_opinion(label, rng)}" if rng.random() < 0.5 else one), label
     if kind in ("negated", "unfamiliar"):
-        turned = _opinion(label, dice, how=kind)
+        turned = _opinion(label, rng, how=kind)
         one = f"the {first} was {turned}"
-        return opening + (f"{one} and the {second} was {_opinion(label, dice)}" if dice.random() < 0.5 else one), label
-    hows = [dice.choice(("plain", "negated")) for _ in range(2)]
-    other = f"the {first} was {_opinion(1 - label, dice, how=hows[0])}"
-    deciding = f"the {second} was {_opinion(label, dice, how=hows[1])}"
+        return opening + (f"{one} and the {second} was {_opinion(label, rng)}" if rng.random() < 0.5 else one), label
+    hows = [rng.choice(("plain", "negated")) for _ in range(2)]
+    other = f"the {first} was {_opinion(1 - label, rng, how=hows[0])}"
+    deciding = f"the {second} was {_opinion(label, rng, how=hows[1])}"
     if kind == "contrast":
         return f"{opening}{other} but {deciding}", label
-    if dice.random() < 0.5:
+    if rng.random() < 0.5:
         return f"{opening}although {other} {deciding}", label
     return f"{opening}{deciding} although {other}", label
 
 
-def _opinion(label: int, dice: random.Random, how: str = "plain") -> str:
+def _opinion(label: int, rng: random.Random, how: str = "plain") -> str:
     """Say that something is good (1) or bad (0): as it is, or by denying the contrary."""
     if how == "plain":
-        return dice.choice(DEGREES) + dice.choice(GOOD if label else BAD)
+        return rng.choice(DEGREES) + rng.choice(GOOD if label else BAD)
     contrary = [word for word in (BAD if label else GOOD) if (word in UNFAMILIAR) == (how == "unfamiliar")]
-    return f"{dice.choice(NEGATIONS)} {dice.choice(contrary)}"
+    return f"{rng.choice(NEGATIONS)} {rng.choice(contrary)}"
 
 
 def ceiling(kinds: Sequence[str]) -> float:
