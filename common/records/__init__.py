@@ -2,5 +2,6 @@
 
 ledger        record a command over several seeds; render the tables
 tables        tables of the pages, from results/
+pictures      figures of recorded runs for the pages
 device_table  training steps of every chapter on every device
 """

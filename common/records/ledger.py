@@ -1,6 +1,7 @@
 """The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
 
 python -m common.records.ledger record ch03/feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
+python -m common.records.ledger picture ch03/rbm filters    # copy a figure of a recorded run into docs/: pictures.py
 python -m common.records.ledger aims              # list the recorded figures that miss results/targets.toml
 python -m common.records.ledger devices           # time every chapter's steps on every device: device_table.py
 python -m common.records.ledger render            # rewrite the tables from results/: tables.py
@@ -28,7 +29,7 @@ from common.config import require
 from common.data.source import data_dir
 from common.device import Timer, describe_machine
 from common.files import read_json, write_json, write_text
-from common.records import tables
+from common.records import pictures, tables
 from common.records.device_table import time_chapters
 
 
@@ -65,6 +66,22 @@ class Render:
 
     check: bool = False
     """Change nothing; exit with 1 where a table differs from the records."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Copy a figure of a recorded run into docs/pictures/, for the pages."""
+
+    record: Annotated[str, tyro.conf.Positional]
+    """Name of the record, as ch03/rbm."""
+    figure: Annotated[str, tyro.conf.Positional]
+    """Name of the figure in the run's folder: filters or walk.gif."""
+    seed: int = 0
+    """Seed of the run."""
+
+    def __post_init__(self) -> None:
+        require_name(self.record)
+        require("/" in self.record, "a picture's record lies in a chapter's folder, as ch03/rbm", self.record)
 
 
 @dataclass(frozen=True)
@@ -185,13 +202,17 @@ def main() -> None:
         words, command = words[:cut], words[cut + 1 :]
     with one_line_errors():
         options = parse(
-            Record | Devices | Render | Aims,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
+            Record | Picture | Devices | Render | Aims,  # pyright: ignore[reportArgumentType]  # tyro takes unions as sub-commands
             words,
             prog="python -m common.records.ledger",
             description=__doc__ or "",
         )
         if isinstance(options, Record):
             record(options, command)
+            return
+        if isinstance(options, Picture):
+            path = pictures.add_picture(options.record, options.figure, seed=options.seed)
+            print(f"wrote {path.relative_to(tables.ROOT)}: {path.stat().st_size:,} bytes")
             return
         if isinstance(options, Aims):
             print("\n".join(tables.missed_aims()) or "every recorded figure meets its target")
