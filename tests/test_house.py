@@ -192,7 +192,8 @@ def test_help_explains_every_flag_with_its_default(module, capsys):
 
 def written_commands(chapter: str) -> list[str]:
     """Every command of a chapter's door that a README or a docstring shows."""
-    files = [ROOT / "README.md", *(path for path in (ROOT / chapter).rglob("*") if path.suffix in (".md", ".py"))]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    files = [*pages, *(path for path in (ROOT / chapter).rglob("*") if path.suffix in (".md", ".py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     found = re.findall(rf"^\s*(?:torchrun .*-m|python -m) {chapter}\.train(.*)$", text, re.M)
     return sorted({command.partition("#")[0].strip() for command in found})

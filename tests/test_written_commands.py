@@ -156,8 +156,10 @@ def test_command_of_deployment_runs(command, monkeypatch, tmp_path, trained, mod
     assert_runs("ch10_deploy", command, monkeypatch, tmp_path, data="embedded", **places)
 
 
-def test_the_program_that_the_readme_adds_is_whole(monkeypatch, tmp_path, capsys):
-    found = re.search(r"^   ```python\n(.*?)^   ```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+def test_the_program_that_contributing_adds_is_complete(monkeypatch, tmp_path, capsys):
+    found = re.search(
+        r"^   ```python\n(.*?)^   ```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     assert found
     path = tmp_path / "my_program.py"
     path.write_text(textwrap.dedent(found[1]), encoding="utf-8")

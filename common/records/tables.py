@@ -192,7 +192,7 @@ def render(text: str, where: Path) -> str:
 
 def readmes() -> list[Path]:
     """List the pages that may hold tables."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("ch*/*.md"))]
+    return [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("ch*/*.md"))]
 
 
 def stale_readmes() -> list[Path]:
