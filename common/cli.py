@@ -6,6 +6,7 @@ docstrings.
 """
 
 import contextlib
+import dataclasses
 import difflib
 import inspect
 import io
@@ -14,11 +15,13 @@ import re
 import signal
 import sys
 import threading
+import types
+import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import FrameType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
@@ -108,6 +111,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
 def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -> T:
     """Read a dataclass from command-line words; --help prints and exits, a mistake raises ValueError in one line."""
     complaint = io.StringIO()
+    _hide_none(kind)
     style = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     try:
         with contextlib.redirect_stderr(complaint), warnings.catch_warnings():
@@ -118,6 +122,37 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -
         if not stop.code:
             raise
         raise ValueError(f"{_one_line(complaint.getvalue())}; try {prog} --help") from None
+
+
+def _hide_none(kind: Any) -> None:
+    """Let --help show `--limit INT` where tyro would show `--limit {None}|INT ... (default: None)`.
+
+    A field whose default is None says in its docstring what happens without it.
+    """
+    for part in (kind, *typing.get_args(kind)):
+        if not dataclasses.is_dataclass(part) or not isinstance(part, type):
+            continue
+        hints = typing.get_type_hints(part, include_extras=True)
+        for each in dataclasses.fields(part):
+            hint = hints[each.name]
+            if dataclasses.is_dataclass(hint):
+                _hide_none(hint)
+            elif each.default is None and typing.get_origin(hint) is not Annotated:
+                shown = tyro.conf.arg(metavar=_metavar(hint), help_behavior_hint="")
+                part.__annotations__[each.name] = Annotated[hint, shown]
+
+
+def _metavar(hint: Any) -> str:
+    """Name the values of a flag: INT, {a,b} or INT [INT ...]."""
+    arguments = [argument for argument in typing.get_args(hint) if argument is not type(None)]
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return "|".join(_metavar(argument) for argument in arguments)
+    if typing.get_origin(hint) is typing.Literal:
+        return "{" + ",".join(map(str, arguments)) + "}"
+    if typing.get_origin(hint) is tuple:
+        first = _metavar(arguments[0])
+        return f"{first} [{first} ...]" if Ellipsis in arguments else " ".join(map(_metavar, arguments))
+    return hint.__name__.upper()
 
 
 @contextlib.contextmanager
@@ -185,7 +220,10 @@ def _one_line(complaint: str) -> str:
         elif row:
             parts[-1].append(row)
     message = " ".join(parts[1]) if len(parts) > 1 else " ".join(plain.split())
-    message = re.sub(r"^Error parsing [A-Za-z][\w.]*: ", "", message).partition(" Got errors:")[0].rstrip(".")
+    message = re.sub(r"^Error parsing (?:[A-Za-z][\w.]*: )?", "", message).partition(" Got errors:")[0].rstrip(".")
+    message = re.sub(
+        r"no type matching \{None\}\|(.+) could be instantiated from \['(.*)'\]", r"expected \1, got \2", message
+    )
     for part in parts:
         if part[:1] == ["Perhaps you meant:"]:
             message += f"; did you mean {part[1].split()[0]}?"

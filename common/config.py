@@ -38,20 +38,20 @@ class RunOptions:
     """Options that every program has."""
 
     seed: int = 0
-    """Seed of every random number; the same seed gives the same weights."""
+    """Seed of the random number generators; the same seed gives the same weights."""
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the training step; auto takes bf16 autocast where the hardware has native bf16, else fp32."""
     threads: int | None = None
-    """CPU threads; 0 takes all, None as many as suit the program."""
+    """Number of CPU threads; 0 uses all. Default: the number that suits the program."""
     limit: int | None = None
-    """Use only that many training samples, and at most as many to validate and to test: for a quick look."""
+    """Use at most this many training, validation and test samples, for a quick look. Default: all."""
     out: Path = Path("runs")
-    """Folder that receives the run's own folder."""
+    """Folder in which the run's folder is created."""
     resume: Annotated[bool | str, RESUME] = False
-    """Go on with the newest unfinished run of this program that has the same settings; with a run's folder, go on
-    with that run; with auto, go on if there is such a run, else start one."""
+    """Resume the newest unfinished run of this program with the same settings; with a run's folder, resume that run;
+    with auto, resume if there is such a run, else start a new one."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)

@@ -118,6 +118,19 @@ def test_offline_and_without_data_a_program_runs_on_the_embedded_set_and_says_so
     assert not (tmp_path / "no").exists(), "an empty DATA_DIR was made for nothing"
 
 
+def test_help_shows_no_none(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(feedforward, arguments=["feedforward", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--limit INT Use at most" in text.replace("│ ", "")
+    assert "None" not in text
+
+
+def test_a_wrong_value_of_an_optional_flag_is_named(fails):
+    said = fails(cli.main, feedforward, arguments=["feedforward", "--limit", "many"])
+    assert "--limit: expected INT, got many" in said
+
+
 def test_interrupt_is_no_traceback(monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
