@@ -104,7 +104,7 @@ def test_kinds_take_turns():
 )
 def test_mazes_that_cannot_be_carved(bad, message):
     with pytest.raises(ValueError, match=message):
-        carve(**{"rows": 2, "columns": 2, "dice": random.Random(0), **bad})  # pyright: ignore[reportCallIssue]
+        carve(**{"rows": 2, "columns": 2, "rng": random.Random(0), **bad})  # pyright: ignore[reportCallIssue]
 
 
 @settings(max_examples=40, deadline=None)

@@ -69,7 +69,7 @@ def test_a_run_leaves_its_folder_as_designed(config, capsys):
     names = {"checkpoint.pt", "config.json", "metrics.jsonl", "model.safetensors", "summary.json"}
     assert {path.name for path in folder.iterdir()} == names
     summary = json.loads((folder / "summary.json").read_text())
-    keys = ["chapter", "program", "config", "data", "metrics", "seconds", "device", "versions"]
+    keys = ["chapter", "program", "config", "data", "metrics", "seconds", "steps", "device", "versions"]
     assert list(summary) == keys
     assert summary["data"] is None
     assert {"test_loss", "train_seconds", "samples_per_second"} == set(summary["metrics"])

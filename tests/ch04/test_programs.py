@@ -93,6 +93,7 @@ def test_sources_are_compared_interleaved(few, options, network):
         assert found[f"{way}_ratio"] == pytest.approx(ratio), "of the one round that there was"
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where another test has loaded JAX
 def test_the_loader_has_a_batch_size_of_its_own(few, options, monkeypatch):
     sizes = {}
 
