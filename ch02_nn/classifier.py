@@ -37,7 +37,9 @@ OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"
 ]
 ActivationName = Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "softplus", "gelu", "silu", "linear"]
-InitialName = Literal["zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "he-normal"]
+InitialName = Literal[
+    "zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "glorot-normal-tanh", "he-normal"
+]
 
 
 @dataclass(frozen=True)

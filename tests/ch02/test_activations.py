@@ -143,6 +143,7 @@ def test_what_does_not_fit_a_loss_is_one_line(name, outputs, targets, message):
         ("unit-normal", 1.0),
         ("glorot-normal", 2 / 1_000),
         ("glorot-uniform", 2 / 1_000),
+        ("glorot-normal-tanh", torch.nn.init.calculate_gain("tanh") ** 2 * 2 / 1_000),
         ("he-normal", 2 / 700),
     ],
 )
@@ -189,6 +190,14 @@ def test_he_keeps_the_signal_of_a_rectifier_and_glorot_loses_it(options):
     assert metrics["zeros_activation"] == metrics["zeros_gradient"] == 0
     (folder,) = options.out.glob("*/initial/*")
     assert {"deviations.png", "activations.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_with_tanh_a_gain_keeps_the_activations_and_enlarges_the_gradients(options):
+    found = initial.train(initial.Config(activation="tanh", width=128, samples=128, run=options))
+    gains = ("glorot_normal", "he_normal", "glorot_normal_tanh")  # 1, sqrt 2 where I = O, and 5/3
+    activations, gradients = ([found[f"{name}_{what}"] for name in gains] for what in ("activation", "gradient"))
+    assert activations[0] < 0.25 < 0.45 < activations[1] < activations[2] < 0.75
+    assert gradients[0] < 0.5 < 1.5 < gradients[1] < gradients[2]
 
 
 def test_signals_that_overflow_are_one_line(options):
