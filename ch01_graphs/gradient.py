@@ -9,6 +9,7 @@ the chain rule (Griewank & Walther 2008, section 3.2).
 
 # ruff: noqa: ARG001, ARG005  # every rule is called in the same way and takes what it needs
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -109,15 +110,21 @@ def matmul_right(g: Expression, y: Expression, a: Expression, b: Expression) -> 
 
 
 def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Expression:
-    """dL/da = g b a^(b-1) for y = a^b"""
-    return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
+    """dL/da = g b a^(b-1) for y = a^b, and 0 where b is 0 (at a = 0 the product would be 0 times infinity)"""
+    if not isinstance(b, Expression):
+        return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
+    where = functools.partial(y.graph.apply, torch.where)
+    base = where(b.eq(0.0), where(a.eq(0.0), 1.0, a), a)  # 1 where a and b are both 0
+    return g * b * base ** (b - 1.0)
 
 
 def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Expression:
-    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0"""
+    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0 and b is not negative"""
     if not isinstance(a, Expression):
-        return g * 0.0 if a == 0 else g * y * (math.log(a) if a > 0 else math.nan)
-    return y.graph.apply(torch.where, a.eq(0.0), 0.0, g * y * a.log())
+        slope = g * y * (math.log(a) if a > 0 else -math.inf if a == 0 else math.nan)
+        return y.graph.apply(torch.where, b >= 0.0, 0.0, slope) if a == 0 else slope
+    slope = g * y * a.log()
+    return slope.where(b < 0.0, y.graph.apply(torch.where, a.eq(0.0), 0.0, slope))
 
 
 def sum_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
