@@ -1,13 +1,13 @@
-"""Gradients as more nodes of the same graph: symbolic reverse mode.
+"""Symbolic reverse-mode differentiation: gradients are nodes of the same graph.
 
-    dW, db = grad(loss, [W, b])          # expressions like any other: run them, draw them, take their gradient again
+    dW, db = grad(loss, [W, b])          # expressions: evaluate, draw or differentiate them
 
-For each operator, `RULES` says how the gradient g of the loss in its result y becomes the gradient in each operand:
-with y = f(a, b), dL/da = g df/da. Walking from the loss back to the inputs and adding up what arrives at each node is
-the chain rule (Griewank & Walther 2008, section 3.2).
+For each operator, `RULES` maps the gradient g of the loss in its result y to the gradient in each operand: with y =
+f(a, b), dL/da = g df/da. The nodes are visited from the loss back to the inputs, and the gradients that reach a node
+are summed: the chain rule in reverse mode (Griewank & Walther 2008, section 3.2).
 """
 
-# ruff: noqa: ARG001, ARG005  # every rule is called in the same way and takes what it needs
+# ruff: noqa: ARG001, ARG005  # all rules have the same arguments, used or not
 
 import functools
 import math
@@ -26,8 +26,8 @@ from ch01_graphs.graph import ancestors
 def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     """Add to the graph the gradients of a scalar in the given expressions.
 
-    What the loss does not depend on has gradient zero. Raises ValueError where the loss is no scalar, or a function on
-    the way has no rule.
+    An expression that the loss does not depend on has gradient zero. Raises ValueError if the loss is not a scalar, or
+    if an operator has no rule.
     """
     graph = loss.graph
     if loss.shape:
@@ -42,7 +42,7 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     with graph.backward_nodes():
         gradients = {loss.node: graph.constant(torch.ones((), dtype=loss.dtype))}
         for node in reversed([node for node in graph.ir.nodes if node in on_the_way]):
-            if node not in gradients:  # reached only through a comparison, or through where's condition
+            if node not in gradients:  # used only in comparisons or in the condition of where
                 continue
             for operand, piece in _pieces(Expression(graph, node), gradients[node], on_the_way):
                 before = gradients.get(operand)
@@ -55,7 +55,7 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
 
 
 def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tuple[fx.Node, Expression]]:
-    """Apply the rules of y's operator, to each operand that leads to what the gradient is asked in."""
+    """Apply the rules of y's operator to the operands through which the gradient is needed."""
     node, graph = y.node, y.graph
     if node.op != "call_function" or node.target in COMPARISONS:
         return []
@@ -71,7 +71,7 @@ def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tupl
 
 
 def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
-    """Undo broadcasting: a value that was used many times receives the sum of all its gradients."""
+    """Sum a gradient over the dimensions that were broadcast."""
     if g.shape == shape:
         return g
     lead = g.ndim - len(shape)
@@ -82,12 +82,12 @@ def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
 
 
 def keep(reduced: Expression, x: Expression, dim: tuple[int, ...]) -> Expression:
-    """Give a reduced value x's number of dimensions again, with size 1 in place of the lost ones."""
+    """Restore the reduced dimensions of x with size 1."""
     return shaped(reduced, tuple(1 if i in dim else size for i, size in enumerate(x.shape)))
 
 
 def shaped(x: Expression, shape: tuple[int, ...]) -> Expression:
-    """Reshape, where that changes anything."""
+    """Reshape, unless the shape is the same."""
     return x if x.shape == shape else x.reshape(*shape)
 
 
@@ -128,12 +128,12 @@ def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Exp
 
 
 def sum_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """Hand every summand the whole gradient."""
+    """dL/dx = g for every summand"""
     return keep(g, x, dim).expand(*x.shape)
 
 
 def mean_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """Hand each of n values an n-th of the gradient."""
+    """dL/dx = g / n for each of n values"""
     n = math.prod(x.shape[i] for i in dim)
     return keep(g / n, x, dim).expand(*x.shape)
 
@@ -146,13 +146,13 @@ def amax_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...],
 
 
 def getitem_rule(g: Expression, y: Expression, x: Expression, index: Index) -> Expression:
-    """Put the gradient back where the value came from."""
+    """Scatter the gradient to the indexed elements."""
     return x.graph.apply(embed, g, x.shape, index)
 
 
 Rule = Callable[..., Expression]
 
-# One function an operand: the gradient g in the result y becomes the gradient in that operand.
+# One function per operand, which maps the gradient g in the result y to the gradient in that operand.
 RULES: dict[Callable, tuple[Rule | None, ...]] = {
     operator.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),  # d(a + b) = da + db
     operator.sub: (lambda g, y, a, b: g, lambda g, y, a, b: -g),  # d(a - b) = da - db
@@ -174,12 +174,12 @@ RULES: dict[Callable, tuple[Rule | None, ...]] = {
     torch.mean: (mean_rule,),
     torch.amax: (amax_rule,),
     torch.where: (
-        None,  # the condition is no number
+        None,  # the condition has no gradient
         lambda g, y, condition, a, b: g.where(condition, 0.0),
         lambda g, y, condition, a, b: y.graph.apply(torch.where, condition, 0.0, g),
     ),
     torch.reshape: (lambda g, y, x, shape: g.reshape(*x.shape),),
-    torch.broadcast_to: (lambda g, y, x, shape: g,),  # sum_to does the rest
+    torch.broadcast_to: (lambda g, y, x, shape: g,),  # sum_to sums over the broadcast dimensions
     torch.transpose: (lambda g, y, x, dim0, dim1: g.transpose(dim0, dim1),),
     operator.getitem: (getitem_rule,),
     embed: (lambda g, y, value, shape, index: g[index],),

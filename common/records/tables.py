@@ -10,6 +10,12 @@ One record whose measures are named `<row>_<column>` becomes a table of its own 
 <!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
+A measure whose values over the seeds are not one hump is shown as `measure:values`, every seed's value, or as
+`measure:median`, the median with the smallest and the largest value:
+
+<!-- ledger: ch02/fitting | degree_1_rmse degree_15_rmse:values -->
+<!-- /ledger -->
+
 And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
 
 <!-- landmarks -->
@@ -18,6 +24,7 @@ And where results/landmarks.toml is to stand, records beside what the book and o
 
 import math
 import re
+import statistics
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,10 +74,23 @@ FORMATS = [
 ]
 
 
-def format_of(name: str) -> tuple[str, float, str]:
+VIEWS = {"": "", "values": ", each seed", "median": ", median (range)"}
+"""How the values of a measure over the seeds are shown, with the end of its heading."""
+
+
+def split_view(measure: str) -> tuple[str, str]:
+    """Split `measure:view` into the measure and its view; raise ValueError for an unknown view."""
+    name, _, view = measure.partition(":")
+    if view not in VIEWS:
+        raise ValueError(f"{measure}: a measure is followed by :values, by :median, or by nothing")
+    return name, view
+
+
+def format_of(measure: str) -> tuple[str, float, str]:
     """Give a measure's heading, the factor that it is shown with, and its format."""
+    name, view = split_view(measure)
     heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
-    return heading.format(name=name.replace("_", " ")), factor, text
+    return heading.format(name=name.replace("_", " ")) + VIEWS[view], factor, text
 
 
 def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
@@ -78,11 +98,17 @@ def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
 
     A mean that misses its target is followed by what the aim was.
     """
-    figure = entry["metrics"].get(measure)
+    name, view = split_view(measure)
+    figure = entry["metrics"].get(name)
     if figure is None:
         return ""
     _, factor, text = format_of(measure)
-    bounds = entry.get("targets", {}).get(measure, {})
+    if view:
+        values = [factor * value for value in figure["values"]]
+        shown = values if view == "values" else [statistics.median(values), min(values), max(values)]
+        words = [text.replace(":#.", ":.").format(value) + unit for value in shown]  # 4510, not 4510.
+        return ", ".join(words) if view == "values" else f"{words[0]} ({words[1]} to {words[2]})"
+    bounds = entry.get("targets", {}).get(name, {})
     low, high = bounds.get("at_least", -math.inf), bounds.get("at_most", math.inf)
     missed = low if figure["mean"] < low else high if figure["mean"] > high else None
     aim = "" if missed is None else f" (aim: {factor * missed:,g})"
@@ -122,7 +148,8 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
         data, command = origin(entry)
         lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
     places = dict.fromkeys(place(entry) for entry in records)
-    over = "Mean ± standard deviation over seeds. " * any(entry["n"] > 1 for entry in records)
+    means = any(not split_view(measure)[1] for measure in measures) and any(entry["n"] > 1 for entry in records)
+    over = "Mean ± standard deviation over seeds. " * means
     return "\n".join(lines) + f"\n\n{over}{' / '.join(places)}.\n"
 
 
@@ -172,7 +199,8 @@ def render(text: str, where: Path) -> str:
             if len(names) != 1 or not rows or not columns:
                 raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
             measures = [f"{row}_{column}" for row in rows for column in columns]
-        unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
+        recorded = {name for entry in entries for name in entry["metrics"]}
+        unknown = [measure for measure in measures if split_view(measure)[0] not in recorded]
         if unknown:
             raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
