@@ -1,8 +1,8 @@
-"""Chapter 1: expression graphs - formulas first, numbers later, and gradients as more formulas.
+"""Chapter 1: expression graphs with symbolic gradients, simplification and two kinds of execution.
 
-expressions   the book's five graphs: their values, their code, their pictures
-numerics      where a correct formula gives a wrong number, and how a rewritten graph gives the right one
-regression    linear regression by the book's ten steps, and what each way of running its graph costs
+expressions   the book's five graphs: values, generated code, diagrams
+numerics      condition numbers, overflow and underflow, before and after a graph is rewritten
+regression    linear regression by the book's ten steps; speed of several variants of its step
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

@@ -1,11 +1,11 @@
-"""The same idea as a dynamic tape, the way PyTorch itself works: compute at once, remember how, walk back.
+"""Reverse-mode automatic differentiation on a dynamic tape, as in PyTorch: compute at once and record the operations.
 
     a, b = Variable(-4.0), Variable(2.0)
     c = (a * b + b**3).relu()
     c.backward()                         # a.gradient, b.gradient
 
-Each result keeps its operands and a function that hands the gradient on to them. What this chapter's graph does once,
-before any number is known, happens here anew in every step.
+Each result keeps its operands and a function that computes their gradients from its own. The chapter's graph is built
+once; the tape is built in every step.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
-"""Takes the gradient g of the loss in a result, gives the gradients in its operands."""
+"""Maps the gradient g of the loss in a result to the gradients in its operands."""
 
 
 class Variable:
-    """A value that remembers what it was computed from."""
+    """A value with its operands and its gradient."""
 
     def __init__(self, value: Any, operands: Sequence[Variable] = (), pull: Pull | None = None) -> None:
         self.value = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
@@ -29,12 +29,12 @@ class Variable:
         self.operands, self.pull = operands, pull
 
     def backward(self) -> None:
-        """Add the gradients of this scalar to those of all that it was computed from."""
+        """Add the gradients of this scalar to those of all variables that it depends on."""
         if self.value.ndim:
             raise ValueError(f"backward starts from a scalar, this value has shape {tuple(self.value.shape)}")
         tape = self._tape()
         for result in tape:
-            if result.operands:  # what an earlier call has left here was that call's
+            if result.operands:  # discard intermediate gradients of an earlier call
                 result.gradient = torch.zeros_like(result.value)
         self.gradient = torch.ones_like(self.value)
         for result in reversed(tape):
@@ -43,9 +43,9 @@ class Variable:
                 operand.gradient = operand.gradient + _sum_to(piece, operand.value.shape)
 
     def _tape(self) -> list[Variable]:
-        """List what this value was computed from, operands before results, each once."""
+        """List the variables that this one depends on in topological order."""
         tape, seen, waiting = list[Variable](), set[int](), [(self, False)]
-        while waiting:  # no recursion: what is unrolled in time is deeper than Python's stack
+        while waiting:  # no recursion: unrolled networks are deeper than Python's stack
             variable, operands_listed = waiting.pop()
             if operands_listed:
                 tape.append(variable)
@@ -88,7 +88,7 @@ class Variable:
     __radd__, __rmul__ = __add__, __mul__
 
     def exp(self) -> Variable:
-        """Take e to the power of x."""
+        """Exponential function"""
         y = self.value.exp()
         return Variable(y, (self,), lambda g: (g * y,))
 
@@ -106,7 +106,7 @@ class Variable:
         return Variable(self.value.relu(), (self,), lambda g: (g * (self.value > 0),))
 
     def sum(self) -> Variable:
-        """Add up all elements"""
+        """Sum of all elements"""
         return Variable(self.value.sum(), (self,), lambda g: (g.expand_as(self.value),))
 
 
@@ -115,5 +115,5 @@ def _variable(value: Variable | float, like: Variable) -> Variable:
 
 
 def _sum_to(gradient: Tensor, shape: torch.Size) -> Tensor:
-    """Undo broadcasting: what was used many times receives the sum of its gradients."""
+    """Sum a gradient over the dimensions that were broadcast."""
     return gradient.sum_to_size(shape) if gradient.shape != shape else gradient

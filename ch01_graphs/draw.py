@@ -1,10 +1,10 @@
-"""Pictures of expression graphs: shapes at every node, values and gradients too where they have been recorded.
+"""Diagrams of expression graphs with shapes, and with values and gradients where these were recorded.
 
     save(picture(loss, dW), Path("loss.svg"))
     save(picture(loss, dW, records=TapeMachine(loss, dW).records()), Path("loss.svg"))
 
-What leads to a gradient has a colour of its own. `common/drawing/graphs.py` turns a picture into DOT text or draws
-it, and makes pictures of ordinary modules as well.
+Nodes of a gradient have their own colour. `common/drawing/graphs.py` writes a diagram as DOT text or draws it, and
+makes diagrams of ordinary modules as well.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def picture(*outputs: Expression, records: Sequence[Record] = (), digits: int | None = 4) -> "nx.DiGraph":
-    """Make a picture of what some expressions are computed from; records add values and gradients to it."""
+    """Make a diagram of the nodes that some expressions depend on; records add values and gradients."""
     import networkx as nx
 
     graph, seen = nx.DiGraph(), {record.name: record for record in records}
@@ -48,7 +48,7 @@ def picture(*outputs: Expression, records: Sequence[Record] = (), digits: int | 
 
 
 def _title(node: fx.Node) -> str:
-    """Say what a node is: its name, and the operator and the numbers that it is made with."""
+    """Return the title of a node: its name, operator and numbers."""
     name = node.meta["name"]
     if node.op != "call_function":
         return name

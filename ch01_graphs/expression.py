@@ -28,18 +28,18 @@ INFIX = {
     operator.lt: "<",
     operator.le: "<=",
 }
-"""Operators that are written between their operands."""
+"""Infix operators with their symbols."""
 
 COMPARISONS = (operator.gt, operator.ge, operator.lt, operator.le, torch.eq)
 
 Index = Any
-"""What may stand between brackets: integers, slices, an expression of integers, or a tuple of these."""
+"""An index: integers, slices, an expression of integers, or a tuple of these."""
 
 
 def embed(value: Tensor, shape: Sequence[int], index: Index) -> Tensor:
-    """Zeros of a shape, with the value added where the index points: the counterpart of `x[index]`.
+    """Scatter a value into zeros of a shape: the adjoint of `x[index]`.
 
-    A place that the index names twice receives both values.
+    An element that the index contains twice receives the sum.
     """
     zeros = torch.zeros(shape, dtype=value.dtype, device=value.device)
     places = torch.arange(zeros.numel(), device=value.device).view(zeros.shape)[index]
@@ -68,22 +68,22 @@ class Expression:
 
     @property
     def name(self) -> str:
-        """Give the name in the graph."""
+        """Return the name in the graph."""
         return self.node.meta["name"]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape of the value."""
+        """Return the shape of the value."""
         return tuple(self.node.meta["value"].shape)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Give the dtype of the value."""
+        """Return the dtype of the value."""
         return self.node.meta["value"].dtype
 
     @property
     def ndim(self) -> int:
-        """Count the dimensions of the value."""
+        """Return the number of dimensions."""
         return len(self.shape)
 
     def __repr__(self) -> str:
@@ -101,7 +101,7 @@ class Expression:
         return (self[i] for i in range(len(self)))
 
     def named(self, name: str) -> "Expression":
-        """Give the node a name of its own; returns the expression."""
+        """Set the name of the node; return the expression."""
         self.node.meta.update(name=self.graph.claim_name(name), named=True)
         return self
 
@@ -121,7 +121,7 @@ class Expression:
         return self.graph.apply(torch.eq, self, other)
 
     def where(self, condition: "Expression", other: "Expression | float") -> "Expression":
-        """Take this value where the condition holds, else the other."""
+        """Select this value where the condition is true, else the other."""
         return self.graph.apply(torch.where, condition, self, other)
 
     # Element by element.
@@ -145,15 +145,15 @@ class Expression:
         return self.graph.apply(torch.log_softmax, self, dim=self._dimension(dim))
 
     def sum(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
-        """Add up, along some dimensions or all."""
+        """Sum over some dimensions or all."""
         return self.graph.apply(torch.sum, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
-        """Average, along some dimensions or all."""
+        """Mean over some dimensions or all."""
         return self.graph.apply(torch.mean, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def amax(self, dim: int | Sequence[int] = (), keepdim: bool = False) -> "Expression":
-        """Largest value, along some dimensions or all; its gradient is shared evenly between equals."""
+        """Maximum over some dimensions or all; equal maxima share the gradient evenly."""
         return self.graph.apply(torch.amax, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def logsumexp(self, dim: int | Sequence[int], keepdim: bool = False) -> "Expression":
@@ -163,11 +163,11 @@ class Expression:
     # Shape.
 
     def reshape(self, *shape: int) -> "Expression":
-        """Give the same elements in another shape; one size may be -1."""
+        """Reshape; one size may be -1."""
         return self.graph.apply(torch.reshape, self, shape)
 
     def expand(self, *shape: int) -> "Expression":
-        """Repeat along new dimensions and those of size 1, without a copy."""
+        """Broadcast to a shape, without a copy."""
         return self.graph.apply(torch.broadcast_to, self, shape)
 
     def transpose(self, dim0: int, dim1: int) -> "Expression":
@@ -193,7 +193,7 @@ class Expression:
 
 
 def formula(expression: Expression, depth: int = 3) -> str:
-    """Write an expression out as Python, `log(softmax(z, dim=1))`; operands deeper than that appear by their names."""
+    """Format an expression as Python, `log(softmax(z, dim=1))`; operands below the depth appear as names."""
     node = expression.node
     if node.op != "call_function" or depth == 0:
         return expression.name
@@ -203,7 +203,7 @@ def formula(expression: Expression, depth: int = 3) -> str:
 
 
 def write(function: Callable, args: Sequence, kwargs: Mapping, depth: int = 2) -> str:
-    """Write a call as Python, operators between their operands."""
+    """Format a call as Python."""
     words = [_written(arg, depth) for arg in args]
     if function in INFIX or function in (operator.neg, operator.getitem):
         words[0] = _bracketed(args[0], words[0])

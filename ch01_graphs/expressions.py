@@ -1,9 +1,9 @@
-"""The book's five graphs: their values, the Python that they become, and their pictures.
+"""The book's five graphs: values, generated Python code, and diagrams.
 
     python -m ch01_graphs.train expressions
     python -m ch01_graphs.train expressions --format svg
 
-Beside each picture lies the graph in Graphviz's language, as .dot.
+Each diagram is also written in Graphviz's language, as .dot.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """How the graphs are drawn."""
+    """Settings of the diagrams."""
 
     format: Literal["png", "svg", "pdf"] = "png"
-    """Format of the pictures, by Graphviz where it is installed; the .dot files are written in any case."""
+    """File format of the diagrams, drawn by Graphviz if it is installed; .dot files are always written."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
 
@@ -67,7 +67,7 @@ def add_to_product() -> Expression:
 
 
 def square_error() -> Expression:
-    """The smallest graph worth a gradient, (w x - y)^2 = 2.25 at w = 2, x = 3, y = 4.5"""
+    """A squared error with its gradient, (w x - y)^2 = 2.25 at w = 2, x = 3, y = 4.5"""
     graph = Graph()
     w, x, y = graph.parameter("w", 2.0), graph.scalar("x"), graph.scalar("y")
     loss = ((w * x - y) ** 2).named("loss")
@@ -78,7 +78,7 @@ def square_error() -> Expression:
 
 
 def multiply_what_does_not_fit() -> Expression:
-    """A matrix with two columns and a vector of three: an error where the node is made, and none at run time"""
+    """A matrix with two columns times a vector of three: the error is raised when the node is added"""
     graph = Graph()
     W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]]))
     return W @ graph.vector("x", 3)
@@ -117,7 +117,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def save_picture(run: Run, name: str, drawn: "nx.DiGraph") -> None:
-    """Write a picture's .dot, and the picture itself."""
+    """Write a diagram as .dot and in the chosen format."""
     for suffix in ("dot", run.config.format):
         with run.writing(f"{name}.{suffix}") as path:
             save(drawn, path)

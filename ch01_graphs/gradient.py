@@ -1,14 +1,15 @@
-"""Gradients as more nodes of the same graph: symbolic reverse mode.
+"""Symbolic reverse-mode differentiation: gradients are nodes of the same graph.
 
-    dW, db = grad(loss, [W, b])          # expressions like any other: run them, draw them, take their gradient again
+    dW, db = grad(loss, [W, b])          # expressions: evaluate, draw or differentiate them
 
-For each operator, `RULES` says how the gradient g of the loss in its result y becomes the gradient in each operand:
-with y = f(a, b), dL/da = g df/da. Walking from the loss back to the inputs and adding up what arrives at each node is
-the chain rule (Griewank & Walther 2008, section 3.2).
+For each operator, `RULES` maps the gradient g of the loss in its result y to the gradient in each operand: with y =
+f(a, b), dL/da = g df/da. The nodes are visited from the loss back to the inputs, and the gradients that reach a node
+are summed: the chain rule in reverse mode (Griewank & Walther 2008, section 3.2).
 """
 
-# ruff: noqa: ARG001, ARG005  # every rule is called in the same way and takes what it needs
+# ruff: noqa: ARG001, ARG005  # all rules have the same arguments, used or not
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -25,8 +26,8 @@ from ch01_graphs.graph import ancestors
 def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     """Add to the graph the gradients of a scalar in the given expressions.
 
-    What the loss does not depend on has gradient zero. Raises ValueError where the loss is no scalar, or a function on
-    the way has no rule.
+    An expression that the loss does not depend on has gradient zero. Raises ValueError if the loss is not a scalar, or
+    if an operator has no rule.
     """
     graph = loss.graph
     if loss.shape:
@@ -41,7 +42,7 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     with graph.backward_nodes():
         gradients = {loss.node: graph.constant(torch.ones((), dtype=loss.dtype))}
         for node in reversed([node for node in graph.ir.nodes if node in on_the_way]):
-            if node not in gradients:  # reached only through a comparison, or through where's condition
+            if node not in gradients:  # used only in comparisons or in the condition of where
                 continue
             for operand, piece in _pieces(Expression(graph, node), gradients[node], on_the_way):
                 before = gradients.get(operand)
@@ -54,7 +55,7 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
 
 
 def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tuple[fx.Node, Expression]]:
-    """Apply the rules of y's operator, to each operand that leads to what the gradient is asked in."""
+    """Apply the rules of y's operator to the operands through which the gradient is needed."""
     node, graph = y.node, y.graph
     if node.op != "call_function" or node.target in COMPARISONS:
         return []
@@ -70,7 +71,7 @@ def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tupl
 
 
 def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
-    """Undo broadcasting: a value that was used many times receives the sum of all its gradients."""
+    """Sum a gradient over the dimensions that were broadcast."""
     if g.shape == shape:
         return g
     lead = g.ndim - len(shape)
@@ -81,12 +82,12 @@ def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
 
 
 def keep(reduced: Expression, x: Expression, dim: tuple[int, ...]) -> Expression:
-    """Give a reduced value x's number of dimensions again, with size 1 in place of the lost ones."""
+    """Restore the reduced dimensions of x with size 1."""
     return shaped(reduced, tuple(1 if i in dim else size for i, size in enumerate(x.shape)))
 
 
 def shaped(x: Expression, shape: tuple[int, ...]) -> Expression:
-    """Reshape, where that changes anything."""
+    """Reshape, unless the shape is the same."""
     return x if x.shape == shape else x.reshape(*shape)
 
 
@@ -109,24 +110,30 @@ def matmul_right(g: Expression, y: Expression, a: Expression, b: Expression) -> 
 
 
 def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Expression:
-    """dL/da = g b a^(b-1) for y = a^b"""
-    return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
+    """dL/da = g b a^(b-1) for y = a^b, and 0 where b is 0 (at a = 0 the product would be 0 times infinity)"""
+    if not isinstance(b, Expression):
+        return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
+    where = functools.partial(y.graph.apply, torch.where)
+    base = where(b.eq(0.0), where(a.eq(0.0), 1.0, a), a)  # 1 where a and b are both 0
+    return g * b * base ** (b - 1.0)
 
 
 def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Expression:
-    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0"""
+    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0 and b is not negative"""
     if not isinstance(a, Expression):
-        return g * 0.0 if a == 0 else g * y * (math.log(a) if a > 0 else math.nan)
-    return y.graph.apply(torch.where, a.eq(0.0), 0.0, g * y * a.log())
+        slope = g * y * (math.log(a) if a > 0 else -math.inf if a == 0 else math.nan)
+        return y.graph.apply(torch.where, b >= 0.0, 0.0, slope) if a == 0 else slope
+    slope = g * y * a.log()
+    return slope.where(b < 0.0, y.graph.apply(torch.where, a.eq(0.0), 0.0, slope))
 
 
 def sum_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """Hand every summand the whole gradient."""
+    """dL/dx = g for every summand"""
     return keep(g, x, dim).expand(*x.shape)
 
 
 def mean_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """Hand each of n values an n-th of the gradient."""
+    """dL/dx = g / n for each of n values"""
     n = math.prod(x.shape[i] for i in dim)
     return keep(g / n, x, dim).expand(*x.shape)
 
@@ -139,13 +146,13 @@ def amax_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...],
 
 
 def getitem_rule(g: Expression, y: Expression, x: Expression, index: Index) -> Expression:
-    """Put the gradient back where the value came from."""
+    """Scatter the gradient to the indexed elements."""
     return x.graph.apply(embed, g, x.shape, index)
 
 
 Rule = Callable[..., Expression]
 
-# One function an operand: the gradient g in the result y becomes the gradient in that operand.
+# One function per operand, which maps the gradient g in the result y to the gradient in that operand.
 RULES: dict[Callable, tuple[Rule | None, ...]] = {
     operator.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),  # d(a + b) = da + db
     operator.sub: (lambda g, y, a, b: g, lambda g, y, a, b: -g),  # d(a - b) = da - db
@@ -167,12 +174,12 @@ RULES: dict[Callable, tuple[Rule | None, ...]] = {
     torch.mean: (mean_rule,),
     torch.amax: (amax_rule,),
     torch.where: (
-        None,  # the condition is no number
+        None,  # the condition has no gradient
         lambda g, y, condition, a, b: g.where(condition, 0.0),
         lambda g, y, condition, a, b: y.graph.apply(torch.where, condition, 0.0, g),
     ),
     torch.reshape: (lambda g, y, x, shape: g.reshape(*x.shape),),
-    torch.broadcast_to: (lambda g, y, x, shape: g,),  # sum_to does the rest
+    torch.broadcast_to: (lambda g, y, x, shape: g,),  # sum_to sums over the broadcast dimensions
     torch.transpose: (lambda g, y, x, dim0, dim1: g.transpose(dim0, dim1),),
     operator.getitem: (getitem_rule,),
     embed: (lambda g, y, value, shape, index: g[index],),

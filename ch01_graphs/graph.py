@@ -1,4 +1,4 @@
-"""An expression graph: write the formula first, put numbers in later.
+"""An expression graph: build the formula first, evaluate it later.
 
     graph = Graph()
     W = graph.parameter("W", [[0.9, 0.7], [0.4, 0.2]])
@@ -7,9 +7,9 @@
     graph.let(x, [5.0, 7.0])
     graph.run(y)                         # tensor([12.4000, 6.4000])
 
-The nodes are those of `torch.fx`, the intermediate representation behind torch.export and torch.compile, so all that
-other tools know about such graphs holds here. An `Expression` is a node with the methods of a tensor: the same
-function can be called with tensors, and computes, or with expressions, and is written down.
+The nodes are those of `torch.fx`, the intermediate representation of torch.export and torch.compile, so that tools for
+such graphs work here as well. An `Expression` is a node with the methods of a tensor: the same function computes when
+it is called with tensors, and adds nodes to the graph when it is called with expressions.
 """
 
 import builtins
@@ -27,25 +27,25 @@ from ch01_graphs.expression import COMPARISONS, Expression, embed, write
 from common.drawing.graphs import describe
 
 SPOKEN_FOR = ("self", "torch", "device", "inf", "nan")
-"""Names that mean something else in the generated code."""
+"""Names with another meaning in the generated code."""
 
 
 class Graph:
-    """Inputs, parameters and what is computed from them, in the order in which they were written down."""
+    """Inputs, parameters and operations, in the order in which they were added."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.ir = fx.Graph()
         self.inputs: dict[str, Expression] = {}
-        """What `let` gives a value to."""
+        """Inputs by name; `let` binds values to them."""
         self.values: dict[str, Tensor] = {}
-        """Parameters and constants by name; `run` reads them each time, so a solver may change them in place."""
+        """Tensors of parameters and constants by name; an optimizer may change them in place between runs."""
         self.bound: dict[str, Tensor] = {}
-        """The values that inputs have been given."""
+        """Values that `let` has bound to inputs."""
         self.gradients: dict[fx.Node, Expression] = {}
-        """Which expression is the gradient of a node, once `grad` has been called."""
+        """Gradient of each node, after a call of `grad`."""
         self.reserved: set[str] = set()
-        """Names that no node gets by itself, only by being given it."""
+        """Names that are not given to nodes automatically."""
         self._names: set[str] = set()
         self._programs: dict[tuple[fx.Node, ...], fx.GraphModule] = {}
         self._backward = False
@@ -73,28 +73,28 @@ class Graph:
         return self.tensor(name, (rows, columns), dtype)
 
     def parameter(self, name: str, value: Any) -> Expression:
-        """Declare a parameter: it has a value from the start, and a solver may change it."""
+        """Declare a parameter with an initial value, which an optimizer may change."""
         return self.hold(name, torch.as_tensor(value).detach().clone().to(self.device), "parameter")
 
     def constant(self, value: Any) -> Expression:
-        """Write down a tensor that never changes."""
+        """Add a constant tensor."""
         return self.hold(self.free_name("constant"), torch.as_tensor(value).detach().to(self.device), "constant")
 
     def hold(self, name: str, value: Tensor, kind: Literal["parameter", "constant"]) -> Expression:
-        """Declare a node whose value is that very tensor."""
+        """Add a node whose value is this tensor, without a copy."""
         node = self._node("get_attr", name, (), {}, value.to("meta"), name)
         node.meta["kind"] = kind
         self.values[name] = value
         return Expression(self, node)
 
     def value(self, parameter: Expression) -> Tensor:
-        """Give the tensor of a parameter or constant, to look at or to change in place."""
+        """Return the tensor of a parameter or constant; it may be changed in place."""
         return self.values[parameter.name]
 
     # Nodes with operands.
 
     def apply(self, function: Callable, *args: Any, **kwargs: Any) -> Expression:
-        """Write down a function of expressions, numbers and settings.
+        """Add a node that applies a function to expressions, numbers and settings.
 
         The function is tried on tensors without data, which finds the result's shape and dtype. Raises ValueError,
         naming the node, where shapes or dtypes do not go together.
@@ -132,7 +132,7 @@ class Graph:
         return node
 
     def free_name(self, stem: str) -> str:
-        """Give a name that is not taken: the stem itself, or the stem with a number."""
+        """Return an unused name: the stem, or the stem with a number."""
         numbered = (f"{stem}_{number}" for number in range(1, len(self._names) + 2))
         return next(name for name in (stem, *numbered) if name not in self._names | self.reserved)
 
@@ -150,7 +150,7 @@ class Graph:
 
     @contextmanager
     def backward_nodes(self, backward: bool = True) -> Iterator[None]:
-        """Mark the nodes that are made meanwhile as belonging to a gradient, or not."""
+        """Mark the nodes added inside the block as part of a gradient, or not."""
         before, self._backward = self._backward, backward
         try:
             yield
@@ -160,20 +160,20 @@ class Graph:
     # Numbers.
 
     def let(self, target: Expression | str, value: Any) -> None:
-        """Give an input its value. Raises ValueError where shape or dtype are not those of the input."""
+        """Bind a value to an input; raise ValueError if its shape or dtype differs from the input's."""
         name = target if isinstance(target, str) else target.name
         if name not in self.inputs:
             raise ValueError(f"the graph has no input {name!r}; it has {', '.join(self.inputs) or 'none'}")
         self.bound[name] = check_value(self.inputs[name], value).to(self.device)
 
     def run(self, *outputs: Expression) -> Any:
-        """Compute expressions from the values bound to the inputs; one expression gives its tensor, several a tuple."""
+        """Evaluate expressions with the bound values; return a tensor for one expression, a tuple for several."""
         program = self.program(*outputs)
         results = program(*self.arguments(program))
         return results[0] if len(outputs) == 1 else results
 
     def arguments(self, program: fx.GraphModule) -> list[Tensor]:
-        """Give the values bound to a program's inputs, in its order. Raises ValueError where one is missing."""
+        """Return the values bound to a program's inputs, in its order; raise ValueError if one is missing."""
         names = [str(node.target) for node in program.graph.nodes if node.op == "placeholder"]
         missing = [name for name in names if name not in self.bound]
         if missing:
@@ -181,7 +181,7 @@ class Graph:
         return [self.bound[name] for name in names]
 
     def program(self, *outputs: Expression) -> fx.GraphModule:
-        """Cut out what the outputs need, as a torch.fx module: its `code` is Python, its call computes them all."""
+        """Extract the nodes that the outputs depend on as a torch.fx module with generated Python `code`."""
         key = tuple(output.node for output in outputs)
         if key not in self._programs:
             self._programs[key] = self._cut_out(key)
@@ -197,7 +197,7 @@ class Graph:
         for node in dict.fromkeys([*inputs, *self.ir.nodes]):
             if node in needed:
                 args, kwargs = map_arg((node.args, node.kwargs), copies.__getitem__)
-                # fx writes the operator down as it stands, and -2 ** x is -(2 ** x).
+                # fx generates no parentheses, and -2 ** x is -(2 ** x).
                 number_base = node.target is operator.pow and not isinstance(args[0], fx.Node)
                 target = torch.pow if number_base else node.target
                 copies[node] = cut.create_node(node.op, target, args, dict(kwargs), node.meta["name"])
@@ -207,7 +207,7 @@ class Graph:
 
 
 def check_value(target: Expression, value: Any) -> Tensor:
-    """Make a tensor for an input, or raise ValueError where its shape or dtype are others."""
+    """Convert a value to a tensor for an input; raise ValueError if its shape or dtype differs."""
     tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=target.dtype)
     if tuple(tensor.shape) != target.shape or tensor.dtype != target.dtype:
         raise ValueError(f"input {target.name!r} is {describe(target)}, its value is {describe(tensor)}")
@@ -215,7 +215,7 @@ def check_value(target: Expression, value: Any) -> Tensor:
 
 
 def ancestors(nodes: Sequence[fx.Node]) -> set[fx.Node]:
-    """Find the nodes that the given ones are computed from, themselves included."""
+    """Return the given nodes and all nodes that they depend on."""
     found: set[fx.Node] = set()
     waiting = list(nodes)
     while waiting:
@@ -227,7 +227,7 @@ def ancestors(nodes: Sequence[fx.Node]) -> set[fx.Node]:
 
 
 def _unwrap(value: Any, operands: list[Expression]) -> Any:
-    """Put nodes in the place of expressions, within tuples and lists too; collect the expressions."""
+    """Replace expressions by their nodes, also within tuples and lists; collect the expressions."""
     if isinstance(value, Expression):
         operands.append(value)
         return value.node

@@ -1,11 +1,11 @@
-"""Where a correct formula gives a wrong number, and how the rewritten graph gives the right one.
+"""Numerical stability: condition numbers, overflow and underflow of formulas, before and after `simplify`.
 
     python -m ch01_graphs.train numerics
 
-Two things can go wrong. A *problem* can be ill-conditioned: its result changes much where its input changes little, by
-the condition number k(x) = |x f'(x) / f(x)| times as much, and no formula can help (Higham 2002, section 1.6). Or the
-*formula* is unstable: the problem is harmless, but on the way a number overflows or loses its digits. The graph knows
-the difference: its gradient gives k, and `simplify` finds stable formulas for the patterns that it knows.
+A *problem* can be ill-conditioned: a small relative change of the input changes the result by the condition number
+k(x) = |x f'(x) / f(x)| times as much, whatever the formula (Higham 2002, section 1.6). Or the *formula* is unstable:
+the problem is well-conditioned, but an intermediate number overflows, underflows or loses its digits. The gradient of
+the graph gives k, and `simplify` replaces the unstable patterns that it contains rules for.
 """
 
 from collections.abc import Callable
@@ -27,12 +27,12 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """Where the formulas are tried."""
+    """Inputs at which the formulas are computed."""
 
     largest: float = 200.0
-    """The formulas are computed in float32 for inputs between minus and plus this."""
+    """Largest input; the smallest is its negative. The formulas are computed in float32."""
     points: int = 401
-    """How many inputs, evenly spaced."""
+    """Number of evenly spaced inputs."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Config:
         require(self.points > 2, "--points must be at least 3", self.points)
 
 
-# The same functions for expressions, which write them down, and for tensors, which compute them.
+# Functions of expressions, which build a graph, and of tensors, which compute the reference.
 
 FORMULAS: dict[str, Callable[[Any], Any]] = {
     "log(softmax([x, 0]))": lambda z: z.softmax(1).log()[:, 0],
@@ -50,7 +50,7 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "log(sum(exp([x, 0])))": lambda z: z.exp().sum(1).log(),
     "log(1 - sigmoid(x))": lambda z: (1 - z[:, 0].sigmoid()).log(),
 }
-"""As one first writes them, of the rows [x, 0] of a matrix z."""
+"""The formulas as usually written, of the rows [x, 0] of a matrix z."""
 
 EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "log(softmax([x, 0]))": lambda x: F.logsigmoid(x),
@@ -60,12 +60,15 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "log(sum(exp([x, 0])))": lambda x: -F.logsigmoid(-x),
     "log(1 - sigmoid(x))": lambda x: F.logsigmoid(-x),
 }
-"""What they should give, by torch's own stable functions in float64."""
+"""Reference values: torch's own stable functions, computed in float64."""
+
+SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+"""Smallest positive normal number of float32, 1.18e-38."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A formula in float32, at many points."""
+    """Values and gradients of a formula in float32 at all inputs."""
 
     formula: str
     value: Tensor
@@ -75,7 +78,7 @@ class Trial:
 
 
 def try_formula(y: Expression, x: Tensor) -> Trial:
-    """Compute a formula of the matrix z and its gradient, where the rows of z are [x, 0]."""
+    """Compute a formula of the matrix z and its gradient in x; the rows of z are [x, 0]."""
     graph = y.graph
     z = graph.inputs["z"]
     graph.let(z, torch.stack([x, torch.zeros_like(x)], dim=1))
@@ -84,20 +87,53 @@ def try_formula(y: Expression, x: Tensor) -> Trial:
 
 
 def try_both(name: str, x: Tensor) -> tuple[Trial, Trial]:
-    """Compute a formula as it is written, and as it is after `simplify`."""
+    """Compute a formula as written, and after `simplify`."""
     y = FORMULAS[name](Graph().matrix("z", len(x), 2))
     return try_formula(y, x), try_formula(simplify(y).outputs[0], x)
 
 
 def largest_error(trial: Trial, exact: Tensor) -> float:
-    """The largest |value - exact| / max(1, |exact|): relative if large, absolute if small, inf for no number"""
+    """Largest |value - exact| / max(1, |exact|): relative above 1, absolute below; inf where a value is not finite"""
     error = (trial.value.double() - exact).abs() / exact.abs().clamp_min(1)
     return float(error.where(trial.value.isfinite(), torch.inf).max())
 
 
 def lost(values: Tensor) -> int:
-    """Count the elements that are no number."""
+    """Count the elements that are infinite or NaN."""
     return int((~values.isfinite()).sum())
+
+
+def false_zeros(values: Tensor, exact: Tensor, at_least: float = 0.0) -> int:
+    """Count the elements that are 0 although the exact value is not, and has at least the given magnitude."""
+    return int(((values == 0) & (exact != 0) & (exact.abs() >= at_least)).sum())
+
+
+def exact_both(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the reference value and gradient of a formula in float64."""
+    x = x.double().requires_grad_()
+    y = EXACT[name](x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    return y.detach(), gradient
+
+
+def count_losses(trials: dict[str, tuple[Trial, Trial]], x: Tensor) -> dict[str, float]:
+    """Add up over all formulas, as written and rewritten: infinite or NaN (lost), and false zeros.
+
+    A false zero is underflow where the exact value is below float32's normal numbers, and rounding where it is not.
+    """
+    found: dict[str, float] = {}
+    for name, both in trials.items():
+        exact = dict(zip(("value", "gradient"), exact_both(name, x), strict=True))
+        for prefix, trial in zip(("", "rewritten_"), both, strict=True):
+            for what, truth in exact.items():
+                values = getattr(trial, what)
+                counts = {
+                    f"{prefix}lost_{what}s": lost(values),
+                    f"{prefix}false_zero_{what}s": false_zeros(values, truth),
+                    f"{prefix}rounded_to_zero_{what}s": false_zeros(values, truth, SMALLEST_NORMAL),
+                }
+                found |= {key: found.get(key, 0) + count for key, count in counts.items()}
+    return found
 
 
 def condition_number(function: Callable[[Any], Any], x: float) -> float:
@@ -112,7 +148,7 @@ def condition_number(function: Callable[[Any], Any], x: float) -> float:
 
 @dataclass(frozen=True)
 class Problem:
-    """A function at a point, as one first writes it and, where there is one, in a better way."""
+    """A function at a point, as usually written and, where one exists, in a more stable form."""
 
     title: str
     x: float
@@ -131,17 +167,17 @@ PROBLEMS = [
         lambda x: 1 / ((x + 1) ** 0.5 + x**0.5),
     ),
 ]
-"""The first and the third are ill-conditioned; the last is not, its formula is unstable."""
+"""The first and the third are ill-conditioned; the last is well-conditioned, but its formula is unstable."""
 
 
 def float32_error(function: Callable[[Any], Any], x: float) -> float:
-    """Relative error of a function computed in float32, its input rounded to float32 as well."""
+    """Relative error of a function computed in float32, including the rounding of its input."""
     exact = function(torch.tensor(x, dtype=torch.float64))
     return float(((function(torch.tensor(x)).double() - exact) / exact).abs())
 
 
 def train(config: Config) -> dict[str, float]:
-    """Try all formulas and problems; return how much was lost, and the largest error that is left."""
+    """Compute all formulas and problems; return the counts of overflows and underflows, and the largest error."""
     with Run.open(__name__, config, arithmetic="fp32") as run:
         rows = []
         for problem in PROBLEMS:
@@ -161,20 +197,24 @@ def train(config: Config) -> dict[str, float]:
         ]
         print_table(headings, rows)
         say("note", f"largest error and lost gradients over {len(x)} inputs from {x[0]:g} to {x[-1]:g}, in float32")
-        report(run, x, trials)
-        return run.finish(
-            run={
-                "lost_values": sum(lost(first.value) for first, _ in trials.values()),
-                "lost_gradients": sum(lost(first.gradient) for first, _ in trials.values()),
-                "rewritten_lost_values": sum(lost(second.value) for _, second in trials.values()),
-                "rewritten_lost_gradients": sum(lost(second.gradient) for _, second in trials.values()),
-                "rewritten_largest_error": max(second for _, second in worst.values()),
-            }
+        counts = count_losses(trials, x)
+        rows = [
+            (what.replace("_", " "), f"{counts[what]:,.0f}", f"{counts[f'rewritten_{what}']:,.0f}")
+            for what in counts
+            if not what.startswith("rewritten_")
+        ]
+        print_table([f"of {len(trials) * len(x):,} values or gradients", "as written", "rewritten"], rows)
+        say(
+            "note",
+            "lost: infinite or NaN; false zero: 0 where the exact value is not; rounded to zero: it is >= 1.2e-38",
         )
+        report(run, x, trials)
+        largest = max(second for _, second in worst.values())
+        return run.finish(run={**counts, "points": len(trials) * len(x), "rewritten_largest_error": largest})
 
 
 def report(run: Run, x: Tensor, trials: dict[str, tuple[Trial, Trial]]) -> None:
-    """Draw values and gradients; where a formula gave no number, its line is missing and the rewritten one shows."""
+    """Draw values and gradients; where the formula as written is infinite or NaN, only the rewritten one is visible."""
     from common.drawing import plots
 
     for what in ("value", "gradient"):

@@ -1,8 +1,8 @@
-"""Linear regression by the book's ten steps, and what each way of running its graph costs.
+"""Linear regression by the book's ten steps, and the speed of several variants of its step.
 
     python -m ch01_graphs.train regression
     python -m ch01_graphs.train regression --machine tape
-    python -m ch01_graphs.train regression --compile          # time torch.compile's version of the graph too
+    python -m ch01_graphs.train regression --compile          # include torch.compile in the comparison
 
 Dimensions: N samples, D features.
 """
@@ -36,23 +36,23 @@ class Config:
     """Hyperparameters of the regression."""
 
     samples: int = 500
-    """How many samples are drawn, y = X w + b + noise with normal X, w and b."""
+    """Number of samples of y = X w + b + noise with normal X, w and b."""
     features: int = 4
-    """Numbers in each sample."""
+    """Features per sample."""
     noise: float = 0.1
     """Standard deviation of the noise."""
     epochs: int = 5
-    """How often progress is shown."""
+    """Number of epochs; progress is shown after each."""
     steps: int = 100
-    """Gradient steps an epoch, each on all samples."""
+    """Gradient steps per epoch, each on all samples."""
     learning_rate: float = 0.1
-    """Step size of gradient descent."""
+    """Learning rate of gradient descent."""
     machine: Literal["compiled", "tape"] = "compiled"
-    """What runs the graph: one generated Python function, or the tape machine, node by node."""
+    """Execution of the graph: one generated Python function, or the tape machine, node by node."""
     compile: bool = False
-    """Time torch.compile's version of the graph too; it takes a while to make."""
+    """Include torch.compile in the comparison; its compilation takes a while."""
     rounds: int = 7
-    """How often the ways to take a step are timed by turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class Config:
 
     @property
     def drawn(self) -> int:
-        """How many samples N there are: --samples, or --limit where that is less."""
+        """Return the number of samples N: --samples, or --limit if that is less."""
         return min(self.samples, self.run.limit or self.samples)
 
 
@@ -77,26 +77,26 @@ class Regression:
 
     @property
     def program(self) -> fx.GraphModule:
-        """Give the graph as a torch.fx module, whose buffers are the parameters."""
+        """Return the graph as a torch.fx module, whose buffers are the parameters."""
         return self.outputs[0].graph.program(*self.outputs)
 
 
 def build(config: Config, device: torch.device | str = "cpu") -> Regression:
-    """Write the regression down; the steps are the book's."""
+    """Build the graph of the regression by the book's steps."""
     graph = Graph(device)  # 1. a graph
-    X = graph.matrix("X", config.drawn, config.features)  # 2. nodes for what is put in
+    X = graph.matrix("X", config.drawn, config.features)  # 2. nodes for the inputs
     y = graph.vector("y", config.drawn)
-    w = graph.parameter("w", torch.zeros(config.features))  # 3. nodes for what is learned
+    w = graph.parameter("w", torch.zeros(config.features))  # 3. nodes for the parameters
     b = graph.parameter("b", 0.0)
     prediction = (X @ w + b).named("prediction")  # 4. the forward expression
     loss = ((prediction - y) ** 2).mean().named("loss")  # 5. the loss
-    gradients = grad(loss, [w, b])  # 6. gradients, as more nodes
+    gradients = grad(loss, [w, b])  # 6. gradients
     simpler = simplify(loss, *gradients)
     return Regression(graph.value(w), graph.value(b), simpler.outputs, simpler.rewrites)
 
 
 def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tensor, ...]]:
-    """Make what runs the graph: X and y by keyword give the loss and the gradients."""
+    """Make a function that takes X and y by keyword and returns the loss and the gradients."""
     # 7. a machine
     if kind != "tape":
         return compiled(*regression.outputs, inductor=kind == "inductor")
@@ -119,7 +119,7 @@ def train_step(machine: Callable, regression: Regression, X: Tensor, y: Tensor, 
 
 
 def make_data(config: Config) -> tuple[Tensor, Tensor]:
-    """Draw (N, D) samples and (N,) targets; the seed decides all of it."""
+    """Sample (N, D) inputs and (N,) targets from the seed."""
     generator = torch.Generator().manual_seed(config.run.seed)
     samples = torch.randn(config.drawn, config.features, generator=generator)
     w, b = torch.randn(config.features, generator=generator), torch.randn((), generator=generator)
@@ -132,11 +132,11 @@ def closed_form(X: Tensor, y: Tensor) -> Tensor:
     return torch.linalg.lstsq(torch.cat([X.cpu().double(), ones], dim=1), y.cpu().double()[:, None]).solution[:, 0]
 
 
-# Other ways to take the same step.
+# Variants of the same step.
 
 
 def eager_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
-    """PyTorch's own autograd."""
+    """Make a step with PyTorch's autograd."""
     w = torch.zeros(config.features, device=X.device, requires_grad=True)
     b = torch.zeros((), device=X.device, requires_grad=True)
 
@@ -151,7 +151,7 @@ def eager_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
 
 
 def dynamic_tape_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
-    """The dynamic tape of `autodiff.py`."""
+    """Make a step with the dynamic tape of `autodiff.py`."""
     samples, targets = Variable(X), Variable(y[:, None])
     w, b = Variable(torch.zeros(config.features, 1, device=X.device)), Variable(torch.zeros((), device=X.device))
 
@@ -166,36 +166,36 @@ def dynamic_tape_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]
 
 
 def graph_step(config: Config, X: Tensor, y: Tensor, kind: str) -> Callable[[], Tensor]:
-    """The graph of this chapter, run by a machine of that kind."""
+    """Make a step with the graph of this chapter, executed by a machine of that kind."""
     regression = build(config, X.device)
     machine = make_machine(regression, kind)
     return lambda: train_step(machine, regression, X, y, config.learning_rate)
 
 
 def time_steps(config: Config, X: Tensor, y: Tensor, *, bf16: bool = False, steps: int = 300) -> dict[str, list[float]]:
-    """Time each way to take a step by turns; return steps a second of each round."""
-    ways = {
+    """Time the variants of a step interleaved; return the steps per second of each round."""
+    variants = {
         "eager": eager_step(config, X, y),
         "compiled": graph_step(config, X, y, "compiled"),
         "tape": graph_step(config, X, y, "tape"),
         "dynamic_tape": dynamic_tape_step(config, X, y),
     }
     if config.compile:
-        ways["inductor"] = graph_step(config, X, y, "inductor")
+        variants["inductor"] = graph_step(config, X, y, "inductor")
 
     def speed(step: Callable[[], Any]) -> float:
-        # Without a cache: a step changes the weights, and the next must not read the bf16 copy that was made for it.
+        # Without a cache, which would return bf16 copies of the weights from before the last step.
         autocast = torch.autocast(X.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
         with autocast, Timer(X.device) as timer:
             for _ in range(steps):
                 step()
         return steps / timer.seconds
 
-    return by_turns(ways, config.rounds, speed, quiet=True)
+    return by_turns(variants, config.rounds, speed, quiet=True)
 
 
 def train(config: Config) -> dict[str, float]:
-    """Fit the regression; return its error, its distance from the exact solution, and the speed of each way."""
+    """Fit the regression; return its error, its distance from the exact solution, and the speed of each variant."""
     with Run.open(__name__, config) as run:
         X, y = (tensor.to(run.device) for tensor in make_data(config))
         regression = build(config, run.device)
@@ -211,31 +211,31 @@ def train(config: Config) -> dict[str, float]:
         learned = torch.cat([regression.w, regression.b[None]]).cpu().double()
         distance = float((learned - exact).abs().max())
         speeds = time_steps(config, X, y, bf16=run.bf16)
-        ratios = {way: median_ratio(values, speeds["eager"]) for way, values in speeds.items()}
+        ratios = {name: median_ratio(values, speeds["eager"]) for name, values in speeds.items()}
         report(run, regression, X, y)
-        rows = [(way, statistics.median(speeds[way]), ratios[way]) for way in speeds]
-        print_table(["way to take a step", "steps/s", "times eager"], rows)
+        rows = [(name, statistics.median(speeds[name]), ratios[name]) for name in speeds]
+        print_table(["variant", "steps/s", "relative to eager"], rows)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
             mse = float(machine(X=X, y=y)[0])
         return run.finish(
             run={
                 "mse": mse,
                 "distance_from_exact": distance,
-                **{f"{way}_steps_per_second": statistics.median(values) for way, values in speeds.items()},
-                **{f"{way}_ratio": ratio for way, ratio in ratios.items() if way != "eager"},
+                **{f"{name}_steps_per_second": statistics.median(values) for name, values in speeds.items()},
+                **{f"{name}_ratio": ratio for name, ratio in ratios.items() if name != "eager"},
             }
         )
 
 
 def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
-    """Say what each node holds and costs, what was simplified, and draw the graph and the curve."""
+    """Print value, bytes and time of each node and the rewrites; draw the graph and the learning curve."""
     from common.drawing import plots
 
     graph = regression.outputs[0].graph
     graph.let("X", X)
     graph.let("y", y)
     machine = TapeMachine(*regression.outputs)
-    machine.values()  # the first run of anything is slow
+    machine.values()  # warm-up
     records = machine.records()
     rows = [(r.name, r.formula, written(r.value, 3), f"{r.bytes:,}", f"{r.seconds * 1e6:.1f}") for r in records]
     print_table(["node", "formula", "value", "bytes", "microseconds"], rows)

@@ -1,16 +1,16 @@
-"""Simplify an expression graph: less to compute, and no overflow on the way.
+"""Simplify an expression graph: fewer operations, and numerically stable ones.
 
     result = simplify(probabilities.log())
     result.outputs[0]                    # log_softmax(z, dim=1), in a new graph
     result.rewrites                      # what was replaced by what, and by which rule
 
-The graph is written down anew, operands before results. Each new node is offered to the rules; where one applies, what
-it gives takes the node's place, and the whole is repeated until no rule applies. Two nodes that compute the same become
-one, what depends on constants alone is computed now, and what no output needs is left behind.
+The graph is copied in topological order. Each new node is passed to the rules; the result of the first rule that
+applies replaces it, and the pass is repeated until no rule applies. Equal nodes are merged (common subexpressions),
+nodes of constants are computed at once (constant folding), and nodes that no output depends on are dropped (dead code).
 
-What a formula says and what floating-point numbers make of it differ: exp(89) overflows float32, log(0) is -inf, and
-log(softmax(z)) of a confident network is one of these. The stable rules replace such formulas by ones that are equal in
-exact arithmetic and keep their digits in floating point. Simplify before `grad`: the gradient is then stable too.
+Some formulas are correct in exact arithmetic and fail in floating point: exp(89) overflows float32, and log(softmax(z))
+of a confident network is log(0). The stable rules replace them by formulas that are equal in exact arithmetic and do
+not overflow. Simplify before `grad`: the rules then apply to the gradient as well.
 """
 
 import operator
@@ -32,7 +32,7 @@ Rule = Callable[[Expression], Expression | None]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One replacement, and the rule that made it."""
+    """One replacement, with the name of its rule."""
 
     rule: str
     before: str
@@ -44,22 +44,22 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Simplified:
-    """The given expressions, in a simpler graph of their own."""
+    """The given expressions in a simplified graph."""
 
     outputs: list[Expression]
     rewrites: list[Rewrite]
     nodes_before: int
     nodes_after: int
-    """How many nodes the outputs need."""
+    """Number of nodes that the outputs depend on."""
 
     @property
     def graph(self) -> Graph:
-        """Give the new graph; inputs have kept their names and what was bound to them, parameters their tensors."""
+        """Return the new graph; inputs keep their names and bound values, parameters their tensors."""
         return self.outputs[0].graph
 
 
 def simplify(*outputs: Expression) -> Simplified:
-    """Write a graph down anew, simpler, until no rule applies any more."""
+    """Copy a graph and apply the rules until none applies."""
     before = len(ancestors([output.node for output in outputs]))
     rewrites, found, current = [], True, list(outputs)
     while found:
@@ -69,7 +69,7 @@ def simplify(*outputs: Expression) -> Simplified:
 
 
 def _once(outputs: list[Expression]) -> tuple[list[Expression], list[Rewrite]]:
-    """Write down what the outputs need, each node replaced by the first rule that applies to it."""
+    """Copy the nodes that the outputs depend on, each replaced by the first rule that applies to it."""
     old, new = outputs[0].graph, Graph(outputs[0].graph.device)
     needed = ancestors([output.node for output in outputs])
     given = [node for node in needed if node.op == "placeholder" or node.meta.get("kind") == "parameter"]
@@ -101,7 +101,7 @@ def _once(outputs: list[Expression]) -> tuple[list[Expression], list[Rewrite]]:
 
 
 def _copy(node: fx.Node, old: Graph, new: Graph, copies: dict[fx.Node, Expression]) -> Expression:
-    """Write a node down in the new graph, its operands replaced by theirs."""
+    """Copy a node to the new graph with the copies of its operands."""
     name = node.meta["name"]
     if node.op == "placeholder":
         return new.tensor(name, node.meta["value"].shape, node.meta["value"].dtype)
@@ -121,7 +121,7 @@ def _first_rule(y: Expression) -> tuple[str, Expression]:
 
 
 def call(y: Operand) -> tuple[Any, ...]:
-    """Take a node apart into its function, its operands and its settings; nothing for what is no function's result."""
+    """Return the function, operands and settings of a node; an empty tuple for inputs, parameters and numbers."""
     if not isinstance(y, Expression) or y.node.op != "call_function":
         return ()
     args, kwargs = map_arg((y.node.args, y.node.kwargs), lambda n: Expression(y.graph, n))  # pyright: ignore
@@ -129,17 +129,17 @@ def call(y: Operand) -> tuple[Any, ...]:
 
 
 def constant_value(x: Operand) -> torch.Tensor | None:
-    """Give the tensor of a constant, None for everything else."""
+    """Return the tensor of a constant, None for other nodes."""
     if isinstance(x, Expression) and x.node.meta.get("kind") == "constant":
         return x.graph.values[x.name]
     return None
 
 
-# Rules. Each takes a node and gives what may stand in its place, or None. Its name is what the reader is shown.
+# Rules. Each takes a node and returns a replacement or None. Its name is shown to the reader.
 
 
 def stable_logarithm(y: Expression) -> Expression | None:
-    """The logarithm of something that may underflow to 0 or overflow to infinity"""
+    """Logarithms of values that may underflow to 0 or overflow to infinity"""
     match call(y):
         case [torch.log, x]:
             match call(x):
@@ -163,7 +163,7 @@ def stable_logarithm(y: Expression) -> Expression | None:
 
 
 def stable_quotient(y: Expression) -> Expression | None:
-    """e^z / sum(e^z), and 1 / (1 + e^-z): infinity over infinity, or one over infinity"""
+    """e^z / sum(e^z) and 1 / (1 + e^-z), in which e^z may overflow"""
     match call(y):
         case [operator.truediv, e, total] if call(e)[:1] == (torch.exp,):
             match call(total):
@@ -186,7 +186,7 @@ def _negated(x: Expression) -> Expression:
 
 
 def neutral_element(y: Expression) -> Expression | None:
-    """Adding 0, multiplying by 1 and their like: x + 0, x - 0, x * 1, x / 1, x ** 1, -(-x), 0 - x"""
+    """Neutral elements: x + 0, x - 0, x * 1, x / 1, x ** 1, -(-x), 0 - x"""
     match call(y):
         case [operator.add, x, 0] | [operator.add, 0, x] | [operator.sub, x, 0]:
             return x
@@ -200,7 +200,7 @@ def neutral_element(y: Expression) -> Expression | None:
 
 
 def same_shape(y: Expression) -> Expression | None:
-    """Reshaping, expanding, transposing and adding up that change nothing"""
+    """Reshape, expand, transpose and reductions without effect"""
     match call(y):
         case [torch.reshape | torch.broadcast_to, x, _] if x.shape == y.shape:
             return x
@@ -216,7 +216,7 @@ def same_shape(y: Expression) -> Expression | None:
 
 
 def late_expansion(y: Expression) -> Expression | None:
-    """Arithmetic broadcasts by itself: what was expanded before it is expanded after it, or not at all"""
+    """Expand after arithmetic instead of before it, since arithmetic broadcasts"""
     match call(y):
         case [function, *operands] if function in ELEMENTWISE:
             small = [call(x)[1] if call(x)[:1] == (torch.broadcast_to,) else x for x in operands]
@@ -226,7 +226,7 @@ def late_expansion(y: Expression) -> Expression | None:
 
 
 def plain_number(y: Expression) -> Expression | None:
-    """A constant tensor with one element becomes a number, where the result keeps its shape"""
+    """Replace a constant tensor with one element by a number, if the result keeps its shape"""
     match call(y):
         case [function, a, b] if function in (*ELEMENTWISE, operator.pow):
             for constant, other in ((a, b), (b, a)):
@@ -238,7 +238,7 @@ def plain_number(y: Expression) -> Expression | None:
 
 
 def product_of_numbers(y: Expression) -> Expression | None:
-    """Collect factors, (x * 2) * 3 = x * 6"""
+    """Combine numerical factors, (x * 2) * 3 = x * 6"""
     x, factor = _factor(y)
     z, inner = _factor(x)
     return z * (factor * inner) if factor is not None and inner is not None else None
@@ -257,7 +257,7 @@ def _factor(y: Expression) -> tuple[Expression, float | None]:
 
 
 def constant_folding(y: Expression) -> Expression | None:
-    """What depends on constants alone is computed now; expanding stays, it costs no memory"""
+    """Compute nodes that depend only on constants, except expansions, which would take memory"""
     node = y.node
     if node.op != "call_function" or node.target is torch.broadcast_to or not node.all_input_nodes:
         return None

@@ -1,9 +1,9 @@
-"""Activation functions and their derivatives, written out: what bends a network, and what its gradients meet.
+"""Activation functions and their derivatives by hand, compared with PyTorch.
 
     python -m ch02_nn.train activations
 
-Each pair below is a function of z and its derivative with respect to z. Where a derivative has a jump (at z = 0 of
-ReLU, leaky ReLU and SELU), it takes the value that PyTorch takes: that from the left. The step's is 0 on both sides.
+Each pair below is a function of z and its derivative in z. Where a derivative has a jump (at z = 0 of ReLU, leaky ReLU
+and SELU), it has the value from the left, as in PyTorch. The derivative of the step is 0 on both sides.
 """
 
 import math
@@ -34,12 +34,12 @@ def step(z: Tensor) -> Tensor:
 
 
 def step_derivative(z: Tensor) -> Tensor:
-    """0: no gradient descends a staircase."""
+    """0 everywhere"""
     return torch.zeros_like(z)
 
 
 def linear(z: Tensor) -> Tensor:
-    """z: however many such layers, together they are one."""
+    """z: several linear layers are equivalent to one."""
     return z.clone()
 
 
@@ -49,12 +49,12 @@ def linear_derivative(z: Tensor) -> Tensor:
 
 
 def sigmoid(z: Tensor) -> Tensor:
-    """1 / (1 + e^-z); where e^-z overflows, 1 / inf is the right answer."""
+    """1 / (1 + e^-z); where e^-z overflows, the result 1 / inf = 0 is correct."""
     return 1 / (1 + torch.exp(-z))
 
 
 def sigmoid_derivative(z: Tensor) -> Tensor:
-    """f'(z) = s (1 - s), at most 1/4; 1 - s(z) is s(-z), which does not cancel."""
+    """f'(z) = s (1 - s), at most 1/4; 1 - s(z) is computed as s(-z), without cancellation."""
     return sigmoid(z) * sigmoid(-z)
 
 
@@ -75,7 +75,7 @@ def relu(z: Tensor) -> Tensor:
 
 
 def relu_derivative(z: Tensor) -> Tensor:
-    """1 where z > 0, else 0: a unit that is never above zero learns no more."""
+    """1 where z > 0, else 0: a unit that is never positive receives no gradient."""
     return (z > 0).to(z.dtype)
 
 
@@ -85,7 +85,7 @@ def leaky_relu(z: Tensor) -> Tensor:
 
 
 def leaky_relu_derivative(z: Tensor) -> Tensor:
-    """1 where z > 0, else 0.01: a way back for a unit that has died."""
+    """1 where z > 0, else 0.01: a unit that is never positive still receives a gradient."""
     return torch.where(z > 0, torch.ones_like(z), LEAK)
 
 
@@ -146,7 +146,7 @@ def silu_derivative(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Activation:
-    """A function, its derivative by hand, and PyTorch's own."""
+    """A function, its derivative by hand, and PyTorch's function."""
 
     function: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
@@ -170,12 +170,12 @@ ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Config:
-    """What is drawn and compared."""
+    """Range of the figure and of the comparison."""
 
     reach: float = 4.0
-    """Draw from minus to plus that much."""
+    """Largest z; the smallest is its negative."""
     points: int = 801
-    """How many values of z are drawn and compared with PyTorch."""
+    """Number of values of z."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -191,7 +191,7 @@ def library_derivative(activation: Activation, z: Tensor) -> Tensor:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Draw every function with its derivative, and return the largest distance of each from PyTorch's."""
+    """Draw every function with its derivative; return the largest difference of each from PyTorch."""
     z = torch.linspace(-config.reach, config.reach, config.points, dtype=torch.float64)
     card = DataCard("grid", True, sha256_of(z), f"{len(z)} values of z from {-config.reach:g} to {config.reach:g}")
     with Run.open(__name__, config, card, arithmetic="fp64") as run:
@@ -205,7 +205,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw(z: Tensor) -> "Figure":
-    """Draw all functions in one picture, each with its derivative."""
+    """Draw all functions in one figure, each with its derivative."""
     from common.drawing import plots
 
     panels = {

@@ -1,12 +1,12 @@
-"""A multilayer perceptron's gradients by hand: the chain rule, one layer at a time, backwards.
+"""Backpropagation through a multilayer perceptron by hand: the chain rule, one layer at a time.
 
 With a_0 the input, layer l = 1 ... L computes
 
     z_l = a_(l-1) W_l^T + b_l,    a_l = f(z_l),    and the last layer's z_L are the logits.
 
-Let d_l = dL/dz_l, one row a sample. Given d_L from the loss (Rumelhart, Hinton & Williams 1986):
+Let d_l = dL/dz_l, one row per sample. Given d_L from the loss (Rumelhart, Hinton & Williams 1986):
 
-    dL/dW_l = d_l^T a_(l-1)        each weight's share is its input times the blame of its output
+    dL/dW_l = d_l^T a_(l-1)        input of the weight times the gradient in its output
     dL/db_l = sum over rows of d_l
     d_(l-1) = (d_l W_l) * f'(z_(l-1))
 
@@ -20,21 +20,21 @@ from torch import Tensor
 from ch02_nn.activations import Activation
 
 Layer = tuple[Tensor, Tensor]
-"""A layer's weight (O, I) and bias (O,), as nn.Linear keeps them."""
+"""Weight (O, I) and bias (O,) of a layer, as in nn.Linear."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What the forward pass leaves for the backward pass."""
+    """Intermediate values of the forward pass, for the backward pass."""
 
     inputs: list[Tensor]
-    """What each layer was given, (B, I): a_0 ... a_(L-1)."""
+    """Inputs of the layers, (B, I): a_0 ... a_(L-1)."""
     sums: list[Tensor]
-    """What each layer made of it, (B, O): z_1 ... z_L; the last are the logits."""
+    """Pre-activations of the layers, (B, O): z_1 ... z_L; the last are the logits."""
 
 
 def forward(layers: list[Layer], x: Tensor, activation: Activation) -> Trace:
-    """(B, I) inputs -> a trace whose last sums are the (B, K) logits; raises ValueError where shapes do not fit."""
+    """(B, I) inputs -> a trace whose last sums are the (B, K) logits; raises ValueError for unsuitable shapes."""
     a, inputs, sums = x, [], []
     for number, (weight, bias) in enumerate(layers, start=1):
         if a.ndim != 2 or a.shape[1] != weight.shape[1]:
@@ -49,7 +49,7 @@ def forward(layers: list[Layer], x: Tensor, activation: Activation) -> Trace:
 
 
 def backward(layers: list[Layer], trace: Trace, d: Tensor, activation: Activation) -> list[Layer]:
-    """(B, K) gradient of the loss in the logits -> its gradients in every weight and bias"""
+    """(B, K) gradient of the loss in the logits -> gradients in every weight and bias"""
     if d.shape != trace.sums[-1].shape:
         raise ValueError(f"the logits are {tuple(trace.sums[-1].shape)}, their gradient {tuple(d.shape)}")
     gradients: list[Layer] = []

@@ -1,11 +1,11 @@
-"""Softmax regression and a multilayer perceptron on digits, by hand and with nn: the same weights, the same result.
+"""Softmax regression and a multilayer perceptron on digits, by hand and with nn.
 
     python -m ch02_nn.train classifier
     python -m ch02_nn.train classifier --model softmax --by hand
     python -m ch02_nn.train classifier --optimizer momentum --learning-rate 0.1 --schedule one-cycle
 
-With nn, autograd finds the gradients and torch.optim takes the step. By hand, `backprop.py` finds them, from the losses
-and activations of this chapter, and `optimizers.py` takes the step.
+With nn, autograd computes the gradients and torch.optim updates the weights. By hand, `backprop.py` computes the
+gradients with the losses and activations of this chapter, and `optimizers.py` updates the weights.
 
 Dimensions: B batch, N images, P pixels (784), H hidden units, K classes (10).
 """
@@ -37,7 +37,9 @@ OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"
 ]
 ActivationName = Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "softplus", "gelu", "silu", "linear"]
-InitialName = Literal["zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "he-normal"]
+InitialName = Literal[
+    "zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "glorot-normal-tanh", "he-normal"
+]
 
 
 @dataclass(frozen=True)
@@ -47,27 +49,27 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
     model: Literal["softmax", "mlp"] = "mlp"
-    """softmax regression, 784-10, or a multilayer perceptron, 784-H-10."""
+    """Softmax regression, 784-10, or a multilayer perceptron, 784-H-10."""
     by: Literal["nn", "hand"] = "nn"
-    """Gradients and steps by autograd and torch.optim, or by this chapter's own formulas."""
+    """Gradients and updates by autograd and torch.optim, or by this chapter's own code."""
     hidden_size: int = 128
     """Hidden units H of the multilayer perceptron."""
     activation: ActivationName = "relu"
-    """What bends the hidden layer."""
+    """Activation function of the hidden layer."""
     initial: InitialName = "glorot-uniform"
-    """How the weights begin; the biases begin at zero."""
+    """Initialisation of the weights; the biases start at zero."""
     optimizer: OptimizerName = "adam"
-    """Update rule."""
+    """Optimizer."""
     learning_rate: float = 2e-3
-    """Peak step size."""
+    """Peak learning rate."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "warm-up"] = "cosine"
-    """How the step size changes over the training."""
+    """Learning-rate schedule."""
     weight_decay: float = 0.0
-    """Weight decay, as the update rule understands it."""
+    """Weight decay of the optimizer."""
     epochs: int | None = None
-    """Passes over the training split; by default 5, and on a small set as many as make 1,000 steps."""
+    """Training epochs; by default 5, or on a small data set the number that makes 1,000 steps."""
     batch_size: int = 64
-    """Images a step."""
+    """Batch size in images."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class Config:
 
 
 class Classifier(nn.Module):
-    """Linear layers with an activation between; a single one is softmax regression."""
+    """Linear layers with activations between them; a single layer is softmax regression."""
 
     def __init__(self, sizes: tuple[int, ...], activation: str = "relu", initial: str = "glorot-uniform") -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class Classifier(nn.Module):
             nn.init.zeros_(bias)
 
     def layers(self) -> list[backprop.Layer]:
-        """Give each layer's weight and bias."""
+        """Return weight and bias of each layer."""
         return [(linear.weight, linear.bias) for linear in self.linears if isinstance(linear, nn.Linear)]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -101,13 +103,13 @@ class Classifier(nn.Module):
 
 
 def make_model(config: Config) -> Classifier:
-    """Make the network that the Config asks for."""
+    """Make the network of a Config."""
     sizes = (784, 10) if config.model == "softmax" else (784, config.hidden_size, 10)
     return Classifier(sizes, config.activation, config.initial)
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Make the update rule, torch's or ours."""
+    """Make the optimizer, torch's or ours."""
     kinds = OPTIMIZERS if config.by == "hand" else LIBRARY
     return kinds[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
@@ -132,7 +134,7 @@ def train_step(
 
 @torch.no_grad()
 def hand_step(model: Classifier, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Take the same step without autograd: forward, the loss's gradient, backward, update."""
+    """Take the same step without autograd: forward, gradient of the loss, backward, update."""
     layers = model.layers()
     trace = backprop.forward(layers, pixels, model.activation)
     logits = trace.sums[-1]
@@ -153,7 +155,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, and cross-entropy in nats an image."""
+    """Return accuracy, and cross-entropy in nats per image."""
     accuracy = (logits.argmax(1) == labels).float().mean()
     return {"accuracy": float(accuracy), "loss": float(losses.cross_entropy(logits, labels))}
 
@@ -191,7 +193,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
-    """Draw the confusion matrix, the curves, and what the units of the first layer look for."""
+    """Draw the confusion matrix, the learning curves, and the weights of the first layer."""
     from common.drawing import plots
 
     guesses = logits.argmax(1)
@@ -217,7 +219,7 @@ def restore(folder: Path) -> tuple[Classifier, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """The training step on one batch of random images, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)

@@ -1,4 +1,4 @@
-"""Gradient descent on one weight: y = W x, and what the learning rate does to it, step by step.
+"""Gradient descent on one weight: y = W x, and the effect of the learning rate.
 
     python -m ch02_nn.train descent
     python -m ch02_nn.train descent --learning-rate 0.9      # oscillates
@@ -9,7 +9,7 @@ distance to the best weight W* = y / x is multiplied by the same factor r = 1 - 
 
     W_t - W* = r^t (W_0 - W*)
 
-so that it shrinks for 0 < eta < 1 / x², without changing sides up to eta = 1 / (2 x²), and grows beyond.
+It shrinks for 0 < eta < 1 / x², without a change of sign up to eta = 1 / (2 x²), and grows for larger eta.
 """
 
 import math
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARES = (0.1, 0.5, 0.9, 1.1)
-"""Step sizes that are drawn, in units of 1 / x²: slow, in one step, from side to side, and away."""
+"""Learning rates of the figure, in units of 1 / x²: slow, in one step, oscillating, diverging."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One sample, one weight, and how it descends."""
+    """The sample, the initial weight and the descent."""
 
     x: float = 1.0
     """Input of the one sample."""
     y: float = 2.0
-    """What W x should be."""
+    """Target of the one sample."""
     weight: float = 0.0
-    """Where W starts."""
+    """Initial weight W."""
     learning_rate: float = 0.2
-    """Step size eta."""
+    """Learning rate eta."""
     steps: int = 10
-    """How many steps are taken and printed."""
+    """Number of steps."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the table: what was known before the step."""
+    """One row of the table: the values before the step."""
 
     weight: float
     output: float
@@ -65,7 +65,7 @@ class Step:
 
 
 def descend(config: Config, learning_rate: float) -> list[Step]:
-    """Take the steps; the last entry is where they led."""
+    """Take the steps; the last entry is the state after them."""
     w, steps = config.weight, []
     for _ in range(config.steps + 1):
         output = w * config.x
@@ -77,7 +77,7 @@ def descend(config: Config, learning_rate: float) -> list[Step]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Descend, print every step, and return where the weight stands along the way."""
+    """Descend, print every step, and return the weight after some of them."""
     sample = torch.tensor([config.x, config.y], dtype=torch.float64)
     card = DataCard("one-sample", True, sha256_of(sample), f"x = {config.x:g}, y = {config.y:g}, given on this line")
     with Run.open(__name__, config, card, arithmetic="fp64") as run:
@@ -93,7 +93,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw(config: Config) -> "Figure":
-    """Draw the way down the parabola at several learning rates."""
+    """Draw the steps on the parabola for several learning rates."""
     from common.drawing import plots
 
     best = config.y / config.x

@@ -3,10 +3,10 @@
     python -m ch02_nn.train fitting
     python -m ch02_nn.train fitting --folds 10
 
-First polynomials of every degree through a few noisy points of a sine: too low a degree misses the curve, too high a
-one follows the noise. Then scikit-learn's diabetes data (442 patients, 10 measurements, progression after a year),
-where the curve is not known. K-fold cross-validation chooses in both: each fold is predicted by a model fitted to the
-others. What it chose is fitted anew to all of them, and only then meets the test data.
+First, polynomials of degree 0 to 15 are fitted to a few noisy points of a sine. Then linear and neural models are
+fitted to scikit-learn's diabetes data (442 patients, 10 measurements, progression after a year). K-fold
+cross-validation chooses the hyperparameters of both: each fold is predicted by a model fitted to the others. The chosen
+model is fitted to all of them, and then evaluated once on the test data.
 
 Dimensions: N samples, F features, D degree.
 """
@@ -28,29 +28,29 @@ DEGREES = tuple(range(16))
 DECAYS = (0.0, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 """Weight decays lambda of the polynomial of the highest degree, and of linear regression."""
 NETWORKS = ((0.0, 0.0), (0.0, 1.0), (0.2, 0.0), (0.5, 0.0), (0.5, 1.0))
-"""Dropout and weight decay of the networks that are compared."""
+"""Dropout and weight decay of the networks."""
 
 Predictor = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor], Predictor]
-"""Takes inputs (N, F) and targets (N,), gives a function from inputs to predictions."""
+"""Maps inputs (N, F) and targets (N,) to a function from inputs to predictions."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is fitted, and how it is validated."""
+    """Data, models and validation."""
 
     points: int = 24
-    """Noisy points of the sine."""
+    """Number of noisy points of the sine."""
     noise: float = 0.25
-    """Standard deviation of their noise."""
+    """Standard deviation of the noise."""
     folds: int = 5
-    """Parts K of the cross-validation."""
+    """Number of folds K of the cross-validation."""
     hidden_size: int = 32
     """Units of each of the two hidden layers."""
     steps: int = 200
-    """Steps of AdamW that a network takes, each on all samples."""
+    """Training steps of a network with AdamW, each on all samples."""
     learning_rate: float = 1e-2
-    """Step size of AdamW."""
+    """Learning rate of AdamW."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -69,10 +69,10 @@ def powers(x: Tensor, degree: int) -> Tensor:
 
 
 def ridge(decay: float, features: Callable[[Tensor], Tensor] = lambda x: x) -> Fit:
-    """Fit w to make mean (A w - y)² + lambda |w|² small; the constant, which is the mean, does not decay.
+    """Minimise mean (A w - y)² + lambda |w|² in w; the constant does not decay.
 
-    Weight decay is one more row of data for each weight: sqrt(N lambda) w_j should be 0. Least squares over A and these
-    rows solves A^T A w + N lambda w = A^T y without forming A^T A (Hoerl & Kennard 1970).
+    Weight decay is equivalent to one more row of data per weight: sqrt(N lambda) w_j with target 0. Least squares over
+    A and these rows solves A^T A w + N lambda w = A^T y without forming A^T A (Hoerl & Kennard 1970).
     """
 
     def fit(x: Tensor, y: Tensor) -> Predictor:
@@ -88,7 +88,7 @@ def ridge(decay: float, features: Callable[[Tensor], Tensor] = lambda x: x) -> F
 
 
 def polynomial(degree: int, decay: float = 0.0) -> Fit:
-    """Fit a polynomial, with weight decay if asked."""
+    """Fit a polynomial with optional weight decay."""
     return ridge(decay, lambda x: powers(x, degree))
 
 
@@ -96,7 +96,7 @@ def polynomial(degree: int, decay: float = 0.0) -> Fit:
 
 
 class Regressor(nn.Module):
-    """Two hidden layers, each followed by dropout: in training, each unit is silent with probability p."""
+    """Two hidden layers, each followed by dropout with probability p."""
 
     def __init__(self, features: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y:
 
 
 def network(dropout: float, decay: float, config: Config, device: torch.device) -> Fit:
-    """Fit a network to standardised targets; every fold starts from the same weights."""
+    """Fit a network to standardised targets, with the same initial weights in every fold."""
 
     def fit(x: Tensor, y: Tensor) -> Predictor:
         torch.manual_seed(config.run.seed)
@@ -137,7 +137,7 @@ def network(dropout: float, decay: float, config: Config, device: torch.device) 
             loss = train_step(model, optimizer, inputs, targets)
         if not bool(loss.isfinite()):
             raise FloatingPointError(f"the loss of a network is {float(loss):.3g}: lower --learning-rate")
-        model.eval()  # dropout ends with the training
+        model.eval()  # without dropout
         with torch.inference_mode():
             return lambda new: model(new.float().to(device)).detach().cpu().double() * deviation + mean
 
@@ -153,10 +153,10 @@ def rmse(predictor: Predictor, x: Tensor, y: Tensor) -> float:
 
 
 def cross_validate(fit: Fit, x: Tensor, y: Tensor, folds: int) -> float:
-    """Predict each fold from the others; the root of the mean squared error over all samples."""
+    """Predict each fold from the others; return the root of the mean squared error over all samples."""
     if not 2 <= folds <= len(y):
         raise ValueError(f"{len(y)} samples cannot be cut into {folds} folds of at least one, and at least two folds")
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))  # every model meets the same folds
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))  # the same folds for every model
     squares = torch.zeros_like(y)
     for fold in range(folds):
         held_out = order[fold::folds]
@@ -167,13 +167,13 @@ def cross_validate(fit: Fit, x: Tensor, y: Tensor, folds: int) -> float:
 
 
 def sine(points: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw (N, 1) inputs between -1 and 1 and noisy (N,) values of sin(pi x)."""
+    """Sample (N, 1) inputs between -1 and 1 and noisy (N,) values of sin(pi x)."""
     x = torch.rand(points, 1, generator=generator, dtype=torch.float64) * 2 - 1
     return x, torch.sin(torch.pi * x[:, 0]) + noise * torch.randn(points, generator=generator, dtype=torch.float64)
 
 
 def diabetes(limit: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give (354, 10) inputs and targets to develop on and (88, 10) to test on; the first scale both."""
+    """Load (354, 10) training and (88, 10) test inputs with targets, scaled by the training inputs."""
     from sklearn.datasets import load_diabetes
 
     values, targets = load_diabetes(return_X_y=True, scaled=False)
@@ -186,7 +186,7 @@ def diabetes(limit: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Fit everything, choose by cross-validation, and return what the choices are worth on test data."""
+    """Fit all models, choose by cross-validation, and return the errors on test data."""
     generator = torch.Generator().manual_seed(config.run.seed)
     x, y = sine(config.points, config.noise, generator)
     patients = diabetes(config.run.limit)
@@ -198,7 +198,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Compare degrees and weight decays; the test data are the sine itself, without noise."""
+    """Compare degrees and weight decays; the test data are the sine without noise."""
     test_x = torch.linspace(-1, 1, 401, dtype=torch.float64)[:, None]
     test_y = torch.sin(torch.pi * test_x[:, 0])
     top = DEGREES[-1]
@@ -223,7 +223,7 @@ def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def report_sine(run: Run, x: Tensor, y: Tensor, rows: list, curves: dict[str, Predictor]) -> None:
-    """Draw four fits, and the errors of every degree."""
+    """Draw four fits, and the errors by degree."""
     from common.drawing import plots
 
     grid = torch.linspace(-1, 1, 401, dtype=torch.float64)

@@ -1,11 +1,11 @@
-"""FizzBuzz learned from the numbers 101 ... 1023, and answered for 1 ... 100.
+"""FizzBuzz as classification: trained on the numbers 101 ... 1023, tested on 1 ... 100.
 
     python -m ch02_nn.train fizzbuzz
     python -m ch02_nn.train fizzbuzz --hidden-size 256 --weight-decay 0
 
-A number is its ten binary digits, its answer one of four classes: the number itself, fizz (divisible by 3), buzz
-(by 5), fizzbuzz (by both). Divisibility is hidden in sums of digits: 2^k mod 15 repeats 1, 2, 4, 8. Width and weight
-decay were chosen on a validation split of 101 ... 1023; the numbers 1 ... 100 are read once, at the end.
+The input is a number as ten binary digits, the output one of four classes: the number itself, fizz (divisible by 3),
+buzz (by 5), fizzbuzz (by both). Divisibility depends on sums of digits: 2^k mod 15 repeats 1, 2, 4, 8. Width and weight
+decay were chosen on a validation split of 101 ... 1023; the numbers 1 ... 100 are evaluated once, at the end.
 
 Dimensions: B batch, D binary digits (10), H hidden units, K classes (4).
 """
@@ -29,9 +29,9 @@ DIGITS = 10
 WORDS = ("", "fizz", "buzz", "fizzbuzz")
 FIRST_TRAINED, LAST_TRAINED = 101, 1023
 HELD_OUT = 92
-"""A tenth of the numbers above 100, to choose width and decay on."""
+"""Size of the validation set, a tenth of the numbers above 100."""
 ROUND = 20
-"""Steps that make a line on the screen."""
+"""Steps per line of output."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Config:
     """Hyperparameters of the FizzBuzz network."""
 
     hidden_size: int = 2_048
-    """Rectified units H of the one hidden layer."""
+    """ReLU units H of the hidden layer."""
     steps: int = 400
-    """Steps, each on all training numbers; a multiple of 20."""
+    """Training steps, each on all training numbers; a multiple of 20."""
     learning_rate: float = 1e-2
-    """Peak step size of AdamW, in one cycle."""
+    """Peak learning rate of AdamW with a one-cycle schedule."""
     weight_decay: float = 0.3
-    """Share of each weight that decays a step, times the step size."""
+    """Weight decay of AdamW."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class FizzBuzz(nn.Module):
 
 
 def encode(numbers: Tensor) -> Tensor:
-    """(B,) numbers below 1024 -> (B, D) binary digits as -1 and 1, the lowest first; ValueError for any other."""
+    """(B,) numbers below 1024 -> (B, D) binary digits as -1 and 1, lowest first; raises ValueError for others."""
     if numbers.is_floating_point() or numbers.ndim != 1:
         raise ValueError(f"numbers must be (B,) integers, got {numbers.dtype} of shape {tuple(numbers.shape)}")
     outside = numbers[(numbers < 0) | (numbers >= 2**DIGITS)]
@@ -83,7 +83,7 @@ def classes(numbers: Tensor) -> Tensor:
 
 
 def spoken(numbers: list[int], guesses: list[int]) -> list[str]:
-    """Say the answers: the word of the class, or the number itself."""
+    """Return the answers: the word of the class, or the number itself."""
     return [WORDS[guess] or str(number) for number, guess in zip(numbers, guesses, strict=True)]
 
 
@@ -112,20 +112,20 @@ def predict(model: nn.Module, numbers: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, and cross-entropy in nats a number."""
+    """Return accuracy, and cross-entropy in nats per number."""
     accuracy = (logits.argmax(1) == labels).float().mean()
     return {"accuracy": float(accuracy), "loss": float(F.cross_entropy(logits, labels))}
 
 
 def split(seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
-    """Cut 101 ... 1023 at random into numbers to train on and numbers to choose on."""
+    """Split 101 ... 1023 at random into a training and a validation set."""
     numbers = torch.arange(FIRST_TRAINED, LAST_TRAINED + 1)
     order = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))]
     return order[HELD_OUT:][:limit], order[:HELD_OUT][:limit]
 
 
 def train(config: Config) -> dict[str, float]:
-    """Learn from 101 ... 1023 and return how well 1 ... 100 are answered."""
+    """Train on 101 ... 1023 and return the accuracy on 1 ... 100."""
     numbers, valid = split(config.run.seed, config.run.limit)
     test = torch.arange(1, 101)
     sizes = f"{len(numbers)} train and {len(valid)} valid of 101 ... 1023, test 1 ... 100"
@@ -152,7 +152,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run) -> None:
-    """Draw the curves."""
+    """Draw the learning curves."""
     from common.drawing import plots
 
     panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}

@@ -1,12 +1,13 @@
-"""Initial weights, and what they do to a deep network before it has learned anything.
+"""Weight initialisation: activations and gradients of a deep network before training.
 
     python -m ch02_nn.train initial
     python -m ch02_nn.train initial --activation tanh
 
-A layer of I inputs adds I products: with independent weights of variance v its sums have I v times the mean square of
-what comes in, and on the way back its gradients O v times that of what comes back. Through twenty layers, anything but
-1 is taken to the twentieth power. Glorot & Bengio (2010) take v = 2 / (I + O), between the two; He et al. (2015) take
-v = 2 / I, because a rectifier drops half of what it is given.
+A layer with I inputs and independent weights of variance v multiplies the mean square of its inputs by I v; backwards,
+a layer with O outputs multiplies the mean square of its gradients by O v. A factor other than 1 is applied once per
+layer, so twenty layers raise it to the twentieth power. Glorot & Bengio (2010) choose v = 2 / (I + O), a compromise
+between the two directions; He et al. (2015) choose v = 2 / I, because ReLU halves the mean square. Both are derived for
+weights times a gain: torch.nn.init.calculate_gain gives sqrt(2) for ReLU and 5/3 for tanh, whose slope is below 1.
 
 Dimensions: B samples, I inputs of a layer, O outputs of a layer.
 """
@@ -29,41 +30,50 @@ from common.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TANH_GAIN = 5 / 3
+"""Factor on Glorot's standard deviation for tanh, the value of torch.nn.init.calculate_gain("tanh")."""
+
 
 @torch.no_grad()
 def zeros(weight: Tensor, generator: torch.Generator | None = None) -> None:  # noqa: ARG001  # nothing is drawn
-    """Set all to 0: every unit of a layer computes the same, and no gradient passes."""
+    """Set all weights to 0: every unit of a layer computes the same, and no gradient passes."""
     weight.zero_()
 
 
 @torch.no_grad()
 def small_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw from N(0, 0.01²), whatever the layer's size."""
+    """Sample from N(0, 0.01²), independent of the layer's size."""
     weight.normal_(0, 0.01, generator=generator)
 
 
 @torch.no_grad()
 def unit_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw from N(0, 1), whatever the layer's size."""
+    """Sample from N(0, 1), independent of the layer's size."""
     weight.normal_(generator=generator)
 
 
 @torch.no_grad()
 def glorot_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw from N(0, 2 / (I + O)): Gorgonia's GlorotN(1)."""
+    """Sample from N(0, 2 / (I + O)): Gorgonia's GlorotN(1)."""
     weight.normal_(0, math.sqrt(2 / sum(weight.shape)), generator=generator)
 
 
 @torch.no_grad()
 def glorot_uniform(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw from U(-a, a), a = sqrt(6 / (I + O)), whose variance is a² / 3: Gorgonia's GlorotU(1)."""
+    """Sample from U(-a, a) with a = sqrt(6 / (I + O)), whose variance is a² / 3: Gorgonia's GlorotU(1)."""
     bound = math.sqrt(6 / sum(weight.shape))
     weight.uniform_(-bound, bound, generator=generator)
 
 
 @torch.no_grad()
+def glorot_normal_tanh(weight: Tensor, generator: torch.Generator | None = None) -> None:
+    """Sample from N(0, (5/3)² 2 / (I + O)): Glorot with torch.nn.init.calculate_gain("tanh")."""
+    weight.normal_(0, TANH_GAIN * math.sqrt(2 / sum(weight.shape)), generator=generator)
+
+
+@torch.no_grad()
 def he_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw from N(0, 2 / I), I the columns of a weight (O, I)."""
+    """Sample from N(0, 2 / I), where I is the number of columns of a weight (O, I)."""
     weight.normal_(0, math.sqrt(2 / weight.shape[1]), generator=generator)
 
 
@@ -73,23 +83,24 @@ INITIAL: dict[str, Callable[..., None]] = {
     "unit-normal": unit_normal,
     "glorot-normal": glorot_normal,
     "glorot-uniform": glorot_uniform,
+    "glorot-normal-tanh": glorot_normal_tanh,
     "he-normal": he_normal,
 }
-"""Each fills a weight (O, I) in place, from a generator if one is given."""
+"""Functions that fill a weight (O, I) in place, with an optional random generator."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The network that is looked at."""
+    """Shape of the network."""
 
     activation: Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "gelu", "silu", "linear"] = "relu"
-    """What bends each layer."""
+    """Activation function of each layer."""
     depth: int = 20
-    """Layers."""
+    """Number of layers."""
     width: int = 256
-    """Units of each layer."""
+    """Units per layer."""
     samples: int = 512
-    """Standard normal inputs that pass through, and gradients that come back."""
+    """Number of standard normal inputs, and of standard normal gradients of the last layer."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -99,18 +110,18 @@ class Config:
 
 @dataclass(frozen=True)
 class Signals:
-    """What passes each layer: activations on the way in, gradients on the way back."""
+    """Activations of each layer, and gradients of the loss in them."""
 
     activations: list[Tensor]
     gradients: list[Tensor]
 
     def deviations(self) -> tuple[list[float], list[float]]:
-        """Give the standard deviation of the activations, and of the gradients, at each layer."""
+        """Return the standard deviation of the activations, and of the gradients, at each layer."""
         return [float(a.std()) for a in self.activations], [float(d.std()) for d in self.gradients]
 
 
 def signals(weights: list[Tensor], x: Tensor, d: Tensor, activation: Activation) -> Signals:
-    """Send inputs x (B, I) through the layers, and gradients d (B, O) of the last activations back to the first."""
+    """Propagate inputs x (B, I) forwards, and gradients d (B, O) of the last activations backwards."""
     activations, slopes, gradients = [], [], []
     for weight in weights:
         z = x @ weight.mT
@@ -124,8 +135,8 @@ def signals(weights: list[Tensor], x: Tensor, d: Tensor, activation: Activation)
 
 
 def train(config: Config) -> dict[str, float]:
-    """Measure every way to begin, and return the deviation that is left at the far end, of each kind."""
-    # One generator for all: two of the same seed would draw the weights from the very numbers of the inputs.
+    """Measure every initialisation; return the deviations of the last activations and of the first gradients."""
+    # One generator for all: a second one of the same seed would sample weights equal to the inputs.
     generator = torch.Generator().manual_seed(config.run.seed)
     x, d = torch.randn(2, config.samples, config.width, generator=generator, dtype=torch.float64)
     card = DataCard("normal-noise", True, sha256_of(x, d), f"{config.samples} samples of {config.width} numbers")
@@ -156,7 +167,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw_deviations(found: dict[str, Signals]) -> "Figure":
-    """Draw the deviations from layer to layer."""
+    """Draw the standard deviations by layer."""
     from common.drawing import plots
 
     panels: dict[str, dict[str, plots.Line]] = {"activations": {}, "gradients": {}}
@@ -168,7 +179,7 @@ def draw_deviations(found: dict[str, Signals]) -> "Figure":
 
 
 def draw_histograms(found: dict[str, Signals], depth: int) -> "Figure":
-    """Draw how the activations of a few layers are distributed."""
+    """Draw histograms of the activations of a few layers."""
     from common.drawing import plots
 
     shown = sorted({1, max(1, depth // 4), max(1, depth // 2), depth})

@@ -1,4 +1,4 @@
-"""Losses and their gradients, written out in the form that survives extreme values.
+"""Losses and their gradients by hand, in numerically stable form.
 
 Every loss is a mean over all its elements (cross-entropy: over its rows), and stands beside its gradient with respect
 to its first argument.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 def require_same_shape(outputs: Tensor, targets: Tensor) -> None:
-    """Raise ValueError where shapes or kinds differ: (B, 1) and (B,) would silently make B² differences."""
+    """Raise ValueError if shapes or dtypes differ: (B, 1) and (B,) would broadcast to B² differences."""
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs are {tuple(outputs.shape)}, targets {tuple(targets.shape)}: give both one shape")
     if not (outputs.is_floating_point() and targets.is_floating_point()):
@@ -24,7 +24,7 @@ def require_same_shape(outputs: Tensor, targets: Tensor) -> None:
 
 
 def require_classes(logits: Tensor, labels: Tensor) -> None:
-    """Raise ValueError where labels are not one class number a row of the logits."""
+    """Raise ValueError unless the labels are one class number per row of the logits."""
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits are {tuple(logits.shape)}, labels {tuple(labels.shape)}: give (B, K) and (B,)")
     if not logits.is_floating_point():
@@ -39,7 +39,7 @@ def require_classes(logits: Tensor, labels: Tensor) -> None:
 
 
 def require_not_empty(outputs: Tensor) -> None:
-    """Raise ValueError for a batch of nothing, whose mean is not a number."""
+    """Raise ValueError for an empty batch, whose mean is NaN."""
     if outputs.numel() == 0:
         raise ValueError(f"outputs of shape {tuple(outputs.shape)} hold nothing to average")
 
@@ -66,7 +66,7 @@ def mae(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def mae_gradient(outputs: Tensor, targets: Tensor) -> Tensor:
-    """dL/dy' = sign(y' - y) / n: an outlier pulls no harder than its neighbours."""
+    """dL/dy' = sign(y' - y) / n: the size of an error does not matter."""
     require_same_shape(outputs, targets)
     return (outputs - targets).sign() / outputs.numel()
 
@@ -79,7 +79,7 @@ def huber(outputs: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
 
 
 def huber_gradient(outputs: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
-    """dL/dy' = e cut to [-delta, delta], / n"""
+    """dL/dy' = e clamped to [-delta, delta], / n"""
     require_same_shape(outputs, targets)
     return (outputs - targets).clamp(-delta, delta) / outputs.numel()
 
@@ -106,7 +106,7 @@ def binary_cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """(B, K) -> (B, K): log p_k = z_k - m - log sum_j e^(z_j - m), with m = max_j z_j so that no power overflows"""
+    """(B, K) -> (B, K): log p_k = z_k - m - log sum_j e^(z_j - m), with m = max_j z_j, so that e^z does not overflow"""
     shifted = logits - logits.max(dim=1, keepdim=True).values
     return shifted - shifted.exp().sum(dim=1, keepdim=True).log()
 
@@ -126,7 +126,7 @@ def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss, its gradient by hand, and PyTorch's own."""
+    """A loss, its gradient by hand, and PyTorch's loss."""
 
     function: Callable[[Tensor, Tensor], Tensor]
     gradient: Callable[[Tensor, Tensor], Tensor]

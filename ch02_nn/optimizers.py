@@ -1,9 +1,9 @@
-"""Optimizers, written out: each is its update rule, and a torch.optim.Optimizer like any other.
+"""Optimizers by hand: each implements its update rule as a torch.optim.Optimizer.
 
-Names and defaults are those of torch.optim, so that one can stand in for the other. In the rules, theta is a parameter,
-g its gradient, eta the learning rate, t the step from 1. Weight decay lambda adds lambda theta to g, the gradient of
-lambda theta² / 2, except where a rule says otherwise. `lr` may also be a tensor that broadcasts with the parameters:
-a race of one problem at many learning rates is then one computation.
+Names and defaults are those of torch.optim. In the rules, theta is a parameter, g its gradient, eta the learning rate,
+t the step from 1. Weight decay lambda adds lambda theta to g, the gradient of lambda theta² / 2, unless a rule states
+otherwise. `lr` may also be a tensor that broadcasts with the parameters, which optimises one problem at many learning
+rates in one computation.
 """
 
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ State = dict[str, Any]
 
 
 class Rule(torch.optim.Optimizer, ABC):
-    """What all rules share: visit the parameters that have a gradient, add weight decay, and let `_update` work."""
+    """Base class: visit the parameters that have a gradient, add weight decay, and call `_update`."""
 
     decoupled = False
-    """Whether `_update` decays the weights itself."""
+    """Whether `_update` applies the weight decay itself."""
 
     def __init__(self, params: Iterable[Any], **settings: Any) -> None:
         check(type(self).__name__, settings)
@@ -29,7 +29,7 @@ class Rule(torch.optim.Optimizer, ABC):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; a closure, if given, computes the loss and its gradients first, and the loss is returned."""
+        """Take one step; an optional closure computes the loss and its gradients first, and its loss is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -46,11 +46,11 @@ class Rule(torch.optim.Optimizer, ABC):
 
     @abstractmethod
     def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
-        """Move a parameter in place, given its gradient, its state, and the group's options."""
+        """Update a parameter in place from its gradient, its state, and the options of its group."""
 
 
 def check(rule: str, settings: dict[str, Any]) -> None:
-    """Raise ValueError, naming rule and setting, for a hyperparameter out of its range."""
+    """Raise ValueError with rule and setting for a hyperparameter out of range."""
     for name, value in settings.items():
         shares = name in ("momentum", "dampening", "alpha", "decay", "rho", "betas")
         for number in value if isinstance(value, tuple) else (value,):
@@ -64,7 +64,7 @@ def check(rule: str, settings: dict[str, Any]) -> None:
 
 
 def zeros(state: State, p: Tensor, *names: str) -> list[Tensor]:
-    """Give the named averages of a parameter, zero before its first step."""
+    """Return the named state tensors of a parameter, initialised with zeros."""
     for name in names:
         if name not in state:
             state[name] = torch.zeros_like(p)
@@ -117,7 +117,7 @@ class Nesterov(Rule):
 
 
 class Adagrad(Rule):
-    """s <- s + g², theta <- theta - eta g / (sqrt s + eps) (Duchi et al. 2011): what moved much, moves less"""
+    """s <- s + g², theta <- theta - eta g / (sqrt s + eps) (Duchi et al. 2011): larger past gradients, smaller steps"""
 
     def __init__(
         self, params: Iterable[Any], lr: float | Tensor = 1e-2, eps: float = 1e-10, weight_decay: float = 0
@@ -163,9 +163,9 @@ class RMSprop(Rule):
 
 
 class GorgoniaRMSProp(Rule):
-    """c <- rho c + (1 - rho) g², theta <- theta - eta g / sqrt(c + eps) - lambda theta: as the book's library has it
+    """c <- rho c + (1 - rho) g², theta <- theta - eta g / sqrt(c + eps) - lambda theta: as in Gorgonia
 
-    Three differences to torch's: eps stands inside the root, where 1e-8 keeps the divisor above 1e-4 instead of 1e-8;
+    Three differences from torch's: eps is inside the root, where 1e-8 keeps the divisor above 1e-4 instead of 1e-8;
     rho is .999, so that c grows slowly and the first steps are up to 1 / sqrt(1 - rho) = 32 eta long; and the weights
     decay by lambda itself, not by eta lambda.
     """
@@ -215,8 +215,8 @@ class Adadelta(Rule):
 class Adam(Rule):
     """theta <- theta - eta m^ / (sqrt v^ + eps) (Kingma & Ba 2015, algorithm 1)
 
-    with m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g², and m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), which make up
-    for the zeros that m and v start from.
+    with m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g², and m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), which
+    correct the bias of the zero initialisation of m and v.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class Adam(Rule):
 
 
 class AdamW(Adam):
-    """Adam whose weights decay by eta lambda theta beside the step, not within it (Loshchilov & Hutter 2019)"""
+    """Adam with decoupled weight decay eta lambda theta (Loshchilov & Hutter 2019)"""
 
     decoupled = True
 
@@ -280,4 +280,4 @@ LIBRARY: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-"""torch's own by the same names; Gorgonia's rule it does not have."""
+"""torch's optimizers by the same names; Gorgonia's rule is ours, torch does not have it."""

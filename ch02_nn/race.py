@@ -1,14 +1,18 @@
-"""The race of the optimizers: down Rosenbrock's curved valley, and on digits, each at the best rate of one grid.
+"""Compare optimizers on Rosenbrock's function and on digits, each at the best learning rate of one grid.
 
     python -m ch02_nn.train race
     python -m ch02_nn.train race --goal 1e-6 --epochs 20
 
-Every rule gets the same thirteen learning rates, 10^-4 ... 10^2 by half decades, and keeps the one that needs the
-fewest steps to get below the goal and stay there (or else ends closest): in the valley itself, on digits by the
-validation split, on average over a few starts. The race on digits is then run from other starts and timed on the test
-split. Everything else stays at torch's defaults.
+Every optimizer tries the same thirteen learning rates, 10^-4 ... 10^2 in half decades, and keeps the one with the
+earliest first arrival: the first step at which the loss is at or below the goal. Ties are broken by the number of later
+steps above the goal, then by the last loss. On Rosenbrock's function the choice is made on the function itself; on
+digits on the validation split, with the mean over a few starts, and the chosen rate is then measured from other starts
+on the test split. All other settings are torch's defaults.
 
-Rosenbrock (1960): f(x, y) = (1 - x)² + 100 (y - x²)², lowest at (1, 1), at the end of a flat curved valley.
+First arrival and stability are two results. Stability is the number of steps after the first arrival at which the loss
+is above the goal again.
+
+Rosenbrock (1960): f(x, y) = (1 - x)² + 100 (y - x²)², with its minimum at (1, 1), at the end of a flat curved valley.
 """
 
 import math
@@ -31,29 +35,29 @@ from common.run import Run
 RATES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 START = (-1.5, 2.0)
 PIXELS = 14 * 14
-"""The digits are halved: their scans are 8x8, and the race is about the rules."""
+"""Pixels of a digit after halving: the scans are 8x8, so 14x14 keeps their detail."""
 EVERY = 5
-"""Steps from one look at the loss on digits to the next."""
+"""Steps between two evaluations of the loss on digits."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The goals, and how long the way may be."""
+    """Goals and budgets of the comparison."""
 
     steps: int = 10_000
-    """Steps down the valley."""
+    """Number of steps on Rosenbrock's function."""
     goal: float = 1e-3
-    """Height to reach in the valley."""
+    """Target value of Rosenbrock's function."""
     epochs: int = 10
-    """Passes over the digits."""
+    """Training epochs on digits."""
     loss: float = 0.25
-    """Cross-entropy to reach on digits, in nats an image."""
+    """Target cross-entropy on digits, in nats per image."""
     hidden_size: int = 32
     """Hidden units of the classifier."""
     batch_size: int = 64
-    """Images a step."""
+    """Batch size in images."""
     starts: int = 3
-    """Starts on digits from which a rate is chosen, and as many others from which the race is run."""
+    """Initialisations on digits for choosing the learning rate, and as many others for measuring it."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -73,7 +77,7 @@ def rosenbrock_gradient(points: Tensor) -> Tensor:
 
 
 def descend(rule: str, rates: tuple[float, ...], steps: int, device: torch.device) -> Tensor:
-    """Walk down the valley at every rate at once -> (T + 1, R, 2) positions; a walk may end in no number."""
+    """Minimise Rosenbrock's function at every rate at once -> (T + 1, R, 2) positions; a divergent walk ends in NaN."""
     kind = {"device": device, "dtype": widest_float(device)}
     points = torch.tensor([START], **kind).repeat(len(rates), 1).requires_grad_()
     optimizer = OPTIMIZERS[rule]([points], lr=torch.tensor(rates, **kind)[:, None])
@@ -85,20 +89,35 @@ def descend(rule: str, rates: tuple[float, ...], steps: int, device: torch.devic
     return torch.stack(path).cpu()
 
 
-def steps_to(values: list[float], goal: float) -> float:
-    """Count the entries up to the last one above the goal: from there on it is kept; infinite where it is not."""
-    above = [number for number, value in enumerate(values) if not value <= goal]  # NaN is above
-    if not above:
-        return 0.0
-    return above[-1] + 1.0 if above[-1] + 1 < len(values) else math.inf
+@dataclass(frozen=True)
+class Arrival:
+    """When a loss first reaches a goal, and how often it is above the goal afterwards."""
+
+    first: float
+    """Number of the first entry at or below the goal; infinite where no entry is."""
+    above: int
+    """Number of later entries above the goal."""
+
+
+def arrival(values: list[float], goal: float) -> Arrival:
+    """Find the first entry at or below the goal, and count the later ones above it; NaN counts as above."""
+    for number, value in enumerate(values):
+        if value <= goal:
+            return Arrival(number, sum(not later <= goal for later in values[number:]))
+    return Arrival(math.inf, 0)
 
 
 def choose(walks: dict[float, list[list[float]]], goal: float) -> float:
-    """Pick the rate whose walks need the fewest steps to the goal on average, or else end closest to it."""
+    """Pick the rate with the earliest first arrival on average; ties by fewer later steps above, then by the last loss.
 
-    def rank(rate: float) -> tuple[float, float]:
-        steps = sum(min(steps_to(walk, goal), len(walk)) for walk in walks[rate])
-        return steps, sum(walk[-1] if math.isfinite(walk[-1]) else math.inf for walk in walks[rate])
+    A walk that never arrives counts with its whole length.
+    """
+
+    def rank(rate: float) -> tuple[float, float, float]:
+        found = [arrival(walk, goal) for walk in walks[rate]]
+        first = sum(min(one.first, len(walk)) for one, walk in zip(found, walks[rate], strict=True))
+        last = sum(walk[-1] if math.isfinite(walk[-1]) else math.inf for walk in walks[rate])
+        return first, sum(one.above for one in found), last
 
     return min(walks, key=rank)
 
@@ -109,7 +128,7 @@ def halved(split: Split) -> Split:
 
 
 def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Run) -> list[float]:
-    """Train on the first split and give the loss on the second before the first step and after every fifth."""
+    """Train on the first split; return the loss on the second before the first step and after every fifth step."""
     config, (learned, watched) = run.config, data
     torch.manual_seed(start)
     model = Classifier((PIXELS, config.hidden_size, 10)).to(run.device)
@@ -128,20 +147,20 @@ def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Ru
     return losses
 
 
-def race_in_the_valley(run: Run) -> dict[str, tuple[float, Tensor, float]]:
-    """Give each rule's rate, path (T + 1, 2) and steps to the goal."""
+def race_in_the_valley(run: Run) -> dict[str, tuple[float, Tensor, Arrival]]:
+    """Return each rule's rate, path (T + 1, 2), and arrival."""
     config, found = run.config, {}
     for rule in OPTIMIZERS:
         paths = descend(rule, RATES, config.steps, run.device)
         heights = rosenbrock(paths).nan_to_num(math.inf, math.inf)
         columns = {rate: [heights[:, column].tolist()] for column, rate in enumerate(RATES)}
         rate = choose(columns, config.goal)
-        found[rule] = (rate, paths[:, RATES.index(rate)], steps_to(columns[rate][0], config.goal))
+        found[rule] = (rate, paths[:, RATES.index(rate)], arrival(columns[rate][0], config.goal))
     return found
 
 
-def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list[float]], list[float]]]:
-    """Give each rule's rate, the losses of each start, and its steps to the goal from each."""
+def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list[float]], list[Arrival]]]:
+    """Return each rule's rate, and from each start the losses (one entry per EVERY steps) and the arrival."""
     config, found = run.config, {}
     learned, valid, test = halved(data.train), halved(data.valid), halved(data.test)
     for rule in OPTIMIZERS:
@@ -153,46 +172,56 @@ def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list
         rate = choose(tried, config.loss)
         others = range(first + config.starts, first + 2 * config.starts)
         losses = [learn(rule, rate, start, (learned, test), run) for start in others]
-        found[rule] = (rate, losses, [EVERY * steps_to(path, config.loss) for path in losses])
-        say(rule, f"rate {rate:.3g} on digits, {found[rule][2]} steps")
+        arrivals = [arrival(path, config.loss) for path in losses]
+        found[rule] = (rate, losses, arrivals)
+        say(rule, f"learning rate {rate:.3g} on digits, first arrival at steps {[EVERY * a.first for a in arrivals]}")
     return found
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Run both races and return every rule's steps; one that did not arrive counts as the whole way."""
+    """Run both comparisons; return first arrivals and stability (a walk that never arrives counts its whole length)."""
     data = data or load_images("digits", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         valley, digits = race_in_the_valley(run), race_on_digits(run, data)
-        longest = float(EVERY * len(next(iter(digits.values()))[1][0]))
+        longest = EVERY * len(next(iter(digits.values()))[1][0])
         rows, metrics = [], {}
         for rule in OPTIMIZERS:
-            rate, _, steps = valley[rule]
-            digits_rate, _, counts = digits[rule]
-            mean = sum(min(count, longest) for count in counts) / len(counts)
-            late = sum(math.isinf(count) for count in counts)
-            missed = f" ({late} of {len(counts)} did not arrive)" if late else ""
-            rows.append([rule, f"{rate:.2g}", arrival(steps), f"{digits_rate:.2g}", f"{mean:.0f}{missed}"])
+            rate, _, found = valley[rule]
+            digits_rate, _, arrivals = digits[rule]
+            mean = sum(min(EVERY * one.first, longest) for one in arrivals) / len(arrivals)
+            above = EVERY * sum(one.above for one in arrivals) / len(arrivals)
+            late = sum(math.isinf(one.first) for one in arrivals)
+            missed = f" ({late} of {len(arrivals)} did not arrive)" if late else ""
+            on_digits = f"{digits_rate:.2g}", f"{mean:.0f}{missed}", f"{above:.0f}"
+            rows.append([rule, f"{rate:.2g}", written(found.first), str(found.above), *on_digits])
             name = rule.replace("-", "_")
-            metrics |= {f"{name}_valley_learning_rate": rate, f"{name}_valley_steps": min(steps, float(config.steps))}
-            metrics |= {f"{name}_digits_learning_rate": digits_rate, f"{name}_digits_steps": mean}
-        headings = ["rule", "rate in the valley", f"steps to {config.goal:g}"]
-        print_table([*headings, "rate on digits", f"steps to loss {config.loss:g}"], rows)
+            metrics |= {
+                f"{name}_valley_learning_rate": rate,
+                f"{name}_valley_arrival_steps": min(found.first, float(config.steps)),
+                f"{name}_valley_later_steps_above": float(found.above),
+                f"{name}_digits_learning_rate": digits_rate,
+                f"{name}_digits_arrival_steps": mean,
+                f"{name}_digits_later_steps_above": above,
+            }
+        headings = ["rule", "rate in the valley", f"first step at {config.goal:g}", "later steps above"]
+        headings += ["rate on digits", f"first step at loss {config.loss:g}", "later steps above"]
+        print_table(headings, rows)
         report(run, valley, digits)
         return run.finish(run=metrics)
 
 
-def arrival(steps: float) -> str:
-    """Write a number of steps, or that it was never reached."""
+def written(steps: float) -> str:
+    """Write a number of steps, or that the goal was not reached."""
     return "not reached" if math.isinf(steps) else f"{steps:.0f}"
 
 
 def report(run: Run, valley: dict, digits: dict) -> None:
-    """Draw the paths down the valley, the heights along them, and the losses on digits."""
+    """Draw the paths on Rosenbrock's function, the values along them, and the losses on digits."""
     from common.drawing import plots
 
     x, y = torch.linspace(-2, 2, 161), torch.linspace(-1, 3, 161)
     heights = rosenbrock(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))
-    paths = {f"{rule}, {rate:.2g}: {arrival(steps)}": path for rule, (rate, path, steps) in valley.items()}
+    paths = {f"{rule}, {rate:.2g}: {written(found.first)}": path for rule, (rate, path, found) in valley.items()}
     run.figure("valley", plots.contour_paths(x, y, heights, paths, goal=(1, 1), columns=3))
     panels: dict[str, dict[str, plots.Line]] = {"Rosenbrock: height": {}, "digits: test cross-entropy": {}}
     falls, learning = panels.values()

@@ -1,12 +1,12 @@
-"""Linear regression in six ways, and a cubic that only scaled inputs fit.
+"""Linear regression by six solvers, and a cubic with and without scaled inputs.
 
     python -m ch02_nn.train regression
 
 The model is y' = A w, with a column of ones in A, and the loss L = mean (A w - y)². Setting its gradient
 2 A^T (A w - y) / N to zero gives the normal equations A^T A w = A^T y: a closed form. Gradient descent reaches the same
-w after a number of steps that grows with the condition number k of A^T A: the error in the flattest direction shrinks
-to about 1 - 1/k of itself a step. The cubic's inputs i and i² have k in the hundred millions as they are, and below 100
-once each has mean 0 and deviation 1. The step size is given by theory, not tuned: one over the largest curvature.
+w after a number of steps that grows with the condition number k of A^T A: the error in the flattest direction is
+multiplied by about 1 - 1/k per step. The cubic's inputs i and i² have k in the hundred millions without scaling, and
+below 100 with mean 0 and standard deviation 1. The learning rate is not tuned: it is one over the largest curvature.
 
 Dimensions: N samples, B batch, F features and the one.
 """
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLANTED_WEIGHTS = (1.0, 2.0, -3.0, 0.5)
-"""What the line was made with: the constant, and a weight for each of three inputs."""
+"""True weights of the line: the constant, and one weight per input."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The points, and how long each way of descending may take."""
+    """Data and number of steps."""
 
     samples: int = 200
-    """Points of the line; the cubic has i = 1 ... 100."""
+    """Number of points of the line; the cubic has i = 1 ... 100."""
     noise: float = 0.5
-    """Standard deviation of what is added to the line."""
+    """Standard deviation of the noise on the line."""
     steps: int = 4_000
-    """Steps of each descent: on all samples, on one (SGD), or on a minibatch."""
+    """Number of steps of gradient descent, of SGD, and of minibatch SGD."""
     batch_size: int = 10
-    """Samples a minibatch."""
+    """Samples per minibatch."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -54,20 +54,20 @@ class Config:
 
 
 def line(samples: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw (N, 3) inputs and the (N,) targets that planted weights and noise make of them."""
+    """Sample (N, 3) inputs and (N,) targets from the true weights with noise."""
     x = torch.randn(samples, 3, generator=generator, dtype=torch.float64)
     y = x @ torch.tensor(PLANTED_WEIGHTS[1:], dtype=torch.float64) + PLANTED_WEIGHTS[0]
     return x, y + noise * torch.randn(samples, generator=generator, dtype=torch.float64)
 
 
 def cubic(count: int = 100) -> tuple[Tensor, Tensor]:
-    """Give (N, 2) inputs (i, i²) and (N,) targets i³ for i = 1 ... N."""
+    """Return (N, 2) inputs (i, i²) and (N,) targets i³ for i = 1 ... N."""
     i = torch.arange(1, count + 1, dtype=torch.float64)
     return torch.stack([i, i**2], dim=1), i**3
 
 
 def standardised(x: Tensor) -> Tensor:
-    """(N, F) -> the same with mean 0 and standard deviation 1 in each column; ValueError for a constant one."""
+    """(N, F) -> (N, F) with mean 0 and standard deviation 1 per column; raises ValueError for a constant column."""
     deviation = x.std(dim=0)
     if bool((deviation == 0).any()):
         raise ValueError(f"input {int((deviation == 0).nonzero()[0])} is constant: it cannot be scaled, leave it out")
@@ -80,7 +80,7 @@ def with_one(x: Tensor) -> Tensor:
 
 
 def r_squared(a: Tensor, y: Tensor, w: Tensor) -> float:
-    """R² = 1 - sum (y - A w)² / sum (y - mean y)²: the share of the variance that is explained"""
+    """R² = 1 - sum (y - A w)² / sum (y - mean y)²: the explained share of the variance"""
     return 1 - float((y - a @ w).square().sum() / (y - y.mean()).square().sum())
 
 
@@ -88,18 +88,18 @@ def r_squared(a: Tensor, y: Tensor, w: Tensor) -> float:
 
 
 def normal_equations(a: Tensor, y: Tensor) -> Tensor:
-    """Solve A^T A w = A^T y; squares the condition number of A."""
+    """Solve A^T A w = A^T y, whose condition number is that of A squared."""
     return torch.linalg.solve(a.mT @ a, a.mT @ y)
 
 
 def by_qr(a: Tensor, y: Tensor) -> Tensor:
-    """With A = Q R, Q^T Q = I, solve R w = Q^T y; does not square it."""
+    """With A = Q R, Q^T Q = I, solve R w = Q^T y, whose condition number is that of A."""
     q, r = torch.linalg.qr(a)
     return torch.linalg.solve_triangular(r, (q.mT @ y)[:, None], upper=True)[:, 0]
 
 
 def by_lstsq(a: Tensor, y: Tensor) -> Tensor:
-    """PyTorch's own."""
+    """Solve by torch.linalg.lstsq."""
     return torch.linalg.lstsq(a, y[:, None]).solution[:, 0]
 
 
@@ -125,7 +125,7 @@ def stochastic_descent(
 ) -> Iterator[Tensor]:
     """Yield w after each step on a shuffled batch, of size 1 / (2 max |a_i|²) that shrinks to zero as a cosine.
 
-    No batch has a larger curvature than that, and without shrinking the noise of the batches would never settle.
+    No batch has a larger curvature. With a constant learning rate the noise of the batches would not vanish.
     """
     largest = float(1 / (2 * a.square().sum(dim=1).max()))
     w, step = torch.zeros_like(a[0]), 0
@@ -137,7 +137,7 @@ def stochastic_descent(
 
 
 def solutions(a: Tensor, y: Tensor, config: Config, generator: torch.Generator) -> dict[str, list[Tensor]]:
-    """Solve in every way; each gives its w after every step, the last being the result."""
+    """Solve by every solver; return w after every step, the last of which is the result."""
     return {
         "normal equations": [normal_equations(a, y)],
         "QR": [by_qr(a, y)],
@@ -149,7 +149,7 @@ def solutions(a: Tensor, y: Tensor, config: Config, generator: torch.Generator) 
 
 
 def train(config: Config) -> dict[str, float]:
-    """Solve the line and the cubic, the cubic also as it is, and return every R²."""
+    """Solve the line, and the cubic with and without scaling; return every R²."""
     generator = torch.Generator().manual_seed(config.run.seed)
     x, y = line(min(config.samples, config.run.limit or config.samples), config.noise, generator)
     i, cubes = cubic()
@@ -164,37 +164,37 @@ def train(config: Config) -> dict[str, float]:
             a, t = with_one(inputs).to(**kind), targets.to(**kind)
             condition = float(torch.linalg.cond(a.mT @ a))
             found = solutions(a, t, config, run.generator)
-            scores = {way: r_squared(a, t, path[-1]) for way, path in found.items()}
+            scores = {solver: r_squared(a, t, path[-1]) for solver, path in found.items()}
             rows.append([name, *(f"{r2:.6f}" for r2 in scores.values()), f"{condition:.3g}"])
             prefix = name.replace(", not ", "_un").replace(" ", "_")
-            metrics |= {f"{prefix}_{way.lower().replace(' ', '_')}_r2": r2 for way, r2 in scores.items()}
+            metrics |= {f"{prefix}_{solver.lower().replace(' ', '_')}_r2": r2 for solver, r2 in scores.items()}
             metrics[f"{prefix}_condition"] = condition
             shown = sorted({int(1.1**power) for power in range(200) if 1.1**power <= config.steps})
             gaps[name] = {
-                way: (shown, [max(scores["lstsq"] - r_squared(a, t, path[step - 1]), 1e-15) for step in shown])
-                for way, path in found.items()
+                solver: (shown, [max(scores["lstsq"] - r_squared(a, t, path[step - 1]), 1e-15) for step in shown])
+                for solver, path in found.items()
                 if len(path) == config.steps > 1
             }
-            fits[name] = {way: (a @ found[way][-1]).cpu() for way in ("gradient descent", "lstsq")}
+            fits[name] = {solver: (a @ found[solver][-1]).cpu() for solver in ("gradient descent", "lstsq")}
         print_table(["R²", *scores, "condition"], rows)
         report(run, gaps, fits)
         return run.finish(run=metrics)
 
 
 def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
-    """Draw how far each descent is from the closed form, and what the cubic looks like to it."""
+    """Draw the difference of each descent from the closed form, and the fitted cubics."""
     from common.drawing import plots
 
-    gap = "R² still missing"
+    gap = "R² below the closed form"
     run.figure("gaps", plots.line_panels(gaps, columns=3, xlabel="step", ylabel=gap, log_x=True, log_y=True))
     run.figure("cubic", draw_fits({name: fit for name, fit in fits.items() if name.startswith("cubic")}))
 
 
 def draw_fits(fits: dict[str, dict[str, Tensor]]) -> "Figure":
-    """Draw the fitted cubics over the cubes."""
+    """Draw the fitted cubics and the data."""
     from common.drawing import plots
 
     i, cubes = cubic()
-    panels = {name: {way: (i[:, 0], fit) for way, fit in fit_of.items()} for name, fit_of in fits.items()}
+    panels = {name: {solver: (i[:, 0], fit) for solver, fit in fit_of.items()} for name, fit_of in fits.items()}
     dots = {name: {"i³": (i[::4, 0], cubes[::4])} for name in fits}
     return plots.line_panels(panels, columns=2, xlabel="i", dots=dots)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the step size of step t = 0 ... T - 1, as plain functions of t."""
+"""Learning-rate schedules as functions of the step t = 0 ... T - 1."""
 
 import math
 
@@ -6,7 +6,7 @@ from common.config import require
 
 
 def step_decay(step: int, peak: float, *, every: int, factor: float = 0.1) -> float:
-    """eta(t) = peak factor^floor(t / every): a staircase, as torch's StepLR."""
+    """eta(t) = peak factor^floor(t / every), as torch's StepLR."""
     require(every >= 1, "a step decay needs at least 1 step between two drops", every)
     return peak * factor ** (step // every)
 
@@ -18,7 +18,7 @@ def cosine(step: int, steps: int, peak: float, *, floor: float = 0.0) -> float:
 
 
 def warm_up(step: int, peak: float, *, steps: int) -> float:
-    """eta(t) = peak min(1, (t + 1) / W): a straight line over the first W steps (Goyal et al. 2017), as LinearLR."""
+    """eta(t) = peak min(1, (t + 1) / W), linear over the first W steps (Goyal et al. 2017), as LinearLR."""
     require(steps >= 1, "a warm-up takes at least 1 step", steps)
     return peak * min(1.0, (step + 1) / steps)
 
@@ -28,11 +28,11 @@ def one_cycle(
 ) -> float:
     """Half a cosine from `start` of the peak up to it, and half a cosine down to `end` of it (Smith & Topin 2017).
 
-    The top is at t = warm T - 1; numbers and defaults are those of torch's OneCycleLR.
+    The peak is at t = warm T - 1; values and defaults are those of torch's OneCycleLR.
     """
     require(0 <= step < steps, f"one cycle of {steps} steps has steps 0 to {steps - 1}", step)
     require(0 < warm < 1, "the share of steps that warm up must be between 0 and 1", warm)
-    top = max(0.0, warm * steps - 1)  # the shortest trainings start at the peak
+    top = max(0.0, warm * steps - 1)  # very short trainings start at the peak
     if step <= top:
         return _half_cosine(step / top if top else 1.0, start * peak, peak)
     return _half_cosine((step - top) / (steps - 1 - top), peak, end * peak)
@@ -49,4 +49,4 @@ SCHEDULES = {
     "one-cycle": one_cycle,
     "warm-up": lambda step, steps, peak: warm_up(step, peak, steps=max(1, steps // 10)),
 }
-"""eta(t, T, peak) by name, with the settings that the classifier uses."""
+"""eta(t, T, peak) by name, with the settings of the classifier."""

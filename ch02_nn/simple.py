@@ -1,11 +1,11 @@
-"""The book's 4x3 net: three weights and one sigmoid learn which of three inputs decides.
+"""The book's 4x3 net: three weights and one sigmoid, trained on four samples.
 
     python -m ch02_nn.train simple
-    python -m ch02_nn.train simple --variant third-row      # a misprint that makes the task impossible
+    python -m ch02_nn.train simple --variant third-row      # a misprint with contradictory samples
 
-The answer is the first input; no bias, no hidden layer. The predictions hardly depend on the seed, one or two in the
-fourth decimal: sigmoids never reach 0 or 1, so the weights grow for ever, ever slower, along one path that every start
-soon joins, and 10,000 steps end at about the same place of it.
+The target is the first input; there is no bias and no hidden layer. The predictions after 10,000 steps depend on the
+seed only in the fourth decimal. A sigmoid does not reach 0 or 1, so the loss has no minimum and the weights keep
+growing.
 
 Dimensions: B batch (4), I inputs (3).
 """
@@ -27,13 +27,13 @@ from common.run import Run, load_weights
 
 INPUTS = ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1))
 MISPRINTED_INPUTS = ((0, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1))
-"""As a published listing of the program has them: the first row again, where the third should be."""
+"""As in a published listing of the program: the third row repeats the first."""
 TARGETS = (0, 0, 1, 1)
 
 ROUNDS = 10
-"""A tenth of the steps makes a line on the screen and, at most, a checkpoint."""
+"""Lines of output; a checkpoint is written at most after each."""
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-"""Steps after which the table has a row; the last step has one in any case."""
+"""Steps with a row in the table; the last step always has one."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Config:
     """Hyperparameters of the 4x3 net."""
 
     steps: int = 10_000
-    """Steps of gradient descent, each on all four rows; a multiple of 10."""
+    """Steps of gradient descent, each on all four samples; a multiple of 10."""
     learning_rate: float = 1.0
-    """Step size."""
+    """Learning rate."""
     variant: Literal["book", "sum", "third-row", "no-square", "flat-targets"] = "book"
-    """book: mean of squares; sum instead of mean; the misprinted third row; no square; targets of shape (4,)."""
+    """Loss and data: mean of squares (book), sum, misprinted third row, no square, targets of shape (4,)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -67,16 +67,16 @@ class Net(nn.Module):
 
 
 class Cost(nn.Module):
-    """The net with its loss, as one expression of X and y."""
+    """The net with its loss, as one module of X and y."""
 
     def __init__(self, net: Net, variant: str) -> None:
         super().__init__()
         self.net, self.variant = net, variant
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, I) inputs, (B, 1) targets -> the loss, mean (y - p)² unless the variant says otherwise
+        """(B, I) inputs, (B, 1) targets -> the loss, mean (y - p)² or that of the variant
 
-        Targets of shape (B,) are no error to PyTorch: (B,) - (B, 1) is (B, B), every target against every prediction.
+        PyTorch broadcasts targets of shape (B,): (B,) - (B, 1) is (B, B), every target minus every prediction.
         """
         difference = y - self.net(x)
         if self.variant == "no-square":
@@ -85,7 +85,7 @@ class Cost(nn.Module):
 
 
 def rows(variant: str) -> tuple[Tensor, Tensor]:
-    """Give (4, 3) inputs and (4, 1) targets, or as the variant prints them."""
+    """Return (4, 3) inputs and (4, 1) targets of a variant."""
     x = torch.tensor(MISPRINTED_INPUTS if variant == "third-row" else INPUTS, dtype=torch.float64)
     y = torch.tensor(TARGETS, dtype=torch.float64)
     return x, y if variant == "flat-targets" else y[:, None]
@@ -108,7 +108,7 @@ class Table:
         self.rows: list[list[float]] = []
 
     def note(self, step: int, loss: Tensor, net: Net, x: Tensor) -> None:
-        """Add a row after a step that is shown: its loss, the gradient's size, the weights, and the predictions."""
+        """Add a row for some steps: loss, gradient norm, weights, and predictions."""
         if step in self.shown:
             assert net.weight.grad is not None
             with torch.inference_mode():
@@ -116,11 +116,11 @@ class Table:
                 self.rows.append([step, *torch.cat(values).tolist()])
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the rows so far."""
+        """Return the rows so far."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the rows of an interrupted run."""
+        """Restore the rows of an interrupted run."""
         self.rows = state["rows"]
 
 
@@ -151,7 +151,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
-    """Write the graph of the loss as DOT text and as a picture, and draw the table."""
+    """Write the graph of the loss as DOT text and as a diagram, and draw the table."""
     from common.drawing import plots
 
     graph = module_picture(cost, x, y)

@@ -1,13 +1,13 @@
-"""Chapter 4: what the hardware does - CPU against CUDA, honestly timed.
+"""Chapter 4: training on CPUs and GPUs - throughput, rooflines, custom operators and several processes.
 
-compare         the same networks trained on every device of this machine: seconds an epoch, accuracy
-matmul          the roofline: products, memory, calls, and where training steps lie under it
+compare         the same networks trained on every device of this machine: seconds per epoch, accuracy
+matmul          the roofline: matrix products, memory, calls, and training steps
 input_pipeline  one network trained from a DataLoader, with workers, from tensors, and from data on the device
-by_hand         the feed-forward step with its backward written out, against autograd and JAX
-crossover       from which batch and width on the GPU wins, and how long an epoch will take
-asynchrony      what one change each is worth to a step, and why a clock can lie
-operators       operators of one's own in Python, C++ and Triton
-data_parallel   how training scales over processes
+by_hand         a feed-forward step with a hand-written backward pass, compared with autograd and JAX
+crossover       break-even batch sizes of a GPU (or of all CPU threads), and an estimate of an epoch's seconds
+asynchrony      one change at a time to a training step, and timing with and without synchronisation
+operators       custom operators in Python, C++ and Triton
+data_parallel   throughput with several processes, and the bytes that they send
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

@@ -1,13 +1,13 @@
-"""What makes a training step fast on this machine, one thing at a time, and why a clock can lie about it.
+"""Speed of a training step under one change at a time, and timing with and without synchronisation.
 
     python -m ch04_cuda.train asynchrony
     python -m ch04_cuda.train asynchrony --device cuda --network cnn
 
-A GPU works through a queue: a call only puts a kernel into it and returns. A clock that is read before the queue is
-empty measures Python. The first table therefore shows both figures of the same steps. The second takes the plain step,
-float32 with the optimizer's loop over the parameters, adds a fused optimizer, and to that one thing at a time: another
-memory layout, bfloat16, torch.compile; on a GPU the whole step recorded once as a CUDA graph and replayed, and batches
-copied by a stream of their own while the step before still computes; on a CPU fewer threads.
+A GPU executes a queue of kernels: a call appends a kernel to the queue and returns. A clock that is read before the
+queue is empty measures only the calls. The first table shows both figures for the same steps. The second table compares
+the plain step (float32, optimizer loop over the parameters) with a fused optimizer, and that with one further
+change: channels-last memory layout, bfloat16, torch.compile; on a GPU also a CUDA graph that is recorded once and
+replayed, and batches copied in a second stream during the previous step; on a CPU a single thread.
 
 Dimensions: B batch.
 """
@@ -34,18 +34,18 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and for how long."""
+    """Settings of the comparison."""
 
     network: Literal["mlp", "cnn", "lstm"] = "cnn"
-    """Whose training step."""
+    """Network to time."""
     batch_size: int = 256
-    """Images a step."""
+    """Images per step."""
     compile: bool = True
-    """Let torch.compile take part, which takes up to a minute."""
+    """Include torch.compile, whose compilation takes up to a minute."""
     rounds: int = 7
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.2
-    """How long each way runs in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -57,12 +57,12 @@ Step = Callable[[], object]
 
 
 class Trainer:
-    """A network with its optimizer and a batch of noise on the device."""
+    """A network with its optimizer and a batch of random pixels on the device."""
 
     def __init__(self, config: Config, device: torch.device, *, fused: bool = True, capturable: bool = False) -> None:
         self.device, self.model = device, NETWORKS[config.network](WIDTHS[config.network]).to(device)
-        lr = torch.tensor(1e-3, device=device) if capturable else 1e-3  # a graph reads it where the device can
-        foreach = None if fused else False  # plain: one parameter after the other
+        lr = torch.tensor(1e-3, device=device) if capturable else 1e-3  # a CUDA graph reads it from device memory
+        foreach = None if fused else False  # plain: a loop over the parameters
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr, fused=fused or None, foreach=foreach, capturable=capturable
         )
@@ -74,9 +74,12 @@ class Trainer:
         return train_step(model or self.model, self.optimizer, self.pixels, self.labels, bf16=bf16)
 
 
-def cpu_ways(config: Config, device: torch.device) -> dict[str, Step]:
-    """What can be changed on a CPU, one thing at a time; each starts from the fused step in float32 on all threads."""
-    ways: dict[str, Step] = {"plain": Trainer(config, device, fused=False).step, "fused": Trainer(config, device).step}
+def cpu_variants(config: Config, device: torch.device) -> dict[str, Step]:
+    """Make the variants for a CPU; all but plain are the fused step in float32 on all threads with one change."""
+    variants: dict[str, Step] = {
+        "plain": Trainer(config, device, fused=False).step,
+        "fused": Trainer(config, device).step,
+    }
     if devices.ALL_THREADS > 1:
         single = Trainer(config, device)
 
@@ -86,51 +89,51 @@ def cpu_ways(config: Config, device: torch.device) -> dict[str, Step]:
             single.step()
             torch.set_num_threads(before)
 
-        ways["one_thread"] = one_thread
-    return ways | changes(config, device)
+        variants["one_thread"] = one_thread
+    return variants | changes(config, device)
 
 
 def changes(config: Config, device: torch.device) -> dict[str, Step]:
-    """Layout, bfloat16 and compilation, which every device knows."""
-    ways: dict[str, Step] = {}
+    """Make the variants that exist on every device: memory layout, bfloat16 and compilation."""
+    variants: dict[str, Step] = {}
     if config.network == "cnn":
         last = Trainer(config, device)
         last.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         last.pixels = last.pixels.contiguous(memory_format=torch.channels_last)
-        ways["channels_last"] = last.step
+        variants["channels_last"] = last.step
     if devices.has_native_bf16(device):
         half = Trainer(config, device)
-        ways["bf16"] = lambda: half.step(bf16=True)
+        variants["bf16"] = lambda: half.step(bf16=True)
     else:
         say("skipped", f"bf16: {device} does not multiply it natively")
     lacking = no_compiler()
     if config.compile and lacking is None:
         whole = Trainer(config, device)
         compiled = torch.compile(whole.model)
-        ways["compiled"] = lambda: whole.step(model=compiled)  # pyright: ignore[reportArgumentType]
+        variants["compiled"] = lambda: whole.step(model=compiled)  # pyright: ignore[reportArgumentType]
     elif config.compile:
         say("skipped", f"torch.compile: {lacking}")
-    return ways
+    return variants
 
 
-def cuda_ways(config: Config, device: torch.device) -> dict[str, Step]:
-    """What can be changed on a GPU, one thing at a time."""
+def cuda_variants(config: Config, device: torch.device) -> dict[str, Step]:
+    """Make the variants for a GPU; all but plain are the fused step in float32 with one change."""
     plain, fused = Trainer(config, device, fused=False), Trainer(config, device)
-    ways: dict[str, Step] = {"plain": plain.step, "fused": fused.step} | changes(config, device)
-    ways["cuda_graph"] = graph_step(Trainer(config, device, capturable=True))
-    ways["copied"] = copying_step(Trainer(config, device), overlap=False)
-    ways["copied_overlapping"] = copying_step(Trainer(config, device), overlap=True)
-    return ways
+    variants: dict[str, Step] = {"plain": plain.step, "fused": fused.step} | changes(config, device)
+    variants["cuda_graph"] = graph_step(Trainer(config, device, capturable=True))
+    variants["copied"] = copying_step(Trainer(config, device), overlap=False)
+    variants["copied_overlapping"] = copying_step(Trainer(config, device), overlap=True)
+    return variants
 
 
 def graph_step(trainer: Trainer) -> Step:
-    """Record a step's kernels once; the replay costs one call instead of some hundred.
+    """Record a step's kernels once as a CUDA graph, whose replay is a single call.
 
     The recorded kernels read and write the same memory each time: a new batch is copied into the trainer's tensors.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # cuDNN and the optimizer choose and allocate in the first steps, outside the graph
+    with torch.cuda.stream(side):  # cuDNN and the optimizer select algorithms and allocate in the first steps
         for _ in range(3):
             trainer.step()
     torch.cuda.current_stream().wait_stream(side)
@@ -141,28 +144,28 @@ def graph_step(trainer: Trainer) -> Step:
 
 
 def copying_step(trainer: Trainer, *, overlap: bool) -> Step:
-    """Take steps on batches from pinned host memory: copied before the step, or during the one before."""
+    """Make a step on batches from pinned host memory, copied before the step or during the previous one."""
     host = torch.rand(trainer.pixels.shape).pin_memory()
     main, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    waiting = torch.empty_like(trainer.pixels)
+    waiting = host.to(trainer.device)  # the first batch: each step copies the next one
 
     def one_after_the_other() -> None:
         trainer.pixels.copy_(host)
         trainer.step()
 
     def overlapping() -> None:
-        main.wait_stream(side)  # the copy of this batch must be over
+        main.wait_stream(side)  # the copy of this batch must be complete
         trainer.pixels.copy_(waiting)
         side.wait_stream(main)
         with torch.cuda.stream(side):
-            waiting.copy_(host, non_blocking=True)  # the next batch travels while this one is computed
+            waiting.copy_(host, non_blocking=True)  # copies the next batch during this step
         trainer.step()
 
     return overlapping if overlap else one_after_the_other
 
 
 def lying_clock(step: Step, device: torch.device, steps: int = 20) -> dict[str, float]:
-    """Milliseconds a step by a clock that does not wait for the device, and by one that does."""
+    """Measure milliseconds per step without and with waiting for the device."""
     step()
     devices.synchronise(device)
     start = time.perf_counter()
@@ -175,19 +178,21 @@ def lying_clock(step: Step, device: torch.device, steps: int = 20) -> dict[str, 
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Time the ways by turns; return milliseconds a step, and how many times as fast as the plain step each is."""
+    """Time the variants interleaved; return milliseconds per step, and the speed relative to the plain step."""
     with Run.open(__name__, config, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "asynchrony compares within one process", distributed.world_size())
         device = run.device
         clock = lying_clock(Trainer(config, device, fused=False).step, device)
         rows = [(name, f"{value:.3f}") for name, value in clock.items()]
-        print_table(["the clock", "ms a step"], rows, title=f"the same 20 steps on {device}")
+        print_table(["clock", "ms/step"], rows, title=f"the same 20 steps on {device}")
         if device.type == "cpu":
-            say("skipped", "streams, overlapping copies and CUDA graphs: a CPU has no queue to fill ahead")
-        ways = cuda_ways(config, device) if device.type == "cuda" else cpu_ways(config, device)
+            say("skipped", "streams, overlapping copies and CUDA graphs: they need a CUDA device")
+        variants = cuda_variants(config, device) if device.type == "cuda" else cpu_variants(config, device)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.compile warns of its own insides
-            times = by_turns(ways, config.rounds, lambda way: seconds_a_call(way, config.seconds, device), quiet=True)
+            warnings.simplefilter("ignore")  # torch.compile warns about its own internals
+            times = by_turns(
+                variants, config.rounds, lambda variant: seconds_a_call(variant, config.seconds, device), quiet=True
+            )
         median = {name: 1e3 * statistics.median(values) for name, values in times.items()}
         ratios = {name: median_ratio(times["plain"], values) for name, values in times.items()}
         report(run, median, ratios)
@@ -200,7 +205,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
 
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:
-    """Print and draw what each change is worth."""
+    """Print and draw the milliseconds and ratios."""
     from common.drawing import plots
 
     config = run.config

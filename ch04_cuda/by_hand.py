@@ -1,22 +1,22 @@
-"""The feed-forward step with its backward written out: what understanding the derivative buys.
+"""A feed-forward training step with a hand-written backward pass, compared with autograd and JAX.
 
     python -m ch04_cuda.train by_hand
     python -m ch04_cuda.train by_hand --batch-size 128
 
-Autograd records every operation, then asks for memory and a kernel for each gradient. Who knows the derivative
-(chapter 2 derives it) needs neither the record nor new memory. With d_l the gradient in layer l's sums, one column a
-sample, a_l its activations, and momentum m, a step is
+Autograd records every operation, and allocates memory for each gradient. A hand-written backward pass (chapter 2
+derives it) needs no record, and writes into buffers that are allocated once. With d_l the gradient of the loss in layer
+l's pre-activations, one column per sample, a_l its activations, and momentum m, a step is
 
-    a_l     = max(0, W_l a_(l-1) + b_l)                     one addmm and one rectifier, into buffers that stay
+    a_l     = max(0, W_l a_(l-1) + b_l)                     one addmm and one rectifier, into existing buffers
     d_L     = softmax(logits) - onehot(labels)
     d_(l-1) = (W_l^T d_l) * [a_(l-1) > 0]
     V_l     = m V_l + d_l a_(l-1)^T / B                     momentum is the `beta` of the gradient's product
     W_l     = W_l - learning_rate V_l
 
-so that no gradient is ever stored: the product adds itself to the velocity. Samples are columns, as in the formulas:
-the ten classes of a sample then lie apart, and one instruction works on the softmax of many samples. Compared by turns
-with the same network, rule and batch: from a per-sample DataLoader, with autograd from tensors in memory, with JAX's
-compiled scan where JAX is installed, and with this machine's plain matrix product.
+No weight gradient is stored: its product is accumulated directly into the velocity. (The bias gradients, one number per
+unit, are.) Samples are columns, as in the formulas. The step is compared, interleaved in one process, with the same
+network, update rule and batch size from a per-sample DataLoader, with autograd from tensors in memory, with JAX's
+compiled scan where JAX is installed, and with a plain matrix product.
 
 Dimensions: B batch, I inputs of a layer, O its outputs, P pixels (784), K classes (10).
 """
@@ -44,27 +44,27 @@ from common.progress import print_table, say
 from common.run import Run
 
 MATRIX = 2_048
-"""Rows and columns of the matrices whose product tells what this machine can do."""
+"""Rows and columns of the matrices whose product is the reference for this machine."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
     batch_size: int = 512
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 0.1
-    """Step size of gradient descent with momentum."""
+    """Learning rate of SGD with momentum."""
     momentum: float = 0.9
-    """Share of the last step that the next one keeps."""
+    """Momentum coefficient."""
     epochs: int = 5
-    """Passes over the training split by hand, before the comparison, to show that it learns."""
+    """Epochs of training by hand before the comparison; their test accuracy is reported."""
     rounds: int = 7
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.5
-    """How long each way trains in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -73,21 +73,23 @@ class Config:
 
 
 class Layer:
-    """One linear layer: its weights, their velocities, and room for what it computes."""
+    """One linear layer: weights, velocities, and buffers for its activations and gradients."""
 
     def __init__(self, linear: nn.Linear, batch_size: int, dtype: torch.dtype, *, scale: float = 1.0) -> None:
-        device, self.scale = linear.weight.device, scale  # what the inputs are multiplied by
-        self.weight = linear.weight.detach()  # W (O, I) and b (O,), in float32: the module's own memory
+        device, self.scale = linear.weight.device, scale  # factor on the inputs
+        self.weight = linear.weight.detach()  # W (O, I) and b (O,), in float32, shared with the module
         self.bias = linear.bias.detach()
-        self.weight_used = self.weight.to(dtype)  # what the products take: the same tensors in float32, copies in bf16
+        self.weight_used = self.weight.to(
+            dtype
+        )  # operands of the products: the same tensors in float32, copies in bf16
         self.bias_used = self.bias.to(dtype)
         self.velocity = torch.zeros_like(self.weight_used)  # V
         self.bias_velocity = torch.zeros_like(self.bias)
         self.activations = torch.empty(linear.out_features, batch_size, dtype=dtype, device=device)  # a (O, B)
-        self.blame = torch.empty_like(self.activations)  # d (O, B), named after what it says
+        self.blame = torch.empty_like(self.activations)  # d (O, B)
 
     def update(self, inputs: Tensor, blame: Tensor, learning_rate: float, momentum: float) -> None:
-        """(I, B), (O, B): add the gradient to the velocity, and the velocity to the weights."""
+        """(I, B), (O, B): accumulate the gradient into the velocity, and update the weights."""
         share = 1 / inputs.shape[1]
         self.velocity.addmm_(blame, inputs.mT, beta=momentum, alpha=share * self.scale)  # V = m V + d a^T / B
         self.weight.add_(self.velocity, alpha=-learning_rate)
@@ -96,14 +98,14 @@ class Layer:
         self.refresh()
 
     def refresh(self) -> None:
-        """Copy the weights for the products to use, where these compute in another precision."""
+        """Copy the weights into the lower precision of the products, if there is one."""
         if self.weight_used is not self.weight:
             self.weight_used.copy_(self.weight)
             self.bias_used.copy_(self.bias)
 
 
 class HandWritten:
-    """Trains the linear layers of a network with rectifiers between them, in place, without autograd."""
+    """Train the linear layers of a ReLU network in place, without autograd."""
 
     def __init__(
         self, model: nn.Sequential, batch_size: int, learning_rate: float, momentum: float, *, bf16: bool = False
@@ -111,7 +113,7 @@ class HandWritten:
         dtype = torch.bfloat16 if bf16 else torch.float32
         linears = [module for module in model if isinstance(module, nn.Linear)]
         first, *others = linears
-        # Bytes are exact in bfloat16, and the product can scale them: `alpha` spares a trip through memory.
+        # bfloat16 represents every byte exactly, and `alpha` scales the product: no scaled copy of the pixels.
         self.layers = [Layer(first, batch_size, dtype, scale=PIXEL_SCALE)]
         self.layers += [Layer(linear, batch_size, dtype) for linear in others]
         self.learning_rate, self.momentum = learning_rate, momentum
@@ -121,11 +123,11 @@ class HandWritten:
         self.minus_one = torch.full((1, batch_size), -1.0, device=device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the velocities; the weights are the network's own."""
+        """Return the velocities; the weights are stored with the network."""
         return {"velocities": [(layer.velocity, layer.bias_velocity) for layer in self.layers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the velocities of an interrupted run, after the network has taken over its weights."""
+        """Restore the velocities of an interrupted run, after the network has restored its weights."""
         for layer, (velocity, bias_velocity) in zip(self.layers, state["velocities"], strict=True):
             layer.velocity.copy_(velocity)
             layer.bias_velocity.copy_(bias_velocity)
@@ -133,7 +135,7 @@ class HandWritten:
 
     @torch.no_grad()
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most what there is room for"""
+        """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most the batch size of the buffers"""
         count, layers = len(images), self.layers
         a = self.pixels[:count].copy_(images.flatten(1)).mT
         inputs = []
@@ -153,7 +155,7 @@ class HandWritten:
             passed_on = None
             if number > 0:  # before the weights change
                 passed_on = torch.mm(layer.weight_used.mT, d, out=layers[number - 1].blame[:, :count])
-                # (W^T d) * [a > 0] in one pass over memory, as autograd's own rectifier does it
+                # (W^T d) * [a > 0] in one kernel, the one that autograd uses for ReLU
                 torch.ops.aten.threshold_backward.grad_input(passed_on, below, 0, grad_input=passed_on)
             layer.update(below, d, self.learning_rate, self.momentum)
             if passed_on is not None:
@@ -162,16 +164,16 @@ class HandWritten:
 
 
 def operations(model: nn.Sequential) -> int:
-    """Count the floating-point operations of one image's step, two a multiplication.
+    """Count the floating-point operations of a step per image, two per multiplication.
 
-    Three products a layer, but for the first layer's gradient in the pixels, which nobody needs.
+    Three products per layer, minus the gradient in the pixels, which is not computed.
     """
     weights = [module.weight.numel() for module in model if isinstance(module, nn.Linear)]
     return 2 * (3 * sum(weights) - weights[0])
 
 
 def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool) -> Variant:
-    """Make a function that takes one step of a network of its own, by hand."""
+    """Make a function that takes one hand-written step of its own network, and returns the number of images."""
     hand = HandWritten(mlp().to(device), config.batch_size, config.learning_rate, config.momentum, bf16=bf16)
     batches = Batches(
         data.train.pixels,
@@ -182,16 +184,16 @@ def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool)
     )
     stream = itertools.chain.from_iterable(itertools.repeat(batches))
 
-    def way() -> float:
+    def variant() -> float:
         images, labels = next(stream)
         hand.step(images, labels)
         return len(images)
 
-    return way
+    return variant
 
 
 def learn(run: Run, data: ImageSet) -> dict[str, float]:
-    """Train a network by hand for some epochs, saved like any other, and measure it on the test split."""
+    """Train a network by hand for some epochs, save it, and measure its test accuracy."""
     config, model = run.config, mlp().to(run.device)
     hand = HandWritten(model, config.batch_size, config.learning_rate, config.momentum, bf16=run.bf16)
     batches = Batches(
@@ -210,13 +212,13 @@ def learn(run: Run, data: ImageSet) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train by hand, then let every way train by turns; return accuracy, images a second, and ratios."""
+    """Train by hand, then time the variants interleaved; return accuracy, images per second, and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
         device = run.device
         test = learn(run, data)
-        ways = {
+        variants = {
             "dataloader": trainer(
                 from_loader(usual_samples(data.train), config.batch_size, device), device, fused=False
             ),
@@ -225,20 +227,20 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "matrix_product": multiply(MATRIX, "fp32", torch.float32, device),
         }
         if has_native_bf16(device):
-            ways["autograd_bf16"] = trainer(resident(data.train, config.batch_size, device), device, bf16=True)
-            ways["hand_bf16"] = by_hand(config, data, device, bf16=True)
+            variants["autograd_bf16"] = trainer(resident(data.train, config.batch_size, device), device, bf16=True)
+            variants["hand_bf16"] = by_hand(config, data, device, bf16=True)
         else:
             say("skipped", f"bfloat16: {device} does not multiply it natively")
         if jax_epoch.is_installed():
-            ways["jax"] = jax_epoch.way(data.train, config, torch.get_num_threads())
+            variants["jax"] = jax_epoch.Training(data.train, config, torch.get_num_threads())
         else:
             say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
-        rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device))
+        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         return run.finish(test=test, run=report(run, rates))
 
 
 def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
-    """Print and draw the speeds; return them with their ratios."""
+    """Print and draw the throughput; return it with its ratios."""
     from common.drawing import plots
 
     median = {name: statistics.median(values) for name, values in rates.items()}
@@ -257,14 +259,14 @@ def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
         ratio = median_ratio(rates[name], rates["dataloader"])
         rows.append((titles[name], f"{value:,.0f}", f"{value * gflops:,.0f}", f"{ratio:.2f}"))
     title = f"784-300-100-10, batches of {run.config.batch_size}; fp32 matrix product {product:,.0f} GFLOP/s"
-    print_table(["way", "images/s", "GFLOP/s", "ratio"], rows, title=title)
+    print_table(["variant", "images/s", "GFLOP/s", "ratio"], rows, title=title)
     names = [titles[name] for name in median]
     run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))
     found = {f"{name}_images_per_second": value for name, value in median.items()}
     found |= {"matrix_product_gflops": product, "hand_gflops": median["hand"] * gflops}
     found["hand_rate"] = gflops * median_ratio(rates["hand"], rates["matrix_product"])
     for name in ("hand", "hand_bf16"):
-        for rival in ("dataloader", "autograd", "jax"):
-            if name in rates and rival in rates:
-                found[f"{name}_{rival}_ratio"] = median_ratio(rates[name], rates[rival])
+        for baseline in ("dataloader", "autograd", "jax"):
+            if name in rates and baseline in rates:
+                found[f"{name}_{baseline}_ratio"] = median_ratio(rates[name], rates[baseline])
     return found

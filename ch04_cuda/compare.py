@@ -1,13 +1,13 @@
-"""The same networks trained on every device of this machine: seconds an epoch, and that nothing is lost on the way.
+"""Train the same networks on every device of this machine: seconds per epoch, throughput and test accuracy.
 
     python -m ch04_cuda.train compare
     python -m ch04_cuda.train compare --networks mlp cnn lstm --epochs 3
 
 The book trains its feed-forward network with and without CUDA, and reads the seconds off by hand. Here each network is
-trained from the same first weights, on the same batches in the same order, in each place: a processor with one thread
-and with all, in float32 and in bfloat16, and every GPU there is. Epochs take turns, so that a busy moment hurts all.
---device, --threads and --precision choose nothing here: every place takes part. Where this machine has no GPU, what was
-recorded on one, if anything was, is printed below, with its machine and date.
+trained from the same initial weights, on the same batches in the same order, in each place: a CPU with one thread and
+with all, in float32 and in bfloat16, and every GPU. Epochs are interleaved. --device, --threads and --precision have no
+effect: every place is measured. On a machine without a GPU, the record of a GPU, if there is one, is printed with its
+machine and date.
 
 Dimensions: B batch.
 """
@@ -39,18 +39,18 @@ RECORD = "gpu/compare"
 
 @dataclass(frozen=True)
 class Config:
-    """What is trained, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
     networks: tuple[Literal["mlp", "cnn", "lstm"], ...] = ("mlp", "cnn")
-    """Which networks."""
+    """Networks to train."""
     epochs: int = 1
-    """Passes over the training split in each place; the median counts."""
+    """Timed epochs in each place, after one of warm-up; their median is reported."""
     batch_size: int = 256
-    """Images a step."""
+    """Batch size in images."""
     learning_rate: float = 0.1
-    """Step size of gradient descent with momentum 0.9."""
+    """Learning rate of SGD with momentum 0.9."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class Config:
 
 
 class Contender:
-    """A network in training at one place: its own weights, optimizer and order of batches, the same for all."""
+    """A network in training in one place; initial weights and batches are the same in all places."""
 
     def __init__(self, network: str, variant: Variant, data: ImageSet, config: Config) -> None:
         self.variant, self.size, self.batch_size = variant, len(data.train), config.batch_size
@@ -70,7 +70,7 @@ class Contender:
         self.stream: Stream = resident(data.train, config.batch_size, self.device, order)
 
     def train_epoch(self) -> float:
-        """Train for an epoch; return its seconds, the device's queue drained before and after."""
+        """Train one epoch; return its seconds, synchronised before and after."""
         devices.set_threads(self.variant.threads)
         with Timer(self.device) as timer:
             for _ in range(-(-self.size // self.batch_size)):
@@ -80,7 +80,7 @@ class Contender:
 
 
 def make_network(network: str, config: Config, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Make a network, its weights drawn on the CPU so that every device starts from the same, and its optimizer."""
+    """Make a network and its optimizer; the weights are sampled on the CPU, the same for every device."""
     model = NETWORKS[network](WIDTHS[network]).to(device)
     return model, torch.optim.SGD(model.parameters(), config.learning_rate, momentum=0.9, fused=True)
 
@@ -89,13 +89,13 @@ HEADINGS = ("network", "place", "precision", "s/epoch", "images/s", "ratio", "te
 
 
 def name_of(variant: Variant) -> str:
-    """Name a place as a measure does: cpu2_fp32, cuda0_bf16"""
+    """Return the name of a place as used in measures: cpu2_fp32, cuda0_bf16"""
     place = f"cpu{variant.threads}" if variant.device == "cpu" else variant.device.replace(":", "")
     return f"{place}_{variant.precision}"
 
 
 def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str, ...]:
-    """Write what was measured at one place."""
+    """Format the measures of one place as a table row."""
     return (
         network,
         variant.place,
@@ -108,7 +108,7 @@ def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train every network at every place, epochs by turns; return seconds, accuracies and ratios."""
+    """Train every network in every place, epochs interleaved; return seconds, accuracies and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "compare trains in one process", distributed.world_size())
@@ -135,7 +135,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, found: dict[str, float]) -> None:
-    """Draw the images a second at every place."""
+    """Draw the images per second in every place."""
     from common.drawing import plots
 
     speeds = {name.removesuffix("_images_per_second"): v for name, v in found.items() if name.endswith("per_second")}
@@ -144,7 +144,7 @@ def report(run: Run, found: dict[str, float]) -> None:
 
 
 def show_record() -> None:
-    """Say what was recorded on a machine with a GPU, or that nothing was."""
+    """Print the record of a machine with a GPU, or the command that makes one."""
     path = RESULTS / f"{RECORD}.json"
     if not path.exists():
         command = f"python -m common.records.ledger record {RECORD} -- ch04_cuda.train compare"
@@ -154,11 +154,11 @@ def show_record() -> None:
     say("recorded", f"on {record['device']}, torch {record['versions']['torch']}, {record['date']}; not measured here:")
     for name, figure in record["metrics"].items():
         if name.endswith("_epoch_seconds"):
-            say("", f"{name.removesuffix('_epoch_seconds').replace('_', ', ')}: {figure['mean']:.2f} s an epoch")
+            say("", f"{name.removesuffix('_epoch_seconds').replace('_', ', ')}: {figure['mean']:.2f} s per epoch")
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The first network's training step on one batch of noise, for the device benchmark."""
+    """The training step of the first network on one batch of random images, for the device benchmark."""
     model, optimizer = make_network(config.networks[0], config, device)
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)

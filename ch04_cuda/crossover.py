@@ -1,19 +1,19 @@
-"""From which batch and width on the faster place is faster, and how long an epoch will take before it is run.
+"""Break-even batch size of a GPU (or of all CPU threads) for several widths, and an estimate of an epoch's seconds.
 
     python -m ch04_cuda.train crossover
     python -m ch04_cuda.train crossover --networks lstm --batch-sizes 1 8 64 512
     python -m ch04_cuda.train crossover --estimate
 
-A GPU computes many times as much a second as a CPU, but each call costs it longer: on small layers and batches the
-CPU wins. The map shows how many times as fast the GPU's step is, for each width and batch; where a machine has no
-GPU, it compares all threads of the CPU with one, which is the same question.
+The maps compare two places: the CPU with a GPU, or, on a machine without one, a single thread with all threads. Each
+entry is the speed of a training step in the second place relative to the first, for one width and one batch size, on
+random images. The break-even batch size of a width is the smallest from which the second place wins at every larger
+measured batch size as well.
 
-Both the cost of calls and that of arithmetic show in two timings. With a step's time taken as linear in the batch,
+`--estimate` times two batch sizes on random images, models the time of a step as linear in the batch size,
 
-    seconds a step = overhead + B x seconds an image
+    seconds per step = overhead + B x seconds per image
 
-`--estimate` times two batch sizes on noise for a moment, says how long an epoch of the real data will take, then
-trains one and says how wrong that was.
+estimates the seconds of an epoch of the data set, then trains one epoch and reports the error.
 
 Dimensions: B batch.
 """
@@ -41,28 +41,28 @@ from common.run import Run
 Network = Literal["mlp", "cnn", "lstm"]
 
 FACTORS = (0.25, 1.0, 4.0)
-"""Widths that are tried, as multiples of the usual one."""
+"""Widths that are measured, as multiples of the default width."""
 
 PROBES = (32, 256)
-"""Batch sizes that the estimate is made from."""
+"""Batch sizes that the estimate is based on."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Whose epoch is estimated; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Images of --estimate; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
     networks: tuple[Network, ...] = ("mlp", "cnn", "lstm")
-    """Which networks."""
+    """Networks to time."""
     batch_sizes: tuple[int, ...] = (8, 32, 128, 512)
-    """Images a step."""
+    """Batch sizes of the maps."""
     estimate: bool = False
-    """Estimate an epoch's seconds instead, then measure them."""
+    """Estimate the seconds of an epoch, then measure them, instead of making the maps."""
     batch_size: int = 128
-    """Images a step of the epoch that is estimated."""
+    """Batch size of the estimated epoch."""
     rounds: int = 3
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step runs."""
+    """A device and a number of CPU threads."""
 
     title: str
     device: torch.device
@@ -81,7 +81,7 @@ class Place:
 
 
 def places(device: torch.device) -> tuple[Place, Place]:
-    """Give the two places that are compared: the CPU and the device, or one thread of the CPU and all of them."""
+    """Return the two places to compare: the CPU and the device, or one thread of the CPU and all of them."""
     cpu = torch.device("cpu")
     if device.type != "cpu":
         return Place("CPU", cpu, devices.ALL_THREADS), Place(str(device), device, devices.ALL_THREADS)
@@ -89,7 +89,7 @@ def places(device: torch.device) -> tuple[Place, Place]:
 
 
 def training_step(network: str, width: int, batch_size: int, place: Place, *, bf16: bool) -> Callable[[], float]:
-    """Make a function that takes a step on a batch of noise, from bytes as in training; returns its seconds."""
+    """Make a function that takes steps on a batch of random bytes, and returns the seconds per step."""
     model = NETWORKS[network](width).to(place.device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     images = torch.randint(256, (batch_size, 1, 28, 28), dtype=torch.uint8, device=place.device)
@@ -105,17 +105,21 @@ def training_step(network: str, width: int, batch_size: int, place: Place, *, bf
     return step
 
 
-def first_win(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, ...]) -> str:
-    """Say from which batch on the faster place wins, for each width."""
+def break_even(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, ...]) -> str:
+    """Name, for each width, the batch size from which the second place wins at all larger measured ones too."""
     said = []
     for width, line in zip(widths, ratios.tolist(), strict=True):
-        winning = [batch for batch, ratio in zip(batch_sizes, line, strict=True) if ratio > 1]
-        said.append(f"batch {winning[0]} at width {width}" if winning else f"no batch at width {width}")
+        found = None
+        for batch, ratio in sorted(zip(batch_sizes, line, strict=True), reverse=True):
+            if ratio <= 1:
+                break
+            found = batch
+        said.append(f"no batch size at width {width}" if found is None else f"batch size {found} at width {width}")
     return ", ".join(said)
 
 
 def maps(run: Run) -> dict[str, float]:
-    """Compare the two places over widths and batches, network by network."""
+    """Compare the two places over widths and batch sizes, network by network."""
     from common.drawing import plots
 
     config = run.config
@@ -125,32 +129,32 @@ def maps(run: Run) -> dict[str, float]:
         widths = [round(WIDTHS[network] * factor) for factor in FACTORS]
         ratios = torch.zeros(len(widths), len(config.batch_sizes))
         for (row, width), (column, batch) in itertools.product(enumerate(widths), enumerate(config.batch_sizes)):
-            ways = {p.title: training_step(network, width, batch, p, bf16=run.bf16) for p in (slow, fast)}
-            times = by_turns(ways, config.rounds, lambda way: way(), quiet=True)
+            variants = {p.title: training_step(network, width, batch, p, bf16=run.bf16) for p in (slow, fast)}
+            times = by_turns(variants, config.rounds, lambda variant: variant(), quiet=True)
             ratio = median_ratio(times[slow.title], times[fast.title])
             ratios[row, column] = ratio
             found[f"{network}_{width}_{batch}_ratio"] = ratio
             found[f"{network}_{width}_{batch}_milliseconds"] = 1e3 * statistics.median(times[fast.title])
-        title = f"{network}: how many times as fast {fast.title} {'is' if slow.title == 'CPU' else 'are'}"
+        title = f"{network}: speed of {fast.title} relative to {slow.title}"
         rows = [(width, *(f"{float(ratio):.2f}" for ratio in line)) for width, line in zip(widths, ratios, strict=True)]
         print_table(["width", *(f"batch {batch}" for batch in config.batch_sizes)], rows, title=title)
         names = [str(width) for width in widths], [str(batch) for batch in config.batch_sizes]
         run.figure(f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch", title=title))
-        say(network, f"{fast.title} win from {first_win(ratios, widths, config.batch_sizes)}")
+        say(network, f"{fast.title}: break-even at {break_even(ratios, widths, config.batch_sizes)}")
     return found
 
 
 def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:
-    """Fit the line: seconds of overhead a step, and seconds an image, from two batch sizes."""
-    ways = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
-    times = by_turns(ways, 2 * config.rounds, lambda way: way(), quiet=True)
+    """Fit the seconds of overhead per step and the seconds per image to two batch sizes."""
+    variants = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
+    times = by_turns(variants, 2 * config.rounds, lambda variant: variant(), quiet=True)
     small, large = (statistics.median(times[str(batch)]) for batch in PROBES)
     image = (large - small) / (PROBES[1] - PROBES[0])
     return max(0.0, small - PROBES[0] * image), image
 
 
 def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *, bf16: bool) -> float:
-    """Train a network for an epoch, and time it."""
+    """Train a network for one epoch and return its seconds."""
     model = NETWORKS[network](WIDTHS[network]).to(place.device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     stream = resident(data.train, config.batch_size, place.device)
@@ -161,7 +165,7 @@ def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *,
 
 
 def estimates(run: Run, data: ImageSet) -> dict[str, float]:
-    """Estimate an epoch of each network from moments of noise, then train it; return both and the error."""
+    """Estimate the seconds of an epoch of each network, then measure them; return both and the relative error."""
     config = run.config
     place = Place(str(run.device), run.device, torch.get_num_threads())
     steps = -(-len(data.train) // config.batch_size)
@@ -181,14 +185,16 @@ def estimates(run: Run, data: ImageSet) -> dict[str, float]:
         }
         costs = f"{1e6 * overhead:,.0f}", f"{1e6 * image:.2f}"
         rows.append((network, *costs, f"{estimated:.2f}", f"{measured:.2f}", f"{error:+.0%}"))
-    headings = ["network", "us a step", "us an image", "estimated s", "measured s", "error"]
+    headings = ["network", "us/step", "us/image", "estimated s", "measured s", "error"]
     print_table(headings, rows, title=f"an epoch of {len(data.train):,} images in batches of {config.batch_size}")
     return found
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Draw the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
-    data = (data or load_images(config.data, limit=config.run.limit)) if config.estimate else None  # maps need none
+    """Make the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
+    data = (
+        (data or load_images(config.data, limit=config.run.limit)) if config.estimate else None
+    )  # the maps use random images
     with Run.open(__name__, config, data and data.card) as run:
         require(distributed.world_size() == 1, "crossover compares within one process", distributed.world_size())
         return run.finish(run=maps(run) if data is None else estimates(run, data))

@@ -1,16 +1,19 @@
-"""Data parallelism measured: images a second with 1 ... N processes, what travels between them, that nothing changes.
+"""Data parallelism: throughput with 1 ... N processes, bytes sent, and equality of the averaged gradient.
 
     python -m ch04_cuda.train data_parallel                                         # 1, 2 ... processes, one by one
     torchrun --standalone --nproc-per-node 2 -m ch04_cuda.train data_parallel       # this many processes, once
 
-Every process holds the whole network and takes its share of each batch; the gradients are averaged before the step, so
-all make the same step as one process would with the whole batch. What travels is the gradient. In a ring of N processes
-each sends, and receives, a share of it 2 (N - 1) times:
+Every process holds the whole network and takes its share of each batch. The gradients are averaged before the step, so
+that all processes take the step of a single process with the whole batch. In a ring all-reduce (Patarasuk & Yuan 2009)
+each of N processes sends an N-th of the gradient 2 (N - 1) times:
 
-    bytes a process and step = 2 (N - 1) / N x bytes of the gradient
+    bytes sent per process and step = 2 (N - 1) / N x bytes of the gradient
 
-Efficiency compares N processes with N times one: weak scaling keeps the images a process, strong scaling the images a
-step. distributed.md spells out the same command on two machines.
+`ring_average` is that algorithm by hand, and counts the bytes that it sends. The timed steps use
+DistributedDataParallel, whose all-reduce is inside gloo or nccl: its bytes are not counted, only given by the formula.
+
+Efficiency is the throughput of N processes divided by N times that of one. Weak scaling keeps the images per process
+constant, strong scaling the images per step. distributed.md has the same command for two machines.
 
 Dimensions: B batch, N processes.
 """
@@ -19,11 +22,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,18 +44,18 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and for how long."""
+    """Settings of the measurement."""
 
     network: Literal["mlp", "cnn", "lstm"] = "cnn"
-    """Whose training step."""
+    """Network to train."""
     batch_size: int = 256
-    """Images a step: of each process (weak scaling), or of all together (strong)."""
+    """Images per step: of each process (weak scaling), or of all processes together (strong)."""
     scaling: Literal["weak", "strong"] = "strong"
-    """What stays the same as processes are added."""
+    """Which batch size stays constant: per process (weak), or in total (strong)."""
     processes: int | None = None
-    """The most processes; by default one a GPU, or one a CPU thread."""
+    """Largest number of processes; by default one per GPU, or one per CPU thread."""
     steps: int = 30
-    """Steps that are timed, after five that are not."""
+    """Timed steps, after five of warm-up."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -58,16 +63,17 @@ class Config:
 
 
 def measure(config: Config, device: torch.device, *, bf16: bool) -> dict[str, float]:
-    """Time the steps of this process among all of them, and compare its gradient with that of the whole batch."""
+    """Time the steps of all processes, count the bytes of a ring, and compare the gradient with the whole batch's."""
     count = distributed.world_size()
     share = config.batch_size if config.scaling == "weak" else config.batch_size // count
     require(share > 0, f"--batch-size must be at least {count}, the number of processes", config.batch_size)
-    torch.manual_seed(config.run.seed)  # every process starts with the same weights, and knows the whole batch
+    torch.manual_seed(config.run.seed)  # every process has the same weights and the whole batch
     model = NETWORKS[config.network](WIDTHS[config.network]).to(device)
     pixels = torch.rand(share * count, 1, 28, 28).to(device)
     labels = torch.randint(10, (share * count,)).to(device)
     own = distributed.shard(torch.arange(share * count)).to(device)
     whole = gradients(model, pixels, labels)
+    ring, sent = ring_average(gradients(model, pixels[own], labels[own]), count, distributed.rank(), exchange)
     parallel = distributed.wrap(model)
     averaged = gradients(parallel, pixels[own], labels[own])
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
@@ -81,13 +87,44 @@ def measure(config: Config, device: torch.device, *, bf16: bool) -> dict[str, fl
     return {
         "processes": count,
         "images_per_second": share * count * config.steps / seconds,
-        "sent_mb_per_step": 2 * (count - 1) / count * gradient_bytes / 1e6,
+        "ring_sent_mb": distributed.mean(sent) / 1e6,
+        "formula_sent_mb": 2 * (count - 1) / count * gradient_bytes / 1e6,
         "gradient_difference": float((averaged - whole).abs().max() / whole.abs().max()),
+        "ring_gradient_difference": float((ring - whole).abs().max() / whole.abs().max()),
     }
 
 
+Exchange = Callable[[Tensor, Tensor], None]
+"""Sends the first tensor to the next process of the ring, and receives the second from the previous one."""
+
+
+def exchange(outgoing: Tensor, incoming: Tensor) -> None:
+    """Send one tensor to the next process, and receive the other from the previous one."""
+    count, rank = distributed.world_size(), distributed.rank()
+    send = dist.P2POp(dist.isend, outgoing, (rank + 1) % count)
+    receive = dist.P2POp(dist.irecv, incoming, (rank - 1) % count)
+    for request in dist.batch_isend_irecv([send, receive]):
+        request.wait()
+
+
+def ring_average(values: Tensor, count: int, rank: int, exchange: Exchange) -> tuple[Tensor, int]:
+    """Average a vector over the processes of a ring; return it, and the bytes that this process sent.
+
+    First each part of the vector travels around the ring and is summed (reduce-scatter), then the sums travel around
+    (all-gather).
+    """
+    parts, sent = list(values.clone().tensor_split(count)), 0
+    for turn in range(2 * (count - 1)):
+        outgoing, target = parts[(rank - turn) % count], (rank - turn - 1) % count
+        incoming = torch.empty_like(parts[target])
+        exchange(outgoing, incoming)
+        sent += outgoing.nbytes
+        parts[target] = parts[target] + incoming if turn < count - 1 else incoming
+    return torch.cat(parts) / count, sent
+
+
 def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Every parameter's gradient, one after the other; where processes train together, their average."""
+    """Return the gradients of all parameters in one vector; of a wrapped model, their average over the processes."""
     F.cross_entropy(model(pixels), labels).backward()
     found = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
     model.zero_grad()
@@ -95,14 +132,14 @@ def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
 
 
 def start(config: Config, count: int) -> dict[str, float]:
-    """Run this program under torchrun with so many processes, in a folder that is thrown away; return what it found."""
+    """Run this program under torchrun with a number of processes in a temporary folder; return its metrics."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         words += ["-m", "ch04_cuda.train", "data_parallel", *changed_flags(config), "--out", folder]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = done.stderr.strip().splitlines()  # torchrun frames what a process said
+            lines = done.stderr.strip().splitlines()  # torchrun adds lines around a process's message
             said = next((line for line in lines if line.startswith("error: ")), lines[-1])
             raise ValueError(f"{count} processes failed: {said.removeprefix('error: ')}")
         (summary,) = Path(folder).glob("*/*/*/summary.json")
@@ -110,7 +147,7 @@ def start(config: Config, count: int) -> dict[str, float]:
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Under torchrun measure these processes; else start 1, 2 ... of them, and return how they scale."""
+    """Under torchrun measure its processes; otherwise start 1, 2 ... processes and return their metrics."""
     with Run.open(__name__, config) as run:
         if distributed.world_size() > 1:
             return run.finish(run=measure(config, run.device, bf16=run.bf16))
@@ -130,12 +167,14 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
                     count,
                     f"{measured['images_per_second']:,.0f}",
                     f"{efficiency:.0%}",
-                    f"{measured['sent_mb_per_step']:.2f}",
+                    f"{measured['ring_sent_mb']:.2f}",
+                    f"{measured['formula_sent_mb']:.2f}",
                     f"{measured['gradient_difference']:.1e}",
                 )
             )
-        headings = ["processes", "images/s", "efficiency", "MB sent a step", "gradient differs by"]
+        headings = ["processes", "images/s", "efficiency", "MB sent, counted in our ring", "by the formula"]
+        headings.append("gradient differs by")
         print_table(headings, rows, title=f"{config.network}, {config.scaling} scaling, batch {config.batch_size}")
         if most == 1:
-            say("note", "one processor (or GPU) is present: there is nothing to scale to")
+            say("note", "only one processor or GPU is available: nothing to compare")
         return run.finish(run=found)

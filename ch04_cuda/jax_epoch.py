@@ -1,7 +1,7 @@
 """The same training in JAX: an epoch of gradient descent with momentum as one compiled `lax.scan`.
 
-JAX traces the step once and compiles the loop over all batches of an epoch, so that Python has no part in it: the
-strongest opponent of a step that is written by hand.
+JAX traces the step once and compiles the loop over all batches of an epoch, which then runs without Python: a strong
+baseline for the hand-written step.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from typing import TYPE_CHECKING, Any
 from ch04_cuda.networks import PIXEL_SCALE
 
 if TYPE_CHECKING:
-    from ch04_cuda.input_pipeline import Variant
     from common.data.images.image_set import Split
 
 SIZES = (784, 300, 100, 10)
 
 
 def is_installed() -> bool:
-    """Tell whether JAX can be imported, without importing it."""
+    """Return whether JAX can be imported, without importing it."""
     return importlib.util.find_spec("jax") is not None
 
 
 @contextlib.contextmanager
 def processors(count: int) -> Iterator[None]:
-    """Let the process use so many processors only: threads that are started meanwhile stay on them."""
+    """Restrict the process to some processors; threads started meanwhile keep the restriction."""
     if not hasattr(os, "sched_setaffinity"):  # not on macOS
         yield
         return
@@ -41,55 +40,58 @@ def processors(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def way(split: Split, config: Any, threads: int) -> Variant:
-    """Make a function that trains an epoch on JAX's default device, and says how many images that were.
+class Training:
+    """Train one epoch per call on JAX's default device; the call returns the number of images.
 
-    On a CPU JAX has as many threads as there are processors when it starts, and no option to change that.
+    On a CPU, JAX starts as many threads as there are processors at its first use, and has no option to change that.
     """
-    import jax  # pyright: ignore[reportMissingImports]  # an extra
-    from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
 
-    with processors(threads):
-        jax.devices()
+    def __init__(self, split: Split, config: Any, threads: int) -> None:
+        import jax  # pyright: ignore[reportMissingImports]  # an extra
+        from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
 
-    batch_size = min(config.batch_size, len(split))
-    count = len(split) // batch_size * batch_size  # whole batches: a compiled loop has one shape
-    pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
+        with processors(threads):
+            jax.devices()
 
-    def loss(weights: Any, images: Any, targets: Any) -> Any:
-        a = images.astype(jnp.float32) * PIXEL_SCALE
-        for number, (weight, bias) in enumerate(weights):
-            a = a @ weight + bias
-            if number + 1 < len(weights):
-                a = jax.nn.relu(a)
-        return -jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1).mean()
+        batch_size = min(config.batch_size, len(split))
+        self.images = len(split) // batch_size * batch_size  # whole batches: a compiled loop has one shape
+        pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
 
-    def step(state: Any, index: Any) -> tuple[Any, Any]:
-        weights, velocities = state
-        value, gradients = jax.value_and_grad(loss)(weights, pixels[index], labels[index])
-        velocities = jax.tree.map(lambda v, g: config.momentum * v + g, velocities, gradients)
-        weights = jax.tree.map(lambda w, v: w - config.learning_rate * v, weights, velocities)
-        return (weights, velocities), value
+        def loss(weights: Any, images: Any, targets: Any) -> Any:
+            a = images.astype(jnp.float32) * PIXEL_SCALE
+            for number, (weight, bias) in enumerate(weights):
+                a = a @ weight + bias
+                if number + 1 < len(weights):
+                    a = jax.nn.relu(a)
+            return -jnp.take_along_axis(jax.nn.log_softmax(a), targets[:, None], axis=1).mean()
 
-    @jax.jit
-    def epoch(state: Any, key: Any) -> tuple[Any, Any]:
-        order = jax.random.permutation(key, len(split))[:count].reshape(-1, batch_size)
-        return jax.lax.scan(step, state, order)
+        def step(state: Any, index: Any) -> tuple[Any, Any]:
+            weights, velocities = state
+            value, gradients = jax.value_and_grad(loss)(weights, pixels[index], labels[index])
+            velocities = jax.tree.map(lambda v, g: config.momentum * v + g, velocities, gradients)
+            weights = jax.tree.map(lambda w, v: w - config.learning_rate * v, weights, velocities)
+            return (weights, velocities), value
 
-    key = jax.random.key(config.run.seed)
-    weights = []
-    for inputs, outputs in itertools.pairwise(SIZES):
-        key, use = jax.random.split(key)
-        weights.append(
-            (jax.random.uniform(use, (inputs, outputs), minval=-1, maxval=1) / inputs**0.5, jnp.zeros(outputs))
-        )
-    state = (weights, jax.tree.map(jnp.zeros_like, weights))
+        @jax.jit
+        def epoch(state: Any, key: Any) -> tuple[Any, Any]:
+            order = jax.random.permutation(key, len(split))[: self.images].reshape(-1, batch_size)
+            return jax.lax.scan(step, state, order)
 
-    def train_epoch() -> float:
-        nonlocal state, key
-        key, use = jax.random.split(key)
-        state, _ = epoch(state, use)
-        jax.block_until_ready(state)
-        return count
+        key = jax.random.key(config.run.seed)
+        weights = []
+        for inputs, outputs in itertools.pairwise(SIZES):
+            key, use = jax.random.split(key)
+            weights.append(
+                (jax.random.uniform(use, (inputs, outputs), minval=-1, maxval=1) / inputs**0.5, jnp.zeros(outputs))
+            )
+        self.jax, self.epoch, self.key = jax, epoch, key
+        self.state: Any = (weights, jax.tree.map(jnp.zeros_like, weights))
+        self.losses: Any = None
+        """Loss of each step of the last epoch."""
 
-    return train_epoch
+    def __call__(self) -> float:
+        """Train one epoch."""
+        self.key, use = self.jax.random.split(self.key)
+        self.state, self.losses = self.epoch(self.state, use)
+        self.jax.block_until_ready(self.state)
+        return self.images

@@ -1,18 +1,18 @@
-"""The roofline of this machine: what it computes a second, what it moves, and what a call costs.
+"""The roofline of this machine: peak arithmetic, memory bandwidth, and the cost of a call.
 
     python -m ch04_cuda.train matmul
     python -m ch04_cuda.train matmul --sizes 256 1024 4096
 
-A training step can be no faster than its arithmetic at the processor's peak, and no faster than its memory traffic at
-the memory's bandwidth. With I the step's intensity, operations a byte moved, that is the roofline (Williams, Waterman
-& Patterson 2009):
+The peak arithmetic and the memory bandwidth of a processor both bound the speed of a training step. With I the
+arithmetic intensity of the step, in operations per byte moved, that is the roofline (Williams, Waterman & Patterson
+2009):
 
-    attainable operations a second = min(peak, I x bandwidth)
+    attainable operations per second = min(peak, I x bandwidth)
 
-The peak is that of the largest matrix products, for each precision; the bandwidth that of a copy much larger than the
-caches. The points are training steps of this chapter's networks. Their traffic is counted operation by operation,
-as if each read its inputs from memory and wrote its outputs back, so what stays in the caches lifts a point above
-the slanted roof.
+The peak is the fastest of the matrix products, for each precision; the bandwidth is that of a copy much larger than the
+caches. The points are training steps of this chapter's networks. Their traffic is counted operation by operation, as if
+each read its inputs from memory and wrote its outputs back. Data that stay in the caches are counted all the same, so a
+point can be above the slanted roof.
 
 Dimensions: N rows and columns of a matrix, B batch.
 """
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CALLS = 1_000
-"""Calls that are timed together, where one is too short for a clock."""
+"""Calls per measurement, where one call is too short for the clock."""
 
 COPIED = 64 << 20
-"""Bytes of a copy that measures bandwidth: larger than the caches."""
+"""Bytes of the copy that measures the bandwidth: larger than the caches."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and for how long."""
+    """Settings of the measurement."""
 
     sizes: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
-    """Rows and columns of the matrices that are multiplied."""
+    """Rows and columns of the square matrices to multiply."""
     batch_size: int = 256
-    """Images of the training steps that are drawn into the picture."""
+    """Images per training step."""
     rounds: int = 5
-    """How often the measurements take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.05
-    """How long each runs in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -66,12 +66,12 @@ class Config:
         require(len(self.sizes) > 0, "--sizes needs at least one number", "none")
 
 
-Way = Callable[[], float]
-"""Does some work, and returns how much: billions of operations or bytes, steps, or calls."""
+Variant = Callable[[], float]
+"""Does some work, and returns its amount: billions of operations or bytes, steps, or calls."""
 
 
 def precisions(device: torch.device) -> dict[str, torch.dtype]:
-    """Name the number formats whose products are worth timing on a device."""
+    """Return the number formats that a device multiplies natively."""
     found = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if not has_native_bf16(device):
         say("skipped", f"bf16: {device} does not multiply it natively")
@@ -85,44 +85,46 @@ def precisions(device: torch.device) -> dict[str, torch.dtype]:
     return found
 
 
-def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device) -> Way:
+def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device) -> Variant:
     """Make a function that multiplies two (N, N) matrices."""
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     product = torch.empty_like(a)
 
-    def way() -> float:
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"  # fp32 with ten bits of mantissa in the product
+    def variant() -> float:
+        torch.backends.cuda.matmul.allow_tf32 = (
+            precision == "tf32"
+        )  # products of fp32 numbers rounded to ten bits of mantissa
         torch.mm(a, b, out=product)
         torch.backends.cuda.matmul.allow_tf32 = False
         return 2 * size**3 / 1e9
 
-    return way
+    return variant
 
 
-def copy(source: Tensor, target: Tensor, *, directions: int, queued: int = 1) -> Way:
+def copy(source: Tensor, target: Tensor, *, directions: int, queued: int = 1) -> Variant:
     """Make a function that copies bytes, once or several times without waiting in between.
 
-    Within one memory they go two ways, read and written.
+    A copy within one memory counts in two directions, read and write.
     """
 
-    def way() -> float:
+    def variant() -> float:
         for _ in range(queued):
             target.copy_(source, non_blocking=queued > 1)
         return queued * directions * source.nbytes / 1e9
 
-    return way
+    return variant
 
 
-def memory_ways(device: torch.device) -> dict[str, Way]:
-    """Copies within the device, and to and from a GPU."""
+def memory_variants(device: torch.device) -> dict[str, Variant]:
+    """Make the copies within the device, and to and from a GPU."""
     here = torch.empty(COPIED, dtype=torch.uint8, device=device)
-    ways = {"copy": copy(here, torch.empty_like(here), directions=2)}
+    variants = {"copy": copy(here, torch.empty_like(here), directions=2)}
     if device.type != "cuda":
         say("skipped", "transfers between host and GPU: no CUDA device is used")
-        return ways
+        return variants
     host = torch.empty(COPIED, dtype=torch.uint8)
     pinned = host.pin_memory()
-    return ways | {
+    return variants | {
         "to_device": copy(host, here, directions=1),
         "to_device_pinned": copy(pinned, here, directions=1),
         "to_device_async": copy(pinned, here, directions=1, queued=8),
@@ -131,8 +133,8 @@ def memory_ways(device: torch.device) -> dict[str, Way]:
     }
 
 
-def call_ways(device: torch.device) -> dict[str, Way]:
-    """Operations on one number: their arithmetic is nothing, so the time is that of a call."""
+def call_variants(device: torch.device) -> dict[str, Variant]:
+    """Make operations on one number, whose time is almost only that of the call."""
     x, w = torch.ones(1, device=device), torch.ones(1, device=device, requires_grad=True)
 
     def add() -> float:
@@ -154,7 +156,7 @@ def call_ways(device: torch.device) -> dict[str, Way]:
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write, as if nothing stayed in a cache; views move none."""
+    """Count the bytes that operations read and write, without caches; views move none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,21 +171,21 @@ class Traffic(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Step:
-    """A training step: what it computes and moves."""
+    """A training step with its operations and its memory traffic."""
 
-    way: Way
+    variant: Variant
     gigaflops: float
     """Billion floating-point operations, in matrix products and convolutions"""
     gigabytes: float
 
     @property
     def intensity(self) -> float:
-        """Operations a byte"""
+        """Operations per byte"""
         return self.gigaflops / self.gigabytes
 
 
 def training_step(network: str, config: Config, device: torch.device, *, bf16: bool) -> Step:
-    """Make a network's training step on noise, and count its operations and bytes."""
+    """Make a network's training step on random images, and count its operations and bytes."""
     model = NETWORKS[network](WIDTHS[network]).to(device)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
     pixels = torch.rand(config.batch_size, 1, 28, 28, device=device)
@@ -204,21 +206,21 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
         with Traffic() as traffic:
             take()
 
-    def way() -> float:
+    def variant() -> float:
         take()
         return 1
 
-    return Step(way, counter.get_total_flops() / 1e9, traffic.bytes / 1e9)
+    return Step(variant, counter.get_total_flops() / 1e9, traffic.bytes / 1e9)
 
 
-def measure(ways: Mapping[str, Way], config: Config, device: torch.device) -> dict[str, float]:
-    """Work a second of each way: the median of rounds that take turns."""
-    rates = by_turns(ways, config.rounds, lambda way: rate(way, config.seconds, device), quiet=True)
+def measure(variants: Mapping[str, Variant], config: Config, device: torch.device) -> dict[str, float]:
+    """Return the work per second of each variant, the median over interleaved rounds."""
+    rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device), quiet=True)
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Measure products, copies, calls and training steps; return the peaks and what the steps reach of them."""
+    """Measure products, copies, calls and training steps; return the peaks and the speeds of the steps."""
     with Run.open(__name__, config, arithmetic="every precision") as run:
         require(distributed.world_size() == 1, "matmul measures one process", distributed.world_size())
         device = run.device
@@ -230,15 +232,15 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
             for size in config.sizes
         }
         peaks = {name: max(speed[name] for speed in speeds.values()) for name in formats}
-        bandwidth = measure(memory_ways(device), config, device)
-        calls = measure(call_ways(device), config, device)
+        bandwidth = measure(memory_variants(device), config, device)
+        calls = measure(call_variants(device), config, device)
         steps = {
             f"{network}_{name}": training_step(network, config, device, bf16=name == "bf16")
             for network in NETWORKS
             for name in formats
             if name in ("fp32", "bf16")
         }
-        taken = measure({name: step.way for name, step in steps.items()}, config, device)
+        taken = measure({name: step.variant for name, step in steps.items()}, config, device)
         reached = {name: taken[name] * step.gigaflops for name, step in steps.items()}
         print_tables(speeds, bandwidth, calls, steps, reached)
         run.figure("roofline", draw(peaks, bandwidth["copy"], steps, reached))
@@ -260,7 +262,7 @@ def print_tables(
     steps: dict[str, Step],
     reached: dict[str, float],
 ) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     formats = list(next(iter(speeds.values())))
     rows: Sequence[Sequence[object]] = [
         (size, *(f"{speed[name]:,.1f}" for name in formats)) for size, speed in speeds.items()
@@ -271,11 +273,11 @@ def print_tables(
     rows = [(name.replace("_", " "), f"{1e6 / value:.2f}") for name, value in calls.items()]
     print_table(["call on one number", "microseconds"], rows)
     rows = [(name.replace("_", ", "), f"{step.intensity:.1f}", f"{reached[name]:,.1f}") for name, step in steps.items()]
-    print_table(["training step", "operations a byte", "GFLOP/s"], rows)
+    print_table(["training step", "operations/byte", "GFLOP/s"], rows)
 
 
 def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reached: dict[str, float]) -> "Figure":
-    """Draw the roofline of each precision, and the training steps under it."""
+    """Draw the roofline of each precision, and the training steps."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -297,7 +299,7 @@ def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reac
             axes.plot(step.intensity, reached[name], markers[network], color=color, markeredgecolor="black")
             if label:
                 axes.plot([], [], markers[network], color="white", markeredgecolor="black", label=f"{label}'s step")
-        axes.set(xscale="log", yscale="log", xlabel="operations a byte moved", ylabel="GFLOP/s")
-        axes.set_title(f"the slope is the memory's bandwidth, {bandwidth:,.0f} GB/s")
+        axes.set(xscale="log", yscale="log", xlabel="operations per byte moved", ylabel="GFLOP/s")
+        axes.set_title(f"slope: memory bandwidth, {bandwidth:,.0f} GB/s")
         axes.legend(fontsize="small")
     return figure

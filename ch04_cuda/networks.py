@@ -1,4 +1,4 @@
-"""The networks that this chapter times, fully connected, convolutional, recurrent: 28x28 images in, ten logits out.
+"""The networks of this chapter, fully connected, convolutional and recurrent: 28x28 images to ten logits.
 
 Dimensions: B batch, P pixels (784), H hidden units, K classes (10).
 """
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PIXEL_SCALE = 1 / 128
-"""Brings pixels to [0, 2), about unit size. A power of two: bfloat16 holds every scaled pixel exactly."""
+"""Scales pixels to [0, 2). A power of two, so that bfloat16 represents every scaled pixel exactly."""
 
 
 def mlp(width: int = 300) -> nn.Sequential:
-    """784-300-100-10, the feed-forward network of chapter 3; a third of the width in the second layer."""
+    """Make 784-300-100-10, the feed-forward network of chapter 3; the second layer has a third of the width."""
     second = width // 3
     layers = [nn.Linear(784, width), nn.ReLU(), nn.Linear(width, second), nn.ReLU(), nn.Linear(second, 10)]
     return nn.Sequential(nn.Flatten(), *layers)
 
 
 def cnn(width: int = 32) -> nn.Sequential:
-    """Two 3x3 convolutions, of one and of two widths, each with a pooling; then two linear layers."""
+    """Make two 3x3 convolutions with `width` and 2 `width` channels, each with max pooling, and two linear layers."""
     return nn.Sequential(
         nn.Conv2d(1, width, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -37,7 +37,7 @@ def cnn(width: int = 32) -> nn.Sequential:
 
 
 class RowLSTM(nn.Module):
-    """Reads an image row by row, 28 steps of 28 numbers, and classifies what it remembers."""
+    """An LSTM over the rows of an image, 28 steps of 28 numbers, with a linear layer on the last state."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ class RowLSTM(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {"mlp": mlp, "cnn": cnn, "lstm": RowLSTM}
-"""Each takes a width."""
+"""Constructors that take a width."""
 
 WIDTHS = {"mlp": 300, "cnn": 32, "lstm": 128}
-"""The widths that the tables are made with."""
+"""Default widths."""
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def train_step(
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """(N, 1, 28, 28) uint8, (N,) -> the share that is classified right"""
+    """(N, 1, 28, 28) uint8, (N,) -> the accuracy"""
     device = next(model.parameters()).device
     guesses = torch.cat([model(scaled(part.to(device))).argmax(1).cpu() for part in images.split(2_000)])
     return float((guesses == labels).float().mean())

@@ -1,11 +1,11 @@
-"""Operators of one's own, in Python, C++ and Triton, against torch's: forward and backward, by turns.
+"""Custom operators in Python, C++ and Triton compared with torch's own, forward and backward.
 
     python -m ch04_cuda.train operators
     python -m ch04_cuda.train operators --batch-size 4096 --classes 10000
 
-`kernels/` defines a x + b, the operator with which the Theano book shows how to extend a library, and softmax and
-cross-entropy in one. Each is timed with its derivative, beside torch's own functions, eager and compiled. What a
-machine cannot run (no compiler, no GPU for Triton) is left out, and said.
+`kernels/` defines a x + b, the example of the Theano book for extending a library, and a fused softmax and
+cross-entropy. Each is timed with its derivative, interleaved with torch's own functions, eager and compiled. Variants
+that a machine cannot run (no compiler, no GPU for Triton) are skipped with a message.
 
 Dimensions: B batch, K classes.
 """
@@ -33,18 +33,18 @@ A, B = 2.0, 3.0
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     batch_size: int = 1_024
-    """Rows of the logits; a x + b takes as many numbers."""
+    """Rows of the logits; a x + b is computed on a tensor of the same size."""
     classes: int = 1_000
     """Columns of the logits."""
     compile: bool = True
-    """Let torch.compile take part, which needs a C++ compiler and some seconds."""
+    """Include torch.compile, which needs a C++ compiler and some seconds."""
     rounds: int = 7
-    """How often the ways take turns, after a warm-up."""
+    """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.1
-    """How long each way runs in a round, at least."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ Function = Callable[..., Tensor]
 
 
 def eager_axpb(x: Tensor, a: float, b: float) -> Tensor:
-    """A x + b, as anybody writes it"""
+    """Compute a x + b with torch's operators."""
     return a * x + b
 
 
@@ -65,12 +65,12 @@ def eager_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def why_no_cpp(device: torch.device) -> str | None:
-    """Build the operators in C++; say why not where that cannot be."""
+    """Build the operators in C++; return the reason where that is not possible, else None."""
     if device.type != "cpu":
         return f"its kernels run on a CPU, not on {device}"
     if lacking := cpp_kernels.why_absent():
         return lacking
-    say("building", "the operators in C++, at first use for half a minute")
+    say("building", "the C++ operators (first use only, about half a minute)")
     try:
         cpp_kernels.load()
     except RuntimeError as error:
@@ -79,14 +79,14 @@ def why_no_cpp(device: torch.device) -> str | None:
 
 
 def why_no_triton(device: torch.device) -> str | None:
-    """Say why the operators in Triton cannot run here; None where they can."""
+    """Return the reason why the Triton operators cannot run here, or None."""
     if device.type != "cuda":
         return f"it compiles for GPUs, and this is {device}; the tests run it in its interpreter"
     return None if find_spec("triton") else "it is not installed here"
 
 
 def implementations(config: Config, device: torch.device) -> dict[str, tuple[Function, Function]]:
-    """Name what this machine can run: a x + b and cross-entropy of each kind. Says what it cannot, and why."""
+    """Return the implementations that this machine can run; print the others with the reason."""
     found: dict[str, tuple[Function, Function]] = {"eager": (eager_axpb, eager_cross_entropy)}
     lacking = cpp_kernels.no_compiler()
     if config.compile and lacking is None:
@@ -110,26 +110,26 @@ def implementations(config: Config, device: torch.device) -> dict[str, tuple[Fun
     return found
 
 
-def axpb_way(function: Function, x: Tensor) -> Callable[[], object]:
+def axpb_variant(function: Function, x: Tensor) -> Callable[[], object]:
     """Make a function that computes a x + b and its derivative."""
 
-    def way() -> None:
+    def variant() -> None:
         torch.autograd.grad(function(x, A, B).sum(), x)
 
-    return way
+    return variant
 
 
-def cross_entropy_way(function: Function, logits: Tensor, labels: Tensor) -> Callable[[], object]:
+def cross_entropy_variant(function: Function, logits: Tensor, labels: Tensor) -> Callable[[], object]:
     """Make a function that computes the mean loss and its derivative."""
 
-    def way() -> None:
+    def variant() -> None:
         torch.autograd.grad(function(logits, labels).mean(), logits)
 
-    return way
+    return variant
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Time every implementation by turns; return microseconds of a forward and a backward pass, and ratios to eager."""
+    """Time the implementations interleaved; return microseconds per forward and backward pass, and ratios to eager."""
     with Run.open(__name__, config, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "operators compares within one process", distributed.world_size())
         device = run.device
@@ -139,10 +139,14 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         found: dict[str, float] = {}
         rows = []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.compile warns of its own insides
-            ways = {f"axpb_{name}": axpb_way(pair[0], logits) for name, pair in functions.items()}
-            ways |= {f"cross_entropy_{n}": cross_entropy_way(p[1], logits, labels) for n, p in functions.items()}
-            times = by_turns(ways, config.rounds, lambda way: seconds_a_call(way, config.seconds, device), quiet=True)
+            warnings.simplefilter("ignore")  # torch.compile warns about its own internals
+            variants = {f"axpb_{name}": axpb_variant(pair[0], logits) for name, pair in functions.items()}
+            variants |= {
+                f"cross_entropy_{n}": cross_entropy_variant(p[1], logits, labels) for n, p in functions.items()
+            }
+            times = by_turns(
+                variants, config.rounds, lambda variant: seconds_a_call(variant, config.seconds, device), quiet=True
+            )
         for name, values in times.items():
             eager = times[f"{name.rpartition('_')[0]}_eager"]
             ratio = median_ratio(eager, values)

@@ -285,11 +285,71 @@ def test_gradient_of_what_the_loss_does_not_depend_on_is_zero():
     assert graph.run(ddx).tolist() == [0.0, 0.0]
 
 
-def test_power_at_zero_has_a_finite_gradient():
-    values = [torch.zeros(2, dtype=F64), torch.tensor([2.0, 3.0], dtype=F64)]
-    power = scalarised(lambda a, b: a**b)
-    for ours, theirs in zip(graph_derivatives(power, values)[:3], torch_derivatives(power, values)[:3], strict=True):
-        assert torch.equal(ours, theirs)
+def value_and_gradients(function, values, simplified):
+    """The elements of a result, then its gradients, by torch and by the graph."""
+    xs = [value.clone().requires_grad_() for value in values]
+    theirs = torch.autograd.grad(scalarised(function)(*xs), xs, materialize_grads=True)
+    graph, inputs, y = written_down(function, values)
+    outputs = [y, *grad(scalarised(lambda *_: y)(*inputs), inputs)]
+    if simplified:
+        outputs = simplify(*outputs).outputs
+        graph = outputs[0].graph
+    ours = graph.run(*outputs)
+    return ours, [function(*values), *theirs]
+
+
+def assert_torchs(function, values, atol=0.0):
+    for simplified in (False, True):
+        ours, theirs = value_and_gradients(function, values, simplified)
+        for mine, yours in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, yours, rtol=1e-12, atol=atol, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_every_rule_is_torchs_at_zeros_ties_and_both_signs(name):
+    shapes, function = OPERATORS[name]
+    generator = torch.Generator().manual_seed(5)
+    values = [torch.randint(-2, 3, shape, generator=generator).to(F64) for shape in shapes]
+    assert_torchs(function, values, atol=1e-15)
+    assert_torchs(function, [value * 0 for value in values], atol=1e-15)
+
+
+CORNERS = torch.tensor([-1e3, -2.0, -1.0, -0.5, -1e-300, -0.0, 0.0, 1e-300, 1e-8, 0.5, 1.0, 2.0, 1e3], dtype=F64)
+
+ELEMENTWISE = {
+    "exp": lambda a: a.exp(),
+    "log": lambda a: a.log(),
+    "sigmoid": lambda a: a.sigmoid(),
+    "logsigmoid": lambda a: call(a, "logsigmoid"),
+    "tanh": lambda a: a.tanh(),
+    "relu": lambda a: a.relu(),
+    "neg": lambda a: -a,
+    "number truediv": lambda a: 2.0 / a,
+    **{f"pow {b:g}": lambda a, b=b: a**b for b in (0, 1, 2, 3, 0.5, 1.5, -1, -2)},
+    **{f"{b:g} pow": lambda a, b=b: b**a for b in (0.0, 0.5, 1.0, 2.0, -2.0)},
+    "where": lambda a: a.where(a > 0.0, 2 * a),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_rules_are_torchs_at_the_corners(name):
+    assert_torchs(ELEMENTWISE[name], [CORNERS])
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "truediv", "pow", "where"])
+def test_rules_of_two_operands_are_torchs_at_every_pair_of_corners(name):
+    """Among them 0^0, whose gradient in the base is 0 and not 0 times infinity, and divisions by both zeros."""
+    assert_torchs(OPERATORS[name][1], [part.flatten() for part in torch.meshgrid(CORNERS, CORNERS, indexing="ij")])
+
+
+def test_the_second_derivative_of_a_power_of_zero_is_exact():
+    """d/db of b a^(b-1) is 1/a at b = 0."""
+    graph = Graph()
+    a, b = graph.scalar("a", F64), graph.scalar("b", F64)
+    graph.let(a, 4.0)
+    graph.let(b, 0.0)
+    (mixed,) = grad(grad(a**b, [a])[0], [b])
+    assert float(graph.run(mixed)) == 0.25
 
 
 def test_corners_are_torchs():

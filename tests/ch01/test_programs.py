@@ -111,12 +111,22 @@ def test_the_books_graphs_have_the_books_values(options, capsys):
         assert (folder / f"{name}.png").stat().st_size > 1_000
 
 
-def test_numerics_loses_nothing_after_the_rewrite(options):
+def test_rewritten_formulas_neither_overflow_nor_give_nan_but_still_round_to_zero(options):
     metrics = numerics.train(numerics.Config(points=41, run=options))
     assert metrics["rewritten_lost_values"] == metrics["rewritten_lost_gradients"] == 0
+    for what in ("values", "gradients"):
+        assert metrics[f"false_zero_{what}"] > metrics[f"rounded_to_zero_{what}"] > 0
+        assert metrics[f"rewritten_false_zero_{what}"] > metrics[f"rewritten_rounded_to_zero_{what}"] > 0
     assert metrics["lost_values"] > 30
     assert metrics["lost_gradients"] > 60
     assert metrics["rewritten_largest_error"] < 1e-7
+
+
+def test_false_zeros_are_told_from_zeros_and_underflow_from_rounding():
+    values = torch.tensor([0.0, 0.0, 0.0, -0.0, 1.0])
+    exact = torch.tensor([0.0, 1e-50, 1e-30, -1e-30, 1.0], dtype=torch.float64)
+    assert numerics.false_zeros(values, exact) == 3
+    assert numerics.false_zeros(values, exact, numerics.SMALLEST_NORMAL) == 2
 
 
 @pytest.mark.parametrize("machine", ["compiled", "tape"])

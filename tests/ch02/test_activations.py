@@ -37,11 +37,16 @@ def test_derivative_is_the_limit_of_differences(name):
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"step"}))
 def test_autograd_through_the_function_is_the_derivative_even_far_out(name):
-    """An overflow in the branch that is not taken would make it NaN."""
-    z = torch.tensor([-1e4, -30.0, -0.3, 0.4, 30.0, 1e4], dtype=torch.float64, requires_grad=True)
+    """An overflow in the branch that is not taken would make it NaN; only 1 / (1 + e^-z) overflows, below -709."""
+    divides = name in ("sigmoid", "silu")
+    far = 300.0 if divides else 1e4
+    z = torch.tensor([-far, -30.0, -0.3, 0.4, 30.0, far], dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(ACTIVATIONS[name].function(z).sum(), z)
-    if name not in ("sigmoid", "silu"):  # the derivative of 1 / (1 + inf) has no limit that autograd could find
-        torch.testing.assert_close(slope, ACTIVATIONS[name].derivative(z.detach()), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(slope, ACTIVATIONS[name].derivative(z.detach()), rtol=1e-9, atol=1e-12)
+    z = torch.tensor([-1e4], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(ACTIVATIONS[name].function(z).sum(), z)
+    assert bool(slope.isnan()) == divides, "the derivative by hand is finite there"
+    assert ACTIVATIONS[name].derivative(z.detach()).isfinite().all()
 
 
 def test_activations_by_hand():
@@ -143,6 +148,7 @@ def test_what_does_not_fit_a_loss_is_one_line(name, outputs, targets, message):
         ("unit-normal", 1.0),
         ("glorot-normal", 2 / 1_000),
         ("glorot-uniform", 2 / 1_000),
+        ("glorot-normal-tanh", torch.nn.init.calculate_gain("tanh") ** 2 * 2 / 1_000),
         ("he-normal", 2 / 700),
     ],
 )
@@ -189,6 +195,14 @@ def test_he_keeps_the_signal_of_a_rectifier_and_glorot_loses_it(options):
     assert metrics["zeros_activation"] == metrics["zeros_gradient"] == 0
     (folder,) = options.out.glob("*/initial/*")
     assert {"deviations.png", "activations.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_with_tanh_a_gain_keeps_the_activations_and_enlarges_the_gradients(options):
+    found = initial.train(initial.Config(activation="tanh", width=128, samples=128, run=options))
+    gains = ("glorot_normal", "he_normal", "glorot_normal_tanh")  # 1, sqrt 2 where I = O, and 5/3
+    activations, gradients = ([found[f"{name}_{what}"] for name in gains] for what in ("activation", "gradient"))
+    assert activations[0] < 0.25 < 0.45 < activations[1] < activations[2] < 0.75
+    assert gradients[0] < 0.5 < 1.5 < gradients[1] < gradients[2]
 
 
 def test_signals_that_overflow_are_one_line(options):

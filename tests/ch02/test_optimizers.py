@@ -112,6 +112,17 @@ def test_the_defaults_are_torchs(name):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-13)
 
 
+def test_adamw_without_weight_decay_is_adam():
+    """So in the race, where both have the same grid of rates, the decay alone makes the difference."""
+    ours, theirs = network(), network()
+    run(ours, AdamW(ours.parameters(), lr=0.01, weight_decay=0), 50)
+    run(theirs, Adam(theirs.parameters(), lr=0.01), 50)
+    for one, two in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert inspect.signature(AdamW).parameters["weight_decay"].default == 0.01
+    assert inspect.signature(Adam).parameters["weight_decay"].default == 0
+
+
 def test_gorgonias_rule_by_hand():
     p = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
     optimizer = GorgoniaRMSProp([p], weight_decay=0.01)

@@ -369,16 +369,19 @@ def test_a_walk_at_many_rates_is_the_walk_at_each():
         torch.testing.assert_close(paths[-1, column], alone.detach(), rtol=1e-9, atol=1e-12)
 
 
-def test_steps_count_up_to_where_the_goal_is_kept():
-    assert race.steps_to([5, 0.5, 3, 0.5, 0.4], 1) == 3
-    assert race.steps_to([0.5, 0.5], 1) == 0
-    assert race.steps_to([5, 0.5, 2], 1) == math.inf
-    assert race.steps_to([0.5, math.nan], 1) == math.inf
+def test_first_arrival_and_later_steps_above_the_goal_are_counted_separately():
+    assert race.arrival([5, 0.5, 3, 0.5, 0.4], 1) == race.Arrival(1, 1)
+    assert race.arrival([5, 3, 1, 1], 1) == race.Arrival(2, 0), "the goal itself counts"
+    assert race.arrival([0.5, 0.5], 1) == race.Arrival(0, 0)
+    assert race.arrival([5, 0.5, 2], 1) == race.Arrival(1, 1)
+    assert race.arrival([5, 2], 1) == race.Arrival(math.inf, 0)
+    assert race.arrival([math.nan, 0.5, math.nan], 1) == race.Arrival(1, 1), "NaN is above"
 
 
-def test_the_rate_is_the_quickest_else_the_closest():
+def test_the_rate_is_that_of_the_first_arrival_then_the_most_stable_then_the_closest():
     lost = [5, math.nan, math.nan]
-    assert race.choose({0.1: [[5, 4, 0.5]], 0.2: [[5, 0.5, 0.5]], 0.3: [lost]}, 1) == 0.2
+    assert race.choose({0.1: [[5, 4, 0.5]], 0.2: [[5, 0.5, 2]], 0.3: [lost]}, 1) == 0.2, "late spikes do not disqualify"
+    assert race.choose({0.1: [[5, 0.5, 2]], 0.2: [[5, 0.5, 0.9]]}, 1) == 0.2
     assert race.choose({0.1: [[5, 4, 3]], 0.2: [[5, 2, 2]], 0.3: [lost]}, 1) == 0.2
     assert race.choose({0.1: [[5, 0.5, 0.5], lost], 0.2: [[5, 4, 0.5], [5, 4, 0.5]]}, 1) == 0.2, "one start is luck"
 
@@ -387,13 +390,13 @@ def test_the_race_names_every_rule_and_chooses_without_the_test_split(options, d
     monkeypatch.setattr(race, "RATES", (0.001, 0.03, 1.0))
     config = race.Config(steps=100, epochs=2, starts=1, goal=1.0, loss=1.0, run=options)
     metrics = race.train(config, digits)
-    assert len(metrics) == 4 * len(OPTIMIZERS)
-    assert metrics["nesterov_valley_steps"] < metrics["sgd_valley_steps"] <= 100
-    assert all(0 < metrics[f"{rule.replace('-', '_')}_digits_steps"] <= 40 for rule in OPTIMIZERS)
+    assert len(metrics) == 6 * len(OPTIMIZERS)
+    assert metrics["nesterov_valley_arrival_steps"] < metrics["sgd_valley_arrival_steps"] <= 100
+    assert all(0 < metrics[f"{rule.replace('-', '_')}_digits_arrival_steps"] <= 40 for rule in OPTIMIZERS)
     nonsense = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
     other = race.train(config, nonsense)
     assert all(metrics[name] == other[name] for name in metrics if name.endswith("rate"))
-    assert metrics["adam_digits_steps"] != other["adam_digits_steps"]
+    assert metrics["adam_digits_arrival_steps"] != other["adam_digits_arrival_steps"]
     assert len(list(options.out.rglob("valley.png"))) == len(list(options.out.rglob("losses.png"))) == 2
 
 

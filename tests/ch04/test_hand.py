@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ch04_cuda import by_hand, jax_epoch
 from ch04_cuda.by_hand import Config, HandWritten, operations
 from ch04_cuda.networks import mlp, scaled
+from conftest import train_until
 
 
 @pytest.fixture
@@ -20,6 +23,10 @@ def config(options):
 def a_batch(count, seed=0):
     torch.manual_seed(seed)
     return torch.randint(256, (count, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (count,))
+
+
+def linears(model):
+    return [module for module in model if isinstance(module, torch.nn.Linear)]
 
 
 def velocities(hand):
@@ -68,13 +75,32 @@ def test_bfloat16_follows_float32():
     torch.testing.assert_close(second.layers[0].weight_used, second.layers[0].weight.bfloat16())
 
 
-def test_nothing_is_allocated_anew():
+class NewMemory(TorchDispatchMode):
+    """Collects the sizes of the tensors that operations return in memory that none of their arguments has."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, torch.Tensor) and x.untyped_storage().data_ptr() not in given:
+                self.sizes.append(x.numel())
+        return result
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_step_allocates_no_more_than_bias_gradients_and_losses(bf16):
     images, labels = a_batch(32)
-    hand = HandWritten(mlp(), 32, 0.1, 0.9)
-    places = [t.data_ptr() for layer in hand.layers for t in (layer.activations, layer.blame, layer.velocity)]
-    for _ in range(3):
+    hand = HandWritten(mlp(), 32, 0.1, 0.9, bf16=bf16)
+    with NewMemory() as memory:
         hand.step(images, labels)
-    assert places == [t.data_ptr() for layer in hand.layers for t in (layer.activations, layer.blame, layer.velocity)]
+    assert sorted(memory.sizes)[-3:] == [32, 100, 300], "the losses, and the bias gradients of the hidden layers"
+    with NewMemory() as memory:
+        F.cross_entropy(mlp()(scaled(images)), labels).backward()
+    assert max(memory.sizes) == 784 * 300, "autograd allocates the gradient of a weight"
 
 
 def test_operations_are_those_that_torch_counts():
@@ -88,7 +114,7 @@ def test_operations_are_those_that_torch_counts():
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypatch):
     quiet = replace(config, epochs=3)
-    monkeypatch.setattr(by_hand, "by_turns", lambda ways, *_: {name: [1.0] for name in ways})
+    monkeypatch.setattr(by_hand, "by_turns", lambda variants, *_: {name: [1.0] for name in variants})
     monkeypatch.setattr(by_hand, "rate", lambda *_: 1.0)
     whole = by_hand.train(quiet, digits)
 
@@ -119,15 +145,31 @@ def test_training_by_hand_learns_and_is_compared(config, digits):
 
 
 @pytest.mark.skipif(not jax_epoch.is_installed(), reason="JAX is not installed")
-def test_jax_learns(config, digits):
-    train_epoch = jax_epoch.way(digits.train, config, threads=1)
-    assert train_epoch() == len(digits.train) // 64 * 64
+def test_jax_takes_the_steps_of_the_hand_written_network(config, digits):
+    """One batch per epoch, so that the random order of the images does not matter."""
+    few = digits.train[:50]
+    training = jax_epoch.Training(few, config, threads=1)  # a set that is smaller than a batch
+    model = mlp()
+    with torch.no_grad():
+        for linear, (weight, bias) in zip(linears(model), training.state[0], strict=True):
+            linear.weight.copy_(torch.tensor(weight.T.tolist()))
+            linear.bias.copy_(torch.tensor(bias.tolist()))
+    hand = HandWritten(model, 50, config.learning_rate, config.momentum)
+    for _ in range(5):
+        assert training() == 50
+        (loss,) = training.losses.tolist()
+        assert loss == pytest.approx(float(hand.step(few.pixels, few.labels)), rel=1e-4)
+    for linear, (weight, _) in zip(linears(model), training.state[0], strict=True):
+        torch.testing.assert_close(linear.weight.detach(), torch.tensor(weight.T.tolist()), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.skipif(not jax_epoch.is_installed(), reason="JAX is not installed")
-def test_jax_takes_a_set_that_is_smaller_than_a_batch(config, digits):
-    few = digits.train[:50]
-    assert jax_epoch.way(few, config, threads=1)() == 50
+def test_jax_learns_in_whole_batches_in_a_new_order(config, digits):
+    training = jax_epoch.Training(digits.train, config, threads=1)
+    assert training() == len(digits.train) // 64 * 64
+    first = training.losses.tolist()
+    train_until(lambda: sum(training.losses.tolist()) < 0.5 * sum(first), training, at_most=50)
+    assert len(first) == len(digits.train) // 64
 
 
 def test_bad_settings_are_refused():

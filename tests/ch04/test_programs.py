@@ -1,7 +1,10 @@
 """Programs that measure: what they count is right, and they run on whatever the machine has."""
 
+import contextlib
 import json
-from dataclasses import replace
+import queue
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -118,13 +121,30 @@ def test_a_sample_is_normalised_as_torchvision_does(few):
 # Places.
 
 
-def test_every_place_trains_the_same_network(few, options, monkeypatch):
+def test_every_place_starts_from_the_same_weights_and_takes_the_same_batches(few, options):
+    config = compare.Config(batch_size=64, run=options)
+    places = [Variant("mlp", "cpu", threads, "fp32") for threads in (1, 2)]
+    contenders = [compare.Contender("mlp", place, few, config) for place in places]
+    before = [parameter.clone() for parameter in contenders[0].model.parameters()]
+    for contender in contenders:
+        assert contender.train_epoch() > 0
+    one, two = ([*contender.model.parameters()] for contender in contenders)
+    for ours, theirs, start in zip(one, two, before, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(ours, start)
+
+
+def test_places_are_compared_by_the_seconds_of_their_epochs(few, options, monkeypatch):
     places = [Variant("mlp", "cpu", 1, "fp32"), Variant("mlp", "cpu", 2, "fp32")]
     monkeypatch.setattr(compare, "variants", lambda _: places)
-    found = compare.train(compare.Config(networks=("mlp",), epochs=2, batch_size=64, run=options), few)
-    assert found["mlp_cpu1_fp32_test_accuracy"] == pytest.approx(found["mlp_cpu2_fp32_test_accuracy"], abs=0.02)
+    monkeypatch.setattr(compare, "by_turns", lambda *_: {"cpu1_fp32": [2.0, 4.0, 6.0], "cpu2_fp32": [1.0, 1.0, 2.0]})
+    monkeypatch.setattr(compare, "accuracy", lambda _, images, labels: (images is few.test.pixels) * len(labels))
+    found = compare.train(compare.Config(networks=("mlp",), run=options), few)
+    assert found["mlp_cpu1_fp32_test_accuracy"] == len(few.test)
     assert found["mlp_cpu1_fp32_ratio"] == 1
-    assert found["mlp_cpu1_fp32_test_accuracy"] > 0.3
+    assert found["mlp_cpu2_fp32_ratio"] == 3, "the median of 2, 4 and 3"
+    assert found["mlp_cpu1_fp32_epoch_seconds"] == 4
+    assert found["mlp_cpu1_fp32_images_per_second"] == len(few.train) / 4
 
 
 def test_a_record_of_a_gpu_is_shown_as_recorded(few, options, monkeypatch, tmp_path, capsys):
@@ -142,7 +162,7 @@ def test_a_record_of_a_gpu_is_shown_as_recorded(few, options, monkeypatch, tmp_p
     compare.show_record()
     said = capsys.readouterr().out
     assert "on cuda:0: NVIDIA H100, bf16 (native), torch 2.14.1, 2026-11-21; not measured here" in said
-    assert "mlp, cuda0, bf16: 0.12 s an epoch" in said or "mlp, cuda0, bf16: 0.13 s an epoch" in said
+    assert "mlp, cuda0, bf16: 0.12 s per epoch" in said or "mlp, cuda0, bf16: 0.13 s per epoch" in said
 
 
 # Crossover and estimate.
@@ -152,8 +172,18 @@ def test_maps_tell_where_the_faster_place_wins(options, few):
     config = crossover.Config(networks=("mlp",), batch_sizes=(4, 8), rounds=1, run=options)
     found = crossover.train(config, few)
     assert len([name for name in found if name.endswith("_ratio")]) == 3 * 2
-    ratios = torch.tensor([[0.5, 1.5], [0.9, 0.8]])
-    assert crossover.first_win(ratios, [75, 300], (8, 32)) == "batch 32 at width 75, no batch at width 300"
+
+
+def test_the_break_even_is_where_the_wins_begin_that_last():
+    ratios = torch.tensor([[0.5, 1.5, 1.2, 1.1], [0.91, 1.2, 1.53, 0.82], [0.5, 1.2, 0.9, 1.1], [1.1, 1.2, 1.3, 1.4]])
+    said = crossover.break_even(ratios, [75, 128, 300, 512], (8, 32, 128, 512)).split(", ")
+    assert said == [
+        "batch size 32 at width 75",
+        "no batch size at width 128",
+        "batch size 512 at width 300",
+        "batch size 8 at width 512",
+    ]
+    assert crossover.break_even(torch.tensor([[1.5, 0.5, 1.2]]), [75], (512, 8, 32)) == "batch size 32 at width 75"
 
 
 def test_the_line_through_two_timings(monkeypatch, options):
@@ -165,22 +195,99 @@ def test_the_line_through_two_timings(monkeypatch, options):
     assert image == pytest.approx(2e-5)
 
 
-def test_an_estimate_stands_beside_the_measured_epoch(options, few):
-    found = crossover.train(crossover.Config(networks=("mlp",), estimate=True, rounds=1, run=options), few)
-    error = found["mlp_estimated_seconds"] / found["mlp_measured_seconds"] - 1
-    assert found["mlp_estimate_error"] == pytest.approx(error)
+def test_an_estimate_is_the_line_over_all_steps_of_an_epoch_compared_with_its_seconds(options, few, monkeypatch):
+    monkeypatch.setattr(crossover, "cost", lambda *_, **__: (0.5, 0.01))
+    monkeypatch.setattr(crossover, "epoch_seconds", lambda *_, **__: 4.0)
+    config = crossover.Config(networks=("mlp",), estimate=True, batch_size=100, run=options)
+    found = crossover.train(config, few)
+    assert len(few.train) == 256, "three steps, the last of them on fewer images"
+    assert found["mlp_estimated_seconds"] == pytest.approx(3 * 0.5 + 256 * 0.01)
+    assert found["mlp_measured_seconds"] == 4
+    assert found["mlp_estimate_error"] == pytest.approx(4.06 / 4 - 1)
+
+
+def test_the_measured_epoch_takes_every_image_once(options, few, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(crossover, "train_step", lambda *arguments, **_: sizes.append(len(arguments[3])))
+    place = crossover.Place("one thread", torch.device("cpu"), 1)
+    config = crossover.Config(batch_size=100, run=options)
+    assert crossover.epoch_seconds("mlp", config, few, place, bf16=False) > 0
+    assert sum(sizes) == len(few.train)
 
 
 # What a change is worth, and processes.
 
 
-def test_changes_are_compared_with_the_plain_step(options, capsys):
-    config = asynchrony.Config(batch_size=8, compile=False, rounds=1, seconds=0.01, run=options)
-    found = asynchrony.train(config)
-    assert found["plain_ratio"] == 1
-    assert found["channels_last_ratio"] > 0
-    assert found["synchronised_milliseconds"] >= found["unsynchronised_milliseconds"]
-    assert "a CPU has no queue to fill ahead" in capsys.readouterr().out
+def test_changes_are_compared_with_the_plain_step(options, capsys, monkeypatch):
+    seconds = {"plain": [0.004, 0.006, 0.008], "fused": [0.002, 0.002, 0.002], "one_thread": [0.008, 0.012, 0.008]}
+    monkeypatch.setattr(asynchrony, "by_turns", lambda *_, **__: seconds)
+    found = asynchrony.train(asynchrony.Config(batch_size=8, compile=False, run=options))
+    assert (found["plain_ratio"], found["fused_ratio"], found["one_thread_ratio"]) == (1, 3, 0.5)
+    assert (found["plain_milliseconds"], found["fused_milliseconds"]) == (6, 2)
+    assert "they need a CUDA device" in capsys.readouterr().out
+
+
+def test_only_one_of_the_clocks_waits_for_the_device(monkeypatch):
+    monkeypatch.setattr(asynchrony.devices, "synchronise", lambda _: time.sleep(0.1))
+    clock = asynchrony.lying_clock(lambda: None, torch.device("cpu"), steps=2)
+    assert clock["unsynchronised"] < 50 <= clock["synchronised"], "0.1 s over 2 steps"
+
+
+def test_each_variant_of_a_step_is_its_one_change(monkeypatch):
+    seen = []
+
+    def step(model, optimizer, pixels, labels, *, bf16=False):
+        (group,) = optimizer.param_groups
+        seen.append(
+            {
+                "fused": bool(group["fused"]),
+                "foreach": group["foreach"],
+                "threads": torch.get_num_threads(),
+                "channels_last": not model[3].weight.is_contiguous(),
+                "bf16": bf16,
+            }
+        )
+
+    monkeypatch.setattr(asynchrony, "train_step", step)
+    monkeypatch.setattr(asynchrony.devices, "ALL_THREADS", 2)
+    monkeypatch.setattr(asynchrony.devices, "has_native_bf16", lambda _: True)
+    threads = torch.get_num_threads()
+    config = asynchrony.Config(batch_size=8, compile=False)
+    try:
+        torch.set_num_threads(2)
+        variants = asynchrony.cpu_variants(config, torch.device("cpu"))
+        for variant in variants.values():
+            variant()
+        assert torch.get_num_threads() == 2, "a variant leaves the threads as they were"
+    finally:
+        torch.set_num_threads(threads)
+    usual = {"fused": True, "foreach": None, "threads": 2, "channels_last": False, "bf16": False}
+    assert dict(zip(variants, seen, strict=True)) == {
+        "plain": usual | {"fused": False, "foreach": False},
+        "fused": usual,
+        "one_thread": usual | {"threads": 1},
+        "channels_last": usual | {"channels_last": True},
+        "bf16": usual | {"bf16": True},
+    }
+
+
+def test_the_first_overlapping_step_has_a_whole_batch(monkeypatch):
+    """On a GPU's streams, which a CPU stands in for; new memory is full of NaN."""
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "empty_like", lambda x: torch.full_like(x, torch.nan))
+    trainer = asynchrony.Trainer(asynchrony.Config(network="mlp", batch_size=4), torch.device("cpu"))
+    batches = []
+    monkeypatch.setattr(trainer, "step", lambda: batches.append(trainer.pixels.clone()))
+    step = asynchrony.copying_step(trainer, overlap=True)
+    before = trainer.pixels.clone()
+    step()
+    step()
+    assert not torch.equal(batches[0], before)
+    assert torch.equal(batches[0], batches[1]), "the host's batch, which is always the same"
 
 
 @pytest.mark.gpu
@@ -205,10 +312,49 @@ def test_a_recorded_graph_takes_the_same_steps():
 def test_processes_share_a_batch_and_agree_on_its_gradient(options):
     config = data_parallel.Config(network="mlp", batch_size=64, processes=2, steps=3, run=options)
     found = data_parallel.train(config)
-    assert found["sent_mb_per_step_1"] == 0
-    assert found["sent_mb_per_step_2"] == pytest.approx(4e-6 * 266_610, rel=1e-6)  # half of it, twice
+    assert found["ring_sent_mb_1"] == found["formula_sent_mb_1"] == 0
+    assert found["formula_sent_mb_2"] == pytest.approx(4e-6 * 266_610, rel=1e-6)  # half of it, twice
+    assert found["ring_sent_mb_2"] == pytest.approx(found["formula_sent_mb_2"], rel=1e-6), "counted"
     assert found["gradient_difference_2"] < 1e-4
-    assert found["efficiency_1"] == 1
+    assert found["ring_gradient_difference_2"] < 1e-4
+    assert found["efficiency_2"] == pytest.approx(found["images_per_second_2"] / found["images_per_second_1"] / 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_ring_averages_and_sends_what_the_formula_says(count):
+    """Threads stand in for processes; 7 numbers cannot be cut into equal parts."""
+    vectors = torch.arange(7.0) + 10 * torch.arange(count)[:, None]
+    links = [queue.Queue() for _ in range(count)]
+
+    def process(rank):
+        traffic = []
+
+        def exchange(outgoing, incoming):
+            traffic.append(outgoing.nbytes)
+            links[(rank + 1) % count].put(outgoing.clone())
+            incoming.copy_(links[rank].get(timeout=10))
+
+        average, sent = data_parallel.ring_average(vectors[rank], count, rank, exchange)
+        assert sent == sum(traffic)
+        return average, sent
+
+    with ThreadPoolExecutor(count) as threads:
+        found = list(threads.map(process, range(count)))
+    for average, _ in found:
+        torch.testing.assert_close(average, vectors.mean(0))
+    assert sum(sent for _, sent in found) == 2 * (count - 1) * vectors[0].nbytes
+
+
+def test_efficiency_compares_with_as_many_times_one_process(options, monkeypatch):
+    def measured(count):
+        speed = {1: 100.0, 2: 150.0, 3: 240.0}[count]
+        sent = {"ring_sent_mb": 0.0, "formula_sent_mb": 0.0}
+        return {"processes": count, "images_per_second": speed, "gradient_difference": 0.0, **sent}
+
+    monkeypatch.setattr(data_parallel, "measure", lambda *_, **__: measured(1))
+    monkeypatch.setattr(data_parallel, "start", lambda _, count: measured(count))
+    found = data_parallel.train(data_parallel.Config(processes=3, run=options))
+    assert [found[f"efficiency_{count}"] for count in (1, 2, 3)] == [1, 0.75, 0.8]
 
 
 def test_what_a_process_says_is_not_lost_in_torchruns_frame(options, monkeypatch):
@@ -219,8 +365,12 @@ def test_what_a_process_says_is_not_lost_in_torchruns_frame(options, monkeypatch
         data_parallel.start(data_parallel.Config(run=options), 5)
 
 
-def test_one_process_agrees_with_itself(options):
-    found = data_parallel.train(
-        replace(data_parallel.Config(run=options), network="mlp", batch_size=16, processes=1, steps=2)
-    )
-    assert found["gradient_difference_1"] < 1e-6
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_gradient_of_other_samples_is_told_from_that_of_the_batch(options, monkeypatch, wrong):
+    if wrong:
+        monkeypatch.setattr(data_parallel.distributed, "shard", lambda index: index[::2])
+    config = data_parallel.Config(network="mlp", batch_size=16, processes=1, steps=2, run=options)
+    found = data_parallel.train(config)
+    for name in ("gradient_difference_1", "ring_gradient_difference_1"):
+        assert (found[name] > 1e-2) == wrong
+        assert wrong or found[name] < 1e-6
