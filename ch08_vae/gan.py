@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import judge as judges
+from ch08_vae import sample_quality
+from ch08_vae.classifier import features, fit_classifier, probabilities
 from ch08_vae.film import ROW, Film
 from ch08_vae.preprocessing import flat
 from ch08_vae.schedule import WARM_UP
@@ -38,11 +39,8 @@ from common.data.images.loading import load_images
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
-WATCHED = 1_000
-"""Drawings that are judged after each epoch."""
-
-DRAWINGS = 2_000
-"""Drawings that are judged at the end."""
+MONITORED = 1_000
+"""Samples that are generated and measured after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -164,23 +162,30 @@ def train_step(
 
 
 @torch.inference_mode()
-def draw(generator: Generator, z: Tensor) -> Tensor:
-    """(N, Z) -> (N, P) drawings in [0, 1] on the CPU; batch-norm uses its running statistics"""
+def generate(generator: Generator, z: Tensor) -> Tensor:
+    """(N, Z) -> (N, P) samples in [0, 1] on the CPU; batch normalisation uses its running statistics"""
     was_training = generator.training
     generator.eval()
-    drawings = torch.cat([generator(part).float().add(1).div(2).flatten(1).cpu() for part in z.split(1_000)])
+    samples = torch.cat([generator(part).float().add(1).div(2).flatten(1).cpu() for part in z.split(1_000)])
     generator.train(was_training)
-    return drawings
+    return samples
 
 
-def variety(drawings: Tensor) -> float:
-    """(N, P) -> mean variance of a pixel over the drawings: near zero where all are the same"""
-    return float(drawings.var(0, correction=0).mean())
+def pixel_variance(images: Tensor) -> float:
+    """(N, P) -> variance of a pixel over the images, averaged over the pixels: 0 if all images are the same"""
+    return float(images.var(0, correction=0).mean())
 
 
-def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
-    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real ones"""
-    return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
+def monitor(classifier: nn.Sequential, samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Measure signs of collapse in (N, P) samples: covered classes, and variety and distance compared with (M, P) real
+
+    A variety of 1 is the pixel variance of the real images.
+    """
+    return {
+        "classes": float(sample_quality.covered_classes(probabilities(classifier, samples))),
+        "variety": pixel_variance(samples) / pixel_variance(real),
+        "frechet_distance": sample_quality.frechet_distance(features(classifier, real), features(classifier, samples)),
+    }
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -191,49 +196,51 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(len(data.train) >= 2, "--limit must leave at least 2 images", len(data.train))
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(5, 1_000 // len(batches))
-        judge = judges.fit_judge(data, run.device)
+        steps = epochs * len(batches)
+        classifier, real = fit_classifier(data, run.device), flat(data.valid.pixels)
         pair = Pair(config).to(run.device)
-        generating = make_optimizer(pair.generator, config.learning_rate)
-        discriminating = make_optimizer(pair.discriminator, config.learning_rate)
-        usual = variety(flat(data.valid.pixels))
-        film, dice = Film(epochs), torch.randn(5 * ROW, config.latent_size, device=run.device)
-        parts = {"pair": pair, "generating": generating, "discriminating": discriminating, "film": film}
+        optimizers = (
+            make_optimizer(pair.generator, config.learning_rate),
+            make_optimizer(pair.discriminator, config.learning_rate),
+        )
+        film, z_of_film = Film(epochs), torch.randn(5 * ROW, config.latent_size, device=run.device)
+        parts = {"pair": pair, "generating": optimizers[0], "discriminating": optimizers[1], "film": film}
         for epoch in run.epochs(epochs, len(batches), **parts):
-            fooled = torch.zeros((), device=run.device)
+            generator_loss = torch.zeros((), device=run.device)
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                for optimizer in (generating, discriminating):
-                    set_learning_rate(
-                        optimizer, one_cycle(step, epochs * len(batches), config.learning_rate, warm_up=WARM_UP)
-                    )
+                learning_rate = one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP)
+                for optimizer in optimizers:
+                    set_learning_rate(optimizer, learning_rate)
                 if len(images) < 2:  # batch-norm has nothing to compare
                     images = images.repeat(2, 1, 1, 1)
-                loss, fooling = train_step(pair, (generating, discriminating), scaled(images), bf16=run.bf16)
-                fooled += fooling
+                loss, loss_of_generator = train_step(pair, optimizers, scaled(images), bf16=run.bf16)
+                generator_loss += loss_of_generator
                 run.step(loss, images=len(images))
-            film.take(epoch, partial(draw, pair.generator, dice))
-            drawings = draw(pair.generator, torch.randn(WATCHED, config.latent_size, device=run.device))
-            run.log(valid=look(judge, drawings, usual) | {"generator_loss": float(fooled) / len(batches)})
+            film.take(epoch, partial(generate, pair.generator, z_of_film))
+            samples = generate(pair.generator, torch.randn(MONITORED, config.latent_size, device=run.device))
+            run.log(valid=monitor(classifier, samples, real) | {"generator_loss": float(generator_loss) / len(batches)})
         run.save(pair)
-        drawings = draw(pair.generator, torch.randn(DRAWINGS, config.latent_size, device=run.device))
-        report(run, judge, drawings, film)
-        return run.finish(sample=look(judge, drawings, usual), judge=judges.judge_real(judge, data.test))
+        count = sample_quality.sample_size(data)
+        samples = generate(pair.generator, torch.randn(count, config.latent_size, device=run.device))
+        report(run, probabilities(classifier, samples), samples, film)
+        quality = sample_quality.measure_samples(classifier, samples, data)
+        quality["variety"] = pixel_variance(samples) / pixel_variance(real)
+        return run.finish(sample=quality, **sample_quality.measure_references(classifier, data))
 
 
-def report(run: Run, judge: nn.Module, drawings: Tensor, film: Film) -> None:
-    """Draw samples, how often each class was drawn, the losses and the signs of collapse, and the training."""
+def report(run: Run, probability: Tensor, samples: Tensor, film: Film) -> None:
+    """Draw samples, the share of each predicted class, the curves of losses and signs of collapse, and the film."""
     from common.drawing import plots
 
-    run.figure("samples", plots.mosaic(drawings[:100].view(-1, 1, 28, 28), columns=ROW, title="drawn by the generator"))
-    probability = judges.read(judge, drawings)
-    share = probability.argmax(1).bincount(minlength=probability.shape[1]) / len(drawings)
+    run.figure("samples", plots.mosaic(samples[:100].view(-1, 1, 28, 28), columns=ROW, title="generated samples"))
+    share = probability.argmax(1).bincount(minlength=probability.shape[1]) / len(samples)
     names = [str(label) for label in range(len(share))]
-    run.figure(
-        "classes", plots.bars(names, share.mul(100).tolist(), title="what the judge reads", label="% of drawings")
-    )
+    run.figure("classes", plots.bars(names, share.mul(100).tolist(), title="predicted classes", label="% of samples"))
     panels = {
         "loss": ["train_loss", "valid_generator_loss"],
         "classes covered": ["valid_classes"],
-        "against collapse": ["valid_variety", "valid_confidence"],
+        "variety relative to real images": ["valid_variety"],
+        "Fréchet distance": ["valid_frechet_distance"],
     }
     run.figure("curves", plots.curves(run.history, panels))
     with run.writing("training.gif") as path:

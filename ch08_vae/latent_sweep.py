@@ -16,11 +16,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ch08_vae import judge as judges
+from ch08_vae.classifier import features, fit_classifier
 from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterior
-from ch08_vae.networks import VAE, log_bernoulli, start_from
+from ch08_vae.networks import VAE, initialise_output_bias, log_bernoulli
 from ch08_vae.pictures import tiles
 from ch08_vae.preprocessing import binarised, fixed
+from ch08_vae.sample_quality import frechet_distance, halves
 from ch08_vae.schedule import WARM_UP, kl_weight
 from ch08_vae.vae import make_optimizer, train_step
 from common import distributed
@@ -32,11 +33,8 @@ from common.progress import print_table
 from common.run import Run
 from common.schedule import one_cycle, set_learning_rate
 
-DRAWINGS = 2_000
-"""How many samples of each network are judged."""
-
 SHOWN = 8
-"""Digits of each network in the picture."""
+"""Reconstructions and samples of each network in the figure."""
 
 
 @dataclass(frozen=True)
@@ -94,34 +92,34 @@ def code_samples(code: Tensor, count: int) -> Tensor:
 
 
 def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
-    """Measure every network on the test split, print the table, and draw the picture."""
-    judge = judges.fit_judge(data, run.device)
-    test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
-    measures: dict[str, float] = {}
+    """Measure every network on the test split, print the table, and draw the figure."""
+    classifier = fit_classifier(data, run.device)
+    real, held_out = (features(classifier, images) for images in halves(data.test))
+    metrics = {"real_frechet_distance": frechet_distance(real, held_out)}
+    test, valid = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
     shown = min(SHOWN, len(test))
-    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
+    rows, images = [], [test[:shown].cpu(), torch.ones(shown, 784)]
     for size, model in variational.items():
         mu, _ = posterior(model, test)
         code, _ = posterior(plain[size], test)
-        drawings = decoded(model, torch.randn(DRAWINGS, size, device=run.device))
-        known_code, _ = posterior(plain[size], known)
-        plain_drawings = decoded(plain[size], code_samples(known_code, DRAWINGS))
-        seen, plain_seen = judges.judge_drawings(judge, drawings), judges.judge_drawings(judge, plain_drawings)
-        now = {
+        samples = decoded(model, torch.randn(len(real), size, device=run.device))
+        valid_code, _ = posterior(plain[size], valid)
+        plain_samples = decoded(plain[size], code_samples(valid_code, len(real)))
+        of_size = {
             **measure(model, test),
             "active_units": float(active_units(mu)),
-            "confidence": seen["confidence"],
+            "frechet_distance": frechet_distance(real, features(classifier, samples)),
             "plain_reconstruction": reconstruction(plain[size], test),
-            "plain_confidence": plain_seen["confidence"],
+            "plain_frechet_distance": frechet_distance(real, features(classifier, plain_samples)),
         }
-        measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
-        rows.append([f"latent {size}", *now.values()])
-        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
-        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
-    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
-    print_table(["", *headings], rows, title="nats an image")
-    report(run, torch.cat(pictures), 2 * shown, [*variational])
-    return measures
+        metrics |= {f"latent_{size}_{name}": value for name, value in of_size.items()}
+        rows.append([f"latent {size}", *of_size.values()])
+        images += [decoded(model, mu[:shown]), samples[:shown]]
+        images += [decoded(plain[size], code[:shown]), plain_samples[:shown]]
+    headings = ["ELBO", "reconstruction", "KL", "active", "Fréchet", "plain: reconstruction", "Fréchet"]
+    print_table(["", *headings], rows, title="nats per image; Fréchet distance of samples from real test images")
+    report(run, torch.cat(images), 2 * shown, [*variational])
+    return metrics
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -137,7 +135,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         learning, parts = [], {}
         for kind, models in (("vae", variational), ("autoencoder", plain)):
             for size, model in models.items():
-                start_from(model, data.train.pixels)
+                initialise_output_bias(model, data.train.pixels)
                 optimizer = make_optimizer(model, config.learning_rate)
                 learning.append((kind, model, optimizer))
                 parts |= {f"{kind}_{size}": model, f"{kind}_{size}_optimizer": optimizer}
@@ -157,13 +155,13 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         return run.finish(run=evaluate(run, data, variational, plain))
 
 
-def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
-    """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
+def report(run: Run, images: Tensor, columns: int, sizes: list[int]) -> None:
+    """Draw reconstructions (left half) and samples (right half) of every network, and the curves of the bounds."""
     from common.drawing import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
     halves = [""] * columns
-    halves[columns // 4], halves[3 * columns // 4] = "drawn again", "from random points"
-    figure = plots.mosaic(tiles(pictures), columns=columns, row_names=names, column_names=halves, size=0.5)
+    halves[columns // 4], halves[3 * columns // 4] = "reconstructions", "samples"
+    figure = plots.mosaic(tiles(images), columns=columns, row_names=names, column_names=halves, size=0.5)
     run.figure("sweep", figure)
-    run.figure("curves", plots.curves(run.history, {"ELBO, nats an image": [f"valid_elbo_{size}" for size in sizes]}))
+    run.figure("curves", plots.curves(run.history, {"ELBO, nats per image": [f"valid_elbo_{size}" for size in sizes]}))

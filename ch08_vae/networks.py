@@ -120,21 +120,13 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return (mu.square() + logvar.exp() - 1 - logvar) / 2
 
 
-def book_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """(B, Z) -> (B, Z) the book's term: the same formula, but with log sigma where log sigma^2 belongs.
-
-    Where sigma is small it asks -log(sigma) / 2 for a unit's precision instead of -log(sigma): half the price.
-    """
-    return kl_divergence(mu, logvar / 2)
-
-
 def log_odds(pixels: Tensor) -> Tensor:
     """(N, 1, 28, 28) uint8 -> (P,) log-odds of each pixel being on; kept finite by one more image of half grey"""
     on = pixels.flatten(1).float().div(255).sum(0).add(0.5).div(len(pixels) + 1)
     return on.logit()
 
 
-def start_from(model: VAE, pixels: Tensor) -> None:
+def initialise_output_bias(model: VAE, pixels: Tensor) -> None:
     """Let the decoder begin at the mean image: its last bias is the log-odds of (N, 1, 28, 28) pixels.
 
     A convolution has one bias for all places, and keeps it.

@@ -12,6 +12,7 @@ cost. Likelihoods are comparable for one --binarisation only.
 Dimensions: B batch, N images, P pixels (784), Z latent units, K classes (10).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,26 +22,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import judge as judges
-from ch08_vae import pictures
+from ch08_vae import pictures, sample_quality
+from ch08_vae.book import book_kl
+from ch08_vae.classifier import accuracy, fit_classifier
 from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measure, posterior
 from ch08_vae.film import Film
-from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
+from ch08_vae.networks import CLASSES, VAE, initialise_output_bias, kl_divergence, log_bernoulli
 from ch08_vae.preprocessing import Binarisation, binarised, fixed
 from ch08_vae.schedule import WARM_UP, kl_weight
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
-
-KL = {"exact": kl_divergence, "book": book_kl}
-
-DRAWINGS = 2_000
-"""How many samples of the prior are judged."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +70,14 @@ class Config:
     """Peak step size of Adam, which warms up and anneals in one cycle."""
     importance_samples: int = 5_000
     """Samples of the tightest bound on the likelihood: the k of L_k."""
-    likelihood_images: int | None = None
-    """Test images that get so many samples: by default 1,000, and for conv or on an embedded set 200."""
+    likelihood_images: int = default_by("architecture", mlp=1_000, conv=200)
+    """Number of test images for which the bound with all importance samples is computed."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate")
-        images = self.likelihood_images
-        require(images is None or images >= 2, "--likelihood-images must be at least 2", images)
+        require(self.likelihood_images >= 2, "--likelihood-images must be at least 2", self.likelihood_images)
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
         require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
         require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
@@ -106,14 +103,14 @@ def train_step(
     classes: Tensor | None = None,
     *,
     beta: float = 1.0,
-    kl: str = "exact",
+    kl: Callable[[Tensor, Tensor], Tensor] = kl_divergence,
     bf16: bool = False,
 ) -> Tensor:
     """Take one gradient step; return the loss in nats an image, still on the device."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         logits, mu, logvar = model(x, classes)
     # -ELBO = -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), the expectation by one sample
-    loss = (beta * KL[kl](mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
+    loss = (beta * kl(mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
@@ -130,14 +127,14 @@ def one_hot(labels: Tensor, config: Config) -> Tensor | None:
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
 
 
-def in_protocol(measures: dict[str, float], config: Config) -> dict[str, float]:
-    """Name what was measured on grey levels so that nobody takes it for a likelihood: as a loss, as others print it."""
+def rename_grey(metrics: dict[str, float], config: Config) -> dict[str, float]:
+    """Rename metrics of grey levels, which are no log-likelihoods; they are losses, as in pytorch/examples."""
     if config.binarisation == "dynamic":
-        return measures
+        return metrics
     return {
-        "grey_loss": -measures["elbo"],
-        "grey_reconstruction": -measures["reconstruction"],
-        "kl": measures["kl"],
+        "grey_loss": -metrics["elbo"],
+        "grey_reconstruction": -metrics["reconstruction"],
+        "kl": metrics["kl"],
     }
 
 
@@ -147,21 +144,21 @@ def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict
     test = fixed(data.test.pixels, config.binarisation, run.device)
     condition = one_hot(data.test.labels.to(run.device), config)
     mu, logvar = posterior(model, test, condition)
-    measures = in_protocol(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
+    metrics = rename_grey(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
     if config.binarisation == "dynamic":
-        few = data.card.embedded or config.architecture == "conv"
-        images = config.likelihood_images or (200 if few else 1_000)
-        bounds = likelihood(model, test, condition, samples=config.importance_samples, images=images)
-        measures |= vars(bounds) | {"reconstruction": bounds.elbo + measures["kl"]}
-    judge = judges.fit_judge(data, run.device)
-    labels = torch.arange(DRAWINGS, device=run.device) % CLASSES
-    z = torch.randn(DRAWINGS, config.latent_size, device=run.device)
-    drawings = decoded(model, z, one_hot(labels, config))
-    seen = judges.judge_drawings(judge, drawings)
+        samples, images = config.importance_samples, config.likelihood_images
+        bounds = likelihood(model, test, condition, samples=samples, images=images)
+        metrics |= vars(bounds) | {"reconstruction": bounds.elbo + metrics["kl"]}
+    classifier = fit_classifier(data, run.device)
+    count = sample_quality.sample_size(data)
+    labels = torch.arange(count, device=run.device) % CLASSES
+    z = torch.randn(count, config.latent_size, device=run.device)
+    samples = decoded(model, z, one_hot(labels, config))
+    quality = sample_quality.measure_samples(classifier, samples, data)
     if config.conditional:
-        seen["accuracy"] = judges.accuracy(judge, drawings, labels)
+        quality["accuracy"] = accuracy(classifier, samples, labels)
     pictures.report(run, data, model, film, test, condition, (mu, logvar))
-    return {"test": measures, "sample": seen, "judge": judges.judge_real(judge, data.test)}
+    return {"test": metrics, "sample": quality, **sample_quality.measure_references(classifier, data)}
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -177,25 +174,26 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         )
         epochs = config.epochs or max(40, 2_000 // len(batches))
         model = make_model(config).to(run.device)
-        start_from(model, data.train.pixels)
+        initialise_output_bias(model, data.train.pixels)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate)
         steps = epochs * len(batches)
         valid = fixed(data.valid.pixels, config.binarisation, run.device)
         condition = one_hot(data.valid.labels.to(run.device), config)
         film = Film(epochs)
+        kl = book_kl if config.kl == "book" else kl_divergence
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
                 beta = config.beta * kl_weight(step, steps, config.warm_up)
                 set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
-                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
+                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
             film.take(epoch, partial(pictures.scene, model, valid, condition))
-            run.log(valid=in_protocol(measure(model, valid, condition), config))
+            run.log(valid=rename_grey(measure(model, valid, condition), config))
         run.save(model)
-        measures = evaluate(run, data, model, film) if run.is_main else {}
-        return run.finish(**measures)
+        metrics = evaluate(run, data, model, film) if run.is_main else {}
+        return run.finish(**metrics)
 
 
 def restore(folder: Path) -> tuple[VAE, Config]:
@@ -212,10 +210,11 @@ def workload(config: Config, device: torch.device) -> Workload:
     classes = one_hot(torch.randint(CLASSES, (config.batch_size,), device=device), config)
     model = make_model(config).to(device)
     optimizer = make_optimizer(model, config.learning_rate)
+    kl = book_kl if config.kl == "book" else kl_divergence
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
         x = binarised(images, config.binarisation)
-        return train_step(model, optimizer, x, classes, beta=config.beta, kl=config.kl, bf16=bf16)
+        return train_step(model, optimizer, x, classes, beta=config.beta, kl=kl, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

@@ -572,10 +572,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.q_table": {"MANY": 64, "ALONE": 64},
     "ch07_dqn.throughput": {"SINGLE": 16, "TOGETHER": 4, "SINGLE_ASKING": 4},
-    "ch08_vae.gan": {"WATCHED": 20, "DRAWINGS": 20},
-    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
-    "ch08_vae.latent_sweep": {"DRAWINGS": 20},
-    "ch08_vae.vae": {"DRAWINGS": 20},
+    "ch08_vae.gan": {"MONITORED": 20},
+    "ch08_vae.classifier": {"STEPS": 2, "EPOCHS": 1},
 }
 """Numbers that no setting changes."""
 
