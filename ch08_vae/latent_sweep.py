@@ -1,11 +1,11 @@
-"""How many latent units does a digit need? 2, 5, 8 and 20, and beside each a plain autoencoder of the same shape.
+"""VAEs with 2, 5, 8 and 20 latent units, compared with plain autoencoders of the same shape.
 
     python -m ch08_vae.train latent_sweep
     python -m ch08_vae.train latent_sweep --latent-sizes 2 20 --epochs 5
 
-All networks learn from the same batches, by turns. The plain autoencoder is the same network without noise and without
-KL term: it draws its inputs again better, for nothing tells it to save. But nothing tells it either where in its space
-digits are to lie, so a point drawn at random there is seldom one. That is why the variational autoencoder was invented.
+All networks are trained on the same batches, interleaved in one process. The plain autoencoder is the same network
+without noise and without KL term. Its samples are decoded points of a Gaussian with the mean and standard deviation of
+each unit's codes; those of the VAE are decoded samples of the prior.
 
 Dimensions: B batch, N images, P pixels (784), Z latent units.
 """
@@ -39,22 +39,22 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and how long it is trained."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_sizes: tuple[int, ...] = (2, 5, 8, 20)
     """Numbers of latent units."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units of every encoder's layers, and in reverse order of the decoders'."""
+    """Hidden units per layer of every encoder; the decoders have them in reverse order."""
     epochs: int | None = None
-    """Passes over the training split; by default 10, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; default 10, on a small data set enough for 1,000 steps."""
     batch_size: int = 256
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 3e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
     warm_up: float = 0.3
-    """Share of the training in which the KL term's weight grows from 0 to 1."""
+    """Fraction of training during which the weight of the KL term increases linearly from 0 to 1."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Config:
 
 
 def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *, bf16: bool = False) -> Tensor:
-    """Take one gradient step of a plain autoencoder: the code is mu, there is no noise and nothing to pay."""
+    """Take one gradient step of a plain autoencoder: the code is mu, without noise and KL term."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         code, _ = model.encode(x)
         logits = model.decode(code)
@@ -79,7 +79,7 @@ def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *,
 
 @torch.inference_mode()
 def reconstruction(model: VAE, x: Tensor) -> float:
-    """How well a plain autoencoder draws (N, P) images again: mean log p(x | code) in nats"""
+    """Return the mean log p(x | code) of (N, P) images under a plain autoencoder, in nats."""
     total = sum(
         float(log_bernoulli(model.decode(model.encode(part)[0]), part).double().sum()) for part, _ in chunks(x, None)
     )
@@ -87,7 +87,7 @@ def reconstruction(model: VAE, x: Tensor) -> float:
 
 
 def code_samples(code: Tensor, count: int) -> Tensor:
-    """(N, Z) codes -> (count, Z) points of the Gaussian with each unit's mean and spread"""
+    """(N, Z) codes -> (count, Z) samples of the Gaussian with the mean and standard deviation of each unit"""
     return code.mean(0) + code.std(0, correction=0) * torch.randn(count, code.shape[1], device=code.device)
 
 
@@ -126,25 +126,25 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train every network on the same batches; return the test metrics of each size."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "latent_sweep compares in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "latent_sweep trains in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(10, 1_000 // len(batches))
         steps = epochs * len(batches)
         variational = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
         plain = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
-        learning, parts = [], {}
+        trained, parts = [], {}
         for kind, models in (("vae", variational), ("autoencoder", plain)):
             for size, model in models.items():
                 initialise_output_bias(model, data.train.pixels)
                 optimizer = make_optimizer(model, config.learning_rate)
-                learning.append((kind, model, optimizer))
+                trained.append((kind, model, optimizer))
                 parts |= {f"{kind}_{size}": model, f"{kind}_{size}_optimizer": optimizer}
         valid = fixed(data.valid.pixels, "dynamic", run.device)
         for epoch in run.epochs(epochs, len(batches), **parts):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, beta = binarised(images, "dynamic"), kl_weight(step, steps, config.warm_up)
                 losses = []
-                for kind, model, optimizer in learning:
+                for kind, model, optimizer in trained:
                     set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
                     if kind == "vae":
                         losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))

@@ -1,13 +1,13 @@
-"""The variational autoencoder: a network that learns how digits come about, and then makes some.
+"""The variational autoencoder (VAE): an encoder and a decoder trained to maximise a lower bound of log p(x).
 
     python -m ch08_vae.train vae
-    python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
-    python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
-    python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
-    python -m ch08_vae.train vae --binarisation none                # grey levels; as pytorch/examples: see the README
+    python -m ch08_vae.train vae --latent-size 2                    # two latent units: the latent plane can be drawn
+    python -m ch08_vae.train vae --conditional                      # conditioned on the class: generates a given digit
+    python -m ch08_vae.train vae --kl book                          # the book's KL term instead of the exact one
+    python -m ch08_vae.train vae --binarisation none                # grey levels, as in pytorch/examples
 
-It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
-cost. Likelihoods are comparable for one --binarisation only.
+The bound (ELBO) is the expected log-likelihood of the reconstruction minus the KL divergence of the posterior from the
+prior. Values are comparable only between runs with the same --binarisation.
 
 Dimensions: B batch, N images, P pixels (784), Z latent units, K classes (10).
 """
@@ -45,33 +45,33 @@ class Config:
     """Hyperparameters of the variational autoencoder."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_size: int = 20
-    """Latent units: the numbers that an image is squeezed into."""
+    """Number of latent units."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units of the encoder's layers, and in reverse order of the decoder's; conv has its own."""
+    """Hidden units per layer of the encoder; the decoder has them in reverse order. Not used by conv."""
     architecture: Literal["mlp", "conv"] = "mlp"
-    """The book's linear layers, or two convolutions and their mirror image."""
+    """mlp: linear layers, as in the book; conv: two convolutions and two transposed convolutions."""
     conditional: bool = False
-    """Tell the network the class of each image, so that it can be asked for one."""
+    """Condition encoder and decoder on the class, so that digits of a given class can be generated."""
     beta: float = 1.0
-    """Weight of the KL term: 1 is the bound, more asks for fewer and more independent numbers."""
+    """Weight of the KL term; 1 gives the ELBO, larger values a beta-VAE with less information in z."""
     warm_up: float = 0.3
-    """Share of the training in which the KL term's weight grows from 0 to beta."""
+    """Fraction of training during which the weight of the KL term increases linearly from 0 to beta."""
     kl: Literal["exact", "book"] = "exact"
-    """The KL term that is trained with: the exact one, or the book's, which takes log sigma for log sigma^2."""
+    """KL term of the training loss: exact, or the book's, with log sigma in place of log sigma^2."""
     binarisation: Binarisation = "dynamic"
-    """dynamic: a pixel is on with its brightness as probability, drawn anew each epoch; none: grey levels."""
+    """dynamic: binary pixels, sampled in every epoch with the grey levels as probabilities; none: grey levels."""
     epochs: int | None = None
-    """Passes over the training split; by default 40, and on a small set as many as make 2,000 steps."""
+    """Passes over the training split; default 40, on a small data set enough for 2,000 steps."""
     batch_size: int = 256
-    """Images a step, over all processes together."""
+    """Images per step, summed over all processes."""
     learning_rate: float = 5e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
     importance_samples: int = 5_000
-    """Samples of the tightest bound on the likelihood: the k of L_k."""
+    """Importance samples per image of the tightest bound on log p(x): the k of L_k."""
     likelihood_images: int = default_by("architecture", mlp=1_000, conv=200)
-    """Number of test images for which the bound with all importance samples is computed."""
+    """Number of test images for which the tightest bound is computed."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Config:
 
 
 def make_model(config: Config) -> VAE:
-    """Build the network that the Config asks for."""
+    """Build the network of a Config."""
     return VAE(
         config.latent_size,
         hidden=config.hidden,
@@ -106,10 +106,10 @@ def train_step(
     kl: Callable[[Tensor, Tensor], Tensor] = kl_divergence,
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step; return the loss in nats an image, still on the device."""
+    """Take one gradient step; return the loss in nats per image, on the device."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         logits, mu, logvar = model(x, classes)
-    # -ELBO = -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), the expectation by one sample
+    # -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), with one sample of q for the expectation; -ELBO for beta = 1
     loss = (beta * kl(mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
     loss.backward()
     optimizer.step()
@@ -118,12 +118,12 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    """Make a fused Adam optimizer (Kingma & Ba 2015)."""
     return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
 def one_hot(labels: Tensor, config: Config) -> Tensor | None:
-    """(B,) labels -> (B, K) of a conditional model; another is told nothing"""
+    """(B,) labels -> (B, K) one-hot classes for a conditional model, otherwise None"""
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
 
 
@@ -139,15 +139,15 @@ def rename_grey(metrics: dict[str, float], config: Config) -> dict[str, float]:
 
 
 def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict[str, float]]:
-    """Measure on the test split, let the judge look at samples, and draw what a person looks at."""
+    """Measure the test split and the quality of samples, and draw the figures."""
     config: Config = run.config
     test = fixed(data.test.pixels, config.binarisation, run.device)
     condition = one_hot(data.test.labels.to(run.device), config)
     mu, logvar = posterior(model, test, condition)
     metrics = rename_grey(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
     if config.binarisation == "dynamic":
-        samples, images = config.importance_samples, config.likelihood_images
-        bounds = likelihood(model, test, condition, samples=samples, images=images)
+        k, images = config.importance_samples, config.likelihood_images
+        bounds = likelihood(model, test, condition, samples=k, images=images)
         metrics |= vars(bounds) | {"reconstruction": bounds.elbo + metrics["kl"]}
     classifier = fit_classifier(data, run.device)
     count = sample_quality.sample_size(data)
@@ -162,7 +162,7 @@ def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the autoencoder and return its test metrics."""
+    """Train the autoencoder and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
@@ -189,7 +189,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
                 loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
-            film.take(epoch, partial(pictures.scene, model, valid, condition))
+            film.take(epoch, partial(pictures.film_page, model, valid, condition))
             run.log(valid=rename_grey(measure(model, valid, condition), config))
         run.save(model)
         metrics = evaluate(run, data, model, film) if run.is_main else {}
@@ -205,7 +205,7 @@ def restore(folder: Path) -> tuple[VAE, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, binarisation included, for the device benchmark."""
+    """Return the training step on one batch of random images, binarisation included, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     classes = one_hot(torch.randint(CLASSES, (config.batch_size,), device=device), config)
     model = make_model(config).to(device)
