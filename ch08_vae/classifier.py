@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from ch08_vae.networks import CLASSES
 from ch08_vae.preprocessing import flat
-from ch08_vae.schedule import WARM_UP
 from common.data.images.image_set import ImageSet
 from common.schedule import one_cycle, set_learning_rate
 
@@ -46,7 +45,7 @@ def fit_classifier(data: ImageSet, device: torch.device) -> nn.Sequential:
         for start in range(0, steps, batches):
             order = torch.randperm(len(pixels), generator=generator).to(device)
             for step, index in enumerate(order.split(BATCH), start=start):
-                set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE, warm_up=WARM_UP))
+                set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE, warm_up=0.1))
                 offset = torch.randint(-1, 2, (2,), generator=generator).tolist()
                 images = pixels[index].roll(offset, dims=(2, 3))
                 F.cross_entropy(classifier(flat(images)), labels[index]).backward()

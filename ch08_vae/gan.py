@@ -29,7 +29,6 @@ from ch08_vae import sample_quality
 from ch08_vae.classifier import features, fit_classifier, probabilities
 from ch08_vae.film import ROW, Film
 from ch08_vae.preprocessing import flat
-from ch08_vae.schedule import WARM_UP
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -210,7 +209,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         for epoch in run.epochs(epochs, len(batches), **parts):
             generator_loss = torch.zeros((), device=run.device)
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                learning_rate = one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP)
+                learning_rate = one_cycle(step, steps, config.learning_rate, warm_up=0.1)
                 for optimizer in optimizers:
                     set_learning_rate(optimizer, learning_rate)
                 if len(images) < 2:  # batch normalisation needs two images

@@ -22,8 +22,7 @@ from ch08_vae.networks import VAE, initialise_output_bias, log_bernoulli
 from ch08_vae.pictures import tiles
 from ch08_vae.preprocessing import binarised, fixed
 from ch08_vae.sample_quality import frechet_distance, halves
-from ch08_vae.schedule import WARM_UP, kl_weight
-from ch08_vae.vae import make_optimizer, train_step
+from ch08_vae.vae import kl_weight, make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
@@ -145,7 +144,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 x, beta = binarised(images, "dynamic"), kl_weight(step, steps, config.warm_up)
                 losses = []
                 for kind, model, optimizer in trained:
-                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
+                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=0.1))
                     if kind == "vae":
                         losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
                     else:

@@ -29,7 +29,6 @@ from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measur
 from ch08_vae.film import Film
 from ch08_vae.networks import CLASSES, VAE, initialise_output_bias, kl_divergence, log_bernoulli
 from ch08_vae.preprocessing import Binarisation, binarised, fixed
-from ch08_vae.schedule import WARM_UP, kl_weight
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
@@ -117,6 +116,15 @@ def train_step(
     return loss.detach()
 
 
+def kl_weight(step: int, steps: int, share: float) -> float:
+    """Return the weight of the KL term in step 0 ... steps - 1: linear from 0 to 1 (Sønderby et al. 2016, section 2.3).
+
+    The weight reaches 1 after the given share of the steps. It lets latent units that carry little information at the
+    start of training become useful before the KL term penalises them fully.
+    """
+    return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
+
+
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Make a fused Adam optimizer (Kingma & Ba 2015)."""
     return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
@@ -186,7 +194,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
                 beta = config.beta * kl_weight(step, steps, config.warm_up)
-                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=0.1))
                 loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
             film.take(epoch, partial(pictures.film_page, model, valid, condition))

@@ -228,7 +228,6 @@ def test_a_resumed_gan_has_the_same_weights(gan_config, monkeypatch):
 def test_a_last_batch_of_one_image_does_no_harm(gan_config, limit):
     found = gan.train(replace(gan_config, epochs=1), load_images("digits", limit=limit))
     assert all(math.isfinite(value) for value in found.values())
-    assert found["sample_variety"] > 0
 
 
 def test_one_image_is_too_few_for_a_gan(gan_config):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import evaluation, networks, schedule, vae
+from ch08_vae import evaluation, networks, vae
 from ch08_vae import preprocessing as pixels
 from ch08_vae.book import book_kl
 from ch08_vae.film import Film
@@ -100,12 +100,12 @@ def test_the_learning_rate_goes_through_one_cycle(config, digits, monkeypatch):
     sizes = []
     monkeypatch.setattr(vae, "set_learning_rate", lambda optimizer, size: sizes.append(size))
     vae.train(replace(config, batch_size=500), digits)
-    assert sizes == [one_cycle(step, 6, config.learning_rate, warm_up=schedule.WARM_UP) for step in range(6)]
+    assert sizes == [one_cycle(step, 6, config.learning_rate, warm_up=0.1) for step in range(6)]
 
 
 def test_the_kl_weight_increases_linearly(config, digits, monkeypatch):
-    assert [schedule.kl_weight(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
-    assert schedule.kl_weight(0, 10, 0) == 1
+    assert [vae.kl_weight(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+    assert vae.kl_weight(0, 10, 0) == 1
     seen, step = [], vae.train_step
 
     def watch(*arguments, beta, **settings):
@@ -224,6 +224,12 @@ def test_a_handful_of_images_is_enough(config, limit):
 def test_a_wrong_setting_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
         Config(**settings)
+
+
+def test_convolutions_use_fewer_images_for_the_tightest_bound():
+    assert Config().likelihood_images == 1_000
+    assert Config(architecture="conv").likelihood_images == 200
+    assert Config(architecture="conv", likelihood_images=7).likelihood_images == 7
 
 
 @pytest.mark.data
