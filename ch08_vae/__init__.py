@@ -1,8 +1,8 @@
-"""Chapter 8: generative models - networks that draw digits nobody has written.
+"""Chapter 8: generative models - variational autoencoders and generative adversarial networks.
 
-vae             the variational autoencoder: the book's network with the right KL term, honestly measured
-latent_sweep    2, 5, 8 and 20 latent units, and beside each a plain autoencoder of the same shape
-gan             a generator against a discriminator, watched for collapse, judged beside the VAE
+vae             the variational autoencoder, with the exact KL term or the book's
+latent_sweep    VAEs with 2, 5, 8 and 20 latent units, and plain autoencoders of the same shape
+gan             a generative adversarial network, with measures of mode collapse
 throughput      throughput of the VAE's training step: float32, bfloat16, gradients by hand
 """
 

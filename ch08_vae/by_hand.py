@@ -1,19 +1,18 @@
-"""The VAE's training step with its gradient written out, back through the dice and every layer.
+"""The VAE's training step with its gradient written by hand, through the reparameterisation and every layer.
 
-Autograd records every operation, and asks for memory and a kernel for each gradient. Written out, the gradient of the
-bound is short. With epsilon thrown, and dv for the gradient of one image's -ELBO in v:
+With a sample epsilon of N(0, 1), and dv for the gradient of one image's -ELBO with respect to v:
 
     sigma   = exp(logvar / 2)                   z = mu + sigma epsilon
-    dl      = sigmoid(l) - x                                        in the logits: the whole likelihood
-    dmu     = dz + beta mu                                          what the decoder asks for, and the KL term's share
+    dl      = sigmoid(l) - x                                        gradient of the likelihood in the logits
+    dmu     = dz + beta mu                                          gradients of the likelihood and of the KL term
     dlogvar = dz epsilon sigma / 2 + beta (sigma^2 - 1) / 2
 
 and through a linear layer y = a W' + b whose inputs are a = s(y below), s(y) = y sigmoid(y):
 
     dW = dy' a        db = sum over the batch of dy        dy below = (dy W) s'(y below)
 
-All weights lie end to end in one row, and their gradients in another: Adam takes one step, and bfloat16 needs one copy
-of each.
+All weights are views of one vector, and their gradients of another: Adam updates one tensor, and one copy converts all
+weights to bfloat16.
 
 Dimensions: B batch, P pixels (784), Z latent units, I inputs of a layer, O its outputs.
 """
@@ -33,7 +32,7 @@ silu_backward = torch.ops.aten.silu_backward
 
 
 class Layer(NamedTuple):
-    """A linear layer: its pieces of the rows of weights and gradients."""
+    """A linear layer: its views of the vectors of weights and gradients."""
 
     weight: Tensor  # W (O, I)
     bias: Tensor  # b (O,)
@@ -50,7 +49,7 @@ class Chain:
         self.sums: list[Tensor] = []
 
     def forward(self, a: Tensor) -> Tensor:
-        """(B, I) inputs of the first layer -> (B, O) sums y of the last; keep what backward needs"""
+        """(B, I) inputs of the first layer -> (B, O) sums y of the last; store the inputs and sums for backward"""
         self.inputs, self.sums = [], []
         for layer in self.layers:
             if self.sums:
@@ -60,7 +59,7 @@ class Chain:
         return self.sums[-1]
 
     def backward(self, dy: Tensor) -> Tensor:
-        """(B, O) dy of the last layer -> (B, O) dy of the first; leave every layer's dW and db in its gradients"""
+        """(B, O) dy of the last layer -> (B, O) dy of the first; write every layer's dW and db"""
         for number in reversed(range(len(self.layers))):
             layer = self.layers[number]
             torch.mm(dy.mT, self.inputs[number], out=layer.dweight)
@@ -70,55 +69,61 @@ class Chain:
         return dy
 
 
-def cut(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """(N,) -> pieces of the row with the shapes of the parameters that lie in it end to end"""
-    sizes = [parameter.numel() for parameter in like]
-    return [piece.view_as(parameter) for piece, parameter in zip(row.split(sizes), like, strict=True)]
+def split_like(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """(N,) -> consecutive views of the vector with the shapes of the parameters"""
+    sizes = [parameter.numel() for parameter in parameters]
+    return [view.view_as(parameter) for view, parameter in zip(vector.split(sizes), parameters, strict=True)]
 
 
 class HandWritten:
-    """Trains a VAE of linear layers, in place, without autograd."""
+    """Train a VAE of linear layers in place, without autograd."""
 
     def __init__(self, model: VAE, learning_rate: float, *, bf16: bool = False) -> None:
         parts = [*model.features.children(), model.posterior, *model.decoder.children()]
         linears = [part for part in parts if isinstance(part, nn.Linear)]
         plain = len(linears) + sum(isinstance(part, nn.SiLU) for part in parts) == len(parts)
-        require(plain and not model.conditional, "by hand there are linear layers that are told no class", "others")
+        require(
+            plain and not model.conditional,
+            "gradients by hand exist for linear layers without classes only",
+            "another network",
+        )
         parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
 
         self.weights = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
         self.gradient = self.weights.grad = torch.zeros_like(self.weights)
-        row = self.weights.detach()
-        for parameter, piece in zip(parameters, cut(row, parameters), strict=True):
-            parameter.data = piece  # the model keeps its weights in the row
-        # What products take and give: the rows themselves, or copies in bfloat16.
-        self.used, self.given = (row.bfloat16(), row.bfloat16()) if bf16 else (row, self.gradient)
-        used, given = cut(self.used, parameters), cut(self.given, parameters)
-        layers = [Layer(*pieces) for pieces in zip(used[::2], used[1::2], given[::2], given[1::2], strict=True)]
+        vector = self.weights.detach()
+        for parameter, view in zip(parameters, split_like(vector, parameters), strict=True):
+            parameter.data = view  # the model's weights are views of the vector
+        # Operands and results of the matrix products: the vectors themselves, or copies in bfloat16.
+        self.compute_weights, self.compute_gradient = vector, self.gradient
+        if bf16:
+            self.compute_weights, self.compute_gradient = vector.bfloat16(), vector.bfloat16()
+        w, dw = split_like(self.compute_weights, parameters), split_like(self.compute_gradient, parameters)
+        layers = [Layer(*views) for views in zip(w[::2], w[1::2], dw[::2], dw[1::2], strict=True)]
         middle = linears.index(model.posterior) + 1
         self.encoder, self.decoder = Chain(layers[:middle]), Chain(layers[middle:])
         self.optimizer = torch.optim.Adam([self.weights], learning_rate, fused=True)
 
     @torch.no_grad()
     def step(self, x: Tensor, *, beta: float = 1.0) -> Tensor:
-        """(B, P) pixels -> the loss in nats an image, still on the device, after one gradient step"""
-        narrow, wide = self.used.dtype, self.weights.dtype
-        mu, logvar = self.encoder.forward(x.to(narrow)).to(wide).chunk(2, dim=1)
+        """(B, P) pixels -> loss in nats per image, on the device; takes one gradient step"""
+        compute, master = self.compute_weights.dtype, self.weights.dtype
+        mu, logvar = self.encoder.forward(x.to(compute)).to(master).chunk(2, dim=1)
         sigma, epsilon = (logvar / 2).exp(), torch.randn_like(mu)
-        logits = self.decoder.forward((mu + sigma * epsilon).to(narrow)).to(wide)
-        share = 1 / len(x)  # the loss is a mean over the batch
-        surprise = F.softplus(logits).sum() - torch.dot(x.flatten(), logits.flatten())  # -log p(x | z)
-        loss = share * (surprise + beta * kl_divergence(mu, logvar).sum())
+        logits = self.decoder.forward((mu + sigma * epsilon).to(compute)).to(master)
+        mean = 1 / len(x)  # the loss is a mean over the batch
+        nll = F.softplus(logits).sum() - torch.dot(x.flatten(), logits.flatten())  # -log p(x | z)
+        loss = mean * (nll + beta * kl_divergence(mu, logvar).sum())
 
-        dl = logits.sigmoid_().sub_(x).mul_(share)
-        dz = (self.decoder.backward(dl.to(narrow)) @ self.decoder.layers[0].weight).to(wide)
-        dmu = dz + share * beta * mu
-        dlogvar = (dz * epsilon * sigma + share * beta * (sigma.square() - 1)) / 2
-        self.encoder.backward(torch.cat([dmu, dlogvar], dim=1).to(narrow))
+        dl = logits.sigmoid_().sub_(x).mul_(mean)
+        dz = (self.decoder.backward(dl.to(compute)) @ self.decoder.layers[0].weight).to(master)
+        dmu = dz + mean * beta * mu
+        dlogvar = (dz * epsilon * sigma + mean * beta * (sigma.square() - 1)) / 2
+        self.encoder.backward(torch.cat([dmu, dlogvar], dim=1).to(compute))
 
-        if narrow != wide:
-            self.gradient.copy_(self.given)
+        if compute != master:
+            self.gradient.copy_(self.compute_gradient)
         self.optimizer.step()
-        if narrow != wide:
-            self.used.copy_(self.weights)
+        if compute != master:
+            self.compute_weights.copy_(self.weights)
         return loss

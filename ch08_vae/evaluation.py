@@ -1,10 +1,10 @@
-"""How well a variational autoencoder explains images it has not seen.
+"""Likelihood bounds of a variational autoencoder on test images, and its active units.
 
     ELBO = E_q[log p(x | z)] - KL(q(z | x) || p(z))                      <= log p(x)
     L_k  = E[log (1/k) sum_j w_j],   w_j = p(x | z_j) p(z_j) / q(z_j | x)    ELBO = L_1 <= L_50 <= L_5000 <= log p(x)
 
-The importance-weighted bound L_k grows with k and tends to log p(x) (Burda, Grosse & Salakhutdinov 2016, theorem 1).
-All of it in nats an image, and in a few thousand decoded samples of memory, whatever k.
+The importance-weighted bound L_k increases with k and converges to log p(x) (Burda, Grosse & Salakhutdinov 2016,
+theorem 1). All values are in nats per image. Samples are decoded 2,000 at a time, so memory does not depend on k.
 
 Dimensions: N images, P pixels (784), K classes, Z latent units, G groups of 50 samples.
 """
@@ -19,17 +19,17 @@ from torch import Tensor
 from ch08_vae.networks import VAE, kl_divergence, log_bernoulli
 
 GROUP = 50
-"""Samples of the bound that is taken over all images."""
+"""Importance samples per image of the bound that is computed for all images."""
 
 ROWS = 2_000
-"""Samples that are decoded at once."""
+"""Number of samples decoded at once."""
 
 ACTIVE = 0.01
-"""A unit is active where the variance of its mean over the images is above this (Burda et al., section 5.2)."""
+"""A unit is active if the variance of its posterior mean over the images is above this (Burda et al., section 5.2)."""
 
 
 def chunks(x: Tensor, classes: Tensor | None, size: int = ROWS) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Cut (N, ...) rows, and their (N, K) classes if they are told, into parts of so many rows."""
+    """Split (N, ...) rows, and their (N, K) classes if given, into parts of at most `size` rows."""
     for start in range(0, len(x), size):
         rows = slice(start, start + size)
         yield x[rows], None if classes is None else classes[rows]
@@ -48,7 +48,7 @@ def log_weights(model: VAE, x: Tensor, classes: Tensor | None, samples: int) -> 
 
 @torch.inference_mode()
 def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> tuple[Tensor, Tensor]:
-    """(N, P) images -> (N,) mean of log w, an estimate of the ELBO; (N, G) log-mean of each 50 weights: L_50"""
+    """(N, P) images -> (N,) mean of log w, the ELBO; (N, G) log-mean weight of each group of 50 samples: L_50"""
     at_once = ROWS // GROUP
     elbos, bounds = [], []
     for part, condition in chunks(x, classes, max(1, at_once // groups)):
@@ -62,23 +62,23 @@ def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """What is known of log p(x), averaged over the images."""
+    """Bounds of log p(x), averaged over the images."""
 
     elbo: float
     """L_1, over all images."""
     bound_50: float
     """L_50, over all images."""
     log_likelihood: float
-    """L_k for the largest k: L_50 over all images, and what some of them gain between 50 and k."""
+    """L_k for the largest k: L_50 over all images plus the mean of L_k - L_50 over some of them."""
     log_likelihood_error: float
-    """Standard error of that gain, from taking some of the images instead of all."""
+    """Standard error of the mean of L_k - L_50, from using some of the images."""
 
 
 def likelihood(model: VAE, x: Tensor, classes: Tensor | None, *, samples: int, images: int) -> Likelihood:
-    """Bound the mean log-likelihood of (N, P) images, with so many samples for the first so many of them.
+    """Bound the mean log-likelihood of (N, P) images, with `samples` importance samples for the first `images` of them.
 
-    log p(x) differs by 25 nats from image to image, but the gain from 50 samples to 5,000 by less than one: the gain
-    is known well from a few hundred images. Both bounds of an image use the same samples.
+    The standard deviation of log p(x) over images is much larger than that of the gain L_k - L_50, so a few hundred
+    images are enough to estimate the mean gain. Both bounds of an image use the same samples.
     """
     some = slice(0, images)
     elbo, bounds = group_bounds(model, x[some], None if classes is None else classes[some], samples // GROUP)
@@ -102,18 +102,18 @@ def posterior(model: VAE, x: Tensor, classes: Tensor | None = None) -> tuple[Ten
 
 @torch.inference_mode()
 def decoded(model: VAE, z: Tensor, classes: Tensor | None = None) -> Tensor:
-    """(N, Z), (N, K) -> (N, P) probability of each pixel being on, on the CPU"""
+    """(N, Z), (N, K) -> (N, P) probability of each pixel being 1, on the CPU"""
     return torch.cat([model.decode(part, condition).sigmoid().cpu() for part, condition in chunks(z, classes)])
 
 
 def active_units(mu: Tensor) -> int:
-    """(N, Z) posterior means -> how many units say something about the image"""
+    """(N, Z) posterior means -> number of active units"""
     return int((mu.var(0, correction=0) > ACTIVE).sum())
 
 
 @torch.inference_mode()
 def measure(model: VAE, x: Tensor, classes: Tensor | None = None) -> dict[str, float]:
-    """ELBO of (N, P) images by one sample each, and its two parts: what is drawn right, and what saying it costs."""
+    """Compute the ELBO of (N, P) images with one sample each, and its two terms."""
     reconstruction, kl = 0.0, 0.0
     for part, condition in chunks(x, classes):
         logits, mu, logvar = model(part, condition)

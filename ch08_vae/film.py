@@ -1,6 +1,6 @@
-"""A training as a film: what a network draws after some of its epochs, as an animated GIF.
+"""An animated GIF of the training: images that a network generates after some of the epochs.
 
-Dimensions: N drawings, ten in a row, P pixels (784).
+Dimensions: N images, ten in a row, P pixels (784).
 """
 
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROW = 10
-"""Drawings in a row."""
+"""Images in a row."""
 
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 250, 2_500
 
 SCALE, LINES = 2, 64
-"""How much the drawings are enlarged, and how bright the lines between them are."""
+"""Enlargement of the images, and grey level of the lines between them."""
 
 
 class Film:
-    """Pages of drawings, taken after some epochs; part of the checkpoint, so that it survives.
+    """Pages of images, one per selected epoch; part of the checkpoint, so that a resumed run keeps them.
 
-    The epochs are spread evenly on a logarithmic scale, so that the fast beginning is seen.
+    The epochs are evenly spaced on a logarithmic scale, because images change fastest at the start of training.
     """
 
     def __init__(self, epochs: int, pages: int = 24) -> None:
@@ -30,20 +30,20 @@ class Film:
         self.pages: dict[int, Tensor] = {}
 
     def take(self, epoch: int, draw: Callable[[], Tensor]) -> None:
-        """Keep what `draw` gives, (N, P) in [0, 1], if this is one of the epochs."""
+        """Store the (N, P) images in [0, 1] that `draw` returns, if the epoch is one of the selected ones."""
         if epoch in self.epochs:
             self.pages[epoch] = draw().mul(255).round().to(torch.uint8)
 
     def state_dict(self) -> dict[int, Tensor]:
-        """Give the pages taken so far."""
+        """Return the pages stored so far."""
         return self.pages
 
     def load_state_dict(self, state: dict[int, Tensor]) -> None:
-        """Take over the pages of an interrupted run."""
+        """Restore the pages of an interrupted run."""
         self.pages = state
 
     def write(self, path: Path) -> None:
-        """Write the pages as an animated GIF, each under its epoch."""
+        """Write the pages as an animated GIF, each with its epoch above it."""
         from PIL import Image, ImageDraw
 
         pictures = []

@@ -1,19 +1,19 @@
-"""The adversarial pair: a generator draws, a discriminator tells drawn from real, and each learns from the other.
+"""The generative adversarial network (GAN): a generator and a discriminator, trained against each other.
 
     python -m ch08_vae.train gan
     python -m ch08_vae.train gan --data digits --epochs 100
 
-    discriminator: minimise  E[log(1 + exp(-D(x)))] + E[log(1 + exp(D(G(z))))]     real up, drawn down
-    generator:     minimise  E[log(1 + exp(-D(G(z))))]                             drawn up: "non-saturating"
+    discriminator: minimise  E[log(1 + exp(-D(x)))] + E[log(1 + exp(D(G(z))))]     binary cross-entropy of its logits D
+    generator:     minimise  E[log(1 + exp(-D(G(z))))]                             the "non-saturating" loss
 
 Sources: Goodfellow et al. (2014), Generative Adversarial Nets; Radford, Metz & Chintala (2016), the DCGAN, whose
-convolutions, batch-norm, leaky rectifiers and Adam with beta1 = 0.5 are here, for 28x28 pixels.
+convolutions, batch normalisation, leaky ReLUs and Adam with beta1 = 0.5 are used here, for 28x28 pixels.
 
-There is no likelihood to watch, and the losses say little. What can go wrong is collapse: the generator finds a few
-digits that fool the discriminator and draws nothing else. So after each epoch the judge reads 1,000 drawings and counts
-the classes, and their variety is measured beside that of real images.
+A GAN has no likelihood, and its losses do not measure the quality of samples. After each epoch 1,000 samples are
+generated and measured: the number of classes in them and their variety (both fall if the generator collapses to a few
+digits), and their Fréchet distance from validation images.
 
-Dimensions: B batch, N images, Z latent units.
+Dimensions: B batch, N and M images, P pixels (784), Z latent units.
 """
 
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import judge as judges
+from ch08_vae import sample_quality
+from ch08_vae.classifier import features, fit_classifier, probabilities
 from ch08_vae.film import ROW, Film
 from ch08_vae.preprocessing import flat
-from ch08_vae.schedule import WARM_UP
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -38,38 +38,35 @@ from common.data.images.loading import load_images
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
-WATCHED = 1_000
-"""Drawings that are judged after each epoch."""
-
-DRAWINGS = 2_000
-"""Drawings that are judged at the end."""
+MONITORED = 1_000
+"""Number of samples that are generated and measured after each epoch."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Hyperparameters of the adversarial pair."""
+    """Hyperparameters of the GAN."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_size: int = 64
-    """Random numbers that a drawing is made from."""
+    """Size of the generator's input, a standard normal vector."""
     width: int = 32
-    """Channels at 14x14; twice as many at 7x7."""
+    """Channels at 14x14 pixels; twice as many at 7x7."""
     epochs: int | None = None
-    """Passes over the training split; by default 5, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; default 5, on a small data set enough for 1,000 steps."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 1e-3
-    """Peak step size of Adam, for both networks, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam for both networks; it warms up and anneals in one cycle."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
         require_positive(self, "latent_size", "width", "epochs", "learning_rate")
-        require(self.batch_size >= 2, "--batch-size must be at least 2: batch-norm compares images", self.batch_size)
+        require(self.batch_size >= 2, "--batch-size must be at least 2, for batch normalisation", self.batch_size)
 
 
 class Generator(nn.Module):
-    """From random numbers to a drawing, by two transposed convolutions."""
+    """Map a latent vector to an image by two transposed convolutions."""
 
     def __init__(self, latent_size: int, width: int) -> None:
         super().__init__()
@@ -92,7 +89,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From an image to one number: above zero for real."""
+    """Map an image to a logit: positive for real, negative for generated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -112,7 +109,7 @@ class Discriminator(nn.Module):
 
 
 class Pair(nn.Module):
-    """Both networks, initialised as in the DCGAN paper: weights N(0, 0.02^2), batch-norm gains around one."""
+    """Generator and discriminator, initialised as in the DCGAN paper: weights N(0, 0.02^2), gains N(1, 0.02^2)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -126,12 +123,12 @@ class Pair(nn.Module):
 
 
 def scaled(images: Tensor) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> floats in [-1, 1], as the generator draws"""
+    """(B, 1, 28, 28) uint8 -> floats in [-1, 1], the range of the generator"""
     return images.float().div_(127.5).sub_(1)
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam with a short memory of the gradient, whose direction the other network keeps changing."""
+    """Make a fused Adam optimizer with beta1 = 0.5, as in the DCGAN."""
     return torch.optim.Adam(model.parameters(), learning_rate, betas=(0.5, 0.999), fused=True)
 
 
@@ -142,98 +139,109 @@ def train_step(
     *,
     bf16: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step of the discriminator, then one of the generator; return both losses, still on the device."""
+    """Take one step of the discriminator, then one of the generator; return both losses, on the device."""
     generator, discriminator = pair.generator, pair.discriminator
-    generating, discriminating = optimizers
+    generator_optimizer, discriminator_optimizer = optimizers
     z = torch.randn(len(real), generator.latent_size, device=real.device)
     with torch.autocast(real.device.type, torch.bfloat16, enabled=bf16):
-        drawn = generator(z)
-        on_real, on_drawn = discriminator(real), discriminator(drawn.detach())
-    loss = F.softplus(-on_real).mean() + F.softplus(on_drawn).mean()
+        generated = generator(z)
+        on_real, on_generated = discriminator(real), discriminator(generated.detach())
+    loss = F.softplus(-on_real).mean() + F.softplus(on_generated).mean()
     loss.backward()
-    discriminating.step()
-    discriminating.zero_grad()
+    discriminator_optimizer.step()
+    discriminator_optimizer.zero_grad()
     with torch.autocast(real.device.type, torch.bfloat16, enabled=bf16):
-        on_drawn = discriminator(drawn)
-    fooled = F.softplus(-on_drawn).mean()
-    fooled.backward()
-    generating.step()
-    generating.zero_grad()
-    discriminating.zero_grad()  # the generator's loss went through it
-    return loss.detach(), fooled.detach()
+        on_generated = discriminator(generated)
+    generator_loss = F.softplus(-on_generated).mean()
+    generator_loss.backward()
+    generator_optimizer.step()
+    generator_optimizer.zero_grad()
+    discriminator_optimizer.zero_grad()  # the generator's loss has left gradients in the discriminator
+    return loss.detach(), generator_loss.detach()
 
 
 @torch.inference_mode()
-def draw(generator: Generator, z: Tensor) -> Tensor:
-    """(N, Z) -> (N, P) drawings in [0, 1] on the CPU; batch-norm uses its running statistics"""
+def generate(generator: Generator, z: Tensor) -> Tensor:
+    """(N, Z) -> (N, P) samples in [0, 1] on the CPU; batch normalisation uses its running statistics"""
     was_training = generator.training
     generator.eval()
-    drawings = torch.cat([generator(part).float().add(1).div(2).flatten(1).cpu() for part in z.split(1_000)])
+    samples = torch.cat([generator(part).float().add(1).div(2).flatten(1).cpu() for part in z.split(1_000)])
     generator.train(was_training)
-    return drawings
+    return samples
 
 
-def variety(drawings: Tensor) -> float:
-    """(N, P) -> mean variance of a pixel over the drawings: near zero where all are the same"""
-    return float(drawings.var(0, correction=0).mean())
+def pixel_variance(images: Tensor) -> float:
+    """(N, P) -> variance of a pixel over the images, averaged over the pixels: 0 if all images are the same"""
+    return float(images.var(0, correction=0).mean())
 
 
-def look(judge: nn.Module, drawings: Tensor, usual: float) -> dict[str, float]:
-    """Look for collapse: classes that the judge finds in (N, P) drawings, its confidence, variety beside real ones"""
-    return judges.judge_drawings(judge, drawings) | {"variety": variety(drawings) / usual}
+def monitor(classifier: nn.Sequential, samples: Tensor, real: Tensor) -> dict[str, float]:
+    """Measure (N, P) samples: covered classes, pixel variance relative to (M, P) real images, Fréchet distance."""
+    return {
+        "classes": float(sample_quality.covered_classes(probabilities(classifier, samples))),
+        "variety": pixel_variance(samples) / pixel_variance(real),
+        "frechet_distance": sample_quality.frechet_distance(features(classifier, real), features(classifier, samples)),
+    }
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Let the pair play; return what the judge says of the drawings."""
+    """Train both networks; return the measures of the samples."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "the gan learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "the gan program trains in one process", distributed.world_size())
         require(len(data.train) >= 2, "--limit must leave at least 2 images", len(data.train))
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(5, 1_000 // len(batches))
-        judge = judges.fit_judge(data, run.device)
+        steps = epochs * len(batches)
+        classifier, real = fit_classifier(data, run.device), flat(data.valid.pixels)
         pair = Pair(config).to(run.device)
-        generating = make_optimizer(pair.generator, config.learning_rate)
-        discriminating = make_optimizer(pair.discriminator, config.learning_rate)
-        usual = variety(flat(data.valid.pixels))
-        film, dice = Film(epochs), torch.randn(5 * ROW, config.latent_size, device=run.device)
-        parts = {"pair": pair, "generating": generating, "discriminating": discriminating, "film": film}
+        optimizers = (
+            make_optimizer(pair.generator, config.learning_rate),
+            make_optimizer(pair.discriminator, config.learning_rate),
+        )
+        film, z_of_film = Film(epochs), torch.randn(5 * ROW, config.latent_size, device=run.device)
+        parts = {
+            "pair": pair,
+            "generator_optimizer": optimizers[0],
+            "discriminator_optimizer": optimizers[1],
+            "film": film,
+        }
         for epoch in run.epochs(epochs, len(batches), **parts):
-            fooled = torch.zeros((), device=run.device)
+            generator_loss = torch.zeros((), device=run.device)
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                for optimizer in (generating, discriminating):
-                    set_learning_rate(
-                        optimizer, one_cycle(step, epochs * len(batches), config.learning_rate, warm_up=WARM_UP)
-                    )
-                if len(images) < 2:  # batch-norm has nothing to compare
+                learning_rate = one_cycle(step, steps, config.learning_rate, warm_up=0.1)
+                for optimizer in optimizers:
+                    set_learning_rate(optimizer, learning_rate)
+                if len(images) < 2:  # batch normalisation needs two images
                     images = images.repeat(2, 1, 1, 1)
-                loss, fooling = train_step(pair, (generating, discriminating), scaled(images), bf16=run.bf16)
-                fooled += fooling
+                loss, loss_of_generator = train_step(pair, optimizers, scaled(images), bf16=run.bf16)
+                generator_loss += loss_of_generator
                 run.step(loss, images=len(images))
-            film.take(epoch, partial(draw, pair.generator, dice))
-            drawings = draw(pair.generator, torch.randn(WATCHED, config.latent_size, device=run.device))
-            run.log(valid=look(judge, drawings, usual) | {"generator_loss": float(fooled) / len(batches)})
+            film.take(epoch, partial(generate, pair.generator, z_of_film))
+            samples = generate(pair.generator, torch.randn(MONITORED, config.latent_size, device=run.device))
+            run.log(valid=monitor(classifier, samples, real) | {"generator_loss": float(generator_loss) / len(batches)})
         run.save(pair)
-        drawings = draw(pair.generator, torch.randn(DRAWINGS, config.latent_size, device=run.device))
-        report(run, judge, drawings, film)
-        return run.finish(sample=look(judge, drawings, usual), judge=judges.judge_real(judge, data.test))
+        count = sample_quality.sample_size(data)
+        samples = generate(pair.generator, torch.randn(count, config.latent_size, device=run.device))
+        report(run, probabilities(classifier, samples), samples, film)
+        quality = sample_quality.measure_samples(classifier, samples, data)
+        quality["variety"] = pixel_variance(samples) / pixel_variance(real)
+        return run.finish(sample=quality, **sample_quality.measure_references(classifier, data))
 
 
-def report(run: Run, judge: nn.Module, drawings: Tensor, film: Film) -> None:
-    """Draw samples, how often each class was drawn, the losses and the signs of collapse, and the training."""
+def report(run: Run, probability: Tensor, samples: Tensor, film: Film) -> None:
+    """Draw samples, the share of each predicted class, the curves of losses and signs of collapse, and the film."""
     from common.drawing import plots
 
-    run.figure("samples", plots.mosaic(drawings[:100].view(-1, 1, 28, 28), columns=ROW, title="drawn by the generator"))
-    probability = judges.read(judge, drawings)
-    share = probability.argmax(1).bincount(minlength=probability.shape[1]) / len(drawings)
+    run.figure("samples", plots.mosaic(samples[:100].view(-1, 1, 28, 28), columns=ROW, title="generated samples"))
+    share = probability.argmax(1).bincount(minlength=probability.shape[1]) / len(samples)
     names = [str(label) for label in range(len(share))]
-    run.figure(
-        "classes", plots.bars(names, share.mul(100).tolist(), title="what the judge reads", label="% of drawings")
-    )
+    run.figure("classes", plots.bars(names, share.mul(100).tolist(), title="predicted classes", label="% of samples"))
     panels = {
         "loss": ["train_loss", "valid_generator_loss"],
         "classes covered": ["valid_classes"],
-        "against collapse": ["valid_variety", "valid_confidence"],
+        "variety relative to real images": ["valid_variety"],
+        "Fréchet distance": ["valid_frechet_distance"],
     }
     run.figure("curves", plots.curves(run.history, panels))
     with run.writing("training.gif") as path:
@@ -249,7 +257,7 @@ def restore(folder: Path) -> tuple[Generator, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One step of each network on a batch of noise, for the device benchmark."""
+    """Return one training step of both networks on a batch of random images, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     pair = Pair(config).to(device)
     optimizers = (

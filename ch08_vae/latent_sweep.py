@@ -1,11 +1,11 @@
-"""How many latent units does a digit need? 2, 5, 8 and 20, and beside each a plain autoencoder of the same shape.
+"""VAEs with 2, 5, 8 and 20 latent units, compared with plain autoencoders of the same shape.
 
     python -m ch08_vae.train latent_sweep
     python -m ch08_vae.train latent_sweep --latent-sizes 2 20 --epochs 5
 
-All networks learn from the same batches, by turns. The plain autoencoder is the same network without noise and without
-KL term: it draws its inputs again better, for nothing tells it to save. But nothing tells it either where in its space
-digits are to lie, so a point drawn at random there is seldom one. That is why the variational autoencoder was invented.
+All networks are trained on the same batches, interleaved in one process. The plain autoencoder is the same network
+without noise and without KL term. Its samples are decoded points of a Gaussian with the mean and standard deviation of
+each unit's codes; those of the VAE are decoded samples of the prior.
 
 Dimensions: B batch, N images, P pixels (784), Z latent units.
 """
@@ -16,13 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ch08_vae import judge as judges
+from ch08_vae.classifier import features, fit_classifier
 from ch08_vae.evaluation import active_units, chunks, decoded, measure, posterior
-from ch08_vae.networks import VAE, log_bernoulli, start_from
+from ch08_vae.networks import VAE, initialise_output_bias, log_bernoulli
 from ch08_vae.pictures import tiles
 from ch08_vae.preprocessing import binarised, fixed
-from ch08_vae.schedule import WARM_UP, kl_weight
-from ch08_vae.vae import make_optimizer, train_step
+from ch08_vae.sample_quality import frechet_distance, halves
+from ch08_vae.vae import kl_weight, make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
@@ -32,31 +32,28 @@ from common.progress import print_table
 from common.run import Run
 from common.schedule import one_cycle, set_learning_rate
 
-DRAWINGS = 2_000
-"""How many samples of each network are judged."""
-
 SHOWN = 8
-"""Digits of each network in the picture."""
+"""Reconstructions and samples of each network in the figure."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and how long it is trained."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_sizes: tuple[int, ...] = (2, 5, 8, 20)
     """Numbers of latent units."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units of every encoder's layers, and in reverse order of the decoders'."""
+    """Hidden units per layer of every encoder; the decoders have them in reverse order."""
     epochs: int | None = None
-    """Passes over the training split; by default 10, and on a small set as many as make 1,000 steps."""
+    """Passes over the training split; default 10, on a small data set enough for 1,000 steps."""
     batch_size: int = 256
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 3e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
     warm_up: float = 0.3
-    """Share of the training in which the KL term's weight grows from 0 to 1."""
+    """Fraction of training during which the weight of the KL term increases linearly from 0 to 1."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -68,7 +65,7 @@ class Config:
 
 
 def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *, bf16: bool = False) -> Tensor:
-    """Take one gradient step of a plain autoencoder: the code is mu, there is no noise and nothing to pay."""
+    """Take one gradient step of a plain autoencoder: the code is mu, without noise and KL term."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         code, _ = model.encode(x)
         logits = model.decode(code)
@@ -81,7 +78,7 @@ def autoencoder_step(model: VAE, optimizer: torch.optim.Optimizer, x: Tensor, *,
 
 @torch.inference_mode()
 def reconstruction(model: VAE, x: Tensor) -> float:
-    """How well a plain autoencoder draws (N, P) images again: mean log p(x | code) in nats"""
+    """Return the mean log p(x | code) of (N, P) images under a plain autoencoder, in nats."""
     total = sum(
         float(log_bernoulli(model.decode(model.encode(part)[0]), part).double().sum()) for part, _ in chunks(x, None)
     )
@@ -89,65 +86,65 @@ def reconstruction(model: VAE, x: Tensor) -> float:
 
 
 def code_samples(code: Tensor, count: int) -> Tensor:
-    """(N, Z) codes -> (count, Z) points of the Gaussian with each unit's mean and spread"""
+    """(N, Z) codes -> (count, Z) samples of the Gaussian with the mean and standard deviation of each unit"""
     return code.mean(0) + code.std(0, correction=0) * torch.randn(count, code.shape[1], device=code.device)
 
 
 def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
-    """Measure every network on the test split, print the table, and draw the picture."""
-    judge = judges.fit_judge(data, run.device)
-    test, known = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
-    measures: dict[str, float] = {}
+    """Measure every network on the test split, print the table, and draw the figure."""
+    classifier = fit_classifier(data, run.device)
+    real, held_out = (features(classifier, images) for images in halves(data.test))
+    metrics = {"real_frechet_distance": frechet_distance(real, held_out)}
+    test, valid = (fixed(split.pixels, "dynamic", run.device) for split in (data.test, data.valid))
     shown = min(SHOWN, len(test))
-    rows, pictures = [], [test[:shown].cpu(), torch.ones(shown, 784)]
+    rows, images = [], [test[:shown].cpu(), torch.ones(shown, 784)]
     for size, model in variational.items():
         mu, _ = posterior(model, test)
         code, _ = posterior(plain[size], test)
-        drawings = decoded(model, torch.randn(DRAWINGS, size, device=run.device))
-        known_code, _ = posterior(plain[size], known)
-        plain_drawings = decoded(plain[size], code_samples(known_code, DRAWINGS))
-        seen, plain_seen = judges.judge_drawings(judge, drawings), judges.judge_drawings(judge, plain_drawings)
-        now = {
+        samples = decoded(model, torch.randn(len(real), size, device=run.device))
+        valid_code, _ = posterior(plain[size], valid)
+        plain_samples = decoded(plain[size], code_samples(valid_code, len(real)))
+        of_size = {
             **measure(model, test),
             "active_units": float(active_units(mu)),
-            "confidence": seen["confidence"],
+            "frechet_distance": frechet_distance(real, features(classifier, samples)),
             "plain_reconstruction": reconstruction(plain[size], test),
-            "plain_confidence": plain_seen["confidence"],
+            "plain_frechet_distance": frechet_distance(real, features(classifier, plain_samples)),
         }
-        measures |= {f"latent_{size}_{name}": value for name, value in now.items()}
-        rows.append([f"latent {size}", *now.values()])
-        pictures += [decoded(model, mu[:shown]), drawings[:shown]]
-        pictures += [decoded(plain[size], code[:shown]), plain_drawings[:shown]]
-    headings = ["ELBO", "drawn again", "KL", "active", "confidence", "plain: drawn again", "confidence"]
-    print_table(["", *headings], rows, title="nats an image")
-    report(run, torch.cat(pictures), 2 * shown, [*variational])
-    return measures
+        metrics |= {f"latent_{size}_{name}": value for name, value in of_size.items()}
+        rows.append([f"latent {size}", *of_size.values()])
+        images += [decoded(model, mu[:shown]), samples[:shown]]
+        images += [decoded(plain[size], code[:shown]), plain_samples[:shown]]
+    headings = ["ELBO", "reconstruction", "KL", "active", "Fréchet", "plain: reconstruction", "Fréchet"]
+    print_table(["", *headings], rows, title="nats per image; Fréchet distance of samples from real test images")
+    report(run, torch.cat(images), 2 * shown, [*variational])
+    return metrics
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train every network on the same batches; return the test metrics of each size."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "latent_sweep compares in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "latent_sweep trains in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(10, 1_000 // len(batches))
         steps = epochs * len(batches)
         variational = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
         plain = {size: VAE(size, hidden=config.hidden).to(run.device) for size in config.latent_sizes}
-        learning, parts = [], {}
+        trained, parts = [], {}
         for kind, models in (("vae", variational), ("autoencoder", plain)):
             for size, model in models.items():
-                start_from(model, data.train.pixels)
+                initialise_output_bias(model, data.train.pixels)
                 optimizer = make_optimizer(model, config.learning_rate)
-                learning.append((kind, model, optimizer))
+                trained.append((kind, model, optimizer))
                 parts |= {f"{kind}_{size}": model, f"{kind}_{size}_optimizer": optimizer}
         valid = fixed(data.valid.pixels, "dynamic", run.device)
         for epoch in run.epochs(epochs, len(batches), **parts):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, beta = binarised(images, "dynamic"), kl_weight(step, steps, config.warm_up)
                 losses = []
-                for kind, model, optimizer in learning:
-                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
+                for kind, model, optimizer in trained:
+                    set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=0.1))
                     if kind == "vae":
                         losses.append(train_step(model, optimizer, x, beta=beta, bf16=run.bf16))
                     else:
@@ -157,13 +154,13 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         return run.finish(run=evaluate(run, data, variational, plain))
 
 
-def report(run: Run, pictures: Tensor, columns: int, sizes: list[int]) -> None:
-    """Draw reconstructions (left half) and samples (right half) of every network, and how the bounds grew."""
+def report(run: Run, images: Tensor, columns: int, sizes: list[int]) -> None:
+    """Draw reconstructions (left half) and samples (right half) of every network, and the curves of the bounds."""
     from common.drawing import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]
     halves = [""] * columns
-    halves[columns // 4], halves[3 * columns // 4] = "drawn again", "from random points"
-    figure = plots.mosaic(tiles(pictures), columns=columns, row_names=names, column_names=halves, size=0.5)
+    halves[columns // 4], halves[3 * columns // 4] = "reconstructions", "samples"
+    figure = plots.mosaic(tiles(images), columns=columns, row_names=names, column_names=halves, size=0.5)
     run.figure("sweep", figure)
-    run.figure("curves", plots.curves(run.history, {"ELBO, nats an image": [f"valid_elbo_{size}" for size in sizes]}))
+    run.figure("curves", plots.curves(run.history, {"ELBO, nats per image": [f"valid_elbo_{size}" for size in sizes]}))

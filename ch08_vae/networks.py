@@ -1,10 +1,10 @@
-"""The variational autoencoder's networks: an encoder that says where in a small space an image lies, a decoder back.
+"""The variational autoencoder: encoder, decoder, reparameterisation, likelihood and KL divergence.
 
     q(z | x) = N(mu(x), diag sigma(x)^2)      encoder: (mu, log sigma^2)
     p(x | z) = prod_i Bernoulli(sigmoid(l_i(z)))      decoder: logits l
 
 Sources: Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed & Wierstra (2014). The conditional
-model, condition the class as well, is that of Kingma et al. (2014) and Sohn, Lee & Yan (2015).
+model, in which encoder and decoder also receive the class, is that of Kingma et al. (2014) and Sohn, Lee & Yan (2015).
 
 Dimensions: B batch, P pixels (784), F features, Z latent units, K classes (10).
 """
@@ -18,7 +18,7 @@ CLASSES = 10
 
 
 def mlp_encoder(hidden: tuple[int, ...]) -> tuple[nn.Module, int]:
-    """Make linear layers from pixels to features; give them and the number of features."""
+    """Make the linear layers from pixels to features; return them and the number of features."""
     layers = [part for sizes in pairwise((784, *hidden)) for part in (nn.Linear(*sizes), nn.SiLU())]
     return nn.Sequential(*layers), hidden[-1]
 
@@ -31,7 +31,7 @@ def mlp_decoder(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
 
 
 def conv_encoder() -> tuple[nn.Module, int]:
-    """Make two strided convolutions and a linear layer from pixels to features."""
+    """Make two strided convolutions and a linear layer from pixels to features; return them and their width."""
     layers = nn.Sequential(
         nn.Unflatten(1, (1, 28, 28)),
         nn.Conv2d(1, 32, kernel_size=4, stride=2, padding=1),  # 14x14
@@ -61,7 +61,7 @@ def conv_decoder(inputs: int) -> nn.Sequential:
 
 
 class VAE(nn.Module):
-    """Encoder, Gaussian posterior, decoder; given classes, both halves are told them."""
+    """Encoder, Gaussian posterior and decoder; conditional: encoder and decoder receive the class."""
 
     def __init__(
         self,
@@ -79,22 +79,22 @@ class VAE(nn.Module):
         inputs = latent_size + condition
         self.decoder = mlp_decoder(inputs, hidden) if architecture == "mlp" else conv_decoder(inputs)
 
-    def _told(self, inputs: Tensor, classes: Tensor | None) -> Tensor:
-        """Append the classes, one-hot, where the model is conditional."""
+    def _with_classes(self, inputs: Tensor, classes: Tensor | None) -> Tensor:
+        """Append the one-hot classes if the model is conditional."""
         if not self.conditional:
             return inputs
-        assert classes is not None, "a conditional model must be told the classes"
+        assert classes is not None, "a conditional model needs the classes"
         return torch.cat([inputs, classes.to(inputs.dtype)], dim=1)
 
     def encode(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, P) pixels, (B, K) one-hot -> (B, Z) mu, (B, Z) log sigma^2"""
-        both = self.posterior(self._told(self.features(x), classes))
+        both = self.posterior(self._with_classes(self.features(x), classes))
         mu, logvar = both.to(self.posterior.weight.dtype).chunk(2, dim=1)  # bfloat16 ends here
         return mu, logvar
 
     def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
         """(B, Z), (B, K) one-hot -> (B, P) logits"""
-        return self.decoder(self._told(z, classes)).to(z.dtype)
+        return self.decoder(self._with_classes(z, classes)).to(z.dtype)
 
     def forward(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, P) pixels -> (B, P) logits of one sample of the posterior, and its (B, Z) mu and log sigma^2"""
@@ -103,9 +103,9 @@ class VAE(nn.Module):
 
 
 def sample(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Draw z ~ N(mu, sigma^2) so that gradients reach mu and sigma: the reparameterisation (Kingma & Welling, 2.4).
+    """Sample z ~ N(mu, sigma^2) by reparameterisation (Kingma & Welling, section 2.4).
 
-    The dice are thrown outside: z = mu + sigma epsilon, epsilon ~ N(0, 1).
+    z = mu + sigma epsilon with epsilon ~ N(0, 1): epsilon does not depend on the weights, so gradients reach mu, sigma.
     """
     return mu + (logvar / 2).exp() * torch.randn_like(mu)
 
@@ -120,24 +120,16 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     return (mu.square() + logvar.exp() - 1 - logvar) / 2
 
 
-def book_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """(B, Z) -> (B, Z) the book's term: the same formula, but with log sigma where log sigma^2 belongs.
-
-    Where sigma is small it asks -log(sigma) / 2 for a unit's precision instead of -log(sigma): half the price.
-    """
-    return kl_divergence(mu, logvar / 2)
-
-
 def log_odds(pixels: Tensor) -> Tensor:
-    """(N, 1, 28, 28) uint8 -> (P,) log-odds of each pixel being on; kept finite by one more image of half grey"""
+    """(N, 1, 28, 28) uint8 -> (P,) log-odds of each pixel's mean; an additional image of value 1/2 keeps them finite"""
     on = pixels.flatten(1).float().div(255).sum(0).add(0.5).div(len(pixels) + 1)
     return on.logit()
 
 
-def start_from(model: VAE, pixels: Tensor) -> None:
-    """Let the decoder begin at the mean image: its last bias is the log-odds of (N, 1, 28, 28) pixels.
+def initialise_output_bias(model: VAE, pixels: Tensor) -> None:
+    """Set the decoder's last bias to the log-odds of (N, 1, 28, 28) pixels, so that its first output is the mean image.
 
-    A convolution has one bias for all places, and keeps it.
+    A convolution has one bias for all positions and is left unchanged.
     """
     last = model.decoder[-1]
     if isinstance(last, nn.Linear):

@@ -1,4 +1,4 @@
-"""What a person looks at of a variational autoencoder: its dreams, its map, its road from one digit to another.
+"""Figures of a variational autoencoder: samples, reconstructions, interpolations, traversals, latent space, film.
 
 Dimensions: N images, P pixels (784), Z latent units, K classes (10).
 """
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def classes_in_turn(rows: int, model: VAE, device: torch.device | str = "cpu") -> Tensor | None:
-    """Give (rows * K, K) one-hot classes, one column of drawings a class, to a model that is told them."""
+    """Return (rows * K, K) one-hot classes, one class per column of the figure, or None for an unconditional model."""
     return (
         F.one_hot(torch.arange(rows * CLASSES, device=device) % CLASSES, CLASSES).float() if model.conditional else None
     )
 
 
-def scene(model: VAE, x: Tensor, classes: Tensor | None) -> Tensor:
-    """Draw a page of the film: the first ten of (N, P) images, their reconstructions, and samples of the same z"""
+def film_page(model: VAE, x: Tensor, classes: Tensor | None) -> Tensor:
+    """Return a page of the film: the first ten of (N, P) images, their reconstructions, and samples from fixed z."""
     x, classes = x[:ROW], None if classes is None else classes[:ROW]
-    dice = torch.randn(3 * ROW, model.latent_size, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(3 * ROW, model.latent_size, generator=torch.Generator().manual_seed(0))
     mu, _ = posterior(model, x, classes)
-    again = decoded(model, mu, classes)
-    dreams = decoded(model, dice.to(x.device), classes_in_turn(3, model, x.device))
-    missing = x.new_zeros(ROW - len(x), x.shape[1]).cpu()  # of a validation split with fewer images
-    return torch.cat([x.cpu(), missing, again, missing, dreams])
+    reconstructions = decoded(model, mu, classes)
+    samples = decoded(model, z.to(x.device), classes_in_turn(3, model, x.device))
+    padding = x.new_zeros(ROW - len(x), x.shape[1]).cpu()  # if the validation split has fewer than ten images
+    return torch.cat([x.cpu(), padding, reconstructions, padding, samples])
 
 
 def report(
@@ -47,7 +47,7 @@ def report(
     classes: Tensor | None,
     posteriors: tuple[Tensor, Tensor],
 ) -> None:
-    """Draw samples, reconstructions, roads between digits, the latent space, each unit's meaning, and the training."""
+    """Draw all figures of a run, and write the film of the training."""
     from common.drawing import plots
 
     mu, logvar = posteriors
@@ -62,35 +62,40 @@ def report(
     if len(mu) > 1 and model.latent_size > 1:
         run.figure("latent", draw_latent(data, mu))
     names = [f"unit {number}" for number in range(model.latent_size)]
-    run.figure("units", plots.bars(names, kl.tolist(), title="what each unit costs", label="KL, nats an image"))
-    measures = ["valid_elbo"] if "valid_elbo" in run.history[0] else ["valid_grey_loss"]
-    panels = {"bound, nats an image": measures, "KL, nats an image": ["valid_kl"]}
+    run.figure(
+        "units", plots.bars(names, kl.tolist(), title="KL divergence of each latent unit", label="nats per image")
+    )
+    if "valid_elbo" in run.history[0]:
+        panels = {"ELBO, nats per image": ["valid_elbo"]}
+    else:
+        panels = {"loss on grey levels": ["valid_grey_loss"]}
+    panels["KL divergence, nats per image"] = ["valid_kl"]
     run.figure("curves", plots.curves(run.history, panels))
     with run.writing("training.gif") as path:
         film.write(path)
 
 
-def tiles(drawings: Tensor) -> Tensor:
+def tiles(images: Tensor) -> Tensor:
     """(N, P) -> (N, 1, 28, 28)"""
-    return drawings.cpu().view(-1, 1, 28, 28)
+    return images.cpu().view(-1, 1, 28, 28)
 
 
 def draw_samples(model: VAE, device: torch.device | str) -> "Figure":
-    """Draw a hundred samples of the prior; a conditional model draws a column a class."""
+    """Draw 100 decoded samples of the prior; with a conditional model, one class per column."""
     from common.drawing import plots
 
     z = torch.randn(ROW * ROW, model.latent_size, device=device)
-    drawings = decoded(model, z, classes_in_turn(ROW, model, device))
-    return plots.mosaic(tiles(drawings), columns=ROW, title="z ~ N(0, 1), decoded")
+    samples = decoded(model, z, classes_in_turn(ROW, model, device))
+    return plots.mosaic(tiles(samples), columns=ROW, title="decoded samples of the prior, z ~ N(0, I)")
 
 
 def draw_reconstructions(model: VAE, images: Tensor, x: Tensor, classes: Tensor | None, mu: Tensor) -> "Figure":
-    """Draw images, what the encoder saw of them, and what the decoder makes of the posterior means."""
+    """Draw images, the encoder's binarised inputs, and the decoded posterior means."""
     from common.drawing import plots
 
-    again = decoded(model, mu[: len(x)], None if classes is None else classes[: len(x)])
-    rows = torch.cat([tiles(flat(images)), tiles(x), tiles(again)])
-    return plots.mosaic(rows, columns=len(x), row_names=["image", "seen", "drawn again"], size=0.6)
+    reconstructions = decoded(model, mu[: len(x)], None if classes is None else classes[: len(x)])
+    rows = torch.cat([tiles(flat(images)), tiles(x), tiles(reconstructions)])
+    return plots.mosaic(rows, columns=len(x), row_names=["image", "input", "reconstruction"], size=0.6)
 
 
 def path_between(start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
@@ -98,24 +103,24 @@ def path_between(start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
     return torch.lerp(start, end, torch.linspace(0, 1, steps, device=start.device).unsqueeze(1))
 
 
-def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: Tensor, roads: int = 6) -> "Figure":
-    """Draw straight roads through the latent space, each between two test images of different classes."""
+def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: Tensor, pairs: int = 6) -> "Figure":
+    """Draw linear interpolations in the latent space, each between two test images of different classes."""
     from common.drawing import plots
 
     rows = []
-    for start in range(roads):
+    for start in range(pairs):
         others = (labels != labels[start]).nonzero().flatten() if start < len(labels) else labels[:0]
         if len(others):
             end = int(others[(7 * start + 1) % len(others)])
             condition = None if classes is None else path_between(classes[start], classes[end])
             rows.append(decoded(model, path_between(mu[start], mu[end]), condition))
-    if not rows:  # all the images are of one class
+    if not rows:  # all images have the same class
         rows = [decoded(model, path_between(mu[0], mu[1]), None if classes is None else classes[:1].repeat(11, 1))]
-    return plots.mosaic(tiles(torch.cat(rows)), columns=11, title="on the way from one image to another", size=0.5)
+    return plots.mosaic(tiles(torch.cat(rows)), columns=11, title="interpolation between test images", size=0.5)
 
 
 def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -> "Figure":
-    """Draw the first test image with one unit moved from -3 to 3: a row a unit, the one that says most on top."""
+    """Draw the first test image with one latent unit varied from -3 to 3: one row per unit, in order of their KL."""
     from common.drawing import plots
 
     steps = torch.linspace(-3, 3, 11, device=mu.device)
@@ -124,14 +129,14 @@ def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -
     for row, unit in enumerate(order):
         z[row, :, unit] = steps
     condition = None if classes is None else classes[:1].repeat(len(order) * len(steps), 1)
-    drawings = decoded(model, z.flatten(0, 1), condition)
+    images = decoded(model, z.flatten(0, 1), condition)
     names = [f"unit {unit}: {float(kl[unit]):.2f} nats" for unit in order]
-    values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # and no -0.0
-    return plots.mosaic(tiles(drawings), columns=len(steps), row_names=names, column_names=values, size=0.5)
+    values = [f"{round(value, 1) + 0.0:+.1f}" for value in steps.tolist()]  # + 0.0 turns -0.0 into 0.0
+    return plots.mosaic(tiles(images), columns=len(steps), row_names=names, column_names=values, size=0.5)
 
 
 def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Figure":
-    """Draw the plane of two latent units: what lies at the quantiles of the prior, so that each tile is as probable."""
+    """Draw decoded points of the plane of two latent units, at equally spaced quantiles of the prior."""
     from common.drawing import plots
 
     quantiles = torch.linspace(0.5 / edge, 1 - 0.5 / edge, edge, device=device)

@@ -1,10 +1,10 @@
-"""Draw digits with what the vae program has learned.
+"""Generate digits with a trained VAE.
 
     python -m ch08_vae.sample --count 16
-    python -m ch08_vae.sample --digit 7                # of a conditional model
-    python -m ch08_vae.sample --interpolate 3 8        # from a three to an eight
+    python -m ch08_vae.sample --digit 7                # a given class, with a conditional model
+    python -m ch08_vae.sample --interpolate 3 8        # interpolate between test images of two classes
 
-The picture is written into the run's folder, or where --picture says.
+The picture is written to the folder of the run, or to --picture.
 
 Dimensions: P pixels (784), Z latent units, K classes (10).
 """
@@ -33,47 +33,47 @@ from common.progress import say
 DOOR = "python -m ch08_vae.sample"
 
 STEPS = 12
-"""Drawings on the way from one digit to another."""
+"""Images per interpolation, ends included."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to draw."""
+    """Settings of the samples."""
 
     count: int = 16
-    """How many drawings; of an interpolation, how many ways from other images of the two digits."""
+    """Number of samples; with --interpolate, number of interpolations, each between other test images."""
     digit: int | None = None
-    """Which class to draw; the model must be conditional."""
+    """Class to generate; needs a conditional model."""
     interpolate: tuple[int, int] | None = None
-    """Two classes: start at a test image of the first, end at one of the second."""
+    """Two classes: interpolate from a test image of the first to one of the second."""
     seed: int = 0
-    """Seed of the dice."""
+    """Random seed."""
     picture: Path | None = None
-    """File to write, as drawing.png; by default sample-*.png in the run's folder."""
+    """Image file to write, such as samples.png; default sample-*.png in the folder of the run."""
     folder: Path | None = None
-    """Run folder of the vae program; by default the newest finished one."""
+    """Run folder of the vae program; default: the newest finished run."""
     out: Path = Path("runs")
-    """Where runs are looked for."""
+    """Folder in which runs are searched for."""
 
     def __post_init__(self) -> None:
         require_positive(self, "count")
         named = [*(self.interpolate or ()), *([] if self.digit is None else [self.digit])]
         for digit in named:
             require(0 <= digit < CLASSES, f"a class is a number from 0 to {CLASSES - 1}", digit)
-        rule = "--picture must be a file with an ending, as drawing.png"
+        rule = "--picture must be a file name with an extension, such as samples.png"
         require(self.picture is None or self.picture.suffix != "", rule, self.picture)
-        require(self.digit is None or self.interpolate is None, "draw --digit or --interpolate, not both", "both")
+        require(self.digit is None or self.interpolate is None, "use --digit or --interpolate, not both", "both")
 
 
-def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) -> Tensor:
-    """(N, P) drawings of random points; a conditional model draws the digit asked for, or all in turn.
+def sample_prior(model: VAE, options: Options, generator: torch.Generator) -> Tensor:
+    """Return (N, P) decoded samples of the prior; a conditional model generates the given digit, or all in turn.
 
-    Raises ValueError where a digit is asked of a model that was never told one.
+    Raises ValueError if a digit is given and the model is not conditional.
     """
     if options.digit is not None and not model.conditional:
         raise ValueError(
-            "this model draws what it likes: for --digit, train one with python -m ch08_vae.train vae --conditional, "
-            "or name such a run with --folder"
+            "--digit needs a conditional model: train one with python -m ch08_vae.train vae --conditional, "
+            "or name the folder of such a run with --folder"
         )
     z = torch.randn(options.count, model.latent_size, generator=generator)
     condition = classes_in_turn(-(-options.count // CLASSES), model)
@@ -84,34 +84,34 @@ def draw_from_prior(model: VAE, options: Options, generator: torch.Generator) ->
     return decoded(model, z, condition)
 
 
-def draw_on_the_way(
+def interpolate(
     model: VAE, config: vae.Config, folder: Path, ends: tuple[int, int], options: Options, generator: torch.Generator
 ) -> Tensor:
-    """(N * STEPS, P) drawings on straight ways between the codes of test images of two classes.
+    """Return (N * STEPS, P) decoded linear interpolations between the codes of test images of two classes.
 
-    Raises ValueError where the data are others than those of the run, or lack a class.
+    Raises ValueError if the data set differs from that of the run, or lacks a class.
     """
     card = read_json(folder / "config.json")["data"]
     data = load_images(option_of(card))
     if data.card.sha256 != card["sha256"]:
-        raise ValueError(f"{folder} was trained on other data than lie there now: train anew")
+        raise ValueError(f"{folder} was trained on a different version of {card['name']}: train again")
     chosen = []
     for digit in ends:
         images = (data.test.labels == digit).nonzero().flatten()
         require(len(images) > 0, f"--interpolate needs test images of class {digit}", "none")
         chosen.append(images[torch.randperm(len(images), generator=generator)[: options.count]])
-    test, ways = fixed(data.test.pixels, config.binarisation), []
-    for start, end in zip(*chosen, strict=False):  # the rarer class says how many
+    test, rows = fixed(data.test.pixels, config.binarisation), []
+    for start, end in zip(*chosen, strict=False):  # the class with fewer images limits the number
         pair = torch.stack([start, end])
         condition = vae.one_hot(data.test.labels[pair], config)
         mu, _ = posterior(model, test[pair], condition)
         classes = None if condition is None else path_between(condition[0], condition[1], STEPS)
-        ways.append(decoded(model, path_between(mu[0], mu[1], STEPS), classes))
-    return torch.cat(ways)
+        rows.append(decoded(model, path_between(mu[0], mu[1], STEPS), classes))
+    return torch.cat(rows)
 
 
 def sample(options: Options) -> Path:
-    """Load a run, draw, write the picture and return where it is."""
+    """Load a run, generate samples, write the picture and return its path."""
     from common.drawing import plots
 
     folder = options.folder or newest_run(options.out, vae)
@@ -119,19 +119,19 @@ def sample(options: Options) -> Path:
     kind = "conditional " * config.conditional
     say("model", f"{kind}{config.architecture} VAE, {config.latent_size} latent units, from {folder}")
     generator = torch.Generator().manual_seed(options.seed)
-    name, title = "sample", f"{options.count} drawings"
+    name, title = "sample", f"{options.count} samples"
     if options.interpolate is not None:
         start, end = options.interpolate
-        drawings = draw_on_the_way(model, config, folder, options.interpolate, options, generator)
-        columns, name, title = STEPS, f"sample-{start}-to-{end}", f"from {start} to {end}"
+        images = interpolate(model, config, folder, options.interpolate, options, generator)
+        columns, name, title = STEPS, f"sample-{start}-to-{end}", f"interpolation from {start} to {end}"
     else:
-        drawings = draw_from_prior(model, options, generator)
+        images = sample_prior(model, options, generator)
         columns = min(CLASSES if model.conditional else 8, options.count)
         if options.digit is not None:
-            name, title = f"sample-{options.digit}", f"the digit {options.digit}"
+            name, title = f"sample-{options.digit}", f"samples of class {options.digit}"
     path = options.picture or folder / f"{name}.png"
     with explain_unwritable(path.parent), atomic_path(path) as temporary:
-        plots.mosaic(tiles(drawings), columns=columns, title=title, size=0.6).savefig(temporary)
+        plots.mosaic(tiles(images), columns=columns, title=title, size=0.6).savefig(temporary)
     say("saved", str(path))
     return path
 

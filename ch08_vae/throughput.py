@@ -3,9 +3,10 @@
     python -m ch08_vae.train throughput
     python -m ch08_vae.train throughput --batch-size 512
 
-All variants train the vae program's network on its loss, fed from one uint8 tensor in memory. Two differences are
-measured one at a time: torch.bernoulli and the default Adam against random bits shared by four pixels and the fused
-Adam, both in float32; then bfloat16; then the step of by_hand.py.
+All variants train the vae program's network on its loss, fed from one uint8 tensor in memory. Each differs from the one
+before it in one thing: `default` samples pixels with torch.bernoulli and uses the default Adam in float32,
+`random_bits` samples pixels from random bits, `fp32` uses the fused Adam, `bf16` computes in bfloat16, and `hand_bf16`
+is the step of by_hand.py.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -36,7 +37,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     batch_size: int = 128
     """Images per step."""
     rounds: int = 7
@@ -54,7 +55,7 @@ Variant = Callable[[], float]
 
 
 def stream(split: Split, config: Config, run: Run, *, bits: bool = True) -> Iterator[Tensor]:
-    """Yield (B, P) zeros and ones for ever, from random bits (see preprocessing.py) or from torch.bernoulli."""
+    """Yield (B, P) zeros and ones without end, from random bits (see preprocessing.py) or from torch.bernoulli."""
     batches = Batches(split.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
     while True:
         for (images,) in batches:
@@ -62,7 +63,7 @@ def stream(split: Split, config: Config, run: Run, *, bits: bool = True) -> Iter
 
 
 def trainer(stream: Iterator[Tensor], device: torch.device, *, fused: bool = True, bf16: bool = False) -> Variant:
-    """Build a VAE of its own for a stream, and return the function that trains it on the next batch."""
+    """Make a new VAE for a stream, and return the function that trains it on the next batch."""
     model = vae.make_model(vae.Config()).to(device)
     learning_rate = vae.Config.learning_rate
     if fused:

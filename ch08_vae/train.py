@@ -1,6 +1,6 @@
-"""The door of chapter 8.
+"""Train the programs of chapter 8.
 
-python -m ch08_vae.train                          # the core programs, one after the other
+python -m ch08_vae.train                          # the core programs in order
 python -m ch08_vae.train vae --latent-size 2      # one program
 python -m ch08_vae.train --benchmark              # time their training steps on every device
 """

@@ -1,17 +1,18 @@
-"""The variational autoencoder: a network that learns how digits come about, and then makes some.
+"""The variational autoencoder (VAE): an encoder and a decoder trained to maximise a lower bound of log p(x).
 
     python -m ch08_vae.train vae
-    python -m ch08_vae.train vae --latent-size 2                    # a plane of digits
-    python -m ch08_vae.train vae --conditional                      # told the class: draws the digit that you ask for
-    python -m ch08_vae.train vae --kl book                          # the book's KL term, and what comes of it
-    python -m ch08_vae.train vae --binarisation none                # grey levels; as pytorch/examples: see the README
+    python -m ch08_vae.train vae --latent-size 2                    # two latent units: the latent plane can be drawn
+    python -m ch08_vae.train vae --conditional                      # conditioned on the class: generates a given digit
+    python -m ch08_vae.train vae --kl book                          # the book's KL term instead of the exact one
+    python -m ch08_vae.train vae --binarisation none                # grey levels, as in pytorch/examples
 
-It maximises a lower bound of log p(x), the ELBO: how well an image is drawn from a few numbers, less what these numbers
-cost. Likelihoods are comparable for one --binarisation only.
+The bound (ELBO) is the expected log-likelihood of the reconstruction minus the KL divergence of the posterior from the
+prior. Values are comparable only between runs with the same --binarisation.
 
 Dimensions: B batch, N images, P pixels (784), Z latent units, K classes (10).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,26 +22,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import judge as judges
-from ch08_vae import pictures
+from ch08_vae import pictures, sample_quality
+from ch08_vae.book import book_kl
+from ch08_vae.classifier import accuracy, fit_classifier
 from ch08_vae.evaluation import GROUP, active_units, decoded, likelihood, measure, posterior
 from ch08_vae.film import Film
-from ch08_vae.networks import CLASSES, VAE, book_kl, kl_divergence, log_bernoulli, start_from
+from ch08_vae.networks import CLASSES, VAE, initialise_output_bias, kl_divergence, log_bernoulli
 from ch08_vae.preprocessing import Binarisation, binarised, fixed
-from ch08_vae.schedule import WARM_UP, kl_weight
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
-
-KL = {"exact": kl_divergence, "book": book_kl}
-
-DRAWINGS = 2_000
-"""How many samples of the prior are judged."""
 
 
 @dataclass(frozen=True)
@@ -48,39 +44,39 @@ class Config:
     """Hyperparameters of the variational autoencoder."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_size: int = 20
-    """Latent units: the numbers that an image is squeezed into."""
+    """Number of latent units."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units of the encoder's layers, and in reverse order of the decoder's; conv has its own."""
+    """Hidden units per layer of the encoder; the decoder has them in reverse order. Not used by conv."""
     architecture: Literal["mlp", "conv"] = "mlp"
-    """The book's linear layers, or two convolutions and their mirror image."""
+    """mlp: linear layers, as in the book; conv: two convolutions and two transposed convolutions."""
     conditional: bool = False
-    """Tell the network the class of each image, so that it can be asked for one."""
+    """Condition encoder and decoder on the class, so that digits of a given class can be generated."""
     beta: float = 1.0
-    """Weight of the KL term: 1 is the bound, more asks for fewer and more independent numbers."""
+    """Weight of the KL term; 1 gives the ELBO, larger values a beta-VAE with less information in z."""
     warm_up: float = 0.3
-    """Share of the training in which the KL term's weight grows from 0 to beta."""
+    """Fraction of training during which the weight of the KL term increases linearly from 0 to beta."""
     kl: Literal["exact", "book"] = "exact"
-    """The KL term that is trained with: the exact one, or the book's, which takes log sigma for log sigma^2."""
+    """KL term of the training loss: exact, or the book's, with log sigma in place of log sigma^2."""
     binarisation: Binarisation = "dynamic"
-    """dynamic: a pixel is on with its brightness as probability, drawn anew each epoch; none: grey levels."""
+    """dynamic: binary pixels, sampled in every epoch with the grey levels as probabilities; none: grey levels."""
     epochs: int | None = None
-    """Passes over the training split; by default 40, and on a small set as many as make 2,000 steps."""
+    """Passes over the training split; default 40, on a small data set enough for 2,000 steps."""
     batch_size: int = 256
-    """Images a step, over all processes together."""
+    """Images per step, summed over all processes."""
     learning_rate: float = 5e-3
-    """Peak step size of Adam, which warms up and anneals in one cycle."""
+    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
     importance_samples: int = 5_000
-    """Samples of the tightest bound on the likelihood: the k of L_k."""
-    likelihood_images: int | None = None
-    """Test images that get so many samples: by default 1,000, and for conv or on an embedded set 200."""
+    """Importance samples per image of the tightest bound on log p(x): the k of L_k."""
+    likelihood_images: int = default_by("architecture", mlp=1_000, conv=200)
+    """Number of test images for which the tightest bound is computed."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "latent_size", "hidden", "epochs", "batch_size", "learning_rate")
-        images = self.likelihood_images
-        require(images is None or images >= 2, "--likelihood-images must be at least 2", images)
+        require(self.likelihood_images >= 2, "--likelihood-images must be at least 2", self.likelihood_images)
         require(len(self.hidden) > 0, "--hidden needs at least one layer", "none")
         require(0 <= self.beta < float("inf"), "--beta must not be negative", self.beta)
         require(0 <= self.warm_up <= 1, "--warm-up must be between 0 and 1", self.warm_up)
@@ -90,7 +86,7 @@ class Config:
 
 
 def make_model(config: Config) -> VAE:
-    """Build the network that the Config asks for."""
+    """Build the network of a Config."""
     return VAE(
         config.latent_size,
         hidden=config.hidden,
@@ -106,66 +102,75 @@ def train_step(
     classes: Tensor | None = None,
     *,
     beta: float = 1.0,
-    kl: str = "exact",
+    kl: Callable[[Tensor, Tensor], Tensor] = kl_divergence,
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step; return the loss in nats an image, still on the device."""
+    """Take one gradient step; return the loss in nats per image, on the device."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         logits, mu, logvar = model(x, classes)
-    # -ELBO = -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), the expectation by one sample
-    loss = (beta * KL[kl](mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
+    # -E_q[log p(x | z)] + beta KL(q(z | x) || p(z)), with one sample of q for the expectation; -ELBO for beta = 1
+    loss = (beta * kl(mu, logvar).sum(1) - log_bernoulli(logits, x)).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
     return loss.detach()
 
 
+def kl_weight(step: int, steps: int, share: float) -> float:
+    """Return the weight of the KL term in step 0 ... steps - 1: linear from 0 to 1 (Sønderby et al. 2016, section 2.3).
+
+    The weight reaches 1 after the given share of the steps. It lets latent units that carry little information at the
+    start of training become useful before the KL term penalises them fully.
+    """
+    return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
+
+
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), all parameters in one fused step."""
+    """Make a fused Adam optimizer (Kingma & Ba 2015)."""
     return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
 def one_hot(labels: Tensor, config: Config) -> Tensor | None:
-    """(B,) labels -> (B, K) of a conditional model; another is told nothing"""
+    """(B,) labels -> (B, K) one-hot classes for a conditional model, otherwise None"""
     return F.one_hot(labels, CLASSES).float() if config.conditional else None
 
 
-def in_protocol(measures: dict[str, float], config: Config) -> dict[str, float]:
-    """Name what was measured on grey levels so that nobody takes it for a likelihood: as a loss, as others print it."""
+def rename_grey(metrics: dict[str, float], config: Config) -> dict[str, float]:
+    """Rename metrics of grey levels, which are no log-likelihoods; they are losses, as in pytorch/examples."""
     if config.binarisation == "dynamic":
-        return measures
+        return metrics
     return {
-        "grey_loss": -measures["elbo"],
-        "grey_reconstruction": -measures["reconstruction"],
-        "kl": measures["kl"],
+        "grey_loss": -metrics["elbo"],
+        "grey_reconstruction": -metrics["reconstruction"],
+        "kl": metrics["kl"],
     }
 
 
 def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict[str, float]]:
-    """Measure on the test split, let the judge look at samples, and draw what a person looks at."""
+    """Measure the test split and the quality of samples, and draw the figures."""
     config: Config = run.config
     test = fixed(data.test.pixels, config.binarisation, run.device)
     condition = one_hot(data.test.labels.to(run.device), config)
     mu, logvar = posterior(model, test, condition)
-    measures = in_protocol(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
+    metrics = rename_grey(measure(model, test, condition), config) | {"active_units": float(active_units(mu))}
     if config.binarisation == "dynamic":
-        few = data.card.embedded or config.architecture == "conv"
-        images = config.likelihood_images or (200 if few else 1_000)
-        bounds = likelihood(model, test, condition, samples=config.importance_samples, images=images)
-        measures |= vars(bounds) | {"reconstruction": bounds.elbo + measures["kl"]}
-    judge = judges.fit_judge(data, run.device)
-    labels = torch.arange(DRAWINGS, device=run.device) % CLASSES
-    z = torch.randn(DRAWINGS, config.latent_size, device=run.device)
-    drawings = decoded(model, z, one_hot(labels, config))
-    seen = judges.judge_drawings(judge, drawings)
+        k, images = config.importance_samples, config.likelihood_images
+        bounds = likelihood(model, test, condition, samples=k, images=images)
+        metrics |= vars(bounds) | {"reconstruction": bounds.elbo + metrics["kl"]}
+    classifier = fit_classifier(data, run.device)
+    count = sample_quality.sample_size(data)
+    labels = torch.arange(count, device=run.device) % CLASSES
+    z = torch.randn(count, config.latent_size, device=run.device)
+    samples = decoded(model, z, one_hot(labels, config))
+    quality = sample_quality.measure_samples(classifier, samples, data)
     if config.conditional:
-        seen["accuracy"] = judges.accuracy(judge, drawings, labels)
+        quality["accuracy"] = accuracy(classifier, samples, labels)
     pictures.report(run, data, model, film, test, condition, (mu, logvar))
-    return {"test": measures, "sample": seen, "judge": judges.judge_real(judge, data.test)}
+    return {"test": metrics, "sample": quality, **sample_quality.measure_references(classifier, data)}
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the autoencoder and return its test metrics."""
+    """Train the autoencoder and return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
@@ -177,25 +182,26 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         )
         epochs = config.epochs or max(40, 2_000 // len(batches))
         model = make_model(config).to(run.device)
-        start_from(model, data.train.pixels)
+        initialise_output_bias(model, data.train.pixels)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate)
         steps = epochs * len(batches)
         valid = fixed(data.valid.pixels, config.binarisation, run.device)
         condition = one_hot(data.valid.labels.to(run.device), config)
         film = Film(epochs)
+        kl = book_kl if config.kl == "book" else kl_divergence
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 x, classes = binarised(images, config.binarisation), one_hot(labels, config)
                 beta = config.beta * kl_weight(step, steps, config.warm_up)
-                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=WARM_UP))
-                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=config.kl, bf16=run.bf16)
+                set_learning_rate(optimizer, one_cycle(step, steps, config.learning_rate, warm_up=0.1))
+                loss = train_step(parallel, optimizer, x, classes, beta=beta, kl=kl, bf16=run.bf16)
                 run.step(loss, images=len(images))
-            film.take(epoch, partial(pictures.scene, model, valid, condition))
-            run.log(valid=in_protocol(measure(model, valid, condition), config))
+            film.take(epoch, partial(pictures.film_page, model, valid, condition))
+            run.log(valid=rename_grey(measure(model, valid, condition), config))
         run.save(model)
-        measures = evaluate(run, data, model, film) if run.is_main else {}
-        return run.finish(**measures)
+        metrics = evaluate(run, data, model, film) if run.is_main else {}
+        return run.finish(**metrics)
 
 
 def restore(folder: Path) -> tuple[VAE, Config]:
@@ -207,15 +213,16 @@ def restore(folder: Path) -> tuple[VAE, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, binarisation included, for the device benchmark."""
+    """Return the training step on one batch of random images, binarisation included, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     classes = one_hot(torch.randint(CLASSES, (config.batch_size,), device=device), config)
     model = make_model(config).to(device)
     optimizer = make_optimizer(model, config.learning_rate)
+    kl = book_kl if config.kl == "book" else kl_divergence
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
         x = binarised(images, config.binarisation)
-        return train_step(model, optimizer, x, classes, beta=config.beta, kl=config.kl, bf16=bf16)
+        return train_step(model, optimizer, x, classes, beta=config.beta, kl=kl, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

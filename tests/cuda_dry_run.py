@@ -571,10 +571,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
-    "ch08_vae.gan": {"WATCHED": 20, "DRAWINGS": 20},
-    "ch08_vae.judge": {"STEPS": 2, "EPOCHS": 1},
-    "ch08_vae.latent_sweep": {"DRAWINGS": 20},
-    "ch08_vae.vae": {"DRAWINGS": 20},
+    "ch08_vae.gan": {"MONITORED": 20},
+    "ch08_vae.classifier": {"STEPS": 2, "EPOCHS": 1},
 }
 """Numbers that no setting changes."""
 

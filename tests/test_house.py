@@ -228,7 +228,8 @@ def test_chapter_readmes_have_one_shape(chapter):
     ]
     assert -1 not in places
     assert places == sorted(places), "what there is, how it is started, what it gave, what to try"
-    assert re.search(r"^## The book's .+ (beside|and) ", text, re.M), "what the book does, beside ours"
+    compared = r"^## (The book's .+ (beside|and) |Differences from the book$)"
+    assert re.search(compared, text, re.M), "what the book does, beside ours"
 
 
 def test_readme_tables_are_what_was_recorded():

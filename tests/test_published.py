@@ -223,8 +223,8 @@ def test_a_part_that_a_run_was_trained_on_is_loaded_again(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"data": card.record()}))
     config = vae.Config(data="mnist", latent_size=2, hidden=(8,))
     model = vae.make_model(config).eval()
-    ways = sample.draw_on_the_way(model, config, tmp_path, (3, 8), sample.Options(count=1), torch.Generator())
-    assert ways.shape[0] == sample.STEPS
+    images = sample.interpolate(model, config, tmp_path, (3, 8), sample.Options(count=1), torch.Generator())
+    assert len(images) == sample.STEPS
 
 
 def test_a_file_of_ones_own_never_has_a_published_name(tmp_path):

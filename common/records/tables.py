@@ -64,6 +64,8 @@ FORMATS = [
     (r"elbo|bound_|reconstruction|grey_loss|_kl$", "{name}", 1, "{:.2f}"),
     (r"active_units|_classes$", "{name}", 1, "{:.1f}"),
     (r"confidence", "{name}, %", 100, "{:.1f}"),
+    (r"frechet_distance$", "{name}", 1, "{:.1f}"),
+    (r"(^|_)(precision|recall|sharpness|variety)$", "{name}", 1, "{:.3f}"),
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),

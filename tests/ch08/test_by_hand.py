@@ -1,4 +1,4 @@
-"""The VAE's step with its gradient written out, against autograd's."""
+"""The VAE's step with its gradient written by hand, against autograd's."""
 
 import copy
 
@@ -12,7 +12,7 @@ from ch08_vae.networks import VAE
 from conftest import train_until
 
 
-def both(*, bf16: bool = False, dtype: torch.dtype = torch.float32, hidden=(32, 16)):
+def twins(*, bf16: bool = False, dtype: torch.dtype = torch.float32, hidden=(32, 16)):
     """Make the same network twice: one that autograd trains, and one that is trained by hand."""
     torch.manual_seed(0)
     model = VAE(5, hidden=hidden).to(dtype)
@@ -20,17 +20,17 @@ def both(*, bf16: bool = False, dtype: torch.dtype = torch.float32, hidden=(32, 
     return model, vae.make_optimizer(model, 1e-2), twin, HandWritten(twin, 1e-2, bf16=bf16)
 
 
-def coins(count: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def binary_images(count: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.bernoulli(torch.full((count, 784), 0.3, dtype=dtype))
 
 
 @pytest.mark.parametrize("hidden", [(32, 16), (24,), (16, 12, 8)])
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 def test_steps_by_hand_are_autograds(hidden, beta):
-    model, optimizer, twin, hand = both(dtype=torch.float64, hidden=hidden)
+    model, optimizer, twin, hand = twins(dtype=torch.float64, hidden=hidden)
     start = copy.deepcopy(twin.state_dict())
     for seed, count in enumerate((8, 8, 3)):  # the last batch of an epoch is smaller
-        x = coins(count, torch.float64)
+        x = binary_images(count, torch.float64)
         torch.manual_seed(seed)
         expected = vae.train_step(model, optimizer, x, beta=beta)
         torch.manual_seed(seed)
@@ -41,8 +41,8 @@ def test_steps_by_hand_are_autograds(hidden, beta):
 
 
 def test_gradients_by_hand_are_autograds():
-    model, _, _, hand = both(dtype=torch.float64)
-    x = coins(8, torch.float64)
+    model, _, _, hand = twins(dtype=torch.float64)
+    x = binary_images(8, torch.float64)
     torch.manual_seed(1)
     logits, mu, logvar = model(x)
     (0.5 * vae.kl_divergence(mu, logvar).sum(1) - vae.log_bernoulli(logits, x)).mean().backward()
@@ -53,7 +53,7 @@ def test_gradients_by_hand_are_autograds():
 
 
 def test_grey_levels_are_learned_by_hand_too():
-    model, optimizer, _, hand = both(dtype=torch.float64)
+    model, optimizer, _, hand = twins(dtype=torch.float64)
     x = torch.rand(8, 784, dtype=torch.float64)
     torch.manual_seed(1)
     expected = vae.train_step(model, optimizer, x)
@@ -62,19 +62,19 @@ def test_grey_levels_are_learned_by_hand_too():
 
 
 def test_bfloat16_by_hand_is_near_autograds():
-    model, optimizer, twin, hand = both(bf16=True)
-    x = coins(64)
+    model, optimizer, twin, hand = twins(bf16=True)
+    x = binary_images(64)
     for seed in range(20):
         torch.manual_seed(seed)
         expected = vae.train_step(model, optimizer, x, bf16=True)
         torch.manual_seed(seed)
         torch.testing.assert_close(hand.step(x), expected, rtol=0.01, atol=0)
     assert all(p.dtype == torch.float32 for p in twin.parameters())
-    assert torch.equal(hand.used, hand.weights.bfloat16())
+    assert torch.equal(hand.compute_weights, hand.weights.bfloat16())
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_one_batch_is_learned_by_hand(digits, bf16):
+def test_gradients_by_hand_overfit_one_batch(digits, bf16):
     torch.manual_seed(0)
     model = VAE(20, hidden=(64,))
     hand = HandWritten(model, 3e-3, bf16=bf16)
@@ -89,5 +89,5 @@ def test_one_batch_is_learned_by_hand(digits, bf16):
 
 @pytest.mark.parametrize("settings", [{"architecture": "conv"}, {"conditional": True}])
 def test_other_networks_are_refused(settings):
-    with pytest.raises(ValueError, match="by hand there are linear layers that are told no class"):
+    with pytest.raises(ValueError, match="gradients by hand exist for linear layers without classes only"):
         HandWritten(VAE(5, **settings), 1e-3)

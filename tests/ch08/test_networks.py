@@ -1,4 +1,4 @@
-"""The VAE's formulas: its networks, its KL terms, its bounds, and the images it is asked to explain."""
+"""The VAE's formulas: its networks, its KL terms, its bounds, and its preprocessing."""
 
 import math
 
@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from ch08_vae import evaluation, networks
 from ch08_vae import preprocessing as pixels
+from ch08_vae.book import book_kl
 from ch08_vae.networks import VAE
 
 
@@ -35,7 +36,7 @@ def test_the_network_has_the_books_shape():
 
 @pytest.mark.parametrize("architecture", ["mlp", "conv"])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_every_kind_gives_logits_and_posteriors(architecture, conditional):
+def test_every_architecture_returns_logits_and_posteriors(architecture, conditional):
     model = VAE(3, architecture=architecture, conditional=conditional)
     classes = condition(4).float() if conditional else None
     logits, mu, logvar = model(torch.rand(4, 784), classes)
@@ -64,12 +65,12 @@ def test_the_class_reaches_both_halves():
     model = VAE(3, hidden=(16, 8), conditional=True)
     x, z, classes = torch.rand(1, 784), torch.randn(1, 3), torch.eye(10)
     codes = torch.cat([model.encode(x, classes[label : label + 1])[0] for label in range(10)])
-    drawings = torch.cat([model.decode(z, classes[label : label + 1]) for label in range(10)])
+    images = torch.cat([model.decode(z, classes[label : label + 1]) for label in range(10)])
     assert (torch.pdist(codes) > 1e-3).all()
-    assert (torch.pdist(drawings) > 1e-3).all()
+    assert (torch.pdist(images) > 1e-3).all()
 
 
-def test_a_sample_has_the_posteriors_mean_and_spread_and_lets_gradients_through():
+def test_a_sample_has_the_posteriors_mean_and_deviation_and_passes_gradients():
     torch.manual_seed(0)
     mu = torch.tensor([[1.0, -2.0]], dtype=torch.float64, requires_grad=True)
     logvar = torch.tensor([[0.0, math.log(9)]], dtype=torch.float64, requires_grad=True)
@@ -99,8 +100,8 @@ def test_closed_form_kl_is_the_monte_carlo_mean():
 def test_the_books_kl_takes_log_sigma_for_log_variance():
     mu, sigma = torch.tensor([[0.5, 2.0]]), torch.tensor([[0.1, 0.9]])
     expected = (mu**2 + sigma - 1 - sigma.log()) / 2
-    torch.testing.assert_close(networks.book_kl(mu, 2 * sigma.log()), expected)
-    assert float(networks.book_kl(torch.zeros(1), torch.zeros(1))) == 0, "both are zero at the prior"
+    torch.testing.assert_close(book_kl(mu, 2 * sigma.log()), expected)
+    assert float(book_kl(torch.zeros(1), torch.zeros(1))) == 0, "both are zero at the prior"
 
 
 def test_log_bernoulli_is_that_of_torchs_distributions():
@@ -109,7 +110,7 @@ def test_log_bernoulli_is_that_of_torchs_distributions():
     torch.testing.assert_close(networks.log_bernoulli(logits, x), Bernoulli(logits=logits).log_prob(x).sum(1))
 
 
-def test_log_weights_are_what_torchs_distributions_say(model, x):
+def test_log_weights_equal_those_of_torchs_distributions(model, x):
     torch.manual_seed(3)
     log_w = evaluation.log_weights(model, x, None, 4)
     torch.manual_seed(3)
@@ -123,8 +124,8 @@ def test_log_weights_are_what_torchs_distributions_say(model, x):
     torch.testing.assert_close(log_w, expected)
 
 
-class Linear(VAE):
-    """A model whose likelihood is known: the decoder ignores z but for one pixel, the posterior is far from exact."""
+class KnownLikelihood(VAE):
+    """Only the first pixel depends on z, and the posterior is the prior."""
 
     def encode(self, x, classes=None):
         return torch.zeros(len(x), 1), torch.zeros(len(x), 1)
@@ -137,7 +138,7 @@ def test_bounds_grow_with_k_and_tend_to_the_likelihood():
     """p(x_0 = 1) = E[sigmoid(4 z)] = 1/2, so log p(x) = -784 log 2; the posterior is the prior."""
     torch.manual_seed(0)
     x = torch.bernoulli(torch.full((40, 784), 0.5))
-    bounds = evaluation.likelihood(Linear(1), x, None, samples=5_000, images=40)
+    bounds = evaluation.likelihood(KnownLikelihood(1), x, None, samples=5_000, images=40)
     exact = -784 * math.log(2)
     assert bounds.elbo < bounds.bound_50 - 0.5 < bounds.log_likelihood
     assert bounds.bound_50 == pytest.approx(exact, abs=0.03)
@@ -159,7 +160,7 @@ def test_the_bound_of_a_network_grows_with_k(model, x):
     assert 0.01 < gains[1] < gains[2] - 0.01
 
 
-def test_likelihood_of_some_images_leans_on_all_of_them(model, x):
+def test_the_gain_of_some_images_is_added_to_the_bound_of_all(model, x):
     torch.manual_seed(0)
     whole = evaluation.likelihood(model, x, None, samples=500, images=12)
     assert whole.log_likelihood_error == 0
@@ -217,36 +218,36 @@ def test_active_units_by_hand():
     assert evaluation.active_units(2 * mu) == 2
 
 
-def test_binarisation_draws_by_brightness_and_none_keeps_grey(digits):
+def test_binarisation_samples_with_grey_levels_as_probabilities(digits):
     torch.manual_seed(0)
     image = torch.full((1, 1, 28, 28), 51, dtype=torch.uint8)
-    drawn = pixels.binarised(image.repeat(300, 1, 1, 1), "dynamic")
-    assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    assert float(drawn.mean()) == pytest.approx(0.2, abs=0.004)
-    assert not torch.equal(drawn[0], drawn[1])
+    sampled = pixels.binarised(image.repeat(300, 1, 1, 1), "dynamic")
+    assert set(sampled.unique().tolist()) == {0.0, 1.0}
+    assert float(sampled.mean()) == pytest.approx(0.2, abs=0.004)
+    assert not torch.equal(sampled[0], sampled[1])
     torch.testing.assert_close(pixels.binarised(image, "none"), torch.full((1, 784), 0.2))
     torch.manual_seed(1)
     one = pixels.fixed(digits.test.pixels, "dynamic")
     torch.manual_seed(2)
     before = torch.get_rng_state()
     two = pixels.fixed(digits.test.pixels, "dynamic")
-    assert torch.equal(one, two), "everybody is measured on the same coins"
-    assert torch.equal(before, torch.get_rng_state()), "and nobody's own dice are thrown for it"
+    assert torch.equal(one, two), "test pixels are the same in every run"
+    assert torch.equal(before, torch.get_rng_state()), "and the global generator keeps its state"
 
 
-def test_fixed_coins_are_thrown_with_dice_of_their_own(digits, monkeypatch):
+def test_test_pixels_are_sampled_with_a_generator_of_their_own(digits, monkeypatch):
     torch.manual_seed(pixels.BINARY_SEED)
-    recorded = pixels.binarised(digits.test.pixels, "dynamic")  # as torch's own dice give them on a CPU
-    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("it would seed the GPUs' dice as well"))
+    recorded = pixels.binarised(digits.test.pixels, "dynamic")  # from torch's global generator on the CPU
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("it would seed the GPUs' generators as well"))
     assert torch.equal(pixels.fixed(digits.test.pixels, "dynamic"), recorded)
 
 
-def test_the_decoder_begins_at_the_mean_image(digits):
+def test_the_decoders_first_output_is_the_mean_image(digits):
     model = VAE(3, hidden=(8,))
-    networks.start_from(model, digits.train.pixels)
+    networks.initialise_output_bias(model, digits.train.pixels)
     last = list(model.decoder.parameters())[-2:]
     torch.nn.init.zeros_(last[0])
     mean = pixels.flat(digits.train.pixels).mean(0)
-    drawn = evaluation.decoded(model, torch.randn(2, 3))
-    torch.testing.assert_close(drawn[0], mean, rtol=0, atol=1e-3)
+    output = evaluation.decoded(model, torch.randn(2, 3))
+    torch.testing.assert_close(output[0], mean, rtol=0, atol=1e-3)
     assert bool(last[1].isfinite().all())

@@ -1,4 +1,4 @@
-"""The film of a training, and the pictures of a variational autoencoder."""
+"""The film of the training, and the figures of a variational autoencoder."""
 
 import numpy as np
 import pytest
@@ -33,23 +33,23 @@ def test_the_film_keeps_its_pages_through_a_checkpoint(tmp_path):
         assert written.info["loop"] == 0
         written.seek(1)
         frame = torch.from_numpy(np.array(written.convert("L")))
-        assert abs(int(frame[46, 30]) - 26) <= 2  # a tenth of 255, in the middle of the first drawing
+        assert abs(int(frame[46, 30]) - 26) <= 2  # a tenth of 255, in the middle of the first image
 
 
-def test_the_scene_always_draws_the_same_points(digits):
+def test_film_pages_show_the_same_images_and_points(digits):
     torch.manual_seed(0)
     x = pixels.fixed(digits.valid.pixels[:10], "dynamic")
     model = VAE(3, hidden=(8,))
-    one, two = pictures.scene(model, x, None), pictures.scene(model, x, None)
+    one, two = pictures.film_page(model, x, None), pictures.film_page(model, x, None)
     assert one.shape == (50, 784)
     assert torch.equal(one, two)
     assert torch.equal(one[:10], x)
     torch.testing.assert_close(one[10:20], model.decode(model.encode(x)[0]).sigmoid().detach())
-    assert pictures.scene(model, x[:4], None).shape == (50, 784)
+    assert pictures.film_page(model, x[:4], None).shape == (50, 784)
 
 
-def test_the_plane_has_its_axes_the_right_way_round(monkeypatch):
-    """To the right the first unit grows, upwards the second; each tile is as probable as any other."""
+def test_the_axes_of_the_latent_plane(monkeypatch):
+    """The first unit increases to the right, the second upwards; tiles are equally probable under the prior."""
     model, seen = VAE(2), {}
     monkeypatch.setattr(
         pictures, "decoded", lambda model, z, condition=None: seen.setdefault("z", z)[:, :1].repeat(1, 784)
@@ -63,7 +63,7 @@ def test_the_plane_has_its_axes_the_right_way_round(monkeypatch):
     torch.testing.assert_close(z[2, 2], torch.zeros(2), rtol=0, atol=1e-6)
 
 
-def test_a_traversal_moves_one_unit_and_the_dearest_is_on_top(monkeypatch):
+def test_a_traversal_varies_one_unit_per_row_in_order_of_kl(monkeypatch):
     model, seen = VAE(3), {}
     monkeypatch.setattr(
         pictures, "decoded", lambda model, z, condition=None: seen.setdefault("z", z)[:, :1].repeat(1, 784)

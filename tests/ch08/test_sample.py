@@ -1,4 +1,4 @@
-"""What sample.py draws with what the vae program has learned."""
+"""The samples that sample.py generates with a trained VAE."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ import torch
 
 from ch08_vae import preprocessing as pixels
 from ch08_vae import sample, vae
+from ch08_vae.classifier import accuracy, fit_classifier
 from ch08_vae.vae import Config
 from common.config import RunOptions
 from common.data.images.loading import load_images
@@ -16,7 +17,7 @@ from common.folder import newest_run
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A plain run and a conditional one, well enough trained that their digits can be read."""
+    """An unconditional and a conditional run, trained until the classifier recognises their digits."""
     out = tmp_path_factory.mktemp("runs")
     for name, conditional in (("plain", False), ("conditional", True)):
         options = RunOptions(device="cpu", precision="fp32", threads=1, out=out / name)
@@ -32,21 +33,21 @@ def summary(folder):
     return json.loads(next(folder.rglob("summary.json")).read_text())["metrics"]
 
 
-def test_a_conditional_model_draws_the_digit_that_it_is_asked_for(runs):
+def test_a_conditional_model_generates_the_given_class(runs):
     metrics = summary(runs / "conditional")
-    assert metrics["judge_accuracy"] > 0.9
+    assert metrics["real_accuracy"] > 0.9
     assert metrics["sample_accuracy"] > 0.8
     assert metrics["sample_classes"] == 10
     assert "sample_accuracy" not in summary(runs / "plain")
 
 
-def test_two_units_make_a_plane_that_is_drawn(runs):
+def test_the_plane_of_two_units_is_drawn(runs):
     for name in ("plain", "conditional"):
         assert len(list((runs / name).rglob("manifold.png"))) == 1
 
 
-def shown(monkeypatch):
-    """Watch what is drawn."""
+def watch_mosaic(monkeypatch):
+    """Record the images and settings of plots.mosaic."""
     from common.drawing import plots
 
     seen = {}
@@ -60,34 +61,32 @@ def shown(monkeypatch):
     return seen
 
 
-def test_the_door_draws_what_is_asked(runs, tmp_path, capsys, monkeypatch):
-    seen = shown(monkeypatch)
+def test_the_command_generates_the_given_number_of_samples(runs, tmp_path, capsys, monkeypatch):
+    seen = watch_mosaic(monkeypatch)
     sample.main(["--count", "5", "--out", str(runs / "plain"), "--picture", str(tmp_path / "five.png")])
     assert len(seen["images"]) == 5
     assert (tmp_path / "five.png").read_bytes()[:4] == b"\x89PNG"
     assert capsys.readouterr().out.startswith("model    mlp VAE, 2 latent units, from ")
     first = seen["images"]
     sample.main(["--count", "5", "--out", str(runs / "plain")])
-    assert torch.equal(first, seen["images"]), "the same seed draws the same"
+    assert torch.equal(first, seen["images"]), "the same seed gives the same samples"
     sample.main(["--count", "5", "--seed", "1", "--out", str(runs / "plain")])
     assert not torch.equal(first, seen["images"])
     assert len(list((runs / "plain").rglob("sample.png"))) == 1
 
 
-def test_a_digit_on_request_is_that_digit(runs, digits, monkeypatch):
-    from ch08_vae import judge as judges
-
-    seen = shown(monkeypatch)
-    judge = judges.fit_judge(digits, torch.device("cpu"))
+def test_samples_of_a_given_class_are_classified_as_it(runs, digits, monkeypatch):
+    seen = watch_mosaic(monkeypatch)
+    classifier = fit_classifier(digits, torch.device("cpu"))
     for digit in (0, 6):
         sample.main(["--digit", str(digit), "--count", "40", "--out", str(runs / "conditional")])
-        assert judges.accuracy(judge, seen["images"].flatten(1), torch.full((40,), digit)) > 0.7
+        assert accuracy(classifier, seen["images"].flatten(1), torch.full((40,), digit)) > 0.7
     assert len(list((runs / "conditional").rglob("sample-6.png"))) == 1
 
 
 @pytest.mark.parametrize("name", ["plain", "conditional"])
-def test_the_way_from_one_digit_to_another_starts_and_ends_at_their_reconstructions(runs, name, digits, monkeypatch):
-    seen = shown(monkeypatch)
+def test_interpolations_start_and_end_at_reconstructions(runs, name, digits, monkeypatch):
+    seen = watch_mosaic(monkeypatch)
     sample.main(["--interpolate", "3", "8", "--count", "2", "--out", str(runs / name)])
     assert len(seen["images"]) == 2 * sample.STEPS
     model, config = vae.restore(newest_run(runs / name, vae))
@@ -112,12 +111,13 @@ def condition(x, digit, config):
     [
         (
             ["--digit", "7"],
-            "for --digit, train one with python -m ch08_vae.train vae --conditional, or name such a run with --folder",
+            "--digit needs a conditional model: train one with python -m ch08_vae.train vae --conditional, "
+            "or name the folder of such a run with --folder",
         ),
         (["--digit", "10"], "a class is a number from 0 to 9, got 10"),
         (["--interpolate", "3", "11"], "a class is a number from 0 to 9, got 11"),
         (["--digit", "7", "--interpolate", "3", "8"], "not both"),
-        (["--picture", "drawing"], "--picture must be a file with an ending, as drawing.png, got drawing"),
+        (["--picture", "drawing"], "--picture must be a file name with an extension, such as samples.png, got drawing"),
         (["--count", "0"], "--count must be a number above 0, got 0"),
         (["--cont", "3"], "did you mean --count?"),
     ],
@@ -134,11 +134,11 @@ def test_a_class_without_test_images_is_named(fails, runs, monkeypatch):
     assert "--interpolate needs test images of class 3, got none" in error
 
 
-def test_without_a_run_it_says_how_to_make_one(fails, tmp_path):
+def test_without_a_run_the_error_names_the_command(fails, tmp_path):
     assert "train one with python -m ch08_vae.train vae" in fails(sample.main, ["--out", str(tmp_path)])
 
 
-def test_other_data_than_the_run_was_trained_on_are_refused(fails, runs, monkeypatch):
+def test_a_different_version_of_the_data_is_refused(fails, runs, monkeypatch):
     monkeypatch.setattr("common.data.images.loading.SPLIT_SEED", 1)
     error = fails(sample.main, ["--interpolate", "3", "8", "--out", str(runs / "plain")])
-    assert "other data" in error
+    assert "was trained on a different version of digits: train again" in error
