@@ -70,7 +70,7 @@ class Config:
     weight_decay: float = 0.0
     """Weight decay (L2); multiplied by the learning rate."""
     sparsity_target: float | None = None
-    """Target mean activity of each hidden unit, such as 0.1; None: no sparsity penalty."""
+    """Target mean activity of each hidden unit, such as 0.1; by default there is no sparsity penalty."""
     sparsity_cost: float = 0.01
     """Coefficient of the sparsity penalty."""
     centre: bool = True
