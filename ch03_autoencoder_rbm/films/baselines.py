@@ -9,6 +9,7 @@ A baseline is fitted to the training ratings with every combination of its setti
 training and validation ratings, and measured on the test ratings.
 """
 
+import math
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
@@ -103,7 +104,8 @@ def choose(name: PredictorName, data: RatingSet, config: Config) -> dict[str, An
         valid = evaluate(
             fit(name, data.train, data, settings, config.run.seed), data.valid, data.n_films, ranked=ranked
         )
-        return -valid.get("ndcg_at_10", 0.0) if ranked else valid["rmse"]
+        value = -valid.get("ndcg_at_10", 0.0) if ranked else valid["rmse"]
+        return math.inf if math.isnan(value) else value  # a fit that diverged is never the best
 
     return min(grid, key=error) if len(grid) > 1 else grid[0]
 

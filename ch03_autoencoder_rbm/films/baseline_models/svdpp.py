@@ -21,10 +21,10 @@ from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, popularity
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings, RatingSet
 
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.02
 """Initial learning rate; decays linearly to zero."""
 
-FULL_STEP = 100
+FULL_STEP = 50
 """Users with more ratings take smaller steps: their gradient is a sum over their ratings and would diverge."""
 
 
