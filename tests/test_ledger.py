@@ -94,9 +94,26 @@ def test_one_run_has_no_spread():
     assert "Mean" not in table
 
 
+def test_a_measure_can_be_shown_as_all_its_values_or_as_their_median(house):
+    entry = {**ENTRY, "n": 4, "metrics": {"a_rmse": ledger.spread([4509.85, 15.9, 162.5, 61.6])}}
+    table = tables.render_table([entry], ["a_rmse:values", "a_rmse:median"])
+    assert "| | a rmse, each seed | a rmse, median (range) |" in table
+    assert "| defaults | 4510, 15.9, 162.5, 61.6 | 112 (15.9 to 4510) |" in table
+    assert "Mean" not in table
+    grid = tables.render_grid(entry, ["a"], ["rmse:values"])
+    assert "| | rmse, each seed |" in grid
+    assert "| a | 4510, 15.9, 162.5, 61.6 |" in grid
+    readme = house / "README.md"
+    text = tables.render("<!-- ledger: one | test_accuracy:values -->\n<!-- /ledger -->", readme)
+    assert "| | test accuracy, %, each seed |" in text
+    assert "| defaults | 98.00, 99.00 |" in text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("<!-- ledger: one | test_accuracy:mode -->\n<!-- /ledger -->", "test_accuracy:mode: a measure is followed by"),
+        ("<!-- ledger: one | test_acuracy:values -->\n<!-- /ledger -->", "asks for test_acuracy"),
         ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "asks for test_acuracy"),
         ("<!-- ledger: one | test_accuracy -->\nno end", "malformed"),
         ("<!-- ledger: one test_accuracy -->\n<!-- /ledger -->", "malformed"),

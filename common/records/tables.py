@@ -10,6 +10,12 @@ One record whose measures are named `<row>_<column>` becomes a table of its own 
 <!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
+A measure whose values over the seeds are not one hump is shown as `measure:values`, every seed's value, or as
+`measure:median`, the median with the smallest and the largest value:
+
+<!-- ledger: ch02/fitting | degree_1_rmse degree_15_rmse:values -->
+<!-- /ledger -->
+
 And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
 
 <!-- landmarks -->
@@ -18,6 +24,7 @@ And where results/landmarks.toml is to stand, records beside what the book and o
 
 import math
 import re
+import statistics
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +47,7 @@ FORMATS = [
     (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
     (r"learning_rate$", "{name}", 1, "{:.2g}"),
     (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
-    (r"_per_second(_\d+)?$|steps$|parameters|gflops", "{name}", 1, "{:,.0f}"),
+    (r"_per_second(_\d+)?$|steps(_above)?$|parameters|gflops", "{name}", 1, "{:,.0f}"),
     (r"megaflops", "{name}", 1, "{:,.1f}"),
     (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
     (r"microseconds", "{name}", 1, "{:,.2f}"),
@@ -49,6 +56,8 @@ FORMATS = [
     (r"_ms$|_mb$|sent_mb", "{name}", 1, "{:,.1f}"),
     (r"_mb_", "{name}", 1, "{:,.0f}"),
     (r"exponent", "{name}", 1, "{:.2f}"),
+    (r"^(factors|epochs|neighbours|shrinkage|penalty)$", "{name}", 1, "{:,.0f}"),
+    (r"^decay$", "{name}", 1, "{:.2g}"),
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),
@@ -60,25 +69,44 @@ FORMATS = [
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
-    (r"jobs$", "{name}", 1, "{:.0f}"),
+    (r"jobs$|^points$|(lost|zero)_(values|gradients)$", "{name}", 1, "{:,.0f}"),
     (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
     (r"parity$|gradient_difference", "{name}", 1, "{:.1e}"),
     (r"", "{name}", 1, "{:.4g}"),
 ]
 
 
-def format_of(name: str) -> tuple[str, float, str]:
+VIEWS = {"": "", "values": ", each seed", "median": ", median (range)"}
+"""How the values of a measure over the seeds are shown, with the end of its heading."""
+
+
+def split_view(measure: str) -> tuple[str, str]:
+    """Split `measure:view` into the measure and its view; raise ValueError for an unknown view."""
+    name, _, view = measure.partition(":")
+    if view not in VIEWS:
+        raise ValueError(f"{measure}: a measure is followed by :values, by :median, or by nothing")
+    return name, view
+
+
+def format_of(measure: str) -> tuple[str, float, str]:
     """Give a measure's heading, the factor that it is shown with, and its format."""
+    name, view = split_view(measure)
     heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
-    return heading.format(name=name.replace("_", " ")), factor, text
+    return heading.format(name=name.replace("_", " ")) + VIEWS[view], factor, text
 
 
 def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
     """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure."""
-    figure = entry["metrics"].get(measure)
+    name, view = split_view(measure)
+    figure = entry["metrics"].get(name)
     if figure is None:
         return ""
     _, factor, text = format_of(measure)
+    if view:
+        values = [factor * value for value in figure["values"]]
+        shown = values if view == "values" else [statistics.median(values), min(values), max(values)]
+        words = [text.replace(":#.", ":.").format(value) + unit for value in shown]  # 4510, not 4510.
+        return ", ".join(words) if view == "values" else f"{words[0]} ({words[1]} to {words[2]})"
     if entry["n"] == 1:
         return text.format(factor * figure["mean"]) + unit
     text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
@@ -128,7 +156,8 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
         data, command = origin(entry)
         lines.append(f"| {entry['title']} | {cells} | {entry['n']} | {data} | `{command}` |")
     places = dict.fromkeys(place(entry) for entry in records)
-    over = "Mean ± standard deviation over seeds. " * any(entry["n"] > 1 for entry in records)
+    means = any(not split_view(measure)[1] for measure in measures) and any(entry["n"] > 1 for entry in records)
+    over = "Mean ± standard deviation over seeds. " * means
     return "\n".join(lines) + f"\n\n{over}{' / '.join(places)}.\n"
 
 
@@ -178,7 +207,8 @@ def render(text: str, where: Path) -> str:
             if len(names) != 1 or not rows or not columns:
                 raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
             measures = [f"{row}_{column}" for row in rows for column in columns]
-        unknown = [measure for measure in measures if not any(measure in entry["metrics"] for entry in entries)]
+        recorded = {name for entry in entries for name in entry["metrics"]}
+        unknown = [measure for measure in measures if split_view(measure)[0] not in recorded]
         if unknown:
             raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
