@@ -6,7 +6,7 @@ rbm                RBM with 500 hidden units on binary images: likelihood, filte
 recommender        RBM on film ratings: predicts stars, recommends films
 dbn                deep belief network: stacked RBMs, fine-tuned as a classifier, with a baseline from random weights
 rbm_throughput     contrastive divergence in scikit-learn and here, interleaved
-baselines          baselines of the recommender: means, biases, matrix factorisation, popularity
+baselines          baselines of the recommender: biases, matrix factorisation, SVD++, popularity, neighbours, EASE
 scaling            seconds and memory of the recommender for 0.1, 1 and 10 million ratings
 sparse_throughput  seconds per epoch with sparse batches, dense masked batches, and a loop over users
 """

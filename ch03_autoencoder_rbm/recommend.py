@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ch03_autoencoder_rbm.films import recommender
-from ch03_autoencoder_rbm.films.baselines import USER_PRIOR, Biases
+from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR, Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM

@@ -43,7 +43,8 @@ class Config:
     hidden_sizes: tuple[int, ...] = (500, 500)
     """Number of hidden units of each layer, from the pixels upwards."""
     labels: int | None = None
-    """Number of labelled training images for fine-tuning; by default all. The RBMs are trained on all images."""
+    """Number of labelled training images for fine-tuning; by default all. They are sampled uniformly with the
+    random seed of the run. The RBMs are trained on all images."""
     batch_size: int = 100
     """Images per step."""
     pretraining_epochs: int | None = None
@@ -123,10 +124,16 @@ def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
     return torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
 
 
-def few_labels(data: ImageSet, labels: int | None) -> tuple[Tensor, Tensor]:
-    """Return the labelled training images, repeated so that an epoch has as many steps with few labels as with all."""
+def few_labels(data: ImageSet, labels: int | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sample the labelled training images uniformly; other random seeds give other images.
+
+    They are repeated so that an epoch has as many steps with few labels as with all.
+    """
     images = len(data.train)
-    rows = torch.arange(images) % min(labels or images, images)
+    if labels is None or labels >= images:
+        return data.train.pixels, data.train.labels
+    chosen = torch.randperm(images, generator=generator)[:labels]
+    rows = chosen[torch.arange(images) % labels]
     return data.train.pixels[rows], data.train.labels[rows]
 
 
@@ -176,7 +183,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the dbn trains in one process", distributed.world_size())
         options = {"batch_size": config.batch_size, "device": run.device, "generator": run.generator}
         batches = Batches(data.train.pixels, **options)
-        labelled = Batches(*few_labels(data, config.labels), **options)
+        labelled = Batches(*few_labels(data, config.labels, run.generator), **options)
         pretraining_epochs = config.pretraining_epochs or max(20, min(50, 600 // len(batches)))
         epochs = config.epochs or max(20, min(100, 1_000 // len(batches)))
         stack = [RBM(*sizes).to(run.device) for sizes in pairwise((784, *config.hidden_sizes))]

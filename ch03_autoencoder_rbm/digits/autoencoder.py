@@ -1,5 +1,7 @@
 """Autoencoder: 784-128-64-128-784, compresses an image to a code of 64 numbers and reconstructs it.
 
+The baseline is principal component analysis (PCA) with as many components.
+
     python -m ch03_autoencoder_rbm.train autoencoder
     python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # denoising autoencoder
 
@@ -119,6 +121,21 @@ def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
     return (outputs - brightness(images)).square().mean(1)
 
 
+def principal_components(images: Tensor, inputs: Tensor, components: int) -> Tensor:
+    """(N, 1, 28, 28) uint8 training images, (M, P) inputs -> (M, P) reconstructions from the principal components
+
+    The baseline of the autoencoder: of all linear codes of this size, PCA has the smallest squared error on its
+    training images.
+    """
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
+
+    pixels = brightness(images).numpy()
+    with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
+        pca = PCA(min(components, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
+        return torch.from_numpy(pca.inverse_transform(pca.transform(inputs.numpy()))).float()
+
+
 class Snapshots:
     """Reconstructions of the same images after some epochs, evenly spaced on a logarithmic scale; checkpointed."""
 
@@ -165,8 +182,11 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         run.save(model)
         if run.is_main:
             report(run, data, model, inputs, outputs, errors, snapshots)
-        baseline = {"input_mse": float(squared_error(inputs, data.test.pixels).mean())} if config.noise else {}
-        return run.finish(test={"mse": float(errors.mean()), **baseline})
+        projected = principal_components(data.train.pixels, inputs, components=64)
+        baselines = {"pca_mse": float(squared_error(projected, data.test.pixels).mean())}
+        if config.noise:
+            baselines["input_mse"] = float(squared_error(inputs, data.test.pixels).mean())
+        return run.finish(test={"mse": float(errors.mean()), **baselines})
 
 
 def report(

@@ -7,7 +7,8 @@ binary_rbm         the book's binary visible units: liked or not
 sparse             batches of sparse ratings
 evaluation         RMSE, MAE and ranking metrics
 predictors         predicted stars and rankings from the RBMs
-baselines          means, biases, matrix factorisation and popularity, and the program that evaluates them
+baseline_models    folder with one baseline per module: biases, factorisation, SVD++, nearest neighbours, EASE
+baselines          the program that chooses the settings of a baseline on the validation part and evaluates it
 scaling            seconds and memory for 0.1, 1 and 10 million ratings
 sparse_throughput  seconds per epoch: sparse batches, dense masked batches, a loop over users
 """

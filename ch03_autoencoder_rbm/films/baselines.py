@@ -1,34 +1,46 @@
-"""Baselines for the recommender: means, user and film biases, matrix factorisation, popularity.
+"""Baselines of the recommender. Their settings are chosen on the validation part, for each data set.
 
     python -m ch03_autoencoder_rbm.train baselines --predictor bias
     python -m ch03_autoencoder_rbm.train baselines --predictor factorization
+    python -m ch03_autoencoder_rbm.train baselines --predictor factorization --factors 3 --decay 0.05   # no choice
+    python -m ch03_autoencoder_rbm.train baselines --predictor ease
 
-Dimensions: N ratings, U users, F films, B users of a batch, D factors.
+A baseline is fitted to the training ratings with every combination of its settings. The best one is fitted again, to
+training and validation ratings, and measured on the test ratings.
 """
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import product
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, evaluate, popularity
+from ch03_autoencoder_rbm.films.baseline_models.biases import FILM_PRIOR, USER_PRIOR, Biases, Popularity
+from ch03_autoencoder_rbm.films.baseline_models.ease import EASE
+from ch03_autoencoder_rbm.films.baseline_models.factorization import Factorization
+from ch03_autoencoder_rbm.films.baseline_models.item_knn import ItemKNN
+from ch03_autoencoder_rbm.films.baseline_models.svdpp import SVDpp
+from ch03_autoencoder_rbm.films.evaluation import Predictor, evaluate
 from common.config import RunOptions, require, require_positive
 from common.data.ratings.collection import Ratings, RatingSet, RatingSetName
 from common.data.ratings.loading import SplitName, load_ratings
 from common.run import Run
 
-USER_PRIOR, FILM_PRIOR = 4.0, 3.0
-"""Ridge penalties of the biases, as numbers of ratings; chosen on ml-latest-small's validation split."""
+PredictorName = Literal["global-mean", "film-mean", "bias", "factorization", "svd++", "popularity", "item-knn", "ease"]
 
-ALTERNATIONS = 10
-
-PredictorName = Literal["global-mean", "film-mean", "bias", "factorization", "popularity"]
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "factorization": ("factors", "decay"),
+    "svd++": ("factors", "decay", "epochs"),
+    "item-knn": ("neighbours", "shrinkage", "liked_only"),
+    "ease": ("penalty", "liked_only"),
+}
+"""The settings of each baseline that are chosen on the validation part."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a baseline."""
+    """Settings of a baseline. Of several values, the best on the validation part is used."""
 
     data: RatingSetName | Literal["auto"] = "auto"
     """Rating data set. auto: ml-latest-small if it is on disk or can be downloaded, otherwise the planted sample."""
@@ -39,122 +51,67 @@ class Config:
     split_seed: int = 0
     """Random seed of the split; the same for all runs that are compared."""
     predictor: PredictorName = "bias"
-    """Baseline: global-mean, film-mean, bias (user and film biases), factorization (biases plus matrix factorisation
-    of the residuals), or popularity (number of ratings)."""
-    factors: int = 10
-    """Number of factors with --predictor factorization."""
-    decay: float = 0.2
-    """Ridge penalty of the factors per rating."""
+    """Baseline. For stars: global-mean, film-mean, bias (user and film biases), factorization (biases plus matrix
+    factorisation of the residuals), svd++ (factorisation with implicit feedback). For rankings: popularity (number of
+    ratings), item-knn (nearest neighbours of films), ease (a linear model)."""
+    factors: tuple[int, ...] = (3, 10, 20)
+    """Number of factors of factorization and svd++."""
+    decay: tuple[float, ...] = (0.05, 0.1, 0.2)
+    """Ridge penalty per rating of the parameters of factorization and svd++."""
+    epochs: tuple[int, ...] = (10, 20)
+    """Passes of svd++ over the ratings."""
+    neighbours: tuple[int, ...] = (50, 100, 200)
+    """Nearest neighbours of a film, for item-knn."""
+    shrinkage: tuple[float, ...] = (0.0, 10.0, 50.0)
+    """Number added to the denominator of the similarity of two films, for item-knn."""
+    penalty: tuple[float, ...] = (50.0, 100.0, 200.0, 500.0, 1_000.0)
+    """Ridge penalty of the weights of ease."""
+    liked_only: tuple[bool, ...] = (True, False)
+    """Input of item-knn and ease: the films with four stars or more (True), or all rated films (False)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
-        require_positive(self, "leave_out", "factors", "decay")
+        require_positive(self, "leave_out", "factors", "decay", "epochs", "neighbours", "penalty")
+        require(min(self.shrinkage, default=0) >= 0, "--shrinkage must not be negative", self.shrinkage)
+        for name in ("factors", "decay", "epochs", "neighbours", "shrinkage", "penalty", "liked_only"):
+            require(len(getattr(self, name)) > 0, f"--{name.replace('_', '-')} needs at least one value", "none")
         require(0 <= self.split_seed < 2**63, "--split-seed must be between 0 and 2^63 - 1", self.split_seed)
 
 
-class Popularity:
-    """Recommends the films with the most ratings to every user; does not predict stars."""
-
-    def __init__(self, known: Ratings, data: RatingSet) -> None:
-        self.known, self.count = known, popularity(known, data.n_films)
-
-    def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
-        """Return None: popularity does not predict stars."""
-        return
-
-    def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F)"""
-        return self.count.expand(len(users), -1)
-
-
-class Biases:
-    """Predicts mu + b_u + c_i: global mean, user bias and film bias, fitted by alternating ridge regression.
-
-        b_u = sum_i (r_ui - mu - c_i) / (n_u + user prior),    c_i = sum_u (r_ui - mu - b_u) / (n_i + film prior)
-
-    An infinite prior keeps its biases at zero, which gives the film means or the global mean.
-    """
-
-    def __init__(
-        self, known: Ratings, data: RatingSet, user_prior: float = USER_PRIOR, film_prior: float = FILM_PRIOR
-    ) -> None:
-        self.known, self.count = known, popularity(known, data.n_films)
-        users, films, stars = known.users.long(), known.films.long(), known.stars
-        self.mean = stars.mean()
-        self.user, self.film = torch.zeros(data.n_users), torch.zeros(data.n_films)
-        user_count = users.bincount(minlength=data.n_users) + user_prior
-        film_count = (self.count + film_prior).clamp(min=1e-9)
-        for _ in range(ALTERNATIONS):
-            residual = stars - self.mean - self.user[users]
-            self.film = torch.zeros_like(self.film).index_add_(0, films, residual) / film_count
-            residual = stars - self.mean - self.film[films]
-            self.user = torch.zeros_like(self.user).index_add_(0, users, residual) / user_count
-        self.step = float(data.levels[1] - data.levels[0])
-        self.sd = float((stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
-
-    def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,)"""
-        return self.mean + self.user[users] + self.film[films]
-
-    def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
-        table = self.mean + self.user[users].unsqueeze(1) + self.film
-        return self.count * chance_of_liking(table, self.sd, self.step)
-
-
-class Factorization:
-    """Predicts biases + p_u . q_i, the factors fitted to the residuals by alternating least squares (Zhou et al. 2008).
-
-    p_u = (sum_i q_i q_i' + decay n_u I)^-1 sum_i q_i e_ui,    and q_i in the same way
-    """
-
-    def __init__(self, known: Ratings, data: RatingSet, factors: int, decay: float, generator: torch.Generator) -> None:
-        self.known, self.biases = known, Biases(known, data)
-        users, films = known.users.long(), known.films.long()
-        residual = known.stars - self.biases.stars(users, films)
-        self.q = 0.1 * torch.randn(data.n_films, factors, generator=generator)
-        for _ in range(ALTERNATIONS):
-            self.p = least_squares(users, films, self.q, residual, data.n_users, decay)
-            self.q = least_squares(films, users, self.p, residual, data.n_films, decay)
-        self.sd = float((known.stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
-
-    def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,)"""
-        return self.biases.stars(users, films) + (self.p[users] * self.q[films]).sum(1)
-
-    def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
-        table = self.biases.mean + self.biases.user[users].unsqueeze(1) + self.biases.film + self.p[users] @ self.q.T
-        return self.biases.count * chance_of_liking(table, self.sd, self.biases.step)
-
-
-def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor, count: int, decay: float) -> Tensor:
-    """(N,) rows, (N,) columns, (columns, D) factors, (N,) targets -> (count, D) ridge regression of each row"""
-    size = factors.shape[1]
-    normal, right = factors.new_zeros(count, size, size), factors.new_zeros(count, size)
-    for row, column, value in zip(rows.split(65_536), columns.split(65_536), target.split(65_536), strict=True):
-        x = factors[column]
-        normal.index_add_(0, row, x.unsqueeze(2) * x.unsqueeze(1))
-        right.index_add_(0, row, x * value.unsqueeze(1))
-    ridge = factors.new_tensor(decay) * rows.bincount(minlength=count).clamp(min=1)
-    normal.diagonal(dim1=1, dim2=2).add_(ridge.unsqueeze(1))
-    return torch.linalg.solve(normal, right)
-
-
-def fit(name: PredictorName, known: Ratings, data: RatingSet, config: Config) -> Popularity | Biases | Factorization:
-    """Fit a baseline to the known ratings."""
+def fit(name: PredictorName, known: Ratings, data: RatingSet, settings: dict[str, Any], seed: int = 0) -> Predictor:
+    """Fit a baseline to the known ratings. `settings` has a value for each of SETTINGS[name]."""
+    if name in ("factorization", "svd++"):
+        model = Factorization if name == "factorization" else SVDpp
+        return model(known, data, **settings, generator=torch.Generator().manual_seed(seed))
+    if name == "item-knn":
+        return ItemKNN(known, data, **settings)
+    if name == "ease":
+        return EASE(known, data, **settings)
     if name == "popularity":
         return Popularity(known, data)
-    if name == "factorization":
-        generator = torch.Generator().manual_seed(config.run.seed)
-        return Factorization(known, data, config.factors, config.decay, generator)
     inf = float("inf")
     priors = {"global-mean": (inf, inf), "film-mean": (inf, 0.0), "bias": (USER_PRIOR, FILM_PRIOR)}
     return Biases(known, data, *priors[name])
 
 
+def choose(name: PredictorName, data: RatingSet, config: Config) -> dict[str, Any]:
+    """Choose the settings of a baseline: the lowest validation RMSE, or the highest NDCG@10 if it predicts no stars."""
+    names = SETTINGS.get(name, ())
+    grid = [dict(zip(names, values, strict=True)) for values in product(*(getattr(config, each) for each in names))]
+    ranked = name in ("item-knn", "ease")
+
+    def error(settings: dict[str, Any]) -> float:
+        valid = evaluate(
+            fit(name, data.train, data, settings, config.run.seed), data.valid, data.n_films, ranked=ranked
+        )
+        value = -valid.get("ndcg_at_10", 0.0) if ranked else valid["rmse"]
+        return math.inf if math.isnan(value) else value  # a fit that diverged is never the best
+
+    return min(grid, key=error) if len(grid) > 1 else grid[0]
+
+
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Fit one baseline and return its validation and test metrics."""
+    """Choose the settings of one baseline, fit it, and return its validation and test metrics."""
     data = data or load_ratings(
         config.data,
         split=config.split,
@@ -164,6 +121,8 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
     )
     with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
         require(run.device.type == "cpu", "baselines run on a CPU, so --device must be cpu", run.device)
-        valid = evaluate(fit(config.predictor, data.train, data, config), data.valid, data.n_films)
-        predictor = fit(config.predictor, data.train + data.valid, data, config)
-        return run.finish(valid=valid, test=evaluate(predictor, data.test, data.n_films))
+        name, seed = config.predictor, config.run.seed
+        settings = choose(name, data, config)
+        valid = evaluate(fit(name, data.train, data, settings, seed), data.valid, data.n_films)
+        predictor = fit(name, data.train + data.valid, data, settings, seed)
+        return run.finish(valid=valid, test=evaluate(predictor, data.test, data.n_films), run=settings)

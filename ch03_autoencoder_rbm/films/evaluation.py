@@ -11,7 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.data.ratings.collection import Ratings
+from common.config import require
+from common.data.ratings.collection import Ratings, RatingSet
 
 TOP = 10
 LIKED = 4.0
@@ -22,6 +23,10 @@ RANKED_USERS = 2_000
 
 CHUNK = 64
 """Users ranked at once: a (CHUNK, F) matrix."""
+
+
+LARGEST_TABLE = 500_000_000
+"""Largest number of users x films of the baselines that need the whole table: 2 GB."""
 
 
 class Predictor(Protocol):
@@ -129,3 +134,14 @@ def chance_of_liking(mean: Tensor, sd: float, step: float) -> Tensor:
     """p(stars >= 4) for a rating that is normal with the predicted mean: 1 - Phi((threshold - mean) / sd)"""
     threshold = LIKED - step / 2  # midway between the lowest liked level and the level below
     return torch.special.ndtr((mean - threshold) / sd)
+
+
+def interactions(known: Ratings, data: RatingSet, *, liked_only: bool) -> Tensor:
+    """(U, F) 1 where the user liked the film (four stars or more), or with liked_only=False where the user rated it"""
+    size = data.n_users * data.n_films
+    require(size <= LARGEST_TABLE, f"this baseline needs at most {LARGEST_TABLE:,} users x films in memory", size)
+    if liked_only:
+        known = known[known.stars >= LIKED]
+    x = torch.zeros(data.n_users, data.n_films)
+    x[known.users.long(), known.films.long()] = 1
+    return x

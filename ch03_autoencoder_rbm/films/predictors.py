@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ch03_autoencoder_rbm.films.baselines import Biases
+from ch03_autoencoder_rbm.films.baseline_models.biases import Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM

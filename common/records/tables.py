@@ -56,6 +56,8 @@ FORMATS = [
     (r"_ms$|_mb$|sent_mb", "{name}", 1, "{:,.1f}"),
     (r"_mb_", "{name}", 1, "{:,.0f}"),
     (r"exponent", "{name}", 1, "{:.2f}"),
+    (r"^(factors|epochs|neighbours|shrinkage|penalty)$", "{name}", 1, "{:,.0f}"),
+    (r"^decay$", "{name}", 1, "{:.2g}"),
     (r"ratio$", "{name}", 1, "{:.2f}"),
     (r"mse", "{name}", 1, "{:.5f}"),
     (r"r2$|^prediction", "{name}", 1, "{:.4f}"),

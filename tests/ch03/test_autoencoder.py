@@ -113,6 +113,18 @@ def test_training_beats_the_mean_image_repeats_and_restores(config, digits):
     assert float(autoencoder.squared_error(outputs, digits.test.pixels).mean()) == pytest.approx(first["test_mse"])
 
 
+def test_the_pca_baseline_is_the_projection_on_the_largest_eigenvectors(config, digits):
+    pixels, inputs = brightness(digits.train.pixels), brightness(digits.test.pixels)
+    mean = pixels.mean(0)
+    _, vectors = torch.linalg.eigh((pixels - mean).double().T @ (pixels - mean).double())
+    largest = vectors[:, -64:].float()
+    expected = mean + (inputs - mean) @ largest @ largest.T
+    found = autoencoder.principal_components(digits.train.pixels, inputs, 64)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    metrics = autoencoder.train(replace(config, epochs=1), digits)
+    assert metrics["test_pca_mse"] == pytest.approx(float((expected - inputs).square().mean()), rel=1e-3)
+
+
 def test_denoising_removes_noise(config, digits):
     metrics = autoencoder.train(replace(config, epochs=60, noise=0.5), digits)
     assert metrics["test_input_mse"] > 0.05

@@ -81,14 +81,32 @@ def test_one_step_up_follows_the_conditionals():
     torch.testing.assert_close(often, stack[0].hidden_probability(v)[0], rtol=0, atol=0.02)
 
 
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 def test_few_labels_come_around_as_often_as_all(digits):
-    pixels, labels = dbn.few_labels(digits, 100)
+    pixels, labels = dbn.few_labels(digits, 100, seeded(0))
     assert len(pixels) == len(labels) == 1257
-    assert torch.equal(pixels[:100], digits.train.pixels[:100])
-    assert torch.equal(pixels[1200:1257], digits.train.pixels[:57])
-    assert torch.equal(labels[100:200], digits.train.labels[:100])
+    assert torch.equal(pixels[100:200], pixels[:100])
+    assert torch.equal(pixels[1200:1257], pixels[:57])
+    assert torch.equal(labels[100:200], labels[:100])
+    assert len(pixels.flatten(1).unique(dim=0)) == 100
     for everything in (None, 1257, 10_000):
-        assert torch.equal(dbn.few_labels(digits, everything)[1], digits.train.labels)
+        assert torch.equal(dbn.few_labels(digits, everything, seeded(0))[1], digits.train.labels)
+
+
+def test_few_labels_are_sampled_by_the_seed(digits):
+    """The same seed gives the same images with their labels, another seed gives others, all from the whole split."""
+    (pixels, labels), again, other = (dbn.few_labels(digits, 100, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(pixels, again[0]) and torch.equal(labels, again[1])
+    for first, label in zip(pixels[:100], labels[:100], strict=True):
+        matches = (digits.train.pixels == first).flatten(1).all(1)
+        assert (digits.train.labels[matches] == label).all() and matches.any()
+    shared = sum(bool((other[0][:100] == image).flatten(1).all(1).any()) for image in pixels[:100])
+    assert shared < 30, "100 of 1,257 images share 8 with another such sample on average"
+    known = {tuple(image.flatten().tolist()) for image in digits.train.pixels[:100]}
+    assert sum(tuple(image.flatten().tolist()) in known for image in pixels[:100]) < 30, "not the first images"
 
 
 def test_measures_are_of_the_network_that_they_name(digits):

@@ -8,7 +8,7 @@ import torch
 
 from ch03_autoencoder_rbm import recommend
 from ch03_autoencoder_rbm.films import recommender
-from ch03_autoencoder_rbm.films.baselines import USER_PRIOR
+from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR
 from ch03_autoencoder_rbm.films.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
 from common.config import RunOptions

@@ -4,7 +4,7 @@ import csv
 import itertools
 import json
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.films import baselines, recommender, sparse_throughput
 from ch03_autoencoder_rbm.films import evaluation as measures
+from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR, Biases
+from ch03_autoencoder_rbm.films.baseline_models.factorization import least_squares
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
@@ -31,8 +33,6 @@ KINDS: list[Any] = [
     ("gaussian", "users"),
     ("binary", "users"),
 ]
-
-NAMES = get_args(baselines.PredictorName)
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +359,7 @@ def test_a_known_film_is_never_suggested_and_nobodys_scores_are_changed():
 
 
 def test_many_users_are_sampled_and_chunked_alike(monkeypatch, planted):
-    predictor = baselines.fit("bias", planted.train, planted, baselines.Config())
+    predictor = baselines.fit("bias", planted.train, planted, {})
     whole = measures.evaluate(predictor, planted.valid, planted.n_films)
     monkeypatch.setattr(measures, "CHUNK", 7)
     assert measures.evaluate(predictor, planted.valid, planted.n_films) == pytest.approx(whole)
@@ -374,7 +374,7 @@ def test_many_users_are_sampled_and_chunked_alike(monkeypatch, planted):
 
 def test_evaluation_refuses_a_predictor_that_has_seen_a_held_out_rating(planted):
     seen = planted.train + planted.test[:3]
-    predictor = baselines.fit("bias", seen, planted, baselines.Config())
+    predictor = baselines.fit("bias", seen, planted, {})
     with pytest.raises(ValueError, match=r"3 of the 18,003 ratings to predict are among those"):
         measures.evaluate(predictor, planted.test, planted.n_films)
 
@@ -411,7 +411,7 @@ def test_means_and_biases_by_hand(planted):
     known = planted.train
 
     def fit(name) -> Any:
-        return baselines.fit(name, known, planted, baselines.Config())
+        return baselines.fit(name, known, planted, {})
 
     mean = known.stars.mean()
     constant = fit("global-mean").stars(torch.tensor([0, 5]), torch.tensor([1, 2]))
@@ -421,13 +421,13 @@ def test_means_and_biases_by_hand(planted):
     bias = fit("bias")
     rest = known.stars - bias.mean - bias.film[known.films.long()]
     mine = rest[known.users == 4]
-    assert float(bias.user[4]) == pytest.approx(float(mine.sum()) / (len(mine) + baselines.USER_PRIOR), rel=1e-4)
+    assert float(bias.user[4]) == pytest.approx(float(mine.sum()) / (len(mine) + USER_PRIOR), rel=1e-4)
 
 
 def test_a_film_without_ratings_has_the_mean(planted):
     known = planted.train[planted.train.films != 3]
     for name in ("film-mean", "bias"):
-        predictor: Any = baselines.fit(name, known, planted, baselines.Config())
+        predictor: Any = baselines.fit(name, known, planted, {})
         assert float(predictor.film[3]) == 0
 
 
@@ -435,7 +435,7 @@ def test_least_squares_is_ridge_regression():
     torch.manual_seed(0)
     rows, columns = torch.randint(0, 4, (60,)), torch.randint(0, 9, (60,))
     factors, target = torch.randn(9, 3, dtype=torch.float64), torch.randn(60, dtype=torch.float64)
-    solution = baselines.least_squares(rows, columns, factors, target, 5, decay=0.3)
+    solution = least_squares(rows, columns, factors, target, 5, decay=0.3)
     for row in range(4):
         x, y = factors[columns[rows == row]], target[rows == row]
         w = solution[row].clone().requires_grad_()
@@ -446,10 +446,11 @@ def test_least_squares_is_ridge_regression():
 
 
 def test_factors_beat_biases_beat_means(planted):
+    settings: dict[Any, Any] = {"factorization": {"factors": 3, "decay": 0.05}}
     rmse = {
-        name: measures.evaluate(baselines.fit(name, planted.train, planted, baselines.Config()), planted.valid, 800)[
-            "rmse"
-        ]
+        name: measures.evaluate(
+            baselines.fit(name, planted.train, planted, settings.get(name, {})), planted.valid, planted.n_films
+        )["rmse"]
         for name in ("global-mean", "film-mean", "bias", "factorization")
     }
     assert list(rmse.values()) == sorted(rmse.values(), reverse=True)
@@ -457,7 +458,7 @@ def test_factors_beat_biases_beat_means(planted):
 
 def test_the_baselines_program_is_given_the_validation_ratings_before_it_is_tested(options, planted):
     found = baselines.train(baselines.Config(data="planted", predictor="bias", run=options), planted)
-    both = baselines.fit("bias", planted.train + planted.valid, planted, baselines.Config())
+    both = baselines.fit("bias", planted.train + planted.valid, planted, {})
     assert found["test_rmse"] == measures.evaluate(both, planted.test, planted.n_films)["rmse"]
 
 
@@ -634,7 +635,7 @@ def test_what_each_machine_sees(config, small):
         if visible == "softmax":
             assert batch.values.tolist() == (mine.half_stars - 1).tolist()
         elif visible == "gaussian":
-            biases = baselines.Biases(known, small)
+            biases = Biases(known, small)
             residuals = mine.stars - biases.stars(mine.users.long(), mine.films.long())
             torch.testing.assert_close(batch.values, residuals / biases.sd)
         else:
