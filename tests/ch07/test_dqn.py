@@ -82,11 +82,24 @@ def test_a_detour_is_solved_but_not_shortest():
 def test_solve_time():
     solved = one_maze.SolveTime()
     for shortest, seconds in ((True, 1.0), (False, 2.0), (True, 3.0), (True, 4.0)):
-        solved.update(shortest, seconds)
-    assert solved.seconds == 3.0
+        solved.update(shortest, seconds=seconds, steps=10 * seconds)
+    assert solved.metrics() == {"solved_seconds": 3.0, "solved_steps": 30.0}
     other = one_maze.SolveTime()
     other.load_state_dict(solved.state_dict())
-    assert other.seconds == 3.0
+    assert other.metrics() == solved.metrics()
+    other.update(False, seconds=5.0, steps=50)
+    assert other.metrics() == {"solved_seconds": 5.0, "solved_steps": 50}, "never: the whole training"
+
+
+def test_episode_statistics_by_hand():
+    """The exit of the corridor is four steps away; with a limit of three steps no episode reaches it."""
+    environment, right = MazeBatch([CORRIDOR], 2), torch.ones(2, dtype=torch.int64)
+    found = one_maze.episode_statistics([environment.step(right) for _ in range(8)])
+    assert found == {"episode_return": 1.0, "episode_steps": 4.0}
+    environment = MazeBatch([CORRIDOR], 2, limit=3)
+    found = one_maze.episode_statistics([environment.step(right) for _ in range(6)])
+    assert found == {"episode_return": 0.0, "episode_steps": 3.0}
+    assert one_maze.episode_statistics([environment.step(right)])["episode_return"] == 0
 
 
 def test_the_maze_is_that_of_the_seed(config):
@@ -149,7 +162,8 @@ def test_the_learned_table_is_the_best_one(options, environments):
     assert found["solve_rate"] == found["right_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
     assert found["start_error"] < 1e-9
     assert found["solved_seconds"] <= found["train_seconds"]
-    assert q_table.train(config)["solved_episodes"] == found["solved_episodes"]
+    assert q_table.train(config)["solved_steps"] == found["solved_steps"] <= steps
+    assert found["episode_return"] == 1 and found["episode_steps"] > found["shortest_steps"], "it explores"
     for path in config.run.out.rglob("summary.json"):
         assert json.loads(path.read_text())["metrics"]["planning_sweeps"] > found["shortest_steps"]
 
@@ -289,7 +303,11 @@ def test_it_finds_the_way_repeats_and_restores(config):
         assert film.size == (16 * 7, 16 * 5)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "mazes" and summary["data"]["embedded"] is True
-    assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-9
+    assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-2
+    gradient_steps = summary["metrics"]["solved_gradient_steps"]
+    assert gradient_steps in range(80, 641, 80)
+    assert summary["metrics"]["solved_steps"] == 16 * (200 + gradient_steps), "the warm-up counts"
+    assert 0 < summary["metrics"]["episode_return"] <= 1
 
 
 @pytest.mark.usefixtures("no_pictures")
