@@ -174,9 +174,9 @@ class Optimizers:
             optimizer.zero_grad()
 
     def spectrum(self) -> dict[str, float]:
-        """Return the median singular value of Muon's updates after 3 and after 5 iterations; nothing for SGD."""
+        """Return the median singular value of Muon's last update after 3 and after 5 iterations; for SGD nothing."""
         muon = self.optimizers[-1]
-        if not isinstance(muon, Muon):
+        if not isinstance(muon, Muon) or not muon.state:
             return {}
         return {f"median_singular_value_{number}": float(muon.spectrum(number).median()) for number in (3, 5)}
 
