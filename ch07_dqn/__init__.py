@@ -4,7 +4,7 @@ q_table       Q-learning with a table, and value iteration, which is given the m
 dqn           deep Q-network: epsilon-greedy, replay buffer, target network, double, dueling, n-step returns
 book          the book's deep Q-network as it was written, and with its errors corrected
 actor_critic  advantage actor-critic: a policy and a value function, on the same environments
-generalise    one network for all mazes: trained on thousands, tested on unseen ones
+generalise    one network for all mazes: fitted value iteration on thousands, tested on unseen ones
 throughput    environment steps per second: one gymnasium environment against thousands in a table
 """
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from ch07_dqn.network import ACTIONS, ActorCritic
-from ch07_dqn.one_maze import SolveTime, describe, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
 from ch07_dqn.pictures import save_pictures
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -171,21 +171,26 @@ def train(config: Config) -> dict[str, float]:
         checkpointed = {"model": model, "optimizer": optimizer, "environment": environment, "solve_time": solve_time}
 
         for epoch in run.epochs(config.epochs, config.steps, **checkpointed):
+            rollouts = []
             for step in range((epoch - 1) * config.steps, epoch * config.steps):
                 set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
                 rollout = roll_out(model, environment, config.rollout)
                 loss = train_step(model, optimizer, rollout, config)
+                rollouts.append(rollout)
                 run.step(loss, steps=config.rollout * config.environments)
 
-            seconds = run.elapsed()
+            seconds, gradient_steps = run.elapsed(), epoch * config.steps
+            environment_steps = gradient_steps * config.rollout * config.environments
             metrics = measure(policy_and_values(model, maze)[0], maze)
-            solve_time.update(is_shortest(metrics), seconds)
-            run.log(run=metrics)
+            solve_time.update(
+                is_shortest(metrics), seconds=seconds, steps=environment_steps, gradient_steps=gradient_steps
+            )
+            run.log(run={**metrics, **episode_statistics(rollouts)})
 
         run.save(model)
         logits, value = policy_and_values(model, maze)
         report(run, logits, value, maze)
-        return run.finish(run={**measure(logits, maze), "solved_seconds": solve_time.seconds or run.train_seconds})
+        return run.finish(run={**measure(logits, maze), **solve_time.metrics(), **last_episodes(run.history)})
 
 
 def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
@@ -196,6 +201,7 @@ def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
         "loss": ["train_loss"],
         "tiles with an optimal greedy action": ["right_rate"],
         "steps to the exit": ["path_steps", "shortest_steps"],
+        "return of the training episodes": ["episode_return"],
     }
     run.figure("curves", plots.curves(run.history, panels))
     save_pictures(run, logits, maze, value=value)

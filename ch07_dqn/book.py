@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ch07_dqn.dqn import environment_step, report, train_step, values_of
 from ch07_dqn.network import ACTIONS
-from ch07_dqn.one_maze import SolveTime, describe, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
 from ch07_dqn.replay import ReplayBuffer
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -170,8 +170,10 @@ def train(config: Config) -> dict[str, float]:
                 for _ in range(config.warm_up):
                     environment_step(environment, replay_buffer, model, epsilon=1.0)
 
+            transitions = []
             for step in range((epoch - 1) * config.steps, epoch * config.steps):
-                environment_step(environment, replay_buffer, model, epsilon_at(config, step))
+                epsilon = epsilon_at(config, step)
+                transitions.append(environment_step(environment, replay_buffer, model, epsilon))
                 loss = torch.zeros((), device=run.device)
                 if config.mended:  # the book ends here: it remembers transitions and never trains on them
                     set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
@@ -182,14 +184,15 @@ def train(config: Config) -> dict[str, float]:
                 run.step(loss, steps=config.environments)
 
             seconds = run.elapsed()
+            environment_steps = (config.warm_up + epoch * config.steps) * config.environments
             metrics = measure(values_of(model, maze), maze)
-            solve_time.update(is_shortest(metrics), seconds)
-            run.log(run=metrics)
+            solve_time.update(is_shortest(metrics), seconds=seconds, steps=environment_steps)
+            run.log(run={**metrics, **episode_statistics(transitions)})
 
         run.save(model)
         values = values_of(model, maze)
         report(run, values, maze)
-        return run.finish(run={**measure(values, maze), "solved_seconds": solve_time.seconds or run.train_seconds})
+        return run.finish(run={**measure(values, maze), **solve_time.metrics(), **last_episodes(run.history)})
 
 
 def restore(folder: Path) -> tuple[BookNetwork, Config]:

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch07_dqn.network import ACTIONS, QNetwork
-from ch07_dqn.one_maze import SolveTime, describe, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
 from ch07_dqn.pictures import save_pictures
 from ch07_dqn.replay import Batch, ReplayBuffer
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.mazes.batch import MazeBatch
+from common.data.mazes.batch import MazeBatch, Step
 from common.data.mazes.maze import Algorithm, Maze
 from common.run import Run, load_weights
 from common.schedule import linear_at, set_learning_rate
@@ -137,11 +137,13 @@ def act(model: nn.Module, states: Tensor, epsilon: float) -> Tensor:
     return torch.where(torch.rand(states.shape, device=states.device) < epsilon, random_actions, greedy_actions)
 
 
-def environment_step(environment: MazeBatch, replay_buffer: ReplayBuffer, model: nn.Module, epsilon: float) -> None:
-    """Take one epsilon-greedy step in every environment and add the transitions to the replay buffer."""
+def environment_step(environment: MazeBatch, replay_buffer: ReplayBuffer, model: nn.Module, epsilon: float) -> Step:
+    """Take one epsilon-greedy step in every environment; add the transitions to the replay buffer and return them."""
     state = environment.state
     action = act(model, state, epsilon)
-    replay_buffer.add(state, action, environment.step(action))
+    transitions = environment.step(action)
+    replay_buffer.add(state, action, transitions)
+    return transitions
 
 
 @torch.no_grad()
@@ -190,9 +192,11 @@ def train(config: Config) -> dict[str, float]:
                 for _ in range(config.warm_up):
                     environment_step(environment, replay_buffer, model, epsilon=1.0)
 
+            transitions = []
             for step in range((epoch - 1) * config.steps, epoch * config.steps):
                 set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
-                environment_step(environment, replay_buffer, model, epsilon_at(config, step))
+                epsilon = epsilon_at(config, step)
+                transitions.append(environment_step(environment, replay_buffer, model, epsilon))
 
                 batch = replay_buffer.sample(config.batch_size, beta=0.4 + 0.6 * epoch / config.epochs)
                 loss, td_errors = train_step(model, target_network, optimizer, batch, double=config.double)
@@ -202,15 +206,18 @@ def train(config: Config) -> dict[str, float]:
                     target_network.load_state_dict(model.state_dict())
                 run.step(loss, steps=config.environments)
 
-            seconds = run.elapsed()
+            seconds, gradient_steps = run.elapsed(), epoch * config.steps
+            environment_steps = (config.warm_up + gradient_steps) * config.environments
             metrics = measure(values_of(model, maze), maze)
-            solve_time.update(is_shortest(metrics), seconds)
-            run.log(run=metrics)
+            solve_time.update(
+                is_shortest(metrics), seconds=seconds, steps=environment_steps, gradient_steps=gradient_steps
+            )
+            run.log(run={**metrics, **episode_statistics(transitions)})
 
         run.save(model)
         values = values_of(model, maze)
         report(run, values, maze)
-        return run.finish(run={**measure(values, maze), "solved_seconds": solve_time.seconds or run.train_seconds})
+        return run.finish(run={**measure(values, maze), **solve_time.metrics(), **last_episodes(run.history)})
 
 
 @torch.inference_mode()
@@ -228,6 +235,7 @@ def report(run: Run, values: Tensor, maze: Maze) -> None:
         "loss": ["train_loss"],
         "tiles with an optimal greedy action": ["right_rate"],
         "steps to the exit": ["path_steps", "shortest_steps"],
+        "return of the training episodes": ["episode_return"],
     }
     run.figure("curves", plots.curves(run.history, panels))
     save_pictures(run, values, maze)

@@ -1,12 +1,13 @@
 """Generalisation: one network for all mazes, trained on thousands, tested on unseen and on larger mazes.
 
     python -m ch07_dqn.train generalise
-    python -m ch07_dqn.train generalise --network convolutional     # an ordinary convolutional network, for comparison
+    python -m ch07_dqn.train generalise --network convolutional     # a convolutional network of fixed depth
     python -m ch07_dqn.train generalise --epochs 4                  # epochs instead of a time budget: repeatable
 
-Q-learning on all actions of all tiles of a batch of mazes: the environment is a table of transitions, so one look-up
-gives all of them. The targets have a fixed horizon (De Asis et al. 2020): values for k steps are trained on the
-network's own values for k - 1 steps, with small k, so no value bootstraps from itself:
+Fitted value iteration: every gradient step uses all actions on all tiles of a batch of mazes. It needs a simulator,
+here a table of transitions; Q-learning would use transitions that an agent has visited. The targets have a fixed
+horizon (De Asis et al. 2020): values for k steps are trained on the network's own values for k - 1 steps, with small
+k, so no value bootstraps from itself:
 
     Q_k(s, a) = r + g max over a' of Q_(k-1)(s', a')        with Q_0 = 0, and only r if s' is terminal
 

@@ -4,8 +4,10 @@ Dimensions: H x W tiles, S = H W states, A = 4 actions.
 """
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from common.data.mazes.batch import next_states
@@ -71,19 +73,43 @@ def is_shortest(metrics: dict[str, float]) -> bool:
 
 
 class SolveTime:
-    """Training time since which the greedy path has always been the shortest; part of the checkpoint."""
+    """Training effort since which the greedy path has always been a shortest path; part of the checkpoint."""
 
-    seconds: float | None = None
-    """None while the greedy path is not the shortest."""
+    def __init__(self) -> None:
+        self.latest: dict[str, float] = {}
+        self.solved: dict[str, float] | None = None
+        """None while the greedy path is not a shortest path."""
 
-    def update(self, shortest: bool, seconds: float) -> None:
-        """Add the evaluation after so many seconds of training."""
-        self.seconds = (self.seconds or seconds) if shortest else None
+    def update(self, shortest: bool, **effort: float) -> None:
+        """Add an evaluation, and the training effort until then, as in `seconds=3.0, steps=64_000`."""
+        self.latest = effort
+        self.solved = (self.solved or effort) if shortest else None
 
-    def state_dict(self) -> dict[str, float | None]:
-        """Give the seconds, for checkpoints."""
-        return {"seconds": self.seconds}
+    def metrics(self) -> dict[str, float]:
+        """Return `solved_seconds` and so on; the effort of the whole training if the path is not a shortest path."""
+        return {f"solved_{name}": value for name, value in (self.solved or self.latest).items()}
 
-    def load_state_dict(self, state: dict[str, float | None]) -> None:
-        """Restore the seconds."""
-        self.seconds = state["seconds"]
+    def state_dict(self) -> dict[str, dict[str, float] | None]:
+        """Return the state for checkpoints."""
+        return {"latest": self.latest, "solved": self.solved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state."""
+        self.latest, self.solved = state["latest"], state["solved"]
+
+
+def episode_statistics(transitions: Sequence[Any]) -> dict[str, float]:
+    """Return the mean return and the mean length of the training episodes, without discount.
+
+    Each transition holds `reward`, `terminated` and `truncated` of all environments. Both means are sums over the
+    transitions, divided by the number of episodes that ended in them (at least 1).
+    """
+    reward = torch.stack([transition.reward for transition in transitions])
+    ended = torch.stack([transition.terminated | transition.truncated for transition in transitions])
+    episodes = max(1, int(ended.sum()))
+    return {"episode_return": float(reward.sum()) / episodes, "episode_steps": ended.numel() / episodes}
+
+
+def last_episodes(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the statistics of the training episodes in the last epoch of a run's history."""
+    return {name: history[-1][name] for name in ("episode_return", "episode_steps")}

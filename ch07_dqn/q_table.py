@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ch07_dqn.one_maze import SolveTime, describe, greedy_path, is_shortest, maze_of, measure
+from ch07_dqn.one_maze import (
+    SolveTime,
+    describe,
+    episode_statistics,
+    greedy_path,
+    is_shortest,
+    last_episodes,
+    maze_of,
+    measure,
+)
 from ch07_dqn.pictures import draw_values, save_pictures
 from common.config import RunOptions, require, require_positive
 from common.data.mazes.batch import ACTIONS, MazeBatch, Step
@@ -90,13 +99,13 @@ def update(
     return td_errors
 
 
-def train_step(environment: MazeBatch, table: Tensor, config: Config) -> Tensor:
-    """Take one step in every environment and update the table; return the number of episodes that ended."""
+def train_step(environment: MazeBatch, table: Tensor, config: Config) -> Step:
+    """Take one step in every environment and update the table; return the transitions."""
     states = environment.state
     actions = act(table, states, config.epsilon)
     step = environment.step(actions)
     update(table, states, actions, step, discount=config.discount, learning_rate=config.learning_rate)
-    return (step.terminated | step.truncated).sum()
+    return step
 
 
 def value_iteration(environment: MazeBatch, discount: float) -> tuple[Tensor, int]:
@@ -124,23 +133,24 @@ def train(config: Config) -> dict[str, float]:
             optimal, sweeps = value_iteration(environment, config.discount)
         table = torch.zeros_like(optimal)
         steps = -(-config.steps // (config.environments * EVALUATIONS))  # of each environment, between evaluations
-        seconds, episodes, solve_time, solved_episodes = 0.0, 0, SolveTime(), 0
+        seconds, solve_time, history = 0.0, SolveTime(), []
 
-        for _ in range(EVALUATIONS):
+        for evaluation in range(1, EVALUATIONS + 1):
             with Timer(run.device) as timer:
-                episodes += int(torch.stack([train_step(environment, table, config) for _ in range(steps)]).sum())
+                transitions = [train_step(environment, table, config) for _ in range(steps)]
             seconds += timer.seconds
-            if solve_time.seconds is None:
-                solved_episodes = episodes
-            solve_time.update(is_shortest(measure(table.cpu().view(height, width, ACTIONS), maze)), seconds)
+            metrics = measure(table.cpu().view(height, width, ACTIONS), maze)
+            environment_steps = evaluation * steps * config.environments
+            solve_time.update(is_shortest(metrics), seconds=seconds, steps=environment_steps)
+            history.append({"epoch": evaluation, **metrics, **episode_statistics(transitions)})
 
         values = table.view(height, width, ACTIONS).cpu()
-        report(run, values, optimal.view(height, width, ACTIONS).cpu(), maze)
+        report(run, history, values, optimal.view(height, width, ACTIONS).cpu(), maze)
         return run.finish(
             run={
                 **measure(values, maze),
-                "solved_seconds": solve_time.seconds or seconds,
-                "solved_episodes": solved_episodes,
+                **solve_time.metrics(),
+                **last_episodes(history),
                 "train_seconds": seconds,
                 "steps_per_second": EVALUATIONS * steps * config.environments / seconds,
                 "start_error": float((table[environment.starts[0]].max() - optimal[environment.starts[0]].max()).abs()),
@@ -150,7 +160,15 @@ def train(config: Config) -> dict[str, float]:
         )
 
 
-def report(run: Run, values: Tensor, optimal: Tensor, maze: Maze) -> None:
-    """Draw the learned table, its greedy path, and the optimal table."""
+def report(run: Run, history: list[dict[str, float]], values: Tensor, optimal: Tensor, maze: Maze) -> None:
+    """Draw the learning curves, the learned table, its greedy path, and the optimal table."""
+    from common.drawing import plots
+
+    panels = {
+        "tiles with an optimal greedy action": ["right_rate"],
+        "steps to the exit": ["path_steps", "shortest_steps"],
+        "return of the training episodes": ["episode_return"],
+    }
+    run.figure("curves", plots.curves(history, panels))
     save_pictures(run, values, maze)
     run.figure("optimal_values", draw_values(optimal, maze, greedy_path(optimal, maze)))

@@ -2,7 +2,8 @@
 
     python -m ch06_cnn.train cnn
     python -m ch06_cnn.train cnn --augment --batch-norm --no-dropout --learning-rate 3e-3 --epochs 30
-    python -m ch06_cnn.train cnn --network linear --data shapes          # what a network without convolutions sees
+    python -m ch06_cnn.train cnn --network linear --data shapes          # baselines without convolutions: linear,
+    python -m ch06_cnn.train cnn --network mlp --data shapes             # and a multilayer perceptron
 
 Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
 """
@@ -37,8 +38,8 @@ class Config:
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
-    network: Literal["book", "linear"] = "book"
-    """Network: the book's, or as a baseline one linear layer on the pixels."""
+    network: Literal["book", "linear", "mlp"] = "book"
+    """Network: the book's, or as a baseline without convolutions one linear layer or a multilayer perceptron (MLP)."""
     layers: Literal["torch", "by-hand"] = "torch"
     """Layers: torch's, or those by hand in layers.py (slower, convolutions in float32)."""
     epochs: int | None = None
@@ -54,7 +55,7 @@ class Config:
     augment: bool = False
     """Augmentation: random flips, shifts by up to 4 pixels, and one erased 8x8 square."""
     dropout: bool = True
-    """Dropout as in the book: 0.2 after each convolution, 0.55 before the last layer."""
+    """Dropout as in the book: 0.2 after each convolution (MLP: on the pixels), 0.55 before the last layer."""
     channels_last: bool = True
     """Memory format channels_last (NHWC) instead of torch's default (NCHW)."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -98,10 +99,28 @@ class LinearNetwork(nn.Module):
         return self.templates(pixels.flatten(1))
 
 
+class MLP(nn.Module):
+    """Multilayer perceptron 3072-512-256-10: the book's network with one linear layer in place of the convolutions."""
+
+    def __init__(self, *, dropout: bool = True) -> None:
+        super().__init__()
+        small, large = (0.2, 0.55) if dropout else (0.0, 0.0)
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Dropout(small), nn.Linear(3 * 32 * 32, 512), nn.ReLU(),
+            nn.Linear(512, 256), nn.ReLU(), nn.Dropout(large), nn.Linear(256, 10),
+        )  # fmt: skip
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 32, 32) pixels -> (B, K) logits"""
+        return self.layers(pixels)
+
+
 def make_model(config: Config) -> nn.Module:
     """Build the network that the Config asks for."""
     if config.network == "linear":
         return LinearNetwork()
+    if config.network == "mlp":
+        return MLP(dropout=config.dropout)
     kit = layers if config.layers == "by-hand" else nn
     model = BookNetwork(kit=kit, batch_norm=config.batch_norm, dropout=config.dropout)
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
@@ -195,7 +214,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         run.save(model)
         if run.is_main:
             report(run, data, model, logits)
-        return run.finish(test=measure(logits, data.test.labels, data.class_names))
+        seen = data.train[: len(data.test)]  # as many training images as test images
+        train_accuracy = float((predict(model, seen.pixels, **layout).argmax(1) == seen.labels).float().mean())
+        test = measure(logits, data.test.labels, data.class_names)
+        return run.finish(run={"train_accuracy": train_accuracy}, test=test)
 
 
 def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ch06_cnn.convolution.augment import augment, coin
 from ch06_cnn.convolution.cnn import measure, predict
 from ch06_cnn.preprocessing import scaled
-from ch06_cnn.speedrun.muon import Muon
+from ch06_cnn.speedrun.muon import ITERATIONS, Muon
 from ch06_cnn.speedrun.whitening import whitening_filters
 from common import distributed
 from common.benchmark import Workload
@@ -60,6 +60,8 @@ class Config:
     """Optimizer of the convolutions: Muon, or SGD with Nesterov momentum."""
     learning_rate: float = default_by("optimizer", muon=0.12, sgd=2.0)
     """Initial learning rate of the convolutions; it decays linearly to zero. Default: 0.12 for Muon, 2 for SGD."""
+    muon_iterations: int = ITERATIONS
+    """Newton-Schulz iterations of Muon; more bring the singular values of its updates closer to 1."""
     whitening: bool = True
     """Compute the first layer as whitening filters instead of learning it."""
     identity: bool = True
@@ -76,7 +78,7 @@ class Config:
 
     def __post_init__(self) -> None:
         fill_defaults(self)
-        require_positive(self, "budget", "epochs", "widths", "batch_size", "learning_rate")
+        require_positive(self, "budget", "epochs", "widths", "batch_size", "learning_rate", "muon_iterations")
         require(0 <= self.label_smoothing < 1, "--label-smoothing must be at least 0 and below 1", self.label_smoothing)
         require(0 <= self.shift < 32, "--shift must be between 0 and 31", self.shift)
 
@@ -155,7 +157,8 @@ class Optimizers:
             torch.optim.SGD(groups, momentum=self.MOMENTUM, nesterov=True, fused=True)
         ]
         if config.optimizer == "muon":
-            self.optimizers.append(Muon(filters, config.learning_rate, bf16=bf16))
+            muon = Muon(filters, config.learning_rate, iterations=config.muon_iterations, bf16=bf16)
+            self.optimizers.append(muon)
         self.initial = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def set_progress(self, done: float) -> None:
@@ -169,6 +172,13 @@ class Optimizers:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
+
+    def spectrum(self) -> dict[str, float]:
+        """Return the median singular value of Muon's last update after 3 and after 5 iterations; for SGD nothing."""
+        muon = self.optimizers[-1]
+        if not isinstance(muon, Muon) or not muon.state:
+            return {}
+        return {f"median_singular_value_{number}": float(muon.spectrum(number).median()) for number in (3, 5)}
 
     def state_dict(self) -> list[dict]:
         """Return the state of all optimizers."""
@@ -252,7 +262,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         run.save(model)
         if run.is_main:
             report(run, data, model, logits)
-        return run.finish(test=measure(logits, data.test.labels))
+        return run.finish(test=measure(logits, data.test.labels), run=optimizers.spectrum())
 
 
 def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> None:

@@ -58,7 +58,8 @@ def test_step_is_adamws():
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(
-    "settings", [{}, {"batch_norm": True}, {"network": "linear"}, {"layers": "by-hand", "batch_norm": True}]
+    "settings",
+    [{}, {"batch_norm": True}, {"network": "linear"}, {"network": "mlp"}, {"layers": "by-hand", "batch_norm": True}],
 )
 def test_one_batch_is_learned_by_heart(config, shapes, settings, bf16):
     torch.manual_seed(0)
@@ -198,14 +199,62 @@ def test_every_epoch_has_an_order_of_its_own(config, shapes, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_each_switch_changes_what_is_learned(config, shapes):
-    cnn.train(config, shapes)
-    switches = ({"augment": True}, {"dropout": False}, {"learning_rate": 2e-3}, {"weight_decay": 0.5})
-    for switch in switches:
-        cnn.train(replace(config, **switch), shapes)
-    plain, *others = (cnn.restore(folder)[0] for folder in runs(config))
-    for switch, other in zip(switches, others, strict=True):
-        assert not same(plain, other), switch
+@pytest.mark.parametrize("augmented", [False, True])
+def test_the_step_gets_augmented_images(config, shapes, monkeypatch, augmented):
+    made, given = [], []
+    augment = cnn.augment
+
+    def watch(images, flips, **settings):
+        assert settings == {"shift": 4, "cutout": 8} and 0 < int(flips.sum()) < len(flips)
+        made.append(augment(images, flips, **settings))
+        return made[-1]
+
+    def step(model, optimizer, pixels, labels, *, bf16):
+        given.append(pixels)
+        optimizer.step()  # without gradients nothing moves
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(cnn, "augment", watch)
+    monkeypatch.setattr(cnn, "train_step", step)
+    cnn.train(replace(config, augment=augmented), shapes)
+    assert len(given) == 2 and len(made) == 2 * augmented
+    for images, pixels in zip(made, given, strict=augmented):
+        torch.testing.assert_close(pixels, scaled(images))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_settings_reach_network_and_optimizer(config, shapes, monkeypatch):
+    seen = []
+    make_optimizer = cnn.make_optimizer
+    monkeypatch.setattr(cnn, "make_optimizer", lambda *a: seen.append((a[0], make_optimizer(*a))) or seen[-1][1])
+    for dropout in (False, True):
+        cnn.train(replace(config, dropout=dropout, learning_rate=2e-3, weight_decay=0.5), shapes)
+        model, optimizer = seen.pop()
+        assert sum(module.p for module in model.modules() if isinstance(module, nn.Dropout)) == pytest.approx(
+            1.15 * dropout
+        )
+        assert optimizer.defaults["weight_decay"] == 0.5 and optimizer.param_groups[0]["max_lr"] == 2e-3
+
+
+def test_the_mlp_has_more_parameters_than_the_books_network():
+    model = cnn.make_model(Config(network="mlp"))
+    shapes = [tuple(p.shape) for p in model.parameters() if p.ndim > 1]
+    assert shapes == [(512, 3072), (256, 512), (10, 256)]
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (model, BookNetwork())]
+    assert sizes[0] > 4 * sizes[1]
+    drops = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert drops == [0.2, 0.55]
+    off = cnn.make_model(Config(network="mlp", dropout=False))
+    assert not any(module.p for module in off.modules() if isinstance(module, nn.Dropout))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_training_accuracy_is_that_of_training_images(config, shapes):
+    data = replace(shapes, test=shapes.test[:40])
+    found = cnn.train(replace(config, network="linear"), data)
+    model, _ = cnn.restore(runs(config)[0])
+    right = cnn.predict(model, shapes.train.pixels[:40]).argmax(1) == shapes.train.labels[:40]
+    assert found["train_accuracy"] == pytest.approx(float(right.float().mean()))
 
 
 def test_a_linear_network_leaves_its_templates(config, shapes):

@@ -160,24 +160,73 @@ def test_by_passes_a_run_repeats_learns_and_restores(config, shapes):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.fixture
+def calls(monkeypatch):
+    """The arguments of every training step of a run that does not train."""
+    seen = {name: [] for name in ("flips", "shift", "augmented", "pixels", "label_smoothing", "optimizers", "model")}
+    augment, flip_mask = speedrun.augment, speedrun.flip_mask
+    masks = []
+
+    def watch_mask(initial, epoch, flip):
+        masks.append(flip_mask(initial, epoch, flip))
+        return masks[-1]
+
+    def watch_augment(images, flips, *, shift):
+        assert flips is masks[-1], "the mask is not used"
+        seen["flips"].append(flips)
+        seen["shift"].append(shift)
+        seen["augmented"].append(augment(images, flips, shift=shift))
+        return seen["augmented"][-1]
+
+    def watch_step(model, optimizers, pixels, labels, *, label_smoothing, bf16):
+        for name, value in (("pixels", pixels), ("label_smoothing", label_smoothing), ("model", model)):
+            seen[name].append(value)
+        seen["optimizers"].append(optimizers)
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(speedrun, "flip_mask", watch_mask)
+    monkeypatch.setattr(speedrun, "augment", watch_augment)
+    monkeypatch.setattr(speedrun, "train_step", watch_step)
+    return seen
+
+
 @pytest.mark.usefixtures("no_pictures")
-def test_each_switch_changes_what_is_learned(config, shapes):
-    switches = (
-        {"whitening": False},
-        {"identity": False},
-        {"optimizer": "sgd", "learning_rate": None},
-        {"label_smoothing": 0.0},
-        {"flip": "none"},
-        {"flip": "random"},
-        {"shift": 0},
-    )
-    shapes, config = replace(shapes, train=shapes.train[:64], test=shapes.test[:8]), replace(config, batch_size=32)
-    speedrun.train(config, shapes)
-    for switch in switches:
-        speedrun.train(replace(config, **switch), shapes)
-    plain, *others = [torch.cat([p.flatten() for p in model.parameters()]) for model in weights_of(config)]
-    for switch, other in zip(switches, others, strict=True):
-        assert not torch.equal(plain, other), switch
+@pytest.mark.parametrize("shift", [0, 3])
+@pytest.mark.parametrize("flip", ["alternating", "random", "none"])
+def test_augmentation_reaches_the_step(config, shapes, calls, flip, shift):
+    speedrun.train(replace(config, flip=flip, shift=shift), shapes)
+    assert calls["shift"] == [shift] * 6
+    assert all(bool(flips.any()) == (flip != "none") for flips in calls["flips"])
+    for augmented, pixels in zip(calls["augmented"], calls["pixels"], strict=True):
+        torch.testing.assert_close(pixels, scaled(augmented))
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("optimizer", "label_smoothing"), [("muon", 0.0), ("sgd", 0.3)])
+def test_optimizer_and_label_smoothing_reach_the_step(config, shapes, calls, optimizer, label_smoothing):
+    settings = {"optimizer": optimizer, "label_smoothing": label_smoothing, "learning_rate": 0.5, "muon_iterations": 4}
+    speedrun.train(replace(config, **settings), shapes)
+    assert calls["label_smoothing"] == [label_smoothing] * 6
+    last = calls["optimizers"][0].optimizers[-1]
+    assert isinstance(last, Muon) == (optimizer == "muon")
+    group = last.param_groups[-1]
+    assert all(p.ndim == 4 for p in group["params"]) and len(group["params"]) == 6
+    assert calls["optimizers"][0].initial[-1][-1] == 0.5
+    if optimizer == "muon":
+        assert group["iterations"] == 4
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("identity", [False, True])
+@pytest.mark.parametrize("whitening", [False, True])
+def test_the_first_weights_follow_their_switches(config, shapes, calls, whitening, identity):
+    speedrun.train(replace(config, whitening=whitening, identity=identity), shapes)
+    model = calls["model"][0]
+    filters = whitening_filters(scaled(shapes.train.pixels, channels_last=False))
+    assert torch.allclose(model.first.weight, filters, atol=1e-5) == whitening
+    assert model.first.weight.requires_grad != whitening
+    second = model.blocks[0].weight
+    assert torch.equal(second, torch.nn.init.dirac_(torch.empty_like(second))) == identity
 
 
 def test_both_mirror_images_count_at_the_test(config, shapes):
@@ -252,10 +301,28 @@ def test_the_clock_ends_the_run_in_mid_epoch(config, shapes, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_budget_is_kept(config, shapes):
-    metrics = speedrun.train(replace(config, epochs=None, budget=0.5), shapes)
-    assert metrics["train_seconds"] > 0.3
-    assert metrics["images_per_second"] > 0
+def test_the_budget_pays_for_the_preparation(config, shapes, monkeypatch):
+    """A second per look at the clock, two looks per step, and five seconds of preparation."""
+
+    class Preparation:
+        seconds = 5.0
+
+        def __init__(self, device):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(speedrun, "Timer", Preparation)
+    monkeypatch.setattr(speedrun.Run, "elapsed", lambda run: float(next(ticks)))
+    shares = []
+    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: shares.append(progress))
+    speedrun.train(replace(config, epochs=None, budget=9.0), shapes)
+    assert shares == pytest.approx([5 / 9, 7 / 9, 9 / 9]), "then ten seconds have passed"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +333,7 @@ def test_a_budget_is_kept(config, shapes):
         ({"label_smoothing": 1.0}, "--label-smoothing must be at least 0 and below 1, got 1"),
         ({"shift": 32}, "--shift must be between 0 and 31, got 32"),
         ({"epochs": 0}, "--epochs must be a number above 0"),
+        ({"muon_iterations": 0}, "--muon-iterations must be a number above 0"),
     ],
 )
 def test_settings_that_cannot_be(bad, message):

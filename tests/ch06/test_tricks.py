@@ -44,12 +44,45 @@ def test_orthogonalise_moves_singular_values_by_the_polynomial_and_nothing_else(
     torch.testing.assert_close(orthogonalise(matrix), u @ s.diag() @ v)
 
 
-def test_orthogonalised_is_nearly_orthogonal():
-    matrix = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))[0] @ torch.diag(
-        torch.tensor([1.0, 0.8, 0.5, 0.3, 0.2, 0.1])
-    )
-    s = torch.linalg.svdvals(orthogonalise(matrix, iterations=5))
-    assert 0.6 < float(s.min()) < float(s.max()) < 1.3
+def matrix_with_spectrum(singular_values):
+    """A square matrix with these singular values and random singular vectors."""
+    generator = torch.Generator().manual_seed(0)
+    size = len(singular_values)
+    u, v = (torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))[0] for _ in range(2))
+    return u @ singular_values.diag() @ v
+
+
+def muon_update(gradient, **settings):
+    """The first update of Muon, (R, Q), for a gradient."""
+    weight = nn.Parameter(torch.eye(len(gradient), dtype=gradient.dtype))  # has the norm sqrt(R) already
+    before = weight.detach().clone()
+    weight.grad = gradient
+    Muon([weight], lr=1.0, momentum=0.0, **settings).step()
+    return before - weight.detach()
+
+
+def test_updates_of_well_conditioned_gradients_are_nearly_orthogonal():
+    s = torch.linalg.svdvals(muon_update(matrix_with_spectrum(torch.tensor([1, 0.8, 0.5, 0.3, 0.2, 0.1]).double())))
+    assert 0.7 < float(s.min()) < float(s.max()) < 1.3
+
+
+def test_small_singular_values_need_more_than_the_default_iterations():
+    """Singular values that fall like k^-1.5: the median of 64 is .005 of the norm, and after three iterations .2."""
+    gradient = matrix_with_spectrum(torch.arange(1, 65).double() ** -1.5)
+    medians = [float(torch.linalg.svdvals(muon_update(gradient, **n)).median()) for n in ({}, {"iterations": 5})]
+    assert medians == pytest.approx([0.20, 0.95], abs=0.01)
+
+
+def test_spectrum_is_that_of_the_next_update_and_changes_nothing():
+    gradient = matrix_with_spectrum(torch.arange(1, 9).double() ** -1.5)
+    weight = nn.Parameter(torch.eye(8, dtype=torch.float64))
+    optimizer = Muon([weight], lr=0.1, momentum=0.6)
+    weight.grad = gradient.clone()
+    optimizer.step()
+    for iterations in (3, 5):
+        expected = torch.linalg.svdvals(orthogonalise(gradient, iterations)).float()
+        torch.testing.assert_close(optimizer.spectrum(iterations), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(optimizer.state[weight]["momentum"], gradient)
 
 
 def test_two_steps_of_muon_by_its_formula():

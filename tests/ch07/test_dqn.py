@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
 from ch07_dqn.network import QNetwork
@@ -82,11 +81,24 @@ def test_a_detour_is_solved_but_not_shortest():
 def test_solve_time():
     solved = one_maze.SolveTime()
     for shortest, seconds in ((True, 1.0), (False, 2.0), (True, 3.0), (True, 4.0)):
-        solved.update(shortest, seconds)
-    assert solved.seconds == 3.0
+        solved.update(shortest, seconds=seconds, steps=10 * seconds)
+    assert solved.metrics() == {"solved_seconds": 3.0, "solved_steps": 30.0}
     other = one_maze.SolveTime()
     other.load_state_dict(solved.state_dict())
-    assert other.seconds == 3.0
+    assert other.metrics() == solved.metrics()
+    other.update(False, seconds=5.0, steps=50)
+    assert other.metrics() == {"solved_seconds": 5.0, "solved_steps": 50}, "never: the whole training"
+
+
+def test_episode_statistics_by_hand():
+    """The exit of the corridor is four steps away; with a limit of three steps no episode reaches it."""
+    environment, right = MazeBatch([CORRIDOR], 2), torch.ones(2, dtype=torch.int64)
+    found = one_maze.episode_statistics([environment.step(right) for _ in range(8)])
+    assert found == {"episode_return": 1.0, "episode_steps": 4.0}
+    environment = MazeBatch([CORRIDOR], 2, limit=3)
+    found = one_maze.episode_statistics([environment.step(right) for _ in range(6)])
+    assert found == {"episode_return": 0.0, "episode_steps": 3.0}
+    assert one_maze.episode_statistics([environment.step(right)])["episode_return"] == 0
 
 
 def test_the_maze_is_that_of_the_seed(config):
@@ -149,7 +161,8 @@ def test_the_learned_table_is_the_best_one(options, environments):
     assert found["solve_rate"] == found["right_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
     assert found["start_error"] < 1e-9
     assert found["solved_seconds"] <= found["train_seconds"]
-    assert q_table.train(config)["solved_episodes"] == found["solved_episodes"]
+    assert q_table.train(config)["solved_steps"] == found["solved_steps"] <= steps
+    assert found["episode_return"] == 1 and found["episode_steps"] > found["shortest_steps"], "it explores"
     for path in config.run.out.rglob("summary.json"):
         assert json.loads(path.read_text())["metrics"]["planning_sweeps"] > found["shortest_steps"]
 
@@ -289,30 +302,66 @@ def test_it_finds_the_way_repeats_and_restores(config):
         assert film.size == (16 * 7, 16 * 5)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "mazes" and summary["data"]["embedded"] is True
-    assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-9
+    assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-2
+    gradient_steps = summary["metrics"]["solved_gradient_steps"]
+    assert gradient_steps in range(80, 641, 80)
+    assert summary["metrics"]["solved_steps"] == 16 * (200 + gradient_steps), "the warm-up counts"
+    assert 0 < summary["metrics"]["episode_return"] <= 1
+
+
+def test_settings_reach_the_environment_the_buffer_and_the_network(config):
+    maze, cpu = one_maze.maze_of(config), torch.device("cpu")
+    environment = dqn.make_environment(replace(config, time_limit=20), maze, cpu)
+    assert environment.limit == 20 and len(environment.state) == 16
+    uniform = dqn.make_replay_buffer(replace(config, discount=0.9), cpu)
+    assert (uniform.discount, uniform.n_steps, uniform.alpha) == (0.9, 2, 0) and uniform.state.shape == (300, 16)
+    prioritised = dqn.make_replay_buffer(replace(config, replay="prioritised"), cpu)
+    assert prioritised.alpha > 0 and prioritised.state.shape == (300, 16)
+    assert dqn.make_replay_buffer(replace(config, replay="newest"), cpu).state.shape == (2, 16)
+    assert dqn.make_model(replace(config, dueling=True)).value is not None
+    assert dqn.make_model(config).value is None
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_each_switch_changes_what_is_learned(config):
-    switches = (
-        {"double": False},
-        {"dueling": True},
-        {"target_every": 0},
-        {"n_steps": 1},
-        {"replay": "prioritised"},
-        {"replay": "newest"},
-        {"discount": 0.9},
-        {"epsilon": 0.5},
-        {"time_limit": 20},
-        {"warm_up": 2},
-    )
-    config = replace(config, epochs=1)
+@pytest.mark.parametrize("double", [False, True])
+def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
+    """The warm-up is random, epsilon then falls; each step samples a batch, trains on it and hands its errors back."""
+    calls = {name: [] for name in ("epsilon", "sample", "train", "errors", "priorities")}
+    environment_step, train_step = dqn.environment_step, dqn.train_step
+    sample, update_priorities = dqn.ReplayBuffer.sample, dqn.ReplayBuffer.update_priorities
+
+    def watch_environment(environment, replay_buffer, model, epsilon):
+        calls["epsilon"].append(epsilon)
+        return environment_step(environment, replay_buffer, model, epsilon)
+
+    def watch_sample(self, batch_size, *, beta):
+        batch = sample(self, batch_size, beta=beta)
+        calls["sample"].append((batch, batch_size, beta))
+        return batch
+
+    def watch_train(model, target_network, optimizer, batch, *, double):
+        loss, errors = train_step(model, target_network, optimizer, batch, double=double)
+        calls["train"].append((batch, double))
+        calls["errors"].append((batch, errors))
+        return loss, errors
+
+    def watch_priorities(self, batch, td_errors):
+        calls["priorities"].append((batch, td_errors))
+        update_priorities(self, batch, td_errors)
+
+    monkeypatch.setattr(dqn, "environment_step", watch_environment)
+    monkeypatch.setattr(dqn, "train_step", watch_train)
+    monkeypatch.setattr(dqn.ReplayBuffer, "sample", watch_sample)
+    monkeypatch.setattr(dqn.ReplayBuffer, "update_priorities", watch_priorities)
+    config = replace(config, epochs=2, steps=5, warm_up=7, epsilon=0.2, replay="prioritised", double=double)
     dqn.train(config)
-    for switch in switches:
-        dqn.train(replace(config, **switch))
-    plain, *others = [torch.cat([p.flatten() for p in model.parameters()]) for model in weights_of(config)]
-    for switch, other in zip(switches, others, strict=True):
-        assert plain.shape != other.shape or not torch.equal(plain, other), switch
+    assert calls["epsilon"] == [1.0] * 7 + [dqn.epsilon_at(config, step) for step in range(10)]
+    assert [size for _, size, _ in calls["sample"]] == [64] * 10
+    assert [beta for _, _, beta in calls["sample"]] == pytest.approx([0.7] * 5 + [1.0] * 5)
+    for (sampled, _, _), (trained, how) in zip(calls["sample"], calls["train"], strict=True):
+        assert sampled is trained and how == double
+    for (batch, errors), (updated, given) in zip(calls["errors"], calls["priorities"], strict=True):
+        assert batch is updated and errors is given
 
 
 def test_only_reaching_the_exit_is_rewarded(config):
@@ -508,6 +557,19 @@ def test_settings_that_cannot_be(program, bad, message):
         program.Config(**bad)
 
 
-def test_smooth_l1_is_meant():
-    """The loss of a large error grows in a line: one far-off value does not tear the network apart."""
-    assert float(F.smooth_l1_loss(torch.tensor([100.0]), torch.tensor([0.0]))) == 99.5
+def test_the_gradient_of_a_large_error_is_bounded():
+    """Huber: an error of 100 and one of 1,000 move the output bias equally far."""
+    moved = []
+    for target in (100.0, 1_000.0):
+        torch.manual_seed(0)
+        model = QNetwork((3, 5)).double()
+        before = model.advantage.bias.detach().clone()
+        batch = some_batch()
+        far = batch._replace(
+            discount=torch.zeros(32).double(), n_step_return=torch.full((32,), target).double(),
+            weight=torch.ones(32).double(),
+        )  # fmt: skip
+        dqn.train_step(model, model, torch.optim.SGD(model.parameters(), 1.0), far)
+        moved.append(model.advantage.bias.detach() - before)
+    torch.testing.assert_close(moved[0], moved[1])
+    assert float(moved[0].sum()) == pytest.approx(1.0), "the mean of 32 gradients of 1, one action each"
