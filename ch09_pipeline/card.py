@@ -106,7 +106,7 @@ def read_card(path: Path) -> Card:
         if not file.is_file():
             raise ValueError(f"{file} is missing, but its card {path.name} is there: run {again}")
         if checksum(file) != expected:
-            raise ValueError(f"{file} is not what its card {path.name} says: run {again}")
+            raise ValueError(f"{file} does not match its card {path.name}: run {again}")
     return card
 
 

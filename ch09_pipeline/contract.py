@@ -72,7 +72,7 @@ def cards_of(inputs: Sequence[Path], stage: str) -> list[Card]:
     """
     cards = [card for path in _card_paths(inputs) if (card := read_card(path)).stage == stage]
     if not cards:
-        raise ValueError(f"there is no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}")
+        raise ValueError(f"no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}")
     return sorted(cards, key=lambda card: (natural(card.path.name), natural(str(card.folder))))
 
 
@@ -95,7 +95,7 @@ def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[P
             continue
         return card, [other for other in files if other not in (path, *(card.folder / name for name in card.outputs))]
     raise ValueError(
-        f"there is no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}{f' ({broken})' if broken else ''}"
+        f"no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}{f' ({broken})' if broken else ''}"
     )
 
 

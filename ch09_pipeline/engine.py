@@ -29,13 +29,13 @@ PATIENCE = 10.0
 
 REASONS = [
     (r"Missing output files", "not made yet"),
-    (r"Incomplete output files", "it was stopped half-way"),
-    (r"Set of input files has changed|Params have changed.*'datum ", "a datum has come or gone"),
+    (r"Incomplete output files", "its last run was interrupted"),
+    (r"Set of input files has changed|Params have changed.*'datum ", "a datum was added or removed"),
     (r"Params have changed.*'content |Updated input files", "its content has changed"),
     (r"Params have changed.*'code ", "the stage's code has changed"),
     (r"Params have changed.*before: (?P<before>.*) now: (?P<now>.*)", "parameters were {before}, are {now}"),
     (r"Code has changed", "its command has changed"),
-    (r"Input files updated by another job", "follows from what is new"),
+    (r"Input files updated by another job", "an input was updated"),
 ]
 """The reasons that Snakemake gives for a job, and how they are told here; the first that fits counts."""
 
@@ -153,7 +153,7 @@ def alone(work: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"another run is at work in {work}: wait for it, or choose another --out") from error
+            raise ValueError(f"another run uses {work}: wait for it, or choose another --out") from error
         yield file.fileno()
 
 
@@ -182,10 +182,10 @@ def _last_words(work: Path, event: Event) -> str:
     log = work / event.log
     words = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
     if not words:
-        return "it ended without a word"
+        return "it exited without output"
     if words[-1].startswith("error: ") or "Traceback (most recent call last):" in words:
         return f"{words[-1].removeprefix('error: ')} ({log})"
-    return f"it ended without a reason, after: {words[-1]} ({log})"
+    return f"it exited without an error message, after: {words[-1]} ({log})"
 
 
 @contextmanager

@@ -230,6 +230,6 @@ def train(config: Config) -> dict[str, float]:
         try:
             jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
         except KeyboardInterrupt:
-            say("stopped", f"what is finished is kept; go on with: {run.command}")
+            say("stopped", f"finished jobs are kept; continue with: {run.command}")
             sys.exit(INTERRUPTED)
         return run.finish(run={"jobs": len(jobs), **report(run, work, new)})

@@ -18,7 +18,7 @@ from common.data.published import own_name
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
-"""Of the embedded repositories: batches to train on and to test with, images in each; new pictures."""
+"""Of the embedded repositories: training batches and to test with, images in each; new pictures."""
 
 
 def embed_batches(folder: Path) -> None:
@@ -71,18 +71,18 @@ def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     or one whose name cannot be used.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"--data {folder}: there is no such folder; without --data the embedded shapes run")
+        raise FileNotFoundError(f"--data {folder}: no such folder; omit --data to use the embedded shapes")
     names.check_batches(folder)
     batches = names.batches(folder)
     tests = [path for path in batches if path.name.startswith("test")]
     train = len(batches) - len(tests)
     if not train or not tests:
         raise ValueError(
-            f"{folder} holds {train} batches to train on and {len(tests)} to test with (test*.bin): both are needed, "
+            f"{folder} holds {train} training batches and {len(tests)} test batches (test*.bin): both are needed, "
             "in CIFAR-10's binary layout"
         )
     digest = hashlib.sha256("".join(f"{path.name} {checksum(path)}\n" for path in batches).encode()).hexdigest()
     images = sum(path.stat().st_size // CIFAR_RECORD for path in batches)
     origin = "embedded, drawn here" if embedded else "yours"
-    description = f"{train} batches to train on, {len(tests)} to test with, {images:,} images, {origin}, in {folder}"
+    description = f"{train} training batches, {len(tests)} test batches, {images:,} images, {origin}, in {folder}"
     return DataCard(name if embedded else own_name(name), embedded, digest, description)

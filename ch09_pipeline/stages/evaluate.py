@@ -25,7 +25,7 @@ def evaluate(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
     datums = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "test"]
     images = sum(card.facts["images"] for card in datums)
     if not images:
-        raise ValueError("there is no image to test with: batches for the test have names that begin with test")
+        raise ValueError("no test images: names of test batches must begin with test")
     pixels, labels, _ = read_prepared(datums)
     test = Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
     return "\n".join(evaluate_one(model, datums, test, out, threads) for model in cards_of(inputs, "train"))

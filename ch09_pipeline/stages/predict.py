@@ -69,7 +69,7 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
 def read_pictures(path: Path) -> Tensor:
     """Read a file as (N, 3, 32, 32) bytes: a square out of the middle, brought to the network's size.
 
-    Raises ValueError, naming the file, where it is no picture.
+    Raises ValueError, naming the file, where it is not an image.
     """
     if path.suffix == ".bin":
         pixels, _ = decode_cifar(path.read_bytes(), path.name)
@@ -80,7 +80,7 @@ def read_pictures(path: Path) -> Tensor:
         with Image.open(path) as picture:
             square = ImageOps.fit(picture.convert("RGB"), (32, 32))
     except Exception as error:  # Pillow raises almost anything on a broken file, and all of it is the file's fault
-        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = "it is not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{path.name} cannot be read: {reason}") from error
     return (
         torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1).unsqueeze(0)

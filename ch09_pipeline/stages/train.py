@@ -54,7 +54,7 @@ def train(
     )
     cards = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "train"]
     if not cards:
-        raise ValueError("there is no batch to train on: those whose names begin with test are for the test")
+        raise ValueError("no training batch: names that begin with test are test batches")
     meta = [path for path in files_of(inputs) if path.name == CLASS_NAMES]
     data = training_images(cards, read_class_names(meta), limit)
     shutil.rmtree(scratch, ignore_errors=True)  # what a stopped run has left there is worth nothing
@@ -90,7 +90,7 @@ def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: in
     parts = {}
     for name, chosen in (("train", ~held_out), ("valid", held_out)):
         if not chosen.any():
-            raise ValueError(f"none of {len(labels)} images is there for {name}: give more batches")
+            raise ValueError(f"none of {len(labels)} images is in the {name} split: add batches")
         split = Split(torch.from_numpy(pixels[chosen]), torch.from_numpy(labels[chosen]).long())
         parts[name] = split if limit is None else split[:limit]
     train, valid = parts["train"], parts["valid"]
