@@ -3,10 +3,10 @@
     python -m ch10_deploy.batch --model digits --images data/MNIST/raw          # all images of MNIST
     python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shards
 
-In a cluster every shard has its own pod, whose number Kubernetes sets in JOB_COMPLETION_INDEX. All pods order the images
-in the same way, by file name and position in the file. Of N images, shard k of n contains those from k N // n up to but
-not including (k + 1) N // n, so each image is in exactly one shard and sizes differ by at most one. Images are PNG files,
-CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
+In a cluster every shard has its own pod, whose number Kubernetes sets in JOB_COMPLETION_INDEX. All pods order the
+images in the same way, by file name and position in the file. Of N images, shard k of n contains those from k N // n up
+to but not including (k + 1) N // n, so each image is in exactly one shard and sizes differ by at most one. Images are
+PNG files, CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
 
 Dimensions: B images of a batch, N images of the folder, K classes.
 """

@@ -1,7 +1,7 @@
 """Attack a server over loopback; each attack exhausted the memory or blocked the responses of a server without limits.
 
-Connections, bytes and seconds are bounded. Each attack returns the number of responses by status. The status None counts
-connections that the server closed without a response, and 0 those that it should have closed but did not.
+Connections, bytes and seconds are bounded. Each attack returns the number of responses by status. The status None
+counts connections that the server closed without a response, and 0 those that it should have closed but did not.
 """
 
 import contextlib

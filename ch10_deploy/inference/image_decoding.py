@@ -83,8 +83,8 @@ def _kind(value: Any) -> str:
 def only_pixels(data: bytes) -> bytes:
     """Remove chunks from a PNG file that do not define pixels: comments, colour profiles, times.
 
-    They may be compressed, so they are skipped by their length and never decompressed. Raises Refusal if the file is not
-    a sequence of chunks from IHDR to IEND, or has an unknown chunk that is critical.
+    They may be compressed, so they are skipped by their length and never decompressed. Raises Refusal if the file is
+    not a sequence of chunks from IHDR to IEND, or has an unknown chunk that is critical.
     """
     if not data.startswith(SIGNATURE):
         raise Refusal("not a readable PNG file (wrong signature)", field="file")

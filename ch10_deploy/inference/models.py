@@ -1,7 +1,7 @@
 """Load exported models: an ONNX graph and its card, both verified before use.
 
-Unlike a pickle, an ONNX graph cannot run code. Its bytes are read once, hashed together with the card, and compared with
-the card's checksum; the same bytes are then loaded, so the graph in use is the one that was verified. A graph with
+Unlike a pickle, an ONNX graph cannot run code. Its bytes are read once, hashed together with the card, and compared
+with the card's checksum; the same bytes are then loaded, so the graph in use is the one that was verified. A graph with
 weights in other files is refused.
 """
 
@@ -65,8 +65,8 @@ class Model:
 def load_model(path: Path) -> Model:
     """Load a model by the path of its card.
 
-    Raises FileNotFoundError if the graph is missing; ValueError, naming the file, if a field of the card is invalid, the
-    graph does not match the card, or onnxruntime cannot load it.
+    Raises FileNotFoundError if the graph is missing; ValueError, naming the file, if a field of the card is invalid,
+    the graph does not match the card, or onnxruntime cannot load it.
     """
     graph_path = path.with_suffix(".onnx")
     card, record = read_card(path)

@@ -1,7 +1,7 @@
 """Send a first request to each model before the server starts.
 
-A card and a graph can both be valid and still not fit, for example if there are more classes than probabilities. Without
-this check the first client would get status 500; with it the server does not start.
+A card and a graph can both be valid and still not fit, for example if there are more classes than probabilities.
+Without this check the first client would get status 500; with it the server does not start.
 """
 
 from collections.abc import Callable

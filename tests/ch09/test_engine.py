@@ -99,9 +99,9 @@ def test_jobs_are_joined_by_the_files_that_they_write_and_read():
     joined = graph.join(jobs, {"train x", "publish"})
     assert set(joined.edges) == {(1, 2), (1, 3)}
     assert dict(joined.nodes(data=True)) == {
-        1: {"rule": "train", "of": "x", "due": True},
-        2: {"rule": "evaluate", "of": "x", "due": False},
-        3: {"rule": "publish", "of": "", "due": True},
+        1: {"rule": "train", "item": "x", "due": True},
+        2: {"rule": "evaluate", "item": "x", "due": False},
+        3: {"rule": "publish", "item": "", "due": True},
     }
 
 
@@ -178,7 +178,7 @@ def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, wor
     if words is not None:
         log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
-    assert engine._last_words(tmp_path, event) == told.format(log=log)
+    assert engine._failure(tmp_path, event) == told.format(log=log)
 
 
 # A small program in the place of Snakemake.

@@ -171,7 +171,7 @@ def test_a_second_run_does_nothing(finished):
         path.touch()
     before = {path: path.stat().st_mtime_ns for path in before}
     metrics, said = run(finished.config)
-    assert "jobs     nothing to do: every result fits the data, the code and the settings" in said
+    assert "jobs     nothing to do: all results are up to date with data, code and settings" in said
     assert metrics == finished.metrics | {"jobs": 0}
     after = {path: path.stat().st_mtime_ns for path in before if finished.data not in path.parents}
     assert after == before
@@ -349,7 +349,7 @@ def test_names_of_results_are_spelled_one_to_one_and_without_what_snakemake_read
         ("line\u2028", "its name has a line break, a control character"),
         ("paragraph\u2029", "its name has a line break, a control character"),
         ("byte\udcff", "a non-UTF-8 byte"),
-        (long_name(243), r"{ü}.*: with what results add, its name is \d+ bytes too long: rename it"),
+        (long_name(243), r"{ü}.*: with the suffix of results, its name is \d+ bytes too long: rename it"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused_by_name_before_anything_runs(tmp_path, name, message):
@@ -405,7 +405,7 @@ def test_batches_and_pictures_that_are_not_what_they_seem_are_refused_by_name(tm
         names.check_pictures(new)
     (new / "link").unlink()
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != long_name(240))
-    with pytest.raises(ValueError, match="may not be read: change its permissions"):
+    with pytest.raises(ValueError, match="no permission to read it: change its permissions"):
         names.check_pictures(new)
 
 
@@ -421,7 +421,7 @@ def test_a_folder_of_the_last_run_that_is_gone_is_named(tmp_path):
     (tmp_path / "data").mkdir()
     settings = {"data": str(tmp_path / "data"), "new": str(tmp_path / "new")}
     with pytest.raises(
-        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, is gone: restore it"
+        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, does not exist: restore it"
     ):
         status.folders(settings)
 
@@ -499,9 +499,9 @@ def test_a_copied_model_keeps_its_provenance_and_another_model_has_none(finished
     (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     with pytest.raises(ValueError, match=r"model.safetensors does not match its card card.json"):
         provenance.train(config)
-    with pytest.raises(FileNotFoundError, match=r"holds no card.json: --model takes a folder"):
+    with pytest.raises(FileNotFoundError, match=r"has no card.json: --model takes a folder"):
         provenance.train(replace(config, model=tmp_path))
-    with pytest.raises(ValueError, match="is of the stage compare and holds no model"):
+    with pytest.raises(ValueError, match="is a result of the stage compare and contains no model"):
         provenance.train(replace(config, model=finished.work / "compare"))
 
 
