@@ -93,7 +93,7 @@ class Films(Part):
     @model_validator(mode="after")
     def _one_count_each(self) -> Self:
         if len(self.counts) != len(self.titles):
-            raise ValueError(f"{len(self.titles)} titles need as many counts, got {len(self.counts)}")
+            raise ValueError(f"expected {len(self.titles)} counts, one per title, got {len(self.counts)}")
         return self
 
 
@@ -106,7 +106,7 @@ class Mazes(Part):
     @model_validator(mode="after")
     def _drawings(self) -> Self:
         if len(self.shortest) != len(self.mazes):
-            raise ValueError(f"{len(self.mazes)} mazes need as many shortest paths, got {len(self.shortest)}")
+            raise ValueError(f"expected {len(self.mazes)} shortest paths, one per maze, got {len(self.shortest)}")
         for number, rows in enumerate(self.mazes):
             letters = "".join(rows)
             if len({len(row) for row in rows}) > 1 or letters.count("S") != 1 or letters.count("E") != 1:
