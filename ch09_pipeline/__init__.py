@@ -1,10 +1,10 @@
-"""Chapter 9: a pipeline - versioned data in, an evaluated model out, and only what changed is done again.
+"""Chapter 9: a pipeline - from batches of images to a published model, rerunning only what changed.
 
-pipeline      from batches of pictures to a published model, one job a datum, by Snakemake
-status        what would run now, and why
-graph         a picture of the jobs and what they hand on
-provenance    which data, code and parameters made a model, by checksum
-rerun_costs   what a change costs: nothing, one datum, all of them
+pipeline      prepare, train, evaluate, compare, publish and predict, with Snakemake
+status        list the due jobs, and why they are due
+graph         draw the jobs and their dependencies
+provenance    trace a model to its data, code and parameters by checksum
+rerun_costs   time the pipeline after each kind of change
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

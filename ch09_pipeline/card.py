@@ -1,8 +1,8 @@
-"""The card that a stage leaves beside its files: what it read, with which code and parameters, and what it made of it.
+"""Write and read cards: the inputs, code, parameters, outputs and metrics of a stage's result, by checksum.
 
-A card names its files by checksum and is written last, so it vouches for them: files without a card, or other than
-their card says, are of a stage that was stopped, and are never taken for whole. It also carries the essentials of every
-card before it, back to the raw data: a model with its card can be traced wherever it is copied to.
+A card is written last and names its files by checksum. Files without a card, or files that do not match it, come from a
+stage that was stopped; they are never used. A card also contains the essential fields of all earlier cards, back to the
+raw data, so a model can be traced wherever it is copied together with its card.
 """
 
 import hashlib
@@ -16,49 +16,49 @@ from ch09_pipeline.sources import code_checksum
 from common.files import read_json, write_json
 
 ESSENTIAL = ("stage", "parameters", "code", "inputs", "outputs")
-"""The fields that later cards carry on."""
+"""Fields that later cards repeat."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One result of a stage."""
+    """Description of one result of a stage."""
 
     stage: str
     parameters: Mapping[str, Any]
     code: str
-    """Checksum of the stage's source files, those of the suite that it imports included."""
+    """Checksum of the stage's source files, including imported files of the suite."""
     inputs: Mapping[str, str]
-    """Checksum of each file that was read."""
+    """Checksum of each file read."""
     outputs: Mapping[str, str]
-    """Checksum of each file that was written, beside the card."""
+    """Checksum of each file written, in the folder of the card."""
     facts: Mapping[str, Any]
-    """What the stage found out: counts, measures, reasons."""
+    """Results of the stage: counts, metrics, reasons for quarantine."""
     lineage: Sequence[Mapping[str, Any]] = ()
-    """The essentials of all cards that this one follows from."""
+    """Essential fields of all cards that this result depends on."""
     folder: Path = field(default=Path(), compare=False)
 
     @property
     def path(self) -> Path:
-        """The first of its files, which is what it is about."""
+        """The first output file, which is the main one."""
         return self.folder / next(iter(self.outputs))
 
     @property
     def datum(self) -> str:
-        """The name of the first file that it was made of, without its suffix: of a batch, what it is called."""
+        """The name of the first input file without its suffix: for `prepare`, the batch."""
         return Path(next(iter(self.inputs))).stem
 
     def named_outputs(self) -> dict[str, str]:
-        """Give the checksums of its files by names that differ between stages and between variants of one."""
+        """Return the checksums of the outputs by names that include stage and variant."""
         home = "/".join(filter(None, [self.stage, self.facts.get("variant")]))
         return {f"{home}/{name}": value for name, value in self.outputs.items()}
 
     def essentials(self) -> dict[str, Any]:
-        """Give what later cards carry on."""
+        """Return the fields that later cards repeat."""
         return {name: getattr(self, name) for name in ESSENTIAL}
 
 
 def checksum(path: Path) -> str:
-    """Hash a file."""
+    """Compute the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -73,10 +73,10 @@ def write_card(
     outputs: Sequence[str],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the card of files that lie beside it already, made from the files of other cards and from raw ones."""
+    """Write the card of existing output files; the inputs are the files of other cards and raw files."""
     inputs = {name: value for card in cards for name, value in card.named_outputs().items()}
-    before = [entry for card in cards for entry in (*card.lineage, card.essentials())]
-    lineage = {json.dumps(entry, sort_keys=True): entry for entry in before}  # what several cards share, once
+    earlier = [entry for card in cards for entry in (*card.lineage, card.essentials())]
+    lineage = {json.dumps(entry, sort_keys=True): entry for entry in earlier}  # without duplicates
     card = Card(
         stage=stage,
         parameters=dict(parameters),
@@ -92,24 +92,24 @@ def write_card(
 
 
 def read_card(path: Path) -> Card:
-    """Read a card and compare its files with it.
+    """Read a card and compare its files with their checksums.
 
-    Raises ValueError, naming the file, where it is no card or one of its files is missing or not what it says.
+    Raises ValueError, naming the file, if it is not a card, or one of its files is missing or does not match.
     """
     content = read_json(path)
     if not is_card(content):
-        raise ValueError(f"{path} is no card of a stage")
+        raise ValueError(f"{path} is not the card of a stage")
     card = Card(**content, folder=path.parent)
-    again = f"{card.stage} again; under the pipeline, delete {path} for that"
+    again = f"{card.stage} again; in the pipeline, delete {path} for this"
     for name, expected in card.outputs.items():
         file = card.folder / name
         if not file.is_file():
             raise ValueError(f"{file} is missing, but its card {path.name} is there: run {again}")
         if checksum(file) != expected:
-            raise ValueError(f"{file} is not what its card {path.name} says: run {again}")
+            raise ValueError(f"{file} does not match its card {path.name}: run {again}")
     return card
 
 
 def is_card(content: Any) -> bool:
-    """Tell whether JSON has the fields of a card."""
+    """Return whether JSON content has the fields of a card."""
     return isinstance(content, dict) and content.keys() == {*ESSENTIAL, "facts", "lineage"}

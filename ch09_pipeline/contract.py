@@ -1,8 +1,8 @@
-"""What makes a program a stage: the command line `--in PATH... --out DIR`, and one line for what goes wrong.
+"""Define the command line of a stage, `--in PATH... --out DIR`, and print errors as one line.
 
-It is the contract of Pachyderm's containers, whose inputs lie in /pfs/<repository> and whose results go to /pfs/out. An
-engine may name files (Snakemake knows which are meant) or folders that hold nothing but input (Pachyderm, Kubeflow).
-No torch here: it takes longer to load than most datums take to prepare.
+Pachyderm's containers have the same contract: inputs in /pfs/<repository>, results in /pfs/out. An engine passes files
+(Snakemake) or folders that contain only input (Pachyderm, Kubeflow). This file does not import torch, which takes
+longer to load than most batches take to prepare.
 """
 
 import argparse
@@ -19,7 +19,7 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 
 class StageParser(argparse.ArgumentParser):
-    """The flags of a stage; a mistake is one line."""
+    """Parse the flags of a stage; errors are one line."""
 
     def __init__(self, module: str, about: str | None) -> None:
         first_line = (about or "").partition("\n")[0]
@@ -31,22 +31,22 @@ class StageParser(argparse.ArgumentParser):
             type=Path,
             required=True,
             metavar="PATH",
-            help="files to read, or folders of them",
+            help="input files, or folders of input files",
         )
-        self.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+        self.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
 
     def error(self, message: str) -> NoReturn:
-        """Raise ValueError where argparse would print its usage."""
+        """Raise ValueError instead of printing the usage."""
         raise ValueError(f"{message}; try {self.prog} --help")
 
 
 def run(stage: Callable[..., str], parser: StageParser) -> None:
-    """Run a stage with the flags of the command line, print its one line, and exit with 2 where it cannot work."""
+    """Run a stage with the flags of the command line and print its result; exit with 2 and one line on errors."""
     try:
         flags = vars(parser.parse_args())
         missing = next((path for path in flags["inputs"] if not path.exists()), None)
         if missing is not None:
-            raise FileNotFoundError(f"--in {missing}: there is no such file or folder")
+            raise FileNotFoundError(f"--in {missing}: no such file or folder")
         print(stage(flags.pop("inputs"), flags.pop("out"), **flags))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -56,7 +56,7 @@ def run(stage: Callable[..., str], parser: StageParser) -> None:
 
 
 def files_of(inputs: Sequence[Path]) -> list[Path]:
-    """List the files that are named, and those in folders that are; hidden ones are nobody's data."""
+    """List the given files and the files in the given folders, without hidden ones."""
     found: list[Path] = []
     for path in inputs:
         below = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -66,21 +66,21 @@ def files_of(inputs: Sequence[Path]) -> list[Path]:
 
 
 def cards_of(inputs: Sequence[Path], stage: str) -> list[Card]:
-    """Read the cards of a stage among the inputs, in the order of their names.
+    """Read the cards of a stage among the inputs, ordered by name.
 
-    Raises ValueError where there is none, or where files are not what their card says.
+    Raises ValueError if there are none, or if files do not match their card.
     """
     cards = [card for path in _card_paths(inputs) if (card := read_card(path)).stage == stage]
     if not cards:
-        raise ValueError(f"there is no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}")
+        raise ValueError(f"no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}")
     return sorted(cards, key=lambda card: (natural(card.path.name), natural(str(card.folder))))
 
 
 def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[Path]]:
-    """Read the first card of a stage that is whole, and list every other file that it does not vouch for.
+    """Read the first valid card of a stage, and list all files that are not its outputs.
 
-    Files of a person come with the card, and some may look like cards, or be JSON that cannot be read: they are raw.
-    Raises ValueError where no card of the stage is there, or none is whole.
+    The user's files are among the inputs. They count as raw even if they look like cards or are invalid JSON. Raises
+    ValueError if there is no card of the stage, or none is valid.
     """
     files, broken = files_of(inputs), None
     for path in files:
@@ -95,19 +95,19 @@ def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[P
             continue
         return card, [other for other in files if other not in (path, *(card.folder / name for name in card.outputs))]
     raise ValueError(
-        f"there is no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}{f' ({broken})' if broken else ''}"
+        f"no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}{f' ({broken})' if broken else ''}"
     )
 
 
 def one(cards: Sequence[Card]) -> Card:
-    """Give the only card. Raises ValueError where there are several."""
+    """Return the only card; raises ValueError if there are several."""
     if len(cards) > 1:
-        raise ValueError(f"one card of the stage {cards[0].stage} is needed, {len(cards)} are there")
+        raise ValueError(f"exactly one card of the stage {cards[0].stage} is needed, got {len(cards)}")
     return cards[0]
 
 
 def natural(name: str) -> list[str | int]:
-    """Give a sorting key under which batch-2 stands before batch-10."""
+    """Make a sorting key with which batch-2 comes before batch-10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 

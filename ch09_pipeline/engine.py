@@ -1,4 +1,4 @@
-"""Snakemake as the engine: what it would run and why, and running it; its state lies in the work folder."""
+"""Run Snakemake: list the due jobs with reasons, run them, and report their events; its state is in the work folder."""
 
 import fcntl
 import json
@@ -20,68 +20,68 @@ from ch09_pipeline.sources import ROOT
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 PLUGINS = Path(__file__).with_name("plugins")
-"""Folder of the logger plugin, which Snakemake finds on Python's path."""
+"""Folder of the logger plugin; `start` adds it to PYTHONPATH."""
 SETTINGS = "settings.json"
 CHECKSUM_BYTES = 10**12
-"""Snakemake compares files up to this size by content, larger ones by time."""
+"""Size up to which Snakemake compares files by content instead of date."""
 PATIENCE = 10.0
-"""Seconds that a stopped engine has to end its jobs."""
+"""Seconds that an interrupted Snakemake has to stop its jobs before it is killed."""
 
 REASONS = [
     (r"Missing output files", "not made yet"),
-    (r"Incomplete output files", "it was stopped half-way"),
-    (r"Set of input files has changed|Params have changed.*'datum ", "a datum has come or gone"),
+    (r"Incomplete output files", "its last run was interrupted"),
+    (r"Set of input files has changed|Params have changed.*'datum ", "a datum was added or removed"),
     (r"Params have changed.*'content |Updated input files", "its content has changed"),
     (r"Params have changed.*'code ", "the stage's code has changed"),
     (r"Params have changed.*before: (?P<before>.*) now: (?P<now>.*)", "parameters were {before}, are {now}"),
     (r"Code has changed", "its command has changed"),
-    (r"Input files updated by another job", "follows from what is new"),
+    (r"Input files updated by another job", "an input was updated"),
 ]
-"""The reasons that Snakemake gives for a job, and how they are told here; the first that fits counts."""
+"""Patterns of Snakemake's reasons for a job, and our wording; the first match counts."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage on its datum or its variant."""
+    """A stage applied to a datum or a variant."""
 
     number: int
     rule: str
-    of: str
-    """The datum or the variant; nothing for a stage that runs once."""
+    item: str
+    """The datum or the variant; empty for a stage that runs once."""
     reason: str
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
-    """Files that it reads and writes, relative to the work folder; raw ones absolute."""
+    """Input and output files, relative to the work folder; raw data are absolute."""
 
     @property
     def name(self) -> str:
-        """Name the job: `train nodropout`."""
-        return f"{self.rule} {self.of}".strip()
+        """The name of the job, for example `train nodropout`."""
+        return f"{self.rule} {self.item}".strip()
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that Snakemake reports of a job."""
+    """Start, end or failure of a job, as reported by Snakemake."""
 
     kind: Literal["start", "finish", "error"]
     job: Job
     log: str = ""
-    """Where a failed job has said why."""
+    """Log file of a failed job."""
 
 
 @dataclass(frozen=True)
 class Snakemake:
-    """A running Snakemake."""
+    """A Snakemake process and its output."""
 
     process: subprocess.Popen[bytes]
     events: TextIO
-    """What its plugin writes: the events of the jobs."""
+    """Events of the jobs, written by the logger plugin."""
     messages: IO[bytes]
-    """What it writes for people, in a temporary file."""
+    """Snakemake's own messages, in a temporary file."""
 
 
 def explain(reason: str) -> str:
-    """Tell in a few words why a job runs."""
+    """Shorten Snakemake's reason for a job."""
     for pattern, text in REASONS:
         if found := re.search(f"(?:^|; )(?:{pattern})", reason):
             return text.format(**found.groupdict())
@@ -89,7 +89,7 @@ def explain(reason: str) -> str:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Read the events that the plugin writes, a JSON object per line; one cut short by the end of Snakemake is left."""
+    """Parse the plugin's events, one JSON object per line; an incomplete last line is ignored."""
     jobs: dict[int, Job] = {}
     for line in lines:
         if not line.endswith("\n"):
@@ -97,14 +97,14 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
         entry = json.loads(line)
         number = entry["number"]
         if entry["event"] == "start":
-            of = names.decode(next(iter(entry["wildcards"].values()), ""))
+            item = names.decode(next(iter(entry["wildcards"].values()), ""))
             files = tuple(entry["inputs"]), tuple(entry["outputs"])
-            jobs[number] = Job(number, entry["rule"], of, explain(entry["reason"]), *files)
+            jobs[number] = Job(number, entry["rule"], item, explain(entry["reason"]), *files)
         yield Event(entry["event"], jobs[number], next(iter(entry.get("logs", ())), ""))
 
 
 def command(work: Path, *flags: str, descriptor: int) -> list[str]:
-    """Spell the command that starts Snakemake; its events go to a file descriptor."""
+    """Build the command that starts Snakemake; its events are written to a file descriptor."""
     words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
     words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
     words += ["--logger", "events", "--logger-events-descriptor", descriptor]
@@ -112,9 +112,9 @@ def command(work: Path, *flags: str, descriptor: int) -> list[str]:
 
 
 def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
-    """Start Snakemake in a session of its own; it holds the lock as well.
+    """Start Snakemake in a new session; it inherits the lock.
 
-    Raises ValueError where it is not installed.
+    Raises ValueError if Snakemake is not installed.
     """
     if find_spec("snakemake") is None:
         raise ValueError("Snakemake is not installed: pip install '.[pipeline]'")
@@ -126,7 +126,7 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
     try:
         process = subprocess.Popen(
             command(work, *flags, descriptor=writer),
-            cwd=work,  # where Python looks for modules first: no other copy of the suite
+            cwd=work,  # Python's first place for modules; must not contain another copy of the suite
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=messages,
@@ -145,20 +145,20 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
 
 @contextmanager
 def alone(work: Path) -> Iterator[int]:
-    """Keep other runs out of a work folder; give the lock, which is the system's and ends with those that hold it.
+    """Lock a work folder against other runs; yield the file descriptor, which the system unlocks when its holders end.
 
-    Raises ValueError where another run is at work there.
+    Raises ValueError if another run uses the folder.
     """
     with (work / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"another run is at work in {work}: wait for it, or choose another --out") from error
+            raise ValueError(f"another run uses {work}: wait for it, or choose another --out") from error
         yield file.fileno()
 
 
 def _check(running: Snakemake) -> None:
-    """Raise ValueError, with the last lines that Snakemake wrote, where it has failed."""
+    """Raise ValueError, with Snakemake's last lines, if it has failed."""
     if running.process.returncode:
         running.messages.seek(0)
         lines = [line for line in running.messages.read().decode(errors="replace").splitlines() if line.strip()]
@@ -166,9 +166,9 @@ def _check(running: Snakemake) -> None:
 
 
 def plan(work: Path, *flags: str) -> list[Job]:
-    """List the jobs that would run now, and why.
+    """List the due jobs and their reasons.
 
-    Raises ValueError, with the last lines that Snakemake wrote, where it fails.
+    Raises ValueError, with Snakemake's last lines, if it fails.
     """
     with _stopping(start(work, "--cores", "1", "--dry-run", *flags)) as running:
         jobs = [event.job for event in read_events(running.events) if event.job.rule != "all"]
@@ -177,55 +177,55 @@ def plan(work: Path, *flags: str) -> list[Job]:
     return jobs
 
 
-def _last_words(work: Path, event: Event) -> str:
-    """Give the reason that a failed stage wrote last, and where there is more; one that was killed has written none."""
+def _failure(work: Path, event: Event) -> str:
+    """Describe a failure by the last line of the stage's log, with the path of the log."""
     log = work / event.log
-    words = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
-    if not words:
-        return "it ended without a word"
-    if words[-1].startswith("error: ") or "Traceback (most recent call last):" in words:
-        return f"{words[-1].removeprefix('error: ')} ({log})"
-    return f"it ended without a reason, after: {words[-1]} ({log})"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
+    if not lines:
+        return "it exited without output"
+    if lines[-1].startswith("error: ") or "Traceback (most recent call last):" in lines:
+        return f"{lines[-1].removeprefix('error: ')} ({log})"
+    return f"it exited without an error message, after: {lines[-1]} ({log})"
 
 
 @contextmanager
 def _stopping(running: Snakemake) -> Iterator[Snakemake]:
-    """Interrupt the engine and its jobs at the end of a block, if they still run, and end those that do not follow."""
+    """At the end of a block, interrupt Snakemake and its jobs if they still run; kill those that do not stop."""
     process = running.process
     try:
         yield running
     finally:
-        running.events.close()  # an engine that waits for its reader would not follow
+        running.events.close()  # otherwise Snakemake could block on a full pipe and not stop
         for number in (signal.SIGINT, signal.SIGKILL):
             if process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=PATIENCE)
-        with suppress(ProcessLookupError, PermissionError):  # the jobs of an engine that was killed live on without it
+        with suppress(ProcessLookupError, PermissionError):  # a killed Snakemake leaves its jobs running
             os.killpg(process.pid, signal.SIGKILL)
         running.messages.close()
 
 
 def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
-    """Run what has to be run, and report each job's start and end.
+    """Run the due jobs, and yield the start and end of each.
 
-    Raises ValueError, with the failed stage's own words, once everything else is done. A caller that stops early, by
-    Ctrl-C or because it is told to end, stops the jobs as well.
+    Raises ValueError, with the failed stages' messages, after all other jobs have finished. If the caller stops early,
+    by Ctrl-C or SIGTERM, the jobs are stopped as well.
     """
     failed: dict[int, str] = {}
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _stopping(start(work, "--cores", str(cores), "--keep-going", lock=lock)) as running:
             for event in read_events(running.events):
                 if event.kind == "error":
-                    failed[event.job.number] = f"{event.job.name}: {_last_words(work, event)}"
+                    failed[event.job.number] = f"{event.job.name}: {_failure(work, event)}"
                 elif event.job.rule != "all":
                     yield event
             running.process.wait()
             if not failed:
                 _check(running)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
     if failed:
         raise ValueError("; ".join(failed.values()))

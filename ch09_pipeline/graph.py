@@ -1,8 +1,8 @@
-"""A picture of the pipeline: its jobs, what each hands on to which, and which of them are due.
+"""Draw the jobs of the pipeline, their dependencies, and which of them are due.
 
     python -m ch09_pipeline.train graph
 
-Jobs of a stage that stand at the same place are one box. Orange ones are due, white ones up to date.
+Jobs of a stage with the same dependencies share a box. Orange boxes are due, white ones up to date.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Which pipeline."""
+    """Settings of the drawing."""
 
     data: Path | None = None
-    """Folder of batches that the pipeline was run on; by default the embedded shapes."""
+    """Folder of batches of the pipeline; by default the embedded shapes."""
     run: RunOptions = field(default_factory=RunOptions)
 
 
 def join(jobs: Iterable[Job], due: Collection[str]) -> "nx.DiGraph":
-    """Join jobs by the files that one writes and another reads; `due` names those that would run now."""
+    """Build a graph with an edge from the job that writes a file to those that read it; `due` names the due jobs."""
     import networkx as nx
 
     graph = nx.DiGraph()
     jobs = list(jobs)
     writers = {file: job.number for job in jobs for file in job.outputs}
     for job in jobs:
-        graph.add_node(job.number, rule=job.rule, of=job.of, due=job.name in due)
+        graph.add_node(job.number, rule=job.rule, item=job.item, due=job.name in due)
     for job in jobs:
         graph.add_edges_from((writers[file], job.number) for file in job.inputs if file in writers)
     return graph
 
 
 def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
-    """Make one box of the jobs of a stage that have the same neighbours and the same state, ready to be drawn."""
+    """Merge jobs of a stage that have the same neighbours and state into one box, with the attributes for drawing."""
     import networkx as nx
 
     places = {
@@ -58,7 +58,7 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
         members.setdefault(place, []).append(number)
     boxes = nx.DiGraph()
     for (rule, due, *_), numbers in members.items():
-        listed = sorted(jobs.nodes[number]["of"] for number in numbers)
+        listed = sorted(jobs.nodes[number]["item"] for number in numbers)
         lines = [rule if len(numbers) == 1 else f"{rule}: {len(numbers)} jobs", *filter(None, [list_names(listed)])]
         boxes.add_node(numbers[0], lines=[*lines, *["due"] * due], kind="gradient" if due else "operation")
     for tail, head in jobs.edges:
@@ -67,7 +67,7 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
 
 
 def train(config: Config) -> dict[str, float]:
-    """Draw the jobs of a pipeline that has run, as they stand now; return how many there are, and how many are due."""
+    """Draw the jobs of a pipeline that has run; return the number of jobs and of due jobs."""
     work = status.find_work(status.Config(config.data, config.run))
     from common.drawing import graphs
 
@@ -78,7 +78,7 @@ def train(config: Config) -> dict[str, float]:
     stages = {box: boxes.nodes[box]["lines"][0].partition(":")[0] for box in boxes}
     for name, stage, text in (
         ("data", "prepare", f"{len(batches)} batches"),
-        ("new", "predict", f"{len(pictures)} pictures"),
+        ("new", "predict", f"{len(pictures)} images"),
     ):
         boxes.add_node(name, lines=[f"{name}: {text}"], kind="input")
         boxes.add_edges_from(((name, box) for box in stages if stages[box] == stage), backward=False)

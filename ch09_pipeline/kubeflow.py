@@ -1,13 +1,13 @@
-"""The same stages as a Kubeflow pipeline: compiled for a cluster, or run here in processes.
+"""Compile the stages to a Kubeflow pipeline for a cluster, or run it on this machine.
 
     python -m ch09_pipeline.kubeflow --compile pipeline.yaml
     python -m ch09_pipeline.kubeflow --data runs/ch09_pipeline/work/shapes/data --new runs/ch09_pipeline/work/shapes/new
 
-A component is a function that Kubeflow ships to a container as text, so each imports what it needs. They hand on
-artifacts: folders, as for the other engines.
+Kubeflow sends the source of a component to a container, so each function imports what it needs. Components exchange
+artifacts, which are folders, as with the other engines.
 """
 
-# kfp fills in the outputs of components, and makes a component of the pipeline's function:
+# kfp supplies the output arguments of components, and converts the pipeline function to a component:
 # pyright: reportCallIssue=false, reportArgumentType=false
 
 import os
@@ -26,14 +26,14 @@ from common.files import atomic_path
 from common.progress import say
 
 IMAGE = "deep-learning-companion:0.1.0"
-"""The image that holds this suite, with kfp in it."""
+"""Container image with this suite and kfp."""
 
 component = dsl.component(base_image=IMAGE, install_kfp_package=False)
 
 
 @component
 def prepare(data: Input[Dataset], prepared: Output[Dataset]):
-    """Turn batches into tensors and cards."""
+    """Convert batches to tensors and cards."""
     import subprocess
     import sys
 
@@ -43,7 +43,7 @@ def prepare(data: Input[Dataset], prepared: Output[Dataset]):
 
 @component
 def train(data: Input[Dataset], prepared: Input[Dataset], variant: str, epochs: int, seed: int, model: Output[Model]):
-    """Train one variant of the network; of the data themselves, only the names of the classes are read."""
+    """Train one variant of the network; only the names of the classes are read from the raw data."""
     import subprocess
     import sys
 
@@ -53,7 +53,7 @@ def train(data: Input[Dataset], prepared: Input[Dataset], variant: str, epochs: 
 
 @component
 def evaluate(model: Input[Model], prepared: Input[Dataset], evaluation: Output[Dataset]):
-    """Measure a model on the test batches."""
+    """Evaluate a model on the test batches."""
     import subprocess
     import sys
 
@@ -63,7 +63,7 @@ def evaluate(model: Input[Model], prepared: Input[Dataset], evaluation: Output[D
 
 @component
 def compare(first: Input[Dataset], second: Input[Dataset], comparison: Output[Dataset]):
-    """Put evaluations side by side."""
+    """Compare the evaluations."""
     import subprocess
     import sys
 
@@ -85,7 +85,7 @@ def publish(
 
 @component
 def predict(published: Input[Model], new: Input[Dataset], predictions: Output[Dataset]):
-    """Classify new pictures."""
+    """Classify new images."""
     import subprocess
     import sys
 
@@ -95,7 +95,7 @@ def predict(published: Input[Model], new: Input[Dataset], predictions: Output[Da
 
 @dsl.pipeline(name="shapes", description="Chapter 9: versioned data in, an evaluated model out.")
 def pipeline(data: str, new: str, epochs: int = 12, threshold: float = 0.5, seed: int = 0):
-    """Join the stages; data and new are where the batches and the new pictures lie, as s3://bucket/batches."""
+    """Connect the stages; data and new are the URIs of the batches and new images, for example s3://bucket/batches."""
     batches = dsl.importer(artifact_uri=data, artifact_class=Dataset).output
     pictures = dsl.importer(artifact_uri=new, artifact_class=Dataset).output
     prepared = prepare(data=batches).output
@@ -111,48 +111,48 @@ def pipeline(data: str, new: str, epochs: int = 12, threshold: float = 0.5, seed
 
 @dataclass(frozen=True)
 class Options:
-    """What to do with the pipeline."""
+    """Settings of the pipeline: compile it, or run it on this machine."""
 
     compile: Path | None = None
-    """File to write the pipeline to, ending in .yaml: for a cluster."""
+    """Compile the pipeline to this .yaml file, for a cluster."""
     data: Path | None = None
-    """Folder of batches to run it on, here."""
+    """Folder of batches, for a run on this machine."""
     new: Path | None = None
-    """Folder of new pictures to classify."""
+    """Folder of new images to classify, for a run on this machine."""
     epochs: int = 12
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     threshold: float = 0.5
-    """Validation accuracy that a model must reach to be published."""
+    """Minimum validation accuracy, between 0 and 1, for a model to be published."""
     seed: int = 0
-    """Seed of every random number."""
+    """Random seed."""
     out: Path = Path("runs/ch09_pipeline/kubeflow")
-    """Folder of what a run here leaves."""
+    """Folder for the artifacts of a run on this machine."""
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs")
 
 
 def run(options: Options, data: Path, new: Path) -> None:
-    """Run the pipeline in processes of this machine, one task after the other.
+    """Run the pipeline on this machine, one task after the other, each in a process.
 
-    Raises ValueError where a folder is not there or a task fails.
+    Raises ValueError if a folder does not exist or a task fails.
     """
     require(data.is_dir(), "--data must be a folder", data)
     require(new.is_dir(), "--new must be a folder", new)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ["PYTHONPATH"] = path
     options.out.mkdir(parents=True, exist_ok=True)
-    warnings.filterwarnings("ignore", "You may be attemping", RuntimeWarning)  # that it needs the image: not here
+    warnings.filterwarnings("ignore", "You may be attemping", RuntimeWarning)  # about container images, not used here
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(options.out.resolve()))
     places = {"data": str(data.resolve()), "new": str(new.resolve())}
     try:
         pipeline(**places, epochs=options.epochs, threshold=options.threshold, seed=options.seed)
-    except RuntimeError as error:  # what a failed task said stands above
+    except RuntimeError as error:  # the failed task has printed its message already
         raise ValueError(str(error)) from error
 
 
 def main() -> None:
-    """Read the command line."""
+    """Read the command line, and compile or run the pipeline."""
     with one_line_errors():
         options = parse(Options, sys.argv[1:], prog="python -m ch09_pipeline.kubeflow", description=__doc__ or "")
         if options.compile is not None:

@@ -1,11 +1,11 @@
-"""The pipeline: batches of pictures in, a published model out, and at the next run only what changed.
+"""Run the pipeline: from batches of images to a published model, rerunning only what changed.
 
     python -m ch09_pipeline.train pipeline
     python -m ch09_pipeline.train pipeline --data data/cifar-10-batches-bin --epochs 10
     python -m ch09_pipeline.train pipeline --variants nodropout --epochs 30 --threshold 0.9
 
-A first run without --data writes the embedded shapes as batches into the work folder, `runs/ch09_pipeline/work/shapes`.
-Change them there, remove one, add one, and run again. Every stage leaves its files in a folder of its own beside them.
+The first run without --data writes the embedded shapes as batches to the work folder, `runs/ch09_pipeline/work/shapes`.
+Change, remove or add a batch there, and run again. Every stage writes to its own folder beside them.
 """
 
 import os
@@ -31,29 +31,29 @@ from common.progress import print_table, say
 from common.run import Run
 
 NAMED = 4
-"""So many datums of a stage are called by name in a line, the others counted."""
+"""Maximum number of datums listed by name in a line; further ones are counted."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What goes in, and what each stage does with it."""
+    """Settings of the pipeline."""
 
     data: Path | None = None
-    """Folder of batches in CIFAR-10's binary layout, test*.bin to test with; by default the embedded shapes."""
+    """Folder of batches in CIFAR-10's binary layout, test*.bin for testing; by default the embedded shapes."""
     new: Path | None = None
-    """Folder of new pictures to classify with what is published; by default a few embedded ones."""
+    """Folder of new images to classify with the published model; by default a few embedded ones."""
     variants: tuple[Literal["dropout", "nodropout"], ...] = ("dropout", "nodropout")
-    """Networks to train and compare: the book's, and the one without dropout that it swaps in."""
+    """Networks to train and compare: the book's with dropout, and the same network without."""
     epochs: int = 12
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     batch_size: int = 64
-    """Images a step."""
+    """Images per training step."""
     learning_rate: float = 2e-3
-    """Peak step size."""
+    """Peak learning rate."""
     threshold: float = 0.5
-    """Validation accuracy that a model must reach to be published."""
+    """Minimum validation accuracy, between 0 and 1, for a model to be published."""
     jobs: int | None = None
-    """Jobs side by side; by default as many as there are processors."""
+    """Number of jobs that run in parallel; by default the number of processors."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -63,12 +63,12 @@ class Config:
 
 
 def work_folder(options: RunOptions, data: Path | None) -> Path:
-    """Give the folder of the stages' results: one a name of a repository."""
+    """Return the folder of the stages' results; each name of a data folder has its own."""
     return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else names.encode(data.resolve().name))
 
 
 def check_repository(work: Path, data: Path) -> None:
-    """Raise ValueError where the last run in a work folder was on another repository, and that is still there."""
+    """Raise ValueError if the last run in a work folder used another data folder that still exists."""
     if (work / engine.SETTINGS).exists():
         used = Path(read_json(work / engine.SETTINGS)["data"])
         if used.is_dir() and used != data.resolve():
@@ -76,7 +76,7 @@ def check_repository(work: Path, data: Path) -> None:
 
 
 def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
-    """Spell a Config as the Snakefile reads it."""
+    """Convert a Config to the settings of the Snakefile."""
     threads = os.cpu_count() or 1 if config.run.threads == 0 else config.run.threads or 1
     training = {
         "epochs": config.epochs,
@@ -106,7 +106,7 @@ def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
 
 
 def is_whole(card: Path) -> bool:
-    """Tell whether a card is there, and its files as it says."""
+    """Return whether a card exists and its files match it."""
     try:
         read_card(card)
     except (OSError, ValueError):
@@ -115,26 +115,26 @@ def is_whole(card: Path) -> bool:
 
 
 def list_names(listed: Sequence[str]) -> str:
-    """Write a few names, and how many there are besides."""
+    """Join a few names, and count the others."""
     if len(listed) <= NAMED:
         return ", ".join(listed)
     return f"{', '.join(listed[: NAMED - 1])} and {len(listed) - NAMED + 1} more"
 
 
 def account(jobs: Sequence[Job]) -> list[str]:
-    """Tell which jobs of a stage ran, a line a reason."""
+    """List the jobs of a stage, one line per reason."""
     lines = []
     for reason in dict.fromkeys(job.reason for job in jobs):
-        listed = sorted(job.of for job in jobs if job.reason == reason)
+        listed = sorted(job.item for job in jobs if job.reason == reason)
         lines.append(f"{list_names(listed)}: {reason}" if listed[0] else reason)
     return lines
 
 
 def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
-    """Run the jobs that are due, show which and why, and give them."""
+    """Run the due jobs, print them with reasons, and return them."""
     due = engine.plan(work)
     if not due:
-        say("jobs", "nothing to do: every result fits the data, the code and the settings")
+        say("jobs", "nothing to do: all results are up to date with data, code and settings")
         return []
     expected = Counter(job.rule for job in due)
     done: list[Job] = []
@@ -164,7 +164,7 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
 
 
 def quarantined(work: Path, data: Path, new: Path) -> list[str]:
-    """List the reasons of the batches and pictures in quarantine, of those that are as they were when a stage ran."""
+    """List the reasons for quarantine of all batches and images that have not changed since their stage ran."""
     results = {path: work / f"prepare/{names.encode(path.stem)}.json" for path in names.batches(data)}
     results |= {path: work / f"predict/{names.encode(path.name)}.json" for path in names.pictures(new)}
     reasons = []
@@ -177,7 +177,7 @@ def quarantined(work: Path, data: Path, new: Path) -> list[str]:
 
 
 def report(run: Run, work: Path, new: Path) -> dict[str, float]:
-    """Show what has come out: models side by side, what was put into quarantine, new pictures, what is published."""
+    """Print the compared models, quarantined files, predictions and the published model; return the metrics."""
     rows = read_card(work / "compare/card.json").facts["rows"]
     columns = ("variant", "valid_accuracy", "test_accuracy", "test_worst_class_accuracy", "test_loss")
     print_table([name.replace("_", " ") for name in columns], [[row[name] for name in columns] for row in rows])
@@ -203,9 +203,9 @@ def report(run: Run, work: Path, new: Path) -> dict[str, float]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Bring the published model up to date with data, code and settings; return its measures and what it took."""
+    """Run the due jobs; return the metrics of the published model and the number of jobs."""
     if config.run.resume:
-        raise ValueError("--resume is not needed: every run goes on where the last one stopped")
+        raise ValueError("--resume is not needed: every run continues where the last one stopped")
     work = work_folder(config.run, config.data)
     data, new = config.data or work / "data", config.new or work / "new"
     require(config.new is None or new.is_dir(), "--new must be a folder", new)
@@ -219,17 +219,17 @@ def train(config: Config) -> dict[str, float]:
         with explain_unwritable(config.run.out):
             repository.embed_batches(data)
     card = repository.describe(data, name=names.decode(work.name), embedded=config.data is None)
-    with explain_unwritable(config.run.out):  # not before: a folder that is not there leaves none here
+    with explain_unwritable(config.run.out):  # only now, so that a missing data folder does not create a work folder
         work.mkdir(parents=True, exist_ok=True)
         if config.new is None:
             repository.embed_pictures(new)
     with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
         write_json(work / engine.SETTINGS, settings(config, data, new))
         if not is_whole(work / "publish" / "card.json"):
-            (work / "published.json").unlink(missing_ok=True)  # the receipt of something that is gone
+            (work / "published.json").unlink(missing_ok=True)  # the published model is incomplete: publish again
         try:
             jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
         except KeyboardInterrupt:
-            say("stopped", f"what is finished is kept; go on with: {run.command}")
+            say("stopped", f"finished jobs are kept; continue with: {run.command}")
             sys.exit(INTERRUPTED)
         return run.finish(run={"jobs": len(jobs), **report(run, work, new)})

@@ -1,10 +1,10 @@
-"""Which data, code and parameters made a model, by checksum, and what has changed since.
+"""Show which data, code and parameters a model was made from, by checksum, and what has changed since.
 
     python -m ch09_pipeline.train provenance
     python -m ch09_pipeline.train provenance --model runs/ch09_pipeline/work/shapes/train/dropout
 
-All of it is read from the card beside the model, so a copy of both can be traced anywhere; the column `now` compares it
-with the data and the code that lie here.
+All information is read from the card beside the model, so a copy of both can be traced anywhere. The column `now`
+compares it with the current data and code on this machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ from common.files import read_json
 from common.progress import print_table, say
 
 DIGITS, ROWS = 16, 24
-"""Of a checksum and of the table of datums, as many are shown; the card holds all."""
-SAME, CHANGED, GONE = "the same", "changed", "gone"
+"""Number of digits of a checksum and of rows of data that are printed; the card contains all."""
+SAME, CHANGED, GONE = "the same", "changed", "missing"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which model."""
+    """Settings of the report."""
 
     model: Path | None = None
-    """Folder of a model and its card; by default the published one."""
+    """Folder of a model and its card; by default the published model."""
     data: Path | None = None
-    """Folder of batches to compare with; by default the one that the pipeline was run on."""
+    """Folder of batches to compare with; by default that of the pipeline's last run."""
     run: RunOptions = field(default_factory=RunOptions)
 
 
@@ -45,7 +45,7 @@ def data_folder(config: Config) -> Path:
 
 
 def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str, str]]:
-    """List the raw files that were read, with what has become of them."""
+    """List the raw input files and whether they have changed."""
     raw = {name: value for entry in entries for name, value in entry["inputs"].items() if "/" not in name}
     rows = []
     for name, value in sorted(raw.items()):
@@ -56,7 +56,7 @@ def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[
 
 
 def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """List the code of each stage, with whether it is still the same."""
+    """List the code of each stage and whether it has changed."""
     rows = []
     for stage, code in dict.fromkeys((entry["stage"], entry["code"]) for entry in entries):
         now = code_checksum(f"ch09_pipeline.stages.{stage}")
@@ -65,44 +65,44 @@ def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]
 
 
 def check_chain(entries: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError where a stage read a file that no stage before it made: raw data have no stage in their name."""
-    made = {value for entry in entries for value in entry["outputs"].values()}
+    """Raise ValueError if a stage read a file of an earlier stage that is not in the card; raw data have no stage."""
+    written = {value for entry in entries for value in entry["outputs"].values()}
     for entry in entries:
         for name, value in entry["inputs"].items():
-            if "/" in name and value not in made:
-                raise ValueError(f"the card has a gap: no stage in it made {name}, which {entry['stage']} read")
+            if "/" in name and value not in written:
+                raise ValueError(f"the card is incomplete: no stage in it made {name}, which {entry['stage']} read")
 
 
-def spell(parameters: Mapping[str, Any]) -> str:
-    """Write parameters as a person reads them."""
+def format_parameters(parameters: Mapping[str, Any]) -> str:
+    """Format parameters for reading."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items() if value is not None)
 
 
 def train(config: Config) -> dict[str, float]:
-    """Show where a model comes from; return how many datums made it, and how much has changed since.
+    """Print the provenance of a model; return the number of raw files and of changed data and code.
 
-    Raises FileNotFoundError where there is no model, ValueError where it is not the one that its card speaks of.
+    Raises FileNotFoundError if there is no model, ValueError if it does not match its card.
     """
     folder = config.model or status.find_work(status.Config(config.data, config.run)) / "publish"
     if not (folder / "card.json").is_file():
         if config.model is None:
             raise FileNotFoundError(f"nothing is published in {folder} yet: run python -m ch09_pipeline.train pipeline")
-        raise FileNotFoundError(
-            f"{folder} holds no card.json: --model takes a folder that train or publish has written"
-        )
+        raise FileNotFoundError(f"{folder} has no card.json: --model takes a folder written by train or publish")
     card = read_card(folder / "card.json")
     if "model.safetensors" not in card.outputs:
-        raise ValueError(f"{folder} is of the stage {card.stage} and holds no model")
+        raise ValueError(f"{folder} is a result of the stage {card.stage} and contains no model")
     entries = [*card.lineage, card.essentials()]
     check_chain(entries)
-    say("model", f"{card.facts['variant']}, sha256 {card.outputs['model.safetensors']}, as its card says")
+    say("model", f"{card.facts['variant']}, sha256 {card.outputs['model.safetensors']}, matches its card")
     code = code_rows(entries)
     print_table(["code", "sha256", "now"], code)
     data = data_rows(entries, data_folder(config))
     print_table(["data", "sha256", "now"], data[:ROWS])
     if len(data) > ROWS:
         say("data", f"and {len(data) - ROWS} more, in {folder / 'card.json'}")
-    for stage, parameters in dict.fromkeys((entry["stage"], spell(entry["parameters"])) for entry in entries):
+    for stage, parameters in dict.fromkeys(
+        (entry["stage"], format_parameters(entry["parameters"])) for entry in entries
+    ):
         if parameters:
             say(stage, parameters)
     for reason in card.facts["quarantined"].values():

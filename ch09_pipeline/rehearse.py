@@ -1,10 +1,10 @@
-"""The specifications in pachyderm/ without a cluster: every command runs on a /pfs of its own, datum by datum.
+"""Run the Pachyderm specifications without a cluster: each command on each datum, in a temporary /pfs.
 
     python -m ch09_pipeline.rehearse --out /tmp/rehearsal
 
-What Pachyderm does with a specification, in its order: cut each input repository into datums by its glob, cross or
-unite them, give each datum a folder /pfs/<name> with its files and an empty /pfs/out, run the command, and put what is
-in /pfs/out then into the repository of the pipeline. Nothing else of Pachyderm is here: no commits, no containers.
+The steps are those of Pachyderm: split each input repository into datums by its glob, combine them by cross or union,
+create a folder /pfs/<name> with the files of each datum and an empty /pfs/out, run the command, and move the contents
+of /pfs/out to the repository of the pipeline. Commits and containers are not reproduced.
 """
 
 import os
@@ -29,30 +29,30 @@ from common.progress import say
 SPECIFICATIONS = Path(__file__).with_name("pachyderm")
 
 Datum = dict[str, list[Path]]
-"""Files by the name of the folder under /pfs that they are seen in."""
+"""Files by the name of their folder in /pfs."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to rehearse on."""
+    """Settings of the rehearsal."""
 
     data: Path | None = None
     """Folder of batches; by default the embedded shapes."""
     new: Path | None = None
-    """Folder of new pictures; by default a few embedded ones."""
+    """Folder of new images; by default a few embedded ones."""
     epochs: int | None = None
-    """Passes over the training images, instead of those in the specifications."""
+    """Number of passes over the training images; by default as in the specifications."""
     threshold: float | None = None
-    """Validation accuracy that a model must reach, instead of that in the specifications."""
+    """Minimum validation accuracy of the published model; by default as in the specifications."""
     out: Path = Path("runs/ch09_pipeline/rehearsal")
-    """Folder of the repositories."""
+    """Folder for the repositories; must not exist."""
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs")
 
 
 def datums_of(source: Mapping[str, Any], repositories: Mapping[str, Path]) -> list[Datum]:
-    """List the datums of an input: what a glob matches is one, a cross pairs them, a union puts them side by side."""
+    """List the datums of an input: each match of a glob is one; a cross combines them, a union concatenates them."""
     if "cross" in source:
         parts = [datums_of(part, repositories) for part in source["cross"]]
         return [{name: files for datum in chosen for name, files in datum.items()} for chosen in product(*parts)]
@@ -65,14 +65,14 @@ def datums_of(source: Mapping[str, Any], repositories: Mapping[str, Path]) -> li
 
 
 def repositories_of(source: Mapping[str, Any]) -> set[str]:
-    """Name the repositories that an input reads."""
+    """Return the names of the repositories that an input reads."""
     if "pfs" in source:
         return {source["pfs"]["repo"]}
     return {name for part in source.get("cross", source.get("union", ())) for name in repositories_of(part)}
 
 
 def in_order(specifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Order pipelines such that each comes after those whose repositories it reads."""
+    """Sort pipelines topologically: each after those whose repositories it reads."""
     waiting = {specification["pipeline"]["name"]: specification for specification in specifications}
     ordered = []
     while waiting:
@@ -84,9 +84,9 @@ def in_order(specifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 
 
 def run_datum(command: Sequence[str], datum: Datum, repositories: Mapping[str, Path], home: Path) -> None:
-    """Run a command on a datum, in a folder that stands for the root of its container.
+    """Run a command on a datum, in a temporary folder that replaces the root of its container.
 
-    Raises ValueError, with the command's last words, where it fails, and where two datums write the same file.
+    Raises ValueError, with the command's last line, if it fails, and if two datums write the same file.
     """
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".pfs-") as scratch:
         pfs = Path(scratch) / "pfs"
@@ -102,7 +102,7 @@ def run_datum(command: Sequence[str], datum: Datum, repositories: Mapping[str, P
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(words, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ValueError(f"{' '.join(command)} failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
+            raise ValueError(f"{' '.join(command)} failed: {(done.stderr.strip() or 'no output').splitlines()[-1]}")
         for file in files_of([pfs / "out"]):
             place = home / file.relative_to(pfs / "out")
             if place.exists():
@@ -112,7 +112,7 @@ def run_datum(command: Sequence[str], datum: Datum, repositories: Mapping[str, P
 
 
 def _within(file: Path, repositories: Mapping[str, Path]) -> Path:
-    """Give a file's path in its repository."""
+    """Return the path of a file in its repository."""
     home = next(home for home in repositories.values() if file.is_relative_to(home))
     return file.relative_to(home)
 
@@ -123,7 +123,7 @@ def rehearse(
     out: Path,
     flags: Mapping[str, object],
 ) -> dict[str, Path]:
-    """Run all pipelines, each into a repository in `out`; flags replace those of the same name in the commands."""
+    """Run all pipelines, each into a repository in `out`; `flags` replace values in the commands."""
     known = {name: path.resolve() for name, path in repositories.items()}
     for specification in in_order(specifications):
         name = specification["pipeline"]["name"]
@@ -136,7 +136,7 @@ def rehearse(
         datums = datums_of(specification["input"], known)
         if not datums:
             repositories_read = ", ".join(sorted(repositories_of(specification["input"])))
-            raise ValueError(f"{name} has nothing to work on: its globs match no file in one of {repositories_read}")
+            raise ValueError(f"{name} has no datum: a glob matches no file in {repositories_read}")
         workers = specification.get("parallelismSpec", {}).get("constant", 1)
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(lambda datum: run_datum(command, datum, known, home), datums))  # noqa: B023  # used at once
@@ -146,11 +146,11 @@ def rehearse(
 
 
 def main() -> None:
-    """Read the command line."""
+    """Read the command line and run the rehearsal."""
     with one_line_errors():
         options = parse(Options, sys.argv[1:], prog="python -m ch09_pipeline.rehearse", description=__doc__ or "")
         if options.out.exists():
-            raise ValueError(f"{options.out} is there already: remove it, or choose another --out")
+            raise ValueError(f"{options.out} exists already: remove it, or choose another --out")
         data, new = options.data or options.out / "data", options.new or options.out / "new"
         if options.data is None:
             repository.embed_batches(data)

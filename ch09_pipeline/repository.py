@@ -1,4 +1,4 @@
-"""The input repositories: folders of batches (a datum a file) and of new pictures; embedded ones for the first run."""
+"""Describe the input folders of batches and of new images, and create embedded ones for the first run."""
 
 import hashlib
 import tempfile
@@ -18,11 +18,11 @@ from common.data.published import own_name
 from common.data.source import DataCard
 
 BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
-"""Of the embedded repositories: batches to train on and to test with, images in each; new pictures."""
+"""Sizes of the embedded data: training batches, test batches, images per batch, new images."""
 
 
 def embed_batches(folder: Path) -> None:
-    """Write the embedded shapes as batches, unless the folder is there: what a person changes in it stays changed."""
+    """Write the embedded shapes as batches, unless the folder exists: changes made there are kept."""
 
     def fill(scratch: Path) -> None:
         count = (BATCHES + TEST_BATCHES) * IMAGES
@@ -37,7 +37,7 @@ def embed_batches(folder: Path) -> None:
 
 
 def embed_pictures(folder: Path) -> None:
-    """Write some new shapes as pictures, named after what they show, unless the folder is there."""
+    """Write new shapes as PNG files named after their classes, unless the folder exists."""
 
     def fill(scratch: Path) -> None:
         drawn = shapes.draw_shapes(PICTURES, torch.Generator().manual_seed(shapes.SEED + 1))
@@ -49,7 +49,7 @@ def embed_pictures(folder: Path) -> None:
 
 
 def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder, whole or not at all; of two that make it at once, the first counts."""
+    """Create and fill a folder atomically; if two processes do so at once, the first one wins."""
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,24 +65,24 @@ def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
-    """Say what is in a repository, and hash all its batches.
+    """Count and hash the batches of a folder.
 
-    Raises FileNotFoundError where there is no folder, ValueError where it has no batches to train on or none to test,
-    or one whose name cannot be used.
+    Raises FileNotFoundError if there is no folder, ValueError if it has no training or no test batches, or one with an
+    unusable name.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"--data {folder}: there is no such folder; without --data the embedded shapes run")
+        raise FileNotFoundError(f"--data {folder}: no such folder; omit --data to use the embedded shapes")
     names.check_batches(folder)
     batches = names.batches(folder)
     tests = [path for path in batches if path.name.startswith("test")]
     train = len(batches) - len(tests)
     if not train or not tests:
         raise ValueError(
-            f"{folder} holds {train} batches to train on and {len(tests)} to test with (test*.bin): both are needed, "
+            f"{folder} holds {train} training batches and {len(tests)} test batches (test*.bin): both are needed, "
             "in CIFAR-10's binary layout"
         )
     digest = hashlib.sha256("".join(f"{path.name} {checksum(path)}\n" for path in batches).encode()).hexdigest()
     images = sum(path.stat().st_size // CIFAR_RECORD for path in batches)
     origin = "embedded, drawn here" if embedded else "yours"
-    description = f"{train} batches to train on, {len(tests)} to test with, {images:,} images, {origin}, in {folder}"
+    description = f"{train} training batches, {len(tests)} test batches, {images:,} images, {origin}, in {folder}"
     return DataCard(name if embedded else own_name(name), embedded, digest, description)

@@ -1,9 +1,10 @@
-"""What a change costs: the whole pipeline, nothing to do, one changed batch, one removed, one for the test.
+"""Measure the time and number of jobs of the pipeline after each kind of change.
 
     python -m ch09_pipeline.train rerun_costs
 
-Each time is that of the whole command `python -m ch09_pipeline.train pipeline`, start-up included, on the embedded
-shapes in a folder of its own.
+The runs are: the first one, one without changes, one after a changed batch, after a removed batch, and after a changed
+test batch. Each time is that of the whole command `python -m ch09_pipeline.train pipeline`, including the start of
+Python, on the embedded shapes in a temporary folder.
 """
 
 import shlex
@@ -26,10 +27,10 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """How much the pipeline has to do."""
+    """Settings of the measurement."""
 
     epochs: int = 12
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -37,7 +38,7 @@ class Config:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Run the pipeline after each change; return the seconds and the jobs of each run."""
+    """Run the pipeline after each change; return the duration and number of jobs of each run."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "shapes"
         repository.embed_batches(data)
@@ -55,7 +56,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def changes(data: Path) -> dict[str, Callable[[], object]]:
-    """Name what is done to the repository before each run."""
+    """Return the change to the data before each run, by name."""
     return {
         "first_run": lambda: None,
         "nothing_to_do": lambda: None,
@@ -66,17 +67,17 @@ def changes(data: Path) -> dict[str, Callable[[], object]]:
 
 
 def halve(path: Path) -> None:
-    """Keep the first half of a batch."""
+    """Remove the second half of a batch."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // CIFAR_RECORD // 2 * CIFAR_RECORD])
 
 
 def run_once(config: Config, data: Path, out: Path) -> tuple[float, int]:
-    """Run the pipeline as a person would; give its seconds and how many jobs it ran.
+    """Run the pipeline as a command; return its duration in seconds and its number of jobs.
 
-    Raises ValueError, with its last words, where it fails.
+    Raises ValueError, with the command's error output, if it fails.
     """
-    # what is published is not the question here: no threshold
+    # without a threshold, since a refused model would end the run with an error
     changed = pipeline.Config(data=data, epochs=config.epochs, threshold=0.0, run=replace(config.run, out=out))
     words = shlex.split(command_line(pipeline.__name__, changed))
     before = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which of the suite's own files a module consists of, and their checksum: the code of a model's provenance."""
+"""Find the suite's source files that a module imports, and hash them: the code in a model's provenance."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ OWN = re.compile(r"(common|ch\d\d_\w+)(\.|$)")
 
 
 def source_files(module: str) -> list[Path]:
-    """List the suite's files that a module imports, at once or through others, and its own; relative to the suite."""
+    """List a module's file and those of the suite that it imports, directly or indirectly; relative to the suite."""
     files: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -28,7 +28,7 @@ def source_files(module: str) -> list[Path]:
 
 @cache
 def _imported(source: bytes) -> list[str]:
-    """List the modules that a file imports, and what may be one: most stages share most files, so each is read once."""
+    """List all names that a file imports, modules or not; cached, since most stages import the same files."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -39,7 +39,7 @@ def _imported(source: bytes) -> list[str]:
 
 
 def _find(name: str) -> Path | None:
-    """Give the file of one of the suite's modules; None for a name that is none."""
+    """Find the file of a module of the suite; None for any other name."""
     if not OWN.match(name):
         return None
     path = Path(*name.split("."))
@@ -47,7 +47,7 @@ def _find(name: str) -> Path | None:
 
 
 def code_checksum(module: str) -> str:
-    """Hash the names and the bytes of a module's source files."""
+    """Hash the names and contents of a module's source files."""
     digest = hashlib.sha256()
     for path in source_files(module):
         digest.update(f"{path.as_posix()} {hashlib.sha256((ROOT / path).read_bytes()).hexdigest()}\n".encode())

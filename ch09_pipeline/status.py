@@ -1,9 +1,9 @@
-"""What the next run of the pipeline would do, and why; nothing is run.
+"""List the due jobs of the pipeline and why they are due, without running them.
 
     python -m ch09_pipeline.train status
     python -m ch09_pipeline.train status --data data/cifar-10-batches-bin
 
-The settings are those of the last run; the data and the code are as they are now.
+The settings are those of the last run; data and code are the current ones.
 """
 
 from collections.abc import Mapping
@@ -22,17 +22,17 @@ STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 
 @dataclass(frozen=True)
 class Config:
-    """Which pipeline."""
+    """Settings of the listing."""
 
     data: Path | None = None
-    """Folder of batches that the pipeline was run on; by default the embedded shapes."""
+    """Folder of batches of the pipeline; by default the embedded shapes."""
     run: RunOptions = field(default_factory=RunOptions)
 
 
 def find_work(config: Config) -> Path:
     """Find the work folder of a pipeline that has run.
 
-    Raises FileNotFoundError where it has not, ValueError where the last run there was on another repository.
+    Raises FileNotFoundError if it has not run, ValueError if the last run there used another data folder.
     """
     work = work_folder(config.run, config.data)
     if not (work / engine.SETTINGS).exists():
@@ -42,15 +42,15 @@ def find_work(config: Config) -> Path:
 
 
 def folders(settings: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Give the folders of batches and of new pictures.
+    """Return the folders of batches and of new images.
 
-    Raises FileNotFoundError where one is gone, ValueError for a file whose name cannot be used.
+    Raises FileNotFoundError if one no longer exists, ValueError for a file with an unusable name.
     """
     data, new = Path(settings["data"]), Path(settings["new"])
     for folder, kind in ((data, "batches"), (new, "new pictures")):
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"{folder}, the folder of {kind} of the last run, is gone: restore it, or run again"
+                f"{folder}, the folder of {kind} of the last run, does not exist: restore it, or run again"
             )
     names.check_batches(data)
     names.check_pictures(new)
@@ -58,7 +58,7 @@ def folders(settings: Mapping[str, Any]) -> tuple[Path, Path]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Show which jobs are due, a line a stage and reason, and what is in quarantine; return how many of each."""
+    """Print the due jobs by stage and reason, and the quarantined files; return their numbers."""
     work = find_work(config)
     data, new = folders(read_json(work / engine.SETTINGS))
     say("data", f"{names.decode(work.name)}: {data}")

@@ -1,7 +1,7 @@
-"""The door of chapter 9.
+"""Command line of chapter 9.
 
-python -m ch09_pipeline.train                   # the pipeline on embedded data: all that is due, and no more
-python -m ch09_pipeline.train status            # what would run now, and why
+python -m ch09_pipeline.train                   # run the due jobs of the pipeline on embedded data
+python -m ch09_pipeline.train status            # list the due jobs, and why they are due
 """
 
 from ch09_pipeline import graph, pipeline, provenance, rerun_costs, status

@@ -1,8 +1,8 @@
-"""Chapter 10: deployment - trained networks leave Python's training world and answer requests.
+"""Chapter 10: deployment - export trained networks and serve them over HTTP.
 
-export          trained networks of the chapters as ONNX graphs, held against the originals, each with a card
-serving         the server under load: requests a second, and how long the slowest wait
-fuzzing         the server under thousands of malformed requests: it must refuse them, and keep its memory
+export          trained networks of the chapters as ONNX graphs, compared with the originals, each with a card
+serving         the server under load: throughput and latency
+fuzzing         the server under malformed requests and attacks: responses and memory
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

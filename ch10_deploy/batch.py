@@ -1,12 +1,12 @@
-"""Batch inference: classify one share of a folder of images, and write what is seen as CSV.
+"""Classify one shard of a folder of images, and write the predictions as CSV.
 
     python -m ch10_deploy.batch --model digits --images data/MNIST/raw          # all images of MNIST
-    python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shares
+    python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shards
 
-In a cluster every share has a pod of its own, whose number Kubernetes gives in JOB_COMPLETION_INDEX. All see the same
-order, file by name and image by position in its file; of N images share k of n takes those from k N // n up to
-(k + 1) N // n. So each image is in exactly one share, and shares differ by at most one image. Images are PNG files,
-CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
+In a cluster every shard has its own pod, whose number Kubernetes sets in JOB_COMPLETION_INDEX. All pods order the
+images in the same way, by file name and position in the file. Of N images, shard k of n contains those from k N // n up
+to but not including (k + 1) N // n, so each image is in exactly one shard and sizes differ by at most one. Images are
+PNG files, CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
 
 Dimensions: B images of a batch, N images of the folder, K classes.
 """
@@ -34,38 +34,38 @@ from common.files import atomic_path, explain_unwritable
 DOOR = "python -m ch10_deploy.batch"
 
 SHAPES = {"digits": (28, 28), "pictures": (32, 32, 3)}
-"""What each network takes: rows, columns, and channels where there are any."""
+"""Input shape of each network: rows, columns, and channels if there are several."""
 
 Piece = tuple[Path, int, int]
-"""Of a file, from which image up to which."""
+"""A file, its first image in the shard, and the first one after the shard."""
 
 Batch = tuple[list[tuple[Path, int]], np.ndarray]
-"""Where each image is, and (B, *shape) uint8."""
+"""File and position of each image, and (B, *shape) uint8."""
 
 Row = tuple[Path, int, str, float]
-"""An image's file, its position there, what is on it, and how probable that is."""
+"""File and position of an image, its predicted class and the probability."""
 
 COLUMNS = ("file", "image", "label", "probability")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which images, by which network, and which share of them."""
+    """Settings of a shard."""
 
     images: Path
-    """Folder with the images, sub-folders included."""
+    """Folder of images, including its sub-folders."""
     model: Literal["digits", "pictures"] = "pictures"
-    """Which network looks: digits at 28x28 grey pixels, pictures at 32x32 coloured ones."""
+    """Classifier: digits takes 28x28 grey images, pictures 32x32 colour images."""
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export below runs."""
+    """Folder of exported models; by default the newest export in runs."""
     out: Path = Path("predictions")
-    """Folder that receives the share's file."""
+    """Folder for the CSV file."""
     shards: int = 1
-    """Into how many shares the images are cut."""
+    """Number of shards."""
     shard: int | None = None
-    """Which of them, from 0; by default JOB_COMPLETION_INDEX, and without it the first."""
+    """Index of the shard, from 0; by default JOB_COMPLETION_INDEX, or 0 if that is not set."""
     batch_size: int = 256
-    """Images that the network gets at once."""
+    """Images per batch."""
 
     def __post_init__(self) -> None:
         require_positive(self, "shards", "batch_size")
@@ -74,14 +74,14 @@ class Options:
 
 
 class Source(NamedTuple):
-    """A file, and how many images it holds."""
+    """A file and its number of images."""
 
     path: Path
     count: int
 
 
 def shard_of(options: Options) -> int:
-    """Tell which share is to be done; raises ValueError where the cluster's number is none of them."""
+    """Return the index of the shard; raises ValueError if JOB_COMPLETION_INDEX is out of range."""
     if options.shard is not None:
         return options.shard
     index = os.environ.get("JOB_COMPLETION_INDEX", "0")
@@ -91,21 +91,21 @@ def shard_of(options: Options) -> int:
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """List the files that hold images, in the order that all shares agree on; X.gz only where there is no X.
+    """List the image files in the order that all shards use; X.gz is skipped if X exists.
 
-    Raises FileNotFoundError where there is none, ValueError where one is broken.
+    Raises FileNotFoundError if there are none, ValueError if one is broken.
     """
     files = {path for path in folder.rglob("*") if path.is_file()}
     files -= {path for path in files if path.suffix == ".gz" and path.with_suffix("") in files}  # the same images
     in_order = sorted(files, key=lambda path: path.as_posix())
     sources = [Source(path, count) for path in in_order if (count := count_images(path)) is not None]
     if not sources:
-        raise FileNotFoundError(f"there are no images in {folder}: put PNG files there, *.bin or *idx3-ubyte[.gz]")
+        raise FileNotFoundError(f"there are no images in {folder}: add PNG, *.bin or *idx3-ubyte[.gz] files")
     return sources
 
 
 def count_images(path: Path) -> int | None:
-    """Count a file's images; None for a file of another kind, as a label file or a note."""
+    """Count the images of a file; None for other files, for example labels."""
     if is_idx(path):
         return len(read_idx(path))
     if path.suffix == ".bin":
@@ -118,12 +118,12 @@ def count_images(path: Path) -> int | None:
 
 
 def is_idx(path: Path) -> bool:
-    """Tell whether a file's name says that it holds images as MNIST's do."""
+    """Return whether the name of a file is that of MNIST images."""
     return path.name.removesuffix(".gz").endswith("idx3-ubyte")
 
 
 def read_images(path: Path) -> np.ndarray:
-    """Read a file's images: (N, 28, 28) or (N, 32, 32, 3) uint8; raises ValueError, naming the file."""
+    """Read a file as (N, 28, 28) or (N, 32, 32, 3) uint8; raises ValueError, naming the file."""
     if is_idx(path):
         return read_idx(path)
     if path.suffix == ".bin":
@@ -136,7 +136,7 @@ def read_images(path: Path) -> np.ndarray:
 
 
 def share(sources: Sequence[Source], shard: int, shards: int) -> list[Piece]:
-    """Cut a share out of the whole: of each file that it touches, from which image up to which."""
+    """Select the images of a shard as ranges of files."""
     total = sum(source.count for source in sources)
     start, stop = shard * total // shards, (shard + 1) * total // shards
     pieces, before = [], 0
@@ -149,7 +149,7 @@ def share(sources: Sequence[Source], shard: int, shards: int) -> list[Piece]:
 
 
 def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) -> Iterator[Batch]:
-    """Yield the images of a share, (B, *shape) uint8, each with its file and position there."""
+    """Yield the images of a shard in batches, (B, *shape) uint8, with file and position of each image."""
     places: list[tuple[Path, int]] = []
     parts: list[np.ndarray] = []
     for path, first, last in pieces:
@@ -167,8 +167,8 @@ def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) ->
         yield places, np.concatenate(parts)
 
 
-def look(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
-    """Say of each image where it is, what is on it, and how probable the network finds that."""
+def predict(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
+    """Yield the file, position, predicted class and probability of each image."""
     classes = model.serving.classes
     for places, pixels in images:
         probabilities = model(pixels=pixels)["probabilities"]  # (B, K)
@@ -177,7 +177,7 @@ def look(model: Model, images: Iterator[Batch]) -> Iterator[Row]:
 
 
 def write_table(path: Path, folder: Path, rows: Sequence[Row]) -> None:
-    """Write what was seen in a folder, under the names of its columns."""
+    """Write predictions as CSV, with paths relative to the folder of images."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -186,7 +186,7 @@ def write_table(path: Path, folder: Path, rows: Sequence[Row]) -> None:
 
 
 def classify(options: Options) -> Path:
-    """Classify a share and write its file, whole or not at all; return its path."""
+    """Classify a shard and write its CSV file atomically; return the path of this file."""
     shard = shard_of(options)
     folder = options.models or newest_export(Path("runs"))
     card = find_card(folder, options.model)
@@ -194,12 +194,12 @@ def classify(options: Options) -> Path:
     sources = find_sources(options.images)
     pieces = share(sources, shard, options.shards)
     mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
-    print(f"images   {mine:,} of the {total:,} in {options.images}: share {shard} of {options.shards}")
+    print(f"images   {mine:,} of the {total:,} in {options.images}: shard {shard} of {options.shards}")
     place = model.session.get_providers()[0]
     print(f"model    {options.model} from {folder}, sha256 {model.card.sha256[:12]}, on {place}")
     path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
     began = time.perf_counter()
-    rows = list(look(model, batches(pieces, SHAPES[options.model], options.batch_size)))
+    rows = list(predict(model, batches(pieces, SHAPES[options.model], options.batch_size)))
     with explain_unwritable(options.out), atomic_path(path) as temporary:
         write_table(temporary, options.images, rows)
     seconds = time.perf_counter() - began
@@ -208,7 +208,7 @@ def classify(options: Options) -> Path:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Read the command line and do the share."""
+    """Read the command line and classify the shard."""
     with one_line_errors():
         arguments = sys.argv[1:] if words is None else words
         classify(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))

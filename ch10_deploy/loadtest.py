@@ -1,11 +1,11 @@
-"""Ask a server on this machine as fast as it answers, and say how fast that was.
+"""Measure throughput and latency of a server on this machine with a closed-loop load generator.
 
     python -m ch10_deploy.loadtest
     python -m ch10_deploy.loadtest --connections 512 --seconds 20
     python -m ch10_deploy.loadtest --requests 10000
 
-Each connection sends a request, waits for the answer, and sends the next (a closed loop): what is measured is what the
-server can do, and how long those wait who ask it together. Only a server on the machine itself is asked.
+Each connection sends a request, waits for the response, and sends the next (a closed loop). Only servers on loopback
+addresses are accepted.
 """
 
 import asyncio
@@ -29,25 +29,25 @@ from common.config import require
 DOOR = "python -m ch10_deploy.loadtest"
 
 VARIETY = 32
-"""How many different images are sent in turn."""
+"""Number of different images that are sent in turn."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Whom to ask, and how much."""
+    """Settings of the load test."""
 
     url: str = "http://127.0.0.1:8000"
-    """Server, on this machine."""
+    """URL of the server, on this machine."""
     connections: int = 32
-    """How many ask at the same time."""
+    """Number of concurrent connections."""
     seconds: float = 10.0
-    """For how long."""
+    """Duration in seconds."""
     requests: int | None = None
-    """End after so many answers."""
+    """Stop after this number of responses; by default only --seconds counts."""
     patience: float = 10.0
-    """Seconds after the end in which answers that are due must come, or count as never coming."""
+    """Seconds to wait for outstanding responses at the end; later ones count as hung."""
     api_key: str | None = None
-    """Key of the server, if it asks for one."""
+    """API key, if the server requires one."""
 
     def __post_init__(self) -> None:
         require(1 <= self.connections <= 10_000, "--connections must be between 1 and 10,000", self.connections)
@@ -58,22 +58,22 @@ class Options:
 
 @dataclass
 class Tally:
-    """What came back."""
+    """Counts and latencies of the responses."""
 
     began: float = 0.0
     seconds: float = 0.0
     milliseconds: list[float] = field(default_factory=list)
-    """Of each answer, whatever its status."""
+    """Latency of each response, whatever its status."""
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0
-    """Requests that were sent and whose connection ended without an answer."""
+    """Requests whose connection closed before a response."""
     hung: int = 0
-    """Requests that were never answered."""
+    """Requests without a response after --patience seconds."""
     unconnected: int = 0
-    """Connections that were not accepted."""
+    """Connections that could not be opened."""
 
     def metrics(self) -> dict[str, float]:
-        """Sum up: refused are answers with 503, errors all that is neither 200 nor refused."""
+        """Compute the metrics; `refused` counts responses with 503, `errors` everything that is neither 200 nor 503."""
         times = np.array(self.milliseconds or [math.nan])
         refused = self.statuses[503]
         good = self.statuses[200]
@@ -89,22 +89,24 @@ class Tally:
 
 
 def address(url: str) -> tuple[str, int]:
-    """Give host and port of a server; raises ValueError for one that is not on this machine."""
+    """Parse a URL into host and port; raises ValueError if the host is not this machine."""
     parts: SplitResult = urlsplit(url)
     require(parts.scheme == "http" and parts.hostname is not None, "--url must look like http://127.0.0.1:8000", url)
     host, port = parts.hostname or "", parts.port or 80
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ValueError(f"--url: there is no host {host!r} ({error.strerror})") from error
+        raise ValueError(f"--url: unknown host {host!r} ({error.strerror})") from error
     addresses = [str(entry[4][0]) for entry in found]
     if not all(ipaddress.ip_address(each).is_loopback for each in addresses):
-        raise ValueError(f"--url: {host} is another machine: load is only put on this one, as http://127.0.0.1:{port}")
+        raise ValueError(
+            f"--url: {host} is another machine: only this one may be loaded, for example http://127.0.0.1:{port}"
+        )
     return addresses[0], port
 
 
 def draw_images(count: int) -> list[list[list[int]]]:
-    """Draw images of 28x28 with about as much ink as a handwritten digit has."""
+    """Generate random 28x28 images with about as much ink as a handwritten digit."""
     rng = np.random.default_rng(0)
     ink = rng.random((count, 28, 28)) < 0.19
     return np.where(ink, rng.integers(1, 256, ink.shape), 0).tolist()
@@ -119,27 +121,27 @@ def request_bytes(host: str, path: str, body: bytes, api_key: str | None = None)
 
 
 def digit_requests(host: str, api_key: str | None = None) -> list[bytes]:
-    """Write requests for /predict."""
+    """Write requests for /predict, each with another image."""
     bodies = [to_json({"pixels": image}) for image in draw_images(VARIETY)]
     return [request_bytes(host, "/predict", body, api_key) for body in bodies]
 
 
-class Asker(asyncio.Protocol):
-    """A connection that sends one request after the other; as light as can be, for it shares the server's machine."""
+class ClientConnection(asyncio.Protocol):
+    """Send requests over one connection, one after the other; kept small, since it shares the server's processors."""
 
     def __init__(self, requests: Sequence[bytes], number: int, tally: Tally, most: float) -> None:
         self.requests, self.number, self.tally, self.most = requests, number, tally, most
         self.buffer, self.expected = b"", -1
         self.sent_at: float | None = None
         self.stopping = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self.transport: Any = transport  # uvloop's are no children of asyncio's
-        self._ask()
+        """Send the first request."""
+        self.transport: Any = transport  # uvloop's transports are not subclasses of asyncio's
+        self._send_next()
 
-    def _ask(self) -> None:
+    def _send_next(self) -> None:
         if self.stopping or len(self.tally.milliseconds) >= self.most:
             self.transport.close()
             return
@@ -148,7 +150,7 @@ class Asker(asyncio.Protocol):
         self.transport.write(self.requests[self.number % len(self.requests)])
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer; once it is whole, count it and ask again."""
+        """Collect a response; once it is complete, count it and send the next request."""
         self.buffer += data
         if self.expected < 0:
             end = self.buffer.find(b"\r\n\r\n")
@@ -166,85 +168,85 @@ class Asker(asyncio.Protocol):
         if self.last:
             self.transport.close()
         else:
-            self._ask()
+            self._send_next()
 
     def stop(self) -> None:
-        """Ask no more; wait for an answer that is due."""
+        """Send no further request; an outstanding response is still awaited."""
         self.stopping = True
         if self.sent_at is None:
             self.transport.close()
 
     def give_up(self) -> None:
-        """Count an answer that never came."""
+        """Count the outstanding request as hung and close the connection."""
         self.tally.hung += 1
         self.sent_at = None
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Count what was sent and never answered."""
+        """Count a request without a response as lost."""
         if self.sent_at is not None:
             self.tally.lost += 1
-        if not self.over.done():
-            self.over.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
 
-async def keep_asking(
+async def run_connection(
     where: tuple[str, int], requests: Sequence[bytes], number: int, tally: Tally, options: Options, until: float
 ) -> None:
-    """Ask over one connection until the time is over; connect again where the server ends it."""
+    """Send requests over one connection until the time is over; reconnect if the server closes it."""
     loop, most = asyncio.get_running_loop(), options.requests or math.inf
     while time.perf_counter() < until and len(tally.milliseconds) < most:
         try:
-            _, asker = await loop.create_connection(lambda: Asker(requests, number, tally, most), *where)
+            _, client = await loop.create_connection(lambda: ClientConnection(requests, number, tally, most), *where)
         except OSError:
             tally.unconnected += 1
             return
-        await asyncio.wait([asker.over], timeout=until - time.perf_counter())
-        asker.stop()
-        await asyncio.wait([asker.over], timeout=options.patience)
-        if not asker.over.done():
-            asker.give_up()
+        await asyncio.wait([client.closed], timeout=until - time.perf_counter())
+        client.stop()
+        await asyncio.wait([client.closed], timeout=options.patience)
+        if not client.closed.done():
+            client.give_up()
 
 
 async def load(options: Options) -> Tally:
-    """Put load on a server."""
+    """Run the load test against a server."""
     where, tally = address(options.url), Tally()
     requests = digit_requests(f"{where[0]}:{where[1]}", options.api_key)
     tally.began = time.perf_counter()
     until = tally.began + options.seconds
     await asyncio.gather(
-        *(keep_asking(where, requests, number, tally, options, until) for number in range(options.connections))
+        *(run_connection(where, requests, number, tally, options, until) for number in range(options.connections))
     )
     tally.seconds = time.perf_counter() - tally.began
     return tally
 
 
 def run_load(options: Options) -> Tally:
-    """Put load on a server, from an event loop of its own; raises ConnectionError where nobody answered at all."""
+    """Run the load test in a new event loop; raises ConnectionError if there was no response at all."""
     try:
         import uvloop
 
         tally = uvloop.run(load(options))
-    except ImportError:  # where there is none for this system
+    except ImportError:  # uvloop does not support every system
         tally = asyncio.run(load(options))
     if not tally.milliseconds:
-        raise ConnectionError(f"nobody answers at {options.url}: start a server with python -m ch10_deploy.serve")
+        raise ConnectionError(f"no server answers at {options.url}: start a server with python -m ch10_deploy.serve")
     return tally
 
 
 def report(tally: Tally) -> None:
-    """Print what came back."""
+    """Print the metrics."""
     measures = tally.metrics()
-    print(f"answers    {measures['requests']:,.0f} in {tally.seconds:.1f} s")
-    print(f"rate       {measures['requests_per_second']:,.0f} requests/s answered with 200")
+    print(f"responses  {measures['requests']:,.0f} in {tally.seconds:.1f} s")
+    print(f"throughput {measures['requests_per_second']:,.0f} requests/s answered with 200")
     p50, p99, slowest = (measures[f"{name}_ms"] for name in ("p50", "p99", "slowest"))
-    print(f"waiting    p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {slowest:.1f} ms")
+    print(f"latency    p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {slowest:.1f} ms")
     print(f"statuses   {', '.join(f'{status}: {count:,}' for status, count in sorted(tally.statuses.items()))}")
     print(f"errors     {tally.lost} lost, {tally.hung} hung, {tally.unconnected} not connected")
 
 
 def main(words: list[str] | None = None) -> None:
-    """Read the command line; ends with 1 where anything went wrong."""
+    """Read the command line and run the load test; exit with 1 if there were errors."""
     with one_line_errors():
         options = parse(
             Options, sys.argv[1:] if words is None else words, prog=DOOR, description=(__doc__ or "").strip()

@@ -3,9 +3,9 @@
     python -m ch10_deploy.serve
     python -m ch10_deploy.serve --models models --host 0.0.0.0 --port 8000 --api-key-file key.txt
 
-Every flag can be given by the environment instead, as DEPLOY_PORT=8000 for --port 8000; a flag counts more. SIGTERM
-ends the server gently: it says that it is not ready any more, goes on answering for --drain-seconds, answers what it
-has begun, and ends.
+Every flag can also be set by an environment variable, for example DEPLOY_PORT=8000 for --port 8000; flags take
+precedence. On SIGTERM the server reports that it is not ready, answers requests for another --drain-seconds, completes
+the running ones, and exits.
 """
 
 import contextlib
@@ -35,57 +35,56 @@ from common.config import flag, require, require_positive
 DOOR = "python -m ch10_deploy.serve"
 
 BACKLOG = 2048
-"""Connections that may wait to be taken up."""
+"""Connections that the system queues until they are accepted."""
 
 LISTENERS = 32
-"""How often the port is listened on. The event loop takes up one connection a turn from each listener, and under load a
-turn is long: with a single one, newcomers (probes among them) waited for seconds beside 512 connections."""
+"""Number of listening sockets on the port. The event loop accepts one connection per listener and iteration, and under
+load an iteration takes long: with one listener and 512 connections, new ones (also probes) waited for seconds."""
 
 SOCKET_BYTES = {socket.SO_RCVBUF: 2**14, socket.SO_SNDBUF: 2**16}
-"""Bytes that the system keeps of what a connection has sent and is to receive. By default they are megabytes: hundreds
-of connections whose data arrive in the same moment bring all of it into this process before any limit is applied."""
+"""Sizes of the system's receive and send buffers per connection. The default is megabytes: if data of hundreds of
+connections arrive at once, all of it enters this process before any limit is applied."""
 
 LARGE_BLOCK, M_MMAP_THRESHOLD = 2**15, -3
-"""From how many bytes on a block of memory is one of its own, and the name of that setting in glibc's malloc.h."""
+"""Bytes from which glibc allocates a block with mmap, and the code of this setting in malloc.h."""
 
 KEEP_ALIVE = 75
-"""Seconds for which an idle connection is kept: longer than a load balancer's, which must never use one that is just
-being closed."""
+"""Seconds until an idle connection is closed. A load balancer must close first, or it may use one that is closing."""
 
 OTHER_FILES = 64
-"""Files that the process may have open besides listeners and connections."""
+"""File descriptors reserved for everything except listeners and connections."""
 
 LEAST_KEY = 16
-"""Characters that an API key has at least."""
+"""Minimum length of an API key, in characters."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which networks, where, and how much at once."""
+    """Settings of the server."""
 
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export."""
+    """Folder of exported models; by default the newest export."""
     out: Path = Path("runs")
-    """Where the newest export is looked for."""
+    """Folder of runs in which the newest export is searched."""
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 listens on all, as within a container."""
+    """Address to listen on; 0.0.0.0 listens on all interfaces, as needed in a container."""
     port: int = 8000
-    """Port to listen on; 0 takes a free one."""
+    """TCP port to listen on; 0 selects a free one."""
     api_key_file: Path | None = None
-    """File with the key that requests must carry in the header X-API-Key; by default none is asked for."""
+    """File with the API key that requests must send in the header X-API-Key; by default no key is required."""
     concurrency: int = Limits.concurrency
-    """Requests that are answered at once; more are refused with 503."""
+    """Maximum number of concurrent requests; more are refused with 503."""
     connections: int = Limits.connections
-    """Connections that are open at once, or fewer where the limit of open files (ulimit -n) asks for it; a new one
-    takes the place of the one that has waited longest for its client."""
+    """Maximum number of open connections, reduced if the limit of open files (ulimit -n) is too low. Beyond it, the
+    connection that has waited longest for its client is closed."""
     max_body: int = Limits.body
-    """Bytes of a request's body."""
+    """Maximum size of a request body, in bytes."""
     timeout: float = Limits.seconds
-    """Seconds that a request may take to arrive, and as many to be answered, and the answer to be read."""
+    """Maximum time in seconds for a request to arrive, for its response to be computed, and for this to be read."""
     access_log: bool = True
-    """Write a line of JSON to stderr for each request, except for health probes that succeed."""
+    """Write one JSON line per request to stderr, except for successful health probes."""
     drain_seconds: float = 2.0
-    """How long to go on answering after SIGTERM: as long as others may take to notice."""
+    """Seconds to continue answering after SIGTERM, until load balancers have noticed."""
 
     def __post_init__(self) -> None:
         require_positive(self, "concurrency", "connections", "max_body", "timeout")
@@ -94,12 +93,12 @@ class Options:
 
 
 def words_of(environment: Mapping[str, str]) -> list[str]:
-    """Turn DEPLOY_PORT=8000 and its like into flags; empty ones say nothing.
+    """Convert environment variables such as DEPLOY_PORT=8000 to flags; empty ones are ignored.
 
-    Raises ValueError for an empty DEPLOY_API_KEY_FILE: who sets it wants a key, and must not serve without.
+    Raises ValueError for an empty DEPLOY_API_KEY_FILE, since serving without the key would be unintended.
     """
     if environment.get("DEPLOY_API_KEY_FILE") == "":
-        raise ValueError("DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it to ask for none")
+        raise ValueError("DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it to require none")
     names = {f"DEPLOY_{field.name.upper()}": field.name for field in fields(Options)}
     return [
         word for name, value in environment.items() if value and name in names for word in (flag(names[name]), value)
@@ -107,7 +106,7 @@ def words_of(environment: Mapping[str, str]) -> list[str]:
 
 
 def read_key(path: Path | None) -> str | None:
-    """Read the API key; raises ValueError where it is too short to be one."""
+    """Read the API key from a file; raises ValueError if it is too short."""
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
@@ -116,7 +115,7 @@ def read_key(path: Path | None) -> str | None:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server, which drains before it ends and says where it listens."""
+    """Uvicorn's server with draining at shutdown, and a first line with its address."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate, drain_seconds: float, what: str) -> None:
         super().__init__(config)
@@ -124,15 +123,15 @@ class Server(uvicorn.Server):
         self.ends_at = float("inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say where."""
+        """Start to listen, and print the address."""
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        key = "without a key: whoever reaches it may ask" if self.gate.key is None else "with a key"
+        key = "no API key required" if self.gate.key is None else "API key required"
         print(f"serving  {self.what} ({key}) at http://{shown}:{port}", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On SIGTERM begin to drain; on Ctrl-C, or when told twice, end as soon as what has begun is answered."""
+        """Start draining on SIGTERM; on Ctrl-C or a second SIGTERM, exit once the running requests are complete."""
         if sig == signal.SIGTERM and not self.gate.draining:
             self.gate.draining = True
             self.ends_at = time.monotonic() + self.drain_seconds
@@ -142,7 +141,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: hang up on who keeps the server waiting, and tell whether it is time to end."""
+        """Close overdue connections, ten times per second; return whether the server should exit."""
         connections: set[Any] = self.server_state.connections
         for connection in list(connections):
             connection.hang_up_if_overdue()
@@ -150,9 +149,9 @@ class Server(uvicorn.Server):
 
 
 def most_connections(wanted: int) -> int:
-    """Give the number of connections that the limit of open files leaves room for, `wanted` at most.
+    """Reduce the number of connections to what the limit of open files allows.
 
-    Raises ValueError where there is room for none.
+    Raises ValueError if it allows none.
     """
     try:
         import resource
@@ -167,7 +166,7 @@ def most_connections(wanted: int) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the port; raises OSError, with the flags that choose another, where that cannot be."""
+    """Open the listening socket; raises OSError, naming the flags that choose another port, if this fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -175,18 +174,18 @@ def listen(host: str, port: int) -> socket.socket:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
     for side, size in SOCKET_BYTES.items():
-        listener.setsockopt(socket.SOL_SOCKET, side, size)  # connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, side, size)  # accepted connections inherit it
     return listener
 
 
 def return_large_blocks() -> None:
-    """Have glibc return large blocks to the system when they are freed: bodies that arrive together leave no holes."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such setting
+    """Make glibc return large blocks to the system when freed, so that a burst of bodies does not fragment the heap."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do not have this setting
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def serve(options: Options) -> None:
-    """Load the networks and answer requests until a signal comes."""
+    """Load the models and answer requests until a signal arrives."""
     return_large_blocks()
     limits = Limits(
         concurrency=options.concurrency,
@@ -205,12 +204,12 @@ def serve(options: Options) -> None:
 
 
 def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
-    """Say how uvicorn is to serve an application."""
+    """Configure uvicorn for the application."""
     connection: Any = partial(Connection, gate=gate, crowd=Crowd(gate.limits.connections))
     return uvicorn.Config(
         app,
         log_level="warning",
-        access_log=False,  # ours has ids
+        access_log=False,  # replaced by server/access.py, which has request ids
         http=connection,
         server_header=False,
         ws="none",
@@ -222,7 +221,7 @@ def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Read the environment and the command line."""
+    """Read the environment and the command line, and serve."""
     with one_line_errors():
         arguments = [*words_of(os.environ), *(sys.argv[1:] if words is None else words)]
         serve(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))

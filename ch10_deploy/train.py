@@ -1,8 +1,8 @@
-"""The door of chapter 10.
+"""Command line of chapter 10.
 
-python -m ch10_deploy.train                    # train each for seconds, export, check
-python -m ch10_deploy.train export --full      # the same with networks that were trained for minutes
-python -m ch10_deploy.train serving            # the server under load
+python -m ch10_deploy.train                    # train each network for seconds, export, compare
+python -m ch10_deploy.train export --full      # the same with the chapters' settings, for minutes
+python -m ch10_deploy.train serving            # measure the server under load
 """
 
 from ch10_deploy.attack import fuzzing, serving

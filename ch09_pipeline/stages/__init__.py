@@ -1,9 +1,9 @@
-"""The stages: each a plain command that reads what `--in` names and writes below `--out`, and nothing else.
+"""The stages: commands that read only the files after `--in` and write only to `--out`; read in this order.
 
-prepare   batches of images to tensors
-train     a network on the prepared batches
-evaluate  its measures on the test batches
-compare   the variants; the best one on the validation split
-publish   the chosen model, where it passes the threshold
-predict   classes of new pictures
+prepare   convert batches of images to tensors
+train     train a network on the prepared batches
+evaluate  compute its metrics on the test batches
+compare   rank the variants by validation accuracy
+publish   publish the best model, unless it is below the threshold
+predict   classify new images
 """

@@ -1,4 +1,4 @@
-"""Compare: several evaluated models in, one table and one picture out, the best by validation on top.
+"""Rank evaluated models by validation accuracy, and write a table and a bar chart.
 
 python -m ch09_pipeline.stages.compare --in evaluate --out compare
 """
@@ -15,7 +15,7 @@ COLUMNS = ("variant", "valid_accuracy", "valid_loss", "test_accuracy", "test_los
 
 
 def rank(cards: Sequence[Card]) -> list[Card]:
-    """Order evaluated models, the best by validation first; the test has no say."""
+    """Sort evaluated models by validation accuracy, the best first; test metrics are not used."""
 
     def key(card: Card) -> tuple[float, float, str]:
         metrics = card.facts["metrics"]
@@ -25,10 +25,10 @@ def rank(cards: Sequence[Card]) -> list[Card]:
 
 
 def compare(inputs: Sequence[Path], out: Path) -> str:
-    """Compare every evaluation among the inputs."""
+    """Compare all evaluations among the inputs."""
     cards = rank(cards_of(inputs, "evaluate"))
     rows = [{"variant": card.facts["variant"], **card.facts["metrics"], "model": card.facts["model"]} for card in cards]
-    (out / "card.json").unlink(missing_ok=True)  # it vouches for the files that are replaced now
+    (out / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
     with atomic_path(out / "comparison.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*COLUMNS, "model"], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
@@ -44,17 +44,17 @@ def compare(inputs: Sequence[Path], out: Path) -> str:
 
 
 def draw(rows: Sequence[dict], path: Path) -> None:
-    """Draw the accuracies of each model side by side."""
+    """Draw the accuracies of all models as bars."""
     from common.drawing import plots
 
     names = [f"{row['variant']}, {split}" for row in rows for split in ("valid", "test")]
     values = [100 * row[f"{split}_accuracy"] for row in rows for split in ("valid", "test")]
     with atomic_path(path) as temporary:
-        plots.bars(names, values, title="share of images that is recognised", label="%").savefig(temporary)
+        plots.bars(names, values, title="accuracy", label="%").savefig(temporary)
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     run(compare, StageParser("ch09_pipeline.stages.compare", __doc__))
 
 

@@ -1,4 +1,4 @@
-"""Evaluate: trained networks and the test datums in, measures and a picture of the confusions out.
+"""Evaluate trained networks on the test batches, and write metrics and a confusion matrix.
 
 python -m ch09_pipeline.stages.evaluate --in train/dropout prepare --out evaluate
 """
@@ -19,27 +19,27 @@ from common.files import atomic_path, write_json
 
 
 def evaluate(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
-    """Evaluate every model among the inputs into `out/<variant>`."""
+    """Evaluate all models among the inputs; results are written to `out/<variant>`."""
     require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     datums = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "test"]
     images = sum(card.facts["images"] for card in datums)
     if not images:
-        raise ValueError("there is no image to test with: batches for the test have names that begin with test")
+        raise ValueError("no test images: names of test batches must begin with test")
     pixels, labels, _ = read_prepared(datums)
     test = Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
     return "\n".join(evaluate_one(model, datums, test, out, threads) for model in cards_of(inputs, "train"))
 
 
 def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, threads: int) -> str:
-    """Measure one model on the test images."""
+    """Evaluate one model on the test images."""
     variant, names = card.facts["variant"], card.facts["class_names"]
     model, config = cnn.restore(card.folder)
     logits = cnn.predict(model, test.pixels, channels_last=config.channels_last)
     metrics = cnn.measure(logits, test.labels, tuple(names))
     by_class = dict(zip(names, cnn.class_accuracy(logits, test.labels).tolist(), strict=True))
     home = out / variant
-    (home / "card.json").unlink(missing_ok=True)  # it vouches for the files that are replaced now
+    (home / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
     with atomic_path(home / "confusion.png") as temporary:
         plots.confusion_matrix(test.labels, logits.argmax(1), names).savefig(temporary)
     write_json(home / "metrics.json", metrics | {"class_accuracy": by_class})
@@ -65,9 +65,9 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     parser = StageParser("ch09_pipeline.stages.evaluate", __doc__)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     run(evaluate, parser)
 
 

@@ -1,9 +1,10 @@
-"""Predict: new pictures and the published model in, a CSV a file out, with what the model takes each for.
+"""Classify new images with the published model, and write one CSV file per input file.
 
     python -m ch09_pipeline.stages.predict --in publish new --out predict
 
-A file is a picture (PNG, JPEG ..., brought to 32x32) or a batch in CIFAR-10's binary layout, whose labels are ignored.
-One that cannot be read is put into quarantine: its CSV has no rows, its card says why, and the rest goes on.
+A file is an image (PNG, JPEG ..., resized to 32x32) or a batch in CIFAR-10's binary layout, whose labels are ignored.
+An unreadable file is put into quarantine: its CSV has no rows, its card gives the reason, and the other files are
+classified.
 
 Dimensions: N images, K classes.
 """
@@ -25,7 +26,7 @@ from common.files import atomic_path
 
 
 def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
-    """Classify every new file among the inputs into `out/<file>.csv`."""
+    """Classify all new files among the inputs; results are written to `out/<file>.csv`."""
     require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     card, new = card_and_raw_files(inputs, "publish")
@@ -39,11 +40,11 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
             pixels, reason = torch.empty(0, 3, 32, 32, dtype=torch.uint8), str(error)
         rows = []
         if len(pixels):
-            shares = cnn.predict(model, pixels, channels_last=config.channels_last).softmax(1)
-            sure, guess = (values.tolist() for values in shares.max(1))
-            rows = [(path.name, n, names[k], f"{p:.4f}") for n, (k, p) in enumerate(zip(guess, sure, strict=True))]
+            probabilities = cnn.predict(model, pixels, channels_last=config.channels_last).softmax(1)
+            best, classes = (values.tolist() for values in probabilities.max(1))
+            rows = [(path.name, n, names[k], f"{p:.4f}") for n, (k, p) in enumerate(zip(classes, best, strict=True))]
         name = encode(path.name)
-        (out / f"{name}.json").unlink(missing_ok=True)  # it vouches for the file that is replaced now
+        (out / f"{name}.json").unlink(missing_ok=True)  # the old card must not describe a new file
         table = out / f"{name}.csv"
         with atomic_path(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -62,14 +63,14 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
         )
         lines.append(summary)
     if not lines:
-        raise ValueError("there is no new picture among the inputs")
+        raise ValueError("no new image among the inputs: name image files or their folder after --in")
     return "\n".join(lines)
 
 
 def read_pictures(path: Path) -> Tensor:
-    """Read a file as (N, 3, 32, 32) bytes: a square out of the middle, brought to the network's size.
+    """Read a file as (N, 3, 32, 32) bytes; an image is cropped to the central square and resized.
 
-    Raises ValueError, naming the file, where it is no picture.
+    Raises ValueError, naming the file, if it is not an image.
     """
     if path.suffix == ".bin":
         pixels, _ = decode_cifar(path.read_bytes(), path.name)
@@ -79,8 +80,8 @@ def read_pictures(path: Path) -> Tensor:
     try:
         with Image.open(path) as picture:
             square = ImageOps.fit(picture.convert("RGB"), (32, 32))
-    except Exception as error:  # Pillow raises almost anything on a broken file, and all of it is the file's fault
-        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+    except Exception as error:  # Pillow raises many kinds of exceptions for a broken file
+        reason = "it is not an image" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ValueError(f"{path.name} cannot be read: {reason}") from error
     return (
         torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1).unsqueeze(0)
@@ -88,9 +89,9 @@ def read_pictures(path: Path) -> Tensor:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     parser = StageParser("ch09_pipeline.stages.predict", __doc__)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     run(predict, parser)
 
 

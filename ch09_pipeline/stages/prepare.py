@@ -1,10 +1,11 @@
-"""Prepare: a batch of pictures in, its tensors and a card of what is in it out.
+"""Convert batches of images to tensors, each with a card of its contents.
 
     python -m ch09_pipeline.stages.prepare --in batches/batch-01.bin --out prepare
 
-A datum is a file in CIFAR-10's binary layout; those whose name begins with `test` are for the test. A broken one is put
-into quarantine: its card says why, its tensors are empty, and the rest goes on. Whether an image is held out for
-validation follows from its own bytes, so this does not change when datums come and go, and copies stay on one side.
+A batch is a file in CIFAR-10's binary layout; test batches have names that begin with `test`. A broken batch is put
+into quarantine: its card gives the reason, its tensors are empty, and the other batches are prepared. Whether an image
+is held out for validation depends only on its bytes, so the split does not change when batches are added or removed,
+and copies of an image are in the same split.
 
 Dimensions: N images.
 """
@@ -23,15 +24,15 @@ from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 HELD_OUT = 10
-"""One image in so many is held out for validation."""
+"""One image in ten is held out for validation."""
 
 
 def prepare(inputs: Sequence[Path], out: Path) -> str:
-    """Prepare every datum among the inputs."""
+    """Prepare all batches among the inputs."""
     lines = []
     for path in files_of(inputs):
         if path.suffix != ".bin" and path not in inputs:
-            continue  # a folder of CIFAR-10 holds the names of its classes besides, and a page about it
+            continue  # a folder of CIFAR-10 also contains the names of its classes and a readme
         name, data = encode(path.stem), path.read_bytes()
         try:
             pixels, labels = decode(data, path.name)
@@ -44,7 +45,7 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
         if split == "test":
             held_out[:] = False
         card_path, tensors = out / f"{name}.json", out / f"{name}.safetensors"
-        card_path.unlink(missing_ok=True)  # it vouches for the tensors that are replaced now
+        card_path.unlink(missing_ok=True)  # the old card must not describe new tensors
         with atomic_path(tensors) as temporary:
             temporary.write_bytes(
                 save({"pixels": np.ascontiguousarray(pixels), "labels": labels.copy(), "held_out": held_out})
@@ -62,14 +63,14 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
             f"quarantined {path.name}: {reason}" if reason else f"{path.name}: {len(labels):,} images, {split}"
         )
     if not lines:
-        raise ValueError(f"there is no batch, *.bin, in {', '.join(map(str, inputs))}")
+        raise ValueError(f"no batch (*.bin) in {', '.join(map(str, inputs))}")
     return "\n".join(lines)
 
 
 def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decode a datum to (N, 3, 32, 32) pixels and (N,) labels.
+    """Decode a batch to (N, 3, 32, 32) pixels and (N,) labels.
 
-    Raises ValueError where it is not what it should be; a picture of a single colour is the mark of a damaged disk.
+    Raises ValueError for a broken batch, and for an image of a single colour, which is typical of disk damage.
     """
     pixels, labels = decode_cifar(data, name)
     flat = pixels.reshape(len(pixels), -1)
@@ -80,7 +81,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_prepared(cards: Sequence[Card]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read what was prepared, datum after datum: (N, 3, 32, 32) pixels, (N,) labels, (N,) whether it is held out."""
+    """Read and concatenate prepared batches: (N, 3, 32, 32) pixels, (N,) labels, (N,) flags of held-out images."""
     datums = [load_file(card.path) for card in cards]
     pixels, labels, held_out = (
         np.concatenate([tensors[name] for tensors in datums]) for name in ("pixels", "labels", "held_out")
@@ -89,7 +90,7 @@ def read_prepared(cards: Sequence[Card]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     run(prepare, StageParser("ch09_pipeline.stages.prepare", __doc__))
 
 

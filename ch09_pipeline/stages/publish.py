@@ -1,9 +1,9 @@
-"""Publish: the best model by validation goes out with its card; one that is not good enough is refused.
+"""Publish the best model by validation accuracy, unless it is below the threshold.
 
     python -m ch09_pipeline.stages.publish --in compare train --out publish --threshold 0.5
 
-What is published is a run folder: `ch06_cnn.convolution.cnn.restore` reads it, and so does chapter 10. A refusal leaves
-what was published before as it is.
+The published folder is a run folder, which `ch06_cnn.convolution.cnn.restore` and chapter 10 can read. If a model is
+refused, the previously published one is kept.
 """
 
 import shutil
@@ -14,13 +14,13 @@ from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, one, run
 from common.files import atomic_path, read_json, write_json
 
-WHOLE = ("model.safetensors", "config.json")
+MODEL_FILES = ("model.safetensors", "config.json")
 
 
 def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
-    """Publish the model that the comparison calls the best.
+    """Publish the best model of the comparison.
 
-    Raises ValueError where it stays below the threshold, or is not among the inputs.
+    Raises ValueError if it is below the threshold, or not among the inputs.
     """
     comparison = one(cards_of(inputs, "compare"))
     best = comparison.facts["rows"][0]
@@ -30,11 +30,11 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
     if best["valid_accuracy"] < threshold:
         raise ValueError(
             f"refused: the best model, {best['variant']}, has a validation accuracy of {best['valid_accuracy']:.4f}, "
-            f"below --threshold {threshold:g}; what was published before stays"
+            f"below --threshold {threshold:g}; the published model is kept"
         )
     model = models[0]
-    (out / "card.json").unlink(missing_ok=True)  # it vouches for the files that are replaced now
-    for name in WHOLE:
+    (out / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
+    for name in MODEL_FILES:
         with atomic_path(out / name) as temporary:
             shutil.copyfile(model.folder / name, temporary)
     write_json(out / "summary.json", summary(model, best))
@@ -48,14 +48,14 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
         "device": model.facts["device"],
         "versions": model.facts["versions"],
     }
-    cards, outputs = [model, comparison], [*WHOLE, "summary.json"]
+    cards, outputs = [model, comparison], [*MODEL_FILES, "summary.json"]
     parameters = {"threshold": threshold}
     write_card(out / "card.json", "publish", parameters=parameters, cards=cards, outputs=outputs, facts=facts)
-    return f"published {best['variant']}: valid accuracy {best['valid_accuracy']:.4f}, {out / WHOLE[0]}"
+    return f"published {best['variant']}: valid accuracy {best['valid_accuracy']:.4f}, {out / MODEL_FILES[0]}"
 
 
 def summary(model: Card, best: dict) -> dict:
-    """Write what a run of chapter 6 says of itself at its end, with the measures of the stages that took them."""
+    """Build the summary.json of a run folder, with the metrics of the evaluation."""
     record = read_json(model.folder / "config.json")
     return {
         **{name: record[name] for name in ("chapter", "program", "config", "data")},
@@ -67,9 +67,9 @@ def summary(model: Card, best: dict) -> dict:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     parser = StageParser("ch09_pipeline.stages.publish", __doc__)
-    parser.add_argument("--threshold", type=float, default=0.5, help="validation accuracy that a model must reach")
+    parser.add_argument("--threshold", type=float, default=0.5, help="minimum validation accuracy, between 0 and 1")
     run(publish, parser)
 
 

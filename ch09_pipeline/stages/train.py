@@ -1,9 +1,9 @@
-"""Train: prepared batches in, a trained network out: chapter 6's, with the book's dropout or without.
+"""Train chapter 6's network on the prepared batches, with the book's dropout or without.
 
     python -m ch09_pipeline.stages.train --in prepare --out train --variant nodropout --epochs 12
 
-Images of test datums are left alone; a change to them trains nothing anew. The number of threads is a parameter like
-any other, since sums in another order end in other bits: the same flags and data give the same weights.
+Test batches are not read, so a change to them does not cause a new training. The same flags and data give the same
+weights; the number of threads is one of the flags, since it changes the order of floating-point sums.
 """
 
 import shutil
@@ -23,9 +23,9 @@ from common.files import read_json, write_json
 
 VARIANTS = {"dropout": True, "nodropout": False}
 CLASS_NAMES = "batches.meta.txt"
-"""The file of CIFAR-10's binary version that names its classes, one a line."""
+"""The file of CIFAR-10's binary version with the names of the classes, one per line."""
 KEPT = ("model.safetensors", "config.json", "metrics.jsonl", "curves.png", "filters.png", "gradcam.png")
-"""What is kept of chapter 6's run folder."""
+"""Files that are kept of chapter 6's run folder."""
 
 
 def train(
@@ -42,9 +42,9 @@ def train(
     device: str,
     precision: str,
 ) -> str:
-    """Train one variant into `out/<variant>`.
+    """Train one variant; results are written to `out/<variant>`.
 
-    Raises ValueError where there is nothing to train on, nothing held out, or a setting that cannot be.
+    Raises ValueError if there are no training or no held-out images, or a setting is invalid.
     """
     parameters = {name: value for name, value in locals().items() if name not in ("inputs", "out")}
     home, scratch = out / variant, out / f".{variant}"
@@ -54,11 +54,11 @@ def train(
     )
     cards = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "train"]
     if not cards:
-        raise ValueError("there is no batch to train on: those whose names begin with test are for the test")
+        raise ValueError("no training batch: names that begin with test are test batches")
     meta = [path for path in files_of(inputs) if path.name == CLASS_NAMES]
     data = training_images(cards, read_class_names(meta), limit)
-    shutil.rmtree(scratch, ignore_errors=True)  # what a stopped run has left there is worth nothing
-    print("train    the images held out for validation stand where a training of its own has its test", flush=True)
+    shutil.rmtree(scratch, ignore_errors=True)  # results of an interrupted run
+    print('train    the metrics named "test" below are those of the held-out validation images', flush=True)
     metrics = cnn.train(config, data)
     (folder,) = (path.parent for path in scratch.glob("*/*/*/summary.json"))
     summary = read_json(folder / "summary.json")
@@ -82,15 +82,15 @@ def train(
 
 
 def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: int | None = None) -> ImageSet:
-    """Put together what the network learns from, with the images held out for validation in the place of a test.
+    """Build the data set of the training; the held-out validation images also serve as its test split.
 
-    Raises ValueError where there is nothing to train on or nothing held out.
+    Raises ValueError if there are no training or no held-out images.
     """
     pixels, labels, held_out = read_prepared(cards)
     parts = {}
     for name, chosen in (("train", ~held_out), ("valid", held_out)):
         if not chosen.any():
-            raise ValueError(f"none of {len(labels)} images is there for {name}: give more batches")
+            raise ValueError(f"none of {len(labels)} images is in the {name} split: add batches")
         split = Split(torch.from_numpy(pixels[chosen]), torch.from_numpy(labels[chosen]).long())
         parts[name] = split if limit is None else split[:limit]
     train, valid = parts["train"], parts["valid"]
@@ -100,7 +100,7 @@ def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: in
 
 
 def read_class_names(paths: Sequence[Path]) -> list[str]:
-    """Read the names of the ten classes, or number them where no file names them."""
+    """Read the names of the ten classes, or use their numbers if there is no such file."""
     if not paths:
         return [str(label) for label in range(10)]
     lines = paths[0].read_text(encoding="utf-8").splitlines()
@@ -111,30 +111,30 @@ def read_class_names(paths: Sequence[Path]) -> list[str]:
 
 
 def settle(folder: Path, home: Path) -> None:
-    """Move what is kept of a finished run to its home, the place of its config among it."""
+    """Move the kept files of a finished run to their final folder, and adapt the path in its config."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "card.json").unlink(missing_ok=True)  # it vouches for the files that are replaced now
+    (home / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
     for name in KEPT:
         (home / name).unlink(missing_ok=True)
         if (folder / name).exists():
             (folder / name).replace(home / name)
     record = read_json(home / "config.json")
-    record["config"]["run"]["out"] = "."  # the scratch folder is gone, and a path would be another's on each machine
+    record["config"]["run"]["out"] = "."  # the scratch folder no longer exists, and paths differ between machines
     write_json(home / "config.json", record)
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the stage from the command line."""
     parser = StageParser("ch09_pipeline.stages.train", __doc__)
-    parser.add_argument("--variant", choices=VARIANTS, default="dropout", help="the book's network, or without dropout")
-    parser.add_argument("--epochs", type=int, default=12, help="passes over the training images")
-    parser.add_argument("--batch-size", type=int, default=64, help="images a step")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak step size")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random number")
-    parser.add_argument("--limit", type=int, help="use only that many images of each split: for a quick look")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--variant", choices=VARIANTS, default="dropout", help="the network with dropout or without")
+    parser.add_argument("--epochs", type=int, default=12, help="number of passes over the training images")
+    parser.add_argument("--batch-size", type=int, default=64, help="images per training step")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--limit", type=int, help="maximum number of images of each split, for a quick look")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="arithmetic")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="floating-point format")
     run(train, parser)
 
 

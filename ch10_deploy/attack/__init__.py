@@ -2,7 +2,7 @@
 
 serving         the program: throughput and latency under load
 fuzzing         the program: malformed requests and attacks
-attacks         each attack over loopback
+attacks         the attacks on connections
 probing         latency of /healthz and memory, measured from another process
 server_process  a server in a process of its own
 """

@@ -1,7 +1,7 @@
-"""Attacks on a server over loopback: each was once enough to fill its memory or to stop its answers.
+"""Attack a server over loopback; each attack exhausted the memory or blocked the responses of a server without limits.
 
-All are bounded in connections, bytes and seconds, and return the statuses of the answers that came. None counts
-connections that the server closed without one, and 0 those that it should have closed and has not.
+Connections, bytes and seconds are bounded. Each attack returns the number of responses by status. The status None
+counts connections that the server closed without a response, and 0 those that it should have closed but did not.
 """
 
 import contextlib
@@ -25,50 +25,50 @@ BOUNDARY = "limit"
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    """Write a chunk of a PNG file."""
+    """Encode a chunk of a PNG file."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def png(width: int, height: int, colours: int, data: bytes, extra: bytes = b"") -> bytes:
-    """Write a PNG file, whose pixels may be anything, with further chunks behind its header."""
+    """Encode a PNG file with arbitrary pixel data and additional chunks after its header."""
     header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
     return SIGNATURE + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
 
 def heavy_png() -> bytes:
-    """Give a good picture of 66 kB whose 63 comments would unpack to a megabyte each."""
+    """Encode a valid image of 66 kB whose 63 comments decompress to 1 MiB each."""
     comment = b"comment\0\0" + zlib.compress(bytes(2**20), 9)
     return png(28, 28, 0, bytes(28 * 29), chunk(b"zTXt", comment) * 63)
 
 
 def upload_bytes(file: bytes) -> bytes:
-    """Give the body of a form that sends a file."""
+    """Encode a form that uploads a file."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
     return head.encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def post(path: str, kind: str, body: bytes) -> bytes:
-    """Write a request that ends its connection."""
+    """Encode a POST request that asks to close the connection."""
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
 def status_of(answer: bytes) -> int | None:
-    """Give the status of an answer; None where there is none."""
+    """Parse the status of a response; None if there is none."""
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
 
 
 @contextlib.contextmanager
 def connections(where: Address, count: int) -> Iterator[list[socket.socket]]:
-    """Open many connections."""
+    """Open `count` connections."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(socket.create_connection(where, timeout=PATIENCE)) for _ in range(count)]
 
 
 def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> Statuses:
-    """Send a beginning, and then the same bytes again and again until the server hangs up.
+    """Send `first`, then `more` repeatedly until the server closes the connection.
 
-    Where it has not done so when the time is over, 0 is counted, which is no status.
+    If it has not done so after `seconds`, the status 0 is counted.
     """
     until, answer = time.monotonic() + seconds, b""
     with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=PATIENCE) as connection:
@@ -89,28 +89,28 @@ def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> S
 
 
 def endless_headers(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send headers that never end."""
+    """Send an endless number of headers."""
     return send_forever(where, b"GET / HTTP/1.1\r\nHost: a\r\n", b"a: b\r\n" * 10_000, seconds)
 
 
 def endless_header(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send one header that never ends."""
+    """Send one endless header."""
     return send_forever(where, b"GET / HTTP/1.1\r\nHost: a\r\na: ", b"b" * 60_000, seconds)
 
 
 def endless_address(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send an address that never ends."""
+    """Send an endless address."""
     return send_forever(where, b"GET /", b"b" * 60_000, seconds)
 
 
 def endless_trailers(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send trailers, the headers behind a body in chunks, that never end."""
+    """Send an endless number of trailers, the headers after a chunked body."""
     head = b"POST /maze HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     return send_forever(where, head + b"2\r\n{}\r\n0\r\n", b"a: b\r\n" * 10_000, seconds)
 
 
 def compressed_comments(where: Address, count: int = 20) -> Statuses:
-    """Upload pictures whose comments would unpack to 63 MB each, all at once."""
+    """Upload images at the same time, each with comments that decompress to 63 MiB."""
     request = post("/predict/image", f"multipart/form-data; boundary={BOUNDARY}", upload_bytes(heavy_png()))
     statuses: Statuses = Counter()
     with connections(where, count) as opened:
@@ -125,22 +125,22 @@ def compressed_comments(where: Address, count: int = 20) -> Statuses:
 
 
 def never_reading(where: Address, count: int = 300, seconds: float = 12.0) -> Statuses:
-    """Ask for the cards again and again on many connections without reading an answer."""
+    """Request the cards repeatedly on many connections without reading a response."""
     requests = b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000
-    until, gone = time.monotonic() + seconds, set()
+    until, closed = time.monotonic() + seconds, set()
     with connections(where, count) as opened:
         for connection in opened:
             connection.setblocking(False)
         while time.monotonic() < until:
-            for connection in set(opened) - gone:
+            for connection in set(opened) - closed:
                 try:
                     connection.send(requests)
                 except BlockingIOError:
                     continue
                 except OSError:
-                    gone.add(connection)
+                    closed.add(connection)
             time.sleep(0.05)
-    return Counter({None: len(gone), 0: count - len(gone)})
+    return Counter({None: len(closed), 0: count - len(closed)})
 
 
 def silent(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
@@ -151,7 +151,7 @@ def silent(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
 
 
 def half_bodies(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
-    """Send all but the last of many large bodies."""
+    """Send many large bodies except for their last byte."""
     request = post("/predict", "application/json", bytes(200_000))
     with connections(where, count) as opened:
         for connection in opened:

@@ -1,16 +1,16 @@
-"""The server under malformed requests: it must refuse them in words, and keep its memory.
+"""Send malformed requests and attacks to a server; it must refuse them with a reason and not grow in memory.
 
     python -m ch10_deploy.train fuzzing
     python -m ch10_deploy.train fuzzing --requests 10000
 
-Half of the requests are what schemathesis invents from the server's own openapi.json, right and wrong ones. The others
-are bytes without meaning, good requests in which bytes were changed, cut or doubled, and some in which only those of
-the body were: they get farthest. Among them is a picture that would unpack to a gigabyte. Then come the attacks of
-`attacks.py`: heads that never end, compressed comments, clients that never read, and hundreds of idle connections.
-Meanwhile another process probes `/healthz` and watches the server's memory.
+Schemathesis generates half of the requests, valid and invalid ones, from the server's openapi.json. The others are
+random bytes, valid requests with bytes changed, cut or doubled, and valid requests in which only the body is mutated.
+Among them is an image that decompresses to 1 GB. Then the attacks of `attacks.py` follow: endless heads, compressed
+comments, clients that never read, and hundreds of idle connections. Meanwhile another process probes `/healthz` and
+samples the server's memory.
 
-`responses_5xx` counts answers with a status of 500 or more, as the server's own /metrics has them, except 503, by which
-it refuses what is too much at once; these are `responses_503`.
+`responses_5xx` counts responses with status 500 or more according to the server's own /metrics, without 503.
+`responses_503` counts the responses by which the server refuses requests when it is overloaded.
 """
 
 import contextlib
@@ -39,17 +39,17 @@ from common.progress import say
 from common.run import Run
 
 HESITATION = 0.5
-"""Seconds after which the server is told that nothing follows."""
+"""Seconds without a response after which the client closes its sending side."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """How many requests."""
+    """Settings of the fuzzing."""
 
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export."""
+    """Folder of exported models; by default the newest export."""
     requests: int = 1_500
-    """How many requests."""
+    """Number of malformed and generated requests."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it is to be sent; its length is written down last, so that a spoiled body arrives whole."""
+    """An HTTP request; the length is computed from the body, so that a mutated body arrives complete."""
 
     path: str
     body: bytes
@@ -66,18 +66,18 @@ class Request:
     method: str = "POST"
 
     def written(self, host: str) -> bytes:
-        """Give its bytes."""
+        """Encode the request."""
         head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {self.kind}\r\n"
         return f"{head}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n".encode() + self.body
 
 
 def upload(file: bytes) -> Request:
-    """Send a file as a form does."""
+    """Build the request of a form that uploads a file."""
     return Request("/predict/image", upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
 
 
 def good_requests() -> list[Request]:
-    """Give good requests for every endpoint that takes any, and a file that would unpack to a gigabyte."""
+    """Build valid requests for all endpoints with parameters, and an image that decompresses to 1 GB."""
     grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
     return [
         *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
@@ -93,8 +93,8 @@ def good_requests() -> list[Request]:
     ]
 
 
-def spoiled(data: bytes, generator: random.Random) -> bytes:
-    """Change, cut, double or insert some bytes."""
+def mutated(data: bytes, generator: random.Random) -> bytes:
+    """Change, delete, double or insert some bytes."""
     part = bytearray(data)
     for _ in range(generator.randint(1, 4)):
         place = generator.randrange(len(part) + 1)
@@ -113,23 +113,23 @@ def spoiled(data: bytes, generator: random.Random) -> bytes:
 
 
 def broken_requests(count: int, host: str, generator: random.Random) -> Iterator[bytes]:
-    """Yield so many broken requests: bytes without meaning, spoiled requests, and whole ones with spoiled bodies."""
+    """Yield `count` malformed requests: random bytes, mutated requests, and requests with a mutated body."""
     good = good_requests()
     for number in range(count):
         request = generator.choice(good)
         if number % 4 == 0:
             yield generator.randbytes(generator.randint(1, 3_000)) + b"\r\n\r\n"
         elif number % 4 == 1:
-            yield spoiled(request.written(host), generator)
+            yield mutated(request.written(host), generator)
         else:
-            yield replace(request, body=spoiled(request.body, generator)).written(host)
+            yield replace(request, body=mutated(request.body, generator)).written(host)
 
 
 def ask(where: tuple[str, int], request: bytes) -> int | None:
-    """Send bytes and read the status of the answer; None where the server hangs up without one.
+    """Send bytes and return the status of the response; None if the server closes the connection without one.
 
-    A request that is not whole would have the server wait for the rest: it is told soon that there is none. Raises
-    TimeoutError where the server neither answers nor hangs up.
+    The server waits for the rest of an incomplete request, so the client soon closes its sending side. Raises
+    TimeoutError if the server neither answers nor closes the connection.
     """
     answer = b""
     with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=HESITATION) as connection:
@@ -144,13 +144,13 @@ def ask(where: tuple[str, int], request: bytes) -> int | None:
 
 
 def ask_broken(server: Running, count: int, generator: random.Random) -> Counter[int | None]:
-    """Send broken requests and count the statuses of the answers."""
+    """Send malformed requests and count the statuses of the responses."""
     host, port = where = server.where()
     return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", generator))
 
 
 def answered(server: Running) -> Counter[int]:
-    """Count the server's answers by their status, as it counts them itself."""
+    """Read the number of responses by status from the server's /metrics."""
     with urllib.request.urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     counted: Counter[int] = Counter()
@@ -161,7 +161,7 @@ def answered(server: Running) -> Counter[int]:
 
 @contextlib.contextmanager
 def subnormals() -> Iterator[None]:
-    """Keep numbers below 1e-38, which hypothesis draws, too, and which common.device has made zero in this process."""
+    """Keep subnormal numbers, which hypothesis draws; `common.device` flushes them to zero in this process."""
     torch.set_flush_denormal(False)
     try:
         yield
@@ -171,9 +171,9 @@ def subnormals() -> Iterator[None]:
 
 @subnormals()
 def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
-    """Let schemathesis invent requests from the server's description, right and wrong ones; count the statuses.
+    """Send valid and invalid requests generated by schemathesis; count the statuses of the responses.
 
-    Where the server hangs up, or is there no more, the status is None.
+    The status is None if the server closes the connection or has exited.
     """
     import requests
     from hypothesis import HealthCheck, Phase, given, settings
@@ -210,32 +210,32 @@ def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
             except requests.ConnectionError:
                 statuses[None] += 1
 
-        with contextlib.suppress(Unsatisfiable):  # without a parameter nothing can be wrong
+        with contextlib.suppress(Unsatisfiable):  # a request without parameters cannot be invalid
             invent()
     return statuses
 
 
 def train(config: Config) -> dict[str, float]:
-    """Start a server, send it what nobody should send, and return how it took it."""
+    """Start a server, send it malformed requests and attacks, and return the metrics."""
     models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         began, generator = time.perf_counter(), random.Random(config.run.seed)
-        ask_broken(server, min(100, config.requests), generator)  # what is loaded on first use is loaded now
+        ask_broken(server, min(100, config.requests), generator)  # warm-up, before memory is measured
         if (code := server.process.poll()) is not None:
-            raise ChildProcessError(f"the server has ended at one of the first requests (exit code {code})")
+            raise ChildProcessError(f"the server exited during the first requests (exit code {code})")
         before = server.memory()
         with watched(server.where(), server.process.pid) as quiet:
             invented = ask_invented(server, config.requests // 2, config.run.seed)
             broken = ask_broken(server, config.requests - invented.total(), generator)
         statuses = invented + broken
-        tell("invented", invented)
-        tell("broken", broken)
+        report("invented", invented)
+        report("broken", broken)
         with watched(server.where(), server.process.pid) as attacked:
             for attack in ATTACKS:
-                tell(attack.__name__.replace("_", " "), attack(server.where()))
+                report(attack.__name__.replace("_", " "), attack(server.where()))
         alive = server.process.poll() is None
         counts = answered(server) if alive else Counter({500: 1})
-        tell("all", counts)
+        report("all", counts)
         growth = max(quiet.memory, attacked.memory) - before
         measures = {
             "requests": statuses.total(),
@@ -252,9 +252,9 @@ def train(config: Config) -> dict[str, float]:
         return run.finish(run=measures)
 
 
-def tell(title: str, counted: Counter[int | None] | Counter[int]) -> None:
-    """Print how often each status came."""
+def report(title: str, counted: Counter[int | None] | Counter[int]) -> None:
+    """Print the number of responses by status."""
     shown = (
         f"{status or ('still open' if status == 0 else 'no answer')}: {n:,}" for status, n in counted.most_common()
     )
-    say(title, ", ".join(shown) or "nothing asked")
+    say(title, ", ".join(shown) or "no requests")

@@ -1,10 +1,10 @@
-"""Watch a server while something else keeps it busy: how long `/healthz` takes, and how much memory the server holds.
+"""Measure the latency of `/healthz` and the memory of a server while another program loads it.
 
-This runs in a process of its own, so that whoever keeps the server busy does not hold up the clock:
+The probes run in a separate process, so that the load generator does not delay them:
 
-    python -m ch10_deploy.attack.probing 127.0.0.1 8000 1234  # address, port and process id; ends with its input
+    python -m ch10_deploy.attack.probing 127.0.0.1 8000 1234  # address, port, process id; runs until its input ends
 
-Each probe opens a connection, as those of Kubernetes do.
+Each probe opens a new connection, as Kubernetes does.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 INTERVAL = 0.02
-"""Seconds from one probe to the next."""
+"""Seconds between probes."""
 
 PATIENCE = 30.0
 """Seconds after which a probe counts as failed."""
@@ -30,29 +30,29 @@ PROBE = b"GET /healthz HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n"
 
 @dataclass
 class Watched:
-    """What the probes saw; filled in when the watch ends."""
+    """Results of the probes; filled in at the end."""
 
     milliseconds: list[float] = field(default_factory=list)
     failed: int = 0
     memory: int = 0
-    """Most bytes that the server held."""
+    """Peak memory of the server, in bytes."""
 
     def percentile(self, share: float) -> float:
-        """Give the time within which a share of the probes was answered; a failed one never was."""
+        """Compute a percentile of the latency; failed probes count as infinite."""
         times = sorted(self.milliseconds) + [math.inf] * self.failed
         return times[min(int(share * len(times)), len(times) - 1)] if times else math.inf
 
 
 def memory_of(process: int) -> int:
-    """Give the bytes of memory that a process holds; raises OSError where the system does not tell."""
+    """Return the resident memory of a process in bytes; raises OSError if the system does not report it."""
     for line in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmRSS"):
             return 1024 * int(line.split()[1])
-    raise OSError("this system does not tell how much memory a process holds")
+    raise OSError("this system does not report the memory of a process")
 
 
 def probe(where: tuple[str, int]) -> bool:
-    """Ask `/healthz` over a new connection; tell whether the answer was 200."""
+    """Request `/healthz` over a new connection; return whether the status was 200."""
     answer = b""
     with contextlib.suppress(OSError), socket.create_connection(where, timeout=PATIENCE) as connection:
         connection.sendall(PROBE)
@@ -62,7 +62,7 @@ def probe(where: tuple[str, int]) -> bool:
 
 
 def watch(where: tuple[str, int], process: int, ended: threading.Event) -> Watched:
-    """Probe until told to end."""
+    """Probe until `ended` is set."""
     observed = Watched()
     while not ended.wait(INTERVAL):
         began = time.perf_counter()
@@ -77,21 +77,21 @@ def watch(where: tuple[str, int], process: int, ended: threading.Event) -> Watch
 
 @contextlib.contextmanager
 def watched(where: tuple[str, int], process: int) -> Iterator[Watched]:
-    """Watch a server, from another process, for as long as a block lasts."""
+    """Probe a server from another process while the block runs."""
     words = [sys.executable, "-m", "ch10_deploy.attack.probing", where[0], str(where[1]), str(process)]
     observed = Watched()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as prober:
         try:
             assert prober.stdout is not None
-            prober.stdout.readline()  # it has begun
+            prober.stdout.readline()  # the prober has started
             yield observed
         finally:
-            said, _ = prober.communicate()
-    vars(observed).update(json.loads(said))
+            output, _ = prober.communicate()
+    vars(observed).update(json.loads(output))
 
 
 def main() -> None:
-    """Watch until standard input ends; write down the observations."""
+    """Probe until standard input ends; print the results as JSON."""
     host, port, process = sys.argv[1:]
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for as long as a block lasts."""
+"""Run a server in a separate process while a block runs."""
 
 import contextlib
 import os
@@ -15,74 +15,74 @@ from typing import TextIO
 from ch10_deploy.attack.probing import memory_of
 
 PATIENCE = 60.0
-"""Seconds that a server may take to begin, and to end."""
+"""Maximum number of seconds for the server to start, and to exit."""
 
-LAST_WORDS = 500
-"""Characters that are repeated of what it said."""
+LAST_OUTPUT = 500
+"""Number of characters of the server's last output that an error message repeats."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers."""
+    """A running server."""
 
     process: "subprocess.Popen[str]"
     url: str
     seconds: float
-    """From the start of the process to the moment at which it listened."""
-    said: TextIO
-    """What it writes to stderr: errors and the access log."""
+    """Time from the start of the process until it listened."""
+    stderr: TextIO
+    """Its stderr: errors and the access log."""
 
     def where(self) -> tuple[str, int]:
-        """Give the address and the port on which it listens."""
+        """Return the address and port on which it listens."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         return host, int(port)
 
     def log(self) -> list[str]:
-        """Give the lines that it has written to stderr until now."""
-        self.said.seek(0)
-        return self.said.read().splitlines()
+        """Return the lines that it has written to stderr so far."""
+        self.stderr.seek(0)
+        return self.stderr.read().splitlines()
 
     def memory(self) -> int:
-        """Give the bytes of memory that the server holds; raises OSError where the system does not tell."""
+        """Return the server's resident memory in bytes; raises OSError if the system does not report it."""
         return memory_of(self.process.pid)
 
     def processor_seconds(self) -> float:
-        """Give the seconds that processors have worked for the server, however long they let it wait."""
+        """Return the CPU time of the server in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc(5): utime and stime
 
 
-def url_of(process: "subprocess.Popen[str]", said: TextIO) -> str:
-    """Wait for the line in which a server says where it listens, its last word; end the process where none comes."""
+def url_of(process: "subprocess.Popen[str]", stderr: TextIO) -> str:
+    """Wait for the server's first line and return the URL at its end; kill the process if there is no such line."""
     assert process.stdout is not None
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()
     try:
-        line = process.stdout.readline()  # ends, too, when the process does
+        line = process.stdout.readline()  # also returns when the process exits
         if line.startswith("serving"):
             return line.split()[-1]
         code = process.wait()
     finally:
         timer.cancel()
-    said.seek(0)
-    last = " ".join(said.read()[-LAST_WORDS:].split()) or "it said nothing"
-    raise ChildProcessError(f"the server did not begin (exit code {code}): {last}")
+    stderr.seek(0)
+    last = " ".join(stderr.read()[-LAST_OUTPUT:].split()) or "no output"
+    raise ChildProcessError(f"the server did not start (exit code {code}): {last}")
 
 
 @contextlib.contextmanager
 def running(models: Path, *words: str) -> Iterator[Running]:
-    """Start a server on a free port of this machine; end it after the block.
+    """Start a server on a free port of this machine, and stop it after the block.
 
-    Raises ChildProcessError, with the last that the server said, where it does not begin in time.
+    Raises ChildProcessError, with the server's last output, if it does not start in time.
     """
     command = [sys.executable, "-m", "ch10_deploy.serve", "--models", str(models), "--port", "0", *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DEPLOY_")}
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
         try:
-            url = url_of(process, said)
-            yield Running(process, url, time.perf_counter() - began, said)
+            url = url_of(process, stderr)
+            yield Running(process, url, time.perf_counter() - began, stderr)
         finally:
             if process.poll() is None:
                 process.terminate()

@@ -1,10 +1,10 @@
-"""The server under load: how many requests a second, and how long the slowest wait.
+"""Measure throughput, latency, memory and CPU time of the server under load.
 
     python -m ch10_deploy.train serving
-    python -m ch10_deploy.train serving --connections 512 --seconds 20      # twice the 256 that it answers at once
-    python -m ch10_deploy.train serving --models models                     # networks of another export
+    python -m ch10_deploy.train serving --connections 512 --seconds 20      # twice the limit of 256 concurrent requests
+    python -m ch10_deploy.train serving --models models                     # another export
 
-A server is started on a free port, the load generator beside it on the same machine; both share its processors.
+The server runs on a free port; the load generator runs on the same machine and shares its processors.
 """
 
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ WARM_UP = 2.0
 
 @dataclass(frozen=True)
 class Config:
-    """How much load."""
+    """Settings of the load."""
 
     models: Path | None = None
-    """Folder with the exported networks; by default those of the newest export."""
+    """Folder of exported models; by default the newest export."""
     connections: int = 32
-    """How many ask at the same time."""
+    """Number of concurrent connections."""
     seconds: float = 10.0
-    """For how long."""
+    """Duration of the measurement in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -40,26 +40,26 @@ class Config:
 
 
 def card_of(models: Path) -> DataCard:
-    """Say on what the network that is asked was trained."""
+    """Describe the training data of the digit network, which answers the requests."""
     card = load_model(find_card(models, "digits")).card
     data = card.data
-    return DataCard(data.name, data.embedded, data.sha256, f"what the digit network of {models} has learned")
+    return DataCard(data.name, data.embedded, data.sha256, f"training data of the digit network in {models}")
 
 
 def train(config: Config) -> dict[str, float]:
-    """Start a server, put load on it, and return what came back."""
+    """Start a server, load it, and return the metrics."""
     models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
-        say("server", f"{server.url}, began to listen after {server.seconds:.2f} s")
+        say("server", f"{server.url}, listening after {server.seconds:.2f} s")
         run_load(Options(url=server.url, connections=config.connections, seconds=WARM_UP))
-        before, worked = server.memory(), server.processor_seconds()
+        memory_before, cpu_before = server.memory(), server.processor_seconds()
         tally = run_load(Options(url=server.url, connections=config.connections, seconds=config.seconds))
         report(tally)
-        worked = server.processor_seconds() - worked
+        cpu_seconds = server.processor_seconds() - cpu_before
         metrics = tally.metrics() | {
-            "processor_microseconds": 1e6 * worked / len(tally.milliseconds),
+            "processor_microseconds": 1e6 * cpu_seconds / len(tally.milliseconds),
             "start_seconds": server.seconds,
             "memory_mb": server.memory() / 1e6,
-            "memory_growth_mb": (server.memory() - before) / 1e6,
+            "memory_growth_mb": (server.memory() - memory_before) / 1e6,
         }
         return run.finish(run=metrics)

@@ -1,6 +1,6 @@
-"""Trained networks as ONNX graphs; read in this order.
+"""Export of trained networks to ONNX; read in this order.
 
 export   the program: export, compare with the original, write a card
-graphs   each network as the graph that the server needs
+graphs   the graph of each network, from the client's input to the client's output
 sources  the newest finished run of each program, or a short training
 """

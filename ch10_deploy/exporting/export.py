@@ -1,12 +1,12 @@
-"""Trained networks leave Python: as ONNX graphs and torch.export programs, each held against the original.
+"""Export trained networks as ONNX graphs and torch.export programs, and compare each with the original.
 
-    python -m ch10_deploy.train export                          # train each for seconds, export, check
-    python -m ch10_deploy.train export --full                   # train as the chapters do: minutes
-    python -m ch10_deploy.train export --runs runs              # take what was trained before
-    python -m ch10_deploy.train export --models digits decoder  # some of them
+    python -m ch10_deploy.train export                          # train each network for seconds, export, compare
+    python -m ch10_deploy.train export --full                   # train with the chapters' settings, for minutes
+    python -m ch10_deploy.train export --runs runs              # export the newest runs
+    python -m ch10_deploy.train export --models digits decoder  # export only these
 
-`models/NAME.onnx` is what the server loads, `models/NAME.json` its card, `programs/NAME.pt2` the same for PyTorch. A
-network whose export does not answer as the original does is not written.
+The server loads `models/NAME.onnx` and its card `models/NAME.json`; `programs/NAME.pt2` is the same graph for PyTorch.
+An export whose outputs differ from the original's is not written.
 """
 
 import hashlib
@@ -36,28 +36,28 @@ from common.progress import print_table, say
 from common.run import Run
 
 TOLERANCE = 1e-5
-"""How far an output's numbers may be from the original's, as a share of the largest of them, or of one."""
+"""Largest allowed difference of an output, relative to the original's largest absolute value or to 1."""
 
 COLUMNS = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
 
 ROUNDS, CALLS = 15, 5
-"""How often the networks are asked, to see how fast they are."""
+"""Interleaved rounds of the speed measurement, and calls per round."""
 
 Name = Literal["digits", "pictures", "decoder", "text", "films", "maze"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is exported, and where it comes from."""
+    """Settings of the export."""
 
     models: tuple[Name, ...] = NAMES
-    """Which networks."""
+    """Networks to export."""
     runs: Path | None = None
-    """Folder of earlier runs: the newest that suits is taken, and only what is missing there is trained."""
+    """Folder of earlier runs: export the newest suitable run of each program, and train only what is missing."""
     data: Literal["auto", "embedded"] = "auto"
-    """What is trained on: the published sets where they can be had, or what is embedded."""
+    """Training data: auto uses the published data sets if available, embedded never does."""
     full: bool = False
-    """Train with the chapters' own settings, for minutes, instead of seconds."""
+    """Train with the chapters' default settings (minutes) instead of short ones (seconds)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an export is from the original: the largest differences of its outputs, on the tolerance's scale."""
+    """Largest relative differences between the original and its exports; see `distance`."""
 
     onnx: float
     program: float
@@ -74,19 +74,19 @@ class Parity:
 
 
 def trace(graph: Graph) -> torch.export.ExportedProgram:
-    """Follow the network's arithmetic once, with dimensions left open."""
+    """Trace the network with dynamic dimensions."""
     sizes = sorted({size for dimensions in graph.dynamic.values() for size in dimensions.values()})
     symbols = {size: torch.export.Dim(size, min=1) for size in sizes}
     shapes = tuple(
         {dimension: symbols[size] for dimension, size in graph.dynamic.get(name, {}).items()} for name in graph.inputs
     )
-    with torch.no_grad(), torch.backends.opt_einsum.flags(enabled=False):  # it would fix the dimensions that are open
+    with torch.no_grad(), torch.backends.opt_einsum.flags(enabled=False):  # it would fix the dynamic dimensions
         program = torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
     return program.run_decompositions(graph.decompositions) if graph.decompositions else program
 
 
 def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) -> None:
-    """Write a traced network as ONNX; what the exporter notes of this machine and its files stays behind."""
+    """Write a traced network as ONNX, without the exporter's notes about this machine and its files."""
     import onnx
 
     made = torch.onnx.export(
@@ -111,16 +111,16 @@ def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) 
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """Give the largest difference as a share of the largest number, or of one; what is no number is infinitely far."""
+    """Compute max |found - expected| / max(1, max |expected|); infinite for NaN."""
     difference = (found.double() - expected.double()).abs() / expected.double().abs().max().clamp(min=1)
     return float(difference.nan_to_num(nan=torch.inf).max())
 
 
 @torch.no_grad()
 def compare(name: str, graph: Graph, model: Model, program: Callable[..., Sequence[Tensor]]) -> Parity:
-    """Ask the original and both exports the same, all examples at once and one alone.
+    """Compare both exports with the original on all examples at once and on one alone.
 
-    Raises ValueError where an output differs by more than TOLERANCE.
+    Raises ValueError if an output differs by more than TOLERANCE.
     """
     worst = {"ONNX": 0.0, "torch.export": 0.0}
     for count in (None, 1):
@@ -144,7 +144,7 @@ def compare(name: str, graph: Graph, model: Model, program: Callable[..., Sequen
 
 
 def describe(tensors: dict[str, Tensor], dynamic: dict[str, dict[int, str]]) -> dict[str, Any]:
-    """Say what goes in: type and shape, dimensions of any size by name."""
+    """Describe inputs by type and shape; dynamic dimensions have a name instead of a size."""
     return {
         name: {
             "type": str(tensor.dtype).removeprefix("torch."),
@@ -157,7 +157,7 @@ def describe(tensors: dict[str, Tensor], dynamic: dict[str, dict[int, str]]) -> 
 def make_card(
     name: str, folder: Path, summary: dict[str, Any], graph: Graph, model: Model, parity: Parity
 ) -> dict[str, Any]:
-    """Say of a network what one must know who uses it."""
+    """Build the card of an exported network."""
     weights = (folder / "model.safetensors").read_bytes()
     named = {
         symbol: graph.dynamic.get(value.name, {}).get(place)
@@ -185,32 +185,32 @@ def make_card(
     }
 
 
-def microseconds(ask: Callable[[], object]) -> float:
-    """Time a call, on average over a few, once what the other way has pushed out of the cache is back."""
-    ask()
-    return 1e6 * timeit.timeit(ask, number=CALLS) / CALLS
+def microseconds(call: Callable[[], object]) -> float:
+    """Time a call, averaged over a few, after one that restores the cache."""
+    call()
+    return 1e6 * timeit.timeit(call, number=CALLS) / CALLS
 
 
 @torch.inference_mode()
 def speeds(graph: Graph, model: Model) -> dict[str, float]:
-    """Take the median microseconds for one input in PyTorch and in onnxruntime, by turns."""
+    """Measure the median microseconds for one input in PyTorch and onnxruntime, interleaved."""
     inputs = {key: value[:1] for key, value in graph.inputs.items()}
     arrays = {key: value.numpy() for key, value in inputs.items()}
-    ways = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
-    times = by_turns(ways, ROUNDS, microseconds, quiet=True)
+    variants = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
+    times = by_turns(variants, ROUNDS, microseconds, quiet=True)
     return {f"{name}_microseconds": statistics.median(rounds) for name, rounds in times.items()}
 
 
 def export(name: str, folder: Path, run: Run) -> dict[str, float]:
-    """Export a run's network into the export's own folder, with its card; return its measures."""
+    """Export the network of a run with its card; return parity, speed and size."""
     summary = read_json(folder / "summary.json")
     graph = SOURCES[name].graph(folder, option_of(summary["data"]))
     program = trace(graph)
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)
         torch.export.save(program, program_path)
-        model = Model(onnx_path.read_bytes())  # it has no card yet
-        logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns of a dimension that nothing uses any more
+        model = Model(onnx_path.read_bytes())  # without a card, which needs the comparison's result
+        logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns of an unused dimension
         loaded = torch.export.load(program_path).module()
         parity = compare(name, graph, model, loaded)
         card = make_card(name, folder, summary, graph, model, parity)
@@ -223,7 +223,7 @@ def export(name: str, folder: Path, run: Run) -> dict[str, float]:
 
 
 def find(name: str, config: Config, run: Run) -> Path:
-    """Give the folder of the run that a network is taken from; train one where there is none."""
+    """Find the run to export; train one if there is none."""
     source = SOURCES[name]
     folder = source.newest(config.runs) if config.runs else None
     if folder is None:
@@ -235,11 +235,13 @@ def find(name: str, config: Config, run: Run) -> Path:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Find or train the networks, export them, and return how far and how fast each is, beside its original."""
+    """Find or train the networks and export them; return parity, speed and size of each."""
     if config.runs is not None and not config.runs.is_dir():
-        raise FileNotFoundError(f"--runs {config.runs} is no folder: name that of earlier runs, or none to train now")
-    of = {"auto": "published sets where they can be had, else embedded ones", "embedded": "embedded sets"}
-    say("data", f"{of[config.data]}, as each card says")
+        raise FileNotFoundError(
+            f"--runs {config.runs} is not a folder: name one with earlier runs, or omit it to train now"
+        )
+    of = {"auto": "published data sets if available, else embedded ones", "embedded": "embedded data sets"}
+    say("data", f"{of[config.data]}; each card names its data set")
     with Run.open(__name__, config, arithmetic="fp32") as run:
         rows, metrics = [], {}
         for name in dict.fromkeys(config.models):

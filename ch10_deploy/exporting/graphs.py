@@ -1,7 +1,7 @@
-"""What is exported of each network: arithmetic from what a client has to what a client wants, and examples to check it.
+"""Define the exported graph of each network, from the client's input to the client's output, with example inputs.
 
-The way from bytes to numbers belongs to the graph: a server that scaled pixels itself would one day scale them
-differently. What loops (a text, a plan) is exported as one step, with its state as input and output.
+Preprocessing belongs to the graph, so that the server cannot scale pixels differently. Loops (generating a text,
+planning) are exported as one step, with the state as input and output.
 
 Dimensions: B batch, K classes (10), Z latent units, V symbols, S numbers of a state, A = 4 actions, H x W tiles.
 """
@@ -36,35 +36,35 @@ from common.data.mazes.maze import distances, letters
 from common.data.text.vocabulary import Vocabulary
 
 EXAMPLES = 256
-"""Inputs that a graph is checked on."""
+"""Number of inputs on which a graph is compared with its original."""
 
 MAZES = 200
-"""Mazes that the server knows, none of which the planner was trained on."""
+"""Number of mazes on the server, all outside the planner's training set."""
 
 
 MOST_RATED = 20
-"""Films that a person may name."""
+"""Maximum number of films that a user may rate."""
 
 SOLVER_STEPS, TINY = 12, 1e-30
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A network as it is to be exported."""
+    """A network and what is needed to export it."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
-    """Examples by name, in the order of the module's arguments."""
+    """Example inputs by name, in the order of the module's arguments."""
     outputs: tuple[str, ...]
-    """Names of what the module gives."""
+    """Names of the module's outputs."""
     original: Callable[..., tuple[Tensor, ...]]
-    """The network as its chapter asks it: the same inputs, the same outputs, held against each other by numbers."""
+    """The chapter's own computation of the same outputs from the same inputs; the reference of the comparison."""
     dynamic: dict[str, dict[int, str]]
-    """Dimensions of the inputs that may have any size, by name."""
+    """Names of the inputs' dimensions that may have any size."""
     serving: dict[str, Any] = field(default_factory=dict)
-    """What the server needs besides."""
+    """Data that the server needs in addition, such as class names."""
     decompositions: dict[Any, Callable[..., Any]] = field(default_factory=dict)
-    """What stands in for operations that ONNX does not have."""
+    """Replacements for operators that ONNX lacks."""
 
 
 def with_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ class Digits(nn.Module):
 
 
 def digits(folder: Path, data: str) -> Graph:
-    """Prepare the classifier of chapter 3."""
+    """Build the graph of chapter 3's digit classifier."""
     model, _ = feedforward.restore(folder)
     images = load_images("digits").test.pixels[:EXAMPLES]
     return Graph(
@@ -99,7 +99,7 @@ def digits(folder: Path, data: str) -> Graph:
 
 
 class Pictures(nn.Module):
-    """Chapter 6's network, from bytes to probabilities; colours come last, as image files and browsers have them."""
+    """Chapter 6's network, from bytes to probabilities; channels last, as in image files and browsers."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Pictures(nn.Module):
 
 
 def pictures(folder: Path, data: str) -> Graph:
-    """Prepare the convolutional network of chapter 6."""
+    """Build the graph of chapter 6's convolutional network."""
     model, _ = cnn.restore(folder)
     images = load_images("shapes").test.pixels[:EXAMPLES]
     return Graph(
@@ -125,7 +125,7 @@ def pictures(folder: Path, data: str) -> Graph:
 
 
 class Decoder(nn.Module):
-    """The drawing half of chapter 8's autoencoder."""
+    """The decoder of chapter 8's variational autoencoder."""
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
 
 
 def decoder(folder: Path, data: str) -> Graph:  # noqa: ARG001
-    """Prepare the decoder of chapter 8."""
+    """Build the graph of chapter 8's decoder."""
     model, config = vae.restore(folder)
 
     def original(latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,9 +157,9 @@ def decoder(folder: Path, data: str) -> Graph:  # noqa: ARG001
 
 
 class Step(nn.Module):
-    """One step of chapter 5's language model: a symbol and what it remembers, to what comes next and what it remembers.
+    """One step of chapter 5's language model: from a symbol and the state to logits and the next state.
 
-    The states of all layers lie side by side in one vector.
+    The states of all layers are concatenated into one vector.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -168,7 +168,7 @@ class Step(nn.Module):
 
     @property
     def sizes(self) -> list[int]:
-        """Give the lengths of the states' parts."""
+        """Return the lengths of the parts of the state vector."""
         return list(chain.from_iterable(self.model.state_sizes))
 
     def states(self, flat: Tensor) -> list[State]:
@@ -179,19 +179,19 @@ class Step(nn.Module):
         return [tuple(parts[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
     def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) symbols, (B, S) -> (B, V) logits, (B, S)"""
+        """(B,) symbols, (B, S) state -> (B, V) logits, (B, S) next state"""
         logits, after = self.model(token.unsqueeze(0), self.states(state))
         return logits[0], torch.cat(list(chain.from_iterable(after)), dim=1)
 
 
 def text(folder: Path, data: str) -> Graph:  # noqa: ARG001
-    """Prepare the language model of chapter 5."""
+    """Build the graph of chapter 5's language model, from a run."""
     model, vocabulary, _ = language_model.restore(folder)
     return text_of(model, vocabulary)
 
 
 def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
-    """Prepare a language model."""
+    """Build the graph of a language model."""
     step = Step(model)
 
     def original(token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,14 +217,14 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
 
 
 class Suggest(nn.Module):
-    """Chapter 3's recommender for somebody new: their stars for a few films, to what they would give all others."""
+    """Chapter 3's recommender for a new user: from their stars for a few films to predicted stars for all films."""
 
     def __init__(self, folded: Folded, count: Tensor, step: float) -> None:
         super().__init__()
         self.folded, self.count, self.step = folded, count, step
 
     def forward(self, films: Tensor, stars: Tensor) -> tuple[Tensor, Tensor]:
-        """(R,) films, (R,) stars -> (R + 1, F) expected stars, with all R and without each, (F,) the order of merit"""
+        """(R,) films, (R,) stars -> (R + 1, F) expected stars, given all R and all but one, (F,) ranking scores"""
         rated = torch.arange(films.shape[0])
         kept = (torch.arange(-1, films.shape[0]).unsqueeze(1) != rated).double()
         expected = self.folded.versions(Person(films, stars), kept)
@@ -232,10 +232,10 @@ class Suggest(nn.Module):
 
 
 def solved(a: Tensor, b: Tensor) -> Tensor:
-    """(V, D, D) symmetric positive definite, (V, D) -> (V, D) x with A x = b, in the place of a solver that ONNX lacks
+    """(V, D, D) symmetric positive definite A, (V, D) b -> (V, D) x with A x = b; replaces a solver that ONNX lacks
 
-    Conjugate gradients with A's diagonal as preconditioner (Hestenes & Stiefel 1952; Saad 2003, algorithm 9.1). A is a
-    prior that outweighs a few films, so its diagonal is nearly all of it, and a few steps suffice.
+    Conjugate gradients with A's diagonal as preconditioner (Hestenes & Stiefel 1952; Saad 2003, algorithm 9.1). The
+    prior dominates A for a few films, so A is nearly diagonal and a few steps suffice.
     """
     diagonal = a.diagonal(dim1=1, dim2=2)
     x, r = torch.zeros_like(b), b
@@ -243,7 +243,7 @@ def solved(a: Tensor, b: Tensor) -> Tensor:
     p, rz = z, (r * z).sum(1, keepdim=True)
     for _ in range(SOLVER_STEPS):
         ap = (a @ p.unsqueeze(2)).squeeze(2)
-        alpha = rz / (p * ap).sum(1, keepdim=True).clamp(min=TINY)  # where p is zero, nothing is left to do
+        alpha = rz / (p * ap).sum(1, keepdim=True).clamp(min=TINY)  # p is zero once a system is solved
         x, r = x + alpha * p, r - alpha * ap
         z = r / diagonal
         before, rz = rz, (r * z).sum(1, keepdim=True)
@@ -252,9 +252,9 @@ def solved(a: Tensor, b: Tensor) -> Tensor:
 
 
 def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
-    """Prepare the recommender of chapter 3."""
+    """Build the graph of chapter 3's recommender."""
     model, _, ratings = recommender.restore(folder)
-    assert isinstance(model, GaussianRBM), "the source asks for one"
+    assert isinstance(model, GaussianRBM), "the settings in sources.py request one"
     known = ratings.train + ratings.valid + ratings.test
     folded, count = Folded(model, known, ratings), popularity(known, ratings.n_films)
     step = float(ratings.levels[1] - ratings.levels[0])
@@ -279,21 +279,21 @@ def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
 
 
 class Sweep(nn.Module):
-    """One look ahead of chapter 7's planner: repeated as often as a path can be long, it plans."""
+    """One sweep of chapter 7's planner; the server repeats it for the length of the longest possible path."""
 
     def __init__(self, model: Planner) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, picture: Tensor, values: Tensor) -> tuple[Tensor]:
-        """(B, 2, H, W), (B, A, H, W) values -> (B, A, H, W) values that look one step farther"""
+        """(B, 2, H, W) maze, (B, A, H, W) values -> (B, A, H, W) values after one more step"""
         return (self.model.sweep(values, *self.model.rules(picture)),)
 
 
 def maze(folder: Path, data: str) -> Graph:  # noqa: ARG001
-    """Prepare the planner of chapter 7, and mazes that it has never seen."""
+    """Build the graph of chapter 7's planner, with mazes outside its training set."""
     model, config = generalise.restore(folder)
-    assert isinstance(model, Planner), "the source asks for one"
+    assert isinstance(model, Planner), "the settings in sources.py request one"
     known = generalise.draw_split(config, "train", config.mazes)
     unseen = generalise.unseen(generalise.draw_split(config, "test", MAZES), known)
     walls = torch.stack([each.walls for each in unseen[:8]])

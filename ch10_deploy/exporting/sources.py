@@ -1,4 +1,4 @@
-"""Where the networks come from: the newest finished run of each program, or a training now."""
+"""Find the newest finished run of each program, or train a network now."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,30 +20,30 @@ from common.folder import finished_runs
 
 @dataclass(frozen=True)
 class Source:
-    """The program that trains a network, and how it is made a graph."""
+    """The program that trains a network, and the function that builds its graph."""
 
     program: ModuleType
     graph: Callable[[Path, str], Graph]
     embedded: str
-    """The embedded data."""
+    """Name of the embedded data set."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What the server asks of a training."""
+    """Settings that the server needs; only runs with them are exported."""
     quick: dict[str, Any] = field(default_factory=dict)
-    """What makes it a matter of seconds."""
+    """Settings of a training of seconds."""
     quick_limit: int | None = None
-    """And its --limit."""
+    """The --limit of a training of seconds."""
 
     def suits(self, folder: Path) -> bool:
-        """Tell whether a run was trained with the settings that are needed."""
+        """Return whether a run has the settings that the server needs."""
         config = read_config(folder, self.program.Config)
         return all(getattr(config, name) == value for name, value in self.settings.items())
 
     def newest(self, runs: Path) -> Path | None:
-        """Find the newest finished run that suits."""
+        """Find the newest finished run with suitable settings."""
         return next((folder for folder in finished_runs(runs, self.program) if self.suits(folder)), None)
 
     def train(self, options: RunOptions, out: Path, *, embedded: bool, full: bool) -> Path:
-        """Train now, below a folder of our own; return the run's folder."""
+        """Train the network in the folder `out`; return the folder of the run."""
         config = self.program.Config(**self.settings, **({} if full else self.quick))
         if embedded:
             config = replace(config, **({} if self.embedded == "mazes" else {"data": self.embedded}))
@@ -52,7 +52,7 @@ class Source:
         run = replace(config.run, **shared, limit=limit, out=out)
         self.program.train(replace(config, run=run))
         folder = self.newest(out)
-        assert folder is not None, "a training that ends leaves a run"
+        assert folder is not None, "a finished training has a run folder"
         return folder
 
 

@@ -1,8 +1,8 @@
-"""Exported models at work, without torch; read in this order.
+"""Inference with exported models, without torch; read in this order.
 
-models          ONNX graphs and the cards beside them, checked before they count
+models          load ONNX graphs and verify them against their cards
 cards           the fields of a card, as pydantic models
-trials          one inference per model before the server is ready
+trials          one request to each model before the server is ready
 image_decoding  JSON lists or PNG files to pixels
 recommendation  chapter 3's recommender
 generation      chapter 5's language model

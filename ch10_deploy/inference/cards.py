@@ -1,7 +1,8 @@
-"""Model cards: what the card beside a graph must say, checked field by field before the server trusts any of it.
+"""Validate model cards, the JSON files beside the graphs.
 
-A card is JSON that somebody may have edited. Each model has its own pydantic model for the part that the server uses
-(`serving`). Types are strict and unknown fields are refused. One checksum covers the card and the graph.
+A card may have been edited, so every field is checked before the server uses it. Each model has its own pydantic model
+for the part that the server uses (`serving`). Types are strict and unknown fields are refused. One checksum covers the
+card and the graph.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import from_json
 
 MOST_BYTES = 2**24
-"""Size limit of a card; the titles of 62,000 films take 3 MB."""
+"""Maximum size of a card in bytes; the titles of 62,000 films take 3 MB."""
 
 AGAIN = "export again with python -m ch10_deploy.train"
 
@@ -28,7 +29,7 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """The data set that the network was trained on; a data set may say more about itself."""
+    """The data set that the network was trained on; further fields are allowed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,7 +46,7 @@ class Value(Part):
 
 
 class Parity(Part):
-    """How far the exports are from the original."""
+    """Differences between the exports and the original."""
 
     tolerance: float
     onnx: float
@@ -54,19 +55,19 @@ class Parity(Part):
 
 
 class Classes(Part):
-    """What the server needs of a classifier."""
+    """Data for serving a classifier."""
 
     classes: Words
 
 
 class Latent(Part):
-    """What the server needs of a decoder."""
+    """Data for serving a decoder."""
 
     latent_size: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Symbols(Part):
-    """What the server needs of a language model."""
+    """Data for serving a language model."""
 
     symbols: Words
     unknown: Annotated[int, Field(ge=0)] | None
@@ -83,7 +84,7 @@ class Symbols(Part):
 
 
 class Films(Part):
-    """What the server needs of a recommender."""
+    """Data for serving a recommender."""
 
     titles: Words
     counts: list[Annotated[int, Field(ge=0)]]
@@ -92,12 +93,12 @@ class Films(Part):
     @model_validator(mode="after")
     def _one_count_each(self) -> Self:
         if len(self.counts) != len(self.titles):
-            raise ValueError(f"{len(self.titles)} titles need as many counts, got {len(self.counts)}")
+            raise ValueError(f"expected {len(self.titles)} counts, one per title, got {len(self.counts)}")
         return self
 
 
 class Mazes(Part):
-    """What the server needs of a planner: drawings with one start S and one exit E, and their shortest paths."""
+    """Data for serving a planner: mazes with one start S and one exit E, and the lengths of their shortest paths."""
 
     mazes: Annotated[list[Words], Field(min_length=1)]
     shortest: list[Annotated[int, Field(ge=0)]]
@@ -105,7 +106,7 @@ class Mazes(Part):
     @model_validator(mode="after")
     def _drawings(self) -> Self:
         if len(self.shortest) != len(self.mazes):
-            raise ValueError(f"{len(self.mazes)} mazes need as many shortest paths, got {len(self.shortest)}")
+            raise ValueError(f"expected {len(self.mazes)} shortest paths, one per maze, got {len(self.shortest)}")
         for number, rows in enumerate(self.mazes):
             letters = "".join(rows)
             if len({len(row) for row in rows}) > 1 or letters.count("S") != 1 or letters.count("E") != 1:
@@ -114,7 +115,7 @@ class Mazes(Part):
 
 
 class Card(Part):
-    """What every card says."""
+    """Fields of every card."""
 
     name: str
     chapter: str
@@ -177,32 +178,32 @@ CARDS: dict[str, type[Card]] = {
 
 
 def checksum(card: Mapping[str, Any], graph: bytes) -> str:
-    """Give the SHA-256 of a card, without its field `sha256`, followed by the graph."""
+    """Compute the SHA-256 of a card, without its field `sha256`, followed by the graph."""
     rest = {name: value for name, value in card.items() if name != "sha256"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode() + b"\n" + graph).hexdigest()
 
 
 def place_of(parts: tuple[int | str, ...]) -> str:
-    """Spell the place of a field: ("serving", "mazes", 3) is `serving.mazes[3]`."""
+    """Format the path of a field: ("serving", "mazes", 3) becomes `serving.mazes[3]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
 def read_card(path: Path) -> tuple[Card, dict[str, Any]]:
-    """Read a card; return it checked, and as the JSON that it was.
+    """Read and validate a card; return it together with its unparsed JSON.
 
-    Raises ValueError, naming the file and the first field that is wrong.
+    Raises ValueError, naming the file and the first invalid field.
     """
     if path.stem not in CARDS:
         raise ValueError(f"{path}: the models are {', '.join(CARDS)}: rename the card, or {AGAIN}")
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes and is no model card: {AGAIN}")
+        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes, so it is not a model card: {AGAIN}")
     try:
-        record = from_json(data, allow_inf_nan=False)  # also bounds how deep values are nested
+        record = from_json(data, allow_inf_nan=False)  # also limits the depth of nested values
         if not isinstance(record, dict):
-            raise ValueError(f"a model card is an object, got {type(record).__name__}")
+            raise ValueError(f"a model card must be an object, got {type(record).__name__}")
     except ValueError as error:
         raise ValueError(f"{path} is not a readable model card ({error}): {AGAIN}") from error
     try:

@@ -1,4 +1,4 @@
-"""Chapter 5's language model at work: one symbol after the other, drawn from what the network says.
+"""Generate text with chapter 5's language model, sampling one symbol at a time.
 
 Dimensions: V symbols, S numbers of a state.
 """
@@ -12,7 +12,7 @@ from ch10_deploy.server.refusal import Refusal
 
 
 class Writer:
-    """Goes on with a text."""
+    """Continue a prompt."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -23,21 +23,21 @@ class Writer:
         self.index = {symbol: number for number, symbol in enumerate(self.symbols)}
 
     def numbers(self, prompt: str) -> list[int]:
-        """Turn a prompt into symbols' numbers; without one the text begins after the end of a line.
+        """Convert a prompt to token numbers; an empty prompt means the start of a line.
 
-        Raises Refusal where the network knows none of its characters.
+        Raises Refusal if none of its characters is in the vocabulary.
         """
         if not prompt:
             return [self.first]
         numbers = [self.index.get(symbol, self.unknown) for symbol in prompt]
         if all(number in (None, self.unknown) for number in numbers):
-            raise Refusal("the network knows none of these characters: begin as in what it has read", field="prompt")
+            raise Refusal("the network knows none of these characters: use those of its training text", field="prompt")
         return [number for number in numbers if number is not None]
 
     def write(
         self, numbers: list[int], *, length: int, temperature: float, top_k: int | None, seed: int
     ) -> Iterator[str]:
-        """Yield so many symbols after those that are given; and while these are read, empty texts."""
+        """Yield `length` symbols after the given ones; while the given ones are read, yield empty strings."""
         rng = np.random.default_rng(seed)
         state = np.zeros((1, self.state_size), np.float32)
         logits = np.zeros(len(self.symbols))
@@ -50,7 +50,7 @@ class Writer:
             logits, state = self._step(number, state)
 
     def _step(self, number: int, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Read a symbol: (1, S) -> (V,) logits of the next, in which the unknown never comes, and (1, S)"""
+        """A symbol and (1, S) state -> (V,) logits of the next symbol, never the unknown one, and (1, S) state"""
         answer = self.model(token=np.array([number]), state=state)
         logits = answer["logits"][0].astype(np.float64)
         if self.unknown is not None:
@@ -59,9 +59,9 @@ class Writer:
 
 
 def sharpen(logits: np.ndarray, *, temperature: float, top_k: int | None) -> np.ndarray:
-    """(V,) logits -> (V,) probabilities that are drawn from: chapter 5's, without torch
+    """(V,) logits -> (V,) sampling probabilities: chapter 5's function, without torch
 
-    p ~ exp(z / temperature) over the k most probable; at 0 only the most probable is left.
+    p ~ exp(z / temperature) over the k most probable symbols; at temperature 0 only the most probable one.
     """
     if temperature == 0:
         top_k, temperature = 1, 1.0

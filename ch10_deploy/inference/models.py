@@ -1,7 +1,7 @@
-"""Trained networks as the server knows them: an ONNX graph and the card beside it, both checked before they count.
+"""Load exported models: an ONNX graph and its card, both verified before use.
 
-NAME.onnx holds arithmetic alone: unlike a pickle it cannot run code. Its bytes are read once, hashed together with the
-card, compared with the card's checksum and handed over: what was checked is what answers. A graph that keeps its
+Unlike a pickle, an ONNX graph cannot run code. Its bytes are read once, hashed together with the card, and compared
+with the card's checksum; the same bytes are then loaded, so the graph in use is the one that was verified. A graph with
 weights in other files is refused.
 """
 
@@ -22,51 +22,51 @@ PRIVATE = "serving"
 
 
 def providers() -> list[str]:
-    """Say what is to compute: CUDA where this build of onnxruntime has it and a GPU is there, else the processor."""
+    """List onnxruntime's execution providers in order of preference: CUDA if this build supports it, then the CPU."""
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     present = [name for name in wanted if name in onnxruntime.get_available_providers()]
     if present[0] == wanted[0]:
-        onnxruntime.preload_dlls()  # the libraries of CUDA, from where pip has put them
+        onnxruntime.preload_dlls()  # CUDA's libraries, as installed by pip
     return present
 
 
 class Model:
-    """A network that can be asked, and its card, if it has one already."""
+    """A loaded graph and its card; the card is None only during the export."""
 
     def __init__(self, graph: bytes, card: Card | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # these networks are small, requests are many
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # many requests to small networks
         options.log_severity_level = 4
         self._card = card
         self.session = onnxruntime.InferenceSession(graph, options, providers=providers())
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute every output, by name."""
+        """Compute all outputs, by name."""
         answers: Sequence[Any] = self.session.run(None, inputs)
         return dict(zip(self.outputs, answers, strict=True))
 
     @property
     def card(self) -> Any:
-        """The card, as the class in `cards` that belongs to this network."""
-        assert self._card is not None, "a network without a card is only compared, never served"
+        """The card, an instance of this model's class in `cards`."""
+        assert self._card is not None, "a model without a card is only used by the export"
         return self._card
 
     @property
     def serving(self) -> Any:
-        """What the server needs to turn numbers into answers."""
+        """Data that the server needs to interpret the outputs, such as class names."""
         return self.card.serving
 
     def public_card(self) -> dict[str, Any]:
-        """Give the card without what only the server needs."""
+        """Return the card without the part that only the server needs."""
         return self.card.model_dump(exclude={PRIVATE})
 
 
 def load_model(path: Path) -> Model:
-    """Load a network by the path of its card.
+    """Load a model by the path of its card.
 
-    Raises FileNotFoundError for a card without a network; ValueError, naming the file, where a field of the card is
-    wrong, where the network is not the one that the card describes, or is no network at all.
+    Raises FileNotFoundError if the graph is missing; ValueError, naming the file, if a field of the card is invalid,
+    the graph does not match the card, or onnxruntime cannot load it.
     """
     graph_path = path.with_suffix(".onnx")
     card, record = read_card(path)
@@ -81,25 +81,25 @@ def load_model(path: Path) -> Model:
         )
     try:
         model = Model(graph, card)
-    except Exception as error:  # onnxruntime has a dozen kinds, and a common ancestor that is only Exception
-        raise ValueError(f"{graph_path} is no network that onnxruntime can run: {one_line(error)}") from error
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
+        raise ValueError(f"{graph_path} cannot be loaded by onnxruntime: {one_line(error)}") from error
     named = {"inputs": [value.name for value in model.session.get_inputs()], "outputs": model.outputs}
     for side, found in named.items():
-        said = getattr(card, side)
-        if sorted(found) != sorted(said):
-            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(said)}")
+        expected = getattr(card, side)
+        if sorted(found) != sorted(expected):
+            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(expected)}")
     return model
 
 
 def one_line(error: Exception) -> str:
-    """Give an error's text on one line."""
+    """Format an exception's text on one line."""
     return " ".join(str(error).split())
 
 
 def load_models(folder: Path) -> dict[str, Model]:
-    """Load every network of a folder.
+    """Load all models of a folder.
 
-    Raises FileNotFoundError, with what to do, where there is none; else as `load_model`.
+    Raises FileNotFoundError, saying what to do, if there are none; otherwise as `load_model`.
     """
     paths = [path for name in NAMES if (path := folder / f"{name}.json").is_file()]
     if not paths:
@@ -110,7 +110,7 @@ def load_models(folder: Path) -> dict[str, Model]:
 
 
 def find_card(folder: Path, name: str) -> Path:
-    """Find the card of one network; raises FileNotFoundError, with what to do, where the folder has none."""
+    """Find the card of a model; raises FileNotFoundError, saying what to do, if the folder does not contain it."""
     card = folder / f"{name}.json"
     if not card.is_file():
         door = f"python -m ch10_deploy.train export --models {name}"
@@ -119,9 +119,9 @@ def find_card(folder: Path, name: str) -> Path:
 
 
 def newest_export(out: Path) -> Path:
-    """Find the models of the newest export below a folder, or else below `runs`.
+    """Find the models of the newest export in a folder of runs, or else in `runs`.
 
-    Raises FileNotFoundError, with what to do, where nothing was exported.
+    Raises FileNotFoundError, saying what to do, if nothing was exported.
     """
     for home in (out, Path("runs")):
         finished = (home / "ch10_deploy" / "export").glob("*/summary.json")
@@ -132,7 +132,7 @@ def newest_export(out: Path) -> Path:
 
 
 def require_model(models: Mapping[str, Model], name: str) -> Model:
-    """Give a network; raises Refusal (404) where this server has none of that name."""
+    """Return a model by name; raises Refusal (404) if this server does not have it."""
     if name not in models:
         raise Refusal(f"this server has no {name!r} model; it has {', '.join(models)}", status=404)
     return models[name]

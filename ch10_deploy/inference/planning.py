@@ -1,4 +1,4 @@
-"""Chapter 7's planner at work: it looks ahead, step by step, and then follows its own values through the maze.
+"""Solve mazes with chapter 7's planner: compute action values by repeated sweeps, then follow the best actions.
 
 Dimensions: A = 4 actions, H x W tiles.
 """
@@ -10,13 +10,13 @@ import numpy as np
 from ch10_deploy.inference.models import Model
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
-"""What the actions add to row and column: up, right, down, left."""
+"""Changes of row and column per action: up, right, down, left."""
 
 Tile = tuple[int, int]
 
 
 class MazePlanner:
-    """Walks through mazes that the planner was not trained on."""
+    """Plan paths through mazes outside the planner's training set."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -24,7 +24,7 @@ class MazePlanner:
         self.shortest: list[int] = model.serving.shortest
 
     def walk(self, seed: int) -> dict[str, Any]:
-        """Walk through the maze of a seed; there are as many as were exported, then they come again."""
+        """Plan a path through the maze with a given seed; seeds beyond the number of exported mazes repeat them."""
         number = seed % len(self.drawings)
         drawing = self.drawings[number]
         walls = drawing == "#"
@@ -40,7 +40,7 @@ class MazePlanner:
         }
 
     def values(self, walls: np.ndarray, goal: tuple[int, ...]) -> np.ndarray:
-        """(H, W) -> (A, H, W) what each action is worth, looking as far ahead as a path can be long"""
+        """(H, W) walls -> (A, H, W) action values, after as many sweeps as the longest possible path has steps"""
         picture = np.zeros((1, 2, *walls.shape), np.float32)
         picture[0, 0] = ~walls
         picture[0, 1][goal] = 1
@@ -51,18 +51,18 @@ class MazePlanner:
 
 
 def follow(values: np.ndarray, walls: np.ndarray, start: tuple[int, ...], goal: tuple[int, ...]) -> list[Tile]:
-    """Take the best action of each tile, until the goal or until a tile comes again: it would come for ever."""
+    """Follow the best action of each tile until the goal, or until a wall or a visited tile, which means a loop."""
     height, width = walls.shape
     best = values.argmax(0)
     tile: Tile = (start[0], start[1])
-    path, seen = [tile], {tile}
+    path, visited = [tile], {tile}
     while tile != goal:
         down, right = MOVES[best[tile]]
         ahead = tile[0] + down, tile[1] + right
         inside = 0 <= ahead[0] < height and 0 <= ahead[1] < width
-        if not inside or walls[ahead] or ahead in seen:  # who walks into a wall stays, and will do so again
+        if not inside or walls[ahead] or ahead in visited:  # at a wall the agent stays and repeats the action for ever
             break
         tile = ahead
         path.append(tile)
-        seen.add(tile)
+        visited.add(tile)
     return path

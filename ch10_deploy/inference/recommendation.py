@@ -1,6 +1,6 @@
-"""Chapter 3's recommender at work: from films that somebody likes or not to films that they will like, and why.
+"""Recommend films with chapter 3's recommender, given films that a user likes and dislikes, and give reasons.
 
-Dimensions: R films of the person, F films.
+Dimensions: R films rated by the user, F films.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from ch10_deploy.server.refusal import Refusal
 from common.data.ratings.titles import Titles
 
 GOOD, BAD = 5.0, 1.0
-"""Stars that a like and a dislike stand for."""
+"""Stars that represent a like and a dislike."""
 
 REASONS = 2
-"""Films that are named beside each suggestion."""
+"""Number of the user's films named as reasons for each recommendation."""
 
 
 class FilmRecommender:
-    """Suggests films."""
+    """Search titles and recommend films."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -29,16 +29,16 @@ class FilmRecommender:
         self.most_rated: int = model.serving.most_rated
 
     def films(self, query: str, limit: int) -> list[str]:
-        """List titles that look like what is asked for; of nothing, those that most people know."""
+        """List titles similar to the query; for an empty query, those with the most ratings."""
         if query.strip():
             return self.titles.near(query, limit=limit)
         known = np.argsort(-np.array(self.titles.counts), kind="stable")[:limit]
         return [self.titles.titles[film] for film in known]
 
     def recommend(self, likes: Sequence[str], dislikes: Sequence[str], top: int) -> dict[str, Any]:
-        """Suggest films; raises Refusal for an unknown title, one on both sides, too many, or nobody at all."""
+        """Recommend films; raises Refusal for an unknown title, one that is liked and disliked, too many, or none."""
         named = len(likes) + len(dislikes)
-        if named > self.most_rated:  # the graph was checked with so many
+        if named > self.most_rated:  # the export was compared with at most this many
             side = "likes" if len(likes) > self.most_rated else "dislikes"
             raise Refusal(f"name at most {self.most_rated} films on both sides together, got {named}", field=side)
         person: dict[int, float] = {}
@@ -63,17 +63,17 @@ class FilmRecommender:
             raise Refusal(str(error), field=field) from error
 
     def suggest(self, person: dict[int, float], top: int) -> list[dict[str, Any]]:
-        """Give the best of the other films, and those of the person without which a suggestion would lose most."""
+        """Rank the other films; the reasons are the user's films without which the predicted stars drop most."""
         films = np.array([*person])
         answer = self.model(films=films, stars=np.array([*person.values()], np.float32))
-        stars, scores = answer["expected"], answer["scores"]  # (R + 1, F): all films, then without each; (F,)
+        stars, scores = answer["expected"], answer["scores"]  # (R + 1, F) given all R and all but one; (F,)
         scores[films] = -np.inf
         best = np.argsort(-scores, kind="stable")[: min(top, len(scores) - len(films))]
         loss = stars[0, best] - stars[1:][:, best]  # (R, top)
         suggestions = []
         for place, film in enumerate(best.tolist()):
             order = np.argsort(-loss[:, place], kind="stable")[:REASONS]
-            drove = [self.titles.titles[int(films[r])] for r in order if loss[r, place] > 0]
+            reasons = [self.titles.titles[int(films[r])] for r in order if loss[r, place] > 0]
             rating = float(np.clip(stars[0, film], 0.5, 5.0))
-            suggestions.append({"title": self.titles.titles[film], "rating": rating, "because": drove})
+            suggestions.append({"title": self.titles.titles[film], "rating": rating, "because": reasons})
         return suggestions

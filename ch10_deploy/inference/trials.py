@@ -1,7 +1,7 @@
-"""A first request to each network, before the server says that it is ready.
+"""Send a first request to each model before the server starts.
 
-A card and a graph may both be in order and not belong together: more classes than probabilities, for example. The first
-client would find out by an answer with status 500; here the server does not start.
+A card and a graph can both be valid and still not fit, for example if there are more classes than probabilities.
+Without this check the first client would get status 500; with it the server does not start.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
 
 
 def require_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise ValueError where an output has another shape than the card leads to expect, or is not finite."""
+    """Raise ValueError if an output does not have the shape that the card implies, or is not finite."""
     if value.shape != shape:
-        raise ValueError(f"{name} has shape {value.shape}, by the card it must be {shape}")
+        raise ValueError(f"{name} has shape {value.shape}, the card requires {shape}")
     if not np.isfinite(value).all():
         raise ValueError(f"{name} is not finite")
 
@@ -33,13 +33,13 @@ def try_classifier(model: Model) -> None:
 
 
 def try_decoder(model: Model) -> None:
-    """Draw the digit in the middle of the latent space."""
+    """Decode the origin of the latent space."""
     picture = model(latent=np.zeros((1, model.serving.latent_size), np.float32))["pixels"]
     require_shape("pixels", picture, (1, *SHAPES[28]))
 
 
 def try_text(model: Model) -> None:
-    """Write a symbol."""
+    """Generate two symbols."""
     writer = Writer(model)
     logits = model(token=np.array([writer.first]), state=np.zeros((1, writer.state_size), np.float32))["logits"]
     require_shape("logits", logits, (1, len(writer.symbols)))
@@ -47,7 +47,7 @@ def try_text(model: Model) -> None:
 
 
 def try_films(model: Model) -> None:
-    """Suggest a film to somebody who likes the first one."""
+    """Recommend a film to a user who likes the first one."""
     recommender, films = FilmRecommender(model), len(model.serving.titles)
     answer = model(films=np.array([0]), stars=np.array([GOOD], np.float32))
     require_shape("expected", answer["expected"], (2, films))
@@ -56,7 +56,7 @@ def try_films(model: Model) -> None:
 
 
 def try_maze(model: Model) -> None:
-    """Walk through the first maze."""
+    """Plan a path through the first maze."""
     MazePlanner(model).walk(0)
 
 
@@ -71,14 +71,14 @@ TRIALS: dict[str, Callable[[Model], None]] = {
 
 
 def try_model(model: Model, path: Path) -> Model:
-    """Ask a network once, and return it; raises ValueError, naming its card's file, where it cannot answer."""
+    """Send one request to a model and return the model; raises ValueError, naming its card's file, if this fails."""
     try:
         TRIALS[path.stem](model)
-    except Exception as error:  # whatever it is, clients would see it as status 500
+    except Exception as error:  # clients would see any exception as status 500
         raise ValueError(f"{path}: the network cannot answer a first request ({one_line(error)}): {AGAIN}") from error
     return model
 
 
 def load_tried_models(folder: Path) -> dict[str, Model]:
-    """Load every network of a folder and ask each once; errors are those of `load_models` and `try_model`."""
+    """Load all models of a folder and send one request to each; errors are those of `load_models` and `try_model`."""
     return {name: try_model(model, folder / f"{name}.json") for name, model in load_models(folder).items()}

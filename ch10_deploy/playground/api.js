@@ -1,14 +1,14 @@
-/** The server's endpoints: one way to ask, one kind of error, and a key where the server wants one. */
+/** Requests to the server: retries, one kind of error, and the API key if the server requires one. */
 
-/** Everything is asked of the host that served this file, under whatever path it lies. */
+/** Base URL of all requests: the folder above this file, on the host that served it. */
 const SERVER = new URL("..", import.meta.url);
 
 const KEY = "api-key";
 
-/** How often a server that is busy is asked again, at the intervals that it names. */
+/** Number of retries after status 503, at the intervals in Retry-After. */
 const RETRIES = 3;
 
-/** The server does not do what was asked; the message says why, in words for people. */
+/** A refused or failed request; the message gives the reason. */
 export class Refused extends Error {
   /** @param {number} status of the answer; 0 where there was none */
   constructor(status, message) {
@@ -17,7 +17,7 @@ export class Refused extends Error {
   }
 }
 
-/** Ask and read the answer as JSON. A body makes it a POST. */
+/** Send a request and read the response as JSON; with a body it is a POST. */
 export async function ask(path, body, signal) {
   const response = await request(path, body, signal);
   const answer = await connected(response.json());
@@ -25,13 +25,13 @@ export async function ask(path, body, signal) {
   return answer;
 }
 
-/** Ask and give the response, whose body may still be on its way. */
+/** Send a request and return the response; its body may not have arrived yet. */
 export async function request(path, body, signal) {
   for (let attempt = 0; ; attempt++) {
     const key = sessionStorage.getItem(KEY);
     const response = await send(path, body, key, signal);
     if (response.ok) return response;
-    const why = await reason(response); // read in any case: an answer that nobody reads keeps its connection
+    const why = await reason(response); // always read: an unread response blocks its connection
     if (response.status === 401) await newKey(key);
     else if (response.status === 503 && attempt < RETRIES) await pause(response.headers.get("Retry-After"), signal);
     else throw new Refused(response.status, why);
@@ -39,8 +39,8 @@ export async function request(path, body, signal) {
 }
 
 /**
- * Make a function that works on the newest argument only: one at a time, and of what comes meanwhile just the last.
- * `cancel` aborts what is under way and forgets what waits.
+ * Make a function that processes one argument at a time; of the arguments that arrive meanwhile, only the last is kept.
+ * `cancel` aborts the current call and discards the waiting argument.
  */
 export function newest(work) {
   let waiting = [];
@@ -66,13 +66,13 @@ export function newest(work) {
   return take;
 }
 
-/** Wait for something that comes over the network; say so in words for people where the connection fails. */
+/** Wait for network data; a failed connection becomes a `Refused` with a readable message. */
 export async function connected(arriving) {
   try {
     return await arriving;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The server does not answer. It may have been stopped; once it is back, try again.");
+    throw new Refused(0, "The server does not answer. Start it again, then retry.");
   }
 }
 
@@ -82,10 +82,10 @@ function send(path, body, key, signal) {
   return connected(fetch(new URL(path, SERVER), options));
 }
 
-/** What the server says is wrong; what stands between it and us, a proxy say, may answer in another form. */
+/** The server's reason; a proxy in between may answer in another format. */
 async function reason(response) {
   const answer = await response.json().catch(() => null);
-  return answer?.detail ?? `The server answers ${response.status} ${response.statusText}`.trim();
+  return answer?.detail ?? `The server returned ${response.status} ${response.statusText}`.trim();
 }
 
 function pause(seconds, signal) {
@@ -97,15 +97,15 @@ function pause(seconds, signal) {
   });
 }
 
-// The key: asked for once, by a dialog that every waiting request shares, and kept until the tab is closed.
+// The API key: requested once, by a dialog that all waiting requests share, and kept until the tab is closed.
 
 let asking = null;
 
 async function newKey(refused) {
-  if (sessionStorage.getItem(KEY) !== refused) return; // another request has asked meanwhile
+  if (sessionStorage.getItem(KEY) !== refused) return; // another request has obtained the key meanwhile
   asking ??= fromDialog(refused !== null).finally(() => (asking = null));
   const key = await asking;
-  if (!key) throw new Refused(401, "This server answers only to those who have its key.");
+  if (!key) throw new Refused(401, "This server requires an API key.");
   sessionStorage.setItem(KEY, key);
 }
 

@@ -1,19 +1,19 @@
-/** Walk over the plane on which the autoencoder has laid out the digits, and see what it draws at each place. */
+/** Move over the latent plane of the autoencoder, and show the decoder's output at each point. */
 
 import { Refused, ask, newest } from "./api.js";
-import { kindly, showPicture, stillness } from "./elements.js";
+import { withNotice, showPicture, prefersReducedMotion } from "./elements.js";
 
 /** The plane is shown from -REACH to REACH: three standard deviations of the prior. */
 const REACH = 3;
 
-/** The map behind the plane has so many pictures on a side. */
+/** Number of images per side of the map behind the plane. */
 const TILES = 13;
 
 const SIDE = 28;
 
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** How far a key press goes; with Shift, five times as far. */
+/** Distance per key press; with Shift, five times as far. */
 const STRIDE = 0.1;
 
 export function start(panel) {
@@ -21,7 +21,7 @@ export function start(panel) {
   const ranges = ["x", "y"].map((name) => panel.querySelector(`[name=${name}]`));
   const drawing = panel.querySelector(".drawing canvas");
   const look = newest((place, signal) =>
-    kindly(panel, async () => showPicture(drawing, (await ask("decode", { latent: place }, signal)).pixels.flat())),
+    withNotice(panel, async () => showPicture(drawing, (await ask("decode", { latent: place }, signal)).pixels.flat())),
   );
   let place = [0, 0];
 
@@ -47,7 +47,7 @@ export function start(panel) {
   drawMap(plane.querySelector("canvas"));
 }
 
-/** Let the mouse, a finger or a pen carry the marker. */
+/** Move the marker with a mouse, finger or pen. */
 function pointer(plane, walk) {
   const move = (event) => {
     const box = plane.getBoundingClientRect();
@@ -64,7 +64,7 @@ function pointer(plane, walk) {
   });
 }
 
-/** A button that walks by itself, round a curve that never quite repeats; in single steps where motion is unwelcome. */
+/** A button that moves the marker along a non-periodic curve; in large, slow steps if reduced motion is preferred. */
 function wander(button, where, go) {
   let timer = 0;
   const stop = () => {
@@ -74,14 +74,14 @@ function wander(button, where, go) {
   };
   button.addEventListener("click", () => {
     if (timer) return stop();
-    const still = stillness();
+    const still = prefersReducedMotion();
     let angle = 0;
     const [startX, startY] = where();
     const step = () => {
       if (button.closest("[hidden]")) return stop(); // another tab is shown
       angle += still ? 0.2 : 0.01;
       const [x, y] = [2 * Math.sin(angle), 2 * Math.sin(angle * Math.SQRT2 + 0.8) - 2 * Math.sin(0.8)];
-      const near = Math.exp(-angle); // begin where the marker is
+      const near = Math.exp(-angle); // start at the marker's position
       go([x + startX * near, y + startY * near]);
     };
     timer = setInterval(step, still ? 1500 : 33);
@@ -91,7 +91,7 @@ function wander(button, where, go) {
   return { stop };
 }
 
-/** Fill the map behind the plane from the middle outwards, a picture at a time. It is an ornament: errors end it. */
+/** Fill the map behind the plane from the middle outwards, one image at a time; an error ends it. */
 async function drawMap(canvas) {
   canvas.width = canvas.height = TILES * SIDE;
   const context = canvas.getContext("2d");
@@ -106,6 +106,6 @@ async function drawMap(canvas) {
       context.drawImage(tile, column * SIDE, row * SIDE);
     }
   } catch (error) {
-    if (!(error instanceof Refused)) throw error; // the marker's own requests say what is wrong
+    if (!(error instanceof Refused)) throw error; // the requests for the marker show the reason
   }
 }

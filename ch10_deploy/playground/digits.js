@@ -1,17 +1,17 @@
-/** Draw a digit, and see what the network takes it for while you draw. */
+/** Draw a digit, and show its classification while it is drawn. */
 
 import { ask, newest } from "./api.js";
-import { element, kindly, showPicture, stillness } from "./elements.js";
+import { element, withNotice, showPicture, prefersReducedMotion } from "./elements.js";
 import { shower } from "./guess.js";
 import { SIDE, asMnist, rows } from "./mnist.js";
 import { strokesOf } from "./samples.js";
 
-/** How far a key press moves the pen, in parts of the pad. */
+/** Distance that a key press moves the pen, as a fraction of the pad. */
 const STRIDE = 1 / 32;
 
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** Points that a digit being drawn by itself gains in each picture of the screen. */
+/** Points added per animation frame when an example digit is drawn. */
 const POINTS_A_FRAME = 2;
 
 export function start(panel) {
@@ -20,12 +20,12 @@ export function start(panel) {
   const pad = panel.querySelector(".pad");
   const show = shower(panel, [..."0123456789"], "Nothing drawn yet.");
   const guess = newest((picture, signal) =>
-    kindly(panel, async () => show(await ask("predict", { pixels: rows(picture) }, signal))),
+    withNotice(panel, async () => show(await ask("predict", { pixels: rows(picture) }, signal))),
   );
   let strokes = [];
   let due = 0;
 
-  /** Draw what has changed, and ask about it at most once a picture of the screen. */
+  /** Redraw, and request a prediction, at most once per animation frame. */
   function changed() {
     undo.disabled = clear.disabled = strokes.length === 0;
     due ||= requestAnimationFrame(() => {
@@ -43,7 +43,7 @@ export function start(panel) {
       const stroke = [point];
       strokes.push(stroke);
       changed();
-      return (next) => (stroke.push(next), changed()); // goes on with this stroke, even where it was taken back
+      return (next) => (stroke.push(next), changed()); // extends this stroke, even after an undo
     },
     undo: () => (strokes.pop(), changed()),
     clear: () => ((strokes = []), changed()),
@@ -55,7 +55,7 @@ export function start(panel) {
   clear.addEventListener("click", () => (playing.stop(), drawing.clear(), pad.focus()));
 }
 
-/** Let the mouse, a finger or a pen draw. */
+/** Draw with a mouse, finger or pen. */
 function pointer(pad, drawing, playing) {
   const place = (event) => {
     const box = pad.getBoundingClientRect();
@@ -81,7 +81,7 @@ function pointer(pad, drawing, playing) {
   }
 }
 
-/** Let the keyboard draw: arrow keys carry a pen, the space bar sets it down. */
+/** Draw with the keyboard: arrow keys move the pen, the space bar lowers and lifts it. */
 function keyboard(pad, drawing, playing) {
   const pen = pad.querySelector(".pen");
   const held = new Set();
@@ -120,7 +120,7 @@ function keyboard(pad, drawing, playing) {
   show();
 }
 
-/** Ten buttons, each of which draws its digit, point after point. */
+/** Add ten buttons that each draw an example digit, point by point. */
 function samples(panel, drawing) {
   let frame = 0;
   const stop = () => cancelAnimationFrame(frame);
@@ -130,7 +130,7 @@ function samples(panel, drawing) {
     const points = strokesOf(digit).flatMap((stroke) => stroke.map((point, index) => [point, index === 0]));
     let extend = null;
     const step = () => {
-      for (const [point, first] of points.splice(0, stillness() ? points.length : POINTS_A_FRAME)) {
+      for (const [point, first] of points.splice(0, prefersReducedMotion() ? points.length : POINTS_A_FRAME)) {
         if (first) extend = drawing.begin(point);
         else extend(point);
       }
@@ -146,7 +146,7 @@ function samples(panel, drawing) {
   return { stop };
 }
 
-/** Draw the strokes that are new or longer than they were. */
+/** Update the SVG lines of the strokes. */
 function redraw(pad, strokes) {
   const group = pad.querySelector(".strokes");
   while (group.children.length > strokes.length) group.lastChild.remove();

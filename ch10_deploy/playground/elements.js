@@ -1,8 +1,8 @@
-/** Small things that every section of the page needs. */
+/** Helpers that all sections of the page use. */
 
 import { Refused } from "./api.js";
 
-/** Make an element with attributes and children; text is only ever text. */
+/** Create an element with attributes and children; strings become text nodes, never HTML. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -10,40 +10,40 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Show 28 x 28 levels of ink on a canvas of that size; the page's colours decide what ink looks like. */
+/** Show 28 x 28 grey levels on a canvas of that size; the style sheet sets the colour. */
 export function showPicture(canvas, pixels) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  pixels.forEach((value, index) => (image.data[4 * index + 3] = value)); // black, as opaque as there is ink
+  pixels.forEach((value, index) => (image.data[4 * index + 3] = value)); // black, with the grey level as opacity
   context.putImageData(image, 0, 0);
 }
 
-/** Whether the person has asked the system for less motion. */
-export function stillness() {
+/** Whether the system is set to reduced motion. */
+export function prefersReducedMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** Say something about a section, in words; an empty text takes it back. */
-export function tell(panel, text) {
+/** Show a notice in a section; an empty text hides it. */
+export function showNotice(panel, text) {
   const notice = panel.querySelector(".notice");
   notice.textContent = text;
   notice.hidden = !text;
 }
 
-/** Run something that asks the server, and say kindly where it does not answer as hoped. */
-export async function kindly(panel, work) {
+/** Run a request to the server; if the server refuses it, show the reason as a notice. */
+export async function withNotice(panel, work) {
   try {
     const answer = await work();
-    tell(panel, "");
+    showNotice(panel, "");
     return answer;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    tell(panel, error.message);
+    showNotice(panel, error.message);
     return null;
   }
 }
 
-/** Speak to screen readers once nothing new has come for a moment. */
+/** Make a function that announces text to screen readers once it has not changed for a moment. */
 export function speaker(place, patience = 700) {
   let timer = 0;
   return (text) => {
@@ -52,7 +52,7 @@ export function speaker(place, patience = 700) {
   };
 }
 
-/** A share as people write it: 98.2 %, 0.4 %, and neither 0 nor 100 where it is not quite. */
+/** Format a probability: 98.2 %, 0.4 %, and > 99.9 % or < 0.1 % instead of 100 or 0. */
 export function percent(share) {
   if (share > 0.9995) return "> 99.9 %";
   if (share < 0.0005) return "< 0.1 %";

@@ -1,17 +1,17 @@
-/** Say which films you like and which you do not; see what the network suggests, and why. */
+/** Choose films that you like or dislike; show the recommendations and their reasons. */
 
 import { ask, newest } from "./api.js";
 import { combobox } from "./combobox.js";
-import { element, kindly, speaker } from "./elements.js";
+import { element, withNotice, speaker } from "./elements.js";
 
 export function start(panel) {
   const chosen = { likes: [], dislikes: [] };
   const show = shower(panel);
   const suggest = newest((asked, signal) =>
-    kindly(panel, async () => show((await ask("recommend", { ...asked, top: 10 }, signal)).films)),
+    withNotice(panel, async () => show((await ask("recommend", { ...asked, top: 10 }, signal)).films)),
   );
   const find = (text, signal) =>
-    kindly(panel, async () => {
+    withNotice(panel, async () => {
       const { films } = await ask(`films?${new URLSearchParams({ query: text, limit: 8 })}`, undefined, signal);
       return films.filter((title) => !chosen.likes.includes(title) && !chosen.dislikes.includes(title));
     });
@@ -28,7 +28,7 @@ export function start(panel) {
       titles.splice(titles.indexOf(title), 1);
       const neighbour = chip.nextElementSibling ?? chip.previousElementSibling;
       chip.remove();
-      (neighbour?.firstElementChild ?? input).focus(); // whoever removes by keyboard is not sent to the top
+      (neighbour?.firstElementChild ?? input).focus(); // keeps the keyboard focus in the list
       changed();
     };
     combobox(input, async (...asked) => (await find(...asked)) ?? [], (title) => {
@@ -42,14 +42,14 @@ export function start(panel) {
   }
 }
 
-/** Make a function that shows suggestions with their reasons. */
+/** Make a function that shows recommendations with their reasons. */
 function shower(panel) {
   const [list, empty] = [panel.querySelector(".suggestions"), panel.querySelector(".empty")];
   const say = speaker(panel.querySelector(".spoken"));
   return (films) => {
     empty.hidden = films.length > 0;
     list.replaceChildren(...films.map(suggestion));
-    say(films.length ? `${films.length} suggestions, first ${films[0].title}` : "");
+    say(films.length ? `${films.length} recommendations, first ${films[0].title}` : "");
   };
 }
 

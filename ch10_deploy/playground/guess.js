@@ -1,8 +1,8 @@
-/** What a network takes a picture for: its best guess, and a bar for each class. */
+/** Show a prediction: the most probable class, and a bar for the probability of each class. */
 
 import { element, percent, speaker } from "./elements.js";
 
-/** Make a function that shows an answer of the server, or takes it away and says what is missing. */
+/** Make a function that shows a prediction, or the text `missing` for null. */
 export function shower(panel, classes, missing) {
   const [guess, list] = [panel.querySelector(".guess"), panel.querySelector(".bars")];
   const say = speaker(panel.querySelector(".spoken"));
@@ -27,7 +27,7 @@ export function shower(panel, classes, missing) {
 }
 
 function verdict(best) {
-  if (best > 0.95) return "It has no doubt.";
-  if (best > 0.6) return "Most likely.";
-  return "It is hard to tell.";
+  if (best > 0.95) return "Very likely.";
+  if (best > 0.6) return "Likely.";
+  return "Uncertain.";
 }

@@ -1,7 +1,7 @@
-/** Watch the planner walk through a maze that it has never seen. */
+/** Animate the planner's path through a maze that is not in its training set. */
 
 import { ask, newest } from "./api.js";
-import { kindly, stillness } from "./elements.js";
+import { withNotice, prefersReducedMotion } from "./elements.js";
 
 const SEEDS = 1_000_000;
 
@@ -9,34 +9,34 @@ export function start(panel) {
   const [walk, another] = [panel.querySelector(".walk"), panel.querySelector(".another")];
   const [seed, speed] = [panel.querySelector("[name=seed]"), panel.querySelector("[name=speed]")];
   const picture = panel.querySelector(".maze");
-  const told = panel.querySelector(".told");
-  let walker = null;
+  const result = panel.querySelector(".result");
+  let animation = null;
 
   const enter = newest((number, signal) =>
-    kindly(panel, async () => {
+    withNotice(panel, async () => {
       const maze = await ask("maze", { seed: number }, signal);
-      walker?.pause();
+      animation?.pause();
       drawMaze(picture, maze);
-      told.textContent = `A maze of ${maze.tiles[0].length} by ${maze.tiles.length} tiles.`;
-      walker = walkerOf(picture, maze.path, () => Number(speed.value), (going, atEnd) => {
+      result.textContent = `A maze of ${maze.tiles[0].length} by ${maze.tiles.length} tiles.`;
+      animation = animate(picture, maze.path, () => Number(speed.value), (going, atEnd) => {
         walk.textContent = going ? "Pause" : atEnd ? "Walk again" : "Walk";
-        if (atEnd) told.textContent = verdict(maze);
+        if (atEnd) result.textContent = verdict(maze);
       });
-      if (stillness()) walker.finish();
-      else walker.go();
+      if (prefersReducedMotion()) animation.finish();
+      else animation.go();
     }),
   );
-  walk.addEventListener("click", () => walker?.toggle());
+  walk.addEventListener("click", () => animation?.toggle());
   another.addEventListener("click", () => {
     seed.value = Math.floor(Math.random() * SEEDS);
     enter(Number(seed.value));
   });
   seed.addEventListener("change", () => seed.reportValidity() && seed.value && enter(Number(seed.value)));
-  speed.addEventListener("input", () => speed.setAttribute("aria-valuetext", `${speed.value} steps a second`));
+  speed.addEventListener("input", () => speed.setAttribute("aria-valuetext", `${speed.value} steps per second`));
   enter(Number(seed.value));
 }
 
-/** Draw corridors as lines between the middles of neighbouring floor tiles. */
+/** Draw corridors as lines between the centres of neighbouring floor tiles. */
 function drawMaze(picture, { tiles, start, goal }) {
   const free = (row, column) => tiles[row]?.[column] === 0;
   const lines = tiles.flatMap((line, row) =>
@@ -51,12 +51,12 @@ function drawMaze(picture, { tiles, start, goal }) {
   picture.setAttribute("viewBox", `0 0 ${tiles[0].length} ${tiles.length}`);
   picture.querySelector(".floor").setAttribute("d", lines.join(""));
   place(picture.querySelector(".goal"), goal);
-  place(picture.querySelector(".walker"), start);
+  place(picture.querySelector(".agent"), start);
 }
 
-/** What walks along a path: `go`, `pause`, `toggle`, `finish`; `changed` hears whether it goes and whether it is there. */
-function walkerOf(picture, path, stepsASecond, changed) {
-  const [dot, trail] = [picture.querySelector(".walker"), picture.querySelector(".trail")];
+/** Animate a path; returns `go`, `pause`, `toggle` and `finish`. `changed(running, atEnd)` is called on changes. */
+function animate(picture, path, stepsPerSecond, changed) {
+  const [dot, trail] = [picture.querySelector(".agent"), picture.querySelector(".trail")];
   const last = path.length - 1;
   let [steps, before, frame] = [0, null, 0];
 
@@ -68,8 +68,8 @@ function walkerOf(picture, path, stepsASecond, changed) {
     trail.setAttribute("d", `M${[...path.slice(0, whole + 1), between].map(middle).join("L")}`);
   }
   function tick(now) {
-    const seconds = Math.min(now - (before ?? now), 100) / 1000; // a page that was hidden does not leap
-    steps = Math.min(steps + stepsASecond() * seconds, last);
+    const seconds = Math.min(now - (before ?? now), 100) / 1000; // no jump after the page was hidden
+    steps = Math.min(steps + stepsPerSecond() * seconds, last);
     before = now;
     show();
     if (steps < last) frame = requestAnimationFrame(tick);
@@ -97,12 +97,12 @@ function walkerOf(picture, path, stepsASecond, changed) {
 
 function verdict({ path, solved, shortest_steps: shortest }) {
   const steps = path.length - 1;
-  if (!solved) return `It loses its way after ${steps} steps; the shortest way out takes ${shortest}.`;
-  if (steps === shortest) return `Out in ${steps} steps, and no way is shorter.`;
-  return `Out in ${steps} steps; the shortest way takes ${shortest}.`;
+  if (!solved) return `Stuck after ${steps} steps; the shortest path takes ${shortest}.`;
+  if (steps === shortest) return `Solved in ${steps} steps: a shortest path.`;
+  return `Solved in ${steps} steps; the shortest path takes ${shortest}.`;
 }
 
-/** The middle of a tile, as x and y. */
+/** The centre of a tile, as x and y. */
 function middle([row, column]) {
   return `${column + 0.5} ${row + 0.5}`;
 }

@@ -1,28 +1,28 @@
 /**
- * Strokes into the picture that the network was trained on: 28 x 28 grey levels, ink 255 on paper 0.
+ * Convert strokes to an image like MNIST's: 28 x 28 grey levels, ink 255 on background 0.
  *
- * As MNIST was made (LeCun et al. 1998, section III.A): the ink's box is scaled to 20 x 20 with its aspect kept, and
- * placed so that its centre of mass is in the middle of the picture. It is the strokes that are scaled here, before
- * they are inked: the pen is as wide as MNIST's, however large or small somebody draws.
+ * The normalisation is MNIST's (LeCun et al. 1998, section III.A): the bounding box of the ink is scaled to 20 x 20 with
+ * its aspect ratio, and its centre of mass is placed in the middle of the image. The strokes are scaled before they are
+ * rasterised, so the line is as wide as MNIST's for drawings of any size.
  *
- * A stroke is a list of points [x, y] in parts of the pad, from [0, 0] at the top left to [1, 1].
+ * A stroke is a list of points [x, y] in fractions of the pad, from [0, 0] at the top left to [1, 1].
  */
 
 export const SIDE = 28;
 
-/** Longest side of the ink's box, in pixels. */
+/** Longest side of the bounding box of the ink, in pixels. */
 const BOX = 20;
 
-/** Width of the pen, in pixels: the median over MNIST's training images, measured on their ridges. */
+/** Width of the pen in pixels: the median over MNIST's training images, measured on their ridges. */
 const PEN = 2.6;
 
-/** Where the centre of mass goes: MNIST's lie in the middle of pixel 14, counted from 0. */
+/** Position of the centre of mass: in MNIST, the middle of pixel 14, counted from 0. */
 const MIDDLE = 14.5;
 
-/** A drawing is not enlarged beyond this share of the pad: a dot stays a dot. */
+/** Minimum size of a drawing as a fraction of the pad; smaller ones are not enlarged further, so a dot stays a dot. */
 const SMALLEST = 0.1;
 
-/** The picture of some strokes, row by row: 784 bytes. */
+/** Rasterise strokes: 784 bytes, row by row. */
 export function asMnist(strokes) {
   const [left, right] = extent(strokes, 0);
   const [top, bottom] = extent(strokes, 1);
@@ -38,7 +38,7 @@ export function asMnist(strokes) {
   return inked(placed(inside(SIDE / 2 + MIDDLE - massX), inside(SIDE / 2 + MIDDLE - massY)));
 }
 
-/** Row by row becomes a list of rows, as the server reads pictures. */
+/** Split pixels into a list of rows, the server's input format. */
 export function rows(pixels) {
   return Array.from({ length: SIDE }, (_, row) => Array.from(pixels.subarray(row * SIDE, (row + 1) * SIDE)));
 }
@@ -48,12 +48,12 @@ function extent(strokes, axis) {
   return [Math.min(...values), Math.max(...values)];
 }
 
-/** Keep the middle of the box where the whole box stays in the picture. */
+/** Clamp the centre of the box so that the whole box stays in the image. */
 function inside(middle) {
   return Math.min(Math.max(middle, BOX / 2), SIDE - BOX / 2);
 }
 
-/** Ink strokes whose points are in pixels. Anti-aliased: a pixel's ink falls over one pixel at the edge of the pen. */
+/** Rasterise strokes in pixel coordinates, with an anti-aliased edge of one pixel. */
 function inked(strokes) {
   const pixels = new Uint8ClampedArray(SIDE * SIDE);
   const segments = strokes.flatMap((stroke) => stroke.map((end, i) => [stroke[Math.max(i - 1, 0)], end]));
@@ -79,7 +79,7 @@ function squaredDistance(x, y, [startX, startY], [endX, endY]) {
   return awayX * awayX + awayY * awayY;
 }
 
-/** Where the ink balances, in pixels from the top left corner. */
+/** The centre of mass of the ink, in pixels from the top left corner. */
 function centreOfMass(pixels) {
   let [ink, sumX, sumY] = [0, 0, 0];
   pixels.forEach((value, index) => {

@@ -1,4 +1,4 @@
-/** The page: six tabs, each started when it is first shown, if the server has its network. */
+/** The page: six tabs, each started when it is first shown, if the server has its model. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
@@ -8,7 +8,7 @@ import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
 import * as text from "./text.js";
 
-/** By the names that the server gives its models, which are the panels' too. */
+/** Sections by the server's name of the model, which is also the panel's id. */
 const SECTIONS = { digits, pictures, decoder, text, films, maze };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -28,7 +28,7 @@ function show(name) {
   start(name);
 }
 
-/** Show the panel that somebody chose; the address remembers which. */
+/** Show the selected panel, and store it in the address. */
 function choose(tab) {
   const name = tab.getAttribute("aria-controls");
   history.replaceState(null, "", `#${name}`);
@@ -42,8 +42,8 @@ function start(name) {
   SECTIONS[name].start(panels[name], card);
 }
 
-/** Learn which networks are served, and say of each where it comes from. */
-async function meet() {
+/** Load the model cards, and show the source of each model. */
+async function loadModels() {
   try {
     cards = Object.fromEntries((await ask("models")).map((card) => [card.name, card]));
   } catch (error) {
@@ -61,7 +61,7 @@ async function meet() {
   start(shown());
 }
 
-/** One line about where a network comes from, with the first thing that was measured on its test data. */
+/** Describe the source of a model: program, data set and first test metric. */
 function source({ chapter, program, data, metrics }) {
   const [name, value] = Object.entries(metrics).find(([measure]) => measure.startsWith("test_")) ?? ["", NaN];
   const measured = name && `: ${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`;
@@ -92,6 +92,6 @@ for (const tab of tabs) {
   tab.addEventListener("keydown", onKey);
 }
 addEventListener("hashchange", () => show(shown()));
-trouble.querySelector("button").addEventListener("click", meet);
+trouble.querySelector("button").addEventListener("click", loadModels);
 show(shown());
-meet();
+loadModels();

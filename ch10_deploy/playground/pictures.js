@@ -1,10 +1,10 @@
-/** Choose a picture, and see what the network takes it for. */
+/** Choose a picture, and show its classification. */
 
 import { ask, newest } from "./api.js";
-import { kindly, tell } from "./elements.js";
+import { withNotice, showNotice } from "./elements.js";
 import { shower } from "./guess.js";
 
-/** Pixels on a side of what the network sees. */
+/** Side of the network's input, in pixels. */
 const SIDE = 32;
 
 export function start(panel) {
@@ -12,7 +12,7 @@ export function start(panel) {
   const canvas = panel.querySelector("canvas");
   let show = null;
   const look = newest((pixels, signal) =>
-    kindly(panel, async () => {
+    withNotice(panel, async () => {
       const answer = await ask("predict", { pixels }, signal);
       show ??= shower(panel, answer.classes, "No picture yet.");
       show(answer);
@@ -26,18 +26,18 @@ export function start(panel) {
     if (!picture) {
       look.cancel();
       show?.(null);
-      return tell(panel, "This browser cannot read that file as a picture.");
+      return showNotice(panel, "This browser cannot read that file as a picture.");
     }
     look(shrink(picture, canvas));
   });
 }
 
-/** Draw the middle square of a picture with SIDE pixels on a side; give its pixels as rows of [red, green, blue]. */
+/** Scale the central square of a picture to SIDE x SIDE; return its pixels as rows of [red, green, blue]. */
 function shrink(picture, canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const edge = Math.min(picture.width, picture.height);
   const [left, top] = [(picture.width - edge) / 2, (picture.height - edge) / 2];
-  context.fillStyle = "white"; // behind what is transparent
+  context.fillStyle = "white"; // background of transparent pictures
   context.fillRect(0, 0, SIDE, SIDE);
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, left, top, edge, edge, 0, 0, SIDE, SIDE);

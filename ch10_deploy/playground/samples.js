@@ -1,6 +1,6 @@
-/** Ten digits as a hand writes them: for those who have no pointer, and for those who would rather watch. */
+/** Example strokes of the ten digits. */
 
-/** Corner points in hundredths of the pad; a stroke's corners are joined by a smooth curve. */
+/** Corner points in hundredths of the pad; a smooth curve joins the corners of a stroke. */
 const CORNERS = [
   [[[56, 14], [36, 22], [25, 50], [32, 78], [50, 87], [68, 76], [75, 48], [66, 22], [52, 13]]],
   [[[55, 13], [51, 50], [47, 88]]],
@@ -14,7 +14,7 @@ const CORNERS = [
   [[[67, 32], [53, 14], [35, 22], [33, 42], [49, 50], [64, 40], [67, 26]], [[67, 26], [65, 58], [57, 89]]],
 ];
 
-/** Points between two corners. */
+/** Number of points between two corners. */
 const STEPS = 8;
 
 /** The strokes of a digit, as mnist.js reads them. */
@@ -22,7 +22,7 @@ export function strokesOf(digit) {
   return CORNERS[digit].map((corners) => curve(corners.map(([x, y]) => [x / 100, y / 100])));
 }
 
-/** The Catmull-Rom curve through some corners: at each it runs parallel to the line between its neighbours. */
+/** The Catmull-Rom curve through corners: its tangent at each is parallel to the line between its neighbours. */
 function curve(corners) {
   const corner = (index) => corners[Math.min(Math.max(index, 0), corners.length - 1)];
   const points = [corners[0]];

@@ -1,7 +1,7 @@
-/** Give the beginning of a text, and read along while the network writes on. */
+/** Enter a prompt, and show the text while the network generates it. */
 
 import { connected, request } from "./api.js";
-import { kindly } from "./elements.js";
+import { withNotice } from "./elements.js";
 
 export function start(panel, card) {
   const form = panel.querySelector("form");
@@ -23,7 +23,7 @@ export function start(panel, card) {
     said.textContent = "Writing …";
     begun.textContent = field(form, "prompt").value;
     added.textContent = "";
-    const ended = await kindly(panel, () => stream(form, added, running.signal)).catch(stopped);
+    const ended = await withNotice(panel, () => stream(form, added, running.signal)).catch(stopped);
     said.textContent = ended ? `${ended} after ${[...added.textContent].length} characters.` : "";
     button.textContent = "Write on";
     running = null;
@@ -35,7 +35,7 @@ function stopped(error) {
   return "Stopped";
 }
 
-/** Ask for text and append it piece by piece as it arrives. */
+/** Request text and append it piece by piece as it arrives. */
 async function stream(form, place, signal) {
   const body = {
     prompt: field(form, "prompt").value,
@@ -58,7 +58,7 @@ function field(form, name) {
   return form.querySelector(`[name=${name}]`);
 }
 
-/** A beginning that is like what the network has read. */
+/** A prompt in the style of the training text. */
 function beginning(card) {
   return card.data.name.includes("shakespeare") ? "What is the matter, " : "The value of ";
 }

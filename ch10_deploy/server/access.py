@@ -1,7 +1,7 @@
-"""The access log: one line of JSON for each request, with the id that the answer carries as X-Request-ID.
+"""Write the access log: one JSON line per request, with the id that the response carries as X-Request-ID.
 
-A proxy or a client may send an id of its own; a new one replaces it where it is not plain and short, so that nobody can
-write lines into the log.
+A proxy or a client may send its own id. It is replaced if it is longer than 64 characters or contains others than
+letters, digits, dot, underscore and hyphen, so that clients cannot inject lines into the log.
 """
 
 import re
@@ -17,23 +17,23 @@ ID = b"x-request-id"
 PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 MOST_PATH = 200
-"""Characters of a path that are logged."""
+"""Maximum number of characters of a path in the log."""
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Give the id that a request brings, or a new one."""
+    """Return the id that a request carries, or a new one."""
     given = next((value for name, value in headers if name == ID), b"")
     return given.decode() if PLAIN.fullmatch(given) else secrets.token_hex(8)
 
 
 class AccessLog:
-    """Writes a line per request; health probes are left out unless they fail, since they come every few seconds."""
+    """Write one line per request; the gate omits successful health probes, which arrive every few seconds."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
 
     def write(self, request: str, client: Any, method: str, path: str, status: int, size: int, seconds: float) -> None:
-        """Log a request: its id, who asked for what, and the status, bytes of the body and milliseconds."""
+        """Log a request: id, client, method, path, status, body size in bytes and duration."""
         if self.stream is None:
             return
         line = {

@@ -1,9 +1,9 @@
-"""The server: every exported network behind an endpoint of its own, and nothing of torch.
+"""Build the FastAPI application that serves the exported networks without torch.
 
     python -m ch10_deploy.serve
 
-A request is answered in the event loop itself, by one thread: the digit network takes a fraction of what handing it to
-another thread would. There is one process; more of them are the cluster's business.
+Short requests are answered in the event loop itself: the digit network takes less time than a handover to another
+thread. There is one process; run more of them as pods in a cluster.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from ch10_deploy.server.gate import HEADERS, Gate, Limits, Measures
 from ch10_deploy.server.refusal import Refusal
 
 PAGE = Path(__file__).parents[1] / "playground"
-"""Files of the page, read once at the start: no request reaches the file system."""
+"""Folder of the playground's files; they are read once at the start, so no request accesses the file system."""
 
 MEDIA = {
     ".html": "text/html; charset=utf-8",
@@ -49,38 +49,38 @@ MEDIA = {
 
 
 SILENT: Any = dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False)
-"""Recent versions of FastAPI report to others where the environment says so; here /metrics is what there is to know."""
+"""Disable the telemetry of recent FastAPI versions, which environment variables can enable."""
 
 
 class Problem(BaseModel):
-    """A refusal."""
+    """Body of an error response."""
 
     detail: str
-    """The reason."""
+    """Reason of the error."""
     field: str | None = None
-    """The field that it is about."""
+    """Field of the request that is wrong, if there is one."""
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
-        400: "the request cannot be read: no HTTP, or no JSON",
+        400: "the request is not valid HTTP or JSON",
         401: "the API key is missing or wrong",
-        404: "there is no such model or page",
-        405: "another method",
+        404: "no such model or page",
+        405: "method not allowed",
         408: "the request took too long to arrive",
-        413: "the request's body is too large",
+        413: "the request body is too large",
         414: "the request's address is too long",
-        415: "the body is of another type",
-        422: "a field is wrong",
+        415: "the body has an unsupported content type",
+        422: "a field is invalid",
         431: "the request's head is too large",
-        503: "too much at once, or the server is about to end",
+        503: "the server is overloaded or shutting down",
     }.items()
 }
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Answer every mistake in the one form of a Problem."""
+    """Register handlers that answer every error with a `Problem`."""
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
@@ -90,8 +90,8 @@ def handle_errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return as_json(Refusal(f"the body is no JSON: {first['ctx']['error']}").answer(), 400)
-        field = place_of(first["loc"][1:])  # after where it was: in the body, in the query
+            return as_json(Refusal(f"the body is not valid JSON: {first['ctx']['error']}").answer(), 400)
+        field = place_of(first["loc"][1:])  # the first part says whether it is in the body or the query
         return as_json(Refusal(first["msg"], field=field or None).answer(), 422)
 
     @app.exception_handler(HTTPException)
@@ -104,41 +104,41 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, _: Exception) -> Response:
-        identity = (ID, request.scope["request_id"].encode())  # by it the log finds the request
-        headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}  # it does not pass the gate
+        identity = (ID, request.scope["request_id"].encode())  # the same id as in the log
+        headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}  # the gate cannot add them
         return as_json(Refusal("internal error; see the server log").answer(), 500, headers)
 
 
 def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
-    """Say whether the server lives, whether it wants requests, how it does, and what it has."""
+    """Add the endpoints for liveness, readiness, metrics, model cards and the OpenAPI description."""
 
     @app.get("/healthz")
     async def healthz() -> Response:
-        """Tell that the process lives."""
+        """Report that the process is alive."""
         return as_json({"status": "ok"})
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        """Tell whether requests are welcome."""
+        """Report whether the server accepts requests."""
         if gate.draining:
-            raise Refusal("the server is about to end", status=503)
+            raise Refusal("the server is shutting down", status=503)
         return as_json({"status": "ready", "models": [*models]})
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        """Give what Prometheus reads."""
+        """Return the metrics for Prometheus."""
         return Response(generate_latest(gate.measures.registry), media_type="text/plain; version=0.0.4")
 
     listed = to_json([model.public_card() for model in models.values()])
 
     @app.get("/models")
     async def cards() -> Response:
-        """Give the cards: data, measures, inputs and outputs, and checksums."""
+        """Return the model cards: data, metrics, inputs, outputs and checksums."""
         return Response(listed, media_type=JSON)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> Response:
-        """Describe the endpoints; written once, since it takes some milliseconds."""
+        """Return the OpenAPI description; built once, since this takes milliseconds."""
         return Response(written(), media_type=JSON)
 
     @cache
@@ -147,12 +147,12 @@ def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
 
 
 def add_page(app: FastAPI) -> None:
-    """Give the page that people play with, and its files."""
+    """Add the playground's page and its files."""
     files = {path.name: path.read_bytes() for path in PAGE.glob("*.*") if path.suffix in MEDIA}
 
     def page(name: str) -> Response:
         if name not in files:
-            raise Refusal(f"there is no file {name!r}", status=404)
+            raise Refusal(f"no such file: {name!r}", status=404)
         return Response(files[name], media_type=MEDIA[Path(name).suffix])
 
     @app.get("/", include_in_schema=False)
@@ -167,18 +167,18 @@ def add_page(app: FastAPI) -> None:
 def create_app(
     models: Path, limits: Limits | None = None, api_key: str | None = None, log: AccessLog | None = None
 ) -> FastAPI:
-    """Build the application around the models of a folder; errors are those of `load_tried_models`.
+    """Build the application for the models of a folder; errors are those of `load_tried_models`.
 
-    Each model has answered once before this returns, so a server that listens is ready.
+    Each model runs once before this returns, so a listening server is ready.
     """
     loaded, measures = load_tried_models(models), Measures()
     app = FastAPI(
         title="Companion networks",
         version="1",
-        openapi_url=None,  # served from memory, see below
-        docs_url=None,  # the pages of documentation would load their scripts from elsewhere
+        openapi_url=None,  # served from memory by add_probes
+        docs_url=None,  # the documentation pages load scripts from another host
         redoc_url=None,
-        redirect_slashes=False,  # the redirect would lead to whatever host the request names
+        redirect_slashes=False,  # a redirect would lead to the host named in the request
         telemetry=SILENT,
         responses=PROBLEMS,
     )
@@ -187,7 +187,7 @@ def create_app(
     app.state.gate, app.state.names = gate, [*loaded]
     app.add_middleware(gate.around)
     handle_errors(app)
-    add_images(app, loaded)  # first: routes are tried one after the other, and this is asked most
+    add_images(app, loaded)  # first: routes are matched in this order, and /predict has the most requests
     add_probes(app, gate, loaded)
     add_drawing(app, loaded)
     add_text(app, loaded)

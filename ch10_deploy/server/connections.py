@@ -1,9 +1,9 @@
-"""One connection, and all of them together: bounds that uvicorn's HTTP/1 protocol does not have.
+"""Limit single connections and their number; uvicorn's HTTP/1 protocol has no such limits.
 
-Uvicorn reads the head of a request however long it is, queues every request that a client sends ahead of its answers,
-and waits forever for a client that does not read. Here a head has a limit in bytes and in headers, a few requests may
-wait, and the number of connections is bounded: a newcomer takes the place of the connection that has been waiting
-longest for its client, so that a probe gets through when others hold all connections open.
+Uvicorn reads heads of any length, queues any number of pipelined requests, and waits forever for a client that does not
+read. Here the size of a head, its number of headers and the number of pipelined requests are limited. So is the number
+of connections: a new one replaces the one that has waited longest for its client, so that health probes succeed even if
+other clients hold all connections open.
 """
 
 import time
@@ -17,28 +17,28 @@ from ch10_deploy.server.gate import HEADERS, Gate, encoded
 from ch10_deploy.server.refusal import Refusal
 
 BUFFERED = 2**14
-"""Bytes of answers that may wait in this process for a client to read, before the next one waits."""
+"""Bytes of responses that are buffered for a client; above this, the next response waits."""
 
 SPARE = 32
-"""Connections beyond the limit, for moments at which no connection waits for its client."""
+"""Connections accepted beyond the limit while no connection is waiting for its client."""
 
 
 class Crowd:
-    """All open connections, in the order in which they were last of use: opened, or answered."""
+    """All open connections, ordered by the time of their last response or of their opening."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.open: dict[Connection, None] = {}
 
     def enter(self, connection: "Connection") -> None:
-        """Take a connection in; close another one, or else this one, where there are too many."""
+        """Add a connection; if there are too many, close another one or else this one."""
         if len(self.open) >= self.most and not self._make_room() and len(self.open) >= self.most + SPARE:
             connection.transport.abort()
             return
         self.open[connection] = None
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for its client; tell whether there was one."""
+        """Close the connection that has waited longest for its client; return whether there was one."""
         longest = next((connection for connection in self.open if connection.waits_for_client()), None)
         if longest is None:
             return False
@@ -47,41 +47,41 @@ class Crowd:
         return True
 
     def answered(self, connection: "Connection") -> None:
-        """Move a connection behind all others."""
+        """Mark a connection as the most recently used."""
         if connection in self.open:
             del self.open[connection]
             self.open[connection] = None
 
     def leave(self, connection: "Connection") -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self.open.pop(connection, None)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with limits."""
+    """Uvicorn's HTTP/1 connection with limits."""
 
     def __init__(self, *arguments: Any, gate: Gate, crowd: Crowd, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.gate, self.crowd, self.limits = gate, crowd, gate.limits
         self.head = 0
-        """Bytes of the present request's head, and of its trailers."""
+        """Bytes of the current request's head and trailers."""
         self.unfinished = 0
-        """Bytes that arrived since the parser last made something of them: a header that does not end, for example."""
+        """Bytes received since the last event of the parser, for example of a header that does not end."""
         self.refusal: Refusal | None = None
-        self.deaf = False
-        """Set when nothing more is read: the rest of what arrives is thrown away until the connection is closed."""
+        self.ignores_input = False
+        """Set when received data are discarded until the connection is closed."""
         self.answering: RequestResponseCycle | None = None
         self.head_since: float | None = None
         self.unread_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Count the connection, and let it hold few bytes that its client does not read."""
+        """Register the connection and limit its write buffer."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=BUFFERED)
         self.crowd.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request that is being answered; uvicorn tells only the last one that arrived."""
+        """Notify the request that is being answered; uvicorn notifies only the last one that arrived."""
         self.crowd.leave(self)
         self.pipeline.clear()
         if self.answering is not None and not self.answering.response_complete:
@@ -90,21 +90,21 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrives, in pieces that are as long as a head may be."""
-        if self.deaf:
+        """Parse received data, in pieces no longer than the limit of a head."""
+        if self.ignores_input:
             return
         self._unset_keepalive_if_required()
         whole, parser = memoryview(data), self.parser
-        assert parser is not None, "it is there as long as the connection"
+        assert parser is not None, "uvicorn removes it only when the connection is lost"
         try:
             for start in range(0, len(whole), self.limits.head):
                 piece = whole[start : start + self.limits.head]
                 self.unfinished += len(piece)
                 parser.feed_data(piece)
                 if self.unfinished > self.limits.head:
-                    self._refuse(f"a request's head has at most {self.limits.head:,} bytes", 431)
-        except httptools.HttpParserUpgrade:  # answered as any other request: this server speaks nothing but HTTP/1
-            self._listen_no_more()
+                    self._refuse(f"the head of a request may have at most {self.limits.head:,} bytes", 431)
+        except httptools.HttpParserUpgrade:  # answered like any other request: this server supports only HTTP/1
+            self._ignore_input()
         except httptools.HttpParserError:
             self._turn_away(self.refusal or Refusal("this is not HTTP/1.1", status=400))
 
@@ -112,20 +112,20 @@ class Connection(HttpToolsProtocol):
         self.refusal = Refusal(reason, status=status)
         raise httptools.HttpParserCallbackError(reason)
 
-    def _listen_no_more(self) -> None:
-        """Answer the requests that have arrived whole, and then close."""
-        self.deaf = True
+    def _ignore_input(self) -> None:
+        """Answer the complete requests, then close."""
+        self.ignores_input = True
         self.cycle.keep_alive = False
 
     def _turn_away(self, refusal: Refusal) -> None:
-        """Refuse what does not parse; where earlier requests are still to be answered, only close after them."""
+        """Refuse data that do not parse; if earlier requests are pending, close after their responses instead."""
         pending = self.cycle is not None and not self.cycle.response_complete
         if pending and not self.cycle.more_body:
-            self._listen_no_more()
+            self._ignore_input()
             return
-        self.deaf = True
+        self.ignores_input = True
         if pending and (self.cycle is not self.answering or self.cycle.response_started):
-            self.transport.close()  # a second answer would be taken for a part of the first
+            self.transport.close()  # the client would read a second response as part of the first
             return
         identity = request_id(self.headers or ())
         body, headers = encoded(refusal)
@@ -136,44 +136,44 @@ class Connection(HttpToolsProtocol):
         self.gate.measures.count("other", refusal.status, 0.0)
         self.gate.log.write(identity, self.client, "-", "-", refusal.status, len(body), 0.0)
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Reset the counters for a new request."""
         self.head = self.unfinished = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Collect the address, up to the limit."""
-        self._add_to_head(len(url), "a request's address and headers have", 414)
+        """Collect a part of the address, up to the limit."""
+        self._add_to_head(len(url), "address and headers of a request", 414)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header, or a trailer, up to the limits."""
-        self._add_to_head(len(name) + len(value) + 4, "a request's head has", 431)
+        """Collect a header or trailer, up to the limits."""
+        self._add_to_head(len(name) + len(value) + 4, "the head of a request", 431)
         if len(self.headers) >= self.limits.headers:
-            self._refuse(f"a request has at most {self.limits.headers:,} headers", 431)
+            self._refuse(f"a request may have at most {self.limits.headers:,} headers", 431)
         super().on_header(name, value)
 
     def _add_to_head(self, size: int, what: str, status: int) -> None:
         self.head += size
         self.unfinished = 0
         if self.head > self.limits.head:
-            self._refuse(f"{what} at most {self.limits.head:,} bytes", status)
+            self._refuse(f"{what} may have at most {self.limits.head:,} bytes", status)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer, or queue the request if it is not one too many."""
+        """Start or queue the request, unless too many are queued."""
         if len(self.pipeline) >= self.limits.pipelined:
-            self._refuse("too many requests ahead of their answers", 400)  # not sent: those before it are answered
+            self._refuse("too many pipelined requests", 400)  # never sent, since earlier requests are pending
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Collect a part of the body."""
+        """Receive a part of the body."""
         self.unfinished = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request."""
+        """Complete a request."""
         self.unfinished = 0
         super().on_message_complete()
 
@@ -182,31 +182,31 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Answer the next request, or rest."""
+        """Start the next request, or become idle."""
         self.crowd.answered(self)
         if self.answering is not None:
-            self.answering.body = bytearray()  # of a request that was refused before anybody read its body
+            self.answering.body = bytearray()  # frees the body of a request that was refused before it was read
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: a client may ask for another protocol, and uvicorn would log two lines of advice each time."""
+        """Suppress uvicorn's two log lines for each client that requests another protocol."""
 
-    # Who keeps the server waiting.
+    # Slow clients.
 
     def waits_for_client(self) -> bool:
-        """Tell whether only the client can bring this connection on: it rests, sends slowly, or does not read."""
+        """Return whether the connection is idle, or its client sends slowly or does not read."""
         cycle = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body or self.flow.write_paused
 
     def hang_up_if_overdue(self) -> None:
-        """Close the connection where a head, or the reading of an answer, takes longer than the limit."""
+        """Close the connection if a head takes too long to arrive or a response takes too long to be read."""
         now, limit = time.monotonic(), self.limits.seconds
-        at_rest = self.cycle is None or self.cycle.response_complete
-        awaits_head = at_rest and self.timeout_keep_alive_task is None  # while that runs, uvicorn watches
+        idle = self.cycle is None or self.cycle.response_complete
+        awaits_head = idle and self.timeout_keep_alive_task is None  # while this runs, uvicorn closes idle connections
         self.head_since = (self.head_since or now) if awaits_head else None
         unread = self.transport.get_write_buffer_size() > 0
         self.unread_since = (self.unread_since or now) if unread else None
         if self.unread_since is not None and now - self.unread_since > limit:
-            self.transport.abort()  # close would wait until the answers have been read
+            self.transport.abort()  # close would wait until the responses have been read
         elif self.head_since is not None and now - self.head_since > limit:
             self.transport.close()

@@ -1,7 +1,7 @@
-"""The endpoints of the networks: what is asked of each, and the answer.
+"""Define the endpoints of the models: requests, validation and responses.
 
-Small bodies are checked by pydantic, as FastAPI does; the pixels of an image by hand, in a fraction of the time. Types
-are strict (a number is no text, and true is no number) and unknown fields are refused.
+FastAPI validates small bodies with pydantic; pixels are validated by our own code, in a fraction of the time. Types are
+strict (a string is not a number, and neither is true), and unknown fields are refused.
 """
 
 import asyncio
@@ -29,37 +29,37 @@ from ch10_deploy.server.refusal import Refusal
 T = TypeVar("T")
 
 BURST = 16
-"""Symbols of a text that are written before it is the others' turn."""
+"""Symbols that a text generates before it yields to other requests."""
 
 WRITERS = 8
-"""Texts that are written at once; more are refused with 503. They share one thread: at a quarter of a millisecond a
-symbol (README), so many of the longest, prompts of 2,000 symbols before 2,000 new ones, still end within 10 s."""
+"""Maximum number of texts generated concurrently; more are refused with 503. They share one thread. At 0.25 ms per
+symbol (README), eight of the longest (a prompt of 2,000 symbols and 2,000 new ones) finish within 10 s."""
 
 MOST_IMAGES = 64
-"""Images of a batch."""
+"""Maximum number of images in a batch."""
 
 JSON, FORM = "application/json", "multipart/form-data"
 
 
 class Strict(BaseModel):
-    """A request's fields."""
+    """Base class of request bodies: strict types, no unknown fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Answer with JSON."""
+    """Create a JSON response."""
     return Response(to_json(value), status, headers, media_type="application/json")
 
 
 def body_of(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """Describe a body for openapi.json."""
+    """Describe a request body for openapi.json."""
     schema = {"type": "object", "required": [*properties], "properties": properties, "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 
 
 def require_type(request: Request, kind: str) -> None:
-    """Raise Refusal (415) where a body is of another type, or compressed."""
+    """Raise Refusal (415) if the body has another content type or is compressed."""
     found = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if found != kind:
         raise Refusal(f"the body must be {kind}, got {found[:60] or 'no content-type'}", status=415)
@@ -69,22 +69,22 @@ def require_type(request: Request, kind: str) -> None:
 
 
 async def json_of(request: Request, field: str, like: str) -> Any:
-    """Read the one field of a JSON body; raises Refusal where it is no JSON or has other fields."""
+    """Read the only field of a JSON body; raises Refusal if it is not JSON or has other fields."""
     require_type(request, JSON)
     try:
         record = from_json(await request.body())
     except ValueError as error:
-        raise Refusal(f"the body is no JSON: {error}", status=400) from error
+        raise Refusal(f"the body is not valid JSON: {error}", status=400) from error
     if type(record) is not dict or field not in record:
-        raise Refusal(f"the body is an object as {like}", field=field)
+        raise Refusal(f"the body must be an object like {like}", field=field)
     for other in record:
         if other != field:
-            raise Refusal(f"there is no such field: the body is an object as {like}", field=other)
+            raise Refusal(f"unknown field: the body must be an object like {like}", field=other)
     return record[field]
 
 
 def worker(models: Mapping[str, Model], name: str, kind: Callable[[Model], T]) -> Callable[[], T]:
-    """Make what works with a network, if it is there; give a function that returns it, or raises Refusal (404)."""
+    """Create the object that runs a model, if it is served; return a getter that raises Refusal (404) otherwise."""
     made = [kind(models[name])] if name in models else []
 
     def get() -> T:
@@ -106,7 +106,7 @@ class JsonRoute(APIRoute):
     """A route whose body, if it has one, must be JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Check the type before FastAPI reads the body."""
+        """Check the content type before FastAPI reads the body."""
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:
@@ -117,36 +117,36 @@ class JsonRoute(APIRoute):
 
 
 class Straight(APIRoute):
-    """A route whose function is handed the request and gives the response; FastAPI does nothing in between."""
+    """A route whose function receives the request and returns the response, without FastAPI's validation."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Give the function itself."""
+        """Return the endpoint itself."""
         return self.endpoint
 
 
 def classify(models: Mapping[str, Model], images: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-    """Give the network's name and classes, and the probabilities: (B, H, W[, 3]) -> (B, K)"""
+    """(B, H, W[, 3]) images -> the model's name and classes, and (B, K) probabilities"""
     name = "digits" if images.ndim == 3 else "pictures"
     model = require_model(models, name)
     return {"model": name, "classes": model.serving.classes}, model(pixels=images)["probabilities"]
 
 
 def classify_one(models: Mapping[str, Model], image: np.ndarray) -> dict[str, Any]:
-    """Say what is on an image."""
+    """Classify one image."""
     answer, (probabilities,) = classify(models, image[np.newaxis])
     label = answer["classes"][int(probabilities.argmax())]
     return {**answer, "label": label, "probabilities": probabilities.tolist()}
 
 
 def classify_batch(models: Mapping[str, Model], value: Any) -> dict[str, Any]:
-    """Say what is on each image of a list; raises Refusal, naming the place, where one is wrong."""
+    """Classify a list of images; raises Refusal, naming the place, if one is invalid."""
     if type(value) is not list or not 1 <= len(value) <= MOST_IMAGES:
         found = f"a list of {len(value)}" if type(value) is list else "something else"
         raise Refusal(f"must be a list of 1 to {MOST_IMAGES} images, got {found}", field="images")
     images = [pixels.from_lists(image, f"images[{number}]") for number, image in enumerate(value)]
     for number, image in enumerate(images):
         if image.shape != images[0].shape:
-            raise Refusal("all images of a batch have the size of the first one", field=f"images[{number}]")
+            raise Refusal("all images of a batch must have the size of the first", field=f"images[{number}]")
     answer, probabilities = classify(models, np.stack(images))
     labels = [answer["classes"][best] for best in probabilities.argmax(1)]
     rows = [{"label": label, "probabilities": row} for label, row in zip(labels, probabilities.tolist(), strict=True)]
@@ -154,29 +154,29 @@ def classify_batch(models: Mapping[str, Model], value: Any) -> dict[str, Any]:
 
 
 async def file_of(request: Request) -> bytes:
-    """Read the one file of a form; raises Refusal where it is missing, or something else is there, too."""
+    """Read the only file of a form; raises Refusal if it is missing or there are other fields."""
     require_type(request, FORM)
     async with request.form(max_files=1, max_fields=0) as form:
         if [*form] != ["file"] or not isinstance(file := form["file"], UploadFile):
-            raise Refusal("the form has one field, the PNG file `file`", field="file")
+            raise Refusal("the form must have exactly one field, the PNG file `file`", field="file")
         return await file.read()
 
 
 def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Say what is on an image."""
+    """Add the endpoints that classify images."""
 
     async def predict(request: Request) -> Response:
-        """Say what is on an image of 28x28 grey pixels, or of 32x32 [red, green, blue]."""
+        """Classify an image of 28x28 grey pixels or 32x32 [red, green, blue]."""
         value = await json_of(request, "pixels", '{"pixels": [[0, 255, ...], ...]}')
         return as_json(classify_one(models, pixels.from_lists(value)))
 
     async def predict_batch(request: Request) -> Response:
-        """Say what is on each of up to 64 images of one size."""
+        """Classify up to 64 images of one size."""
         value = await json_of(request, "images", '{"images": [[[0, 255, ...], ...], ...]}')
         return as_json(await asyncio.to_thread(classify_batch, models, value))
 
     async def predict_image(request: Request) -> Response:
-        """Say what is on a PNG file of 28x28 or 32x32 pixels."""
+        """Classify a PNG file of 28x28 or 32x32 pixels."""
         image = await asyncio.to_thread(pixels.from_png, await file_of(request))
         return as_json(classify_one(models, image))
 
@@ -191,27 +191,27 @@ def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
 
 
 class Point(Strict):
-    """A place in the space of digits."""
+    """A point of the decoder's latent space."""
 
     latent: Annotated[list[Annotated[float, Field(ge=-1_000, le=1_000)]], Field(min_length=1, max_length=1_000)]
 
 
 def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Draw what lies at a place of the autoencoder's space."""
+    """Add the endpoint of the decoder."""
 
     @app.post("/decode")
     async def decode(point: Point) -> Response:
-        """Draw the digit at a place: 28x28 brightnesses from 0 to 255."""
+        """Decode a point of the latent space to 28x28 grey levels from 0 to 255."""
         model = require_model(models, "decoder")
         needed, given = model.serving.latent_size, len(point.latent)
         if given != needed:
-            raise Refusal(f"must hold {needed} numbers, got {given}", field="latent")
+            raise Refusal(f"must have {needed} numbers, got {given}", field="latent")
         picture = model(latent=np.array([point.latent], np.float32))["pixels"][0]
         return as_json({"pixels": np.rint(picture).astype(int).tolist()})
 
 
 class Beginning(Strict):
-    """How a text begins, and how it is to go on."""
+    """A prompt and the settings of the generation."""
 
     prompt: Annotated[str, Field(max_length=2_000)] = ""
     length: Annotated[int, Field(ge=1, le=2_000)] = 500
@@ -221,34 +221,34 @@ class Beginning(Strict):
 
 
 async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
-    """Join pieces, and give way to others after each burst."""
-    while some := [*islice(pieces, BURST)]:
-        yield "".join(some)
-        await asyncio.sleep(0)  # the others' turn
+    """Join pieces to bursts, and yield to other requests after each."""
+    while burst := [*islice(pieces, BURST)]:
+        yield "".join(burst)
+        await asyncio.sleep(0)  # lets other requests run
 
 
 class Written(StreamingResponse):
-    """A text as it is written; it takes one of the places while it is sent, however that ends."""
+    """Stream a text while it is generated; it occupies one of the places until it is sent or the client disconnects."""
 
     def __init__(self, pieces: Iterator[str], places: asyncio.Semaphore) -> None:
         super().__init__(in_bursts(pieces), media_type="text/plain; charset=utf-8")
         self.places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the text; raises Refusal (503) where all places are taken."""
+        """Send the text; raises Refusal (503) if all places are taken."""
         if self.places.locked():
             raise Refusal(f"{WRITERS} texts are being written: try again in a second", status=503)
-        async with self.places:  # not in the generator: who leaves before it has begun would keep the place
+        async with self.places:  # a generator that never starts would not release its place
             await super().__call__(scope, receive, send)
 
 
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Go on with a text."""
+    """Add the endpoint of the language model."""
     writer_of, places = worker(models, "text", Writer), asyncio.Semaphore(WRITERS)
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: Beginning) -> Response:
-        """Go on with a text: what comes after the prompt, as it is written."""
+        """Continue a prompt; the text is streamed while it is generated."""
         writer = writer_of()
         pieces = writer.write(
             writer.numbers(text.prompt),
@@ -264,7 +264,7 @@ Title = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Person(Strict):
-    """What somebody likes, and does not."""
+    """Films that a user likes and dislikes."""
 
     likes: Annotated[list[Title], Field(max_length=20)] = []
     dislikes: Annotated[list[Title], Field(max_length=20)] = []
@@ -272,7 +272,7 @@ class Person(Strict):
 
 
 def whole(text: Any) -> Any:
-    """Read a number of a query; raises ValueError where it is not written in digits alone."""
+    """Parse an integer of a query string; raises ValueError unless it consists of digits."""
     if isinstance(text, str):
         if not re.fullmatch("[0-9]{1,9}", text):
             raise ValueError("must be a whole number, written in digits")
@@ -281,38 +281,38 @@ def whole(text: Any) -> Any:
 
 
 class Search(Strict):
-    """Which films are looked for."""
+    """A search for titles."""
 
     query: Annotated[str, Field(max_length=200)] = ""
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)] = 10
 
 
 def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Find films, and suggest some."""
+    """Add the endpoints of the recommender."""
     recommender = worker(models, "films", FilmRecommender)
 
     @app.get("/films")
     async def films(search: Annotated[Search, Query()]) -> Response:
-        """List films whose titles look like what is asked for; without a question, the best known."""
+        """List films with titles similar to the query; without a query, those with the most ratings."""
         return as_json({"films": await asyncio.to_thread(recommender().films, search.query, search.limit)})
 
     @app.post("/recommend")
     async def recommend(person: Person) -> Response:
-        """Suggest films, and say which of the person's own have driven each suggestion."""
+        """Recommend films, each with the user's films that contributed most."""
         return as_json(await asyncio.to_thread(recommender().recommend, person.likes, person.dislikes, person.top))
 
 
 class Choice(Strict):
-    """Which maze."""
+    """The seed of a maze."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Walk through mazes."""
-    walker = worker(models, "maze", MazePlanner)
+    """Add the endpoint of the planner."""
+    planner = worker(models, "maze", MazePlanner)
 
     @app.post("/maze")
     async def maze(choice: Choice) -> Response:
-        """Walk through a maze that the planner has never seen."""
-        return as_json(await asyncio.to_thread(walker().walk, choice.seed))
+        """Plan a path through a maze that is not in the training set."""
+        return as_json(await asyncio.to_thread(planner().walk, choice.seed))

@@ -1,7 +1,7 @@
-"""The gate in front of every endpoint: how many, how large, how long, who, and what is counted.
+"""Check API key, concurrency, body size and time of each request before its endpoint; count and log it.
 
-It is plain ASGI, a function around a function: a request costs it some microseconds. A request's body is read here,
-before the request takes one of the places: who sends slowly makes nobody wait but himself.
+This is plain ASGI middleware, which costs a few microseconds per request. The body is read here, before the request
+takes one of the places, so a slow client delays only itself.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 PROBES = ("/healthz", "/readyz", "/metrics")
-"""What those ask who keep the server alive: never refused because others are many, and without a key."""
+"""Health probes and metrics: exempt from the request limit and from authentication."""
 
 URGENT = ("/healthz", "/readyz")
-"""Of these, the ones that do not wait for their turn."""
+"""Probes that are answered immediately, without waiting for their turn."""
 
 OPEN = ("/", "/playground/")
-"""The page and its files come without a key; what the page asks for does not."""
+"""The page and its files, which require no key; the requests that the page sends do."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -48,48 +48,48 @@ HEADERS = [
 ]
 
 THROWN_AWAY = 32
-"""A body that is too large is read on up to so many times the limit and thrown away: who is still sending would not
-get to read the answer."""
+"""A body that is too large is read and discarded up to this multiple of the limit, because a client that is still
+sending would not read the response."""
 
 TURN = 16
-"""Requests that begin to be answered in one round of the event loop. A probe waits a few rounds; with all 256 requests
-in one round, each round took as long as all of them together."""
+"""Requests started per iteration of the event loop. A probe waits for a few iterations; if all 256 requests started in
+one, it would wait for all of them."""
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Borders of the histogram of seconds."""
+"""Upper bounds of the buckets of the latency histogram, in seconds."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes upon itself."""
+    """Limits of the server."""
 
     concurrency: int = 256
-    """Requests that are answered at once; more are refused with 503."""
+    """Maximum number of concurrent requests; more are refused with 503."""
     body: int = 2**18
-    """Bytes of a request's body."""
+    """Maximum size of a request body, in bytes."""
     held: int = 2**23
-    """Bytes of all bodies that are still arriving; who goes beyond is refused with 503."""
+    """Maximum size of all bodies that are still arriving, in bytes; requests beyond it are refused with 503."""
     seconds: float = 10.0
-    """How long a head or a body may take to arrive, and an answer to be made, sent and read."""
+    """Maximum time for a head or a body to arrive, for a response to be computed and sent, and for it to be read."""
     head: int = 2**14
-    """Bytes of a request's address and headers."""
+    """Maximum size of a request's address and headers, in bytes."""
     headers: int = 100
-    """Headers of a request."""
+    """Maximum number of headers of a request."""
     pipelined: int = 8
-    """Requests that may wait on a connection while another one is answered."""
+    """Maximum number of requests that wait on a connection while another one is answered."""
     connections: int = 1_024
-    """Connections that are open at once."""
+    """Maximum number of open connections."""
 
 
 class Measures:
-    """What Prometheus gets to read."""
+    """Metrics for Prometheus."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("requests", "Requests answered.", ["path", "status"], registry=self.registry)
         self.seconds = Histogram(
             "request_seconds",
-            "From the request's arrival to its answer's end.",
+            "Time from the arrival of a request to the end of its response.",
             ["path"],
             buckets=BUCKETS,
             registry=self.registry,
@@ -100,9 +100,9 @@ class Measures:
         self._known: dict[tuple[str, int], Any] = {}
 
     def count(self, path: str, status: int, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         pair = self._known.get((path, status))
-        if pair is None:  # looking a label up costs more than counting
+        if pair is None:  # looking up a label takes longer than counting
             pair = self.requests.labels(path, str(status)), self.seconds.labels(path)
             self._known[path, status] = pair
         counter, histogram = pair
@@ -111,24 +111,24 @@ class Measures:
 
 
 class Turns:
-    """Lets a few requests go on in each round of the event loop, in the order in which they came."""
+    """Start a few requests per iteration of the event loop, in order of arrival."""
 
     def __init__(self, each: int) -> None:
         self.each = each
         self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Wait for one's turn, which is never in the present round."""
+        """Wait until the request may start, at the earliest in the next iteration."""
         loop = asyncio.get_running_loop()
-        mine = loop.create_future()
+        turn = loop.create_future()
         if not self.waiting:
             loop.call_soon(self._next, loop)
-        self.waiting.append(mine)
+        self.waiting.append(turn)
         try:
-            await mine
+            await turn
         except asyncio.CancelledError:
             with contextlib.suppress(ValueError):
-                self.waiting.remove(mine)
+                self.waiting.remove(turn)
             raise
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -141,33 +141,33 @@ class Turns:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was read to who asks for it; whoever asks again waits for the sender to go away."""
-    left: list[bytes] = [body]
+    """Make an ASGI `receive` that returns the body once, then waits for the client to disconnect."""
+    remaining: list[bytes] = [body]
 
-    async def again() -> Message:
-        if left:
-            return {"type": "http.request", "body": left.pop(), "more_body": False}
+    async def replayed() -> Message:
+        if remaining:
+            return {"type": "http.request", "body": remaining.pop(), "more_body": False}
         return await receive()
 
-    return again
+    return replayed
 
 
 def encoded(refusal: Refusal) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """Give the body and the headers of a refusal."""
+    """Encode a refusal as body and headers."""
     body = to_json(refusal.answer())
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     return body, headers + [(name.encode(), value.encode()) for name, value in refusal.headers().items()]
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:
-    """Send a refusal."""
+    """Send a refusal as the response."""
     body, headers = encoded(refusal)
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
 class Gate:
-    """The gate; `draining` is set when the server is to end."""
+    """ASGI middleware with the limits; `draining` is set while the server shuts down."""
 
     def __init__(
         self, app: App, limits: Limits, measures: Measures, api_key: str | None = None, log: AccessLog | None = None
@@ -180,12 +180,12 @@ class Gate:
         measures.running.set_function(lambda: self.running)
 
     def around(self, app: App) -> "Gate":
-        """Stand before an application."""
+        """Wrap an application."""
         self.app = app
         return self
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request: apply the limits, call the application, count and log."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -193,7 +193,7 @@ class Gate:
         status = size = 0
         method = scope["method"]
         identity = scope["request_id"] = request_id(scope["headers"])
-        if method == "HEAD":  # as GET; the server sends the head alone
+        if method == "HEAD":  # handled as GET; uvicorn omits the body
             scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
@@ -201,7 +201,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *HEADERS, (ID, identity.encode())]
-                if self.draining:  # whoever comes again is to come to another server
+                if self.draining:  # the client's next request should reach another server
                     message["headers"].append((b"connection", b"close"))
             else:
                 size += 0 if method == "HEAD" else len(message.get("body", b""))
@@ -210,18 +210,18 @@ class Gate:
         try:
             await self._pass(scope, receive, sending)
         except Refusal as refusal:
-            if not status:  # else the answer has begun, and the connection is cut: the sender notices
+            if not status:  # otherwise the response has started, and uvicorn closes the connection
                 await refuse(refusal, sending)
         finally:
             route, seconds = scope.get("route"), time.perf_counter() - began
             path = getattr(route, "path", "other")
             self.measures.count(path, status or 500, seconds)
             if path not in PROBES or status >= 400:
-                asked = scope.get("raw_path", b"").decode("ascii", "replace")
-                self.log.write(identity, scope.get("client"), method, asked, status or 500, size, seconds)
+                raw_path = scope.get("raw_path", b"").decode("ascii", "replace")
+                self.log.write(identity, scope.get("client"), method, raw_path, status or 500, size, seconds)
 
     async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Let a request through; raise Refusal for one that is not."""
+        """Pass a request to the application; raise Refusal if a limit is exceeded."""
         path = scope["path"]
         if path in PROBES:
             if path not in URGENT:
@@ -230,22 +230,22 @@ class Gate:
             return
         if self.key is not None and not (path == OPEN[0] or path.startswith(OPEN[1])):
             given = dict(scope["headers"]).get(b"x-api-key", b"")
-            if not hmac.compare_digest(given, self.key):  # takes as long for a key that is nearly right
-                raise Refusal("this server asks for its key in the header X-API-Key", status=401)
+            if not hmac.compare_digest(given, self.key):  # in constant time
+                raise Refusal("the API key is missing or wrong: send it in the header X-API-Key", status=401)
         body = await self._body(receive)
         if self.running >= self.limits.concurrency:
             raise Refusal("too many requests at once: try again in a second", status=503)
         try:
             async with asyncio.timeout(self.limits.seconds):
                 with self._place(send) as sending:
-                    await self.turns.wait()  # all who came at the same moment are counted before one is answered
+                    await self.turns.wait()  # requests that arrive together are counted before one is answered
                     await self.app(scope, _replay(body, receive), sending)
         except TimeoutError:
             raise Refusal(f"no answer within {self.limits.seconds:g} seconds", status=503) from None
 
     @contextlib.contextmanager
     def _place(self, send: Send) -> Iterator[Send]:
-        """Take one of the places until the last of the answer is handed over: reading it is the client's business."""
+        """Occupy a place until the end of the response is passed to uvicorn; its transfer does not occupy one."""
         self.running += 1
         taken = True
 
@@ -262,19 +262,19 @@ class Gate:
             self.running -= taken
 
     async def _body(self, receive: Receive) -> bytes:
-        """Read a request's body; raise Refusal where it is too large or too slow, or too much arrives at once."""
+        """Read the body of a request; raise Refusal if it is too large or slow, or if all bodies are too large."""
         most, body, size = self.limits.body, bytearray(), 0
         try:
             async with asyncio.timeout(self.limits.seconds):
                 while size <= THROWN_AWAY * most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Refusal("the sender has gone before its request was complete", status=400)
+                        raise Refusal("the client disconnected before its request was complete", status=400)
                     part = message.get("body", b"")
                     size += len(part)
                     if size <= most:
                         if self.held + len(part) > self.limits.held:
-                            raise Refusal("too much is arriving at once: try again in a second", status=503)
+                            raise Refusal("too many large bodies at once: try again in a second", status=503)
                         self.held += len(part)
                         body += part
                     if not message.get("more_body"):
@@ -284,5 +284,5 @@ class Gate:
         finally:
             self.held -= len(body)
         if size > most:
-            raise Refusal(f"a request's body has at most {most:,} bytes", status=413)
+            raise Refusal(f"the request body may have at most {most:,} bytes", status=413)
         return bytes(body)

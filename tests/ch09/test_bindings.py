@@ -197,7 +197,7 @@ def test_a_pipeline_without_a_datum_is_an_error(tmp_path):
     (tmp_path / "in/notes.txt").write_text("")
     entry = {"pipeline": {"name": "copy"}, "input": {"pfs": {"repo": "in", "glob": "/*.bin"}}}
     entry["transform"] = {"cmd": ["python", "-c", ""]}
-    with pytest.raises(ValueError, match=r"^copy has nothing to work on: its globs match no file in one of in$"):
+    with pytest.raises(ValueError, match=r"^copy has no datum: a glob matches no file in in$"):
         rehearse.rehearse([entry], {"in": tmp_path / "in"}, tmp_path / "out", {})
 
 
@@ -267,7 +267,7 @@ def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command, warm):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
     assert 'kubeflow.py", line' not in done.stderr, "a traceback of ours"
-    assert "there is no batch, *.bin" in done.stdout + done.stderr
+    assert "no batch (*.bin)" in done.stdout + done.stderr
 
 
 @needs("kfp", "kubeflow")

@@ -68,18 +68,21 @@ def test_an_event_that_was_cut_short_is_left():
     ("reason", "told"),
     [
         ("Missing output files: x", "not made yet"),
-        ("Incomplete output files: x", "it was stopped half-way"),
+        ("Incomplete output files: x", "its last run was interrupted"),
         (
             "Params have changed since last execution: before: ['content 1'] now: ['content 2']",
             "its content has changed",
         ),
         ("Params have changed since last execution: before: 'code 1' now: 'code 2'", "the stage's code has changed"),
-        ("Params have changed since last execution: before: 'datum x' now: 'content 1'", "a datum has come or gone"),
-        ("Updated input files: x; Set of input files has changed since last execution", "a datum has come or gone"),
+        (
+            "Params have changed since last execution: before: 'datum x' now: 'content 1'",
+            "a datum was added or removed",
+        ),
+        ("Updated input files: x; Set of input files has changed since last execution", "a datum was added or removed"),
         ("Input files updated by another job: x; Code has changed since last execution", "its command has changed"),
-        ("Input files updated by another job: x", "follows from what is new"),
+        ("Input files updated by another job: x", "an input was updated"),
         ("Updated input files: Missing output files.json", "its content has changed"),
-        ("Input files updated by another job: prepare/Set of input files has changed.json", "follows from what is new"),
+        ("Input files updated by another job: prepare/Set of input files has changed.json", "an input was updated"),
         ("Forced execution", "Forced execution"),
     ],
 )
@@ -96,9 +99,9 @@ def test_jobs_are_joined_by_the_files_that_they_write_and_read():
     joined = graph.join(jobs, {"train x", "publish"})
     assert set(joined.edges) == {(1, 2), (1, 3)}
     assert dict(joined.nodes(data=True)) == {
-        1: {"rule": "train", "of": "x", "due": True},
-        2: {"rule": "evaluate", "of": "x", "due": False},
-        3: {"rule": "publish", "of": "", "due": True},
+        1: {"rule": "train", "item": "x", "due": True},
+        2: {"rule": "evaluate", "item": "x", "due": False},
+        3: {"rule": "publish", "item": "", "due": True},
     }
 
 
@@ -162,11 +165,11 @@ def load_plugin() -> types.ModuleType:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (None, "it ended without a word"),
-        ("", "it ended without a word"),
+        (None, "it exited without output"),
+        ("", "it exited without output"),
         ("epoch 1/5\nerror: too few images\n", "too few images ({log})"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'y'\n", "KeyError: 'y' ({log})"),
-        ("epoch 1/5\nepoch 2/5\n", "it ended without a reason, after: epoch 2/5 ({log})"),
+        ("epoch 1/5\nepoch 2/5\n", "it exited without an error message, after: epoch 2/5 ({log})"),
         ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
@@ -175,7 +178,7 @@ def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, wor
     if words is not None:
         log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
-    assert engine._last_words(tmp_path, event) == told.format(log=log)
+    assert engine._failure(tmp_path, event) == told.format(log=log)
 
 
 # A small program in the place of Snakemake.
@@ -221,7 +224,7 @@ def test_a_failed_stage_is_told_once_everything_else_is_done(tmp_path, monkeypat
     lines += line("error", 1, logs=["x.log"]) + line("error", 3, logs=["none.log"]) + line("finish", 2)
     put_in_its_place(monkeypatch, f"tell({lines!r}); print('words of Snakemake'); sys.exit(1)")
     seen = []
-    told = rf"^train x: too few images \({tmp_path}/x.log\); publish: it ended without a word$"
+    told = rf"^train x: too few images \({tmp_path}/x.log\); publish: it exited without output$"
     with pytest.raises(ValueError, match=told):
         seen.extend((event.kind, event.job.rule) for event in engine.run(tmp_path, 1, lock=0))
     assert seen == [("start", "train"), ("start", "prepare"), ("start", "publish"), ("finish", "prepare")]
@@ -374,7 +377,7 @@ def test_jobs_end_with_an_engine_that_is_gone(tmp_path):
 def test_one_run_at_a_time_is_at_work_in_a_folder(tmp_path):
     with engine.alone(tmp_path) as lock:
         assert os.fstat(lock).st_ino == (tmp_path / ".lock").stat().st_ino
-        message = rf"^another run is at work in {tmp_path}: wait for it, or choose another"
+        message = rf"^another run uses {tmp_path}: wait for it, or choose another"
         with pytest.raises(ValueError, match=message), engine.alone(tmp_path):
             pass
     with engine.alone(tmp_path):

@@ -122,12 +122,12 @@ def test_the_first_run_makes_everything_and_says_so(first):
     assert first.metrics["datums"] == 6
     assert first.metrics["quarantined"] == 2
     lines = first.said.splitlines()
-    assert lines[0].startswith("data     my batches: 6 batches to train on, 1 to test with, 360 images, yours, in ")
+    assert lines[0].startswith("data     my batches: 6 training batches, 1 test batches, 360 images, yours, in ")
     assert "prepare  batch-1, batch-2, batch-3 and 4 more: not made yet" in lines
     assert "train    dropout, nodropout: not made yet" in lines
     assert "publish  not made yet" in lines
     assert sum(line.startswith("broken   in quarantine: batch-6.bin is no CIFAR-10 binary file") for line in lines) == 1
-    assert "broken   in quarantine: broken.png cannot be read: it is no picture" in lines
+    assert "broken   in quarantine: broken.png cannot be read: it is not an image" in lines
     published = read_card(first.work / "publish/card.json")
     assert published.facts["datums"] == {
         "batch-1": 60,
@@ -171,7 +171,7 @@ def test_a_second_run_does_nothing(finished):
         path.touch()
     before = {path: path.stat().st_mtime_ns for path in before}
     metrics, said = run(finished.config)
-    assert "jobs     nothing to do: every result fits the data, the code and the settings" in said
+    assert "jobs     nothing to do: all results are up to date with data, code and settings" in said
     assert metrics == finished.metrics | {"jobs": 0}
     after = {path: path.stat().st_mtime_ns for path in before if finished.data not in path.parents}
     assert after == before
@@ -183,7 +183,7 @@ def test_a_changed_batch_is_prepared_alone_and_everything_follows(finished):
     due = finished.due()
     assert due.keys() == {"prepare batch-2"} | TRAIN | DOWNSTREAM
     assert due["prepare batch-2"] == "its content has changed"
-    assert due["train dropout"] == "follows from what is new"
+    assert due["train dropout"] == "an input was updated"
 
 
 def test_a_changed_batch_is_noticed_by_content_even_with_an_old_date(finished):
@@ -199,14 +199,14 @@ def test_a_new_batch_is_prepared_alone(finished):
     due = finished.due()
     assert due.keys() == {"prepare batch-7"} | TRAIN | DOWNSTREAM
     assert due["prepare batch-7"] == "not made yet"
-    assert due["train nodropout"] in ("a datum has come or gone", "follows from what is new")
+    assert due["train nodropout"] in ("a datum was added or removed", "an input was updated")
 
 
 def test_a_removed_batch_trains_anew(finished):
     (finished.data / "batch-2.bin").unlink()
     due = finished.due()
     assert due.keys() == TRAIN | DOWNSTREAM
-    assert due["train dropout"] == "a datum has come or gone"
+    assert due["train dropout"] == "a datum was added or removed"
 
 
 def test_a_changed_test_batch_trains_nothing(finished):
@@ -220,7 +220,7 @@ def test_new_pictures_are_only_classified(finished):
     assert finished.due().keys() == {"predict"}
     for name in ("0.png", "2.png"):
         (finished.config.new / name).unlink()
-    assert finished.due() == {"predict": "a datum has come or gone"}
+    assert finished.due() == {"predict": "a datum was added or removed"}
 
 
 def test_other_settings_run_the_stages_that_have_them(finished):
@@ -256,9 +256,9 @@ def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"data     my batches: {finished.data}"
     assert "prepare  up to date" in lines
-    assert "train    dropout, nodropout: a datum has come or gone" in lines
+    assert "train    dropout, nodropout: a datum was added or removed" in lines
     assert sum(line.startswith("broken   in quarantine: batch-6.bin is no CIFAR-10 binary file") for line in lines) == 1
-    assert "broken   in quarantine: broken.png cannot be read: it is no picture" in lines
+    assert "broken   in quarantine: broken.png cannot be read: it is not an image" in lines
     assert lines[-1] == "jobs     7 due"
 
 
@@ -267,7 +267,7 @@ def test_status_reports_quarantine_of_what_is_there_now_only(finished):
     shutil.copyfile(finished.data / "batch-1.bin", finished.data / "batch-6.bin")
     (finished.config.new / "later.png").write_bytes(b"no picture")
     folders = finished.work, finished.data, finished.config.new
-    assert pipeline.quarantined(*folders) == ["broken.png cannot be read: it is no picture"]
+    assert pipeline.quarantined(*folders) == ["broken.png cannot be read: it is not an image"]
     (finished.config.new / "broken.png").unlink()
     assert pipeline.quarantined(*folders) == []
 
@@ -297,7 +297,7 @@ def test_any_file_name_works(tmp_path, capsys):
     assert metrics["jobs"] == 6 + 5
     assert metrics["datums"] == 6
     assert metrics["quarantined"] == 2
-    assert "broken   in quarantine: x{y}.json cannot be read: it is no picture" in said.splitlines()
+    assert "broken   in quarantine: x{y}.json cannot be read: it is not an image" in said.splitlines()
     work = pipeline.work_folder(options, data)
     published = read_card(work / "publish/card.json")
     assert published.facts["datums"] == dict.fromkeys((*ODD, longest[0]), 20)
@@ -327,7 +327,7 @@ def test_any_file_name_works(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"data     da{{t}}a <o> *: {data}"
     assert f"prepare  {ODD[2]}: its content has changed" in lines
-    assert "broken   in quarantine: x{y}.json cannot be read: it is no picture" in lines
+    assert "broken   in quarantine: x{y}.json cannot be read: it is not an image" in lines
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
@@ -349,7 +349,7 @@ def test_names_of_results_are_spelled_one_to_one_and_without_what_snakemake_read
         ("line\u2028", "its name has a line break, a control character"),
         ("paragraph\u2029", "its name has a line break, a control character"),
         ("byte\udcff", "a non-UTF-8 byte"),
-        (long_name(243), r"{ü}.*: with what results add, its name is \d+ bytes too long: rename it"),
+        (long_name(243), r"{ü}.*: with the suffix of results, its name is \d+ bytes too long: rename it"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_refused_by_name_before_anything_runs(tmp_path, name, message):
@@ -405,7 +405,7 @@ def test_batches_and_pictures_that_are_not_what_they_seem_are_refused_by_name(tm
         names.check_pictures(new)
     (new / "link").unlink()
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != long_name(240))
-    with pytest.raises(ValueError, match="may not be read: change its permissions"):
+    with pytest.raises(ValueError, match="no permission to read it: change its permissions"):
         names.check_pictures(new)
 
 
@@ -421,7 +421,7 @@ def test_a_folder_of_the_last_run_that_is_gone_is_named(tmp_path):
     (tmp_path / "data").mkdir()
     settings = {"data": str(tmp_path / "data"), "new": str(tmp_path / "new")}
     with pytest.raises(
-        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, is gone: restore it"
+        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, does not exist: restore it"
     ):
         status.folders(settings)
 
@@ -497,11 +497,11 @@ def test_a_copied_model_keeps_its_provenance_and_another_model_has_none(finished
     assert provenance.train(config)["data_changed"] == 0
     weights = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    with pytest.raises(ValueError, match=r"model.safetensors is not what its card card.json says"):
+    with pytest.raises(ValueError, match=r"model.safetensors does not match its card card.json"):
         provenance.train(config)
-    with pytest.raises(FileNotFoundError, match=r"holds no card.json: --model takes a folder"):
+    with pytest.raises(FileNotFoundError, match=r"has no card.json: --model takes a folder"):
         provenance.train(replace(config, model=tmp_path))
-    with pytest.raises(ValueError, match="is of the stage compare and holds no model"):
+    with pytest.raises(ValueError, match="is a result of the stage compare and contains no model"):
         provenance.train(replace(config, model=finished.work / "compare"))
 
 
@@ -564,13 +564,13 @@ def start_long_training(config: Config) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
     door = start_long_training(finished.config)
-    with pytest.raises(ValueError, match="another run is at work in"):
+    with pytest.raises(ValueError, match="another run uses"):
         run(finished.config)
     door.send_signal(number)
     said, errors = door.communicate(timeout=300)
     assert door.returncode == 130
     assert errors == ""
-    assert "stopped  what is finished is kept; go on with: python -m ch09_pipeline.train pipeline --data" in said
+    assert "stopped  finished jobs are kept; continue with: python -m ch09_pipeline.train pipeline --data" in said
     assert not stage_of(finished.work, "train")
     with engine.alone(finished.work):
         pass
@@ -588,7 +588,7 @@ def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_
     (number,) = stage_of(finished.work, "train")
     door.kill()
     door.communicate()
-    with pytest.raises(ValueError, match="another run is at work in"):  # the engine, which goes on alone
+    with pytest.raises(ValueError, match="another run uses"):  # the engine, which goes on alone
         run(config)
     os.killpg(os.getpgid(number), signal.SIGKILL)  # the engine and its stage
     for _ in range(100):
@@ -679,11 +679,11 @@ def test_as_many_jobs_run_side_by_side_as_are_asked_for_or_there_are_processors(
 def test_mistakes_are_named(tmp_path, monkeypatch):
     options = RunOptions(device="cpu", out=tmp_path / "runs")
     config = Config(run=options)
-    with pytest.raises(FileNotFoundError, match=r"--data .*nowhere: there is no such folder; without --data"):
+    with pytest.raises(FileNotFoundError, match=r"--data .*nowhere: no such folder; omit --data"):
         pipeline.train(replace(config, data=tmp_path / "nowhere"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/batch.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"holds 1 batches to train on and 0 to test with"):
+    with pytest.raises(ValueError, match=r"holds 1 training batches and 0 test batches"):
         pipeline.train(replace(config, data=tmp_path / "data"))
     (tmp_path / "data/test.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"--new must be a folder, got .*nowhere"):
@@ -738,9 +738,7 @@ def test_only_broken_batches_end_in_one_line_that_says_so(tmp_path):
     for name in ("batch", "test"):
         (data / f"{name}.bin").write_bytes(b"broken")
     options = RunOptions(device="cpu", out=tmp_path / "runs")
-    with pytest.raises(
-        ValueError, match=r"^train nodropout: none of 0 images is there for train: give more batches \("
-    ):
+    with pytest.raises(ValueError, match=r"^train nodropout: none of 0 images is in the train split: add batches \("):
         run(Config(data=data, new=data, variants=("nodropout",), run=options))
 
 
@@ -752,7 +750,7 @@ def test_embedded_batches_are_the_same_everywhere_and_written_once(tmp_path):
     repository.embed_batches(tmp_path / "b")
     one, two = (repository.describe(tmp_path / name, name="shapes", embedded=True) for name in "ab")
     assert one.sha256 == two.sha256
-    assert one.description.startswith("20 batches to train on, 2 to test with, 5,500 images, embedded")
+    assert one.description.startswith("20 training batches, 2 test batches, 5,500 images, embedded")
     (tmp_path / "a/batch-01.bin").unlink()
     repository.embed_batches(tmp_path / "a")
     assert not (tmp_path / "a/batch-01.bin").exists(), "what a person removes stays removed"
@@ -816,7 +814,7 @@ def test_cifar_10_as_it_is_published_goes_through(tmp_path):
     options = RunOptions(device="cpu", threads=1, limit=500, out=tmp_path / "runs")
     data = REAL_DATA_DIR / "cifar-10-batches-bin"
     metrics, said = run(Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options))
-    assert said.startswith("data     cifar-10-batches-bin: 5 batches to train on, 1 to test with, 60,000 images")
+    assert said.startswith("data     cifar-10-batches-bin: 5 training batches, 1 test batches, 60,000 images")
     assert metrics["datums"] == 6
     published = read_card(pipeline.work_folder(options, data) / "publish/card.json")
     assert published.facts["class_names"][:2] == ["airplane", "automobile"]

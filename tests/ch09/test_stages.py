@@ -166,7 +166,7 @@ def test_any_bytes_are_a_batch_or_a_reason(data):
 
 def test_a_folder_without_batches_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match=r"there is no batch, \*\.bin, in"):
+    with pytest.raises(ValueError, match=r"no batch \(\*\.bin\) in"):
         prepare([tmp_path], tmp_path / "out")
 
 
@@ -191,7 +191,7 @@ def test_cards_carry_everything_that_went_before(made):
 def test_a_card_does_not_vouch_for_other_files(copy):
     (copy / "prepare/batch-1.safetensors").write_bytes(b"something else")
     with pytest.raises(
-        ValueError, match=r"batch-1.safetensors is not what its card batch-1.json says: run prepare again"
+        ValueError, match=r"batch-1.safetensors does not match its card batch-1.json: run prepare again"
     ):
         train([copy / "prepare"], copy / "train", **flags())
     (copy / "prepare/batch-1.safetensors").unlink()
@@ -216,7 +216,7 @@ def test_cards_come_in_the_order_of_numbers(tmp_path):
 
 def test_missing_cards_are_an_error(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({"some": "thing"}))
-    with pytest.raises(ValueError, match="there is no card of the stage prepare in"):
+    with pytest.raises(ValueError, match="no card of the stage prepare in"):
         contract.cards_of([tmp_path], "prepare")
 
 
@@ -251,7 +251,7 @@ def test_a_model_says_that_it_was_trained_on_what_it_was_trained_on(made, tmp_pa
     batches = {f"prepare/batch-{number}.safetensors" for number in (1, 2)}
     assert card.inputs.keys() == {"batches.meta.txt"} | batches
     assert [name for entry in card.lineage for name in entry["inputs"]] == ["batch-1.bin", "batch-2.bin"]
-    with pytest.raises(ValueError, match=r"^there is no batch to train on: those whose names begin with test are for"):
+    with pytest.raises(ValueError, match=r"^no training batch: names that begin with test are test batches"):
         train([made / "prepare/test-1.json"], tmp_path, **flags())
 
 
@@ -282,7 +282,7 @@ def test_a_stopped_training_leaves_no_card_and_the_next_one_is_whole(copy, monke
 def test_only_broken_batches_are_too_few(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"broken")
     prepare([tmp_path / "x.bin"], tmp_path / "prepare")
-    with pytest.raises(ValueError, match="none of 0 images is there for train: give more batches"):
+    with pytest.raises(ValueError, match="none of 0 images is in the train split: add batches"):
         train([tmp_path / "prepare"], tmp_path / "train", **flags())
 
 
@@ -332,7 +332,7 @@ def test_metrics_are_those_of_the_network_on_the_test_batch(made):
 
 
 def test_without_test_batches_there_is_nothing_to_evaluate(made, tmp_path):
-    with pytest.raises(ValueError, match="batches for the test have names that begin with test"):
+    with pytest.raises(ValueError, match="names of test batches must begin with test"):
         evaluate([made / "train", made / "prepare/batch-1.json"], tmp_path, threads=1)
 
 
@@ -399,7 +399,7 @@ def test_new_pictures_and_batches_are_classified_and_broken_ones_named(made, tmp
     (new / "broken.jpg").write_bytes(b"no picture")
     (new / ".hidden").write_bytes(b"nobody's")
     said = predict([made / "publish", new], out, threads=1)
-    assert "quarantined broken.jpg: broken.jpg cannot be read: it is no picture" in said
+    assert "quarantined broken.jpg: broken.jpg cannot be read: it is not an image" in said
     rows = {path.name: list(csv.reader(path.read_text().splitlines())) for path in out.glob("*.csv")}
     assert {name: len(lines) - 1 for name, lines in rows.items()} == {
         "one.png.csv": 1,
@@ -432,23 +432,21 @@ def test_json_among_the_new_pictures_goes_into_quarantine_whatever_it_holds(made
         assert read_card(out / "one.png.json").facts["quarantined"] is None
         for name in contents:
             reason = read_card(out / f"{name}.json.json").facts["quarantined"]
-            assert reason == f"{name}.json cannot be read: it is no picture"
+            assert reason == f"{name}.json cannot be read: it is not an image"
     assert said[new] == said[made / "publish"]
 
 
 def test_predicting_needs_a_published_model_that_is_whole(copy, tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "one.png")
-    with pytest.raises(ValueError, match=r"^there is no card of the stage publish in .*train, .*one.png$"):
+    with pytest.raises(ValueError, match=r"^no card of the stage publish in .*train, .*one.png$"):
         predict([copy / "train", tmp_path / "one.png"], tmp_path / "out", threads=1)
     (copy / "publish/summary.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"^there is no card of the stage publish in .*summary.json is not what its card"
-    ):
+    with pytest.raises(ValueError, match=r"^no card of the stage publish in .*summary.json does not match its card"):
         predict([copy / "publish", tmp_path / "one.png"], tmp_path / "out", threads=1)
     (copy / "publish/card.json").write_text("{")
-    with pytest.raises(ValueError, match=r"^there is no card of the stage publish in .*card.json is not valid JSON"):
+    with pytest.raises(ValueError, match=r"^no card of the stage publish in .*card.json is not valid JSON"):
         predict([copy / "publish", tmp_path / "one.png"], tmp_path / "out", threads=1)
-    with pytest.raises(ValueError, match="there is no new picture among the inputs"):
+    with pytest.raises(ValueError, match="no new image among the inputs"):
         predict([made_again(copy) / "publish"], tmp_path / "out", threads=1)
 
 
@@ -494,9 +492,9 @@ def test_a_picture_that_breaks_in_the_middle_is_named(tmp_path):
     ("words", "message"),
     [
         (["--out", "x"], "the following arguments are required: --in"),
-        (["--in", "nowhere", "--out", "x"], "--in nowhere: there is no such file or folder"),
+        (["--in", "nowhere", "--out", "x"], "--in nowhere: no such file or folder"),
         (["--in", "README.md", "--out", "x", "--threshold", "much"], "invalid float value: 'much'"),
-        (["--in", "README.md", "--out", "x"], "there is no card of the stage compare in README.md"),
+        (["--in", "README.md", "--out", "x"], "no card of the stage compare in README.md"),
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(words, message):

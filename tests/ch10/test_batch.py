@@ -227,4 +227,4 @@ def test_it_needs_no_torch(digits_folder, tmp_path, command):
     )
     assert done.returncode == 0, done.stderr
     assert "13 of the 13" in done.stdout
-    assert "share 0 of 1" in done.stdout
+    assert "shard 0 of 1" in done.stdout

@@ -277,7 +277,7 @@ def test_what_is_missing_is_trained_and_the_rest_taken(options, capsys):
 
 
 def test_a_mistyped_folder_of_runs_is_not_answered_by_a_training(options, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"--runs .*rnus is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"--runs .*rnus is not a folder"):
         export.train(export.Config(models=("digits",), runs=tmp_path / "rnus", run=options))
 
 

@@ -116,7 +116,7 @@ def test_it_ends_in_time_and_waits_for_what_is_due():
     [
         (["--url", "http://93.184.215.14"], "93.184.215.14 is another machine"),
         (["--url", "ftp://127.0.0.1"], "--url must look like http://127.0.0.1:8000"),
-        (["--url", "http://127.0.0.1:9"], "nobody answers at http://127.0.0.1:9: start a server"),
+        (["--url", "http://127.0.0.1:9"], "no server answers at http://127.0.0.1:9: start a server"),
         (["--seconds", "601"], "--seconds must be above 0 and at most 600"),
         (["--connections", "0"], "--connections must be between 1 and 10,000"),
     ],
@@ -277,7 +277,7 @@ def test_a_server_that_dies_at_once_is_reported_as_such(models, monkeypatch, opt
     monkeypatch.setattr(
         fuzzing, "ask_broken", lambda server, count, dice: server.process.kill() or server.process.wait()
     )
-    with pytest.raises(ChildProcessError, match=r"has ended at one of the first requests \(exit code -9\)"):
+    with pytest.raises(ChildProcessError, match=r"exited during the first requests \(exit code -9\)"):
         fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
 
 

@@ -621,7 +621,7 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
 
 def test_maze_is_walked_and_told(answered):
     page, asked = answered("Maze")
-    walker, told = page.locator(".walker"), page.locator(".told")
+    walker, told = page.locator(".agent"), page.locator(".result")
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
     page.keyboard.press("Enter")  # while the first one is still walking
@@ -635,7 +635,7 @@ def test_maze_is_walked_and_told(answered):
     assert 0.5 <= place == float(walker.get_attribute("cx")) < 2.5
     page.get_by_role("button", name="Walk").click()
     page.get_by_label("Speed").fill("60")
-    playwright_api.expect(told).to_have_text("Out in 4 steps, and no way is shorter.")
+    playwright_api.expect(told).to_have_text("Solved in 4 steps: a shortest path.")
     assert (walker.get_attribute("cx"), walker.get_attribute("cy")) == ("3.5", "2.5")
     assert page.locator(".trail").get_attribute("d").startswith("M0.5 1.5L1.5 1.5L2.5 1.5L2.5 2.5L3.5 2.5")
     floor = page.locator(".floor").get_attribute("d")
@@ -645,7 +645,7 @@ def test_maze_is_walked_and_told(answered):
     assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
     page.get_by_label("Maze number").fill("9")
     page.keyboard.press("Enter")
-    playwright_api.expect(told).to_have_text("It loses its way after 3 steps; the shortest way out takes 4.")
+    playwright_api.expect(told).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
 
 
 class Writer(BaseHTTPRequestHandler):
@@ -720,7 +720,7 @@ def test_less_motion_is_respected(answered):
     page.get_by_role("button", name="Another maze").click()
     settle(page)
     assert page.get_by_role("button", name="Walk again").is_visible()  # three or four seconds too early
-    assert page.locator(".walker").get_attribute("cx") in ("2.5", "3.5")
+    assert page.locator(".agent").get_attribute("cx") in ("2.5", "3.5")
     page.get_by_role("tab", name="Draw").click()
     asked = []
     page.on("request", lambda request: asked.append(urlsplit(request.url).path))
@@ -784,7 +784,7 @@ def test_every_network_answers_on_the_page(visit, everything):
         page.get_by_role("option").nth(2).click()
         playwright_api.expect(page.locator(".suggestions li")).to_have_count(10)
         page.get_by_role("tab", name="Maze").click()
-        playwright_api.expect(page.locator("#maze .told")).not_to_be_empty()
+        playwright_api.expect(page.locator("#maze .result")).not_to_be_empty()
         assert page.locator(".floor").get_attribute("d").count("M") > 50
         for name in TABS:
             page.get_by_role("tab", name=name).click()
@@ -856,14 +856,14 @@ def test_the_key_is_asked_once(visit, models, tmp_path):
     process, guarded = start_server(models, "--api-key-file", str(key))
     try:
         page = visit(at=guarded, expect="401")
-        dialog = page.get_by_role("dialog", name="This server has a key")
+        dialog = page.get_by_role("dialog", name="This server requires an API key")
         playwright_api.expect(dialog).to_be_visible()
         assert not dialog.locator(".wrong").is_visible()
         dialog.get_by_label("Key").fill("not the right one")
         page.keyboard.press("Enter")
-        playwright_api.expect(dialog.get_by_text("It does not know that key.")).to_be_visible()
+        playwright_api.expect(dialog.get_by_text("This key is wrong.")).to_be_visible()
         dialog.get_by_role("button", name="Not now").click()
-        playwright_api.expect(page.locator(".server")).to_contain_text("who have its key")
+        playwright_api.expect(page.locator(".server")).to_contain_text("requires an API key")
         page.get_by_role("button", name="Try again").click()
         dialog.get_by_label("Key").fill(key.read_text())
         page.keyboard.press("Enter")

@@ -253,15 +253,15 @@ def test_what_is_counted(models):
 
 BAD = [
     ("/predict", {"pixels": [*BLANK[:27], [1.0] + [0] * 27]}, 422, "without a decimal point, got 1.0"),
-    ("/predict", {"pixels": BLANK, "x": 1}, 422, "x: there is no such field"),
+    ("/predict", {"pixels": BLANK, "x": 1}, 422, "x: unknown field"),
     ("/predict/batch", {"images": BLANK}, 422, "images[0][0]: must be a list of 28, got 0"),
     ("/predict/batch", {"images": []}, 422, "images: must be a list of 1 to 64 images, got a list of 0"),
     ("/predict/batch", {"images": [[]] * 65}, 422, "images: must be a list of 1 to 64 images, got a list of 65"),
     ("/predict/batch", {"images": BLANK[0][0]}, 422, "images: must be a list of 1 to 64 images, got something else"),
     ("/predict/batch", {"images": [BLANK, [*BLANK[:27], [0] * 27 + [-1]]]}, 422, "images[1][27][27]: a pixel is"),
     ("/predict/batch", {"images": [BLANK, [[[0, 0, 0]] * 32] * 32]}, 422, "images[1]: all images of a batch"),
-    ("/predict/batch", {"pixels": BLANK}, 422, "images: the body is an object"),
-    ("/predict/batch", {"images": [BLANK], "top": 1}, 422, "top: there is no such field"),
+    ("/predict/batch", {"pixels": BLANK}, 422, "images: the body must be an object"),
+    ("/predict/batch", {"images": [BLANK], "top": 1}, 422, "top: unknown field"),
     ("/decode", {"latent": [1, 2], "x": 1}, 422, "x: Extra inputs are not permitted"),
     ("/decode", {"latent": ["1", 2]}, 422, "latent[0]: Input should be a valid number"),
     ("/decode", {"latent": [True, 2]}, 422, "latent[0]: Input should be a valid number"),
@@ -277,22 +277,27 @@ BAD = [
     ("/maze", {"seed": True}, 422, "seed: Input should be a valid integer"),
     ("/maze", {"sed": 1}, 422, "sed: Extra inputs are not permitted"),
     ("/maze", {"s" * 1_000: 1}, 422, "s" * 200 + ": Extra"),
-    ("/predict", {}, 422, "pixels: the body is an object"),
-    ("/predict", [], 422, "pixels: the body is an object"),
+    ("/predict", {}, 422, "pixels: the body must be an object"),
+    ("/predict", [], 422, "pixels: the body must be an object"),
     ("/predict", {"pixels": None}, 422, "pixels: an image is a list of 28 rows of 28 pixels"),
-    ("/predict", {"pixels": "0" * 28}, 422, "got a text"),
+    ("/predict", {"pixels": "0" * 28}, 422, "got a string"),
     ("/predict", {"pixels": []}, 422, "got 0 rows"),
     ("/predict", {"pixels": BLANK[:27]}, 422, "got 27 rows"),
-    ("/predict", {"pixels": [*BLANK[:3], [0] * 27, *BLANK[4:]]}, 422, "pixels[3]: must be a list of 28, got one of 27"),
+    (
+        "/predict",
+        {"pixels": [*BLANK[:3], [0] * 27, *BLANK[4:]]},
+        422,
+        "pixels[3]: must be a list of 28, got a list of 27",
+    ),
     ("/predict", {"pixels": [*BLANK[:27], {"a": 1}]}, 422, "pixels[27]: must be a list of 28, got an object"),
     ("/predict", {"pixels": [*BLANK[:27], [0] * 27 + [256]]}, 422, "pixels[27][27]: a pixel is a whole number"),
     ("/predict", {"pixels": [*BLANK[:27], [-1] + [0] * 27]}, 422, "pixels[27][0]: a pixel is a whole number"),
     ("/predict", {"pixels": [*BLANK[:27], [0.5] + [0] * 27]}, 422, "without a decimal point, got 0.5"),
     ("/predict", {"pixels": [*BLANK[:27], [True] + [0] * 27]}, 422, "got true"),
     ("/predict", {"pixels": [*BLANK[:27], [None] + [0] * 27]}, 422, "got null"),
-    ("/predict", {"pixels": [[[0, 0]] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got one of 2"),
+    ("/predict", {"pixels": [[[0, 0]] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got a list of 2"),
     ("/predict", {"pixels": [[0] * 32] * 32}, 422, "pixels[0][0]: must be a list of 3, got 0"),
-    ("/decode", {"latent": [1, 2, 3]}, 422, "latent: must hold 2 numbers, got 3"),
+    ("/decode", {"latent": [1, 2, 3]}, 422, "latent: must have 2 numbers, got 3"),
     ("/decode", {"latent": []}, 422, "latent: List should have at least 1 item"),
     ("/decode", {"latent": ["x", 1]}, 422, "latent[0]: "),
     ("/decode", {"latent": [1e39, 1]}, 422, "latent[0]: Input should be less than or equal to 1000"),
@@ -363,7 +368,7 @@ def test_a_question_that_is_too_long_is_named_as_the_field(ask):
 def test_broken_json_is_called_that_everywhere(ask, path):
     answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
     assert answer.status_code == 400
-    assert answer.json()["detail"].startswith("the body is no JSON: ")
+    assert answer.json()["detail"].startswith("the body is not valid JSON: ")
     assert answer.json()["field"] is None
 
 
@@ -450,7 +455,7 @@ def test_a_batch_is_answered_as_each_of_its_images(ask):
         (png_of(Image.new("L", (28, 27))), "got 28x27"),
         (png_of(Image.new("L", (27, 28))), "got 27x28"),
         (png_of(Image.new("L", (512, 512))), "got 512x512"),
-        (png_of(Image.new("I;16", (28, 28))), "8 bits a channel"),
+        (png_of(Image.new("I;16", (28, 28))), "8 bits per channel"),
         (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
         (png(28, 28, 0, b""), "not a readable PNG"),
         (png(28, 28, 0, bytes(28 * 29), chunk(b"NeWs", b"")), "its chunk b'NeWs' is unknown"),
@@ -587,7 +592,7 @@ def test_a_body_has_a_limit_whether_its_length_is_known_or_not(models, known_len
     answer = ask("POST", "/predict", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == status
     if status == 413:
-        assert answer.json()["detail"] == "a request's body has at most 1,000 bytes"
+        assert answer.json()["detail"] == "the request body may have at most 1,000 bytes"
         assert answer.headers["connection"] == "close"
 
 
@@ -885,7 +890,7 @@ def test_one_checksum_covers_network_and_card(copied, changed):
 def test_what_is_no_network_is_refused(copied):
     (copied / "digits.onnx").write_bytes(b"\x80\x04\x95 cos\nsystem\n")  # how a pickle begins
     change_card(copied)
-    with pytest.raises(ValueError, match="no network that onnxruntime can run") as error:
+    with pytest.raises(ValueError, match="cannot be loaded by onnxruntime") as error:
         load_models(copied)
     assert "\n" not in str(error.value)
 
@@ -896,7 +901,7 @@ def test_weights_in_other_files_are_refused(copied):
     onnx.save(model, copied / "digits.onnx")
     assert (copied / "weights.bin").stat().st_size > 10**6
     change_card(copied)
-    with pytest.raises(ValueError, match="no network that onnxruntime can run"):
+    with pytest.raises(ValueError, match="cannot be loaded by onnxruntime"):
         load_models(copied)
 
 
@@ -916,7 +921,7 @@ def test_cards_and_networks_must_belong_together(copied):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"[]", "a model card is an object, got list"),
+        (b"[]", "a model card must be an object, got list"),
         (b"{", "EOF while parsing"),
         (b"\xff\xfe", "is not a readable model card"),
         (b'{"name": ' + b"[" * 100_000, "recursion limit exceeded"),
@@ -964,8 +969,8 @@ def test_a_wrong_field_of_a_card_is_named_with_the_file(copied, fails, changes, 
         ("text", {"symbols": ["a", "b"], "unknown": 2, "first": 0, "state_size": 1}, "unknown is 2, but there are 2"),
         ("text", {"symbols": ["a", "b"], "unknown": None, "first": 2, "state_size": 1}, "first is 2, but there are 2"),
         ("text", {"unknown": None, "first": 0, "state_size": 1}, "symbols"),
-        ("films", {"titles": ["a", "b"], "counts": [1], "most_rated": 1}, "2 titles need as many counts, got 1"),
-        ("maze", {"mazes": [["#S", "E#"]], "shortest": []}, "1 mazes need as many shortest paths, got 0"),
+        ("films", {"titles": ["a", "b"], "counts": [1], "most_rated": 1}, "expected 2 counts, one per title, got 1"),
+        ("maze", {"mazes": [["#S", "E#"]], "shortest": []}, "expected 1 shortest paths, one per maze, got 0"),
         ("maze", {"mazes": [["#S", "E"]], "shortest": [1]}, r"mazes[0] must have rows of one length"),
         ("maze", {"mazes": [["#S", "EE"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
         ("maze", {"mazes": [["##", "E#"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
@@ -983,8 +988,8 @@ def test_what_a_card_says_must_fit_together(models, tmp_path, name, serving, rea
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("digits", {"classes": ["0", "1"]}, r"probabilities has shape (1, 10), by the card it must be (1, 2)"),
-        ("pictures", {"classes": ["0"] * 11}, r"probabilities has shape (1, 10), by the card it must be (1, 11)"),
+        ("digits", {"classes": ["0", "1"]}, r"probabilities has shape (1, 10), the card requires (1, 2)"),
+        ("pictures", {"classes": ["0"] * 11}, r"probabilities has shape (1, 10), the card requires (1, 11)"),
         ("decoder", {"latent_size": 3}, "cannot answer a first request"),
         ("text", {"symbols": ["a"], "unknown": None, "first": 0}, "logits has shape"),
         ("text", {"state_size": 7}, "cannot answer a first request"),
@@ -1062,7 +1067,7 @@ def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(model
 
     serve.main(["--models", str(models), "--port", "0", *(["--api-key-file", str(tmp_path / "key")] if key else [])])
     (line,) = capsys.readouterr().out.splitlines()
-    how = "with a key" if key else "without a key: whoever reaches it may ask"
+    how = "API key required" if key else "no API key required"
     assert line.startswith(f"serving  {', '.join(NAMES)} from {models} ({how}) at http://127.0.0.1:")
 
 
@@ -1168,9 +1173,9 @@ def test_half_a_request_is_given_up_in_time(server):
 
 
 def test_a_server_that_does_not_begin_is_an_error_with_what_it_said(tmp_path, monkeypatch):
-    said = rf"did not begin \(exit code 2\): error: there are no exported models in {tmp_path}"
+    said = rf"did not start \(exit code 2\): error: there are no exported models in {tmp_path}"
     with pytest.raises(ChildProcessError, match=said), running(tmp_path):
         pass
     monkeypatch.setattr(runner, "PATIENCE", 0.01)  # before Python itself has begun
-    with pytest.raises(ChildProcessError, match=r"did not begin \(exit code -9\): it said nothing"), running(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"did not start \(exit code -9\): no output"), running(tmp_path):
         pass

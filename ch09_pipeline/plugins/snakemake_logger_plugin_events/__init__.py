@@ -1,7 +1,7 @@
-"""A logger plugin of Snakemake: the events of its jobs as JSON, one object per line, for `ch09_pipeline.engine`.
+"""Write the events of Snakemake's jobs as JSON, one object per line, for `ch09_pipeline.engine`.
 
-Snakemake loads every package on the path of Python whose name begins with `snakemake_logger_plugin_`; `engine.start`
-puts the folder that holds this one there, and `--logger events` selects it. Messages for people are left as they are.
+Snakemake loads every package on PYTHONPATH whose name begins with `snakemake_logger_plugin_`. `engine.start` adds the
+parent folder of this one, and `--logger events` selects the plugin. Snakemake's own messages are not changed.
 """
 
 import json
@@ -31,7 +31,7 @@ class LogHandler(LogHandlerBase):
         entry = describe(record)
         if entry is not None:
             assert isinstance(self.settings, LogHandlerSettings)
-            with suppress(BrokenPipeError):  # the reader has gone, and stops Snakemake next
+            with suppress(BrokenPipeError):  # the reader has closed the pipe and is about to stop Snakemake
                 os.write(self.settings.descriptor, f"{json.dumps(entry)}\n".encode())
 
     writes_to_stream = property(lambda _: False)
@@ -42,7 +42,7 @@ class LogHandler(LogHandlerBase):
 
 
 def describe(record: LogRecord) -> dict[str, Any] | None:
-    """Give the fields of a job's event; None for a record that is not about a job."""
+    """Return the fields of a job's event; None for a record that is not about a job."""
     fields = vars(record)
     match fields.get("event"):
         case LogEvent.JOB_INFO:
