@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ch05_rnn.language import visualise
-from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed
+from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import sample_line
 from ch05_rnn.recurrence import cells
@@ -228,7 +228,13 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         test = evaluate(model, data.test, config.level, bf16=run.bf16)
         ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         speed = {f"written_{config.level}s_per_second": generation_speed(model, data.vocabulary)}
-        return run.finish(run={"best_epoch": best.epoch, **speed}, valid=valid | ngram_valid, test=test | ngram_test)
+        results = {"valid": valid | ngram_valid, "test": test | ngram_test}
+        if config.level == "char":  # validation and test part as one text, as others report it
+            held_out = evaluate(model, data.held_out, config.level, bf16=run.bf16)
+            results["held_out"] = held_out | {"window_loss": window_loss(model, data.held_out, bf16=run.bf16)}
+        else:
+            results["test"]["unknown_rate"] = data.test.unknown_rate
+        return run.finish(run={"best_epoch": best.epoch, **speed}, **results)
 
 
 def report(run: Run, data: Corpus, model: LanguageModel) -> None:
