@@ -9,14 +9,14 @@
 Dimensions: T steps, B batch, N = T B tokens, V vocabulary size, E embedding size, H hidden units.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ch05_rnn.best_weights import BestWeights
 from ch05_rnn.language import visualise
 from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
 from ch05_rnn.language.network import LanguageModel
@@ -154,32 +154,6 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return loss.detach(), [tuple(tensor.detach() for tensor in layer) for layer in state]
-
-
-class BestWeights:
-    """The weights of the epoch with the lowest validation loss; part of the checkpoint."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.loss, self.epoch = model, math.inf, 0
-        self.weights: dict[str, Tensor] = {}
-
-    def update(self, loss: float, epoch: int) -> None:
-        """Copy the model's weights if this validation loss is the lowest so far."""
-        if loss < self.loss:
-            self.loss, self.epoch = loss, epoch
-            self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-
-    def restore(self) -> None:
-        """Load the best weights into the model."""
-        self.model.load_state_dict(self.weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state for the checkpoint."""
-        return {"loss": self.loss, "epoch": self.epoch, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state of a checkpoint."""
-        self.loss, self.epoch, self.weights = state["loss"], state["epoch"], state["weights"]
 
 
 def train(config: Config, data: Corpus | None = None) -> dict[str, float]:

@@ -6,8 +6,9 @@
 
 The series is split by time: the oldest part for training, the next for validation, the newest for the test. Every model
 forecasts the next H values at once, from the values so far and the phase of the period. The LSTM and the MLP are
-trained on the same batches for the same number of steps; the MLP sees the last values only. For the embedded series the
-optimal forecast is known, and so is its error, which is a lower bound.
+trained on the same batches for the same number of steps; of each the epoch with the lowest validation error is kept.
+The MLP sees the last values only. For the embedded series the optimal forecast is known, and so is its error, which is
+a lower bound.
 
 Dimensions: N values, B batch, T window length, F features per time step, H horizon.
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ch05_rnn.best_weights import BestWeights
 from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
 from ch05_rnn.series.networks import Forecaster, LSTMForecaster, MLPForecaster
 from common import distributed
@@ -40,11 +42,6 @@ LAGS = (1, 2, 4, 8, 16, 24, 48)
 """Candidate numbers of lags of the autoregression, selected on the validation set."""
 STRIDE = 4
 """Steps between the starts of two training windows."""
-
-
-STEPS: dict[SeriesName, int] = {"curve": 2_000, "delayed": 1_000}
-"""Gradient steps, unless a number of epochs is given. With 2,000 the LSTM overfits `delayed`: its validation error has
-its minimum near the middle of the training."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class Config:
     lags: int = default_by("data", curve=4, delayed=24)
     """Number of last values that are inputs of the MLP. Default: 4, and 24 for the series delayed."""
     epochs: int | None = None
-    """Number of epochs. Default: as many as give 2,000 gradient steps, and 1,000 for the series delayed."""
+    """Number of epochs. Default: as many as give 2,000 gradient steps."""
     batch_size: int = 64
     """Batch size in windows, over all processes."""
     learning_rate: float = 1e-2
@@ -211,12 +208,14 @@ def train(config: Config, data: Series | None = None) -> dict[str, float]:
         lstm_optimizer = make_optimizer(networks.lstm, config.learning_rate)
         mlp_optimizer = make_optimizer(networks.mlp, config.mlp_learning_rate)
         lstm, mlp = distributed.wrap(networks.lstm), distributed.wrap(networks.mlp)
+        best_lstm, best_mlp = BestWeights(networks.lstm), BestWeights(networks.mlp)
         parts = {"networks": networks, "lstm_optimizer": lstm_optimizer, "mlp_optimizer": mlp_optimizer}
+        parts |= {"best_lstm": best_lstm, "best_mlp": best_mlp}
         features = networks.lstm.features(past, time[: len(past)]).to(run.device)
         target = targets((past - past.mean()) / past.std(), config.horizon).float().to(run.device)
         starts = torch.arange(0, len(target) - config.window + 1, STRIDE)
         batches = Batches(starts, batch_size=config.batch_size, device=run.device, generator=run.generator)
-        epochs = config.epochs or -(-STEPS[config.data] // len(batches))
+        epochs = config.epochs or -(-2_000 // len(batches))
         steps = epochs * len(batches)
         offsets = torch.arange(config.window, device=run.device)
         for epoch in run.epochs(epochs, len(batches), **parts):
@@ -228,7 +227,12 @@ def train(config: Config, data: Series | None = None) -> dict[str, float]:
                 train_step(mlp, mlp_optimizer, *batch, bf16=run.bf16)
                 loss = train_step(lstm, lstm_optimizer, *batch, bf16=run.bf16)
                 run.step(loss, windows=len(start))
-            run.log(valid_lstm=validate(networks.lstm), valid_mlp=validate(networks.mlp))
+            valid_lstm, valid_mlp = validate(networks.lstm), validate(networks.mlp)
+            best_lstm.update(valid_lstm["all_steps_rmse"], epoch)
+            best_mlp.update(valid_mlp["all_steps_rmse"], epoch)
+            run.log(valid_lstm=valid_lstm, valid_mlp=valid_mlp)
+        best_lstm.restore()
+        best_mlp.restore()
         regression = fit_autoregression(series, time, config)
         say("lags", f"{regression.lags} for the autoregression, selected on the validation set")
         forecasts = {
