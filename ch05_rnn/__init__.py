@@ -6,7 +6,7 @@ throughput      tokens per second of four LSTM implementations and two output la
 word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
-forecast        time-series forecasting: an LSTM compared with linear baselines and the optimal forecast
+forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

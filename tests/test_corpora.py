@@ -153,11 +153,36 @@ def test_a_broken_archive_is_named(tmp_path):
 def test_no_paragraph_of_the_help_texts_comes_twice():
     corpus = load_corpus("pydoc")
     assert source.DataUnavailable and corpus.card.embedded
-    text = "".join("".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test))
-    paragraphs = [paragraph for paragraph in text.replace(UNKNOWN, "?").split("\n\n") if paragraph]
+    parts = ["".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test)]
+    paragraphs = [paragraph for part in parts for paragraph in part.replace(UNKNOWN, "?").split("\n\n") if paragraph]
     assert len(paragraphs) > 1_000
     assert len(set(paragraphs)) > 0.999 * len(paragraphs)
     assert torch.equal(load_corpus("pydoc").train.tokens, corpus.train.tokens)
+
+
+def test_the_held_out_help_texts_share_almost_no_twelve_words_with_the_training_text():
+    """When the text was cut at 80 and 90 %, 22 % of the test's 12-grams were in the training text."""
+    train, valid, test = (corpora.word_ngrams(text) for text in corpora.READERS["pydoc"]()[0])
+    for part, earlier in ((valid, train), (test, train), (test, valid)):
+        assert len(part) > 2_000
+        assert sum(map(set(earlier).__contains__, part)) < 0.005 * len(part)
+
+
+def test_twelve_words_in_a_row():
+    assert corpora.word_ngrams("a b, c", order=2) == [("a", "b"), ("b", ","), (",", "c")]
+    assert corpora.word_ngrams("a b") == []
+
+
+def test_the_share_of_unknown_words_is_given(novel):
+    corpus = load_corpus("auto", text=str(novel), level="word")
+    unknown = [word == UNKNOWN for word in corpus.vocabulary.decode(corpus.test.tokens)]
+    assert corpus.test.unknown_rate == pytest.approx(sum(unknown) / len(unknown)) == pytest.approx(1 / 8, abs=0.03)
+    assert f"{corpus.test.unknown_rate:.1%} of the test words unknown" in corpus.card.description
+    assert "words unknown" not in load_corpus("auto", text=str(novel)).card.description
+    assert (len(corpus.held_out), corpus.held_out.characters_per_token) == (
+        len(corpus.valid) + len(corpus.test),
+        pytest.approx(20.5 / 8, abs=0.1),
+    )
 
 
 @pytest.mark.data

@@ -17,6 +17,8 @@ from common.device import Timer
 
 STREAMS, STEPS = 10, 256
 """Batch size and steps of the evaluation: each stream is read from start to end with its state carried over."""
+WINDOW = 64
+"""Length of the windows with an empty context, in tokens: the block size of nanoGPT's published run on a CPU."""
 
 
 @torch.inference_mode()
@@ -33,6 +35,28 @@ def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = Fal
         total += float(loss) * targets.numel()
     model.train(was_training)
     return loss_metrics(total / (streams.streams * streams.length), part, level)
+
+
+@torch.inference_mode()
+def window_loss(model: LanguageModel, part: Part, *, bf16: bool = False) -> float:
+    """Compute the mean loss in nats per token over windows of 64 tokens, each read with an empty context.
+
+    This is how nanoGPT estimates its validation loss, except that it draws random windows; here the text is cut into
+    consecutive ones. The first tokens of a window are predicted from almost nothing, so this loss is higher.
+    """
+    device = model.decoder.bias.device
+    size = min(WINDOW, len(part) - 1)
+    count = (len(part) - 1) // size
+    inputs, targets = (part.tokens[start : start + count * size].view(count, size).T for start in (0, 1))  # (T, B)
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    for x, y in zip(inputs.split(256, dim=1), targets.split(256, dim=1), strict=True):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss, _ = model(x.to(device), model.initial_state(x.shape[1]), y.to(device))
+        total += float(loss) * y.numel()
+    model.train(was_training)
+    return total / targets.numel()
 
 
 def loss_metrics(loss: float, part: Part, level: Level) -> dict[str, float]:

@@ -9,16 +9,16 @@
 Dimensions: T steps, B batch, N = T B tokens, V vocabulary size, E embedding size, H hidden units.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from ch05_rnn.best_weights import BestWeights
 from ch05_rnn.language import visualise
-from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed
+from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import sample_line
 from ch05_rnn.recurrence import cells
@@ -156,32 +156,6 @@ def train_step(
     return loss.detach(), [tuple(tensor.detach() for tensor in layer) for layer in state]
 
 
-class BestWeights:
-    """The weights of the epoch with the lowest validation loss; part of the checkpoint."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.loss, self.epoch = model, math.inf, 0
-        self.weights: dict[str, Tensor] = {}
-
-    def update(self, loss: float, epoch: int) -> None:
-        """Copy the model's weights if this validation loss is the lowest so far."""
-        if loss < self.loss:
-            self.loss, self.epoch = loss, epoch
-            self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-
-    def restore(self) -> None:
-        """Load the best weights into the model."""
-        self.model.load_state_dict(self.weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state for the checkpoint."""
-        return {"loss": self.loss, "epoch": self.epoch, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state of a checkpoint."""
-        self.loss, self.epoch, self.weights = state["loss"], state["epoch"], state["weights"]
-
-
 def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
     """Train the language model within the budget and return its test metrics."""
     data = data or load_corpus(
@@ -228,7 +202,13 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         test = evaluate(model, data.test, config.level, bf16=run.bf16)
         ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         speed = {f"written_{config.level}s_per_second": generation_speed(model, data.vocabulary)}
-        return run.finish(run={"best_epoch": best.epoch, **speed}, valid=valid | ngram_valid, test=test | ngram_test)
+        results = {"valid": valid | ngram_valid, "test": test | ngram_test}
+        if config.level == "char":  # validation and test part as one text, as others report it
+            held_out = evaluate(model, data.held_out, config.level, bf16=run.bf16)
+            results["held_out"] = held_out | {"window_loss": window_loss(model, data.held_out, bf16=run.bf16)}
+        else:
+            results["test"]["unknown_rate"] = data.test.unknown_rate
+        return run.finish(run={"best_epoch": best.epoch, **speed}, **results)
 
 
 def report(run: Run, data: Corpus, model: LanguageModel) -> None:

@@ -55,18 +55,21 @@ class Config:
     """Gradient steps per cell and lag; 0 skips the recall task."""
     learning_rate: float = 3e-3
     """Learning rate of Adam."""
+    chrono_steps: int = 200
+    """Longest time scale of the chrono initialisation, in steps; the same for every lag, which is not known to it."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "hidden_size", "batch_size", "lags", "learning_rate")
         require(self.training_steps >= 0, "--training-steps must not be negative", self.training_steps)
+        require(self.chrono_steps >= 3, "--chrono-steps must be at least 3", self.chrono_steps)
         require(len(self.lags) > 0, "--lags must name at least one", self.lags)
 
 
 class Recall(nn.Module):
     """A recurrent layer over one-hot symbols and a linear layer that predicts the symbol to recall."""
 
-    def __init__(self, case: str, hidden_size: int, lag: int) -> None:
+    def __init__(self, case: str, hidden_size: int, chrono_steps: int) -> None:
         super().__init__()
         cell, initialisation = CASES[case]
         self.recurrent = Recurrent(CELLS[cell](2 * SYMBOLS, hidden_size))
@@ -75,7 +78,7 @@ class Recall(nn.Module):
         elif initialisation == "forget":
             open_forget_gates_(self.recurrent)
         elif initialisation == "chrono":
-            chrono_(self.recurrent, max(3, lag))
+            chrono_(self.recurrent, chrono_steps)
         self.states = STATES[cell]
         self.out = nn.Linear(hidden_size, SYMBOLS)
 
@@ -145,7 +148,7 @@ def train(config: Config) -> dict[str, float]:
         norms, measures = {}, {}
         for name in CASES:
             torch.manual_seed(config.run.seed)
-            model = Recall(name, config.hidden_size, max_lag)
+            model = Recall(name, config.hidden_size, config.chrono_steps)
             model = model.to(run.device, widest_float(run.device))  # vanishing gradients underflow in float32
             symbols = draw_sequences(max_lag, config.batch_size, run.generator, run.device)
             norms[name] = gradient_norms(model, symbols).cpu()
@@ -153,7 +156,7 @@ def train(config: Config) -> dict[str, float]:
         for lag in config.lags if config.training_steps else ():
             for name in CASES:
                 torch.manual_seed(config.run.seed)
-                model = Recall(name, config.hidden_size, lag).to(run.device)
+                model = Recall(name, config.hidden_size, config.chrono_steps).to(run.device)
                 measures[f"{name}_recall_{lag}_accuracy"] = recall_accuracy(model, lag, config, run)
         report(run, norms, measures)
         return run.finish(run=measures)

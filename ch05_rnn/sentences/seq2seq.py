@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch05_rnn.sentences.bleu import bleu
 from ch05_rnn.sentences.encoder_decoder import END, Seq2Seq
 from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad
 from common import distributed
@@ -183,12 +184,26 @@ def translate(model: Seq2Seq, tokeniser: Tokeniser, texts: list[str], max_length
     return [outputs[number] for number in range(len(texts))]
 
 
+def references(pairs: Pairs, tokeniser: Tokeniser) -> list[list[str]]:
+    """N lists: the different targets of each pair's source, normalised"""
+    targets: dict[str, list[str]] = {}
+    for source, target in zip(pairs.sources, pairs.targets, strict=True):
+        targets.setdefault(source, []).append(tokeniser.normalise(target))
+    return [list(dict.fromkeys(targets[source])) for source in pairs.sources]
+
+
 def exact_match(outputs: list[str], pairs: Pairs, tokeniser: Tokeniser) -> Tensor:
     """(N,) whether each output is equal to one of the targets of its source"""
-    references: dict[str, set[str]] = {}
-    for source, target in zip(pairs.sources, pairs.targets, strict=True):
-        references.setdefault(source, set()).add(tokeniser.normalise(target))
-    return torch.tensor([output in references[source] for output, source in zip(outputs, pairs.sources, strict=True)])
+    return torch.tensor([o in its for o, its in zip(outputs, references(pairs, tokeniser), strict=True)])
+
+
+def bleu_score(outputs: list[str], pairs: Pairs, tokeniser: Tokeniser) -> float:
+    """BLEU of the outputs, 0 to 1: a mistake in one word leaves most n-grams right, but the exact match is 0"""
+    by_character = tokeniser.by_character
+    return bleu(
+        [tokenise(output, by_character=by_character) for output in outputs],
+        [[tokenise(t, by_character=by_character) for t in its] for its in references(pairs, tokeniser)],
+    )
 
 
 def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
@@ -222,7 +237,8 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
         if run.is_main:
             tokeniser.save(run)
             report(run, data.test, model, tokeniser, outputs, correct, max_length)
-        return run.finish(test={"accuracy": float(correct.float().mean())})
+        accuracy, score = float(correct.float().mean()), bleu_score(outputs, data.test, tokeniser)
+        return run.finish(test={"accuracy": accuracy, "bleu": score})
 
 
 def report(

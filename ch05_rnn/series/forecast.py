@@ -1,11 +1,14 @@
-"""Time-series forecasting with an LSTM, compared with seasonal-naive and linear autoregressive baselines.
+"""Time-series forecasting with an LSTM, compared with an MLP, a linear autoregression and a seasonal-naive baseline.
 
     python -m ch05_rnn.train forecast
+    python -m ch05_rnn.train forecast --data delayed         # responses to cues 30 to 60 steps earlier
     python -m ch05_rnn.train forecast --csv sales.csv --column units --period 7 --horizon 14
 
 The series is split by time: the oldest part for training, the next for validation, the newest for the test. Every model
-forecasts the next H values at once, from the values so far and the phase of the period. For the embedded series the
-optimal forecast is known, and so is its error, which is a lower bound.
+forecasts the next H values at once, from the values so far and the phase of the period. The LSTM and the MLP are
+trained on the same batches for the same number of steps; of each the epoch with the lowest validation error is kept.
+The MLP sees the last values only. For the embedded series the optimal forecast is known, and so is its error, which is
+a lower bound.
 
 Dimensions: N values, B batch, T window length, F features per time step, H horizon.
 """
@@ -13,17 +16,19 @@ Dimensions: N values, B batch, T window length, F features per time step, H hori
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ch05_rnn.series.autoregression import Autoregression, harmonics, seasonal_naive, targets
+from ch05_rnn.best_weights import BestWeights
+from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
+from ch05_rnn.series.networks import Forecaster, LSTMForecaster, MLPForecaster
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
-from common.data.series.series import Series, load_csv, load_series
+from common.data.series.series import Series, SeriesName, load_csv, load_series
 from common.progress import print_table, say
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate
@@ -43,65 +48,62 @@ STRIDE = 4
 class Config:
     """Hyperparameters of the forecasters."""
 
+    data: SeriesName = "curve"
+    """Embedded series: the next value follows from the last one along a curve, or responses to cues 30 to 60 steps
+    earlier."""
     csv: Path | None = None
-    """CSV file with a header, in the order of time. Default: the embedded series."""
+    """CSV file with a header, in the order of time, instead of an embedded series."""
     column: str | None = None
     """Column of the CSV file."""
     period: int = 24
     """Seasonal period, in steps."""
-    horizon: int = 24
-    """Forecast horizon, in steps."""
+    horizon: int = default_by("data", curve=24, delayed=8)
+    """Forecast horizon, in steps. Default: 24, and 8 for the series delayed."""
     harmonics: int = 4
-    """Number of harmonics of the period that are inputs of the LSTM and the autoregression."""
-    window: int = 96
-    """Length of the training windows, in steps."""
+    """Number of harmonics of the period that are inputs of the networks and the autoregression."""
+    window: int = default_by("data", curve=96, delayed=160)
+    """Length of the training windows, in steps. Default: 96, and 160 for the series delayed."""
+    lags: int = default_by("data", curve=4, delayed=24)
+    """Number of last values that are inputs of the MLP. Default: 4, and 24 for the series delayed."""
     epochs: int | None = None
-    """Number of epochs. Default: as many as give 2,000 steps."""
+    """Number of epochs. Default: as many as give 2,000 gradient steps."""
     batch_size: int = 64
     """Batch size in windows, over all processes."""
     learning_rate: float = 1e-2
-    """Peak learning rate of Adam (one-cycle schedule)."""
+    """Peak learning rate of Adam for the LSTM (one-cycle schedule)."""
+    mlp_learning_rate: float = 3e-3
+    """Peak learning rate of Adam for the MLP (one-cycle schedule)."""
     hidden_size: int = 64
-    """Hidden units of the LSTM."""
+    """Hidden units of the LSTM, and of each hidden layer of the MLP."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
-        require_positive(self, "period", "horizon", "harmonics", "window", "epochs", "batch_size", "learning_rate")
-        require_positive(self, "hidden_size")
+        fill_defaults(self)
+        require_positive(self, "period", "horizon", "harmonics", "window", "lags", "epochs", "batch_size")
+        require_positive(self, "learning_rate", "mlp_learning_rate", "hidden_size")
+        require(
+            self.csv is None or self.data == "curve", "--csv takes the place of --data: give one of them", self.data
+        )
         require(self.column is None or self.csv is not None, "--column needs --csv, the file", self.column)
         require(self.window >= 2, "--window must be at least 2", self.window)
+        require(self.lags <= self.window // 2 + 1, "--lags must be at most half of --window, plus 1", self.lags)
 
 
-class Forecaster(nn.Module):
-    """An LSTM that forecasts the next H values after every value."""
-
-    mean: Tensor
-    std: Tensor
+class Networks(nn.Module):
+    """The LSTM and the MLP, saved as one file."""
 
     def __init__(self, config: Config, mean: float = 0.0, std: float = 1.0) -> None:
         super().__init__()
-        self.period, self.harmonics = config.period, config.harmonics
-        features = 1 + 2 * min(config.harmonics, config.period // 2)
-        self.lstm = nn.LSTM(features, config.hidden_size, batch_first=True)
-        self.output = nn.Linear(config.hidden_size, config.horizon)
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
-
-    def features(self, values: Tensor, time: Tensor) -> Tensor:
-        """(N,) values at (N,) times -> (N, F) inputs of the LSTM: standardised value, harmonics of the period"""
-        scaled = (values - float(self.mean)) / float(self.std)
-        return torch.cat([scaled.unsqueeze(1), harmonics(time, self.period, self.harmonics)], dim=1).float()
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, T, F) features -> (B, T, H) standardised forecasts after each step"""
-        return self.output(self.lstm(features)[0])
-
-    @torch.inference_mode()
-    def forecast(self, values: Tensor, time: Tensor) -> Tensor:
-        """(N,) values at (N,) times -> (N, H) forecasts from each time, in one pass over the series"""
-        features = self.features(values, time).to(self.mean.device)
-        scaled = self(features.unsqueeze(0)).squeeze(0).double().cpu()
-        return scaled * float(self.std) + float(self.mean)
+        shared: dict[str, Any] = {
+            "period": config.period,
+            "harmonics": config.harmonics,
+            "hidden_size": config.hidden_size,
+            "horizon": config.horizon,
+            "mean": mean,
+            "std": std,
+        }
+        self.lstm = LSTMForecaster(**shared)
+        self.mlp = MLPForecaster(lags=config.lags, **shared)
 
 
 def train_step(
@@ -124,9 +126,9 @@ def train_step(
     return loss.detach()
 
 
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015), all parameters in one fused step."""
-    return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
 def errors(forecasts: Tensor, values: Tensor, start: int, end: int) -> Tensor:
@@ -188,43 +190,62 @@ def fit_autoregression(series: Series, time: Tensor, config: Config) -> Autoregr
 
 
 def train(config: Config, data: Series | None = None) -> dict[str, float]:
-    """Train the LSTM, fit the baselines and return their test metrics."""
+    """Train the LSTM and the MLP, fit the other baselines and return the test metrics of all."""
     limit = config.run.limit
-    series = data or (load_csv(config.csv, config.column, limit=limit) if config.csv else load_series(limit=limit))
+    if data is None and config.csv is not None:
+        data = load_csv(config.csv, config.column, limit=limit)
+    series = data or load_series(config.data, limit=limit)
     check_splits(series, config)
     values, time = series.values, series.first + torch.arange(len(series.values))
     past = values[: series.train_end]
+
+    def validate(model: Forecaster) -> dict[str, float]:
+        error = errors(model.forecast(values, time), values, series.train_end, series.valid_end)
+        return {name: value for name, value in measure(error).items() if name.endswith("rmse")}
+
     with Run.open(__name__, config, series.card) as run:
-        model = Forecaster(config, float(past.mean()), float(past.std())).to(run.device)
-        parallel = distributed.wrap(model)
-        optimizer = make_optimizer(model, config)
-        features = model.features(past, time[: len(past)]).to(run.device)
+        networks = Networks(config, float(past.mean()), float(past.std())).to(run.device)
+        lstm_optimizer = make_optimizer(networks.lstm, config.learning_rate)
+        mlp_optimizer = make_optimizer(networks.mlp, config.mlp_learning_rate)
+        lstm, mlp = distributed.wrap(networks.lstm), distributed.wrap(networks.mlp)
+        best_lstm, best_mlp = BestWeights(networks.lstm), BestWeights(networks.mlp)
+        parts = {"networks": networks, "lstm_optimizer": lstm_optimizer, "mlp_optimizer": mlp_optimizer}
+        parts |= {"best_lstm": best_lstm, "best_mlp": best_mlp}
+        features = networks.lstm.features(past, time[: len(past)]).to(run.device)
         target = targets((past - past.mean()) / past.std(), config.horizon).float().to(run.device)
         starts = torch.arange(0, len(target) - config.window + 1, STRIDE)
         batches = Batches(starts, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or -(-2_000 // len(batches))
         steps = epochs * len(batches)
         offsets = torch.arange(config.window, device=run.device)
-        for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer):
+        for epoch in run.epochs(epochs, len(batches), **parts):
             for step, (start,) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                set_learning_rate(optimizer, one_cycle_at(step / steps, config.learning_rate))
+                set_learning_rate(lstm_optimizer, one_cycle_at(step / steps, config.learning_rate))
+                set_learning_rate(mlp_optimizer, one_cycle_at(step / steps, config.mlp_learning_rate))
                 window = start.unsqueeze(1) + offsets
-                loss = train_step(parallel, optimizer, features[window], target[window], bf16=run.bf16)
+                batch = features[window], target[window]
+                train_step(mlp, mlp_optimizer, *batch, bf16=run.bf16)
+                loss = train_step(lstm, lstm_optimizer, *batch, bf16=run.bf16)
                 run.step(loss, windows=len(start))
-            error = errors(model.forecast(values, time), values, series.train_end, series.valid_end)
-            run.log(valid={name: value for name, value in measure(error).items() if name.endswith("rmse")})
+            valid_lstm, valid_mlp = validate(networks.lstm), validate(networks.mlp)
+            best_lstm.update(valid_lstm["all_steps_rmse"], epoch)
+            best_mlp.update(valid_mlp["all_steps_rmse"], epoch)
+            run.log(valid_lstm=valid_lstm, valid_mlp=valid_mlp)
+        best_lstm.restore()
+        best_mlp.restore()
         regression = fit_autoregression(series, time, config)
         say("lags", f"{regression.lags} for the autoregression, selected on the validation set")
         forecasts = {
             "seasonal naive": seasonal_naive(values, config.period, config.horizon),
             "autoregression": regression.forecast(values, time),
-            "LSTM": model.forecast(values, time),
+            "MLP": networks.mlp.forecast(values, time),
+            "LSTM": networks.lstm.forecast(values, time),
         }
         optimal = series.best(config.horizon)
         if optimal is not None:
             forecasts["best possible"] = optimal
         test = {name: errors(forecast, values, series.valid_end, len(values)) for name, forecast in forecasts.items()}
-        run.save(model)
+        run.save(networks)
         if run.is_main:
             report(run, series, forecasts, test)
         return run.finish(**{f"test_{name.lower().replace(' ', '_')}": measure(error) for name, error in test.items()})
@@ -244,7 +265,8 @@ def report(run: Run, series: Series, forecasts: dict[str, Tensor], test: dict[st
         plots.line_panels({"forecast error": curves}, columns=1, xlabel="steps ahead", ylabel="RMSE", size=1.6),
     )
     run.figure("forecasts", draw_forecasts(series, forecasts, run.config.horizon))
-    panels = {"mean squared error": ["train_loss"], "RMSE": ["valid_one_step_rmse", "valid_all_steps_rmse"]}
+    rmse = [f"valid_{name}_{steps}_rmse" for name in ("lstm", "mlp") for steps in ("one_step", "all_steps")]
+    panels = {"mean squared error of the LSTM": ["train_loss"], "RMSE": rmse}
     run.figure("curves", plots.curves(run.history, panels))
 
 
@@ -262,18 +284,18 @@ def draw_forecasts(series: Series, forecasts: dict[str, Tensor], horizon: int, c
     return plots.line_panels(panels, columns=min(3, len(panels)), xlabel="steps ahead", dots=dots, size=1.3)
 
 
-def restore(folder: Path) -> tuple[Forecaster, Config]:
-    """Load a trained forecaster and its Config from a run folder."""
+def restore(folder: Path) -> tuple[Networks, Config]:
+    """Load both trained networks and their Config from a run folder."""
     config = read_config(folder, Config)
-    model = Forecaster(config)
-    load_weights(model, folder)
-    return model.eval(), config
+    networks = Networks(config)
+    load_weights(networks, folder)
+    return networks.eval(), config
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """Training step on random features, for the device benchmark."""
-    model = Forecaster(config).to(device)
-    optimizer = make_optimizer(model, config)
+    """Training step of the LSTM on random features, for the device benchmark."""
+    model = Networks(config).lstm.to(device)
+    optimizer = make_optimizer(model, config.learning_rate)
     features = torch.randn(config.batch_size, config.window, model.lstm.input_size, device=device)
     target = torch.randn(config.batch_size, config.window, config.horizon, device=device)
     step = partial(train_step, model, optimizer, features, target, bf16=config.run.precision == "bf16")

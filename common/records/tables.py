@@ -46,7 +46,7 @@ FORMATS = [
     (r"rmse|mae$|noise_floor", "{name}", 1, "{:#.4g}"),
     (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
     (r"learning_rate$", "{name}", 1, "{:.2g}"),
-    (r"accuracy|rate$", "{name}, %", 100, "{:.2f}"),
+    (r"accuracy|rate$|bleu$", "{name}, %", 100, "{:.2f}"),
     (r"_per_second(_\d+)?$|steps(_above)?$|parameters|gflops", "{name}", 1, "{:,.0f}"),
     (r"megaflops", "{name}", 1, "{:,.1f}"),
     (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),

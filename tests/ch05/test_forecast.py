@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ch05_rnn.series import autoregression, forecast
 from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
-from ch05_rnn.series.forecast import Config, Forecaster
+from ch05_rnn.series.forecast import Config, Networks
 from common import cli
-from common.data.series import series
+from common.data.series import delayed, series
 from common.data.series.series import load_csv, load_series
 from conftest import train_until
 
@@ -88,6 +88,66 @@ def test_a_limit_keeps_what_is_next_to_the_cut(curve):
     assert curve.first == 14_000 - 600
     assert torch.equal(curve.values, whole.values[13_400 : 13_400 + 1_800])
     torch.testing.assert_close(best_of(curve, 3), best_of(whole, 3)[13_400 : 13_400 + 1_800])
+
+
+# The series of cues and responses.
+
+
+def test_the_delayed_series_follows_its_description():
+    whole = load_series("delayed")
+    assert whole.states is not None
+    P, m = delayed.chain()
+    torch.testing.assert_close(P.sum(1), torch.ones(delayed.STATES, dtype=torch.float64))
+    noise = whole.values - m[whole.states]
+    assert float(noise.std()) == pytest.approx(delayed.SIGMA, rel=0.02)
+    cues = (m[whole.states].abs() == 1).nonzero().flatten().tolist()
+    triggers = (m[whole.states] == 2).nonzero().flatten().tolist()
+    delays = []
+    for cue, trigger in zip(cues, triggers, strict=False):
+        delays.append(trigger - cue)
+        assert not m[whole.states[cue + 1 : trigger]].any(), "nothing between cue and trigger tells the kind"
+        response = m[whole.states[trigger + 1 : trigger + 9]]
+        assert (response == 3 * m[whole.states[cue]]).all()
+    assert (min(delays), max(delays)) == (30, 60)
+    assert sum(delays) / len(delays) == pytest.approx(45, abs=2.5)
+
+
+def test_expectations_of_the_delayed_series_by_hand():
+    cue, trigger, last = 1, 1 + 60, delayed.KIND_STATES
+    means = delayed.expectations(torch.tensor([trigger, trigger + delayed.KIND_STATES, last, 0, cue]), 9)
+    assert means[0].tolist() == pytest.approx([3] * 8 + [0])
+    assert means[1].tolist() == pytest.approx([-3] * 8 + [0]), "the other kind"
+    assert means[2].tolist() == pytest.approx([0] * 9), "idle, and then a cue of either kind"
+    assert means[3].tolist() == pytest.approx([0] * 9)
+    assert means[4].tolist() == pytest.approx([0] * 9), "no trigger within 29 steps"
+    earliest = torch.tensor([cue + 29])  # one of 31 delays is over
+    trigger_next, response_next = delayed.expectations(earliest, 2)[0].tolist()
+    assert trigger_next == pytest.approx(2 / 31)
+    assert response_next == pytest.approx(2 / 31 + 3 / 31)
+
+
+def test_the_best_forecast_of_the_delayed_series_is_the_mean_of_many_futures():
+    P, m = delayed.chain()
+    generator = torch.Generator().manual_seed(0)
+    state = torch.full((20_000,), 1 + 40)
+    expected = delayed.expectations(state[:1], 4)[0]
+    for h in range(4):
+        state = torch.multinomial(P[state], 1, generator=generator).squeeze(1)
+        assert float(m[state].mean()) == pytest.approx(float(expected[h]), abs=0.03)
+
+
+def test_the_mlp_sees_its_lags_and_no_more(config):
+    torch.manual_seed(0)
+    networks = Networks(replace(config, lags=4, harmonics=1)).eval()
+    features = torch.randn(1, 20, 3)
+    changed = features.clone()
+    changed[0, 5, 0] += 1  # the value at step 5
+    for model, affected in ((networks.mlp, {5, 6, 7, 8}), (networks.lstm, set(range(5, 20)))):
+        moved = (model(features) - model(changed)).abs().amax(2)[0]
+        assert set(moved.nonzero().flatten().tolist()) == affected
+    waves = features[0, 7, 1:]
+    by_hand = networks.mlp.layers(torch.cat([features[0, 4:8, 0], waves]))
+    torch.testing.assert_close(networks.mlp(features)[0, 7], by_hand)
 
 
 # CSV files.
@@ -211,10 +271,11 @@ def test_no_forecast_sees_the_future(curve, config):
     time = curve.first + torch.arange(len(curve.values))
     changed = curve.values.clone()
     changed[900:] += 5
-    model = Forecaster(config, 10.0, 2.0).eval()
+    networks = Networks(config, 10.0, 2.0).eval()
     fitted = forecast.fit_autoregression(curve, time, config)
     for one, other in (
-        (model.forecast(curve.values, time), model.forecast(changed, time)),
+        (networks.lstm.forecast(curve.values, time), networks.lstm.forecast(changed, time)),
+        (networks.mlp.forecast(curve.values, time), networks.mlp.forecast(changed, time)),
         (fitted.forecast(curve.values, time), fitted.forecast(changed, time)),
         (seasonal_naive(curve.values, 24, 6), seasonal_naive(changed, 24, 6)),
         (best_of(curve, 6), best_of(replace(curve, stray=stray_of(curve) + (torch.arange(1800) >= 900)), 6)),
@@ -233,9 +294,10 @@ def test_errors_are_of_whole_forecasts_within_the_split():
     assert measures["all_steps_mae"] == 2
 
 
-def test_forecasts_are_in_the_units_of_the_series(curve, config):
+@pytest.mark.parametrize("name", ["lstm", "mlp"])
+def test_forecasts_are_in_the_units_of_the_series(curve, config, name):
     torch.manual_seed(0)
-    model, time = Forecaster(config).eval(), torch.arange(100)
+    model, time = getattr(Networks(config).eval(), name), torch.arange(100)
     values = curve.values[:100]
     scaled = model.forecast((values - 10) / 4, time)
     model.mean.fill_(10)
@@ -245,7 +307,7 @@ def test_forecasts_are_in_the_units_of_the_series(curve, config):
 
 def test_step_is_the_weighted_error_after_the_warm_up(config):
     torch.manual_seed(0)
-    model = Forecaster(config)
+    model = Networks(config).lstm
     features = torch.randn(3, 10, model.lstm.input_size)
     wanted = torch.randn(3, 10, 6)
     off = (model(features) - wanted)[:, 5:]
@@ -262,11 +324,13 @@ def test_step_is_the_weighted_error_after_the_warm_up(config):
 
 
 @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.bf16)])
-def test_one_batch_is_learned_by_heart(config, bf16):
+@pytest.mark.parametrize("name", ["lstm", "mlp"])
+def test_one_batch_is_learned_by_heart(config, name, bf16):
     torch.manual_seed(0)
-    model = Forecaster(replace(config, hidden_size=64))
-    optimizer = forecast.make_optimizer(model, replace(config, learning_rate=0.01))
-    features, wanted = torch.randn(2, 6, model.lstm.input_size), torch.randn(2, 6, 6)
+    networks = Networks(replace(config, hidden_size=64))
+    model = getattr(networks, name)
+    optimizer = forecast.make_optimizer(model, 0.01)
+    features, wanted = torch.randn(2, 6, networks.lstm.lstm.input_size), torch.randn(2, 6, 6)
     losses = []
     train_until(
         lambda: losses[-1] < 0.02 * losses[0],
@@ -280,14 +344,15 @@ def test_training_repeats_restores_and_shows(config, curve):
     for name in first.keys() - {"train_seconds", "windows_per_second"}:
         assert first[name] == second[name]
     one, two = (path.parent for path in sorted(config.run.out.rglob("model.safetensors")))
-    (model, restored), (other, _) = forecast.restore(one), forecast.restore(two)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    (networks, restored), (other, _) = forecast.restore(one), forecast.restore(two)
+    assert all(torch.equal(a, b) for a, b in zip(networks.parameters(), other.parameters(), strict=True))
     assert restored == config
     time = curve.first + torch.arange(len(curve.values))
-    off = forecast.errors(model.forecast(curve.values, time), curve.values, curve.valid_end, len(curve.values))
-    assert forecast.measure(off)["all_steps_rmse"] == pytest.approx(first["test_lstm_all_steps_rmse"], rel=1e-5)
     past = curve.values[: curve.train_end]
-    assert (float(model.mean), float(model.std)) == pytest.approx((float(past.mean()), float(past.std())))
+    for name, model in (("lstm", networks.lstm), ("mlp", networks.mlp)):
+        off = forecast.errors(model.forecast(curve.values, time), curve.values, curve.valid_end, len(curve.values))
+        assert forecast.measure(off)["all_steps_rmse"] == pytest.approx(first[f"test_{name}_all_steps_rmse"], rel=1e-5)
+        assert (float(model.mean), float(model.std)) == pytest.approx((float(past.mean()), float(past.std())))
     for name in ("horizon", "forecasts", "curves"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -299,7 +364,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, curve, monkeypatc
 
     def interrupted(*arguments, **named):
         steps.append(1)
-        if len(steps) == 4:  # of three an epoch
+        if len(steps) == 8:  # of three an epoch, for each of two networks: in the second one
             raise KeyboardInterrupt
         return step(*arguments, **named)
 
@@ -346,6 +411,8 @@ def test_a_column_that_never_changes_is_refused(config, tmp_path):
         (["--column", "units"], "--column needs --csv, the file, got units"),
         (["--csv", "no.csv", "--column", "a"], "no.csv does not exist: --csv takes a file"),
         (["--limit", "20"], "the train split needs 120 values: take a longer series, a larger --limit, or a smaller"),
+        (["--csv", "a.csv", "--data", "delayed"], "--csv takes the place of --data"),
+        (["--lags", "60"], "--lags must be at most half of --window, plus 1, got 60"),
         (["--period", "0"], "--period must be a number above 0, got 0"),
     ],
 )
@@ -354,7 +421,15 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 
 
 @pytest.mark.slow
-def test_the_lstm_learns_the_curve_that_no_line_follows(options):
+def test_both_networks_learn_the_curve_that_no_line_follows(options):
     metrics = forecast.train(Config(epochs=20, learning_rate=0.01, run=options))
-    assert metrics["test_lstm_one_step_rmse"] < 0.75 * metrics["test_autoregression_one_step_rmse"]
+    for name in ("lstm", "mlp"):
+        assert metrics[f"test_{name}_one_step_rmse"] < 0.75 * metrics["test_autoregression_one_step_rmse"]
+        assert metrics[f"test_{name}_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]
+
+
+@pytest.mark.slow
+def test_the_lstm_remembers_cues_that_the_mlp_cannot_see(options):
+    metrics = forecast.train(Config(data="delayed", run=options))
+    assert metrics["test_lstm_one_step_rmse"] < 0.8 * metrics["test_mlp_one_step_rmse"]
     assert metrics["test_lstm_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]

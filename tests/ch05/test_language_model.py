@@ -169,6 +169,31 @@ def test_evaluation_is_the_loss_of_the_text_read_in_order(config):
     assert measured == pytest.approx(total / (per_stream * measures.STREAMS), rel=1e-5)
 
 
+def test_the_loss_over_windows_starts_each_from_an_empty_context(config):
+    data = corpus_of(config)
+    model = language_model.make_model(len(data.vocabulary), config)
+    part = data.held_out
+    assert torch.equal(part.tokens, torch.cat([data.valid.tokens, data.test.tokens]))
+    assert len(part) > 300
+    measured = measures.window_loss(model, part)
+    assert model.training, "evaluation leaves the model as it was"
+    model.eval()
+    losses = []
+    for start in range(0, len(part) - 64, 64):
+        x, y = part.tokens[start : start + 64], part.tokens[start + 1 : start + 65]
+        logits, _ = model(x.unsqueeze(1), model.initial_state(1))
+        losses.append(float(F.cross_entropy(logits[:, 0], y).detach()))
+    assert measured == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_the_held_out_loss_is_that_of_validation_and_test_part_as_one_text(config):
+    metrics = language_model.train(config)
+    (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
+    model, data = language_model.restore(folder)[0], corpus_of(config)
+    assert metrics["held_out_loss"] == pytest.approx(language_model.evaluate(model, data.held_out, "char")["loss"])
+    assert metrics["held_out_window_loss"] == pytest.approx(measures.window_loss(model, data.held_out))
+
+
 def test_training_learns_repeats_and_restores(config):
     first, second = language_model.train(config), language_model.train(config)
     assert first["test_loss"] == second["test_loss"] < 1.0
@@ -231,10 +256,10 @@ def pretend(monkeypatch, *losses: float | type[BaseException]):
 
 
 def test_the_run_ends_with_the_weights_of_its_best_epoch(config, monkeypatch):
-    seen = pretend(monkeypatch, 1.0, 2.0, 3.0, 1.0, 1.0)
+    seen = pretend(monkeypatch, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0)
     assert language_model.train(config)["best_epoch"] == 1
-    first, second, _, valid, test = seen
-    assert torch.equal(first, valid) and torch.equal(first, test) and not torch.equal(first, second)
+    first, second, _, *final = seen
+    assert len(final) == 3 and all(torch.equal(first, its) for its in final) and not torch.equal(first, second)
     (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
     assert torch.equal(language_model.restore(folder)[0].decoder.weight, first)
 
@@ -243,7 +268,7 @@ def test_a_resumed_run_remembers_its_best_epoch(config, monkeypatch):
     pretend(monkeypatch, 1.0, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         language_model.train(config)
-    pretend(monkeypatch, 2.0, 3.0, 1.0, 1.0)
+    pretend(monkeypatch, 2.0, 3.0, 1.0, 1.0, 1.0)
     resumed = language_model.train(replace(config, run=replace(config.run, resume=True)))
     assert resumed["best_epoch"] == 1
 
@@ -315,8 +340,12 @@ def test_the_clock_ends_the_training(config, monkeypatch):
     ],
 )
 def test_every_kind_of_model_trains_and_restores(config, settings):
-    metrics = language_model.train(replace(config, epochs=1, **settings))
-    assert 0 < metrics["test_loss"] < 4
+    config = replace(config, epochs=8, **settings)
+    metrics = language_model.train(config)
+    test, symbols = corpus_of(config).test.tokens, len(corpus_of(config).vocabulary)
+    shares = test.bincount() / len(test)
+    entropy = float(torch.special.entr(shares).sum())  # the loss of the best model without a context
+    assert 0 < metrics["test_loss"] < 0.8 * entropy < math.log(symbols)
     (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
     model, vocabulary, _ = language_model.restore(folder)
     assert model.decoder.out_features == len(vocabulary)

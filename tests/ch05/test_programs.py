@@ -51,6 +51,13 @@ def test_plain_networks_forget_and_gated_ones_need_not(config):
     assert not any("recall" in name for name in measures)
 
 
+def test_the_chrono_initialisation_does_not_know_the_lag(config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(gradients, "chrono_", lambda layer, max_steps: asked.append(max_steps))
+    gradients.train(config)
+    assert asked == [200] * 2 * 3, "for a GRU and an LSTM: before training, and for each of two lags"
+
+
 def test_the_measurement_repeats_and_draws(config):
     first, second = gradients.train(config), gradients.train(config)
     assert first == second

@@ -188,6 +188,17 @@ def test_an_answer_is_right_if_it_is_one_of_the_targets(config):
     assert seq2seq.exact_match(["coucou !", "salut !", "va !"], pairs, tokeniser).tolist() == [True, True, False]
 
 
+def test_bleu_is_over_the_tokens_and_all_targets_of_a_source(config):
+    pairs = Pairs(["a", "a", "b"], ["Il y a un chat noir.", "Il y a un chat.", "Je ne le sais pas."], ["all"] * 3)
+    tokeniser = Tokeniser.fit(pairs, replace(config, level="word"))
+    right = ["il y a un chat .", "il y a un chat noir .", "je ne le sais pas ."]
+    assert seq2seq.bleu_score(right, pairs, tokeniser) == 1
+    wrong = [*right[:2], "je ne le vois pas ."]
+    # 6 + 7 + 6 words; the wrong one is in 1 of the 1-grams, 2 of the 2-grams, 3 of the 3-grams, all three 4-grams
+    expected = (18 / 19 * 14 / 16 * 10 / 13 * 7 / 10) ** (1 / 4)
+    assert seq2seq.bleu_score(wrong, pairs, tokeniser) == pytest.approx(expected)
+
+
 def test_training_repeats_and_restores(config, dates, capsys, fails):
     first, second = seq2seq.train(config, dates), seq2seq.train(config, dates)
     one, two = (path.parent for path in sorted(config.run.out.rglob("model.safetensors")))

@@ -1,7 +1,7 @@
-"""Time series: one whose best possible forecast is known, and columns of CSV files.
+"""Time series: two whose best possible forecast is known, and columns of CSV files.
 
-The embedded series repeats a profile every 24 steps, and strays from it by x_t, in which each value sends the next one
-somewhere else, along a curve rather than a line:
+The series `delayed` is explained in `delayed.py`. The series `curve` repeats a profile every 24 steps, and deviates
+from it by x_t, where each deviation determines the expectation of the next one, along a curve rather than a line:
 
     y_t = s(t mod 24) + x_t
     x_t = phi(x_{t-1}) + sigma e_t      phi(x) = 3.6 x exp(-x^2 / 2),  e_t ~ N(0, 1),  sigma = 0.25
@@ -19,13 +19,17 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.data import published
+from common.data.series import delayed
 from common.data.source import DataCard, sha256_of
+
+SeriesName = Literal["curve", "delayed"]
 
 SEED = 20_261_121
 LENGTH = 20_000
@@ -50,23 +54,30 @@ class Series:
     valid_end: int
     stray: Tensor | None = None
     """(N,) how far each value is from the profile, where that is known"""
+    states: Tensor | None = None
+    """(N,) state of the Markov chain at each value, where that is known"""
     first: int = 0
     """Time of the first value"""
 
     def best(self, horizon: int) -> Tensor | None:
         """(N, H) the expectation of the next values, given all up to each; None where nobody knows"""
+        if self.states is not None:
+            return delayed.expectations(self.states, horizon)
         if self.stray is None:
             return None
         ahead = self.first + torch.arange(len(self.values)).unsqueeze(1) + torch.arange(1, horizon + 1)
         return profile(ahead) + conditional_means(self.stray, horizon)
 
 
-def load_series(*, limit: int | None = None) -> Series:
-    """Draw the embedded series, the same on every machine."""
+def load_series(name: SeriesName = "curve", *, limit: int | None = None) -> Series:
+    """Draw an embedded series, the same on every machine."""
     generator = torch.Generator().manual_seed(SEED)
+    if name == "delayed":
+        values, states = delayed.draw(LENGTH, generator)
+        return _cut(name, values, "embedded, drawn here", embedded=True, limit=limit, states=states)
     stray = draw(LENGTH, generator)
     values = profile(torch.arange(LENGTH)) + stray
-    return _cut("curve", values, "embedded, drawn here", embedded=True, limit=limit, stray=stray)
+    return _cut(name, values, "embedded, drawn here", embedded=True, limit=limit, stray=stray)
 
 
 def load_csv(path: Path, column: str | None, *, limit: int | None = None) -> Series:
@@ -79,7 +90,14 @@ def load_csv(path: Path, column: str | None, *, limit: int | None = None) -> Ser
 
 
 def _cut(
-    name: str, values: Tensor, source: str, *, embedded: bool, limit: int | None, stray: Tensor | None = None
+    name: str,
+    values: Tensor,
+    source: str,
+    *,
+    embedded: bool,
+    limit: int | None,
+    stray: Tensor | None = None,
+    states: Tensor | None = None,
 ) -> Series:
     """Cut a series in time; a limit keeps the newest of the past, and the oldest of what follows."""
     count = len(values)
@@ -91,10 +109,11 @@ def _cut(
     description = "{:,} train, {:,} valid, {:,} test, in the order of time, ".format(*sizes) + source
     card = DataCard(name, embedded, sha256, description)
     stray = None if stray is None else stray[kept]
-    return Series(card, values[kept], sizes[0], sizes[0] + sizes[1], stray, first)
+    states = None if states is None else states[kept]
+    return Series(card, values[kept], sizes[0], sizes[0] + sizes[1], stray, states, first)
 
 
-# The embedded series.
+# The series `curve`.
 
 
 def profile(time: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from common.config import require
@@ -34,6 +35,9 @@ WIKITEXT_LIMIT = 1 << 26
 RARE = {"char": 1, "word": 2}
 """How often a token must occur in the training part to be known. In WikiText-2, rare words are replaced already."""
 
+HELD_OUT_TOPICS = 0.15
+"""Largest share of the help topics in the validation and in the test part, before what they copy is left out."""
+
 Texts = tuple[str, str, str]
 """The training, validation and test part."""
 
@@ -46,6 +50,9 @@ class Part:
     """(N,) int64"""
     characters_per_token: float
     """How much text a token stands for, spaces included."""
+
+    unknown_rate: float = 0.0
+    """Share of the tokens that are not in the vocabulary."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -61,6 +68,13 @@ class Corpus:
     train: Part
     valid: Part
     test: Part
+
+    @property
+    def held_out(self) -> Part:
+        """Validation and test part as one text: of Tiny Shakespeare the last tenth, the usual validation set."""
+        valid, test = self.valid, self.test
+        characters = valid.characters_per_token * len(valid) + test.characters_per_token * len(test)
+        return Part(torch.cat([valid.tokens, test.tokens]), characters / (len(valid) + len(test)))
 
 
 def load_corpus(
@@ -97,12 +111,15 @@ def load_corpus(
         maximum_size=maximum_size,
     )
     require(len(vocabulary) >= 3, "the vocabulary must hold at least 2 known tokens", len(vocabulary) - 1)
+    encoded = [vocabulary.encode(piece[:limit]) for piece in pieces]
     train, valid, test = (
-        Part(vocabulary.encode(piece[:limit]), len(part) / len(piece))
-        for piece, part in zip(pieces, texts, strict=True)
+        Part(tokens, len(part) / len(piece), float((tokens == vocabulary.unknown).float().mean()))
+        for tokens, piece, part in zip(encoded, pieces, texts, strict=True)
     )
     units = {"char": "characters", "word": "words"}[level]
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test {units}, {len(vocabulary):,} symbols"
+    if level == "word":
+        sizes += f", {test.unknown_rate:.1%} of the test words unknown"
     sha256 = hashlib.sha256("".join(texts).encode()).hexdigest()
     card = _card(title, texts, sha256, f"{sizes}, {origin}", embedded=text is None and title == "pydoc")
     return Corpus(card, level, vocabulary, train, valid, test)
@@ -190,15 +207,39 @@ def _unzip(archive: Path) -> list[str]:
 
 
 def _pydoc() -> tuple[Texts, str]:
-    """Read the documentation that every Python carries for its `help()`; a paragraph that comes again is left out.
+    """Read the documentation that every Python contains for its `help()`, divided by topic.
 
-    Without that, whole sections stand in the training part and in the test part.
+    The topics copy paragraphs from each other. A paragraph that occurs twice is kept once; a held-out paragraph that
+    shares twelve consecutive words with an earlier part is left out (as GPT-3's authors did with 13-grams, Brown et al.
+    2020), because a model could have learned it by heart.
     """
     from pydoc_data.topics import topics
 
-    paragraphs = "\n\n".join(text.strip("\n") for _, text in sorted(topics.items())).split("\n\n")
-    text = "\n\n".join(dict.fromkeys(paragraph.strip("\n") for paragraph in paragraphs))
-    return _cut(text, 0.1), "embedded, Python's help topics"
+    size = HELD_OUT_TOPICS * sum(map(len, topics.values()))
+    names: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    for name in sorted(topics, key=lambda name: hashlib.sha256(name.encode()).digest()):  # a fixed random order
+        free = (
+            part for part in ("test", "valid") if sum(len(topics[n]) for n in names[part]) + len(topics[name]) <= size
+        )
+        names[next(free, "train")].append(name)
+    texts, kept, earlier = [], set[str](), set[tuple[str, ...]]()
+    for part in names.values():
+        paragraphs = []
+        for paragraph in "\n\n".join(topics[name].strip("\n") for name in sorted(part)).split("\n\n"):
+            paragraph = paragraph.strip("\n")
+            if paragraph not in kept and earlier.isdisjoint(word_ngrams(paragraph)):
+                paragraphs.append(paragraph)
+                kept.add(paragraph)
+        texts.append("\n\n".join(paragraphs))
+        earlier.update(word_ngrams(texts[-1]))
+    train, valid, test = texts
+    return (train, valid, test), "embedded, Python's help topics"
+
+
+def word_ngrams(text: str, order: int = 12) -> list[tuple[str, ...]]:
+    """List the sequences of so many consecutive words of a text."""
+    words = split_words(text)
+    return list(zip(*(words[start:] for start in range(order)), strict=False))
 
 
 READERS: dict[str, Callable[[], tuple[Texts, str]]] = {
