@@ -168,9 +168,10 @@ def test_svdpp_beats_the_biases(planted):
 @pytest.mark.parametrize("name", ["item-knn", "ease"])
 def test_implicit_baselines_beat_popularity(planted, name):
     settings = baselines.choose(name, planted, baselines.Config(neighbours=(100,), penalty=(100.0,)))
+    compared: list[Any] = [("popularity", {}), (name, settings)]
     ndcg = [
         evaluate(baselines.fit(each, planted.train, planted, chosen), planted.valid, planted.n_films)["ndcg_at_10"]
-        for each, chosen in (("popularity", {}), (name, settings))
+        for each, chosen in compared
     ]
     assert ndcg[1] > ndcg[0]
 

@@ -97,6 +97,29 @@ def test_the_stated_error_of_a_short_annealing_is_the_error_it_makes(trained):
     assert 0.5 < made / stated < 2
 
 
+def test_temperatures_are_denser_near_one():
+    betas = likelihood.inverse_temperatures(14_500)
+    assert (betas[0], betas[500], betas[4_500], betas[-1]) == (0, 0.5, 0.9, 1)
+    for count in (1, 2, 3, 29, 100, 3_000):
+        steps = torch.tensor(likelihood.inverse_temperatures(count), dtype=torch.float64).diff()
+        assert len(steps) == count
+        assert (steps > 0).all() and float(steps.sum()) == pytest.approx(1)
+
+
+def test_annealed_partition_of_twenty_hidden_units_is_the_enumerated_one(digits):
+    """With many effective chains, and within four of the standard errors that it states."""
+    torch.manual_seed(0)
+    images = (F.avg_pool2d(digits.train.pixels.float(), 2) > 127).float().flatten(1)
+    rbm = RBM(196, 20)
+    rbm.visible_bias.copy_(base_rates(images))
+    learner = ContrastiveDivergence(rbm, chains=50, centre=True, momentum=0.5)
+    for step in range(800):
+        learner.step(rbm, images[torch.randint(len(images), (100,))], 0.1 * (1 - step / 800))
+    estimate = annealed_log_partition(rbm, base_rates(images), temperatures=1_000, chains=500)
+    assert estimate.effective_chains > 100
+    assert estimate.value == pytest.approx(exact_log_partition(rbm), abs=4 * estimate.error)
+
+
 def test_annealing_from_the_machine_itself_has_no_spread():
     """Without weights, and from its own biases, every chain has the same weight: Z is known at once."""
     rbm = make_rbm(12, 5)
