@@ -99,7 +99,7 @@ def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[P
     )
 
 
-def one(cards: Sequence[Card]) -> Card:
+def only_card(cards: Sequence[Card]) -> Card:
     """Return the only card; raises ValueError if there are several."""
     if len(cards) > 1:
         raise ValueError(f"exactly one card of the stage {cards[0].stage} is needed, got {len(cards)}")

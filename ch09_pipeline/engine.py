@@ -144,7 +144,7 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
 
 
 @contextmanager
-def alone(work: Path) -> Iterator[int]:
+def locked(work: Path) -> Iterator[int]:
     """Lock a work folder against other runs; yield the file descriptor, which the system unlocks when its holders end.
 
     Raises ValueError if another run uses the folder.

@@ -223,7 +223,7 @@ def train(config: Config) -> dict[str, float]:
         work.mkdir(parents=True, exist_ok=True)
         if config.new is None:
             repository.embed_pictures(new)
-    with engine.alone(work) as lock, Run.open(__name__, config, card) as run:
+    with engine.locked(work) as lock, Run.open(__name__, config, card) as run:
         write_json(work / engine.SETTINGS, settings(config, data, new))
         if not is_whole(work / "publish" / "card.json"):
             (work / "published.json").unlink(missing_ok=True)  # the published model is incomplete: publish again

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ch09_pipeline.card import Card, write_card
-from ch09_pipeline.contract import StageParser, cards_of, one, run
+from ch09_pipeline.contract import StageParser, cards_of, only_card, run
 from common.files import atomic_path, read_json, write_json
 
 MODEL_FILES = ("model.safetensors", "config.json")
@@ -22,7 +22,7 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
 
     Raises ValueError if it is below the threshold, or not among the inputs.
     """
-    comparison = one(cards_of(inputs, "compare"))
+    comparison = only_card(cards_of(inputs, "compare"))
     best = comparison.facts["rows"][0]
     models = [card for card in cards_of(inputs, "train") if card.outputs["model.safetensors"] == best["model"]]
     if not models:

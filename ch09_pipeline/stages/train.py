@@ -62,7 +62,7 @@ def train(
     metrics = cnn.train(config, data)
     (folder,) = (path.parent for path in scratch.glob("*/*/*/summary.json"))
     summary = read_json(folder / "summary.json")
-    settle(folder, home)
+    keep_files(folder, home)
     shutil.rmtree(scratch)
     facts = {
         "variant": variant,
@@ -110,7 +110,7 @@ def read_class_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def settle(folder: Path, home: Path) -> None:
+def keep_files(folder: Path, home: Path) -> None:
     """Move the kept files of a finished run to their final folder, and adapt the path in its config."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "card.json").unlink(missing_ok=True)  # the old card must not describe new files

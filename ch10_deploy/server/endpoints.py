@@ -116,7 +116,7 @@ class JsonRoute(APIRoute):
         return handle if self.body_field is None else checked
 
 
-class Straight(APIRoute):
+class DirectRoute(APIRoute):
     """A route whose function receives the request and returns the response, without FastAPI's validation."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -187,10 +187,10 @@ def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
         ("/predict/batch", predict_batch, body_of(JSON, {"images": batch})),
         ("/predict/image", predict_image, body_of(FORM, {"file": file})),
     ):
-        app.router.add_api_route(path, answer, methods=["POST"], openapi_extra=body, route_class_override=Straight)
+        app.router.add_api_route(path, answer, methods=["POST"], openapi_extra=body, route_class_override=DirectRoute)
 
 
-class Point(Strict):
+class LatentRequest(Strict):
     """A point of the decoder's latent space."""
 
     latent: Annotated[list[Annotated[float, Field(ge=-1_000, le=1_000)]], Field(min_length=1, max_length=1_000)]
@@ -200,7 +200,7 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Add the endpoint of the decoder."""
 
     @app.post("/decode")
-    async def decode(point: Point) -> Response:
+    async def decode(point: LatentRequest) -> Response:
         """Decode a point of the latent space to 28x28 grey levels from 0 to 255."""
         model = require_model(models, "decoder")
         needed, given = model.serving.latent_size, len(point.latent)
@@ -210,7 +210,7 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
         return as_json({"pixels": np.rint(picture).astype(int).tolist()})
 
 
-class Beginning(Strict):
+class TextRequest(Strict):
     """A prompt and the settings of the generation."""
 
     prompt: Annotated[str, Field(max_length=2_000)] = ""
@@ -227,7 +227,7 @@ async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
         await asyncio.sleep(0)  # lets other requests run
 
 
-class Written(StreamingResponse):
+class TextStream(StreamingResponse):
     """Stream a text while it is generated; it occupies one of the places until it is sent or the client disconnects."""
 
     def __init__(self, pieces: Iterator[str], places: asyncio.Semaphore) -> None:
@@ -247,7 +247,7 @@ def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
     writer_of, places = worker(models, "text", Writer), asyncio.Semaphore(WRITERS)
 
     @app.post("/generate", response_class=StreamingResponse)
-    async def generate(text: Beginning) -> Response:
+    async def generate(text: TextRequest) -> Response:
         """Continue a prompt; the text is streamed while it is generated."""
         writer = writer_of()
         pieces = writer.write(
@@ -257,13 +257,13 @@ def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
             top_k=text.top_k,
             seed=text.seed,
         )
-        return Written(pieces, places)
+        return TextStream(pieces, places)
 
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Person(Strict):
+class RecommendationRequest(Strict):
     """Films that a user likes and dislikes."""
 
     likes: Annotated[list[Title], Field(max_length=20)] = []
@@ -271,7 +271,7 @@ class Person(Strict):
     top: Annotated[int, Field(ge=1, le=100)] = 10
 
 
-def whole(text: Any) -> Any:
+def parse_integer(text: Any) -> Any:
     """Parse an integer of a query string; raises ValueError unless it consists of digits."""
     if isinstance(text, str):
         if not re.fullmatch("[0-9]{1,9}", text):
@@ -280,11 +280,11 @@ def whole(text: Any) -> Any:
     return text
 
 
-class Search(Strict):
+class FilmSearch(Strict):
     """A search for titles."""
 
     query: Annotated[str, Field(max_length=200)] = ""
-    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(whole)] = 10
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(parse_integer)] = 10
 
 
 def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
@@ -292,17 +292,17 @@ def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
     recommender = worker(models, "films", FilmRecommender)
 
     @app.get("/films")
-    async def films(search: Annotated[Search, Query()]) -> Response:
+    async def films(search: Annotated[FilmSearch, Query()]) -> Response:
         """List films with titles similar to the query; without a query, those with the most ratings."""
         return as_json({"films": await asyncio.to_thread(recommender().films, search.query, search.limit)})
 
     @app.post("/recommend")
-    async def recommend(person: Person) -> Response:
+    async def recommend(person: RecommendationRequest) -> Response:
         """Recommend films, each with the user's films that contributed most."""
         return as_json(await asyncio.to_thread(recommender().recommend, person.likes, person.dislikes, person.top))
 
 
-class Choice(Strict):
+class MazeRequest(Strict):
     """The seed of a maze."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -313,6 +313,6 @@ def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
     planner = worker(models, "maze", MazePlanner)
 
     @app.post("/maze")
-    async def maze(choice: Choice) -> Response:
+    async def maze(choice: MazeRequest) -> Response:
         """Plan a path through a maze that is not in the training set."""
         return as_json(await asyncio.to_thread(planner().walk, choice.seed))

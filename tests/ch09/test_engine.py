@@ -242,7 +242,7 @@ def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeyp
     facts = (
         "os.getcwd(), os.getsid(0) == os.getpid(), os.environ['PYTHONPATH'], sys.stdin.read(), os.fstat(LOCK).st_ino"
     )
-    with engine.alone(Path("work")) as lock:
+    with engine.locked(Path("work")) as lock:
         facts = facts.replace("LOCK", str(lock))
         put_in_its_place(monkeypatch, f"assert os.environ['PYTHONUNBUFFERED']; print(*map(repr, ({facts})), sep='\\n')")
         with engine._stopping(engine.start(Path("work"), lock=lock)) as running:
@@ -300,7 +300,7 @@ def handler():
 
 
 def test_a_run_asks_for_its_cores_holds_the_lock_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
-    with engine.alone(tmp_path) as lock:
+    with engine.locked(tmp_path) as lock:
         held = f"assert os.fstat({lock}).st_ino == {os.fstat(lock).st_ino}"
         asked = put_in_its_place(monkeypatch, f"{held}; tell({start_line(1, 'train')!r}); time.sleep(60)")
         events = engine.run(tmp_path, 3, lock)
@@ -375,10 +375,10 @@ def test_jobs_end_with_an_engine_that_is_gone(tmp_path):
 
 
 def test_one_run_at_a_time_is_at_work_in_a_folder(tmp_path):
-    with engine.alone(tmp_path) as lock:
+    with engine.locked(tmp_path) as lock:
         assert os.fstat(lock).st_ino == (tmp_path / ".lock").stat().st_ino
         message = rf"^another run uses {tmp_path}: wait for it, or choose another"
-        with pytest.raises(ValueError, match=message), engine.alone(tmp_path):
+        with pytest.raises(ValueError, match=message), engine.locked(tmp_path):
             pass
-    with engine.alone(tmp_path):
+    with engine.locked(tmp_path):
         pass

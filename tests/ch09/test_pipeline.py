@@ -572,7 +572,7 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
     assert errors == ""
     assert "stopped  finished jobs are kept; continue with: python -m ch09_pipeline.train pipeline --data" in said
     assert not stage_of(finished.work, "train")
-    with engine.alone(finished.work):
+    with engine.locked(finished.work):
         pass
 
 
@@ -593,7 +593,7 @@ def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_
     os.killpg(os.getpgid(number), signal.SIGKILL)  # the engine and its stage
     for _ in range(100):
         time.sleep(0.1)
-        with contextlib.suppress(ValueError), engine.alone(finished.work):
+        with contextlib.suppress(ValueError), engine.locked(finished.work):
             break
     assert not (finished.work / "train/nodropout/card.json").exists()
     metrics, _ = run(config)
