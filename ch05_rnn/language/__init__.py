@@ -3,6 +3,7 @@
 language_model        the program: train on a text
 network               embedding, recurrent layers, output layer
 linear_cross_entropy  output layer and loss in chunks, with the gradient in closed form
+adaptive_softmax      an output layer with fewer units for rare words
 evaluation            loss, perplexity, bits per character, n-gram baselines, generation speed
 ngram                 the n-gram baseline, with Kneser-Ney smoothing
 sampling              temperature, top-k and top-p

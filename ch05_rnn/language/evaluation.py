@@ -24,7 +24,7 @@ WINDOW = 64
 @torch.inference_mode()
 def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = False) -> dict[str, float]:
     """Compute the mean cross-entropy in nats per token, the perplexity and the bits per character of a text."""
-    device = model.decoder.bias.device
+    device = model.embedding.weight.device
     streams = Streams(part.tokens, batch_size=STREAMS, steps=STEPS, device=device, shared=False)
     was_training = model.training
     model.eval()
@@ -44,7 +44,7 @@ def window_loss(model: LanguageModel, part: Part, *, bf16: bool = False) -> floa
     This is how nanoGPT estimates its validation loss, except that it draws random windows; here the text is cut into
     consecutive ones. The first tokens of a window are predicted from almost nothing, so this loss is higher.
     """
-    device = model.decoder.bias.device
+    device = model.embedding.weight.device
     size = min(WINDOW, len(part) - 1)
     count = (len(part) - 1) // size
     inputs, targets = (part.tokens[start : start + count * size].view(count, size).T for start in (0, 1))  # (T, B)
@@ -85,7 +85,7 @@ def generation_speed(model: LanguageModel, vocabulary: Vocabulary, count: int = 
     """Measure generated tokens per second, one token at a time."""
     tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=torch.Generator().manual_seed(0))
     next(tokens)
-    with Timer(model.decoder.bias.device) as timer:
+    with Timer(model.embedding.weight.device) as timer:
         for _ in range(count):
             next(tokens)
     return count / timer.seconds

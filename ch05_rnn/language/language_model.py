@@ -3,6 +3,7 @@
     python -m ch05_rnn.train language_model                              # characters, one minute
     python -m ch05_rnn.train language_model --budget 180                 # characters, three minutes
     python -m ch05_rnn.train language_model --level word --data pydoc    # words
+    python -m ch05_rnn.train language_model --level word --data wikitext-2 --cutoffs 2000 10000    # adaptive softmax
     python -m ch05_rnn.train language_model --text my_novel.txt          # your own text
     python -m ch05_rnn.train language_model --cell gru --by hand --epochs 5    # a number of epochs: reproducible
 
@@ -10,6 +11,7 @@ Dimensions: T steps, B batch, N = T B tokens, V vocabulary size, E embedding siz
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +69,9 @@ class Config:
     tied: bool = False
     """Share the weights of embedding and output layer; the last recurrent layer then has as many units as the
     embedding."""
+    cutoffs: tuple[int, ...] = ()
+    """Adaptive softmax: numbers of the first words of its clusters, in the order of frequency, such as 2000 10000.
+    Default: one softmax over the whole vocabulary."""
     initial: Literal["torch", "orthogonal", "chrono"] = "torch"
     """Initialisation of the recurrent weights. With torch and orthogonal, an LSTM's forget gates have a bias of 1;
     chrono is orthogonal with gate biases for time scales up to --steps."""
@@ -95,6 +100,11 @@ class Config:
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(all(1 <= n <= 8 for n in self.ngram_orders), "--ngram-orders must be 1 to 8", self.ngram_orders)
+        rising = all(a < b for a, b in pairwise((0, *self.cutoffs)))
+        require(rising, "--cutoffs must be above 0 and in rising order", self.cutoffs)
+        require(
+            not (self.tied and self.cutoffs), "--cutoffs cannot be combined with --tied: leave one out", self.cutoffs
+        )
         gated = self.cell != "rnn" or self.initial != "chrono"
         require(gated, "--initial chrono needs a cell with gates, gru or lstm", self.cell)
         require(
@@ -104,6 +114,8 @@ class Config:
 
 def make_model(vocabulary_size: int, config: Config) -> LanguageModel:
     """Build the network and initialise its recurrent layers."""
+    fits = all(cutoff < vocabulary_size for cutoff in config.cutoffs)
+    require(fits, f"--cutoffs must be below {vocabulary_size:,}, the size of the vocabulary", config.cutoffs)
     model = LanguageModel(
         vocabulary_size,
         cell=config.cell,
@@ -114,6 +126,7 @@ def make_model(vocabulary_size: int, config: Config) -> LanguageModel:
         dropout=config.dropout,
         locked=config.locked,
         tied=config.tied,
+        cutoffs=config.cutoffs,
     )
     for layer in model.layers:
         if config.initial != "torch":

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ch05_rnn.language.adaptive_softmax import AdaptiveSoftmax
 from ch05_rnn.language.linear_cross_entropy import linear_cross_entropy
 from ch05_rnn.recurrence.cells import STATES, By, CellName, State, make_layer
 
@@ -45,6 +46,7 @@ class LanguageModel(nn.Module):
         dropout: float = 0.0,
         locked: bool = False,
         tied: bool = False,
+        cutoffs: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
@@ -52,7 +54,9 @@ class LanguageModel(nn.Module):
         sizes = [embedding_size, *[hidden_size] * (layers - 1), last_size]
         self.layers = nn.ModuleList(make_layer(cell, size_in, size_out, by) for size_in, size_out in pairwise(sizes))
         self.dropout = LockedDropout(dropout) if locked else nn.Dropout(dropout)
-        self.decoder = nn.Linear(last_size, vocabulary_size)
+        self.adaptive = AdaptiveSoftmax(last_size, vocabulary_size, cutoffs) if cutoffs else None
+        if self.adaptive is None:
+            self.decoder = nn.Linear(last_size, vocabulary_size)
         if tied:
             nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)  # torch's std of 1 gives large logits
             self.decoder.weight = self.embedding.weight
@@ -60,7 +64,7 @@ class LanguageModel(nn.Module):
 
     def initial_state(self, batch_size: int) -> list[State]:
         """B -> a state of zeros for every layer"""
-        zeros = self.decoder.bias.new_zeros
+        zeros = self.embedding.weight.new_zeros
         return [tuple(zeros(batch_size, size) for size in sizes) for sizes in self.state_sizes]
 
     def hidden(self, tokens: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
@@ -71,13 +75,19 @@ class LanguageModel(nn.Module):
             final.append(layer_final)
         return self.dropout(x), final
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., H) input of the output layer -> (..., V) logits, or log-probabilities with an adaptive softmax"""
+        return self.decoder(hidden) if self.adaptive is None else self.adaptive(hidden)
+
     def forward(self, tokens: Tensor, state: list[State], targets: Tensor | None = None) -> tuple[Tensor, list[State]]:
         """(T, B) tokens and the initial state -> (T, B, V) logits, or the mean loss if targets (T, B) are given; and
         the final state
         """
         x, final = self.hidden(tokens, state)
         if targets is None:
-            return self.decoder(x), final
+            return self.logits(x), final
+        if self.adaptive is not None:
+            return self.adaptive.loss(x.flatten(0, 1), targets.flatten()), final
         bf16 = torch.is_autocast_enabled(x.device.type)
         weight, bias = self.decoder.weight, self.decoder.bias
         return linear_cross_entropy(x.flatten(0, 1), weight, bias, targets.flatten(), bf16=bf16), final

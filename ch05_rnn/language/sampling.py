@@ -57,7 +57,7 @@ def generate_tokens(
     top_p: float = 1.0,
 ) -> Iterator[int]:
     """Yield sampled tokens after a prompt of T tokens, without end; <unknown> is never sampled."""
-    device, was_training = model.decoder.bias.device, model.training
+    device, was_training = model.embedding.weight.device, model.training
     tokens, state = torch.tensor(prompt), model.initial_state(1)
     while True:
         model.eval()

@@ -61,7 +61,7 @@ def hidden_states_and_predictions(model: LanguageModel, tokens: Tensor) -> tuple
     model.eval()
     hidden, _ = model.hidden(tokens.unsqueeze(1), model.initial_state(1))
     hidden = hidden[:, 0]
-    return hidden.cpu(), model.decoder(hidden[: LINE + SHOWN]).softmax(1).cpu()
+    return hidden.cpu(), model.logits(hidden[: LINE + SHOWN]).softmax(1).cpu()
 
 
 def draw_predictions(p: Tensor, tokens: Tensor, data: Corpus) -> "Figure":

@@ -336,6 +336,7 @@ def test_the_clock_ends_the_training(config, monkeypatch):
     [
         {"level": "word", "tied": True, "locked": True, "layers": 2},
         {"cell": "gru", "initial": "chrono"},
+        {"level": "word", "cutoffs": (4, 9)},
         {"cell": "rnn", "initial": "orthogonal", "by": "hand"},
     ],
 )
@@ -348,7 +349,8 @@ def test_every_kind_of_model_trains_and_restores(config, settings):
     assert 0 < metrics["test_loss"] < 0.8 * entropy < math.log(symbols)
     (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
     model, vocabulary, _ = language_model.restore(folder)
-    assert model.decoder.out_features == len(vocabulary)
+    logits, _ = model(torch.zeros(1, 1, dtype=torch.int64), model.initial_state(1))
+    assert logits.shape == (1, 1, len(vocabulary))
 
 
 def test_defaults_follow_the_level():
@@ -359,6 +361,11 @@ def test_defaults_follow_the_level():
     assert (word.batch_size, word.steps, word.ngram_orders) == (32, 35, (2, 4))
     assert char.learning_rate == word.learning_rate == 4e-3
     assert (Config(level="word", dropout=0.0).dropout, Config(ngram_orders=()).ngram_orders) == (0, ())
+
+
+def test_cutoffs_beyond_the_vocabulary_are_refused(config):
+    with pytest.raises(ValueError, match=r"--cutoffs must be below 21, the size of the vocabulary, got \(30,\)"):
+        language_model.train(replace(config, cutoffs=(30,)))
 
 
 @pytest.mark.parametrize("limit", [3, 40])
