@@ -70,19 +70,13 @@ def base_rates(images: Tensor) -> Tensor:
     return on.logit()
 
 
-SPACING = ((0.5, 1 / 29), (0.9, 8 / 29), (1.0, 20 / 29))
-"""Ends of three intervals of beta and the share of the temperatures in each: 500, 4,000 and 10,000 of 14,500 in
-the experiments of Salakhutdinov & Murray (2008)."""
-
-
 def inverse_temperatures(count: int) -> list[float]:
-    """Return beta_0 = 0 to beta_K = 1, evenly spaced within three intervals and densest near 1."""
-    betas, beginning, share_before = [0.0], 0.0, 0.0
-    for end, share in SPACING:
-        first, last = round(count * share_before), round(count * (share_before + share))
-        betas += [beginning + (end - beginning) * k / (last - first) for k in range(1, last - first + 1)]
-        beginning, share_before = end, share_before + share
-    return betas if betas[-1] == 1 else [*betas[:-1], 1.0]
+    """Return beta_0 = 0 to beta_K = 1, denser near 1: beta_k = 1 - (1 - k / K)^2.
+
+    Salakhutdinov & Murray (2008) space them in three intervals, denser still. With 2,000 temperatures that gives more
+    effective chains for 20 hidden units and fewer for 500.
+    """
+    return [1 - (1 - k / count) ** 2 for k in range(count + 1)]
 
 
 def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, chains: int = 500) -> LogPartition:

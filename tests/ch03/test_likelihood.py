@@ -98,12 +98,11 @@ def test_the_stated_error_of_a_short_annealing_is_the_error_it_makes(trained):
 
 
 def test_temperatures_are_denser_near_one():
-    betas = likelihood.inverse_temperatures(14_500)
-    assert (betas[0], betas[500], betas[4_500], betas[-1]) == (0, 0.5, 0.9, 1)
-    for count in (1, 2, 3, 29, 100, 3_000):
-        steps = torch.tensor(likelihood.inverse_temperatures(count), dtype=torch.float64).diff()
-        assert len(steps) == count
-        assert (steps > 0).all() and float(steps.sum()) == pytest.approx(1)
+    betas = likelihood.inverse_temperatures(1_000)
+    steps = torch.tensor(betas, dtype=torch.float64).diff()
+    assert (betas[0], betas[-1], len(betas)) == (0, 1, 1_001)
+    assert (steps.diff() < 0).all(), "each step is smaller than the one before"
+    assert sum(beta > 0.9 for beta in betas) > 300
 
 
 def test_annealed_partition_of_twenty_hidden_units_is_the_enumerated_one(digits):
