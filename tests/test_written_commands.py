@@ -18,7 +18,7 @@ from common.config import RunOptions
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
-EMBEDDED = ["digits", "shapes", "planted", "pydoc", "grammar"]
+EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar"]
 
 SHORTER = {
     "annealed_chains": 10,

@@ -63,7 +63,7 @@ class Config:
     """Number of harmonics of the period that are inputs of the networks and the autoregression."""
     window: int = default_by("data", curve=96, delayed=160)
     """Length of the training windows, in steps. Default: 96, and 160 for the series delayed."""
-    lags: int = default_by("data", curve=4, delayed=24)
+    mlp_lags: int = default_by("data", curve=4, delayed=24)
     """Number of last values that are inputs of the MLP. Default: 4, and 24 for the series delayed."""
     epochs: int | None = None
     """Number of epochs. Default: as many as give 2,000 gradient steps."""
@@ -79,14 +79,16 @@ class Config:
 
     def __post_init__(self) -> None:
         fill_defaults(self)
-        require_positive(self, "period", "horizon", "harmonics", "window", "lags", "epochs", "batch_size")
+        require_positive(self, "period", "horizon", "harmonics", "window", "mlp_lags", "epochs", "batch_size")
         require_positive(self, "learning_rate", "mlp_learning_rate", "hidden_size")
         require(
             self.csv is None or self.data == "curve", "--csv takes the place of --data: give one of them", self.data
         )
         require(self.column is None or self.csv is not None, "--column needs --csv, the file", self.column)
         require(self.window >= 2, "--window must be at least 2", self.window)
-        require(self.lags <= self.window // 2 + 1, "--lags must be at most half of --window, plus 1", self.lags)
+        require(
+            self.mlp_lags <= self.window // 2 + 1, "--mlp-lags must be at most half of --window, plus 1", self.mlp_lags
+        )
 
 
 class Networks(nn.Module):
@@ -103,7 +105,7 @@ class Networks(nn.Module):
             "std": std,
         }
         self.lstm = LSTMForecaster(**shared)
-        self.mlp = MLPForecaster(lags=config.lags, **shared)
+        self.mlp = MLPForecaster(lags=config.mlp_lags, **shared)
 
 
 def train_step(

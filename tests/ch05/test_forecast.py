@@ -138,7 +138,7 @@ def test_the_best_forecast_of_the_delayed_series_is_the_mean_of_many_futures():
 
 def test_the_mlp_sees_its_lags_and_no_more(config):
     torch.manual_seed(0)
-    networks = Networks(replace(config, lags=4, harmonics=1)).eval()
+    networks = Networks(replace(config, mlp_lags=4, harmonics=1)).eval()
     features = torch.randn(1, 20, 3)
     changed = features.clone()
     changed[0, 5, 0] += 1  # the value at step 5
@@ -412,7 +412,7 @@ def test_a_column_that_never_changes_is_refused(config, tmp_path):
         (["--csv", "no.csv", "--column", "a"], "no.csv does not exist: --csv takes a file"),
         (["--limit", "20"], "the train split needs 120 values: take a longer series, a larger --limit, or a smaller"),
         (["--csv", "a.csv", "--data", "delayed"], "--csv takes the place of --data"),
-        (["--lags", "60"], "--lags must be at most half of --window, plus 1, got 60"),
+        (["--mlp-lags", "60"], "--mlp-lags must be at most half of --window, plus 1, got 60"),
         (["--period", "0"], "--period must be a number above 0, got 0"),
     ],
 )
