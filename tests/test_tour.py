@@ -278,6 +278,7 @@ def test_the_real_stops_use_embedded_data_and_known_settings():
             "planted",
             "pydoc",
             "grammar",
+            "curve",
         )
         if stop.needs:
             assert stop.needs in [other.module for other in STOPS if other.chapter <= stop.chapter]

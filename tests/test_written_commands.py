@@ -75,7 +75,11 @@ def shortened(config, folder, **places):
             now = getattr(config, name)
             if isinstance(now, str):
                 continue
+            if isinstance(now, tuple) and not isinstance(value, tuple):
+                value = (value,)
             changes[name] = min(now, value) if isinstance(now, int | float) and now else value
+    if getattr(config, "cutoffs", ()):
+        changes["cutoffs"] = (10, 20)  # the embedded vocabulary is small
     if hasattr(config, "hidden_sizes"):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "epochs") and hasattr(config, "budget"):

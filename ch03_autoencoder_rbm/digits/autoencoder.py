@@ -131,6 +131,8 @@ def principal_components(images: Tensor, inputs: Tensor, components: int) -> Ten
     from threadpoolctl import threadpool_limits
 
     pixels = brightness(images).numpy()
+    if len(pixels) == 1:  # the mean image is all that one image gives
+        return torch.from_numpy(pixels).expand(len(inputs), -1)
     with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
         pca = PCA(min(components, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
         return torch.from_numpy(pca.inverse_transform(pca.transform(inputs.numpy()))).float()

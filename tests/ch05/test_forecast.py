@@ -430,6 +430,6 @@ def test_both_networks_learn_the_curve_that_no_line_follows(options):
 
 @pytest.mark.slow
 def test_the_lstm_remembers_cues_that_the_mlp_cannot_see(options):
-    metrics = forecast.train(Config(data="delayed", run=options))
+    metrics = forecast.train(Config(data="delayed", epochs=20, run=options))
     assert metrics["test_lstm_one_step_rmse"] < 0.8 * metrics["test_mlp_one_step_rmse"]
     assert metrics["test_lstm_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]
