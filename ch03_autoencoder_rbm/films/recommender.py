@@ -29,6 +29,7 @@ from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch, Cases
 from common import distributed
 from common.benchmark import Workload
+from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.ratings.collection import RatingSet, RatingSetName
 from common.data.ratings.loading import SplitName, load_ratings
@@ -114,31 +115,11 @@ def train_step(model: RatingRBM, optimizer: torch.optim.Optimizer, batch: Batch,
     return loss
 
 
-class Best:
-    """Keeps the weights of the epoch with the best validation metric; part of the checkpoint."""
-
-    def __init__(self, measure: str) -> None:
-        self.measure, self.sign = (
-            measure,
-            1 if measure == "rmse" else -1,
-        )  # lower is better for an error, higher for NDCG
-        self.epoch, self.value = 0, float("inf")
-        self.weights: dict[str, Tensor] = {}
-
-    def offer(self, epoch: int, valid: dict[str, float], model: nn.Module) -> None:
-        """Keep the weights if the epoch is the best so far, or if there is no validation metric."""
-        value = self.sign * valid.get(self.measure, 0.0)
-        if value < self.value or self.measure not in valid:
-            self.epoch, self.value = epoch, value
-            self.weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch, its metric and its weights."""
-        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
-        self.epoch, self.value, self.weights = state["epoch"], state["value"], state["weights"]
+def validation_loss(valid: dict[str, float], visible: str, epoch: int) -> float:
+    """Give what the kept epoch minimises: the RMSE, for binary units -NDCG@10; without validation ratings, -epoch."""
+    if visible == "binary":
+        return -valid.get("ndcg_at_10", float(epoch))
+    return valid.get("rmse", -float(epoch))
 
 
 def default_batch_size(cases: Cases) -> int:
@@ -167,7 +148,7 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         steps = cases.batches(batch_size)
         learning_rate = config.learning_rate * min(1.0, len(cases.units) / steps / RATINGS_PER_STEP)
         optimizer = make_optimizer(model, config, len(cases) if config.visible == "binary" else len(data.train))
-        best = Best("ndcg_at_10" if config.visible == "binary" else "rmse")
+        best = BestWeights(model)
         for epoch in run.epochs(config.epochs, steps, model=model, optimizer=optimizer, best=best):
             for step, batch in enumerate(cases.shuffled(batch_size, run.generator), start=(epoch - 1) * steps):
                 set_learning_rate(optimizer, one_cycle(step, config.epochs * steps, learning_rate))
@@ -177,8 +158,8 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
             # Ranking takes longer than the epoch, so models that predict stars are validated by their error alone.
             valid = evaluation.evaluate(predictor, data.valid, data.n_films, ranked=config.visible == "binary")
             run.log(valid=valid)
-            best.offer(epoch, valid, model)
-        model.load_state_dict(best.weights)
+            best.update(validation_loss(valid, config.visible, epoch), epoch)
+        best.restore()
         run.save(model)
         return compare(run, data, model, best)
 
@@ -190,7 +171,7 @@ class Leaked:
         self.known, self.stars, self.scores = admitted, predictor.stars, predictor.scores
 
 
-def compare(run: Run, data: RatingSet, model: RatingRBM, best: Best) -> dict[str, float]:
+def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> dict[str, float]:
     """Evaluate the RBM and the baselines on the test split; all of them get the training and validation ratings."""
     config, known = run.config, data.train + data.valid
     test = evaluation.evaluate(make_predictor(model, known, config.cases, data), data.test, data.n_films)

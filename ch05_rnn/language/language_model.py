@@ -18,7 +18,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ch05_rnn.best_weights import BestWeights
 from ch05_rnn.language import visualise
 from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
 from ch05_rnn.language.network import LanguageModel
@@ -27,6 +26,7 @@ from ch05_rnn.recurrence import cells
 from ch05_rnn.recurrence.cells import By, CellName, State
 from common import distributed
 from common.benchmark import Workload
+from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.text.corpora import Corpus, Level, load_corpus
 from common.data.text.vocabulary import Streams, Vocabulary

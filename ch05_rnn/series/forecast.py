@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ch05_rnn.best_weights import BestWeights
 from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
 from ch05_rnn.series.networks import Forecaster, LSTMForecaster, MLPForecaster
 from common import distributed
 from common.benchmark import Workload
+from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
 from common.data.series.series import Series, SeriesName, load_csv, load_series

@@ -17,7 +17,7 @@ from ch03_autoencoder_rbm.films.baseline_models.factorization import least_squar
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.predictors import cases_of, hidden_states, level_numbers, make_model, make_predictor
-from ch03_autoencoder_rbm.films.recommender import Best, Config
+from ch03_autoencoder_rbm.films.recommender import Config
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM, sample_levels
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings
@@ -563,17 +563,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, small, monkeypat
     assert resumed["kept_epoch"] == whole["kept_epoch"]
 
 
-def test_the_best_epoch_is_kept_not_the_last():
-    model, best = torch.nn.Linear(1, 1, bias=False), Best("rmse")
-    for epoch, error in ((1, 0.9), (2, 0.7), (3, 0.8)):
-        torch.nn.init.constant_(model.weight, float(epoch))
-        best.offer(epoch, {"rmse": error}, model)
-    assert best.epoch == 2
-    assert float(best.weights["weight"]) == 2
-    ranked = Best("ndcg_at_10")
-    for epoch, value in ((1, 0.1), (2, 0.3), (3, 0.2)):
-        ranked.offer(epoch, {"ndcg_at_10": value}, model)
-    assert ranked.epoch == 2
+def test_the_kept_epoch_has_the_lowest_error_or_the_highest_ndcg_or_is_the_last():
+    loss = recommender.validation_loss
+    assert [loss({"rmse": error}, "gaussian", 1) for error in (0.9, 0.7)] == [0.9, 0.7]
+    assert loss({"rmse": 0.1, "ndcg_at_10": 0.3}, "binary", 1) < loss({"rmse": 0.0, "ndcg_at_10": 0.2}, "binary", 2)
+    for visible in ("softmax", "binary"):
+        assert loss({}, visible, 2) < loss({}, visible, 1), "without validation ratings the last epoch is kept"
 
 
 def test_gibbs_steps_grow_with_time(config, small, monkeypatch):

@@ -1,4 +1,4 @@
-"""The weights of the best epoch of a training."""
+"""The weights of the best epoch of a training, by validation loss."""
 
 import math
 from typing import Any
