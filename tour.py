@@ -71,7 +71,7 @@ class Options:
         return [stop for stop in chosen if sys.platform != "win32" or not stop.posix]
 
     def workers(self, stops: int) -> int:
-        """Count the processes for so many stops."""
+        """Choose the number of processes for a number of stops."""
         return min(self.jobs or (1 if self.full else min(os.cpu_count() or 1, MOST_WORKERS)), stops)
 
 

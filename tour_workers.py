@@ -17,7 +17,7 @@ from tour_stops import Stop
 from tour_visit import Request, Visit
 
 PATIENCE = 10.0
-"""Seconds that a worker has to end what it has started, once it is told to."""
+"""Seconds that a worker has to finish after it is asked to stop."""
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -67,7 +67,7 @@ class Worker:
 
 
 class Workers:
-    """Workers that are told to end when the block is left: `with Workers(2, "cpu") as workers: ...`."""
+    """Workers that are stopped when the block is left: `with Workers(2, "cpu") as workers: ...`."""
 
     def __init__(self, count: int, device: str) -> None:
         self.device = device

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import sample_quality
-from ch08_vae.classifier import features, fit_classifier, probabilities
+from ch08_vae.evaluation import sample_quality
+from ch08_vae.evaluation.classifier import features, fit_classifier, probabilities
 from ch08_vae.film import ROW, Film
 from ch08_vae.preprocessing import flat
 from common import distributed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch08_vae.evaluation import decoded, posterior
+from ch08_vae.evaluation.likelihood import decoded, posterior
 from ch08_vae.film import ROW, Film
 from ch08_vae.networks import CLASSES, VAE, kl_divergence
 from ch08_vae.preprocessing import flat

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ch08_vae import vae
-from ch08_vae.evaluation import decoded, posterior
+from ch08_vae.evaluation.likelihood import decoded, posterior
 from ch08_vae.networks import CLASSES, VAE
 from ch08_vae.pictures import classes_in_turn, path_between, tiles
 from ch08_vae.preprocessing import fixed

@@ -1,7 +1,7 @@
 """Time training steps on every device of this machine: the table of CPU against GPU.
 
-All variants are built first, then timed in turn, round after round in one process, so that a neighbour who takes the
-machine for a moment hurts every variant alike. Each figure is a median over the rounds, with its spread beside it.
+All variants are built first, then timed interleaved, round after round in one process, so that a disturbance of the
+machine affects every variant alike. Each figure is a median over the rounds, with its spread.
 """
 
 import contextlib
@@ -79,10 +79,10 @@ class Timing:
 def by_turns(
     ways: Mapping[str, W], rounds: int, figure: Callable[[W], float], *, quiet: bool = False
 ) -> dict[str, list[float]]:
-    """Measure several ways to do a work by turns, round after round, and say each round's figures unless quiet.
+    """Measure several variants interleaved, round after round, and print the figures of each round unless quiet.
 
-    A busy moment of the machine then hurts all ways alike: compare them within the rounds. A first round only warms
-    caches and thread pools, and does not count.
+    A disturbance of the machine then affects all variants alike: compare them within the rounds. The first round warms
+    up caches and thread pools and is discarded.
     """
     figures: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -96,15 +96,12 @@ def by_turns(
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Ours / theirs, the median over rounds in which both took turns.
-
-    Of speeds, how many times as fast ours is; of times, theirs.
-    """
+    """Give the median over the rounds of ours / theirs: of rates, how many times as fast ours is; of times, theirs."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def rate(way: Callable[[], float], seconds: float, device: torch.device) -> float:
-    """How much of what a way counts it does a second, over so many seconds at least."""
+    """Measure the rate of a variant: the amount that its calls return, per second, over a minimum duration."""
     done, spent = 0.0, 0.0
     while spent < seconds:
         with devices.Timer(device) as timer:
@@ -114,7 +111,7 @@ def rate(way: Callable[[], float], seconds: float, device: torch.device) -> floa
 
 
 def seconds_a_call(way: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Time one call, on average over so many seconds at least; the device's queue is drained after each five."""
+    """Measure the mean duration of a call over a minimum time; the device is synchronised after every five calls."""
 
     def five() -> float:
         for _ in range(5):
@@ -193,7 +190,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
 
 
 def _seconds(workload: Workload, device: torch.device, steps: int) -> float:
-    """Time one step, on average over so many."""
+    """Measure the mean duration of a step over a number of steps."""
     with devices.Timer(device) as timer:
         for _ in range(steps):
             workload.step()

@@ -138,7 +138,7 @@ class Run:
     # The loop.
 
     def epochs(self, epochs: int | None, steps: int, **parts: Stateful) -> Iterator[int]:
-        """Count the epochs from 1 (or from where a resumed run stopped), of so many steps each; None: until `end`.
+        """Count the epochs from 1 (or from where a resumed run stopped), each of `steps` steps; None: until `end`.
 
         The named parts (model, optimizer, schedule ...) are restored before and saved after, together with every
         random state, so that an interrupted and resumed run ends with the same weights as one that was not.

@@ -572,7 +572,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.gan": {"MONITORED": 20},
-    "ch08_vae.classifier": {"STEPS": 2, "EPOCHS": 1},
+    "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
 }
 """Numbers that no setting changes."""
 

@@ -195,7 +195,7 @@ def test_pictures():
     picture = colours(maze, (1, 2), path=[(1, 1)], scale=3)
     assert picture.shape == (9, 15, 3) and picture.dtype == torch.uint8
     tones = picture[4, 1::3].tolist()
-    assert len({tuple(tone) for tone in tones}) == 5, "start, path, walker, floor and exit are told apart"
+    assert len({tuple(tone) for tone in tones}) == 5, "start, path, agent, floor and exit have different colours"
     assert torch.equal(picture[:3], picture[6:])
 
 
@@ -255,7 +255,7 @@ def test_the_batch_agrees_with_gymnasium_step_by_step(seed, size, rewards, limit
             assert (bool(step.terminated[n]), bool(step.truncated[n])) == (terminated, truncated)
             if terminated or truncated:
                 next_state, _ = env.reset()
-            assert int(batch.state[n]) == n * tiles + next_state, "a walker whose episode ended stands at its start"
+            assert int(batch.state[n]) == n * tiles + next_state, "an agent whose episode ended stands at its start"
 
 
 def test_gymnasiums_own_checker_is_content():

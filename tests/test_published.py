@@ -100,7 +100,7 @@ def test_an_embedded_set_has_its_name(name):
     assert source.option_of(card.record()) == name
 
 
-# What is told apart.
+# Partial and altered sets.
 
 SETS = {
     "one": (Release({"train": 5, "test": 3}, {"train": "a", "labels": "b"}),),

@@ -98,13 +98,13 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, 
     expected, whole = walk(config)
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=stop_after)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     if stop_after:
-        assert "go on with: python -m ch99_test.train program" in told
-        assert told.rstrip().endswith("--resume")
+        assert "go on with: python -m ch99_test.train program" in output
+        assert output.rstrip().endswith("--resume")
     else:
-        assert told.rstrip().endswith("nothing was saved yet")
-    assert "Traceback" not in told
+        assert output.rstrip().endswith("nothing was saved yet")
+    assert "Traceback" not in output
     resumed = replace(config, run=replace(config.run, resume=True))
     weights, folder = walk(resumed)
     assert weights == expected

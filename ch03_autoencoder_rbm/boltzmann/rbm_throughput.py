@@ -85,7 +85,7 @@ def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) ->
 
 
 def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
-    """Images a second of passes over so many: a quarter of a second at least."""
+    """Measure images per second of passes over a number of images, for at least a quarter of a second."""
     done, seconds = 0, 0.0
     while seconds < 0.25:
         with Timer(device) as timer:

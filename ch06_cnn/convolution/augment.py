@@ -44,10 +44,10 @@ def coin(count: int, device: torch.device) -> Tensor:
 
 
 def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Tensor:
-    """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to so many pixels
+    """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to `shift` pixels
 
-    With a cut-out a square of so many pixels, at a random place, becomes grey (DeVries & Taylor 2017). The random
-    numbers come from the generator of the images' device, so that nothing is copied from the host.
+    With a cut-out, a random square of that size becomes grey (DeVries & Taylor 2017). The random numbers come from the
+    generator of the images' device, so nothing is copied from the host.
     """
     count, channels, size, _ = images.shape
     offsets = torch.randint(-shift, shift + 1, (count, 2), device=images.device)

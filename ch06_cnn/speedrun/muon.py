@@ -73,6 +73,6 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def spectrum(self, iterations: int) -> Tensor:
-        """Return the singular values of all momentum matrices after so many iterations; exact updates would have 1."""
+        """Return the singular values of all momentum matrices after the given number of iterations (exact: 1)."""
         matrices = [state["momentum"].flatten(1).float() for state in self.state.values()]
         return torch.cat([torch.linalg.svdvals(orthogonalise(matrix, iterations)) for matrix in matrices])

@@ -157,7 +157,7 @@ def _tar_files(archive: Path, most: int) -> Generator[tuple[tarfile.TarInfo, tar
 
 
 class _Limited(io.RawIOBase):
-    """Read so many bytes of a stream; raise Refused for more."""
+    """Read a stream up to a limit in bytes; raise Refused beyond it."""
 
     def __init__(self, read: Callable[[int], bytes], archive: Path, most: int) -> None:
         self._read, self._archive, self._most, self._left = read, archive, most, most

@@ -86,7 +86,7 @@ def labelled(points: Tensor, names: Sequence[str], groups: Sequence[str], *, tit
 
 
 def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, width: int) -> Figure:
-    """Draw a text in rows of so many characters, once for each panel, shaded by a value (N,) in [-1, 1] of each."""
+    """Draw a text once for each panel, each character shaded by its value (N,) in [-1, 1]."""
     rows = -(-len(characters) // width)
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(0.125 * width + 0.4, (0.2 * rows + 0.4) * len(panels)))

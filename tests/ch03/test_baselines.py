@@ -121,7 +121,7 @@ def svdpp_of(planted, dtype=torch.float64) -> Any:
 
 @pytest.mark.parametrize("count", [5, 20])
 def test_an_svdpp_step_is_the_gradient_of_its_loss(planted, count, monkeypatch):
-    """With autograd of the formula, also for a user with so many ratings that the shared steps are smaller."""
+    """Equal autograd of the formula, also for a user whose many ratings reduce the shared step."""
     monkeypatch.setattr("ch03_autoencoder_rbm.films.baseline_models.svdpp.FULL_STEP", 10)
     assert FULL_STEP > 10
     model, user = svdpp_of(planted), 4

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from ch08_vae import evaluation, networks
+from ch08_vae import networks
 from ch08_vae import preprocessing as pixels
 from ch08_vae.book import book_kl
+from ch08_vae.evaluation import likelihood as evaluation
 from ch08_vae.networks import VAE
 
 

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ch08_vae import classifier, gan, latent_sweep, throughput, vae
+from ch08_vae import gan, latent_sweep, throughput, vae
 from ch08_vae import preprocessing as pixels
+from ch08_vae.evaluation import classifier
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from common import distributed

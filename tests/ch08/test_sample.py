@@ -8,7 +8,7 @@ import torch
 
 from ch08_vae import preprocessing as pixels
 from ch08_vae import sample, vae
-from ch08_vae.classifier import accuracy, fit_classifier
+from ch08_vae.evaluation.classifier import accuracy, fit_classifier
 from ch08_vae.vae import Config
 from common.config import RunOptions
 from common.data.images.loading import load_images

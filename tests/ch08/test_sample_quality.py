@@ -9,8 +9,9 @@ import scipy.linalg
 import torch
 from torch import nn
 
-from ch08_vae import preprocessing, sample_quality
-from ch08_vae.classifier import fit_classifier
+from ch08_vae import preprocessing
+from ch08_vae.evaluation import sample_quality
+from ch08_vae.evaluation.classifier import fit_classifier
 from common.data.images.loading import load_images
 
 

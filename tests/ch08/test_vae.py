@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import evaluation, networks, vae
+from ch08_vae import networks, vae
 from ch08_vae import preprocessing as pixels
 from ch08_vae.book import book_kl
+from ch08_vae.evaluation import likelihood as evaluation
 from ch08_vae.film import Film
 from ch08_vae.networks import VAE
 from ch08_vae.vae import Config

@@ -1,4 +1,4 @@
-"""The engine without Snakemake: what it says is read, what a failed stage leaves is told, what has to end is ended."""
+"""The engine without Snakemake: its messages are parsed, failures are reported, processes are ended."""
 
 import ast
 import importlib.util
@@ -65,7 +65,7 @@ def test_an_event_that_was_cut_short_is_left():
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "message"),
     [
         ("Missing output files: x", "not made yet"),
         ("Incomplete output files: x", "its last run was interrupted"),
@@ -86,8 +86,8 @@ def test_an_event_that_was_cut_short_is_left():
         ("Forced execution", "Forced execution"),
     ],
 )
-def test_reasons_are_told_in_a_few_words(reason, told):
-    assert engine.explain(reason) == told
+def test_reasons_are_given_in_a_few_words(reason, message):
+    assert engine.explain(reason) == message
 
 
 def test_jobs_are_joined_by_the_files_that_they_write_and_read():
@@ -163,7 +163,7 @@ def load_plugin() -> types.ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (None, "it exited without output"),
         ("", "it exited without output"),
@@ -173,12 +173,12 @@ def load_plugin() -> types.ModuleType:
         ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
-def test_the_reason_of_a_failed_stage_is_told_and_progress_is_none(tmp_path, words, told):
+def test_the_reason_of_a_failed_stage_is_given_and_progress_is_none(tmp_path, words, message):
     log = tmp_path / "train.log"
     if words is not None:
         log.write_bytes(words.encode(errors="surrogateescape"))
     event = Event("error", Job(1, "train", "dropout", ""), "train.log")
-    assert engine._failure(tmp_path, event) == told.format(log=log)
+    assert engine._failure(tmp_path, event) == message.format(log=log)
 
 
 # A small program in the place of Snakemake.
@@ -199,15 +199,17 @@ def put_in_its_place(monkeypatch, program: str) -> list[tuple[str, ...]]:
 
 
 def test_where_snakemake_fails_its_last_three_lines_are_told(tmp_path, monkeypatch):
-    told = "print('one', 'two', '', 'three', file=sys.stderr, sep='\\n'); os.write(1, b'f\\xffur\\n\\n'); sys.exit(1)"
-    put_in_its_place(monkeypatch, f"print('zero', flush=True); {told}")
+    message = (
+        "print('one', 'two', '', 'three', file=sys.stderr, sep='\\n'); os.write(1, b'f\\xffur\\n\\n'); sys.exit(1)"
+    )
+    put_in_its_place(monkeypatch, f"print('zero', flush=True); {message}")
     with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         engine.plan(tmp_path)
     with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         list(engine.run(tmp_path, 1, lock=0))
-    for program, told in (("print('only')", "only"), ("pass", "nothing")):
+    for program, message in (("print('only')", "only"), ("pass", "nothing")):
         put_in_its_place(monkeypatch, f"{program}; sys.exit(1)")
-        with pytest.raises(ValueError, match=rf"^Snakemake failed: {told}$"):
+        with pytest.raises(ValueError, match=rf"^Snakemake failed: {message}$"):
             engine.plan(tmp_path)
 
 
@@ -224,8 +226,8 @@ def test_a_failed_stage_is_told_once_everything_else_is_done(tmp_path, monkeypat
     lines += line("error", 1, logs=["x.log"]) + line("error", 3, logs=["none.log"]) + line("finish", 2)
     put_in_its_place(monkeypatch, f"tell({lines!r}); print('words of Snakemake'); sys.exit(1)")
     seen = []
-    told = rf"^train x: too few images \({tmp_path}/x.log\); publish: it exited without output$"
-    with pytest.raises(ValueError, match=told):
+    message = rf"^train x: too few images \({tmp_path}/x.log\); publish: it exited without output$"
+    with pytest.raises(ValueError, match=message):
         seen.extend((event.kind, event.job.rule) for event in engine.run(tmp_path, 1, lock=0))
     assert seen == [("start", "train"), ("start", "prepare"), ("start", "publish"), ("finish", "prepare")]
     lines = start_line(0, "all") + line("finish", 0)

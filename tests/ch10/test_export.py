@@ -141,19 +141,19 @@ def test_the_unknown_symbol_is_never_written(models):
 
 
 def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
-    walker = MazePlanner(load_model(models / "maze.json"))
+    planner = MazePlanner(load_model(models / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
-    drawn = [parse_maze("\n".join(rows)) for rows in walker.model.serving.mazes]
+    drawn = [parse_maze("\n".join(rows)) for rows in planner.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
     assert not known & {letters(maze) for maze in drawn}
     for number in range(8):
-        answer = walker.walk(number)
+        answer = planner.walk(number)
         expected = greedy_path(generalise.values_of(network, [drawn[number]])[0], drawn[number])
         assert [tuple(tile) for tile in answer["path"]] == expected
         assert answer["solved"] == (expected[-1] == drawn[number].exit)
         assert answer["tiles"] == drawn[number].walls.int().tolist()
         assert (answer["start"], answer["goal"]) == (drawn[number].start, drawn[number].exit)
-    assert walker.walk(3) == walker.walk(3 + len(drawn))
+    assert planner.walk(3) == planner.walk(3 + len(drawn))
 
 
 def test_a_walk_reaches_the_goal_where_the_values_lead_there():

@@ -266,7 +266,7 @@ def fetch_packages(store: Store) -> None:
 
 
 CACHE = Path("/var/lib/containers/cache")
-"""What buildah notes of layers it has seen; it lies here whatever folder it is told to use."""
+"""What buildah notes of layers it has seen; it lies here whatever its folder."""
 
 
 @contextmanager

@@ -621,22 +621,22 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
 
 def test_maze_is_walked_and_told(answered):
     page, asked = answered("Maze")
-    walker, told = page.locator(".agent"), page.locator(".result")
+    agent, result = page.locator(".agent"), page.locator(".result")
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
     page.keyboard.press("Enter")  # while the first one is still walking
     wait_until(page, lambda: len(page.locator(".trail").get_attribute("d") or "") > 20)
     settle(page)
     assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
-    assert told.text_content() == "A maze of 4 by 4 tiles."
+    assert result.text_content() == "A maze of 4 by 4 tiles."
     page.get_by_role("button", name="Pause").click()
-    place = float(walker.get_attribute("cx"))
+    place = float(agent.get_attribute("cx"))
     page.wait_for_timeout(100)
-    assert 0.5 <= place == float(walker.get_attribute("cx")) < 2.5
+    assert 0.5 <= place == float(agent.get_attribute("cx")) < 2.5
     page.get_by_role("button", name="Walk").click()
     page.get_by_label("Speed").fill("60")
-    playwright_api.expect(told).to_have_text("Solved in 4 steps: a shortest path.")
-    assert (walker.get_attribute("cx"), walker.get_attribute("cy")) == ("3.5", "2.5")
+    playwright_api.expect(result).to_have_text("Solved in 4 steps: a shortest path.")
+    assert (agent.get_attribute("cx"), agent.get_attribute("cy")) == ("3.5", "2.5")
     assert page.locator(".trail").get_attribute("d").startswith("M0.5 1.5L1.5 1.5L2.5 1.5L2.5 2.5L3.5 2.5")
     floor = page.locator(".floor").get_attribute("d")
     assert floor == "M0.5 1.5h1M1.5 1.5h1M2.5 1.5h0M2.5 1.5v1M2.5 2.5h1M3.5 2.5h0"
@@ -645,7 +645,7 @@ def test_maze_is_walked_and_told(answered):
     assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
     page.get_by_label("Maze number").fill("9")
     page.keyboard.press("Enter")
-    playwright_api.expect(told).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
+    playwright_api.expect(result).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
 
 
 class Writer(BaseHTTPRequestHandler):

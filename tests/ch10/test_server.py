@@ -620,7 +620,7 @@ def test_keys_are_compared_in_constant_time(models, monkeypatch):
 
 
 class Waiting:
-    """An application behind a gate that answers when it is told to."""
+    """An application behind a gate that answers on request of the test."""
 
     def __init__(self, **limits):
         self.go = asyncio.Event()

@@ -136,8 +136,8 @@ from common.run import Run
 original = Run.save
 def save_and_tell(self, model):
     weights = {name: value.data.contiguous() for name, value in model.named_parameters()}
-    told = Path(TOLD, f"rank-{distributed.rank()}-of-{distributed.world_size()}")
-    told.write_text(hashlib.sha256(save(weights)).hexdigest())
+    digests = Path(DIGESTS, f"rank-{distributed.rank()}-of-{distributed.world_size()}")
+    digests.write_text(hashlib.sha256(save(weights)).hexdigest())
     original(self, model)
 Run.save = save_and_tell
 runpy.run_module("ch06_cnn.train", run_name="__main__")
@@ -203,12 +203,12 @@ def start_nodes(tmp_path: Path, text: str, epochs: int) -> tuple[list[int], list
 @pytest.mark.slow
 def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
     """Weights are what is learned: batch-norm's running means are each node's own, and the first's count."""
-    told = tmp_path / "told"
-    told.mkdir()
-    codes, outputs = start_nodes(tmp_path, f"TOLD = {str(told)!r}\n{PROGRAM}", epochs=1)
+    digests = tmp_path / "digests"
+    digests.mkdir()
+    codes, outputs = start_nodes(tmp_path, f"DIGESTS = {str(digests)!r}\n{PROGRAM}", epochs=1)
     assert codes == [0, 0], [errors for _, errors in outputs]
-    assert sorted(path.name for path in told.iterdir()) == ["rank-0-of-2", "rank-1-of-2"]
-    assert len({path.read_text() for path in told.iterdir()}) == 1, "the nodes went different ways"
+    assert sorted(path.name for path in digests.iterdir()) == ["rank-0-of-2", "rank-1-of-2"]
+    assert len({path.read_text() for path in digests.iterdir()}) == 1, "the nodes went different ways"
     assert "process 1 of 2" in outputs[0][0]
     assert "epoch 1/1" in outputs[0][0]
     assert "epoch 1/1" not in outputs[1][0], "only the first node reports"

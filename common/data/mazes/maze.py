@@ -111,7 +111,7 @@ CARVE: dict[Algorithm, Callable[[int, int, random.Random], Iterator[Passage]]] =
 def carve(
     rows: int, columns: int, rng: random.Random, *, algorithm: Algorithm = "depth-first", loops: float = 0.0
 ) -> Maze:
-    """Draw a maze of so many cells; `loops` is the share of the walls left between cells that are opened as well."""
+    """Draw a maze of rows x columns cells; `loops` is the share of the remaining inner walls that is opened too."""
     require(rows >= 1 and columns >= 1, "a maze needs at least one row and one column of cells", f"{rows}x{columns}")
     require(0 <= loops <= 1, "--loops must be between 0 and 1", loops)
     opened = list(CARVE[algorithm](rows, columns, rng))
@@ -155,7 +155,7 @@ def draw_mazes(
     algorithms: Sequence[Algorithm] = ("depth-first",),
     loops: Sequence[float] = (0.0,),
 ) -> list[Maze]:
-    """Draw so many mazes of one size; the algorithms, and the shares of loops, take turns."""
+    """Draw a number of mazes of one size, cycling through the algorithms and the shares of loops."""
     rng = random.Random(seed)
     kinds: list[tuple[Algorithm, float]] = [(algorithm, share) for share in loops for algorithm in algorithms]
     return [
@@ -257,7 +257,7 @@ def read_maze(path: Path) -> Maze:
         raise ValueError(f"{path} is no text ({error}): draw a maze with {LEGEND}") from error
 
 
-# The truth, which learners are held against and never told.
+# Shortest paths, for evaluation only.
 
 
 def distances(maze: Maze) -> Tensor:

@@ -24,7 +24,7 @@ USERS, FILMS, MEAN_RATED = 600, 800, 150
 TASTE = 3
 NOISE = 0.7
 CHUNK = 500
-"""Users that are drawn at once: memory is a table of so many x films."""
+"""Users that are drawn at once; memory holds a table of these users x films."""
 
 START, SPAN = 946_684_800, 630_000_000
 """First second of 2000, and the seconds over which people rate: about twenty years."""
@@ -91,7 +91,7 @@ def level_probabilities(x: Tensor) -> Tensor:
 
 
 def titles(count: int) -> list[str]:
-    """Invent so many titles, all different, each with a year."""
+    """Invent a number of different titles, each with a year."""
     assert count <= len(FIRST) * len(SECOND) * len(KIND)
     words = [(first, second, kind) for kind in KIND for second in SECOND for first in FIRST]
     return [kind.format(f"{a} {b}") + f" ({1950 + 37 * n % 70})" for n, (a, b, kind) in enumerate(words[:count])]

@@ -178,7 +178,7 @@ def questions() -> list[Question]:
 
 
 def draw_lines(count: int = SENTENCES) -> list[str]:
-    """Draw so many sentences, the same ones on every machine."""
+    """Draw a number of sentences, the same on every machine."""
     rng = random.Random(SEED)
     lines = []
     for _ in range(count):

@@ -237,7 +237,7 @@ def _pydoc() -> tuple[Texts, str]:
 
 
 def word_ngrams(text: str, order: int = 12) -> list[tuple[str, ...]]:
-    """List the sequences of so many consecutive words of a text."""
+    """List the word n-grams of a text."""
     words = split_words(text)
     return list(zip(*(words[start:] for start in range(order)), strict=False))
 

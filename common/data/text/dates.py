@@ -114,7 +114,7 @@ def load_dates(*, limit: int | None = None) -> PairSet:
 
 
 def draw(days: list[date], count: int, rng: random.Random) -> Pairs:
-    """Draw so many pairs: a day and a way to write it each, none twice."""
+    """Draw a number of different pairs, each a date and a format."""
     names = list(FORMATS)
     chosen = rng.sample(range(len(days) * len(names)), count)
     drawn = [(days[number // len(names)], names[number % len(names)]) for number in chosen]

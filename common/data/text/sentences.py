@@ -128,7 +128,7 @@ def draw_splits() -> list[Sentences]:
 
 
 def _draw(rng: random.Random, count: int, kinds: Sequence[str], seen: set[str]) -> Sentences:
-    """Draw so many sentences that were not seen yet, as many of each kind."""
+    """Draw a number of new sentences, equally many of each kind."""
     drawn: list[tuple[str, int, str]] = []
     while len(drawn) < count:
         kind = kinds[len(drawn) % len(kinds)]
@@ -172,7 +172,7 @@ def _opinion(label: int, rng: random.Random, how: str = "plain") -> str:
 
 
 def ceiling(kinds: Sequence[str]) -> float:
-    """Best accuracy to be expected of whoever sees the words of so many sentences, but not their order."""
+    """Give the best expected accuracy of a classifier that sees the words of the sentences but not their order."""
     return sum(0.5 if kind in ("contrast", "concession") else 1.0 for kind in kinds) / len(kinds)
 
 
