@@ -142,9 +142,29 @@ def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
     assert entry["seeds"] == [0, 1]
     assert entry["command"] == "python -m ch07_dqn.train q_table --rows 3"
     assert entry["data"]["embedded"]
+    assert entry["output"][0].startswith("data ")
+    assert any(line.startswith("saved") and " runs/ch07_dqn/q_table/" in line for line in entry["output"])
     values = entry["metrics"]["shortest_steps"]["values"]
     assert len(set(values)) == 2, "another seed is another maze"
     assert entry["metrics"]["shortest_steps"]["mean"] == statistics.fmean(values)
+
+
+def test_a_record_keeps_the_ends_of_a_long_output_without_the_machines_folders():
+    lines = [f"epoch {epoch}" for epoch in range(1, 41)]
+    short = ledger.shorten("data from /home/x/data/MNIST\n" + "\n".join(lines) + "\n", {"/home/x/data": "data"})
+    assert short == ["data from data/MNIST", *lines[:4], "...", *lines[-7:]]
+    assert ledger.shorten("\n".join(lines[:13]) + "\n", {}) == lines[:13], "no line is replaced by one of three dots"
+
+
+def test_a_page_shows_what_a_record_printed(house):
+    readme = house / "README.md"
+    page = "above\n<!-- output: one -->\n<!-- /output -->\nbelow\n"
+    with pytest.raises(ValueError, match=r"results/one\.json holds no output: record it again"):
+        tables.render(page, readme)
+    (house / "results" / "one.json").write_text(json.dumps(ENTRY | {"output": ["data     digits", r"loss \d 0.1"]}))
+    shown = f"```text\n$ {ENTRY['command']}\ndata     digits\nloss \\d 0.1\n```\n"
+    assert tables.render(page, readme) == f"above\n<!-- output: one -->\n{shown}<!-- /output -->\nbelow\n"
+    assert tables.render(tables.render(page, readme), readme) == tables.render(page, readme)
 
 
 @pytest.mark.parametrize(

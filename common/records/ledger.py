@@ -106,19 +106,21 @@ def record(options: Record, command: Sequence[str]) -> Path:
         raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
     out = tables.ROOT / "runs" / "ledger" / options.name
     shutil.rmtree(out, ignore_errors=True)
-    summaries, before = [], matrix_product_rate()
+    summaries, output, before = [], [], matrix_product_rate()
     for seed in range(options.seeds):
         words = [sys.executable, "-m", *command, "--seed", str(seed), "--out", str(out / str(seed))]
         print(f"$ {shlex.join(['python', '-m', *command])} --seed {seed}", flush=True)
-        environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
-        if subprocess.run(words, cwd=tables.ROOT, env=environment, check=False).returncode:
+        printed = run_command(words)
+        if printed is None:
             raise ValueError(f"seed {seed} failed; nothing was recorded")
+        if seed == 0:
+            output = shorten(printed, {str(data_dir().resolve()): "data", str(out / "0"): "runs"})
         found = list((out / str(seed)).glob("*/*/*/summary.json"))
         if len(found) != 1:
             raise ValueError(f"the command made {len(found)} runs; record one program at a time")
         summaries.append(read_json(found[0]))
     machine_rates = {"before": before, "after": matrix_product_rate()}
-    entry = summarise(options, command, summaries) | {"matrix_product_gflops": machine_rates}
+    entry = summarise(options, command, summaries) | {"output": output, "matrix_product_gflops": machine_rates}
     if options.rates:
         require_steady(entry)
     else:
@@ -128,6 +130,30 @@ def record(options: Record, command: Sequence[str]) -> Path:
     write_json(path, entry)
     print(f"recorded {path}")
     return path
+
+
+def run_command(words: Sequence[str]) -> str | None:
+    """Run a command from the project's root, pass its output on, and return it; None where the command failed."""
+    environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
+    lines = []
+    with subprocess.Popen(words, cwd=tables.ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    return None if process.returncode else "".join(lines)
+
+
+HEAD, TAIL = 5, 7
+"""Lines that a record keeps of the beginning and of the end of the first seed's output."""
+
+
+def shorten(printed: str, folders: dict[str, str]) -> list[str]:
+    """Keep the first and the last lines of a run's output, with the folders of this machine replaced."""
+    for path, name in folders.items():
+        printed = printed.replace(path, name)
+    lines = printed.rstrip().splitlines()
+    return lines if len(lines) <= HEAD + TAIL + 1 else [*lines[:HEAD], "...", *lines[-TAIL:]]
 
 
 RATE = re.compile(r"_per_second$|_gflops$")

@@ -16,6 +16,11 @@ A measure whose values over the seeds are not one hump is shown as `measure:valu
 <!-- ledger: ch02/fitting | degree_1_rmse degree_15_rmse:values -->
 <!-- /ledger -->
 
+What the first seed of a record printed, its first and its last lines (as the record keeps them), stands between
+
+<!-- output: ch03/feedforward -->
+<!-- /output -->
+
 And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
 
 <!-- landmarks -->
@@ -38,6 +43,8 @@ RESULTS = ROOT / "results"
 TABLE = re.compile(
     r"(?P<first><!-- ledger: (?P<records>[^|>]+)\|(?P<measures>[^>]+)-->\n).*?(?P<last><!-- /ledger -->)", re.S
 )
+
+OUTPUT = re.compile(r"(?P<first><!-- output: (?P<record>[\w/-]+) -->\n).*?(?P<last><!-- /output -->)", re.S)
 
 LANDMARKS = re.compile(r"(?P<first><!-- landmarks -->\n).*?(?P<last><!-- /landmarks -->)", re.S)
 
@@ -191,9 +198,18 @@ def render_landmarks() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_output(name: str) -> str:
+    """Write the command of a record and what its first run printed; raise ValueError where the record has no output."""
+    entry = read_record(name)
+    if not entry.get("output"):
+        raise ValueError(f"results/{name}.json holds no output: record it again")
+    return "\n".join(["```text", f"$ {entry['command']}", *entry["output"], "```", ""])
+
+
 def render(text: str, where: Path) -> str:
     """Replace every table of a README by what the records say."""
-    for beginning, table in (("ledger:", TABLE), ("devices -->", DEVICES), ("landmarks -->", LANDMARKS)):
+    kinds = {"ledger:": TABLE, "output:": OUTPUT, "devices -->": DEVICES, "landmarks -->": LANDMARKS}
+    for beginning, table in kinds.items():
         if text.count(f"<!-- {beginning}") != len(table.findall(text)):
             raise ValueError(f"{where} has a table whose first or last line is malformed")
 
@@ -219,6 +235,7 @@ def render(text: str, where: Path) -> str:
     if DEVICES.search(text):
         text = render_devices(text, read_json(RESULTS / "devices.json"))
     text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
+    text = OUTPUT.sub(lambda match: f"{match['first']}{render_output(match['record'])}{match['last']}", text)
     return TABLE.sub(replacement, text)
 
 
