@@ -212,7 +212,7 @@ def report(
         figure = draw_pairs(test.pixels[rows], inputs[rows], outputs[rows], projected[rows], noisy=run.config.noise > 0)
         run.figure(name, figure)
     run.figure("epochs", draw_snapshots(snapshots))
-    weights = model.encoder.get_submodule("0").weight.detach().cpu()
+    weights = model.state_dict()["encoder.0.weight"].cpu()
     strongest = weights.square().sum(1).topk(40).indices
     run.figure("filters", plots.image_grid(as_filters(weights[strongest].T), columns=10, size=0.6))
     shown = slice(0, 1_000)

@@ -187,7 +187,7 @@ def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> d
     baseline_metrics = {"bias_rmse": rows["bias"]["rmse"]}
     if "ndcg_at_10" in rows["popularity"]:
         baseline_metrics["popularity_ndcg_at_10"] = rows["popularity"]["ndcg_at_10"]
-    rows[f"{config.visible} RBM, {config.cases} as cases"] = dict(test)
+    rows[f"{config.visible.capitalize()} RBM, {config.cases} as cases"] = dict(test)
     leaked: dict[str, float] = {}
     if config.trap:
         predictor = make_predictor(model, known + data.test, config.cases, data)
@@ -220,8 +220,8 @@ def report(run: Run, rows: dict[str, dict[str, float]], data: RatingSet, model: 
 
     config, known = run.config, data.train + data.valid
     counts = [int((known.stars == level).sum()) for level in data.levels]
-    title = f"{len(known):,} training and validation ratings"
-    figure = plots.bars([f"{level:g} stars" for level in data.levels.tolist()], counts, title=title, label="ratings")
+    title = f"stars of {len(known):,} training and validation ratings"
+    figure = plots.bars([f"{level:g}" for level in data.levels.tolist()], counts, title=title, label="ratings")
     run.figure("ratings", figure)
     if config.cases == "films":
         run.figure("films", draw_similar_films(model, data))
@@ -248,8 +248,8 @@ def draw_similar_films(model: RatingRBM, data: RatingSet, count: int = 20) -> "F
     similarity = torch.atleast_2d(torch.corrcoef(hidden - hidden.mean(0))).nan_to_num()
     order = by_similarity(similarity)
     titles = [shorten(data.titles[films[place]], 32, placeholder=" ...") for place in order]
-    numbers = [str(number) for number in range(1, len(order) + 1)]
-    names = [f"{title}  {number}" for title, number in zip(titles, numbers, strict=True)]
+    names = [f"{title}  {number}" for number, title in enumerate(titles, start=1)]
+    numbers = [str(number) if number == 1 or number % 5 == 0 else "" for number in range(1, len(order) + 1)]
     shown = similarity[order][:, order].clamp(min=0)
     return plots.shades(shown, names, numbers, rows="", columns="film", title="correlation of hidden states")
 
