@@ -105,10 +105,10 @@ STOPS = [
     Stop("ch01_graphs.expressions", "affine_0", ("the book", 12.4), seconds=2, label="affine expression"),
     Stop(
         "ch01_graphs.numerics",
-        "rewritten_lost_values",
-        ("as written", "lost_values"),
+        "rewritten_non_finite_values",
+        ("as written", "as_written_non_finite_values"),
         seconds=1,
-        label="values lost, rewritten",
+        label="infinite or NaN values, rewritten",
     ),
     Stop(
         "ch01_graphs.regression",

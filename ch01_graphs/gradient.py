@@ -31,9 +31,9 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
     """
     graph = loss.graph
     if loss.shape:
-        raise ValueError(f"the gradient of {formula(loss)} is asked, which is no scalar but has shape {loss.shape}")
+        raise ValueError(f"the gradient of {formula(loss)} needs a scalar, but its shape is {loss.shape}")
     if any(expression.graph is not graph for expression in wrt):
-        raise ValueError("the gradient is asked in an expression of another graph")
+        raise ValueError("an expression belongs to another graph than the loss")
     targets = {expression.node for expression in wrt}
     needed, on_the_way = ancestors([loss.node]), set[fx.Node]()
     for node in graph.ir.nodes:

@@ -10,7 +10,7 @@ the graph gives k, and `simplify` replaces the unstable patterns that it contain
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from ch01_graphs.simplify import simplify
 from common.config import RunOptions, require
 from common.progress import print_table, say
 from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Reference values: torch's own stable functions, computed in float64."""
 
+VERSIONS = ("as_written", "rewritten")
+
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 """Smallest positive normal number of float32, 1.18e-38."""
 
@@ -98,7 +103,7 @@ def largest_error(trial: Trial, exact: Tensor) -> float:
     return float(error.where(trial.value.isfinite(), torch.inf).max())
 
 
-def lost(values: Tensor) -> int:
+def non_finite(values: Tensor) -> int:
     """Count the elements that are infinite or NaN."""
     return int((~values.isfinite()).sum())
 
@@ -116,21 +121,21 @@ def exact_both(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
     return y.detach(), gradient
 
 
-def count_losses(trials: dict[str, tuple[Trial, Trial]], x: Tensor) -> dict[str, float]:
-    """Add up over all formulas, as written and rewritten: infinite or NaN (lost), and false zeros.
+def count_failures(trials: dict[str, tuple[Trial, Trial]], x: Tensor) -> dict[str, float]:
+    """Count infinite or NaN results and false zeros over all formulas, as written and rewritten.
 
     A false zero is underflow where the exact value is below float32's normal numbers, and rounding where it is not.
     """
     found: dict[str, float] = {}
     for name, both in trials.items():
         exact = dict(zip(("value", "gradient"), exact_both(name, x), strict=True))
-        for prefix, trial in zip(("", "rewritten_"), both, strict=True):
+        for version, trial in zip(VERSIONS, both, strict=True):
             for what, truth in exact.items():
                 values = getattr(trial, what)
                 counts = {
-                    f"{prefix}lost_{what}s": lost(values),
-                    f"{prefix}false_zero_{what}s": false_zeros(values, truth),
-                    f"{prefix}rounded_to_zero_{what}s": false_zeros(values, truth, SMALLEST_NORMAL),
+                    f"{version}_non_finite_{what}s": non_finite(values),
+                    f"{version}_false_zero_{what}s": false_zeros(values, truth),
+                    f"{version}_rounded_to_zero_{what}s": false_zeros(values, truth, SMALLEST_NORMAL),
                 }
                 found |= {key: found.get(key, 0) + count for key, count in counts.items()}
     return found
@@ -190,23 +195,29 @@ def train(config: Config) -> dict[str, float]:
         worst = {
             name: [largest_error(trial, EXACT[name](x.double())) for trial in both] for name, both in trials.items()
         }
-        headings = ["formula", "error", "lost", "rewritten", "error", "lost"]
+        headings = ["formula", "error", "not finite", "rewritten", "error", "not finite"]
         rows = [
-            (name, worst[name][0], lost(first.gradient), second.formula, worst[name][1], lost(second.gradient))
+            (
+                name,
+                worst[name][0],
+                non_finite(first.gradient),
+                second.formula,
+                worst[name][1],
+                non_finite(second.gradient),
+            )
             for name, (first, second) in trials.items()
         ]
         print_table(headings, rows)
-        say("note", f"largest error and lost gradients over {len(x)} inputs from {x[0]:g} to {x[-1]:g}, in float32")
-        counts = count_losses(trials, x)
+        say("note", f"largest error, infinite or NaN gradients: {len(x)} inputs from {x[0]:g} to {x[-1]:g}, in float32")
+        counts = count_failures(trials, x)
+        kinds = [name.removeprefix("rewritten_") for name in counts if name.startswith("rewritten_")]
         rows = [
-            (what.replace("_", " "), f"{counts[what]:,.0f}", f"{counts[f'rewritten_{what}']:,.0f}")
-            for what in counts
-            if not what.startswith("rewritten_")
+            (kind.replace("_", " "), *(f"{counts[f'{version}_{kind}']:,.0f}" for version in VERSIONS)) for kind in kinds
         ]
         print_table([f"of {len(trials) * len(x):,} values or gradients", "as written", "rewritten"], rows)
         say(
             "note",
-            "lost: infinite or NaN; false zero: 0 where the exact value is not; rounded to zero: it is >= 1.2e-38",
+            "false zero: 0 where the exact value is not 0; rounded to zero: the exact value is at least 1.2e-38",
         )
         report(run, x, trials)
         largest = max(second for _, second in worst.values())
@@ -214,12 +225,61 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run, x: Tensor, trials: dict[str, tuple[Trial, Trial]]) -> None:
-    """Draw values and gradients; where the formula as written is infinite or NaN, only the rewritten one is visible."""
+    """Draw values and gradients, the magnitude of the values beside the exact one, and errors by input."""
     from common.drawing import plots
 
-    for what in ("value", "gradient"):
+    for what in ("value", "gradient"):  # where the formula as written is infinite or NaN, the other line is visible
         panels = {
             name: {"rewritten": (x, getattr(second, what)), "as written": (x, getattr(first, what))}
             for name, (first, second) in trials.items()
         }
         run.figure(f"{what}s", plots.line_panels(panels, columns=3, xlabel="x", ylabel=what))
+    sizes = {
+        name: {
+            "exact, in float64": (x, exact_both(name, x)[0].abs()),
+            "rewritten, in float32": (x, second.value.abs().where(second.value != 0, torch.nan)),
+        }
+        for name, (_, second) in trials.items()
+    }
+    run.figure("magnitudes", plots.line_panels(sizes, columns=3, xlabel="x", ylabel="|value|", log_y=True))
+    run.figure("conditioning", draw_conditioning())
+
+
+ROUNDOFF = 2.0**-24
+"""Unit roundoff u of float32: the largest relative error of a rounded number."""
+
+
+def draw_conditioning() -> "Figure":
+    """Draw the error in float32 of an ill-conditioned and of an unstable formula beside that of the rounded input."""
+    from common.drawing import plots
+
+    logarithm, difference = PROBLEMS[0], PROBLEMS[3]
+    gaps, inputs = torch.logspace(-6, 1, 36), torch.logspace(0, 7, 36)
+    panels = {
+        "log(x): ill-conditioned near 1": {
+            "error as written": (gaps, [worst_error(logarithm.formula, 1 + float(gap), float(gap)) for gap in gaps]),
+            "(k(x) + 1) u": (gaps, [bound(logarithm.formula, 1 + float(gap)) for gap in gaps]),
+        },
+        "sqrt(x + 1) - sqrt(x): unstable formula": {
+            "error as written": (inputs, [worst_error(difference.formula, float(x), float(x)) for x in inputs]),
+            "(k(x) + 1) u": (inputs, [bound(difference.formula, float(x)) for x in inputs]),
+            "error of 1 / (sqrt(x + 1) + sqrt(x))": (
+                inputs,
+                [worst_error(difference.better, float(x), float(x)) for x in inputs],
+            ),
+        },
+    }
+    figure = plots.line_panels(panels, columns=2, ylabel="relative error", log_x=True, log_y=True, size=1.3)
+    for axes, label in zip(figure.axes, ("x - 1", "x"), strict=True):
+        axes.set_xlabel(label)
+    return figure
+
+
+def bound(function: Callable[[Any], Any], x: float) -> float:
+    """(k(x) + 1) u: relative error of the exact function of the rounded x, rounded once more."""
+    return (condition_number(function, x) + 1) * ROUNDOFF
+
+
+def worst_error(function: Callable[[Any], Any], x: float, gap: float) -> float:
+    """Largest relative error in float32 at 40 inputs around x, at most a tenth of the gap away."""
+    return max(float32_error(function, x + gap * share / 200) for share in range(-20, 20))

@@ -20,7 +20,7 @@ from ch01_graphs.autodiff import Variable
 from ch01_graphs.draw import picture
 from ch01_graphs.expression import Expression
 from ch01_graphs.gradient import grad
-from ch01_graphs.graph import Graph
+from ch01_graphs.graph import Graph, ancestors
 from ch01_graphs.machine import TapeMachine, compiled, written
 from ch01_graphs.simplify import Rewrite, simplify
 from common.benchmark import Workload, by_turns, median_ratio
@@ -72,7 +72,9 @@ class Regression:
     w: Tensor
     b: Tensor
     outputs: list[Expression]
-    """loss, dL/dw, dL/db"""
+    """loss, dL/dw, dL/db, simplified"""
+    unsimplified: list[Expression]
+    """The same expressions, as `grad` has built them."""
     rewrites: list[Rewrite]
 
     @property
@@ -90,9 +92,14 @@ def build(config: Config, device: torch.device | str = "cpu") -> Regression:
     b = graph.parameter("b", 0.0)
     prediction = (X @ w + b).named("prediction")  # 4. the forward expression
     loss = ((prediction - y) ** 2).mean().named("loss")  # 5. the loss
-    gradients = grad(loss, [w, b])  # 6. gradients
-    simpler = simplify(loss, *gradients)
-    return Regression(graph.value(w), graph.value(b), simpler.outputs, simpler.rewrites)
+    outputs = [loss, *grad(loss, [w, b])]  # 6. gradients
+    simpler = simplify(*outputs)
+    return Regression(graph.value(w), graph.value(b), simpler.outputs, outputs, simpler.rewrites)
+
+
+def count_nodes(outputs: list[Expression]) -> int:
+    """Count the nodes that some expressions depend on."""
+    return len(ancestors([output.node for output in outputs]))
 
 
 def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tensor, ...]]:
@@ -215,11 +222,14 @@ def train(config: Config) -> dict[str, float]:
         report(run, regression, X, y)
         rows = [(name, statistics.median(speeds[name]), ratios[name]) for name in speeds]
         print_table(["variant", "steps/s", "relative to eager"], rows)
+        draw_speeds(run, ratios)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
             mse = float(machine(X=X, y=y)[0])
         return run.finish(
             run={
                 "mse": mse,
+                "nodes_as_written": count_nodes(regression.unsimplified),
+                "nodes_simplified": count_nodes(regression.outputs),
                 "distance_from_exact": distance,
                 **{f"{name}_steps_per_second": statistics.median(values) for name, values in speeds.items()},
                 **{f"{name}_ratio": ratio for name, ratio in ratios.items() if name != "eager"},
@@ -241,11 +251,32 @@ def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
     print_table(["node", "formula", "value", "bytes", "microseconds"], rows)
     for rewrite in regression.rewrites:
         say("rewrite", str(rewrite))
-    drawn = picture(*regression.outputs, records=records)
-    for name in ("graph.dot", "graph.png"):
-        with run.writing(name) as path:
-            save(drawn, path)
+    for name, drawn in (
+        ("graph", picture(*regression.outputs, records=records)),
+        ("graph_as_written", picture(*regression.unsimplified)),
+    ):
+        for suffix in ("dot", "png"):
+            with run.writing(f"{name}.{suffix}") as path:
+                save(drawn, path)
     run.figure("curve", plots.curves(run.history, {"mean squared error": ["train_loss"]}, log=True))
+
+
+NAMES = {
+    "eager": "autograd (eager)",
+    "compiled": "compiled function",
+    "tape": "tape machine",
+    "dynamic_tape": "dynamic tape",
+    "inductor": "torch.compile",
+}
+
+
+def draw_speeds(run: Run, ratios: dict[str, float]) -> None:
+    """Draw the speed of each variant relative to autograd."""
+    from common.drawing import plots
+
+    title = "Speed of a training step, relative to autograd"
+    names = [NAMES[name] for name in ratios]
+    run.figure("speeds", plots.bars(names, [*ratios.values()], title=title, label="steps per second, autograd = 1"))
 
 
 def restore(folder: Path) -> tuple[Regression, Config]:

@@ -1,4 +1,4 @@
-"""The door of chapter 1.
+"""Command line of chapter 1.
 
 python -m ch01_graphs.train                     # the core programs, in the book's order
 python -m ch01_graphs.train regression --compile # one program

@@ -193,7 +193,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
-    """Draw the confusion matrix, the learning curves, and the weights of the first layer."""
+    """Draw the confusion matrix, the worst mistakes, the learning curves, and the weights of the first layer."""
     from common.drawing import plots
 
     guesses = logits.argmax(1)
@@ -208,6 +208,17 @@ def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
     pictures = (0.5 + weight / (2 * weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12))).view(-1, 1, 28, 28)
     titles = list(data.class_names) if len(model.linears) == 1 else None
     run.figure("weights", plots.image_grid(pictures, columns=10, titles=titles))
+    chosen = worst_mistakes(logits, data.test.labels)
+    if len(chosen):
+        titles = [f"{int(data.test.labels[n])} → {int(guesses[n])}" for n in chosen]
+        run.figure("mistakes", plots.image_grid(data.test.pixels[chosen], columns=10, titles=titles))
+
+
+def worst_mistakes(logits: Tensor, labels: Tensor, count: int = 20) -> Tensor:
+    """Find the misclassified images with the largest loss: (N, K) logits, (N,) labels -> (count,) or fewer indices"""
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    wrong = (logits.argmax(1) != labels).nonzero()[:, 0]
+    return wrong[loss[wrong].argsort(descending=True)][:count]
 
 
 def restore(folder: Path) -> tuple[Classifier, Config]:

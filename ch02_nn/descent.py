@@ -104,7 +104,7 @@ def draw(config: Config) -> "Figure":
     for share in SHARES:
         eta = share / config.x**2
         path = [step for step in descend(config, eta) if abs(step.weight - best) <= reach]
-        panels[f"eta = {eta:.3g}"] = {
+        panels[f"learning rate {eta:.3g}"] = {
             "L(W)": parabola,
             "steps": ([step.weight for step in path], [step.loss for step in path]),
         }

@@ -209,7 +209,7 @@ def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
         curves[name] = fit(x, y)
         validated = cross_validate(fit, x, y, run.config.folds)
         rows.append([name, rmse(curves[name], x, y), validated, rmse(curves[name], test_x, test_y)])
-    print_table(["polynomial", "train RMSE", "validated", "test (no noise)"], rows)
+    print_table(["polynomial", "training RMSE", "cross-validation", "test (no noise)"], rows)
     degrees, decays = rows[: len(DEGREES)], rows[len(DEGREES) :]
     best, decayed = min(degrees, key=lambda row: row[2]), min(decays, key=lambda row: row[2])
     report_sine(run, x, y, degrees, {name: curves[name] for name in ("degree 1", best[0], f"degree {top}", decayed[0])})
@@ -233,7 +233,9 @@ def report_sine(run: Run, x: Tensor, y: Tensor, rows: list, curves: dict[str, Pr
     }
     dots: dict[str, dict[str, plots.Line]] = {name: {"points": (x[:, 0], y)} for name in curves}
     run.figure("polynomials", plots.line_panels(panels, columns=4, xlabel="x", dots=dots, ylim=(-2, 2)))
-    errors = {name: (DEGREES, [row[column] for row in rows]) for column, name in ((1, "train"), (2, "validated"))}
+    errors = {
+        name: (DEGREES, [row[column] for row in rows]) for column, name in ((1, "training"), (2, "cross-validation"))
+    }
     run.figure("degrees", plots.line_panels({"RMSE": errors}, columns=1, xlabel="degree", log_y=True))
 
 
@@ -244,7 +246,7 @@ def fit_diabetes(run: Run, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor)
     for dropout, decay in NETWORKS:
         fits[f"network, dropout {dropout:g}, decay {decay:g}"] = network(dropout, decay, config, run.device)
     rows = [[name, rmse(fit(x, y), x, y), cross_validate(fit, x, y, config.folds)] for name, fit in fits.items()]
-    print_table(["diabetes", "train RMSE", "validated"], rows)
+    print_table(["diabetes", "training RMSE", "cross-validation"], rows)
     from common.drawing import plots
 
     run.figure("diabetes", plots.bars([*fits], [row[2] for row in rows], title="cross-validated RMSE", label="RMSE"))
@@ -252,7 +254,7 @@ def fit_diabetes(run: Run, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor)
     metrics = {"mean_test_rmse": rmse(lambda new: y.mean().expand(len(new)), test_x, test_y)}
     for kind, candidates in (("linear", linear), ("network", networks)):
         chosen = min(candidates, key=lambda row: row[2])
-        print_table(["chosen", "validated"], [[chosen[0], chosen[2]]])
+        print_table(["chosen", "cross-validation"], [[chosen[0], chosen[2]]])
         predictor = fits[chosen[0]](x, y)
         metrics |= {f"{kind}_validated_rmse": chosen[2], f"{kind}_test_rmse": rmse(predictor, test_x, test_y)}
     return metrics | {"plain_network_validated_rmse": networks[0][2], "plain_linear_validated_rmse": linear[0][2]}

@@ -77,7 +77,7 @@ def rosenbrock_gradient(points: Tensor) -> Tensor:
 
 
 def descend(rule: str, rates: tuple[float, ...], steps: int, device: torch.device) -> Tensor:
-    """Minimise Rosenbrock's function at every rate at once -> (T + 1, R, 2) positions; a divergent walk ends in NaN."""
+    """Minimise Rosenbrock's function at every rate at once -> (T + 1, R, 2) positions; a divergent path ends in NaN."""
     kind = {"device": device, "dtype": widest_float(device)}
     points = torch.tensor([START], **kind).repeat(len(rates), 1).requires_grad_()
     optimizer = OPTIMIZERS[rule]([points], lr=torch.tensor(rates, **kind)[:, None])
@@ -110,7 +110,7 @@ def arrival(values: list[float], goal: float) -> Arrival:
 def choose(walks: dict[float, list[list[float]]], goal: float) -> float:
     """Pick the rate with the earliest first arrival on average; ties by fewer later steps above, then by the last loss.
 
-    A walk that never arrives counts with its whole length.
+    A path that never arrives counts with its whole length.
     """
 
     def rank(rate: float) -> tuple[float, float, float]:
@@ -179,7 +179,7 @@ def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Run both comparisons; return first arrivals and stability (a walk that never arrives counts its whole length)."""
+    """Run both comparisons; return first arrivals and stability (a path that never arrives counts its whole length)."""
     data = data or load_images("digits", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         valley, digits = race_in_the_valley(run), race_on_digits(run, data)
@@ -203,30 +203,46 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 f"{name}_digits_arrival_steps": mean,
                 f"{name}_digits_later_steps_above": above,
             }
-        headings = ["rule", "rate in the valley", f"first step at {config.goal:g}", "later steps above"]
-        headings += ["rate on digits", f"first step at loss {config.loss:g}", "later steps above"]
+        headings = ["optimizer", "rate, Rosenbrock", f"value {config.goal:g}", "later steps above"]
+        headings += ["rate, digits", f"step at loss {config.loss:g}", "later steps above"]
         print_table(headings, rows)
         report(run, valley, digits)
         return run.finish(run=metrics)
 
 
 def written(steps: float) -> str:
-    """Write a number of steps, or that the goal was not reached."""
-    return "not reached" if math.isinf(steps) else f"{steps:.0f}"
+    """Write the step of the first arrival, or that the goal was not reached."""
+    return "not reached" if math.isinf(steps) else f"step {steps:.0f}"
 
 
 def report(run: Run, valley: dict, digits: dict) -> None:
-    """Draw the paths on Rosenbrock's function, the values along them, and the losses on digits."""
+    """Draw the paths on Rosenbrock's function, the values along them, and the losses on digits from every start."""
     from common.drawing import plots
 
     x, y = torch.linspace(-2, 2, 161), torch.linspace(-1, 3, 161)
     heights = rosenbrock(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))
-    paths = {f"{rule}, {rate:.2g}: {written(found.first)}": path for rule, (rate, path, found) in valley.items()}
+    paths = {
+        f"{rule}, learning rate {rate:.2g}\ngoal: {written(found.first)}": path
+        for rule, (rate, path, found) in valley.items()
+    }
     run.figure("valley", plots.contour_paths(x, y, heights, paths, goal=(1, 1), columns=3))
-    panels: dict[str, dict[str, plots.Line]] = {"Rosenbrock: height": {}, "digits: test cross-entropy": {}}
-    falls, learning = panels.values()
-    for rule, (_, path, _) in valley.items():
-        falls[rule] = (range(1, len(path) + 1), rosenbrock(path).clamp(min=1e-12))
-    for rule, (_, losses, _) in digits.items():
-        learning[rule] = (range(1, EVERY * len(losses[0]) + 1, EVERY), losses[0])
+    starts = run.config.starts
+    panels: dict[str, dict[str, plots.Line]] = {
+        "Rosenbrock's function: value": {
+            rule: (range(1, len(path) + 1), rosenbrock(path).clamp(min=1e-12)) for rule, (_, path, _) in valley.items()
+        },
+        f"Digits: test cross-entropy, mean of {starts} starts": {
+            rule: (range(1, EVERY * len(losses[0]) + 1, EVERY), torch.tensor(losses).mean(dim=0))
+            for rule, (_, losses, _) in digits.items()
+        },
+    }
     run.figure("losses", plots.line_panels(panels, columns=2, xlabel="step", log_x=True, log_y=True, size=1.5))
+    every_start: dict[str, dict[str, plots.Line]] = {}
+    for rule, (rate, losses, _) in digits.items():
+        at = range(0, EVERY * len(losses[0]), EVERY)
+        lines = {f"start {number}": (at, values) for number, values in enumerate(losses, start=1)}
+        every_start[f"{rule}, learning rate {rate:.2g}"] = lines | {"goal": ((0, at[-1]), (run.config.loss,) * 2)}
+    drawn = plots.line_panels(
+        every_start, columns=3, xlabel="step", ylabel="test cross-entropy", log_y=True, share_y=True
+    )
+    run.figure("digits", drawn)

@@ -185,7 +185,7 @@ def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
     """Draw the difference of each descent from the closed form, and the fitted cubics."""
     from common.drawing import plots
 
-    gap = "R² below the closed form"
+    gap = "R² gap to the closed form"
     run.figure("gaps", plots.line_panels(gaps, columns=3, xlabel="step", ylabel=gap, log_x=True, log_y=True))
     run.figure("cubic", draw_fits({name: fit for name, fit in fits.items() if name.startswith("cubic")}))
 

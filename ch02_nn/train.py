@@ -1,4 +1,4 @@
-"""The door of chapter 2.
+"""Command line of chapter 2.
 
 python -m ch02_nn.train                       # the core programs, from one weight to a classifier
 python -m ch02_nn.train simple --steps 20000  # one program

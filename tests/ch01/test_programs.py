@@ -113,12 +113,14 @@ def test_the_books_graphs_have_the_books_values(options, capsys):
 
 def test_rewritten_formulas_neither_overflow_nor_give_nan_but_still_round_to_zero(options):
     metrics = numerics.train(numerics.Config(points=41, run=options))
-    assert metrics["rewritten_lost_values"] == metrics["rewritten_lost_gradients"] == 0
-    for what in ("values", "gradients"):
-        assert metrics[f"false_zero_{what}"] > metrics[f"rounded_to_zero_{what}"] > 0
-        assert metrics[f"rewritten_false_zero_{what}"] > metrics[f"rewritten_rounded_to_zero_{what}"] > 0
-    assert metrics["lost_values"] > 30
-    assert metrics["lost_gradients"] > 60
+    assert metrics["rewritten_non_finite_values"] == metrics["rewritten_non_finite_gradients"] == 0
+    for version in ("as_written", "rewritten"):
+        for what in ("values", "gradients"):
+            assert metrics[f"{version}_false_zero_{what}"] > metrics[f"{version}_rounded_to_zero_{what}"] > 0
+    assert metrics["as_written_non_finite_values"] > 30
+    assert metrics["as_written_non_finite_gradients"] > 60
+    (folder,) = options.out.glob("*/*/*")
+    assert {"values.png", "gradients.png", "magnitudes.png", "conditioning.png"} <= {p.name for p in folder.iterdir()}
     assert metrics["rewritten_largest_error"] < 1e-7
 
 
@@ -129,11 +131,22 @@ def test_false_zeros_are_told_from_zeros_and_underflow_from_rounding():
     assert numerics.false_zeros(values, exact, numerics.SMALLEST_NORMAL) == 2
 
 
+def test_errors_follow_the_condition_number_unless_the_formula_is_unstable():
+    logarithm, difference = numerics.PROBLEMS[0], numerics.PROBLEMS[3]
+    assert numerics.worst_error(logarithm.formula, 1.001, 0.001) < 2 * numerics.bound(logarithm.formula, 1.001)
+    bound = numerics.bound(difference.formula, 1e6)
+    assert numerics.worst_error(difference.better, 1e6, 1e6) < 2 * bound
+    assert numerics.worst_error(difference.formula, 1e6, 1e6) > 1_000 * bound
+
+
 @pytest.mark.parametrize("machine", ["compiled", "tape"])
 def test_regression_ends_at_the_exact_solution(options, machine):
     config = regression.Config(samples=60, features=3, epochs=3, steps=100, rounds=1, machine=machine, run=options)
     metrics = regression.train(config)
     assert metrics["distance_from_exact"] < 1e-5
+    assert (metrics["nodes_as_written"], metrics["nodes_simplified"]) == (19, 13)
+    (folder,) = options.out.glob("*/*/*")
+    assert {"graph.png", "graph_as_written.png", "speeds.png"} <= {path.name for path in folder.iterdir()}
     X, y = regression.make_data(config)
     exact = regression.closed_form(X, y)
     residual = X.double() @ exact[:-1] + exact[-1] - y.double()

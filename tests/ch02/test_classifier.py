@@ -146,7 +146,16 @@ def test_training_repeats_and_restores(config, digits):
     logits = classifier.predict(one, digits.test.pixels)
     assert classifier.measure(logits, digits.test.labels)["accuracy"] == pytest.approx(first["test_accuracy"])
     assert classifier.restore(folders[0])[1] == config
-    assert {"confusion.png", "curves.png", "weights.png"} <= {path.name for path in folders[0].iterdir()}
+    drawn = {"confusion.png", "curves.png", "weights.png", "mistakes.png"}
+    assert drawn <= {path.name for path in folders[0].iterdir()}
+
+
+def test_worst_mistakes_are_misclassified_images_with_the_largest_loss_first():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 5.0], [1.0, 0.0], [0.0, 3.0]])
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    assert classifier.worst_mistakes(logits, labels).tolist() == [2, 1, 3]
+    assert classifier.worst_mistakes(logits, labels, count=1).tolist() == [2]
+    assert classifier.worst_mistakes(logits, logits.argmax(1)).tolist() == []
 
 
 @pytest.mark.usefixtures("_no_pictures")
