@@ -106,7 +106,7 @@ def train(config: Config) -> dict[str, float]:
             values |= {f"{name}_{i}" if value.ndim else name: v for i, v in enumerate(value.flatten().tolist())}
         print_table(["graph", "formula", "value"], rows)
         affine = add_to_product()
-        print(f"the third as Python:{affine.graph.program(affine).code.rstrip()}\n", flush=True)
+        print(f"code generated for affine:{affine.graph.program(affine).code.rstrip()}\n", flush=True)
         try:
             multiply_what_does_not_fit()
         except ValueError as error:

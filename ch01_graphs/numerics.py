@@ -189,7 +189,7 @@ def train(config: Config) -> dict[str, float]:
             k, better = condition_number(problem.formula, problem.x), problem.better
             errors = [float32_error(problem.formula, problem.x), float32_error(better, problem.x) if better else ""]
             rows.append((problem.title, k, *errors))
-        print_table(["problem", "condition number", "error in float32", "of a better formula"], rows)
+        print_table(["problem", "condition number", "error in float32", "better formula"], rows)
         x = torch.linspace(-config.largest, config.largest, config.points)
         trials = {name: try_both(name, x) for name in FORMULAS}
         worst = {
