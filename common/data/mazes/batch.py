@@ -1,8 +1,8 @@
-"""Thousands of mazes walked at once: one table of next tiles, looked up.
+"""Thousands of maze environments, stepped at once with one table of next states.
 
-The tiles of all mazes are numbered through: tile (r, c) of maze n is state s = n H W + r W + c. Where action a leads
-from state s stands in row 4 s + a of a table, so a step of every environment is one index. A step into a wall, or off
-the board, leads back to where it came from.
+The tiles of all mazes are numbered consecutively: tile (r, c) of maze n is state s = n H W + r W + c. Row 4 s + a of
+the table holds the next state of action a in state s, so one step of all environments is one index operation. An agent
+that moves into a wall, or off the board, stays where it is.
 
 Dimensions: N mazes, H x W tiles, M environments, A = 4 actions.
 """
@@ -21,15 +21,15 @@ ACTIONS = len(MOVES)
 
 
 class Step(NamedTuple):
-    """What a step of all environments led to, each (M,)."""
+    """Outcome of one step of all environments, each field (M,)."""
 
     next_state: Tensor
-    """The state that was reached; an environment whose episode ended stands at its start again already."""
+    """State after the step; an environment whose episode ended has already been reset to its start."""
     reward: Tensor
     terminated: Tensor
-    """At the exit: nothing comes after, so nothing is added to the reward."""
+    """The next state is the exit: the return ends with this reward."""
     truncated: Tensor
-    """Out of time: the episode would have gone on, so a learner adds what it expects of the next state."""
+    """Time limit: the return does not end here, so TD targets still contain the value of the next state."""
 
 
 class MazeBatch:
@@ -45,7 +45,7 @@ class MazeBatch:
         starts: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Take besides, as (M,) states, where the environments begin; by default at their mazes' starts."""
+        """Create the environments; `starts` are (M,) initial states, by default the starts of the mazes."""
         shapes = {tuple(maze.walls.shape) for maze in mazes}
         require(len(shapes) == 1, "mazes of one batch must be of one size", sorted(shapes))
         require(limit >= 1, "an episode needs at least one step", limit)
@@ -64,15 +64,15 @@ class MazeBatch:
         self.reset()
 
     def reset(self) -> Tensor:
-        """Put every environment at its start; return (M,) their states."""
+        """Reset every environment to its start; return the (M,) states."""
         self.state = self.starts.clone()
         self.steps = torch.zeros_like(self.state)
         return self.state
 
     def step(self, actions: Tensor) -> Step:
-        """(M,) actions -> where they led; environments whose episode ended are at their starts afterwards"""
+        """Take (M,) actions and return their outcome; environments whose episode ended are reset."""
         row = torch.add(actions, self.state, alpha=ACTIONS)
-        next_state = self.table.index_select(0, row)  # half again as fast as table[row]
+        next_state = self.table.index_select(0, row)  # faster than table[row]
         self.steps += 1
         terminated, truncated = next_state == self.exits, self.steps >= self.limit
         ended = terminated | truncated
@@ -81,16 +81,16 @@ class MazeBatch:
         return Step(next_state, self.rewards.index_select(0, row), terminated, truncated)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Say where the environments are."""
+        """Return the states and step counts, for checkpoints."""
         return {"state": self.state, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Put the environments where they were."""
+        """Restore the states and step counts."""
         self.state, self.steps = (state[name].to(self.starts.device) for name in ("state", "steps"))
 
 
 def next_states(walls: Tensor) -> Tensor:
-    """(N, H, W) bool -> (N, H, W, A) int64 the state that each action leads to"""
+    """(N, H, W) bool walls -> (N, H, W, A) int64 next state of each action"""
     here = torch.arange(walls.numel(), device=walls.device).view(walls.shape)
     width = walls.shape[2]
     return torch.stack(
@@ -100,13 +100,13 @@ def next_states(walls: Tensor) -> Tensor:
 
 
 def rewards_of(walls: Tensor, worth: Tensor, bump: float) -> Tensor:
-    """(N, H, W) walls, (N, H, W) what entering a tile is worth -> (N, H, W, A) the reward of each action"""
+    """(N, H, W) walls, (N, H, W) rewards for entering a tile -> (N, H, W, A) reward of each action"""
     value = torch.where(walls, bump, worth)
     return torch.stack([tiles_ahead(value, move, outside=bump) for move in MOVES], dim=3)
 
 
 def tiles_ahead(tiles: Tensor, move: tuple[int, int], outside: float) -> Tensor:
-    """(N, H, W) -> (N, H, W) of each tile the one that the move leads to"""
+    """(N, H, W) -> (N, H, W) the value of the neighbouring tile in the direction of the move"""
     height, width = tiles.shape[1:]
     padded = F.pad(tiles, (1, 1, 1, 1), value=outside)
     return padded[:, 1 + move[0] : 1 + move[0] + height, 1 + move[1] : 1 + move[1] + width]

@@ -2,9 +2,9 @@
 
     gymnasium.make("common.data.mazes.environment:Maze-v0", maze=carve(5, 10, random.Random(0)))
 
-Observation: the number r W + c of the tile one stands on. Actions: up, right, down, left; into a wall leads nowhere.
-Rewards: `exit` (1 for reaching the exit, nothing else) or `book`, see `maze.worth_of`. An episode ends at the exit, or
-after 1,000 steps by gymnasium's TimeLimit, which is a truncation: the task itself has no clock.
+Observation: the number r W + c of the agent's tile. Actions: up, right, down, left; at a wall the agent stays where it
+is. Rewards: `exit` (1 for reaching the exit, otherwise 0) or `book`, see `maze.worth_of`. An episode terminates at the
+exit and is truncated after 1,000 steps by gymnasium's TimeLimit.
 """
 
 import random
@@ -21,7 +21,7 @@ LIMIT = 1_000
 
 
 class MazeEnv(gymnasium.Env[int, int]):
-    """One agent in one maze; without a maze, the book's size carved with the given seed."""
+    """One agent in one maze; by default a maze of the book's size, generated with `maze_seed`."""
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}
 
@@ -38,13 +38,13 @@ class MazeEnv(gymnasium.Env[int, int]):
         self.observation_space = gymnasium.spaces.Discrete(self.maze.walls.numel())  # pyright: ignore[reportAttributeAccessIssue]
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)  # pyright: ignore[reportAttributeAccessIssue]
         tables = MazeBatch([self.maze], rewards=rewards)
-        # Lists: looking one number up in them takes a fraction of what indexing a tensor does.
+        # Lists, because indexing a tensor for a single number is slower.
         self._table, self._rewards = tables.table.tolist(), tables.rewards.tolist()
         self._start, self._exit = int(tables.starts[0]), int(tables.exits[0])
         self._at = self._start
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """Go back to the start."""
+        """Reset the agent to the start."""
         super().reset(seed=seed, options=options)
         self._at = self._start
         return self._at, {}
@@ -56,7 +56,7 @@ class MazeEnv(gymnasium.Env[int, int]):
         return self._at, self._rewards[row], self._at == self._exit, False, {}
 
     def render(self) -> str | NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Draw the maze and who walks in it: as text, or as (8 H, 8 W, 3) bytes."""
+        """Draw the maze and the agent: as text, or as (8 H, 8 W, 3) bytes."""
         at = divmod(self._at, self.maze.walls.shape[1])
         if self.render_mode == "ansi":
             return letters(self.maze, at)
