@@ -34,7 +34,7 @@ def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tens
     hidden = maze.walls.clone()
     hidden[maze.exit] = True  # a terminal state has no value
     outcome = "reaches the exit" if path[-1] == maze.exit else "never arrives"
-    title = f"{len(path) - 1} steps: the greedy path {outcome}"
+    title = f"greedy path {outcome}"
     return plots.field(value, arrows, hidden, path=path, title=title, label=label)
 
 
@@ -65,3 +65,39 @@ def save_pictures(run: Run, values: Tensor, maze: Maze, *, value: Tensor | None 
         write_path(file, maze, path)
     with run.writing("walk.gif") as file:
         write_animation(file, maze, path)
+
+
+Histories = Sequence[Sequence[dict[str, float]]]
+"""The metrics of every epoch, of several runs."""
+
+
+def draw_learning_curves(agents: dict[str, tuple[Sequence[float], Histories]]) -> "Figure":
+    """Draw metrics of the greedy policy against environment steps: the median of several runs and their range.
+
+    Each agent has the environment steps of its epochs and the histories of its runs.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from common.drawing import plots
+
+    with mpl.rc_context(plots.LOOK):
+        figure = Figure(figsize=(9.6, 3.4))
+        left, right = figure.subplots(1, 2)
+        for name, (steps, histories) in agents.items():
+            rates = torch.tensor([[100 * row["right_rate"] for row in history] for history in histories])
+            shortest = torch.tensor(
+                [[float(row["path_steps"] == row["shortest_steps"]) for row in history] for history in histories]
+            )
+            millions = [step / 1e6 for step in steps]
+            (line,) = left.plot(millions, rates.median(0).values, label=name)
+            left.fill_between(millions, rates.amin(0), rates.amax(0), color=line.get_color(), alpha=0.15, linewidth=0)
+            right.plot(millions, shortest.sum(0), ".-", color=line.get_color(), label=name)
+        runs = len(next(iter(agents.values()))[1])
+        left.set(title=f"optimal greedy actions: median and range of {runs} mazes", ylabel="% of tiles")
+        right.set(title="greedy path is a shortest path", ylabel=f"mazes of {runs}", ylim=(-0.2, runs + 0.2))
+        right.yaxis.get_major_locator().set_params(integer=True)
+        for axes in (left, right):
+            axes.set(xlabel="environment steps, millions", xlim=(0, None))
+        left.legend(loc="lower right")
+    return figure

@@ -34,6 +34,13 @@ class Film:
         if epoch in self.epochs:
             self.pages[epoch] = draw().mul(255).round().to(torch.uint8)
 
+    def first_rows(self, rows: int = 8) -> tuple[list[str], Tensor]:
+        """Return the epochs and the first ten images of some pages, as (rows * 10, 1, 28, 28) in [0, 1]."""
+        epochs = sorted(self.pages)
+        chosen = epochs if len(epochs) <= rows else [epochs[n * (len(epochs) - 1) // (rows - 1)] for n in range(rows)]
+        images = torch.cat([self.pages[epoch][:ROW] for epoch in chosen])
+        return [f"epoch {epoch}" for epoch in chosen], images.float().div(255).view(-1, 1, 28, 28)
+
     def state_dict(self) -> dict[int, Tensor]:
         """Return the pages stored so far."""
         return self.pages

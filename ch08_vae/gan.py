@@ -244,6 +244,8 @@ def report(run: Run, probability: Tensor, samples: Tensor, film: Film) -> None:
         "Fréchet distance": ["valid_frechet_distance"],
     }
     run.figure("curves", plots.curves(run.history, panels))
+    epochs, images = film.first_rows()
+    run.figure("training", plots.mosaic(images, columns=ROW, row_names=epochs, title="samples from the same ten z"))
     with run.writing("training.gif") as path:
         film.write(path)
 

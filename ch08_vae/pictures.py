@@ -145,17 +145,17 @@ def draw_manifold(model: VAE, device: torch.device | str, edge: int = 20) -> "Fi
     condition = None
     if model.conditional:
         condition = F.one_hot(torch.full((len(z),), 3, device=device), CLASSES).float()
-    title = "the latent plane" + " of class 3" * model.conditional
+    title = "decoded points of the latent plane" + ", class 3" * model.conditional
     return plots.mosaic(tiles(decoded(model, z, condition)), columns=edge, title=title, size=0.34)
 
 
 def draw_latent(data: ImageSet, mu: Tensor, shown: int = 3_000) -> "Figure":
-    """Draw where test images lie in the latent space, by class; in more than two dimensions, the two that vary most."""
+    """Draw the latent means of test images, coloured by class; with more than two units, two principal components."""
     from sklearn.decomposition import PCA
 
     from common.drawing import plots
 
-    points, title = mu[:shown].cpu(), f"where {min(shown, len(mu)):,} test images lie"
+    points, title = mu[:shown].cpu(), f"latent means of {min(shown, len(mu)):,} test images"
     if points.shape[1] > 2:
         points = torch.from_numpy(PCA(2, svd_solver="full").fit_transform(points.numpy()))
         title += ", two principal components"

@@ -66,11 +66,8 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
     return boxes
 
 
-def train(config: Config) -> dict[str, float]:
-    """Draw the jobs of a pipeline that has run; return the number of jobs and of due jobs."""
-    work = status.find_work(status.Config(config.data, config.run))
-    from common.drawing import graphs
-
+def picture_of(work: Path) -> tuple["nx.DiGraph", dict[str, float]]:
+    """Build the picture of the pipeline in a work folder; return it with the numbers of jobs and of due jobs."""
     data, new = status.folders(read_json(work / engine.SETTINGS))
     jobs = join(engine.plan(work, "--forceall"), {job.name for job in engine.plan(work)})
     boxes = fold(jobs)
@@ -82,9 +79,19 @@ def train(config: Config) -> dict[str, float]:
     ):
         boxes.add_node(name, lines=[f"{name}: {text}"], kind="input")
         boxes.add_edges_from(((name, box) for box in stages if stages[box] == stage), backward=False)
+    return boxes, {"jobs": len(jobs), "due": sum(job["due"] for job in jobs.nodes.values())}
+
+
+def train(config: Config) -> dict[str, float]:
+    """Draw the jobs of a pipeline that has run; return the number of jobs and of due jobs."""
+    from common.drawing import graphs
+
+    work = status.find_work(status.Config(config.data, config.run))
+    boxes, counts = picture_of(work)
+    data, _ = status.folders(read_json(work / engine.SETTINGS))
     with Run.open(__name__, config) as run:
         for name in ("pipeline.png", "pipeline.dot"):
             with run.writing(name) as path:
                 graphs.save(boxes, path)
         say("data", f"{names.decode(work.name)}: {data}")
-        return run.finish(run={"jobs": len(jobs), "due": sum(job["due"] for job in jobs.nodes.values())})
+        return run.finish(run=counts)

@@ -4,7 +4,8 @@
 
 The runs are: the first one, one without changes, one after a changed batch, after a removed batch, and after a changed
 test batch. Each time is that of the whole command `python -m ch09_pipeline.train pipeline`, including the start of
-Python, on the embedded shapes in a temporary folder.
+Python, on the embedded shapes in a temporary folder. `changed_batch.png` shows the jobs that are due after the changed
+batch.
 """
 
 import shlex
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ch09_pipeline import pipeline, repository
+from ch09_pipeline import graph, pipeline, repository
 from ch09_pipeline.sources import ROOT
 from common.config import RunOptions, command_line, require_positive
 from common.data.images.binary import CIFAR_RECORD
@@ -48,11 +49,22 @@ def train(config: Config) -> dict[str, float]:
             rows = []
             for name, change in changes(data).items():
                 change()
+                if name == "changed_batch":
+                    draw_due(run, pipeline.work_folder(replace(config.run, out=Path(scratch) / "runs"), data))
                 seconds, jobs = run_once(config, data, Path(scratch) / "runs")
                 measures |= {f"{name}_seconds": seconds, f"{name}_jobs": jobs}
                 rows.append((name.replace("_", " "), f"{seconds:.1f}", jobs))
             print_table(["run", "seconds", "jobs"], rows)
             return run.finish(run=measures)
+
+
+def draw_due(run: Run, work: Path) -> None:
+    """Draw the jobs of a pipeline, with the due ones in orange."""
+    from common.drawing import graphs
+
+    boxes, _ = graph.picture_of(work)
+    with run.writing("changed_batch.png") as path:
+        graphs.save(boxes, path)
 
 
 def changes(data: Path) -> dict[str, Callable[[], object]]:

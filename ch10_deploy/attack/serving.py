@@ -7,8 +7,11 @@
 The server runs on a free port; the load generator runs on the same machine and shares its processors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from ch10_deploy.attack.server_process import running
 from ch10_deploy.inference.models import find_card, load_model, newest_export
@@ -46,6 +49,24 @@ def card_of(models: Path) -> DataCard:
     return DataCard(data.name, data.embedded, data.sha256, f"training data of the digit network in {models}")
 
 
+def draw_latency(run: Run, milliseconds: Sequence[float]) -> None:
+    """Draw the share of responses that arrived within each latency."""
+    from common.drawing import plots
+
+    shares = np.arange(101)
+    times = np.percentile(milliseconds, shares)
+    figure = plots.line_panels(
+        {"latency under load": {"responses": (times, shares)}},
+        columns=1,
+        xlabel="latency, milliseconds",
+        ylabel="responses within it, %",
+        dots={"latency under load": {"median and 99th percentile": (times[[50, 99]], shares[[50, 99]])}},
+        log_x=True,
+        size=1.6,
+    )
+    run.figure("latency", figure)
+
+
 def train(config: Config) -> dict[str, float]:
     """Start a server, load it, and return the metrics."""
     models = config.models or newest_export(config.run.out)
@@ -55,6 +76,7 @@ def train(config: Config) -> dict[str, float]:
         memory_before, cpu_before = server.memory(), server.processor_seconds()
         tally = run_load(Options(url=server.url, connections=config.connections, seconds=config.seconds))
         report(tally)
+        draw_latency(run, tally.milliseconds)
         cpu_seconds = server.processor_seconds() - cpu_before
         metrics = tally.metrics() | {
             "processor_microseconds": 1e6 * cpu_seconds / len(tally.milliseconds),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch07_dqn import actor_critic, dqn, one_maze, q_table, throughput
+from ch07_dqn import actor_critic, dqn, learning_curves, one_maze, q_table, throughput
 from ch07_dqn.network import QNetwork
 from ch07_dqn.replay import Batch
 from common.config import RunOptions
@@ -573,3 +573,20 @@ def test_the_gradient_of_a_large_error_is_bounded():
         moved.append(model.advantage.bias.detach() - before)
     torch.testing.assert_close(moved[0], moved[1])
     assert float(moved[0].sum()) == pytest.approx(1.0), "the mean of 32 gradients of 1, one action each"
+
+
+def test_learning_curves_of_every_agent(options, config, monkeypatch):
+    small = actor_critic.Config(rows=3, columns=4, environments=16, rollout=4, steps=5)
+    agents = {
+        "dqn": ("DQN", replace(config, maze=None), dqn.train),
+        "actor_critic": ("A2C", small, actor_critic.train),
+    }
+    monkeypatch.setattr(learning_curves, "AGENTS", agents)
+    metrics = learning_curves.train(learning_curves.Config(mazes=2, epochs=2, run=options))
+    assert set(metrics) >= {f"{name}_{key}" for name in agents for key in learning_curves.MEASURES}
+    (picture,) = options.out.glob("*/*/*/learning_curves.png")
+    for name in agents:
+        for seed in (0, 1):
+            assert len(learning_curves.read_history(picture.parent / "agents" / name / str(seed))) == 2
+    assert learning_curves.steps_per_epoch(config) == (200 * 16, 60 * 16)
+    assert learning_curves.steps_per_epoch(small) == (0, 5 * 4 * 16)

@@ -26,6 +26,10 @@ def test_the_film_keeps_its_pages_through_a_checkpoint(tmp_path):
     again = Film(epochs=100, pages=3)
     again.load_state_dict(film.state_dict())
     assert list(again.pages) == [1, 10]
+    names, images = again.first_rows(2)
+    assert names == ["epoch 1", "epoch 10"]
+    assert images.shape == (20, 1, 28, 28)
+    assert float(images[10].max()) == pytest.approx(0.1, abs=0.01)
     again.write(tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as written:
         assert frames(written) == 2

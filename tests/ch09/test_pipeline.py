@@ -790,6 +790,7 @@ def test_what_a_change_costs_in_jobs(tmp_path):
     recorded = json.loads((ROOT / "results/ch09/rerun-costs.json").read_text())["metrics"]
     jobs = [name for name in metrics if name.endswith("_jobs")]
     assert [metrics[name] for name in jobs] == [29, 0, 8, 7, 6] == [recorded[name]["mean"] for name in jobs]
+    assert len(list(options.out.glob("*/rerun_costs/*/changed_batch.png"))) == 1
 
 
 @pytest.mark.slow

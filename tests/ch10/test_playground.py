@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from ch03_autoencoder_rbm.digits import feedforward
+from ch10_deploy import screenshots
 from ch10_deploy.exporting import export
 from common.config import RunOptions
 from conftest import REAL_DATA_DIR, ROOT
@@ -968,3 +969,12 @@ def test_sources_are_plain():
     assert (PLAYGROUND / "index.html").stat().st_size < 20_000
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'package-data.ch10_deploy = ["playground/*"]' in project
+
+
+def test_screenshots_of_the_page(models, tmp_path):
+    options = RunOptions(device="cpu", threads=1, out=tmp_path)
+    metrics = screenshots.train(screenshots.Config(models=models, run=options))
+    assert (metrics["networks"], metrics["requests_to_other_hosts"], metrics["browser_warnings"]) == (1, 0, 0)
+    (path,) = tmp_path.glob("ch10_deploy/screenshots/*/digits.png")
+    with Image.open(path) as image:
+        assert image.size == tuple(screenshots.SIZE.values())
