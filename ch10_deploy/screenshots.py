@@ -87,7 +87,7 @@ def train(config: Config) -> dict[str, float]:
         page = browser.new_page(viewport=SIZE, reduced_motion="reduce")  # pyright: ignore[reportArgumentType]
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         page.on("request", lambda request: hosts.append(urlsplit(request.url).netloc))
-        page.on("console", lambda message: warnings.append(message.text) if message.type in ("error", "warning") else 0)
+        page.on("console", lambda message: warnings.extend([message.text] * (message.type in ("error", "warning"))))
         page.on("pageerror", lambda error: warnings.append(str(error)))
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}

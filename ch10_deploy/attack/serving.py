@@ -53,14 +53,14 @@ def draw_latency(run: Run, milliseconds: Sequence[float]) -> None:
     """Draw the share of responses that arrived within each latency."""
     from common.drawing import plots
 
-    shares = np.arange(101)
-    times = np.percentile(milliseconds, shares)
+    shares = [float(share) for share in range(101)]
+    times = np.percentile(milliseconds, shares).tolist()
     figure = plots.line_panels(
         {"latency under load": {"responses": (times, shares)}},
         columns=1,
         xlabel="latency, milliseconds",
         ylabel="responses within it, %",
-        dots={"latency under load": {"median and 99th percentile": (times[[50, 99]], shares[[50, 99]])}},
+        dots={"latency under load": {"median and 99th percentile": ([times[50], times[99]], [50.0, 99.0])}},
         log_x=True,
         size=1.6,
     )
