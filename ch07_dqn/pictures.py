@@ -33,8 +33,8 @@ def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tens
     value = values.amax(2) if value is None else value
     hidden = maze.walls.clone()
     hidden[maze.exit] = True  # a terminal state has no value
-    outcome = "reaches the exit" if path[-1] == maze.exit else "never arrives"
-    title = f"greedy path {outcome}"
+    solved = path[-1] == maze.exit
+    title = f"greedy path: {len(path) - 1} steps to the exit" if solved else "greedy path: does not reach the exit"
     return plots.field(value, arrows, hidden, path=path, title=title, label=label)
 
 

@@ -308,7 +308,8 @@ def field(
         axes = figure.subplots()
         axes.grid(False)
         image = axes.imshow(shown, cmap=colors)
-        figure.colorbar(image, label=label, shrink=0.9)
+        bar = figure.colorbar(image, label=label, shrink=0.9)
+        bar.formatter.set_useOffset(False)  # pyright: ignore[reportAttributeAccessIssue]
         rows, columns = (~hidden).nonzero(as_tuple=True)
         down, right = arrows[rows, columns].unbind(1)
         axes.quiver(columns, rows, right, -down, color="white", pivot="mid", scale=1.6, units="x", width=0.08)
