@@ -1,7 +1,6 @@
 """Learning curves of deep agents over several mazes.
 
     python -m ch07_dqn.train learning_curves
-    python -m ch07_dqn.train learning_curves --mazes 3
 
 Trains every agent below in the same mazes, with its default settings apart from the switch in its name, and draws the
 metrics of the greedy policy against the number of environment steps. Steps, unlike seconds, do not depend on the
