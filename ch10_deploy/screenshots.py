@@ -96,7 +96,7 @@ def train(config: Config) -> dict[str, float]:
             if name in exported:
                 show()
                 with run.writing(f"{name}.png") as path:
-                    page.screenshot(path=path)
+                    page.screenshot(path=path, full_page=True)
         browser.close()
         own = urlsplit(server.url).netloc
         return run.finish(
