@@ -18,7 +18,7 @@ import pytest
 from common import benchmark, cli
 from common.config import RunOptions, chapter_and_name
 from common.files import read_json
-from common.records import ledger, tables
+from common.records import ledger, pictures, tables
 from conftest import ROOT
 
 
@@ -252,14 +252,17 @@ def test_readme_tables_are_what_was_recorded():
 
 
 def test_every_record_is_shown_and_whole():
-    shown = " ".join(match["records"] for path in tables.readmes() for match in tables.TABLE.finditer(path.read_text()))
+    pages = [path.read_text(encoding="utf-8") for path in tables.readmes()]
+    shown = {name for page in pages for match in tables.TABLE.finditer(page) for name in match["records"].split()}
+    shown |= {match["record"] for page in pages for match in tables.OUTPUT.finditer(page)}
+    shown |= {pictures.origin_of(path)["record"] for path in pictures.folder().rglob("*.*")}
     records = sorted(set(tables.RESULTS.rglob("*.json")) - {tables.RESULTS / "devices.json"})
     assert records
     for path in records:
         name = path.relative_to(tables.RESULTS).with_suffix("").as_posix()
         if name.startswith("gpu/"):  # those of `make gpu`, which belong to the machine that made them
             continue
-        assert name in shown.split(), f"{name} is in no README"
+        assert name in shown, f"{name} is on no page"
         entry = read_json(path)
         assert entry["n"] == len(entry["seeds"]) >= 1
         for figure in entry["metrics"].values():
