@@ -52,7 +52,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     batch_size: int = 512
     """Images per step."""
     learning_rate: float = 0.1

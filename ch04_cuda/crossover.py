@@ -19,6 +19,7 @@ Dimensions: B batch.
 """
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Images of --estimate; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Images of --estimate; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     networks: tuple[Network, ...] = ("mlp", "cnn", "lstm")
     """Networks to time."""
     batch_sizes: tuple[int, ...] = (8, 32, 128, 512)
@@ -125,6 +126,8 @@ def maps(run: Run) -> dict[str, float]:
     config = run.config
     slow, fast = places(run.device)
     found: dict[str, float] = {}
+    panels: dict[str, dict[str, plots.Line]] = {}
+    batches = sorted(config.batch_sizes)
     for network in config.networks:
         widths = [round(WIDTHS[network] * factor) for factor in FACTORS]
         ratios = torch.zeros(len(widths), len(config.batch_sizes))
@@ -139,8 +142,22 @@ def maps(run: Run) -> dict[str, float]:
         rows = [(width, *(f"{float(ratio):.2f}" for ratio in line)) for width, line in zip(widths, ratios, strict=True)]
         print_table(["width", *(f"batch {batch}" for batch in config.batch_sizes)], rows, title=title)
         names = [str(width) for width in widths], [str(batch) for batch in config.batch_sizes]
-        run.figure(f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch", title=title))
+        run.figure(
+            f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch size", title=title)
+        )
+        panels[f"{network}, default width {WIDTHS[network]}"] = {
+            f"{factor:g}× default width": (batches, [found[f"{network}_{width}_{batch}_ratio"] for batch in batches])
+            for factor, width in zip(FACTORS, widths, strict=True)
+        }
         say(network, f"{fast.title}: break-even at {break_even(ratios, widths, config.batch_sizes)}")
+    even = torch.logspace(math.log10(batches[0]), math.log10(batches[-1]), 60)
+    equal = {"equal speed": (even, torch.ones_like(even))}
+    label = f"speed of {fast.title} / {slow.title}"
+    figure = plots.line_panels(
+        panels, columns=len(panels), xlabel="batch size", ylabel=label, log_x=True, share_y=True,
+        dots=dict.fromkeys(panels, equal), marked=[f"{factor:g}× default width" for factor in FACTORS],
+    )  # fmt: skip
+    run.figure("crossover", figure)
     return found
 
 
