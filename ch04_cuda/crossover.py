@@ -21,9 +21,9 @@ Dimensions: B batch.
 import itertools
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -38,6 +38,9 @@ from common.data.images.loading import load_images
 from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Network = Literal["mlp", "cnn", "lstm"]
 
@@ -126,8 +129,6 @@ def maps(run: Run) -> dict[str, float]:
     config = run.config
     slow, fast = places(run.device)
     found: dict[str, float] = {}
-    panels: dict[str, dict[str, plots.Line]] = {}
-    batches = sorted(config.batch_sizes)
     for network in config.networks:
         widths = [round(WIDTHS[network] * factor) for factor in FACTORS]
         ratios = torch.zeros(len(widths), len(config.batch_sizes))
@@ -145,20 +146,37 @@ def maps(run: Run) -> dict[str, float]:
         run.figure(
             f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch size", title=title)
         )
-        panels[f"{network}, default width {WIDTHS[network]}"] = {
-            f"{factor:g}× default width": (batches, [found[f"{network}_{width}_{batch}_ratio"] for batch in batches])
-            for factor, width in zip(FACTORS, widths, strict=True)
-        }
         say(network, f"{fast.title}: break-even at {break_even(ratios, widths, config.batch_sizes)}")
-    even = torch.logspace(math.log10(batches[0]), math.log10(batches[-1]), 60)
-    equal = {"equal speed": (even, torch.ones_like(even))}
-    label = f"speed of {fast.title} / {slow.title}"
-    figure = plots.line_panels(
-        panels, columns=len(panels), xlabel="batch size", ylabel=label, log_x=True, share_y=True,
-        dots=dict.fromkeys(panels, equal), marked=[f"{factor:g}× default width" for factor in FACTORS],
-    )  # fmt: skip
-    run.figure("crossover", figure)
+    run.figure("crossover", draw(config, found, f"speed of {fast.title} / {slow.title}"))
     return found
+
+
+def draw(config: Config, ratios: Mapping[str, float], label: str) -> "Figure":
+    """Draw the ratios against the batch size, one panel per network, one line per width."""
+    from common.drawing import plots
+
+    batches = sorted(config.batch_sizes)
+    even = torch.logspace(math.log10(batches[0]), math.log10(batches[-1]), 60)
+    panels = {
+        f"{network}, default width {WIDTHS[network]}": {
+            f"{factor:g}× width": (
+                batches,
+                [ratios[f"{network}_{round(WIDTHS[network] * factor)}_{batch}_ratio"] for batch in batches],
+            )
+            for factor in FACTORS
+        }
+        for network in config.networks
+    }
+    return plots.line_panels(
+        panels,
+        columns=len(panels),
+        xlabel="batch size",
+        ylabel=label,
+        log_x=True,
+        share_y=True,
+        dots={title: {"equal speed": (even, torch.ones_like(even))} for title in panels},
+        marked=[f"{factor:g}× width" for factor in FACTORS],
+    )
 
 
 def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:

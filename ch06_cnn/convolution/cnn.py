@@ -247,8 +247,8 @@ def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
     }
     run.figure("curves", plots.curves(run.history, panels))
     if run.config.augment:
-        images = data.train.pixels[:10]
-        rows = ["original", *["augmented"] * 3]
+        images = data.train.pixels[:8]
+        rows = ["original", "augmented", "augmented"]
         pictures = torch.cat([images, *(augmented(images) for _ in rows[1:])])
         run.figure("augmented", plots.image_grid(pictures, columns=len(images), row_names=rows))
     if isinstance(model, BookNetwork):

@@ -117,10 +117,13 @@ def draw_maps(maps: list[Tensor], picture: Tensor) -> "Figure":
 
 
 def draw_heat(images: Tensor, heat: Tensor, titles: list[str]) -> "Figure":
-    """Draw images, and below each the same image darkened where its Grad-CAM heat map is low."""
+    """Draw images, and below each its Grad-CAM heat map, from blue (0) to red (1), over the image in grey."""
+    import matplotlib as mpl
+
     from common.drawing import plots
 
     bright = images.float().div(255)
-    lit = bright * (0.15 + 0.85 * heat.unsqueeze(1))
+    colours = torch.from_numpy(mpl.colormaps["turbo"](heat.numpy())[..., :3]).float().movedim(3, 1)
+    overlay = 0.5 * bright.mean(1, keepdim=True) + 0.5 * colours
     rows = ["image", "Grad-CAM"]
-    return plots.image_grid(torch.cat([bright, lit]), columns=len(images), titles=titles, row_names=rows)
+    return plots.image_grid(torch.cat([bright, overlay]), columns=len(images), titles=titles, row_names=rows, size=0.85)
