@@ -61,7 +61,7 @@ class Config:
     learning_rate: float = default_by("optimizer", muon=0.12, sgd=2.0)
     """Initial learning rate of the convolutions; it decays linearly to zero. Default: 0.12 for Muon, 2 for SGD."""
     muon_iterations: int = ITERATIONS
-    """Newton-Schulz iterations of Muon; more bring the singular values of its updates closer to 1."""
+    """Newton-Schulz iterations per update of Muon."""
     whitening: bool = True
     """Compute the first layer as whitening filters instead of learning it."""
     identity: bool = True
