@@ -1,6 +1,6 @@
-"""Images as rows of pixels: grey levels in [0, 1] or binary.
+"""Images as rows of pixels, grey levels in [0, 1] or binary, and columns of weights as images.
 
-Dimensions: B batch, N images, P pixels (784).
+Dimensions: B batch, N images or filters, P pixels (784).
 """
 
 import torch
@@ -25,3 +25,9 @@ def binary(images: Tensor, how: str, generator: torch.Generator | None = None) -
 def fixed_binary(images: Tensor, how: str, device: torch.device) -> Tensor:
     """(N, 1, 28, 28) uint8 on the CPU -> (N, P) binary pixels, the same in every run and on every device"""
     return binary(images, how, torch.Generator().manual_seed(BINARY_SEED)).to(device)
+
+
+def as_filters(weights: Tensor) -> Tensor:
+    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], scaled by the largest weight of each; 0.5 is weight 0"""
+    strongest = weights.abs().amax(0).clamp(min=1e-12)
+    return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)

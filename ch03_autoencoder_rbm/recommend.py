@@ -234,16 +234,15 @@ def find_person(options: Options, data: RatingSet) -> Person:
     given = {find_film(title, data): GOOD for title in options.like}
     for film in (find_film(title, data) for title in options.dislike):
         if film in given:
-            raise ValueError(f"{data.titles[film]!r} is both liked and disliked: say one of them")
+            raise ValueError(f"{data.titles[film]!r} is both liked and disliked: keep one of the two")
         given[film] = BAD
     films |= given
     if options.user is not None and not films:
         raise ValueError(
-            f"user {options.user} has no rating among those that this run was given: "
-            "give --like, or train without --limit"
+            f"user {options.user} has no rating in the data of this run: give --like, or train without --limit"
         )
     if not films:
-        raise ValueError(f'for whom? try {DOOR} --user 42, or --like "{data.titles[0]}"')
+        raise ValueError(f'no person given: try {DOOR} --user 42, or --like "{data.titles[0]}"')
     return Person(torch.tensor([*films]), torch.tensor([*films.values()]))
 
 

@@ -139,16 +139,20 @@ def train_all(folder: Path) -> None:
     from ch05_rnn.language import language_model
     from ch06_cnn.convolution import cnn
     from ch07_dqn import generalise
-    from ch08_vae import vae
+    from ch08_vae import pictures, vae
 
-    run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
-    few = replace(run, limit=300)
-    feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
-    recommender.train(recommender.Config(data="planted", epochs=3, run=run))
-    cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
-    vae.train(vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few))
-    language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=replace(run, limit=20_000)))
-    generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
+    with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
+        for drawing in (feedforward, recommender, cnn, pictures, language_model, generalise):
+            patch.setattr(drawing, "report", lambda *_: None)
+        run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
+        few, letters = replace(run, limit=300), replace(run, limit=20_000)
+        feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
+        recommender.train(recommender.Config(data="planted", epochs=3, run=run))
+        cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
+        plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
+        vae.train(plane)
+        language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
+        generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 
 @pytest.fixture(scope="session")

@@ -222,18 +222,29 @@ def test_every_command_that_is_written_down_is_understood(chapter, monkeypatch):
         assert calls, command
 
 
+SECTIONS = (
+    *("What you will learn", "The idea", "The code, in reading order", "Run it", "Results"),
+    *("Differences from the book", "Exercises"),
+)
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter_readmes_have_one_shape(chapter):
-    text = (ROOT / chapter / "README.md").read_text(encoding="utf-8")
-    assert re.match(rf"# Chapter {int(chapter[2:4])}: [^\n]+\n\n[A-Z]", text), "a title, and the idea below it"
-    places = [
-        text.find(part)
-        for part in ("| file | what it shows |", f"python -m {chapter}.train", "<!-- ledger: ", "## Exercises")
-    ]
-    assert -1 not in places
-    assert places == sorted(places), "what there is, how it is started, what it gave, what to try"
-    compared = r"^## (The book's .+ (beside|and) |Differences from the book$)"
-    assert re.search(compared, text, re.M), "what the book does, beside ours"
+    number, text = int(chapter[2:4]), (ROOT / chapter / "README.md").read_text(encoding="utf-8")
+    assert re.match(rf"# Chapter {number}: [^\n]+\n\n[A-Z]", text), "a title, and a paragraph below it"
+    parts = re.split(r"^## (.+)$", text, flags=re.M)
+    assert [heading for heading in parts[1::2] if heading in SECTIONS] == list(SECTIONS)
+    section = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert "| file | what it shows |" in section["The code, in reading order"]
+    assert f"python -m {chapter}.train" in section["Run it"]
+    assert "<!-- output: " in section["Run it"], "what a recorded run printed"
+    assert "<!-- ledger: " in section["Results"]
+    pictures = len(re.findall(r"^!\[", text, re.M))
+    if number <= 8:
+        assert "$$" in section["The idea"]
+        assert 4 <= pictures <= 9, pictures
+    else:
+        assert pictures >= 1
 
 
 def test_readme_tables_are_what_was_recorded():

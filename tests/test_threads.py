@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 TRAINING = """
+import sys
 import common, torch
 from ch03_autoencoder_rbm.digits import feedforward
 from common import device as devices
@@ -23,16 +24,9 @@ def seconds():
             step()
     return timer.seconds
 seconds()
-for _ in range(3):
-    print(seconds(), flush=True)
+for _ in sys.stdin:
+    print(*(seconds() for _ in range(3)), flush=True)
 """
-
-
-def median_seconds(threads: int) -> float:
-    script = TRAINING.replace("THREADS", str(threads))
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return statistics.median(map(float, done.stdout.split()))
 
 
 @pytest.mark.alone
@@ -40,14 +34,27 @@ def median_seconds(threads: int) -> float:
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: a neighbour takes half of it whatever we do")
 @pytest.mark.parametrize("threads", [0, 2])
 def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
-    """The program's own choice of threads (0), and two of them; alone and beside a neighbour, by turns."""
-    ratios = []
-    for _ in range(3):
-        alone = median_seconds(threads)
-        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        try:
-            ratios.append(median_seconds(threads) / alone)
-        finally:
-            neighbour.kill()
-            neighbour.wait()
+    """The program's own choice of threads (0), and two of them; alone and beside a neighbour, interleaved."""
+    words = [sys.executable, "-c", TRAINING.replace("THREADS", str(threads))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=ROOT, text=True, **pipes) as training:
+        assert training.stdin is not None
+        assert training.stdout is not None
+
+        def median_seconds() -> float:
+            training.stdin.write("measure\n")
+            training.stdin.flush()
+            return statistics.median(map(float, training.stdout.readline().split()))
+
+        ratios = []
+        for _ in range(3):
+            alone = median_seconds()
+            neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            try:
+                ratios.append(median_seconds() / alone)
+            finally:
+                neighbour.kill()
+                neighbour.wait()
+        training.stdin.close()
+    assert training.returncode == 0
     assert statistics.median(ratios) <= 2.5, ratios

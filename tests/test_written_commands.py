@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
+
+pytest_plugins = ("warm_python",)
 
 EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar"]
 
@@ -53,8 +56,11 @@ SHORTER = {
     "workers": 1,
 }
 
-CONSTANTS = {"ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4}}
-"""Sizes that no flag changes."""
+CONSTANTS = {
+    "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
+    "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
+}
+"""Sizes that no flag changes; ch10/test_load.py runs all attacks."""
 
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
@@ -144,8 +150,9 @@ def test_command_runs(chapter, command, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path):
+def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path, warm_python):
     pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
+    monkeypatch.setattr(sys, "executable", warm_python)
     monkeypatch.chdir(tmp_path)
     for command in ("", "status", "graph", "provenance"):  # the first makes what the others ask for
         assert command in written_commands("ch09_pipeline")

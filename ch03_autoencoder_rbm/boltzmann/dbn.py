@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, upwards
 from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates, pseudo_likelihood
-from ch03_autoencoder_rbm.boltzmann.rbm import as_filters, draw_chain
-from ch03_autoencoder_rbm.preprocessing import binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.boltzmann.rbm import draw_chain
+from ch03_autoencoder_rbm.preprocessing import as_filters, binary, brightness, fixed_binary
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -220,13 +220,13 @@ def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
     count = min(30, stack[0].weight.shape[1]) // columns * columns  # whole rows
     strongest = stack[0].weight.square().sum(0).topk(count).indices
     before, after = stack[0].weight[:, strongest], tuned.state_dict()["layers.0.weight"].T[:, strongest]
-    rows = [f"{when} tuning" for when in ("before", "after") for _ in range(count // columns)]
+    rows = [f"{when} fine-tuning" for when in ("before", "after") for _ in range(count // columns)]
     filters = torch.cat([as_filters(before), as_filters(after)])
     run.figure("filters", plots.image_grid(filters, columns=columns, row_names=rows))
     start = fixed_binary(data.test.pixels[:10], "stochastic", run.device)
     run.figure("samples", draw_chain(stack, start))
     tuning = [row for row in run.history if "valid_accuracy" in row]
-    run.figure("curves", plots.curves(tuning, {"accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
+    run.figure("curves", plots.curves(tuning, {"validation accuracy": ["valid_accuracy", "valid_scratch_accuracy"]}))
 
 
 def restore(folder: Path) -> tuple[Network, Config]:

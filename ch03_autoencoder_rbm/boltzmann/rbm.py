@@ -27,7 +27,7 @@ from ch03_autoencoder_rbm.boltzmann.likelihood import (
     mean_free_energy,
     pseudo_likelihood,
 )
-from ch03_autoencoder_rbm.preprocessing import binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.preprocessing import as_filters, binary, brightness, fixed_binary
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -214,12 +214,6 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
         "free energy: validation - training, nats": ["valid_free_energy_gap"],
     }
     run.figure("curves", plots.curves(run.history, panels))
-
-
-def as_filters(weights: Tensor) -> Tensor:
-    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], scaled by the largest weight of each; 0.5 is weight 0"""
-    strongest = weights.abs().amax(0).clamp(min=1e-12)
-    return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)
 
 
 def draw_chain(stack: list[RBM], v: Tensor, steps: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":

@@ -1,10 +1,11 @@
-"""The same persistent contrastive divergence in scikit-learn's BernoulliRBM and here, by turns.
+"""Throughput of persistent contrastive divergence: scikit-learn's BernoulliRBM and this chapter's RBM, interleaved.
 
     python -m ch03_autoencoder_rbm.train rbm_throughput
     python -m ch03_autoencoder_rbm.train rbm_throughput --hidden-size 100
 
-Both take the plain step, without momentum and without centring: the same hidden units, batch, chains, Gibbs step, and
-single-precision binary images. A test holds one step of the two equal, given the same random numbers.
+Both take the same step, without momentum and without centring: same hidden units, batch size, chains, Gibbs steps and
+binary images in single precision. A test checks that one step of both gives the same weights, given the same random
+numbers.
 """
 
 import statistics
@@ -30,20 +31,20 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     hidden_size: int = 500
-    """Hidden units."""
+    """Number of hidden units."""
     batch_size: int = 100
-    """Images a step, and persistent chains."""
+    """Images per step, and number of persistent chains."""
     learning_rate: float = 0.05
-    """Step size."""
+    """Learning rate."""
     rounds: int = 7
-    """How often the three ways take turns, after a warm-up."""
+    """Measurements of each implementation, interleaved, after a warm-up."""
     images: int = 10_000
-    """Images that each way learns from in a round; fewer where the training split is smaller."""
+    """Training images per measurement; fewer if the training split is smaller."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class Config:
 
 
 def scikit_learn(v: Tensor, config: Config) -> Callable[[], object]:
-    """Make a function that lets a BernoulliRBM pass once over (N, P) binary images."""
+    """Make a function that trains a BernoulliRBM for one pass over (N, P) binary images."""
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
 
@@ -65,14 +66,14 @@ def scikit_learn(v: Tensor, config: Config) -> Callable[[], object]:
     )
 
     def learn() -> None:
-        with threadpool_limits(torch.get_num_threads()):  # NumPy's products would take every core
+        with threadpool_limits(torch.get_num_threads()):  # NumPy uses all cores otherwise
             model.fit(images)
 
     return learn
 
 
 def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    """Make a function that lets our machine pass once over (N, P) binary images."""
+    """Make a function that trains this chapter's RBM for one pass over (N, P) binary images."""
     batches = Batches(v, batch_size=config.batch_size, device=device)
 
     def learn() -> None:
@@ -85,7 +86,7 @@ def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) ->
 
 
 def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
-    """Measure images per second of passes over a number of images, for at least a quarter of a second."""
+    """Measure the throughput of passes over the images, in images per second, for at least a quarter of a second."""
     done, seconds = 0, 0.0
     while seconds < 0.25:
         with Timer(device) as timer:
@@ -96,7 +97,7 @@ def speed(learn: Callable[[], object], images: int, device: torch.device) -> flo
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Let the ways learn by turns; return images a second of each, and our ratios to scikit-learn."""
+    """Measure the implementations, interleaved; return images per second, and ratios to scikit-learn."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
@@ -120,7 +121,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, median: dict[str, float]) -> None:
-    """Draw the three speeds."""
+    """Draw the throughput of the three implementations."""
     from common.drawing import plots
 
     config = run.config

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.preprocessing import brightness
+from ch03_autoencoder_rbm.preprocessing import as_filters, brightness
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -141,7 +141,7 @@ def principal_components(images: Tensor, inputs: Tensor, components: int) -> Ten
 class Snapshots:
     """Reconstructions of the same images after some epochs, evenly spaced on a logarithmic scale; checkpointed."""
 
-    def __init__(self, images: Tensor, epochs: int, count: int = 8) -> None:
+    def __init__(self, images: Tensor, epochs: int, count: int = 6) -> None:
         self.images = images
         self.epochs = {round(epochs ** (number / (count - 1))) for number in range(count)}
         self.reconstructions: dict[int, Tensor] = {}
@@ -181,10 +181,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             run.log(valid={"mse": float(squared_error(outputs, data.valid.pixels).mean())})
         inputs, outputs = reconstruct(model, data.test.pixels, config.noise)
         errors = squared_error(outputs, data.test.pixels)
+        projected = principal_components(data.train.pixels, inputs, components=64)
         run.save(model)
         if run.is_main:
-            report(run, data, model, inputs, outputs, errors, snapshots)
-        projected = principal_components(data.train.pixels, inputs, components=64)
+            report(run, data, model, inputs, outputs, projected, errors, snapshots)
         baselines = {"pca_mse": float(squared_error(projected, data.test.pixels).mean())}
         if config.noise:
             baselines["input_mse"] = float(squared_error(inputs, data.test.pixels).mean())
@@ -192,14 +192,29 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(
-    run: Run, data: ImageSet, model: Autoencoder, inputs: Tensor, outputs: Tensor, errors: Tensor, snapshots: Snapshots
+    run: Run,
+    data: ImageSet,
+    model: Autoencoder,
+    inputs: Tensor,
+    outputs: Tensor,
+    projected: Tensor,
+    errors: Tensor,
+    snapshots: Snapshots,
 ) -> None:
-    """Draw inputs and reconstructions, reconstructions over the epochs, the code, and the error of each class."""
+    """Draw reconstructions of the autoencoder and of PCA, the largest errors, reconstructions over the epochs, the
+    filters, the code, and the error of each class.
+    """
     from common.drawing import plots
 
     names, test = data.class_names, data.test
-    run.figure("pairs", draw_pairs(test.pixels[:10], inputs[:10], outputs[:10], noisy=run.config.noise > 0))
+    worst = errors.topk(min(10, len(errors))).indices
+    for name, rows in (("pairs", torch.arange(min(10, len(errors)))), ("mistakes", worst)):
+        figure = draw_pairs(test.pixels[rows], inputs[rows], outputs[rows], projected[rows], noisy=run.config.noise > 0)
+        run.figure(name, figure)
     run.figure("epochs", draw_snapshots(snapshots))
+    weights = model.state_dict()["encoder.0.weight"].cpu()
+    strongest = weights.square().sum(1).topk(40).indices
+    run.figure("filters", plots.image_grid(as_filters(weights[strongest].T), columns=10, size=0.6))
     shown = slice(0, 1_000)
     with torch.inference_mode():
         code = model.encode(inputs[shown].to(run.device)).cpu()
@@ -213,13 +228,14 @@ def report(
     run.figure("curves", plots.curves(run.history, {"mean squared error": ["train_loss", "valid_mse"]}, log=True))
 
 
-def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, *, noisy: bool) -> "Figure":
-    """Draw inputs above reconstructions, and the originals above the inputs if these have noise."""
+def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, projected: Tensor, *, noisy: bool) -> "Figure":
+    """Draw originals, inputs if these have noise, and the reconstructions of the autoencoder and of PCA."""
     from common.drawing import plots
 
-    images = [brightness(originals), inputs, outputs] if noisy else [inputs, outputs]
-    names = ["original", "input", "output"] if noisy else ["input", "output"]
-    return plots.image_grid(torch.cat(images).view(-1, 1, 28, 28), columns=len(originals), row_names=names)
+    rows = {"original": brightness(originals)} | ({"noisy input": inputs} if noisy else {})
+    rows |= {"autoencoder": outputs, "PCA": projected.clamp(0, 1)}
+    images = torch.cat([*rows.values()]).view(-1, 1, 28, 28)
+    return plots.image_grid(images, columns=len(originals), row_names=[*rows])
 
 
 def draw_snapshots(snapshots: Snapshots) -> "Figure":

@@ -52,8 +52,8 @@ def evaluate(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: b
     leaked = overlap(predictor.known, held_out, n_films)
     if leaked:
         raise ValueError(
-            f"{leaked:,} of the {len(held_out):,} ratings to predict are among those that the predictor was given: "
-            "its figures would mean nothing"
+            f"{leaked:,} of the {len(held_out):,} ratings to predict are in the predictor's input: "
+            "remove them from its input"
         )
     return measure(predictor, held_out, n_films, ranked=ranked)
 

@@ -16,7 +16,8 @@ import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from ch03_autoencoder_rbm.films import baselines, evaluation
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, make_model, make_predictor
+from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, hidden_states, make_model, make_predictor
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch, Cases
 from common import distributed
@@ -37,6 +38,9 @@ from common.files import read_json
 from common.progress import print_table
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STEPS_PER_EPOCH, RATINGS_PER_STEP = 32, 500
 """Default batch size: this many steps per epoch, but at least this many ratings per step."""
@@ -183,7 +187,7 @@ def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> d
     baseline_metrics = {"bias_rmse": rows["bias"]["rmse"]}
     if "ndcg_at_10" in rows["popularity"]:
         baseline_metrics["popularity_ndcg_at_10"] = rows["popularity"]["ndcg_at_10"]
-    rows[f"{config.visible} RBM, {config.cases} as cases"] = dict(test)
+    rows[f"{config.visible.capitalize()} RBM, {config.cases} as cases"] = dict(test)
     leaked: dict[str, float] = {}
     if config.trap:
         predictor = make_predictor(model, known + data.test, config.cases, data)
@@ -195,7 +199,7 @@ def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> d
     table = [(title, *(f"{row[name]:.4f}" if name in row else "-" for name in COMPARED)) for title, row in rows.items()]
     headings = ["predictor", *(name.replace("_at_", "@") for name in COMPARED)]
     print_table(headings, table, title="test ratings")
-    report(run, rows, config)
+    report(run, rows, data, model)
     kept = {"kept_epoch": best.epoch, **baseline_metrics}
     return run.finish(test=test, **({"leaked": leaked} if leaked else {}), run=kept)
 
@@ -208,21 +212,57 @@ def write_comparison(path: Path, rows: dict[str, dict[str, float]]) -> None:
         writer.writerows([title, *(row.get(name, "") for name in COMPARED)] for title, row in rows.items())
 
 
-def report(run: Run, rows: dict[str, dict[str, float]], config: Config) -> None:
-    """Write the table of all predictors; draw their errors, their rankings, and the learning curves."""
+def report(run: Run, rows: dict[str, dict[str, float]], data: RatingSet, model: RatingRBM) -> None:
+    """Write the table of all predictors; draw the ratings, the errors, the rankings, films that the hidden units
+    represent alike, and the learning curves.
+    """
     from common.drawing import plots
 
+    config, known = run.config, data.train + data.valid
+    counts = [int((known.stars == level).sum()) for level in data.levels]
+    title = f"stars of {len(known):,} training and validation ratings"
+    figure = plots.bars([f"{level:g}" for level in data.levels.tolist()], counts, title=title, label="ratings")
+    run.figure("ratings", figure)
+    if config.cases == "films":
+        run.figure("films", draw_similar_films(model, data))
     with run.writing("comparison.csv") as path:
         write_comparison(path, rows)
     for measure, label in (("rmse", "stars"), ("ndcg_at_10", "NDCG@10")):
         shown = {title: row[measure] for title, row in rows.items() if measure in row}
         if shown:
-            title = "root mean squared error, test" if measure == "rmse" else "ten recommendations, test"
+            title = "RMSE of the test ratings" if measure == "rmse" else "NDCG@10 of the test ratings"
             run.figure(measure.partition("_")[0], plots.bars([*shown], [*shown.values()], title=title, label=label))
     measure = "valid_ndcg_at_10" if config.visible == "binary" else "valid_rmse"
     if all(measure in row for row in run.history):
-        panels = {"reconstruction": ["train_loss"], "validation": [measure]}
+        panels = {"reconstruction loss": ["train_loss"], "validation": [measure]}
         run.figure("curves", plots.curves(run.history, panels))
+
+
+def draw_similar_films(model: RatingRBM, data: RatingSet, count: int = 20) -> "Figure":
+    """Draw the correlation between the hidden states of the films with the most ratings; similar films are adjacent."""
+    from common.drawing import plots
+
+    known = data.train + data.valid
+    films = evaluation.popularity(known, data.n_films).topk(min(count, data.n_films)).indices
+    hidden = hidden_states(model, cases_of(model, known, "films", data)).cpu()[films]
+    similarity = torch.atleast_2d(torch.corrcoef(hidden - hidden.mean(0))).nan_to_num()
+    order = by_similarity(similarity)
+    titles = [shorten(data.titles[films[place]], 32, placeholder=" ...") for place in order]
+    names = [f"{title}  {number}" for number, title in enumerate(titles, start=1)]
+    numbers = [str(number) if number == 1 or number % 5 == 0 else "" for number in range(1, len(order) + 1)]
+    shown = similarity[order][:, order].clamp(min=0)
+    return plots.shades(shown, names, numbers, rows="", columns="film", title="correlation of hidden states")
+
+
+def by_similarity(similarity: Tensor) -> list[int]:
+    """(C, C) similarities -> an order of the C films in which each film follows the most similar one that is left"""
+    left = list(range(1, len(similarity)))
+    order = [0]
+    while left:
+        nearest = max(left, key=lambda film: float(similarity[order[-1], film]))
+        left.remove(nearest)
+        order.append(nearest)
+    return order
 
 
 def restore(folder: Path) -> tuple[RatingRBM, Config, RatingSet]:

@@ -127,4 +127,18 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         if len(points) > 1:
             grown = points[-1]["ratings"] / points[0]["ratings"]
             results["growth_exponent"] = math.log(points[-1]["epoch"] / points[0]["epoch"]) / math.log(grown)
+        report(run, points)
         return run.finish(run=results)
+
+
+def report(run: Run, points: list[dict[str, Any]]) -> None:
+    """Draw seconds per epoch and peak memory against the number of ratings."""
+    from common.drawing import plots
+
+    ratings = [point["ratings"] for point in points]
+    panels = {
+        "seconds per epoch": {"measured": (ratings, [point["epoch"] for point in points])},
+        "peak memory, MB": {"measured": (ratings, [point["peak"] for point in points])},
+    }
+    figure = plots.line_panels(panels, columns=2, xlabel="ratings", log_x=True, log_y=True, marked=["measured"])
+    run.figure("scaling", figure)

@@ -1,11 +1,11 @@
-"""An epoch over ratings in three ways: batches of what was rated, dense masked batches, and a loop over users.
+"""Seconds per epoch over ratings: sparse batches, dense masked batches, and a loop over users, interleaved.
 
     python -m ch03_autoencoder_rbm.train sparse_throughput
     python -m ch03_autoencoder_rbm.train sparse_throughput --cases films --rounds 3
 
-All three take the same step of contrastive divergence for the softmax RBM, from the same random numbers: a test holds
-their gradients equal. Only the layout differs. A user has rated about a hundred of nine thousand films: the dense batch
-multiplies by all the zeros, and the loop runs Python code for every user.
+All three take the same step of contrastive divergence for the softmax RBM; a test checks that their gradients are equal
+for the same random numbers. Only the layout differs. On MovieLens latest-small a user has rated about a hundred of nine
+thousand films: the dense batch multiplies by all the zeros, and the loop runs Python code for every user.
 
 Dimensions: B cases, M ratings of a batch, V units, K levels, H hidden units.
 """
@@ -33,18 +33,18 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """What is compared, and for how long."""
+    """Settings of the comparison."""
 
     data: RatingSetName | Literal["auto"] = "auto"
-    """Which ratings; auto takes ml-latest-small where it is on disk or can be downloaded, else the planted sample."""
+    """Rating data set. auto: ml-latest-small if it is on disk or can be downloaded, otherwise the planted sample."""
     cases: Literal["users", "films"] = "users"
-    """What a case is: users, whose visible units are films, or films, whose units are users."""
+    """Training samples: users (units are films) or films (units are users)."""
     hidden_size: int = 100
-    """Hidden units."""
+    """Number of hidden units."""
     batch_size: int = 100
-    """Cases a step."""
+    """Cases per step."""
     rounds: int = 5
-    """How often the ways take turns, an epoch each, after a warm-up."""
+    """Timed epochs of each layout, interleaved, after a warm-up."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -52,20 +52,20 @@ class Config:
 
 
 def make_model(config: Config, data: RatingSet) -> SoftmaxRBM:
-    """Make a softmax machine without the conditional part, which has no levels to be dense in."""
+    """Make a softmax RBM without conditional weights: these have no levels."""
     units = data.n_users if config.cases == "films" else data.n_films
     return SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=False)
 
 
 @torch.no_grad()
 def sparse_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """Put the CD-1 estimate of the gradient into `.grad`, from what was rated."""
+    """Store the CD-1 estimate of the gradient in `.grad`, computed from the ratings only."""
     model.contrastive_divergence(batch, steps=1)
 
 
 @torch.no_grad()
 def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """The same from a (B, V, K) array of zeros and ones: three large matrix products, two small sums, a mask."""
+    """Compute the same from a (B, V, K) array of zeros and ones, with a mask for missing ratings."""
     units, levels, hidden_size = model.weight.shape
     weight = model.weight.view(units * levels, hidden_size)
     observed = weight.new_zeros(batch.cases, units, levels)
@@ -90,7 +90,7 @@ def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
 
 @torch.no_grad()
 def looped_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """The same case by case, each a small machine with the weights of its own films, as the paper describes it."""
+    """Compute the same in a loop over cases, each with the weights of its own films, as the paper describes it."""
     counts = batch.rows.bincount(minlength=batch.cases).tolist()
     cases = list(zip(batch.units.split(counts), batch.values.split(counts), strict=True))
     positive = torch.stack(
@@ -123,7 +123,7 @@ STEPS: dict[str, Callable[[SoftmaxRBM, Batch], None]] = {
 def make_epoch(
     step: Callable[[SoftmaxRBM, Batch], None], model: SoftmaxRBM, cases: Cases, config: Config, ratings: int
 ) -> Callable[[], float]:
-    """Make a function that trains an epoch in one way, and says how many seconds that took."""
+    """Make a function that trains for one epoch with one kind of step and returns the seconds."""
     optimizer = make_optimizer(model, Recommender(), ratings)
     generator = torch.Generator().manual_seed(config.run.seed)
 
@@ -138,7 +138,7 @@ def make_epoch(
 
 
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Let the ways train an epoch each by turns; return the median seconds, and how much longer than sparse batches."""
+    """Time epochs of each kind of step, interleaved; return median seconds and ratios to sparse batches."""
     data = data or load_ratings(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
@@ -157,9 +157,9 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, median: dict[str, float]) -> None:
-    """Draw the three times."""
+    """Draw the seconds per epoch."""
     from common.drawing import plots
 
-    names = ["what was rated", "dense, masked", f"a loop over {run.config.cases}"]
-    title = f"an epoch of CD-1, {run.config.hidden_size} hidden units, batches of {run.config.batch_size}"
+    names = ["sparse batches", "dense, masked", f"loop over {run.config.cases}"]
+    title = f"one epoch of CD-1, {run.config.hidden_size} hidden units, batches of {run.config.batch_size}"
     run.figure("seconds", plots.bars(names, list(median.values()), title=title, label="seconds"))

@@ -129,7 +129,8 @@ def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> F
     count = len(names)
     matrix = (labels * count + guesses).bincount(minlength=count**2).view(count, count)
     right = matrix.diagonal().sum() / matrix.sum()
-    return heat_map(matrix, names, names, rows="label", columns="guess", title=f"{right:.2%} of {matrix.sum():,} right")
+    title = f"accuracy {right:.2%} on {matrix.sum():,} images"
+    return heat_map(matrix, names, names, rows="class", columns="predicted class", title=title)
 
 
 def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str = "") -> Figure:

@@ -149,7 +149,7 @@ def test_noise_is_on_the_input_and_never_on_the_target(config, digits, monkeypat
 def test_what_a_person_looks_at(config, digits):
     autoencoder.train(replace(config, epochs=3, noise=0.2), digits)
     (folder,) = config.run.out.glob("*/autoencoder/*")
-    for name in ("pairs", "epochs", "code", "classes", "curves"):
+    for name in ("pairs", "mistakes", "epochs", "filters", "code", "classes", "curves"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 

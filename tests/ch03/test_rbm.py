@@ -259,6 +259,7 @@ def test_the_race_with_scikit_learn_measures_three_ways(digits, options):
 
 @pytest.mark.slow
 @pytest.mark.data
+@pytest.mark.usefixtures("no_pictures")
 def test_mnist_in_two_epochs(real_data, options):
     metrics = rbm.train(Config(data="mnist", epochs=2, hidden_size=100, temperatures=500, run=options))
     assert metrics["test_log_likelihood"] > -150

@@ -241,7 +241,7 @@ def test_the_door_answers(door, data):
         (["--user", "99999999999999999999"], "--user must be between 0 and 2^63 - 1, got 99999999999999999999"),
         (["--user", "-1"], "--user must be between 0 and 2^63 - 1, got -1"),
         (["--like", "The Ambr Archiv"], "did you mean 'The Amber Archive (1950)'"),
-        ([], "for whom? try python -m ch03_autoencoder_rbm.recommend --user 42"),
+        ([], "no person given: try python -m ch03_autoencoder_rbm.recommend --user 42"),
         (["--user", "1", "--top", "0"], "--top must be a number above 0, got 0"),
         (["--user", "1", "--reasons", "-1"], "--reasons must not be negative"),
         (["--like", "The Amber Archive", "--dislike", "The Amber Archive"], "is both liked and disliked"),

@@ -375,7 +375,7 @@ def test_many_users_are_sampled_and_chunked_alike(monkeypatch, planted):
 def test_evaluation_refuses_a_predictor_that_has_seen_a_held_out_rating(planted):
     seen = planted.train + planted.test[:3]
     predictor = baselines.fit("bias", seen, planted, {})
-    with pytest.raises(ValueError, match=r"3 of the 18,003 ratings to predict are among those"):
+    with pytest.raises(ValueError, match=r"3 of the 18,003 ratings to predict are in the predictor"):
         measures.evaluate(predictor, planted.test, planted.n_films)
 
 
@@ -389,7 +389,7 @@ def test_feeding_the_test_split_changes_the_score_and_is_refused(config, small, 
     known = small.train + small.valid
     honest = measures.evaluate(make_predictor(model, known, by, small), small.test, small.n_films)
     fed = make_predictor(model, known + small.test, by, small)
-    with pytest.raises(ValueError, match="its figures would mean nothing"):
+    with pytest.raises(ValueError, match="are in the predictor's input: remove them"):
         measures.evaluate(fed, small.test, small.n_films)
     leaked = measures.measure(recommender.Leaked(fed, known), small.test, small.n_films)
     measure = "ndcg_at_10" if visible == "binary" else "rmse"
@@ -510,6 +510,13 @@ def test_training_learns_repeats_and_restores(config, small, visible, by):
     rows = list(csv.DictReader((one / "comparison.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert float(rows[-1]["ndcg_at_10"]) == first["test_ndcg_at_10"]
+    drawn = {path.stem for path in one.glob("*.png")}
+    assert drawn == {"ratings", "ndcg", "curves"} | ({"films"} if by == "films" else set()) | {"rmse"}
+
+
+def test_each_film_follows_the_most_similar_one_that_is_left():
+    similarity = torch.tensor([[1, 0.1, 0.9, 0.2], [0.1, 1, 0.3, 0.8], [0.9, 0.3, 1, 0.4], [0.2, 0.8, 0.4, 1]])
+    assert recommender.by_similarity(similarity) == [0, 2, 3, 1]
 
 
 def test_restored_machine_gives_the_same_measures(options, planted):

@@ -30,6 +30,7 @@ def test_each_size_is_measured_in_its_own_process(config):
     assert found["peak_mb_2k"] > 50
     assert "growth_exponent" in found
     summary = json.loads(next(config.run.out.rglob("summary.json")).read_text())
+    assert next(config.run.out.rglob("scaling.png")).stat().st_size > 0
     assert summary["device"].endswith(", fp32"), "it takes no notice of --precision"
 
 

@@ -283,7 +283,8 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 
 
 @pytest.mark.slow
-def test_attention_finds_the_dates_that_a_last_state_loses(options):
+def test_attention_finds_the_dates_that_a_last_state_loses(options, monkeypatch):
+    monkeypatch.setattr(seq2seq, "report", lambda *_: None)
     data = load_dates(limit=6_000)
     config = Config(epochs=6, batch_size=64, hidden_size=64, run=options)
     found = {kind: seq2seq.train(replace(config, attention=kind), data)["test_accuracy"] for kind in ("dot", "none")}

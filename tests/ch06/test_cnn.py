@@ -314,6 +314,7 @@ def test_each_picture_is_spread_over_the_whole_range():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
 def test_shapes_need_convolutions(options):
     data = load_images("shapes", limit=4_000)
     options = replace(options, precision="auto")
