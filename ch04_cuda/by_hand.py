@@ -52,7 +52,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     batch_size: int = 512
     """Images per step."""
     learning_rate: float = 0.1
@@ -261,6 +261,7 @@ def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
     title = f"784-300-100-10, batches of {run.config.batch_size}; fp32 matrix product {product:,.0f} GFLOP/s"
     print_table(["variant", "images/s", "GFLOP/s", "ratio"], rows, title=title)
     names = [titles[name] for name in median]
+    title = f"784-300-100-10, batches of {run.config.batch_size}"
     run.figure("throughput", plots.bars(names, list(median.values()), title=title, label="images/s"))
     found = {f"{name}_images_per_second": value for name, value in median.items()}
     found |= {"matrix_product_gflops": product, "hand_gflops": median["hand"] * gflops}

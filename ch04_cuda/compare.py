@@ -42,7 +42,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     networks: tuple[Literal["mlp", "cnn", "lstm"], ...] = ("mlp", "cnn")
     """Networks to train."""
     epochs: int = 1
@@ -140,7 +140,7 @@ def report(run: Run, found: dict[str, float]) -> None:
 
     speeds = {name.removesuffix("_images_per_second"): v for name, v in found.items() if name.endswith("per_second")}
     names = [name.replace("_", ", ") for name in speeds]
-    run.figure("compare", plots.bars(names, list(speeds.values()), title="training by place", label="images/s"))
+    run.figure("compare", plots.bars(names, list(speeds.values()), title="training on each device", label="images/s"))
 
 
 def show_record() -> None:

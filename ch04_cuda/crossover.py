@@ -19,10 +19,11 @@ Dimensions: B batch.
 """
 
 import itertools
+import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -38,6 +39,9 @@ from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Network = Literal["mlp", "cnn", "lstm"]
 
 FACTORS = (0.25, 1.0, 4.0)
@@ -52,7 +56,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Images of --estimate; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Images of --estimate; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     networks: tuple[Network, ...] = ("mlp", "cnn", "lstm")
     """Networks to time."""
     batch_sizes: tuple[int, ...] = (8, 32, 128, 512)
@@ -139,9 +143,40 @@ def maps(run: Run) -> dict[str, float]:
         rows = [(width, *(f"{float(ratio):.2f}" for ratio in line)) for width, line in zip(widths, ratios, strict=True)]
         print_table(["width", *(f"batch {batch}" for batch in config.batch_sizes)], rows, title=title)
         names = [str(width) for width in widths], [str(batch) for batch in config.batch_sizes]
-        run.figure(f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch", title=title))
+        run.figure(
+            f"crossover_{network}", plots.heat_map(ratios, *names, rows="width", columns="batch size", title=title)
+        )
         say(network, f"{fast.title}: break-even at {break_even(ratios, widths, config.batch_sizes)}")
+    run.figure("crossover", draw(config, found, f"speed of {fast.title} / {slow.title}"))
     return found
+
+
+def draw(config: Config, ratios: Mapping[str, float], label: str) -> "Figure":
+    """Draw the ratios against the batch size, one panel per network, one line per width."""
+    from common.drawing import plots
+
+    batches = sorted(config.batch_sizes)
+    even = torch.logspace(math.log10(batches[0]), math.log10(batches[-1]), 60)
+    panels = {
+        f"{network}, default width {WIDTHS[network]}": {
+            f"{factor:g}× width": (
+                batches,
+                [ratios[f"{network}_{round(WIDTHS[network] * factor)}_{batch}_ratio"] for batch in batches],
+            )
+            for factor in FACTORS
+        }
+        for network in config.networks
+    }
+    return plots.line_panels(
+        panels,
+        columns=len(panels),
+        xlabel="batch size",
+        ylabel=label,
+        log_x=True,
+        share_y=True,
+        dots={title: {"equal speed": (even, torch.ones_like(even))} for title in panels},
+        marked=[f"{factor:g}× width" for factor in FACTORS],
+    )
 
 
 def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:

@@ -43,7 +43,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
     network: Literal["mlp", "cnn", "lstm"] = "mlp"
     """Network to train: 784-300-100-10, two convolutions, or an LSTM over the rows of an image."""
     batch_size: int = 128

@@ -194,10 +194,10 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
     def take() -> Tensor:
         return train_step(model, optimizer, pixels, labels, bf16=bf16)
 
-    take()  # the optimizer makes its velocities now
-    # A library's recurrent layer is one call that nobody can look into; without it, the layer's products are counted.
+    take()  # the optimizer allocates its velocities
+    # oneDNN and cuDNN run a recurrent layer as one call, whose products the counter does not see: switch them off.
     with (
-        warnings.catch_warnings(action="ignore"),  # oneDNN's flags speak of Intel's GPUs
+        warnings.catch_warnings(action="ignore"),  # oneDNN warns about Intel GPUs
         torch.backends.mkldnn.flags(enabled=False),
         torch.backends.cudnn.flags(enabled=False),
     ):
@@ -298,8 +298,10 @@ def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reac
             label = network if precision == "fp32" else None
             axes.plot(step.intensity, reached[name], markers[network], color=color, markeredgecolor="black")
             if label:
-                axes.plot([], [], markers[network], color="white", markeredgecolor="black", label=f"{label}'s step")
-        axes.set(xscale="log", yscale="log", xlabel="operations per byte moved", ylabel="GFLOP/s")
-        axes.set_title(f"slope: memory bandwidth, {bandwidth:,.0f} GB/s")
+                axes.plot(
+                    [], [], markers[network], color="white", markeredgecolor="black", label=f"{label}, training step"
+                )
+        axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity, operations per byte", ylabel="GFLOP/s")
+        axes.set_title(f"roofline: peak rates, and memory bandwidth {bandwidth:,.0f} GB/s (slope)")
         axes.legend(fontsize="small")
     return figure

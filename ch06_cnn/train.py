@@ -1,4 +1,4 @@
-"""The door of chapter 6.
+"""Command line of chapter 6.
 
 python -m ch06_cnn.train                         # the core programs, in the book's order
 python -m ch06_cnn.train cnn --augment           # one program

@@ -1,15 +1,15 @@
-"""What turns functions into operators of PyTorch: a schema, a fake kernel that knows shapes alone, a derivative.
+"""Custom operators of PyTorch: a schema, a fake kernel that computes shapes only, and a derivative.
 
-Two operators, whatever language computes them. The one with which the Theano book shows how to extend a library:
+Two operators are defined for all implementations. The first is the Theano book's example of extending a library:
 
     y = a x + b,    dL/dx = a dL/dy
 
-and softmax and cross-entropy in one, which never stores a probability:
+The second is a fused softmax and cross-entropy, which does not store the probabilities:
 
     loss_i = log(sum_k exp z_ik) - z_iy,    dL/dz_ik = (exp z_ik / sum_j exp z_ij - [k = y_i]) dL/dloss_i
 
-An implementation gives the kernels; torch then knows the operator in eager mode, under autograd, and in torch.compile,
-which asks the fake kernel what comes out without computing it.
+An implementation provides the kernels. The operators then work in eager mode, with autograd, and in torch.compile,
+which calls the fake kernel for the shape and type of the result.
 
 Dimensions: B batch, K classes.
 """
@@ -62,5 +62,5 @@ def complete(namespace: str) -> None:
 
 
 def new(like: Tensor, shape: torch.Size) -> Tensor:
-    """Make an empty tensor of a kind, contiguous, as all kernels return."""
+    """Make an empty contiguous tensor of the same type and device, as all kernels return."""
     return like.new_empty(shape)

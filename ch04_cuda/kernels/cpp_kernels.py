@@ -1,6 +1,6 @@
-"""Builds the operators of kernels.cpp at first use, where a compiler is present, and tells torch their derivatives.
+"""Build the operators of kernels.cpp at first use, if there is a compiler, and register their derivatives.
 
-The first `load` on a machine takes about half a minute; torch keeps what was built in its cache of extensions.
+The first `load` on a machine takes about half a minute; torch keeps the result in its cache of extensions.
 """
 
 import functools
@@ -16,8 +16,8 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 
 @functools.cache
 def no_compiler() -> str | None:
-    """Say that there is no C++ compiler here; None where there is one."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns that there is no CUDA
+    """Return a message if there is no C++ compiler, else None."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns if there is no CUDA
     from torch.utils import cpp_extension
 
     if shutil.which(cpp_extension.get_cxx_compiler()) is None:
@@ -26,7 +26,7 @@ def no_compiler() -> str | None:
 
 
 def why_absent() -> str | None:
-    """Say what is missing to build the operators here; None where nothing is."""
+    """Return what is missing to build the operators, or None."""
     from torch.utils import cpp_extension
 
     if no_compiler() is None and not cpp_extension.is_ninja_available():
@@ -36,9 +36,9 @@ def why_absent() -> str | None:
 
 @functools.cache
 def load() -> None:
-    """Build the operators unless that was done before, and register them as `torch.ops.companion_cpp`.
+    """Build the operators unless they are built already, and register them as `torch.ops.companion_cpp`.
 
-    Raises RuntimeError, with the compiler's last words, where they do not build.
+    Raises RuntimeError with the last line of the compiler's output if the build fails.
     """
     from torch.utils import cpp_extension
 

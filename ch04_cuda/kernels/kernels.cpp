@@ -1,4 +1,4 @@
-// The operators in C++: a loop over rows, shared out over torch's own threads.
+// The operators in C++: loops over rows, divided among torch's threads.
 //
 // Dimensions: B batch, K classes.
 
@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr int64_t kGrain = 32'768;  // numbers that are worth a thread of their own
+constexpr int64_t kGrain = 32'768;  // smallest number of elements per thread
 
 at::Tensor axpb(const at::Tensor& x, double a, double b) {
   TORCH_CHECK(x.device().is_cpu(), "axpb in C++ runs on a CPU, got ", x.device());
@@ -39,7 +39,7 @@ void check(const at::Tensor& logits, const at::Tensor& labels) {
               "labels must be between 0 and ", logits.size(1) - 1);
 }
 
-// exp(z - max) summed: the partition function of a row, and the maximum that keeps it finite.
+// Maximum of a row, and the sum of exp(z - max), which cannot overflow.
 template <typename scalar_t>
 std::pair<scalar_t, scalar_t> partition(const scalar_t* row, int64_t classes) {
   const scalar_t largest = *std::max_element(row, row + classes);

@@ -1,4 +1,4 @@
-"""The operators in Python, out of torch's own: the reference for the other two.
+"""The operators in Python, from torch's own functions: the reference for the other two.
 
 Dimensions: B batch, K classes.
 """

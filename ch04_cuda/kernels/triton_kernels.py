@@ -1,7 +1,7 @@
-"""The operators in Triton: Python that is compiled for a GPU, a program a block of numbers or a row.
+"""The operators in Triton: Python compiled for a GPU, one program per block of numbers or per row.
 
-On a machine without a GPU, Triton's interpreter runs them one program after the other: right, and slow. It is asked for
-by TRITON_INTERPRET=1 in the environment, before Triton is imported.
+On a machine without a GPU, Triton's interpreter runs the programs one after the other, slowly. It is selected by
+TRITON_INTERPRET=1 in the environment before Triton is imported.
 
 Dimensions: B batch, K classes.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ch04_cuda.kernels.contract import define
 
-# Triton turns the blocks' sizes into constants itself.
+# Triton converts the block sizes into constants.
 # pyright: reportArgumentType=false
 
 BLOCK = 1_024
@@ -31,7 +31,7 @@ def axpb_kernel(source, target, a, b, count, block: tl.constexpr):
 
 @triton.jit
 def cross_entropy_kernel(logits, labels, losses, classes, block: tl.constexpr):
-    """Each program computes the loss of one row, all of whose K logits it holds at once."""
+    """Each program computes the loss of one row; it loads all K logits at once."""
     row = tl.program_id(0)
     places = tl.arange(0, block)
     z = tl.load(logits + row * classes + places, mask=places < classes, other=-float("inf"))

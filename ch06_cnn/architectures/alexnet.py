@@ -1,15 +1,15 @@
-"""AlexNet (Krizhevsky et al. 2012) for 32x32 pixels: the same eight layers with smaller windows.
+"""AlexNet (Krizhevsky et al. 2012) for 32x32 pixels: the same eight layers with smaller kernels.
 
-The original sees 224x224 pixels through windows of 11x11, four pixels apart; here they are 3x3, two apart. The filters,
-64-192-384-256-256, are Krizhevsky's of 2014 ("One weird trick"), the linear layers have 1,024 units instead of 4,096,
-and the local response normalisation is left out, as everyone does since.
+The first convolution of the original, for 224x224 pixels, is 11x11 with stride 4; here it is 3x3 with stride 2. The
+numbers of filters, 64-192-384-256-256, are those of Krizhevsky (2014, "One weird trick"). The linear layers have 1,024
+units instead of 4,096, and there is no local response normalisation.
 """
 
 from torch import Tensor, nn
 
 
 class AlexNet(nn.Module):
-    """Five convolutions, then three linear layers that hold most of the weights, kept in check by dropout."""
+    """Five convolutions, then three linear layers with dropout."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

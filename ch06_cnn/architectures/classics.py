@@ -1,4 +1,4 @@
-"""Seven networks that made history, for 32x32 pixels, trained by one loop and set side by side.
+"""Seven classic architectures for 32x32 pixels, trained by one loop.
 
     python -m ch06_cnn.train classics                        # all seven, one table
     python -m ch06_cnn.train classics --network resnet --epochs 20
@@ -42,7 +42,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "densenet": DenseNet,
 }
-"""Roughly in the order of their years."""
+"""Roughly in order of publication."""
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,26 @@ class Config:
     """Hyperparameters that all networks share."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     network: Literal["all", "lenet", "alexnet", "vgg", "nin", "googlenet", "resnet", "densenet"] = "all"
-    """Which network; all trains one after the other, each in a run of its own."""
+    """Architecture; all trains them one after the other, each in its own run."""
     epochs: int = 10
-    """Passes over the training split."""
+    """Number of epochs."""
     batch_size: int = 128
-    """Images a step, over all processes together."""
+    """Batch size, over all processes."""
     learning_rate: float = 2e-3
-    """Peak step size of AdamW, which warms up and anneals in one cycle."""
+    """Peak learning rate of AdamW (one-cycle schedule)."""
     weight_decay: float = 0.05
-    """Share of each weight that decays a step, times the step size."""
+    """Weight decay of AdamW."""
     augment: bool = True
-    """Flip at random and shift by up to 4 pixels; without it, the same pictures in every epoch."""
+    """Augmentation: random flips, and shifts by up to 4 pixels."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs", "batch_size", "learning_rate")
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         if self.run.resume:
-            require(self.network != "all", "--resume goes on with one network: name it with --network", self.network)
+            require(self.network != "all", "--resume continues one network: name it with --network", self.network)
 
 
 def make_model(config: Config) -> nn.Module:
@@ -89,7 +89,7 @@ def cost(model: nn.Module) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the network, or all of them, and return test metrics; of several, each measure bears the network's name."""
+    """Fit the network, or all of them, and return test metrics; with several, prefixed with the name of the network."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     if config.network != "all":
         return train_one(config, data)
@@ -111,7 +111,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def train_one(config: Config, data: ImageSet) -> dict[str, float]:
-    """Fit one network and return its test metrics and what it costs."""
+    """Fit one network and return its test metrics, parameters and operations."""
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
             data.train.pixels,
@@ -141,19 +141,19 @@ def train_one(config: Config, data: ImageSet) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, logits: Tensor) -> None:
-    """Draw what is confused, the accuracy of each class, and the curves."""
+    """Draw the confusion matrix, the accuracy of each class, and learning curves."""
     from common.drawing import plots
 
     names = data.class_names
     run.figure("confusion", plots.confusion_matrix(data.test.labels, logits.argmax(1), names))
     accuracies = class_accuracy(logits, data.test.labels).mul(100).tolist()
-    run.figure("classes", plots.bars(names, accuracies, title="share of each class that is recognised", label="%"))
+    run.figure("classes", plots.bars(names, accuracies, title="test accuracy of each class", label="%"))
     panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
-    """Rebuild the network that a run saved."""
+    """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -161,7 +161,7 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
+    """Training step on random images, with augmentation and scaling, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)

@@ -1,6 +1,6 @@
-"""DenseNet-BC (Huang et al. 2017) for 32x32 pixels: every layer sees the answers of all layers before it.
+"""DenseNet-BC (Huang et al. 2017) for 32x32 pixels: each layer receives the feature maps of all earlier ones.
 
-A layer adds only a few maps of its own (the growth), so the network is narrow and still deep; between the blocks a 1x1
+A layer adds only a few feature maps (the growth rate), so the network is narrow and deep. Between the blocks a 1x1
 convolution halves the channels.
 """
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def unit(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Batch-norm, rectifier, convolution, in this order; the picture keeps its size."""
+    """Batch normalisation, ReLU, convolution, in this order; height and width do not change."""
     convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), convolution)
 

@@ -1,7 +1,7 @@
-"""GoogLeNet (Szegedy et al. 2015) for 32x32 pixels: windows of several sizes side by side.
+"""GoogLeNet (Szegedy et al. 2015) for 32x32 pixels: convolutions of several sizes in parallel.
 
-The nine inception modules are the paper's (table 1), with batch-norm. The stem, which takes 224x224 pixels to 28x28, is
-one convolution and one pooling here; the two auxiliary classifiers are not needed with batch-norm.
+The nine inception modules are those of the paper (table 1), with batch normalisation. The stem, which reduces 224x224
+pixels to 28x28, is one convolution and one pooling layer here. There are no auxiliary classifiers.
 """
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 def unit(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Convolution, batch-norm, rectifier; the picture keeps its size."""
+    """Convolution, batch normalisation, ReLU; height and width do not change."""
     convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
 
 
 class Inception(nn.Module):
-    """Windows of 1x1, 3x3 and 5x5 and a pooling, side by side; 1x1 convolutions keep the larger ones cheap."""
+    """Convolutions of 1x1, 3x3, 5x5 and a pooling in parallel; 1x1 convolutions reduce the cost of the larger ones."""
 
     def __init__(self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Inception(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, the branches' channels together, H, W)"""
+        """(B, C, H, W) -> (B, sum of the branches' channels, H, W)"""
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 

@@ -1,10 +1,10 @@
-"""LeNet-5 (LeCun et al. 1998), which convolutional networks descend from, with today's rectifiers and max-pooling."""
+"""LeNet-5 (LeCun et al. 1998) with ReLU and max pooling in place of its activations and average pooling."""
 
 from torch import Tensor, nn
 
 
 class LeNet(nn.Module):
-    """Two convolutions that leave 16 maps of 5x5, and three linear layers."""
+    """Two convolutions with an output of 16 5x5 feature maps, and three linear layers."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

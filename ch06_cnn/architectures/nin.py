@@ -1,15 +1,15 @@
-"""Network in Network (Lin et al. 2014): every window is followed by a small network of its own, and nothing is linear.
+"""Network in Network (Lin et al. 2014): each convolution is followed by two 1x1 convolutions; no linear layers.
 
-A 1x1 convolution is a linear layer at each pixel. The last one gives a map a class, and a class's logit is the mean of
-its map: the linear layers that held most of AlexNet's weights are gone. Batch-norm is ours, and so is one more 1x1
-layer before that of the classes.
+A 1x1 convolution is a linear layer applied at each pixel. The last one has one feature map per class, and the logit of
+a class is the mean of its map. Unlike in the paper, there is batch normalisation, and one more 1x1 convolution before
+the last.
 """
 
 from torch import Tensor, nn
 
 
 def window_and_network(channels: int, widths: tuple[int, int, int], kernel: int) -> nn.Sequential:
-    """A convolution with a window of that size and two with 1x1."""
+    """A convolution with the given kernel size and two 1x1 convolutions."""
     layers: list[nn.Module] = []
     for width, size in zip(widths, (kernel, 1, 1), strict=True):
         layers += [nn.Conv2d(channels, width, size, padding=size // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
@@ -18,7 +18,7 @@ def window_and_network(channels: int, widths: tuple[int, int, int], kernel: int)
 
 
 class NiN(nn.Module):
-    """Three small networks slid over the picture."""
+    """Three blocks of one larger and two 1x1 convolutions, and global average pooling."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

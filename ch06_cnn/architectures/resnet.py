@@ -1,14 +1,14 @@
-"""ResNet-18 (He et al. 2016) for 32x32 pixels: each block learns what to add to its input.
+"""ResNet-18 (He et al. 2016) for 32x32 pixels: each block learns a residual that is added to its input.
 
-The way past every block lets the gradient through unchanged, and depth stops being a burden. The stem, which takes
-224x224 pixels to 56x56, is one 3x3 convolution here.
+The shortcut of a block passes the gradient unchanged. The stem, which reduces 224x224 pixels to 56x56, is one 3x3
+convolution here.
 """
 
 from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """y = rectify(x + F(x)), F two 3x3 convolutions; where the shape changes, x goes through one of 1x1."""
+    """y = ReLU(x + F(x)), F two 3x3 convolutions; if the shape changes, the shortcut is a 1x1 convolution."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,18 +1,18 @@
-"""VGG-11 (Simonyan & Zisserman 2015) for 32x32 pixels: nothing but 3x3 convolutions, and one linear layer.
+"""VGG-11 (Simonyan & Zisserman 2015) for 32x32 pixels: 3x3 convolutions only, and one linear layer.
 
-Two 3x3 windows see as much as one of 5x5, with fewer weights and a rectifier between. This configuration is the one
-that the paper trained from random weights, and started its deeper ones from (section 3.1). Its three linear layers are
-one here; batch-norm is ours.
+Two 3x3 convolutions have the receptive field of one 5x5 convolution, with fewer weights and a ReLU in between. This is
+the configuration that the paper trains from random weights, to initialise the deeper ones (section 3.1). Unlike in the
+paper, there is one linear layer instead of three, and batch normalisation.
 """
 
 from torch import Tensor, nn
 
 PLAN = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool")
-"""Filters of each convolution, and where the picture is halved: the paper's configuration A."""
+"""Filters of each convolution, and positions of the pooling layers: configuration A of the paper."""
 
 
 class VGG(nn.Module):
-    """Eight convolutions; after five halvings one pixel of 512 channels is left."""
+    """Eight convolutions; after five pooling layers, one position with 512 channels remains."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

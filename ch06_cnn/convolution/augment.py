@@ -1,7 +1,7 @@
-"""Flip, shift and cut out: each picture of a batch gets its own, by one gather.
+"""Random flips, shifts and erased squares for a batch of images, by one gather.
 
-A flipped, shifted picture holds the same pixels at other places. So one tensor of indices says where each pixel of each
-new picture comes from, and a single gather fetches them all: no Python per picture, no copy with a border around it.
+A flipped and shifted image has the same pixels in other positions. One tensor of indices gives the source of each pixel
+of each new image, and a single gather copies them: no Python loop over images, no padded copy.
 
 Dimensions: B batch, C channels, H height and width.
 """
@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 GREY = 128
-"""What a cut-out square is filled with: the middle of the range of a byte."""
+"""Value of the pixels of an erased square: the middle of the range of a byte."""
 
 
 def reflect(places: Tensor, size: int) -> Tensor:
-    """Mirror places that lie outside of 0 ... size - 1 back inside, as if the picture went on behind a mirror."""
+    """Reflect positions outside of 0 ... size - 1 back inside (reflection padding)."""
     return (size - 1 - (size - 1 - places).abs()).abs()
 
 
 def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """(B,) whether to flip, (B, 2) first row and column -> (B, H * H) which of the H * H old pixels each new one is
+    """(B,) whether to flip, (B, 2) first row and column -> (B, H * H) index of the old pixel for each new one
 
-    Row i of the new picture is row `dy + i` of the old one, column j is column `dx + j`, counted from the right in a
-    flipped one.
+    Row i of the new image is row `dy + i` of the old one, column j is column `dx + j`, counted from the right if the
+    image is flipped.
     """
     axis = torch.arange(size, device=offsets.device)
     rows, columns = reflect(offsets.unsqueeze(2) + axis, size).unbind(1)
@@ -31,7 +31,7 @@ def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
 
 
 def squares(count: int, size: int, side: int, device: torch.device) -> Tensor:
-    """Draw (B, 1, H, H) masks that are true in one square each, whose middle lies anywhere in the picture."""
+    """Draw (B, 1, H, H) masks that are true in one square each, centred anywhere in the image."""
     middles = torch.randint(size, (count, 2, 1), device=device)
     distance = torch.arange(size, device=device) - middles + side // 2  # (B, 2, H): 0 ... side - 1 inside
     inside = (distance >= 0) & (distance < side)
@@ -39,15 +39,15 @@ def squares(count: int, size: int, side: int, device: torch.device) -> Tensor:
 
 
 def coin(count: int, device: torch.device) -> Tensor:
-    """Toss (B,) fair coins: flip or not."""
+    """Sample (B,) booleans, true with probability 1/2."""
     return torch.rand(count, device=device) < 0.5
 
 
 def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Tensor:
     """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to `shift` pixels
 
-    With a cut-out, a random square of that size becomes grey (DeVries & Taylor 2017). The random numbers come from the
-    generator of the images' device, so nothing is copied from the host.
+    With `cutout`, a random square of that size becomes grey (DeVries & Taylor 2017). The random numbers come from the
+    generator of the device of the images, so nothing is copied from the host.
     """
     count, channels, size, _ = images.shape
     offsets = torch.randint(-shift, shift + 1, (count, 2), device=images.device)

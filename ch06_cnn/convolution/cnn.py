@@ -1,4 +1,4 @@
-"""The book's convolutional network: three times convolution, rectifier, pooling; then two linear layers.
+"""The book's convolutional network: three blocks of convolution, ReLU and max pooling, then two linear layers.
 
     python -m ch06_cnn.train cnn
     python -m ch06_cnn.train cnn --augment --batch-norm --no-dropout --learning-rate 3e-3 --epochs 30
@@ -88,7 +88,7 @@ class BookNetwork(nn.Module):
 
 
 class LinearNetwork(nn.Module):
-    """One weight a pixel, channel and class: ten templates that the picture is compared with."""
+    """One linear layer: the weights of each class are a template of the size of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,6 +126,11 @@ def make_model(config: Config) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
 
+def augmented(images: Tensor) -> Tensor:
+    """(B, 3, 32, 32) uint8 -> the same shape: random flips, shifts by up to 4 pixels, one erased 8x8 square"""
+    return augment(images, coin(len(images), images.device), shift=4, cutout=8)
+
+
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
@@ -145,13 +150,13 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) 
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
-    """Let the step size grow for .3 of the steps and anneal for the rest (Smith 2018)."""
+    """Increase the learning rate for the first 30 % of the steps, then decrease it (one cycle, Smith 2018)."""
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, cycle_momentum=False)
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, images: Tensor, *, bf16: bool = False, channels_last: bool = True) -> Tensor:
-    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU; nothing is dropped, batch-norm uses its running statistics"""
+    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, in evaluation mode: no dropout, running statistics"""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -165,14 +170,14 @@ def predict(model: nn.Module, images: Tensor, *, bf16: bool = False, channels_la
 
 
 def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(N, K) logits, (N,) labels -> (K,) share of each class that is recognised; 1 for a class without images"""
+    """(N, K) logits, (N,) labels -> (K,) accuracy of each class; 1 for a class without images"""
     right = (logits.argmax(1) == labels).float()
     count = labels.bincount(minlength=logits.shape[1])
     return torch.where(count > 0, labels.bincount(right, minlength=len(count)) / count, 1.0)
 
 
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -> dict[str, float]:
-    """Accuracy, cross-entropy in nats an image, and the accuracy of the worst class and of those the book discusses."""
+    """Accuracy, cross-entropy in nats per image, accuracy of the worst class and of those that the book discusses."""
     accuracies = class_accuracy(logits, labels)
     discussed = {
         f"{name}_accuracy": float(accuracies[class_names.index(name)]) for name in DISCUSSED if name in class_names
@@ -205,7 +210,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         for _ in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
             for images, labels in batches:
                 if config.augment:
-                    images = augment(images, coin(len(images), images.device), shift=4, cutout=8)
+                    images = augmented(images)
                 loss = train_step(parallel, optimizer, scaled(images, **layout), labels, bf16=run.bf16)
                 schedule.step()
                 run.step(loss, images=len(images))
@@ -214,33 +219,38 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         run.save(model)
         if run.is_main:
             report(run, data, model, logits)
-        seen = data.train[: len(data.test)]  # as many training images as test images
-        train_accuracy = float((predict(model, seen.pixels, **layout).argmax(1) == seen.labels).float().mean())
+        sample = data.train[: len(data.test)]  # as many training images as test images
+        train_accuracy = float((predict(model, sample.pixels, **layout).argmax(1) == sample.labels).float().mean())
         test = measure(logits, data.test.labels, data.class_names)
         return run.finish(run={"train_accuracy": train_accuracy}, test=test)
 
 
 def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
-    """Write what a person looks at: the book's two files, confusions, worst mistakes, curves, what the network sees."""
+    """Write the book's two files; draw confusions, class accuracies, worst mistakes, curves, filters and Grad-CAM."""
     from common.drawing import plots
 
     names, test, guesses = data.class_names, data.test, logits.argmax(1)
-    for name, numbers in (("testActual", test.labels), ("testPred", guesses)):  # as the book's: a number a line
+    for name, numbers in (("testActual", test.labels), ("testPred", guesses)):  # as the book's: one number per line
         with run.writing(f"{name}.txt") as path:
             path.write_text("".join(f"{number}\n" for number in numbers.tolist()))
     run.figure("confusion", plots.confusion_matrix(test.labels, guesses, names))
     accuracies = class_accuracy(logits, test.labels).mul(100).tolist()
-    run.figure("classes", plots.bars(names, accuracies, title="share of each class that is recognised", label="%"))
+    run.figure("classes", plots.bars(names, accuracies, title="test accuracy of each class", label="%"))
     losses = F.cross_entropy(logits, test.labels, reduction="none")
     wrong = losses.where(guesses != test.labels, 0).topk(min(24, int((guesses != test.labels).sum()))).indices
     if len(wrong):
-        titles = [f"{names[test.labels[i]]}\nas {names[guesses[i]]}" for i in wrong.tolist()]
+        titles = [f"{names[test.labels[i]]}\n→ {names[guesses[i]]}" for i in wrong.tolist()]
         run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles, size=1.0))
     panels = {
         "loss": ["train_loss", "valid_loss"],
         "accuracy": ["valid_accuracy", "valid_worst_class_accuracy"],
     }
     run.figure("curves", plots.curves(run.history, panels))
+    if run.config.augment:
+        images = data.train.pixels[:8]
+        rows = ["original", "augmented", "augmented"]
+        pictures = torch.cat([images, *(augmented(images) for _ in rows[1:])])
+        run.figure("augmented", plots.image_grid(pictures, columns=len(images), row_names=rows))
     if isinstance(model, BookNetwork):
         inside.report(run, model.eval(), model.features, data, guesses)
     elif isinstance(model, LinearNetwork):
@@ -248,7 +258,7 @@ def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
-    """Rebuild the network that a run saved."""
+    """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -256,7 +266,7 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, augmentation and scaling included, for the device benchmark."""
+    """Training step on random images, with augmentation and scaling, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)
@@ -264,8 +274,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
-        batch = augment(images, coin(len(images), device), shift=4, cutout=8) if config.augment else images
-        pixels = scaled(batch, bf16=bf16, channels_last=config.channels_last)
+        pixels = scaled(augmented(images) if config.augment else images, bf16=bf16, channels_last=config.channels_last)
         return train_step(model, optimizer, pixels, labels, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

@@ -1,7 +1,7 @@
-"""A convolutional network's layers by hand: forward in plain tensor operations, backward as its formula says.
+"""The layers of a convolutional network by hand: forward with plain tensor operations, backward by their formulas.
 
-The layers' functions do what torch's of the same name do, and each class is torch's own with another `forward`: the
-same parameters, the same initial values, so that `cnn --layers by-hand` trains the very same network.
+The functions compute the same as torch's functions of the same names. Each class is a subclass of torch's with a
+different `forward`: parameters and initial values are the same, so `cnn --layers by-hand` trains the same network.
 
 Dimensions: B batch, C channels in, O channels out, H height, W width, K kernel size, L positions (H' W') of a window.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def positions(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """Count how often a window fits along an axis."""
+    """Return the number of positions of a window along an axis."""
     return (size + 2 * padding - kernel) // stride + 1
 
 
@@ -43,7 +43,7 @@ def im2col(images: Tensor, kernel: int, stride: int = 1) -> Tensor:
 
 
 def col2im(columns: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
-    """(B, C, K, K, H', W') -> (B, C, H, W): add what each window holds to where it came from, the adjoint of im2col"""
+    """(B, C, K, K, H', W') -> (B, C, H, W): add the windows' elements at their positions; adjoint of im2col"""
     count, channels, kernel, _, down, right = columns.shape
     images = columns.new_zeros(count, channels, *size)
     for i in range(kernel):
@@ -56,7 +56,7 @@ def col2im(columns: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
 def conv2d_direct(
     images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """(B, C, H, W), (O, C, K, K), (O,) -> (B, O, H', W'), straight from the definition; backward is autograd's
+    """(B, C, H, W), (O, C, K, K), (O,) -> (B, O, H', W'), from the definition; backward by autograd
 
     y[b, o, r, s] = bias[o] + sum over c, i, j of weight[o, c, i, j] x[b, c, r stride + i, s stride + j].
     """
@@ -72,7 +72,7 @@ def conv2d_direct(
 
 
 class _Conv2d(torch.autograd.Function):
-    """A convolution as one matrix product: every window a column (im2col)."""
+    """A convolution as one matrix product; each window is a column (im2col)."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
@@ -102,7 +102,7 @@ def conv2d(images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
 
 
 class _MaxPool2d(torch.autograd.Function):
-    """The largest element of each window; the gradient goes to it alone, the first of equals."""
+    """The maximum of each window; the gradient goes to it alone (to the first, if several are equal)."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernel: int, stride: int) -> Tensor:
@@ -127,7 +127,7 @@ def max_pool2d(images: Tensor, kernel: int, stride: int | None = None) -> Tensor
 
 
 class _AvgPool2d(torch.autograd.Function):
-    """The mean of each window; each of its elements gets an equal share of the gradient."""
+    """The mean of each window; the gradient is divided equally among its elements."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernel: int, stride: int) -> Tensor:
@@ -148,7 +148,7 @@ def avg_pool2d(images: Tensor, kernel: int, stride: int | None = None) -> Tensor
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Normalise by the batch's own mean and variance (Ioffe & Szegedy 2015, algorithm 1), both part of the gradient."""
+    """Normalise with mean and variance of the batch (Ioffe & Szegedy 2015, algorithm 1) and differentiate both."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
@@ -163,7 +163,7 @@ class _BatchNorm(torch.autograd.Function):
         (dy,) = gradients
         x_hat, inverse_sd, gamma = ctx.saved_tensors
         dgamma, dbeta = (dy * x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
-        # What moves the mean (its share is mean(dy)) or the variance (mean(dy x_hat) x_hat) of the batch is taken out.
+        # mean(dy) is the gradient through the batch mean, x_hat mean(dy x_hat) that through the variance.
         shared = dy.mean((0, 2, 3), keepdim=True) + x_hat * (dy * x_hat).mean((0, 2, 3), keepdim=True)
         return gamma[:, None, None] * inverse_sd * (dy - shared), dgamma, dbeta, None
 
@@ -179,28 +179,27 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """(B, C, H, W) -> (B, C, H, W); in training by the batch's statistics, of which a running mean is kept for later"""
+    """(B, C, H, W) -> (B, C, H, W), with the statistics of the batch in training, else with their running means"""
     if not training:
         x_hat = (x - running_mean[:, None, None]) * (running_var[:, None, None] + eps).rsqrt()
         return gamma[:, None, None] * x_hat + beta[:, None, None]
     with torch.no_grad():
         running_mean.lerp_(x.mean((0, 2, 3)).to(running_mean.dtype), momentum)
-        running_var.lerp_(x.var((0, 2, 3)).to(running_var.dtype), momentum)  # unbiased: n - 1, unlike the batch's own
+        running_var.lerp_(x.var((0, 2, 3)).to(running_var.dtype), momentum)  # unbiased (n - 1), unlike in forward
     return cast(Tensor, _BatchNorm.apply(x, gamma, beta, eps))
 
 
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """Set each element to zero with probability p and scale the others by 1 / (1 - p); in evaluation, do nothing
 
-    The scale keeps the mean, so that evaluation needs none. The book's program drops at test time too: a fifth of what
-    each convolution says is lost, at random.
+    The scale keeps the expected value, so evaluation needs none. The book's program applies dropout at test time too.
     """
     if not training or p == 0:
         return x
     return x * (torch.rand_like(x) >= p) / (1 - p)
 
 
-# torch's own layers with the functions above inside.
+# torch's layers with the functions above.
 
 
 class Conv2d(nn.Conv2d):
@@ -208,7 +207,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """(B, C, H, W) -> (B, O, H', W')"""
-        with torch.autocast(input.device.type, enabled=False):  # autocast knows no gradients but torch's own
+        with torch.autocast(input.device.type, enabled=False):  # autocast does not support custom gradients
             padding = cast(tuple[int, int], self.padding)[0]
             return conv2d(input.to(self.weight.dtype), self.weight, self.bias, self.stride[0], padding)
 
@@ -243,5 +242,5 @@ class Dropout(nn.Dropout):
     """`nn.Dropout` by hand."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Drop in training, do nothing in evaluation"""
+        """Apply dropout in training, do nothing in evaluation"""
         return dropout(input, self.p, training=self.training)

@@ -4,7 +4,7 @@
     python -m ch06_cnn.train throughput --batch-size 512
 
 Three comparisons: batches of flipped and shifted images from a per-sample DataLoader with torchvision's transforms, or
-by one gather per batch; training steps of the book's network, with channels last, and in bfloat16; and the training
+by one gather per batch; training steps of the book's network, with channels last, and in bfloat16; the training
 step of the speed run's network against this machine's matrix products. What a per-sample DataLoader costs the training
 of a network is measured in chapter 4: `python -m ch04_cuda.train input_pipeline --network cnn`.
 
@@ -51,7 +51,7 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Which images; auto takes CIFAR-10 where it is on disk or can be downloaded, else the embedded shapes."""
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     batch_size: int = 128
     """Images per step."""
     rounds: int = 5

@@ -1,4 +1,4 @@
-"""What goes on inside a convolutional network: its first filters, its feature maps, and where it looks.
+"""Figures of a convolutional network: filters of the first layer, feature maps, and Grad-CAM heat maps.
 
 Dimensions: B batch, C channels, H height, W width, K classes.
 """
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 
 MAPS = 8
-"""How many feature maps of each layer are drawn."""
+"""Feature maps drawn per layer."""
 
 
 def find(network: nn.Module, kind: type[M]) -> list[M]:
-    """List a network's layers of a kind, in the order in which they were put in."""
+    """List the layers of a kind in a network, in order of registration."""
     return [layer for layer in network.modules() if isinstance(layer, kind)]
 
 
 @contextmanager
-def answers_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what layers answer while the block runs a network."""
-    answers: list[Tensor] = []
+def outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the outputs of layers while the block runs a network."""
+    outputs: list[Tensor] = []
 
-    def keep(_: nn.Module, __: object, answer: Any) -> None:
-        answers.append(answer)
+    def keep(_: nn.Module, __: object, output: Any) -> None:
+        outputs.append(output)
 
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
-        yield answers
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()
@@ -47,36 +47,36 @@ def answers_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 @torch.no_grad()
 def feature_maps(features: nn.Module, pixels: Tensor) -> list[Tensor]:
-    """(B, 3, H, W) -> what every rectifier lets through: [(B, C, H', W'), ...]"""
-    with answers_of(find(features, nn.ReLU)) as answers:
+    """(B, 3, H, W) -> the output of every ReLU: [(B, C, H', W'), ...]"""
+    with outputs_of(find(features, nn.ReLU)) as outputs:
         features(pixels)
-    return answers
+    return outputs
 
 
 def grad_cam(model: nn.Module, layer: nn.Module, pixels: Tensor, classes: Tensor) -> Tensor:
-    """(B, 3, H, W) pixels, (B,) classes -> (B, H, W) in [0, 1]: where the network finds evidence for the class
+    """(B, 3, H, W) pixels, (B,) classes -> (B, H, W) heat maps in [0, 1] of the evidence for the class
 
-    With A_k the layer's rectified feature maps and y the class's logit: a_k = mean over places of dy / dA_k, and the
-    map is max(0, sum over k of a_k A_k) (Selvaraju et al. 2017, equations 1 and 2), enlarged to the picture. It is all
-    zero where every place speaks against the class.
+    With A_k the layer's feature maps after ReLU and y the logit of the class: alpha_k = mean over positions of
+    dy / dA_k, and the map is max(0, sum over k of alpha_k A_k) (Selvaraju et al. 2017, equations 1 and 2), enlarged to
+    the size of the image. It is zero everywhere if no position is evidence for the class.
     """
-    with torch.enable_grad(), answers_of([layer]) as answers:
-        score = model(pixels).gather(1, classes[:, None]).sum()  # pictures do not touch each other's gradient
-        (gradient,) = torch.autograd.grad(score, answers)
+    with torch.enable_grad(), outputs_of([layer]) as outputs:
+        score = model(pixels).gather(1, classes[:, None]).sum()  # the images do not influence each other's gradients
+        (gradient,) = torch.autograd.grad(score, outputs)
     weight = gradient.mean((2, 3), keepdim=True)
-    evidence = (weight * answers[0].detach()).sum(1, keepdim=True).relu()
+    evidence = (weight * outputs[0].detach()).sum(1, keepdim=True).relu()
     large = F.interpolate(evidence, size=pixels.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     return large / large.amax((1, 2), keepdim=True).clamp(min=1e-12)
 
 
 def spread_out(images: Tensor) -> Tensor:
-    """(N, C, H, W) -> the same, each stretched over [0, 1] by its own smallest and largest value"""
+    """(N, C, H, W) -> the same, each scaled to [0, 1] by its own minimum and maximum"""
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     return (images - low) / (high - low).clamp(min=1e-12)
 
 
 def report(run: Run, model: nn.Module, features: nn.Module, data: ImageSet, guesses: Tensor) -> None:
-    """Draw the first layer's filters, the feature maps of one picture, and where the network looks."""
+    """Draw the filters of the first layer, the feature maps of one image, and Grad-CAM heat maps."""
     device = next(model.parameters()).device
     run.figure("filters", draw_filters(find(features, nn.Conv2d)[0].weight))
     shown = examples(data.test.labels, len(data.class_names))
@@ -84,7 +84,7 @@ def report(run: Run, model: nn.Module, features: nn.Module, data: ImageSet, gues
     run.figure("maps", draw_maps(feature_maps(features, pixels[:1]), data.test.pixels[shown[0]]))
     heat = grad_cam(model, find(features, nn.ReLU)[-1], pixels, guesses[shown].to(device)).cpu()
     titles = [data.class_names[label] for label in data.test.labels[shown].tolist()]
-    titles += [f"as {data.class_names[guess]}" for guess in guesses[shown].tolist()]
+    titles += [f"→ {data.class_names[guess]}" for guess in guesses[shown].tolist()]
     run.figure("gradcam", draw_heat(data.test.pixels[shown], heat, titles))
 
 
@@ -95,21 +95,21 @@ def examples(labels: Tensor, classes: int) -> Tensor:
 
 
 def draw_filters(weight: Tensor, titles: tuple[str, ...] | None = None) -> "Figure":
-    """Draw (O, 3, K, K) filters as small colour pictures, each stretched over the whole range."""
+    """Draw (O, 3, K, K) filters as colour images, each scaled to the full range."""
     from common.drawing import plots
 
     return plots.image_grid(spread_out(weight.detach()), columns=5 if titles else 8, titles=titles)
 
 
 def draw_maps(maps: list[Tensor], picture: Tensor) -> "Figure":
-    """Draw a picture's most active feature maps, a row a layer."""
+    """Draw the most active feature maps of an image, one row per layer."""
     from common.drawing import plots
 
     height, width = picture.shape[1:]
     rows = []
-    for answer in maps:
-        strongest = answer[0].mean((1, 2)).topk(MAPS).indices
-        grey = spread_out(answer[0, strongest].unsqueeze(1)).cpu()
+    for output in maps:
+        strongest = output[0].mean((1, 2)).topk(MAPS).indices
+        grey = spread_out(output[0, strongest].unsqueeze(1)).cpu()
         rows.append(F.interpolate(grey, size=(height, width)).expand(-1, 3, -1, -1))
     first = picture[None].float().div(255).expand(MAPS, -1, -1, -1)
     names = ["input", *(f"layer {number}" for number in range(1, len(maps) + 1))]
@@ -117,10 +117,13 @@ def draw_maps(maps: list[Tensor], picture: Tensor) -> "Figure":
 
 
 def draw_heat(images: Tensor, heat: Tensor, titles: list[str]) -> "Figure":
-    """Draw pictures, and below each the same one dark where the network finds nothing."""
+    """Draw images, and below each its Grad-CAM heat map, from blue (0) to red (1), over the image in grey."""
+    import matplotlib as mpl
+
     from common.drawing import plots
 
     bright = images.float().div(255)
-    lit = bright * (0.15 + 0.85 * heat.unsqueeze(1))
-    rows = ["image", "where it looks"]
-    return plots.image_grid(torch.cat([bright, lit]), columns=len(images), titles=titles, row_names=rows)
+    colours = torch.from_numpy(mpl.colormaps["turbo"](heat.numpy())[..., :3]).float().movedim(3, 1)
+    overlay = 0.5 * bright.mean(1, keepdim=True) + 0.5 * colours
+    rows = ["image", "Grad-CAM"]
+    return plots.image_grid(torch.cat([bright, overlay]), columns=len(images), titles=titles, row_names=rows, size=0.85)

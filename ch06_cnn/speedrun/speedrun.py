@@ -61,7 +61,7 @@ class Config:
     learning_rate: float = default_by("optimizer", muon=0.12, sgd=2.0)
     """Initial learning rate of the convolutions; it decays linearly to zero. Default: 0.12 for Muon, 2 for SGD."""
     muon_iterations: int = ITERATIONS
-    """Newton-Schulz iterations of Muon; more bring the singular values of its updates closer to 1."""
+    """Newton-Schulz iterations per update of Muon."""
     whitening: bool = True
     """Compute the first layer as whitening filters instead of learning it."""
     identity: bool = True
@@ -173,12 +173,12 @@ class Optimizers:
             optimizer.step()
             optimizer.zero_grad()
 
-    def spectrum(self) -> dict[str, float]:
-        """Return the median singular value of Muon's last update after 3 and after 5 iterations; for SGD nothing."""
+    def spectra(self) -> dict[int, Tensor]:
+        """Return the sorted singular values of Muon's momentum after 0, 3 and 5 iterations; for SGD nothing."""
         muon = self.optimizers[-1]
         if not isinstance(muon, Muon) or not muon.state:
             return {}
-        return {f"median_singular_value_{number}": float(muon.spectrum(number).median()) for number in (3, 5)}
+        return {number: muon.spectrum(number).sort().values for number in (0, 3, 5)}
 
     def state_dict(self) -> list[dict]:
         """Return the state of all optimizers."""
@@ -260,13 +260,15 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             run.log(valid=measure(classify(model, data.valid.pixels, config, bf16=run.bf16), data.valid.labels))
         logits = classify(model, data.test.pixels, config, bf16=run.bf16)
         run.save(model)
+        spectra = optimizers.spectra()
         if run.is_main:
-            report(run, data, model, logits)
-        return run.finish(test=measure(logits, data.test.labels), run=optimizers.spectrum())
+            report(run, data, model, logits, spectra)
+        medians = {f"median_singular_value_{n}": float(spectra[n].median()) for n in (3, 5) if n in spectra}
+        return run.finish(test=measure(logits, data.test.labels), run=medians)
 
 
-def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> None:
-    """Draw the curves, the confusion matrix and the filters of the first layer."""
+def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor, spectra: dict[int, Tensor]) -> None:
+    """Draw the curves, the confusion matrix, the filters of the first layer, and singular values of Muon's momentum."""
     from ch06_cnn.convolution.visualise import draw_filters
     from common.drawing import plots
 
@@ -274,6 +276,10 @@ def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor) -> Non
     run.figure("curves", plots.curves(run.history, panels))
     run.figure("confusion", plots.confusion_matrix(data.test.labels, logits.argmax(1), data.class_names))
     run.figure("filters", draw_filters(model.first.weight))
+    if spectra:
+        lines = {f"{n} iterations": (torch.linspace(0, 1, len(values)), values) for n, values in spectra.items()}
+        title = "singular values of Muon's momentum"
+        run.figure("spectrum", plots.line_panels({title: lines}, columns=1, xlabel="quantile", log_y=True, size=1.4))
 
 
 def restore(folder: Path) -> tuple[SpeedNetwork, Config]:

@@ -172,6 +172,8 @@ def test_maps_tell_where_the_faster_place_wins(options, few):
     config = crossover.Config(networks=("mlp",), batch_sizes=(4, 8), rounds=1, run=options)
     found = crossover.train(config, few)
     assert len([name for name in found if name.endswith("_ratio")]) == 3 * 2
+    (folder,) = (options.out / "ch04_cuda" / "crossover").iterdir()
+    assert {"crossover.png", "crossover_mlp.png"} <= {path.name for path in folder.iterdir()}
 
 
 def test_the_break_even_is_where_the_wins_begin_that_last():

@@ -149,7 +149,7 @@ def test_all_are_trained_in_turn_and_compared(config, shapes, monkeypatch, capsy
 
 
 def test_resuming_all_asks_for_one(config):
-    with pytest.raises(ValueError, match="--resume goes on with one network: name it with --network, got all"):
+    with pytest.raises(ValueError, match="--resume continues one network: name it with --network, got all"):
         replace(config, network="all", run=replace(config.run, resume=True))
     with pytest.raises(ValueError, match="name one network with --network, got all"):
         classics.workload(replace(config, network="all"), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The book's network: its shape, its step, what it leaves for people, and where it looks."""
+"""The book's network: shapes, training step, figures, feature maps and Grad-CAM."""
 
 import json
 from dataclasses import replace
@@ -142,7 +142,7 @@ def test_training_repeats_restores_and_leaves_what_a_person_looks_at(config, sha
     assert same(one, two)
     assert restored == config
     folder = runs(config)[0]
-    for name in ("confusion", "classes", "mistakes", "curves", "filters", "maps", "gradcam"):
+    for name in ("confusion", "classes", "mistakes", "curves", "filters", "maps", "gradcam", "augmented"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     actual, guessed = (
         [int(line) for line in (folder / f"{name}.txt").read_text().splitlines()] for name in ("testActual", "testPred")
@@ -262,6 +262,7 @@ def test_a_linear_network_leaves_its_templates(config, shapes):
     (folder,) = runs(config)
     assert (folder / "templates.png").exists()
     assert not (folder / "gradcam.png").exists()
+    assert not (folder / "augmented.png").exists(), "images are augmented only with --augment"
     model, _ = cnn.restore(folder)
     assert sum(p.numel() for p in model.parameters()) == 30_730
 

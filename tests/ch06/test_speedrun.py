@@ -156,7 +156,7 @@ def test_by_passes_a_run_repeats_learns_and_restores(config, shapes):
     right = float((logits.argmax(1) == shapes.test.labels).float().mean())
     assert right == pytest.approx(first["test_accuracy"])
     (folder, _) = sorted(config.run.out.glob("*/speedrun/*"))
-    for name in ("curves", "confusion", "filters"):
+    for name in ("curves", "confusion", "filters", "spectrum"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
