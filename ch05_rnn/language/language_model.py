@@ -208,12 +208,12 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
             run.add("sample", sample_line(model, data.vocabulary, config.level, seed=epoch))
         best.restore()
         run.save(model)
+        ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         if run.is_main:
             data.vocabulary.save(run.folder / "vocabulary.json")
-            report(run, data, model)
+            report(run, data, model, ngram_valid)
         valid = evaluate(model, data.valid, config.level, bf16=run.bf16)
         test = evaluate(model, data.test, config.level, bf16=run.bf16)
-        ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         speed = {f"written_{config.level}s_per_second": generation_speed(model, data.vocabulary)}
         results = {"valid": valid | ngram_valid, "test": test | ngram_test}
         if config.level == "char":  # validation and test part as one text, as others report it
@@ -224,11 +224,17 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         return run.finish(run={"best_epoch": best.epoch, **speed}, **results)
 
 
-def report(run: Run, data: Corpus, model: LanguageModel) -> None:
-    """Draw the curves, the predictions, the embeddings and the units that correlate with features of the text."""
+def report(run: Run, data: Corpus, model: LanguageModel, baselines: dict[str, float]) -> None:
+    """Draw the curves, the predictions, the embeddings and the units that correlate with features of the text.
+
+    The validation losses of the n-gram baselines are horizontal lines beside the curves.
+    """
     from common.drawing import plots
 
-    run.figure("curves", plots.curves(run.history, {"nats per token": ["train_loss", "valid_loss"]}))
+    lines = {f"valid_{name}": value for name, value in baselines.items() if name.endswith("loss")}
+    losses = ["train_loss", "valid_loss", *lines]
+    title = {"char": "loss, nats per character", "word": "loss, nats per word"}[data.level]
+    run.figure("curves", plots.curves([row | lines for row in run.history], {title: losses}))
     visualise.report(run, data, model)
 
 
