@@ -127,6 +127,20 @@ def shaded_words(sentences: Sequence[Sequence[str]], values: Sequence[Tensor], *
     return figure
 
 
+def text_lines(lines: Mapping[str, str], *, title: str = "") -> Figure:
+    """Draw lines of text one below the other, each after its name."""
+    longest, widest = max(map(len, lines)), max(map(len, lines.values()))
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.075 * (longest + 3 + widest) + 0.2, 0.24 * len(lines) + 0.4))
+        axes = figure.subplots()
+        axes.set(title=title, xlim=(0, longest + 3 + widest), ylim=(len(lines) - 0.5, -0.5))
+        axes.set_axis_off()
+        for row, (name, text) in enumerate(lines.items()):
+            axes.text(0, row, name, va="center", fontsize=8, color="#0072b2")
+            axes.text(longest + 3, row, _plain(text), va="center", fontsize=8, family="monospace")
+    return figure
+
+
 def _plain(text: str) -> str:
     """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
     return text.replace("$", r"\$")

@@ -21,7 +21,7 @@ from ch05_rnn.words import vectors
 from common import device
 from common.data.text.corpora import Part, load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
-from common.drawing import plots
+from common.drawing import plots, text_plots
 from conftest import train_until
 
 TEXT = 'the cat (a tabby) sat.\nthe dog said "no" and sat, too.\n'
@@ -229,6 +229,22 @@ def test_the_curves_show_the_ngram_baselines(config, monkeypatch):
     assert lines
     for name in lines:
         assert {row[name] for row in shown["history"]} == {metrics[name]}
+
+
+def test_samples_during_training_are_drawn(config, monkeypatch):
+    drawn = {}
+    draw = text_plots.text_lines
+
+    def watch(lines, **options):
+        drawn.update(lines)
+        return draw(lines, **options)
+
+    monkeypatch.setattr(text_plots, "text_lines", watch)
+    language_model.train(replace(config, epochs=10))
+    assert list(drawn) == ["epoch 1", "epoch 3", "epoch 5", "epoch 7", "epoch 9"]
+    assert all(drawn.values())
+    figure = draw({"a": "x $ y", "b": "z"}, title="t")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "x \\$ y", "b", "z"]
 
 
 def test_after_each_epoch_a_sample_is_printed(config, capsys):
