@@ -179,8 +179,16 @@ def report(run: Run, norms: dict[str, Tensor], measures: dict[str, float]) -> No
     for name, values in norms.items():
         cell, initialisation = CASES[name]
         panels[cell.upper()][LABELS[initialisation]] = torch.arange(len(values)), values
-    axes = {"xlabel": "steps back in time", "ylabel": "gradient norm"}
-    run.figure("gradients", plots.line_panels(panels, columns=len(panels), log_y=True, share_y=True, size=1.15, **axes))
+    figure = plots.line_panels(
+        panels,
+        columns=len(panels),
+        xlabel="steps back in time",
+        ylabel="gradient norm",
+        log_y=True,
+        share_y=True,
+        size=1.15,
+    )
+    run.figure("gradients", figure)
     columns = ["factor_a_step", *(f"recall_{lag}_accuracy" for lag in run.config.lags if run.config.training_steps)]
     rows = [[name.replace("_", " "), *(measures[f"{name}_{column}"] for column in columns)] for name in norms]
     print_table(["", *(column.replace("_", " ") for column in columns)], rows)

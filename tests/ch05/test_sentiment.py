@@ -187,7 +187,9 @@ def test_every_word_is_drawn_in_its_cell():
         ("b", (1, 0)),
         ("c", (0, 1)),
     ]
-    np.testing.assert_array_equal(axes.images[0].get_array().filled(-1), [[0, 1], [0.5, -1]])
+    values = axes.images[0].get_array()
+    assert values is not None
+    np.testing.assert_array_equal(np.ma.filled(values, -1), [[0, 1], [0.5, -1]])
 
 
 @pytest.mark.parametrize("kind", [BiLSTM, BagOfWords])
