@@ -72,8 +72,8 @@ class Config:
     """Batch size in windows, over all processes."""
     learning_rate: float = 1e-2
     """Peak learning rate of Adam for the LSTM (one-cycle schedule)."""
-    mlp_learning_rate: float = 3e-3
-    """Peak learning rate of Adam for the MLP (one-cycle schedule)."""
+    mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3)
+    """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, and 3e-3 for the series delayed."""
     hidden_size: int = 64
     """Hidden units of the LSTM, and of each hidden layer of the MLP."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
