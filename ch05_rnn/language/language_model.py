@@ -10,6 +10,7 @@
 Dimensions: T steps, B batch, N = T B tokens, V vocabulary size, E embedding size, H hidden units.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,9 @@ from common.data.text.corpora import Corpus, Level, load_corpus
 from common.data.text.vocabulary import Streams, Vocabulary
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, out_of_time, progress, set_learning_rate
+
+SAMPLES = 8
+"""Maximum number of samples drawn in the figure."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,7 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         optimizer = make_optimizer(model, config)
         best = BestWeights(model)
         steps = None if config.epochs is None else config.epochs * len(streams)
+        samples: dict[str, str] = {}
         for epoch in run.epochs(config.epochs, len(streams), model=model, optimizer=optimizer, best=best):
             state = model.initial_state(streams.streams // distributed.world_size())
             for step, (inputs, targets) in enumerate(streams, start=(epoch - 1) * len(streams)):
@@ -205,15 +210,16 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
             valid = evaluate(model, data.valid, config.level, bf16=run.bf16)
             best.update(valid["loss"], epoch)
             run.log(valid=valid)
-            run.add("sample", sample_line(model, data.vocabulary, config.level, seed=epoch))
+            samples[f"epoch {epoch}"] = sample_line(model, data.vocabulary, config.level, seed=epoch)
+            run.add("sample", samples[f"epoch {epoch}"])
         best.restore()
         run.save(model)
+        ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         if run.is_main:
             data.vocabulary.save(run.folder / "vocabulary.json")
-            report(run, data, model)
+            report(run, data, model, ngram_valid, samples)
         valid = evaluate(model, data.valid, config.level, bf16=run.bf16)
         test = evaluate(model, data.test, config.level, bf16=run.bf16)
-        ngram_valid, ngram_test = evaluate_ngrams(data, config.ngram_orders)
         speed = {f"written_{config.level}s_per_second": generation_speed(model, data.vocabulary)}
         results = {"valid": valid | ngram_valid, "test": test | ngram_test}
         if config.level == "char":  # validation and test part as one text, as others report it
@@ -224,11 +230,22 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         return run.finish(run={"best_epoch": best.epoch, **speed}, **results)
 
 
-def report(run: Run, data: Corpus, model: LanguageModel) -> None:
-    """Draw the curves, the predictions, the embeddings and the units that correlate with features of the text."""
-    from common.drawing import plots
+def report(run: Run, data: Corpus, model: LanguageModel, baselines: dict[str, float], samples: dict[str, str]) -> None:
+    """Draw the curves, samples over training, predictions, embeddings and units that correlate with text features.
 
-    run.figure("curves", plots.curves(run.history, {"nats per token": ["train_loss", "valid_loss"]}))
+    The validation losses of the n-gram baselines are horizontal lines beside the curves.
+    """
+    from common.drawing import plots, text_plots
+
+    lines = {f"valid_{name}": value for name, value in baselines.items() if name.endswith("loss")}
+    losses = ["train_loss", "valid_loss", *lines]
+    title = {"char": "loss, nats per character", "word": "loss, nats per word"}[data.level]
+    run.figure("curves", plots.curves([row | lines for row in run.history], {title: losses}))
+    if samples:
+        shown = dict(list(samples.items())[:: -(-len(samples) // SAMPLES)])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # scripts that the font lacks are drawn as boxes
+            run.figure("samples", text_plots.text_lines(shown, title="samples during training; / is a line end"))
     visualise.report(run, data, model)
 
 

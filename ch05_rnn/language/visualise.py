@@ -95,7 +95,7 @@ def draw_units(hidden: Tensor, tokens: Tensor, units: dict[str, tuple[int, float
     middle = len(tokens) // 2  # the second half was not used to select the units
     shown = slice(middle, middle + PASSAGE)
     panels = {
-        f"unit {unit} follows {name}: correlation {correlation:.2f}": hidden[shown, unit]
+        f"unit {unit}, correlation with {name} {correlation:.2f}": hidden[shown, unit]
         for name, (unit, correlation) in units.items()
     }
     return text_plots.shaded_text(
@@ -108,10 +108,10 @@ def symbol_class(symbol: str, level: Level) -> str:
     if symbol.isdigit():
         return "digits"
     if not symbol[0].isalpha():
-        return "marks"
+        return "punctuation"
     if level == "char" and symbol.lower() in "aeiou":
         return "vowels"
-    return "capitals" if symbol[0].isupper() else "small letters"
+    return "upper case" if symbol[0].isupper() else "lower case"
 
 
 def printable(symbol: str) -> str:
@@ -121,7 +121,9 @@ def printable(symbol: str) -> str:
 
 def text_features(tokens: list[str]) -> dict[str, Tensor]:
     """N tokens -> for each feature its (N,) value after each token"""
-    columns: dict[str, list[float]] = {name: [] for name in ("the place in the line", "quotes", "brackets", "capitals")}
+    columns: dict[str, list[float]] = {
+        name: [] for name in ("position in the line", "quotes", "brackets", "upper case")
+    }
     place, quoted, depth = 0, False, 0
     for token in tokens:
         place = 0 if token == "\n" else place + 1

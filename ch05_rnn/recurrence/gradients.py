@@ -40,6 +40,15 @@ CASES: dict[str, tuple[CellName, str]] = {
 """Cell and initialisation of each case: torch's default, orthogonal, orthogonal times 2 ("large"), forget-gate bias 1,
 chrono."""
 
+LABELS = {
+    "torch": "default",
+    "orthogonal": "orthogonal",
+    "large": "orthogonal × 2",
+    "forget": "forget-gate bias 1",
+    "chrono": "chrono",
+}
+"""Names of the initialisations in the figure."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -166,14 +175,18 @@ def report(run: Run, norms: dict[str, Tensor], measures: dict[str, float]) -> No
     """Draw the gradient norms over time and print the table."""
     from common.drawing import plots
 
-    curves = {name.replace("_", ", "): (torch.arange(len(values)), values) for name, values in norms.items()}
+    panels: dict[str, dict[str, tuple[Tensor, Tensor]]] = {cell.upper(): {} for cell in CELLS}
+    for name, values in norms.items():
+        cell, initialisation = CASES[name]
+        panels[cell.upper()][LABELS[initialisation]] = torch.arange(len(values)), values
     figure = plots.line_panels(
-        {"gradient of the last hidden state with respect to an earlier state": curves},
-        columns=1,
+        panels,
+        columns=len(panels),
         xlabel="steps back in time",
         ylabel="gradient norm",
         log_y=True,
-        size=1.8,
+        share_y=True,
+        size=1.15,
     )
     run.figure("gradients", figure)
     columns = ["factor_a_step", *(f"recall_{lag}_accuracy" for lag in run.config.lags if run.config.training_steps)]

@@ -233,13 +233,11 @@ def draw_prefix_predictions(model: BiLSTM, vocabulary: Vocabulary, texts: Sequen
     """Draw the probability of the positive class after each word of a sentence."""
     from common.drawing import text_plots
 
-    rows, words = [], []
-    for text in texts:
-        tokens = text.split()
-        prefixes = [" ".join(tokens[: n + 1]) for n in range(len(tokens))]
-        rows.append(predict(model, vocabulary, prefixes).softmax(1)[:, 1].unsqueeze(0))
-        words.append(tokens)
-    return text_plots.alignments(rows, [["positive"]] * len(rows), words)
+    sentences, p = [text.split() for text in texts], []
+    for words in sentences:
+        prefixes = [" ".join(words[: n + 1]) for n in range(len(words))]
+        p.append(predict(model, vocabulary, prefixes).softmax(1)[:, 1])
+    return text_plots.shaded_words(sentences, p, label="P(positive)")
 
 
 def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:

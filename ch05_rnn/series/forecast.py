@@ -28,6 +28,7 @@ from common.benchmark import Workload
 from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
+from common.data.series.delayed import DELAYS, is_trigger
 from common.data.series.series import Series, SeriesName, load_csv, load_series
 from common.progress import print_table, say
 from common.run import Run, load_weights
@@ -71,8 +72,8 @@ class Config:
     """Batch size in windows, over all processes."""
     learning_rate: float = 1e-2
     """Peak learning rate of Adam for the LSTM (one-cycle schedule)."""
-    mlp_learning_rate: float = 3e-3
-    """Peak learning rate of Adam for the MLP (one-cycle schedule)."""
+    mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3)
+    """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, and 3e-3 for the series delayed."""
     hidden_size: int = 64
     """Hidden units of the LSTM, and of each hidden layer of the MLP."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
@@ -272,18 +273,32 @@ def report(run: Run, series: Series, forecasts: dict[str, Tensor], test: dict[st
     run.figure("curves", plots.curves(run.history, panels))
 
 
-def draw_forecasts(series: Series, forecasts: dict[str, Tensor], horizon: int, count: int = 6) -> "Figure":
-    """Draw the forecasts from some times of the test set, and the true values."""
+def draw_forecasts(series: Series, forecasts: dict[str, Tensor], horizon: int) -> "Figure":
+    """Draw the forecasts of all models but seasonal naive from some times of the test set, and the true values."""
     from common.drawing import plots
 
     values, panels, dots = series.values, {}, {}
-    origins = torch.linspace(series.valid_end - 1, len(values) - horizon - 1, count).long().unique().tolist()
-    for origin in origins:
-        ahead, back = torch.arange(1, horizon + 1), torch.arange(1 - horizon, horizon + 1)
+    past = horizon if series.states is None else DELAYS.stop  # as many values as the cue may lie back
+    for origin in forecast_origins(series, horizon):
+        ahead, shown = torch.arange(1, horizon + 1), torch.arange(max(-past, -origin), horizon + 1)
         title = f"from step {origin - series.valid_end + 1:,} of the test set"
-        panels[title] = {name: (ahead, forecast[origin]) for name, forecast in forecasts.items()}
-        dots[title] = {"true values": (back, values[origin + back])}
-    return plots.line_panels(panels, columns=min(3, len(panels)), xlabel="steps ahead", dots=dots, size=1.3)
+        lines = {name: forecast for name, forecast in forecasts.items() if name != "seasonal naive"}
+        panels[title] = {name: (ahead, forecast[origin]) for name, forecast in lines.items()}
+        dots[title] = {"true values": (shown, values[origin + shown])}
+    return plots.line_panels(panels, columns=2, xlabel="steps ahead", dots=dots, share_y=True, size=1.35)
+
+
+def forecast_origins(series: Series, horizon: int, count: int = 4) -> list[int]:
+    """Return the times of the forecasts that are drawn: at regular distances, or the first triggers of the test set.
+
+    At a trigger of the series `delayed`, the sign of the next values depends on the cue.
+    """
+    first, last = series.valid_end - 1, len(series.values) - horizon - 1
+    if series.states is not None:
+        triggers = (is_trigger(series.states[first : last + 1])).nonzero().flatten() + first
+        if len(triggers) > 0:
+            return triggers[:count].tolist()
+    return torch.linspace(first, last, count).long().unique().tolist()
 
 
 def restore(folder: Path) -> tuple[Networks, Config]:

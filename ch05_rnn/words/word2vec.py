@@ -168,19 +168,18 @@ def report(
 
 
 def word_maps(vectors: Vectors) -> dict[str, tuple[Tensor, list[str], list[tuple[int, int]]]]:
-    """Project the words of each family on two principal components, with links between the forms of a concept."""
+    """Project two forms of each concept on two principal components, by family, with a line between the two forms."""
     maps = {}
     for family in FAMILIES:
         forms = [
-            [form if form in vectors else form.capitalize() for form in family.forms(concept)]
+            [form if form in vectors else form.capitalize() for form in family.forms(concept)[:2]]
             for concept in range(len(family.concepts))
         ]
         known = [row for row in forms if all(form in vectors for form in row)]
         if len(known) < 3:
             continue
         words = [form for row in known[:SHOWN] for form in row]
-        width = len(family.sentences)
-        links = [(place, place + 1) for place in range(len(words) - 1) if (place + 1) % width]
+        links = [(place, place + 1) for place in range(0, len(words), 2)]
         maps[family.name] = (principal_components(vectors.directions[vectors.indices(words)]), words, links)
     return maps
 

@@ -104,6 +104,43 @@ def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, widt
     return figure
 
 
+def shaded_words(sentences: Sequence[Sequence[str]], values: Sequence[Tensor], *, label: str) -> Figure:
+    """Draw sentences, one per row, each word in a cell whose colour is its value in [0, 1]; the label explains it."""
+    longest = max(map(len, sentences))
+    grid = np.full((len(sentences), longest), np.nan)
+    for row, its in enumerate(values):
+        grid[row, : len(its)] = its.detach().cpu().numpy()
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.74 * longest + 1.0, 0.42 * len(sentences) + 0.3))
+        axes = figure.subplots()
+        image = axes.imshow(grid, cmap="RdBu", vmin=-0.25, vmax=1.25, aspect="auto")  # pale, so that words are legible
+        for row, words in enumerate(sentences):
+            for column, word in enumerate(words):
+                axes.text(column, row, _plain(word), ha="center", va="center", fontsize=9)
+        axes.set_yticks(np.arange(len(sentences) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", axis="y", color="white", linewidth=6, alpha=1)
+        axes.grid(which="major", visible=False)
+        axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, label=label, fraction=0.03, pad=0.01)
+        bar.ax.set_ylim(0, 1)
+    return figure
+
+
+def text_lines(lines: Mapping[str, str], *, title: str = "") -> Figure:
+    """Draw lines of text one below the other, each after its name."""
+    longest, widest = max(map(len, lines)), max(map(len, lines.values()))
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(0.075 * (longest + 3 + widest) + 0.2, 0.24 * len(lines) + 0.4))
+        axes = figure.subplots()
+        axes.set(title=title, xlim=(0, longest + 3 + widest), ylim=(len(lines) - 0.5, -0.5))
+        axes.set_axis_off()
+        for row, (name, text) in enumerate(lines.items()):
+            axes.text(0, row, name, va="center", fontsize=8, color="#0072b2")
+            axes.text(longest + 3, row, _plain(text), va="center", fontsize=8, family="monospace")
+    return figure
+
+
 def _plain(text: str) -> str:
     """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
     return text.replace("$", r"\$")

@@ -150,6 +150,26 @@ def test_the_mlp_sees_its_lags_and_no_more(config):
     torch.testing.assert_close(networks.mlp(features)[0, 7], by_hand)
 
 
+def test_forecasts_are_drawn_at_the_triggers_of_the_delayed_series():
+    its = load_series("delayed")
+    assert its.states is not None
+    origins = forecast.forecast_origins(its, horizon=8)
+    assert len(origins) == 4
+    assert origins[0] >= its.valid_end - 1
+    for origin in origins:
+        assert float(its.values[origin]) == pytest.approx(delayed.TRIGGER, abs=0.6)
+        response = its.values[origin + 1 : origin + 9]
+        assert response.abs().mean() == pytest.approx(delayed.RESPONSE, abs=0.3)
+    assert int(delayed.is_trigger(torch.arange(delayed.STATES)).sum()) == 2, "one of each kind"
+
+
+def test_forecasts_of_other_series_are_drawn_at_regular_distances(curve):
+    origins = forecast.forecast_origins(curve, horizon=6)
+    assert origins[0] == curve.valid_end - 1
+    assert origins[-1] == len(curve.values) - 7
+    assert len(origins) == 4
+
+
 # CSV files.
 
 

@@ -21,6 +21,7 @@ from ch05_rnn.words import vectors
 from common import device
 from common.data.text.corpora import Part, load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from common.drawing import plots, text_plots
 from conftest import train_until
 
 TEXT = 'the cat (a tabby) sat.\nthe dog said "no" and sat, too.\n'
@@ -209,6 +210,41 @@ def test_training_learns_repeats_and_restores(config):
     assert first["valid_loss"] == min(row["valid_loss"] for row in rows)
     for name in ("curves", "predictions", "embeddings"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_curves_show_the_ngram_baselines(config, monkeypatch):
+    shown = {}
+    draw = plots.curves
+
+    def watch(history, panels, **options):
+        shown.update(history=history, panels=panels)
+        return draw(history, panels, **options)
+
+    monkeypatch.setattr(plots, "curves", watch)
+    metrics = language_model.train(config)
+    ((title, names),) = shown["panels"].items()
+    assert title == "loss, nats per character"
+    lines = [f"valid_{order}gram_loss" for order in config.ngram_orders]
+    assert names == ["train_loss", "valid_loss", *lines]
+    assert lines
+    for name in lines:
+        assert {row[name] for row in shown["history"]} == {metrics[name]}
+
+
+def test_samples_during_training_are_drawn(config, monkeypatch):
+    drawn = {}
+    draw = text_plots.text_lines
+
+    def watch(lines, **options):
+        drawn.update(lines)
+        return draw(lines, **options)
+
+    monkeypatch.setattr(text_plots, "text_lines", watch)
+    language_model.train(replace(config, epochs=10))
+    assert list(drawn) == ["epoch 1", "epoch 3", "epoch 5", "epoch 7", "epoch 9"]
+    assert all(drawn.values())
+    figure = draw({"a": "x $ y", "b": "z"}, title="t")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "x \\$ y", "b", "z"]
 
 
 def test_after_each_epoch_a_sample_is_printed(config, capsys):
@@ -538,7 +574,7 @@ def test_units_that_follow_something_are_found():
     known = visualise.text_features(tokens)
     assert known["quotes"][:11].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     assert known["brackets"][:11].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0]
-    assert known["the place in the line"][:12].tolist() == [*range(1, 11), 0, 1]
+    assert known["position in the line"][:12].tolist() == [*range(1, 11), 0, 1]
     hidden = torch.randn(len(tokens), 6)
     hidden[:, 4] = 0.1 * hidden[:, 4] - known["quotes"]
     found = visualise.correlated_units(hidden, known)
@@ -547,7 +583,7 @@ def test_units_that_follow_something_are_found():
     expected = torch.corrcoef(torch.stack([hidden[half:, 4], known["quotes"][half:]]))[0, 1]
     assert unit == 4 and correlation == pytest.approx(float(expected), abs=1e-5)
     assert correlation < -0.9
-    assert "capitals" not in found, "there are none in this text"
+    assert "upper case" not in found, "there are none in this text"
 
 
 def test_principal_components_are_the_directions_of_most_variance():

@@ -5,6 +5,7 @@ import re
 import zipfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from common.data.source import DataUnavailable
 from common.data.text import sentences
 from common.data.text.sentences import BAD, GOOD, UNFAMILIAR, Sentences, load_sentences
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from common.drawing import text_plots
 from conftest import train_until
 
 
@@ -175,6 +177,19 @@ def test_a_set_with_a_file_too_few_and_a_broken_archive_are_said(tmp_path):
     (folder / "dev.tsv").write_text(HEADER + "x\t1\n")
     with pytest.raises(ValueError, match="is not UTF-8: byte 15 cannot be decoded"):
         load_sentences("auto")
+
+
+def test_every_word_is_drawn_in_its_cell():
+    figure = text_plots.shaded_words([["a", "b"], ["c"]], [torch.tensor([0.0, 1.0]), torch.tensor([0.5])], label="p")
+    axes = figure.axes[0]
+    assert [(text.get_text(), text.get_position()) for text in axes.texts] == [
+        ("a", (0, 0)),
+        ("b", (1, 0)),
+        ("c", (0, 1)),
+    ]
+    values = axes.images[0].get_array()
+    assert values is not None
+    np.testing.assert_array_equal(np.ma.filled(values, -1), [[0, 1], [0.5, -1]])
 
 
 @pytest.mark.parametrize("kind", [BiLSTM, BagOfWords])

@@ -325,6 +325,15 @@ def test_training_repeats_restores_and_writes(config, planted, capsys):
     assert all(word in output for word, _ in best)
 
 
+def test_a_word_map_links_two_forms_of_each_concept():
+    words = ["king", "queen", "man", "woman", "boy", "girl", "france", "paris", "french"]
+    maps = word2vec.word_maps(Vectors(words, torch.randn(len(words), 5)))
+    ((name, (points, shown, links)),) = maps.items()
+    assert name == "gender", "a family with fewer than three known concepts is left out"
+    assert points.shape == (6, 2)
+    assert [(shown[a], shown[b]) for a, b in links] == [("king", "queen"), ("man", "woman"), ("boy", "girl")]
+
+
 def test_an_interrupted_run_ends_with_the_same_weights(config, planted, monkeypatch):
     steps, step = [], word2vec.train_step
 

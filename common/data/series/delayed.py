@@ -49,6 +49,11 @@ def chain() -> tuple[Tensor, Tensor]:
     return P, m
 
 
+def is_trigger(states: Tensor) -> Tensor:
+    """(N,) states -> (N,) whether each is the trigger: the next values are the response to the cue"""
+    return (states > 0) & ((states - 1) % KIND_STATES == DELAYS.stop - 1)
+
+
 def draw(length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(N,) values and (N,) states, from idle on"""
     P, m = chain()
