@@ -23,7 +23,7 @@ from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph, ancestors
 from ch01_graphs.machine import TapeMachine, compiled, written
 from ch01_graphs.simplify import Rewrite, simplify
-from common.benchmark import Workload, by_turns, median_ratio
+from common.benchmark import Workload, interleaved, median_ratio
 from common.config import RunOptions, read_config, require, require_positive
 from common.device import Timer
 from common.drawing.graphs import save
@@ -198,7 +198,7 @@ def time_steps(config: Config, X: Tensor, y: Tensor, *, bf16: bool = False, step
                 step()
         return steps / timer.seconds
 
-    return by_turns(variants, config.rounds, speed, quiet=True)
+    return interleaved(variants, config.rounds, speed, quiet=True)
 
 
 def train(config: Config) -> dict[str, float]:

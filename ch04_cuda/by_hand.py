@@ -34,7 +34,7 @@ from ch04_cuda.input_pipeline import Variant, from_loader, resident, trainer, us
 from ch04_cuda.matmul import multiply
 from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
 from common import distributed
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
@@ -235,7 +235,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             variants["jax"] = jax_epoch.Training(data.train, config, torch.get_num_threads())
         else:
             say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
-        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
+        rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         return run.finish(test=test, run=report(run, rates))
 
 

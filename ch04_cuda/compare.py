@@ -23,7 +23,7 @@ from ch04_cuda.input_pipeline import Stream, resident
 from ch04_cuda.networks import NETWORKS, WIDTHS, accuracy, scaled, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import Variant, Workload, by_turns, median_ratio, variants
+from common.benchmark import Variant, Workload, interleaved, median_ratio, variants
 from common.config import RunOptions, require, require_positive
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
@@ -116,7 +116,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         rows = []
         for network in config.networks:
             contenders = {name_of(variant): Contender(network, variant, data, config) for variant in variants(network)}
-            seconds = by_turns(contenders, config.epochs, Contender.train_epoch)
+            seconds = interleaved(contenders, config.epochs, Contender.train_epoch)
             first = next(iter(seconds.values()))
             for name, contender in contenders.items():
                 measured = {

@@ -31,7 +31,7 @@ from ch04_cuda.input_pipeline import resident
 from ch04_cuda.networks import NETWORKS, WIDTHS, scaled, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import interleaved, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
@@ -134,7 +134,7 @@ def maps(run: Run) -> dict[str, float]:
         ratios = torch.zeros(len(widths), len(config.batch_sizes))
         for (row, width), (column, batch) in itertools.product(enumerate(widths), enumerate(config.batch_sizes)):
             variants = {p.title: training_step(network, width, batch, p, bf16=run.bf16) for p in (slow, fast)}
-            times = by_turns(variants, config.rounds, lambda variant: variant(), quiet=True)
+            times = interleaved(variants, config.rounds, lambda variant: variant(), quiet=True)
             ratio = median_ratio(times[slow.title], times[fast.title])
             ratios[row, column] = ratio
             found[f"{network}_{width}_{batch}_ratio"] = ratio
@@ -182,7 +182,7 @@ def draw(config: Config, ratios: Mapping[str, float], label: str) -> "Figure":
 def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:
     """Fit the seconds of overhead per step and the seconds per image to two batch sizes."""
     variants = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
-    times = by_turns(variants, 2 * config.rounds, lambda variant: variant(), quiet=True)
+    times = interleaved(variants, 2 * config.rounds, lambda variant: variant(), quiet=True)
     small, large = (statistics.median(times[str(batch)]) for batch in PROBES)
     image = (large - small) / (PROBES[1] - PROBES[0])
     return max(0.0, small - PROBES[0] * image), image

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ch04_cuda.networks import NETWORKS, WIDTHS, scaled, train_step
 from common import distributed
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
@@ -147,7 +147,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             )
             for name, stream in streams.items()
         }
-        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
+        rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         ratios = {name: median_ratio(rates[name], rates["dataloader"]) for name in rates}
         report(run, median, ratios)

@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
 from common import distributed
-from common.benchmark import by_turns, rate
+from common.benchmark import interleaved, rate
 from common.config import RunOptions, require, require_positive
 from common.device import has_native_bf16
 from common.progress import print_table, say
@@ -215,7 +215,7 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
 
 def measure(variants: Mapping[str, Variant], config: Config, device: torch.device) -> dict[str, float]:
     """Return the work per second of each variant, the median over interleaved rounds."""
-    rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device), quiet=True)
+    rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device), quiet=True)
     return {name: statistics.median(values) for name, values in rates.items()}
 
 

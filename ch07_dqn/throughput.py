@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ch07_dqn.network import ACTIONS, QNetwork
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require_positive
 from common.data.mazes.batch import MazeBatch
 from common.data.mazes.maze import Maze, card_of, draw_mazes
@@ -162,7 +162,7 @@ def train(config: Config) -> dict[str, float]:
             "gymnasium_acting": gymnasium_acting(mazes[0], model, run.device),
             "batched_acting": batched_acting(environment, model),
         }
-        speeds = by_turns(variants, config.rounds, lambda steps: rate(steps, config.seconds, run.device))
+        speeds = interleaved(variants, config.rounds, lambda steps: rate(steps, config.seconds, run.device))
         median = {name: statistics.median(values) for name, values in speeds.items()}
         report(run, median)
         return run.finish(

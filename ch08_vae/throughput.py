@@ -24,7 +24,7 @@ from ch08_vae import vae
 from ch08_vae.by_hand import HandWritten
 from ch08_vae.preprocessing import binarised
 from common import distributed
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
@@ -103,7 +103,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "bf16": trainer(stream(split, config, run), device, bf16=True),
             "hand_bf16": trainer_by_hand(stream(split, config, run), device),
         }
-        speeds = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
+        speeds = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in speeds.items()}
         report(run, median)
         default = speeds.pop("default")

@@ -76,7 +76,7 @@ class Timing:
     """Speed against the program's fp32 step on all CPU threads."""
 
 
-def by_turns(
+def interleaved(
     ways: Mapping[str, W], rounds: int, figure: Callable[[W], float], *, quiet: bool = False
 ) -> dict[str, list[float]]:
     """Measure several variants interleaved, round after round, and print the figures of each round unless quiet.

@@ -47,7 +47,7 @@ def test_figures_follow_from_the_median(program, config):
         assert timing.spread >= 0
 
 
-def test_each_variant_runs_as_it_says_and_by_turns(program, config):
+def test_each_variant_runs_as_it_says_and_interleaved(program, config):
     timings = benchmark.measure(program, config, rounds=2)
     wanted = {(timing.variant.precision, timing.variant.threads) for timing in timings}
     assert set(program.seen[len(timings) * 6 :]) == wanted
@@ -69,7 +69,7 @@ def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
         calls.append(way)
         return float(len(calls))
 
-    assert benchmark.by_turns({"a": "A", "b": "B"}, 2, speed) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+    assert benchmark.interleaved({"a": "A", "b": "B"}, 2, speed) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
     assert calls == ["A", "B"] * 3
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["warm-up", "round", "round"]
 

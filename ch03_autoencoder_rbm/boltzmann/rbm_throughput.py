@@ -20,7 +20,7 @@ from ch03_autoencoder_rbm.boltzmann.gibbs import ContrastiveDivergence
 from ch03_autoencoder_rbm.boltzmann.rbm import make_rbm
 from ch03_autoencoder_rbm.preprocessing import fixed_binary
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import interleaved, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
@@ -108,7 +108,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "fp32": ours(v, config, run.device, torch.float32),
             "bf16": ours(v, config, run.device, torch.bfloat16),
         }
-        speeds = by_turns(ways, config.rounds, lambda learn: speed(learn, len(v), run.device))
+        speeds = interleaved(ways, config.rounds, lambda learn: speed(learn, len(v), run.device))
         median = {way: statistics.median(values) for way, values in speeds.items()}
         report(run, median)
         usual = speeds.pop("sklearn")

@@ -23,7 +23,7 @@ from ch03_autoencoder_rbm.films.recommender import make_optimizer
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Batch, Cases, zero_gradient
 from common import distributed
-from common.benchmark import by_turns, median_ratio
+from common.benchmark import interleaved, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.ratings.collection import RatingSet, RatingSetName
 from common.data.ratings.loading import load_ratings
@@ -145,7 +145,7 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
         models = {name: make_model(config, data).to(run.device) for name in STEPS}
         cases = cases_of(models["sparse"], data.train, config.cases, data).to(run.device)
         ways = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
-        seconds = by_turns(ways, config.rounds, lambda epoch: epoch())
+        seconds = interleaved(ways, config.rounds, lambda epoch: epoch())
         median = {name: statistics.median(values) for name, values in seconds.items()}
         report(run, median)
         return run.finish(

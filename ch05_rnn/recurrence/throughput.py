@@ -21,7 +21,7 @@ from ch05_rnn.language import language_model
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.recurrence.cells import By, State, open_forget_gates_
 from common import distributed
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.device import has_bf16_kernels
 from common.progress import say
@@ -155,7 +155,7 @@ def train(config: Config) -> dict[str, float]:
         measures: dict[str, float] = {}
         for variants, reference in ((cell_variants, "library"), (output_variants, "usual")):
             steps = variants(config, run.device)
-            rates = by_turns(steps, config.rounds, lambda step: rate(step, config.seconds, run.device))
+            rates = interleaved(steps, config.rounds, lambda step: rate(step, config.seconds, run.device))
             for name, values in rates.items():
                 measures[f"{name}_tokens_per_second"] = statistics.median(values)
                 measures[f"{name}_ratio"] = median_ratio(values, rates[reference])

@@ -26,7 +26,7 @@ from ch06_cnn.convolution.augment import augment, coin
 from ch06_cnn.preprocessing import MIDDLE, SPREAD, scaled
 from ch06_cnn.speedrun import speedrun
 from common import distributed
-from common.benchmark import by_turns, median_ratio, rate
+from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
@@ -187,7 +187,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         if not bf16:
             say("skipped", f"bfloat16: {device} does not multiply it natively; the speed networks run in float32")
             del variants["bf16"]
-        rates = by_turns(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
+        rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
         report(run, median)
         return run.finish(run=summarise(rates, median))

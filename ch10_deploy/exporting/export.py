@@ -27,7 +27,7 @@ from ch10_deploy.exporting.graphs import Graph
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference.cards import CARDS, checksum
 from ch10_deploy.inference.models import NAMES, PRIVATE, Model
-from common.benchmark import by_turns
+from common.benchmark import interleaved
 from common.config import RunOptions, require
 from common.data.source import option_of
 from common.device import versions
@@ -197,7 +197,7 @@ def speeds(graph: Graph, model: Model) -> dict[str, float]:
     inputs = {key: value[:1] for key, value in graph.inputs.items()}
     arrays = {key: value.numpy() for key, value in inputs.items()}
     variants = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
-    times = by_turns(variants, ROUNDS, microseconds, quiet=True)
+    times = interleaved(variants, ROUNDS, microseconds, quiet=True)
     return {f"{name}_microseconds": statistics.median(rounds) for name, rounds in times.items()}
 
 

@@ -747,7 +747,7 @@ def test_the_ways_of_laying_out_ratings_take_the_same_step(way):
     assert gradients[0]["weight"].abs().max() > 0
 
 
-def test_the_layouts_are_compared_by_turns(options):
+def test_the_layouts_are_compared_interleaved(options):
     found = sparse_throughput.train(
         sparse_throughput.Config(data="planted", hidden_size=4, rounds=2, run=replace(options, limit=500))
     )

@@ -114,7 +114,7 @@ def test_operations_are_those_that_torch_counts():
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypatch):
     quiet = replace(config, epochs=3)
-    monkeypatch.setattr(by_hand, "by_turns", lambda variants, *_: {name: [1.0] for name in variants})
+    monkeypatch.setattr(by_hand, "interleaved", lambda variants, *_: {name: [1.0] for name in variants})
     monkeypatch.setattr(by_hand, "rate", lambda *_: 1.0)
     whole = by_hand.train(quiet, digits)
 

@@ -137,7 +137,7 @@ def test_every_place_starts_from_the_same_weights_and_takes_the_same_batches(few
 def test_places_are_compared_by_the_seconds_of_their_epochs(few, options, monkeypatch):
     places = [Variant("mlp", "cpu", 1, "fp32"), Variant("mlp", "cpu", 2, "fp32")]
     monkeypatch.setattr(compare, "variants", lambda _: places)
-    monkeypatch.setattr(compare, "by_turns", lambda *_: {"cpu1_fp32": [2.0, 4.0, 6.0], "cpu2_fp32": [1.0, 1.0, 2.0]})
+    monkeypatch.setattr(compare, "interleaved", lambda *_: {"cpu1_fp32": [2.0, 4.0, 6.0], "cpu2_fp32": [1.0, 1.0, 2.0]})
     monkeypatch.setattr(compare, "accuracy", lambda _, images, labels: (images is few.test.pixels) * len(labels))
     found = compare.train(compare.Config(networks=("mlp",), run=options), few)
     assert found["mlp_cpu1_fp32_test_accuracy"] == len(few.test)
@@ -190,7 +190,7 @@ def test_the_break_even_is_where_the_wins_begin_that_last():
 
 def test_the_line_through_two_timings(monkeypatch, options):
     seconds = {"32": [0.0005 + 32 * 2e-5] * 3, "256": [0.0005 + 256 * 2e-5] * 3}
-    monkeypatch.setattr(crossover, "by_turns", lambda *_, **__: seconds)
+    monkeypatch.setattr(crossover, "interleaved", lambda *_, **__: seconds)
     place = crossover.Place("one thread", torch.device("cpu"), 1)
     overhead, image = crossover.cost("mlp", crossover.Config(run=options), place, bf16=False)
     assert overhead == pytest.approx(0.0005)
@@ -222,7 +222,7 @@ def test_the_measured_epoch_takes_every_image_once(options, few, monkeypatch):
 
 def test_changes_are_compared_with_the_plain_step(options, capsys, monkeypatch):
     seconds = {"plain": [0.004, 0.006, 0.008], "fused": [0.002, 0.002, 0.002], "one_thread": [0.008, 0.012, 0.008]}
-    monkeypatch.setattr(asynchrony, "by_turns", lambda *_, **__: seconds)
+    monkeypatch.setattr(asynchrony, "interleaved", lambda *_, **__: seconds)
     found = asynchrony.train(asynchrony.Config(batch_size=8, compile=False, run=options))
     assert (found["plain_ratio"], found["fused_ratio"], found["one_thread_ratio"]) == (1, 3, 0.5)
     assert (found["plain_milliseconds"], found["fused_milliseconds"]) == (6, 2)
