@@ -28,7 +28,9 @@ def test_all_pictures_are_shown_and_small_together():
     linked = {
         (path.parent / target).resolve()
         for path, text in pages.items()
-        for target in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+        for found in re.finditer(r'!\[[^\]]+\]\(([^)]+)\)|<img src="([^"]+)"[^>]* alt="[^"]+">', text)
+        for target in found.groups()
+        if target
     }
     assert {path.resolve() for path in SHOWN} <= linked, "a picture that no page shows"
     assert all(target.is_file() for target in linked if ROOT in target.parents)
