@@ -53,11 +53,29 @@ def test_resolving_on_a_mac(monkeypatch):
 def test_precision(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: True)
-    for native, auto in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(devices, "has_native_bf16", lambda device, native=native: native)
+    for fast, auto in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(devices, "has_fast_bf16", lambda device, fast=fast: fast)
         assert devices.resolve_precision("auto", cpu) == auto
         assert devices.resolve_precision("fp32", cpu) == "fp32"
         assert devices.resolve_precision("bf16", cpu) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("model", "capabilities", "native", "fast"),
+    [
+        ("Intel(R) Xeon(R) Processor", {"avx512_bf16": True, "amx_bf16": True}, True, True),
+        ("Intel(R) Xeon(R) Processor", {"avx512_bf16": True, "amx_bf16": False}, True, False),
+        ("AMD EPYC 9R14", {"avx512_bf16": True}, True, True),
+        ("AMD EPYC 7763", {"avx512_bf16": False}, False, False),
+        ("Neoverse-V1", {"bf16": True}, True, True),
+    ],
+)
+def test_bfloat16_is_chosen_where_it_is_faster(monkeypatch, model, capabilities, native, fast):
+    monkeypatch.setattr(devices, "cpu_model", lambda: model)
+    monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert devices.has_native_bf16(torch.device("cpu")) == native
+    assert devices.has_fast_bf16(torch.device("cpu")) == fast
 
 
 def test_bfloat16_falls_back_to_float32_where_the_library_lacks_operations(monkeypatch, capsys):
