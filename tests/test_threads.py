@@ -36,15 +36,14 @@ for _ in sys.stdin:
 def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
     """The program's own choice of threads (0), and two of them; alone and beside a neighbour, interleaved."""
     words = [sys.executable, "-c", TRAINING.replace("THREADS", str(threads))]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=ROOT, text=True, **pipes) as training:
-        assert training.stdin is not None
-        assert training.stdout is not None
+    with subprocess.Popen(words, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:
+        orders, answers = training.stdin, training.stdout
+        assert orders is not None
+        assert answers is not None
 
         def median_seconds() -> float:
-            training.stdin.write("measure\n")
-            training.stdin.flush()
-            return statistics.median(map(float, training.stdout.readline().split()))
+            print("measure", file=orders, flush=True)
+            return statistics.median(map(float, answers.readline().split()))
 
         ratios = []
         for _ in range(3):
@@ -55,6 +54,6 @@ def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
             finally:
                 neighbour.kill()
                 neighbour.wait()
-        training.stdin.close()
+        orders.close()
     assert training.returncode == 0
     assert statistics.median(ratios) <= 2.5, ratios
