@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
@@ -58,9 +59,10 @@ SHORTER = {
 
 CONSTANTS = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
+    "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }
-"""Sizes that no flag changes; ch10/test_load.py runs all attacks."""
+"""Sizes that no flag changes; tests of the chapters compare all agents and run all attacks."""
 
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
