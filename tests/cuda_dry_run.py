@@ -560,6 +560,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
 """Settings of one program that those for all do not fit."""
+RUN_OTHERS = {"ch07_dqn.learning_curves"}
+"""Programs that only train those of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
     "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
@@ -678,7 +680,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     modules = [importlib.import_module(name) for name in options.programs] or [
-        module for module in PROGRAMS if module.__name__ < "ch09"
+        module for module in PROGRAMS if module.__name__ < "ch09" and module.__name__ not in RUN_OTHERS
     ]
     with contextlib.redirect_stdout(sys.stderr):
         outcomes = dry_run(modules)

@@ -30,9 +30,10 @@ from ch04_cuda import compare
 from common import cli
 from common.records import ledger
 from conftest import ROOT
+from cuda_dry_run import RUN_OTHERS
 from test_house import PROGRAMS
 
-NAMES = [module.__name__ for module in PROGRAMS if module.__name__ < "ch09"]
+NAMES = [module.__name__ for module in PROGRAMS if module.__name__ < "ch09" and module.__name__ not in RUN_OTHERS]
 WORKLOADS = [module.__name__ for module in PROGRAMS if module.__name__ in NAMES and hasattr(module, "workload")]
 
 NOTHING_ON_A_DEVICE = {"ch01_graphs.expressions", "ch01_graphs.numerics", "ch02_nn.activations", "ch02_nn.descent"}
