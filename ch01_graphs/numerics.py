@@ -254,6 +254,7 @@ def draw_conditioning() -> "Figure":
     from common.drawing import plots
 
     logarithm, difference = PROBLEMS[0], PROBLEMS[3]
+    assert difference.better is not None
     gaps, inputs = torch.logspace(-6, 1, 36), torch.logspace(0, 7, 36)
     panels = {
         "log(x): ill-conditioned near 1": {

@@ -240,7 +240,9 @@ def report(run: Run, valley: dict, digits: dict) -> None:
     every_start: dict[str, dict[str, plots.Line]] = {}
     for rule, (rate, losses, _) in digits.items():
         at = range(0, EVERY * len(losses[0]), EVERY)
-        lines = {f"start {number}": (at, values) for number, values in enumerate(losses, start=1)}
+        lines: dict[str, plots.Line] = {
+            f"start {number}": (at, values) for number, values in enumerate(losses, start=1)
+        }
         every_start[f"{rule}, learning rate {rate:.2g}"] = lines | {"goal": ((0, at[-1]), (run.config.loss,) * 2)}
     drawn = plots.line_panels(
         every_start, columns=3, xlabel="step", ylabel="test cross-entropy", log_y=True, share_y=True

@@ -134,6 +134,7 @@ def test_false_zeros_are_told_from_zeros_and_underflow_from_rounding():
 def test_errors_follow_the_condition_number_unless_the_formula_is_unstable():
     logarithm, difference = numerics.PROBLEMS[0], numerics.PROBLEMS[3]
     assert numerics.worst_error(logarithm.formula, 1.001, 0.001) < 2 * numerics.bound(logarithm.formula, 1.001)
+    assert difference.better is not None
     bound = numerics.bound(difference.formula, 1e6)
     assert numerics.worst_error(difference.better, 1e6, 1e6) < 2 * bound
     assert numerics.worst_error(difference.formula, 1e6, 1e6) > 1_000 * bound
