@@ -139,7 +139,9 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
     assert "q_table, rows 3" in text
     assert "guessing: 0.1" in text
     assert "Chapter 3: beyond basic networks" in text
-    assert "A network that tells digits apart" in text, "the idea is how the chapter's README begins"
+    assert "This chapter trains four networks on handwritten digits" in text, (
+        "the idea is how the chapter's README begins"
+    )
     assert "epoch 2" in text, "what a program printed can be read"
 
 

@@ -178,7 +178,7 @@ class Optimizers:
         muon = self.optimizers[-1]
         if not isinstance(muon, Muon) or not muon.state:
             return {}
-        return {number: muon.spectrum(number).sort().values for number in (0, 3, 5)}
+        return {number: muon.spectrum(number).sort().values.cpu() for number in (0, 3, 5)}
 
     def state_dict(self) -> list[dict]:
         """Return the state of all optimizers."""

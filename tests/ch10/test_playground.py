@@ -971,9 +971,11 @@ def test_sources_are_plain():
     assert 'package-data.ch10_deploy = ["playground/*"]' in project
 
 
-def test_screenshots_of_the_page(models, tmp_path):
-    options = RunOptions(device="cpu", threads=1, out=tmp_path)
-    metrics = screenshots.train(screenshots.Config(models=models, run=options))
+def test_screenshots_of_the_page(models, tmp_path, command):
+    done = command("ch10_deploy.screenshots", "--models", str(models), "--out", str(tmp_path), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    (summary,) = tmp_path.glob("ch10_deploy/screenshots/*/summary.json")
+    metrics = json.loads(summary.read_text())["metrics"]
     assert (metrics["networks"], metrics["requests_to_other_hosts"], metrics["browser_warnings"]) == (1, 0, 0)
     (path,) = tmp_path.glob("ch10_deploy/screenshots/*/digits.png")
     with Image.open(path) as image:
