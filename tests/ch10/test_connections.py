@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,14 @@ def test_no_other_protocol_is_spoken(server, protocol):
     assert server.log()[before:] == [], "uvicorn's advice to install a library would fill the log"
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait up to five seconds: a request is logged after its answer has been sent."""
+    for _ in range(100):
+        if condition():
+            return
+        time.sleep(0.05)
+
+
 def test_requests_are_logged_with_the_ids_that_their_answers_carry(server):
     mine = {"x-request-id": "trace-1.A_b"}
     assert httpx.get(f"{server.url}/films?limit=1", headers=mine).headers["x-request-id"] == "trace-1.A_b"
@@ -170,6 +178,7 @@ def test_requests_are_logged_with_the_ids_that_their_answers_carry(server):
     assert len(long) == 16
     _, broken = head_of(exchange(server, b"hello\r\n\r\n"))
     refused = httpx.head(f"{server.url}/nowhere").headers["x-request-id"]
+    wait_until(lambda: refused in server.log()[-1])
     lines = {line["id"]: line for line in map(json.loads, server.log()[-5:])}
     first = lines["trace-1.A_b"]
     assert (first["method"], first["path"], first["status"], first["client"]) == ("GET", "/films", 200, "127.0.0.1")
@@ -187,6 +196,7 @@ def test_probes_that_succeed_are_not_logged(server):
     for path in ("healthz", "readyz", "metrics"):
         httpx.get(f"{server.url}/{path}")
     assert httpx.post(f"{server.url}/healthz").status_code == 405
+    wait_until(lambda: len(server.log()) > before)
     assert [json.loads(line)["status"] for line in server.log()[before:]] == [405]
 
 
