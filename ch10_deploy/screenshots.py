@@ -9,6 +9,7 @@ Needs playwright and Chromium. The digit tab shows a digit that the page draws b
 import shutil
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,10 +92,10 @@ def train(config: Config) -> dict[str, float]:
         page.on("pageerror", lambda error: warnings.append(str(error)))
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
-        for name, show in {"digits": lambda: draw_digit(page, config.digit), "decoder": lambda: open_decoder(page),
-                           "maze": lambda: solve_maze(page)}.items():  # fmt: skip
+        tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
+        for name, open_tab in tabs.items():
             if name in exported:
-                show()
+                open_tab(page)
                 with run.writing(f"{name}.png") as path:
                     page.screenshot(path=path, full_page=True)
         browser.close()

@@ -42,7 +42,7 @@ class RunOptions:
     device: str = "auto"
     """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the training step; auto takes bf16 autocast where the hardware has native bf16, else fp32."""
+    """Arithmetic of the training step; auto takes bf16 autocast where it is expected to be faster, else fp32."""
     threads: int | None = None
     """Number of CPU threads; 0 uses all. Default: the number that suits the program."""
     limit: int | None = None

@@ -108,8 +108,9 @@ def has_native_bf16(device: torch.device) -> bool:
 def has_fast_bf16(device: torch.device) -> bool:
     """Tell whether training in bfloat16 is expected to be faster than in float32.
 
-    On an Intel processor with AVX-512 bfloat16 but without AMX the training steps of chapters 4 to 8 were slower in
-    bfloat16, the language model's by a factor of 1.6. On an AMD Zen 4, with the same instructions, they were faster.
+    On an Intel processor with AVX-512 bfloat16 but without AMX, bfloat16 was slower for the MLP, CNN and LSTM of
+    chapter 4, the language model (by a factor of 1.6), the speed network of chapter 6 and the VAE. On an AMD Zen 4,
+    with the same instructions, it was faster for chapter 6's CNN.
     """
     if device.type == "cpu" and "Intel" in cpu_model() and not torch.cpu.get_capabilities().get("amx_bf16"):
         return False
