@@ -29,10 +29,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run"),
-]
+QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
 TABS = ("Draw", "Show", "Walk", "Write", "Films", "Maze")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
