@@ -90,6 +90,12 @@ RELEASES: dict[str, tuple[Release, ...]] = {
             },
         ),
     ),
+    "glove-6b-50d": (
+        Release(
+            {"words": 400_000},
+            {"words": "5d5f74b8d275407caad13a125d6db79d7011cbea3ead0af458bc69841870c983"},
+        ),
+    ),
     # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
     "sst-2": (
         Release({"train sentences": 67_349, "dev sentences": 872}),

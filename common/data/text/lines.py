@@ -1,14 +1,16 @@
-"""A text as word tokens with line numbers: context windows do not cross lines.
+"""A text as lower-case word tokens with line numbers: context windows do not cross lines.
 
-Dimensions: N tokens.
+Dimensions: N tokens, V vocabulary size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from common.config import require
 from common.data.source import DataCard, sha256_of_lines
 from common.data.text.analogies import draw_lines
 from common.data.text.corpora import load_corpus
@@ -48,21 +50,51 @@ def load_text(
     text: str | None = None,
     minimum_count: int = 1,
     limit: int | None = None,
+    without: Collection[str] = (),
 ) -> Text:
-    """Load a text by name or from a UTF-8 file; the limit counts planted sentences, or words of the other texts."""
+    """Load a text by name or from a UTF-8 file; the limit counts planted sentences, or words of the other texts.
+
+    Lines that contain one of the words `without` are left out of the training part.
+    """
     if text is None and data == "planted":
-        return _planted(minimum_count, limit)
+        return _planted(minimum_count, limit, set(without))
     name = "auto" if data == "planted" else data  # ignored if there is a file
-    corpus = load_corpus(name, level="word", text=text, limit=limit, minimum_count=minimum_count)
+    corpus = load_corpus(name, level="word", text=text, limit=limit, minimum_count=1)
     parts = [_number_lines(part.tokens, corpus.vocabulary) for part in (corpus.train, corpus.valid, corpus.test)]
-    return Text(corpus.card, corpus.vocabulary, *parts)
+    return _lower_case(corpus.card, corpus.vocabulary, parts, minimum_count, without)
 
 
-def _planted(minimum_count: int, limit: int | None) -> Text:
+def _lower_case(
+    card: DataCard, cased: Vocabulary, parts: list[Part], minimum_count: int, without: Collection[str]
+) -> Text:
+    """Give upper-case and lower-case forms the same number; keep words that are frequent enough in the training part.
+
+    Raises ValueError where no word is frequent enough.
+    """
+    lower = [symbol.lower() for symbol in cased.symbols]
+    words = sorted(set(lower))
+    index = {word: number for number, word in enumerate(words)}
+    number_of = torch.tensor([index[word] for word in lower], dtype=torch.int64)
+    parts = [Part(number_of[part.tokens], part.line_numbers) for part in parts]
+    train = parts[0]
+    unwanted = torch.tensor([index[word] for word in without if word in index], dtype=torch.int64)
+    left_out = torch.isin(train.line_numbers, train.line_numbers[torch.isin(train.tokens, unwanted)])
+    parts[0] = Part(train.tokens[~left_out], train.line_numbers[~left_out])
+    counts = parts[0].tokens.bincount(minlength=len(words))
+    kept = [n for n in counts.argsort(descending=True, stable=True).tolist() if counts[n] >= minimum_count]
+    require(len(kept) > 0, "--minimum-count leaves no word of this text, lower it", minimum_count)
+    new = torch.full((len(words),), -1).scatter_(0, torch.tensor(kept), torch.arange(len(kept)))
+    parts = [Part(new[part.tokens], part.line_numbers) for part in parts]
+    parts = [Part(part.tokens[part.tokens >= 0], part.line_numbers[part.tokens >= 0]) for part in parts]
+    card = replace(card, description=f"{card.description}; {len(kept):,} lower-case words")
+    return Text(card, Vocabulary(tuple(words[n] for n in kept)), *parts)
+
+
+def _planted(minimum_count: int, limit: int | None, without: set[str]) -> Text:
     sentences = draw_lines()
     sha256, held_out = sha256_of_lines(sentences), round(HELD_OUT * len(sentences))
     parts = [
-        sentences[2 * held_out :][:limit],
+        [line for line in sentences[2 * held_out :][:limit] if without.isdisjoint(line.split())],
         sentences[:held_out][:limit],
         sentences[held_out : 2 * held_out][:limit],
     ]
