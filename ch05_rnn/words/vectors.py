@@ -79,19 +79,21 @@ class Vectors:
         best = cosines.topk(max(0, min(count, len(self.words) - len(numbers))))
         return [(self.words[n], cosine) for n, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
-    def answers(self, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q,) the words a, b and c of each question -> (Q,) answers by 3CosAdd, (Q,) the nearest neighbours of c
+    def answers(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """(Q,) the words a, b and c of each question -> (Q,) answers by 3CosAdd, which are never a, b or c"""
+        return self._most_similar(torch.stack([a, b, c], dim=1), torch.tensor([-1.0, 1, 1]))
 
-        The words of the question are never answers. The nearest neighbour of c is the baseline: it ignores a and b.
-        """
-        answers = []
-        for part in torch.arange(len(a)).split(max(1, COSINES // len(self.words))):
-            question = torch.stack([a[part], b[part], c[part]], dim=1)
-            first, second, third = self.directions[question].unbind(1)
-            for direction in (second - first + third, third):
-                cosines = (direction @ self.directions.T).scatter_(1, question, -torch.inf)
-                answers.append(cosines.argmax(1))
-        return torch.cat(answers[0::2]), torch.cat(answers[1::2])
+    def baseline_answers(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """(Q,) the words of each question -> (Q,) nearest neighbours of c, apart from a and b, which it ignores"""
+        return self._most_similar(torch.stack([a, b, c], dim=1), torch.tensor([0.0, 0, 1]))
+
+    def _most_similar(self, questions: Tensor, factors: Tensor) -> Tensor:
+        """(Q, 3) words, (3,) factors of their vectors in a sum -> (Q,) nearest other words to the sum"""
+        answers = [questions[:0, 0]]
+        for part in questions.split(max(1, COSINES // len(self.words))):
+            direction = (self.directions[part] * factors.unsqueeze(1)).sum(1)
+            answers.append((direction @ self.directions.T).scatter_(1, part, -torch.inf).argmax(1))
+        return torch.cat(answers)
 
 
 def principal_components(vectors: Tensor) -> Tensor:
