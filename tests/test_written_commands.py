@@ -12,11 +12,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
+from common.data.text import vector_files
+from common.data.text.vector_files import write_vectors
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
@@ -67,6 +70,7 @@ CONSTANTS = {
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
     "sales.csv": "day,units\n" + "".join(f"{day},{100 + day % 7 * 10 + day % 5}\n" for day in range(400)),
+    "vectors.txt": "king 0.1 0.2\nqueen 0.3 0.1\nman 0.1 0.4\n",
     "fra.txt": "".join(f"I see {n} cats.\tJe vois {n} chats.\n" for n in range(300)),
 }
 
@@ -147,6 +151,8 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
 def test_command_runs(chapter, command, monkeypatch, tmp_path):
     for name in set(shlex.split(command)) & set(FILES):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    if vector_files.GLOVE in command:
+        write_vectors(tmp_path / "data" / vector_files.GLOVE_FILE, ["the", "was"], torch.ones(2, 50), "glove")
     monkeypatch.chdir(tmp_path)
     assert_runs(chapter, command, monkeypatch, tmp_path)
 

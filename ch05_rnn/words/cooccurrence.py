@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.device import widest_float
+
 CONTEXT_POWER = 0.75
 """Exponent of the counts of context words in the mutual information."""
 
@@ -67,17 +69,20 @@ def positive_pmi(counts: Counts, words: int) -> Counts:
     return Counts(counts.rows[positive], counts.columns[positive], pmi[positive])
 
 
-def factorise(matrix: Counts, words: int, size: int) -> Tensor:
+def factorise(matrix: Counts, words: int, size: int, device: torch.device | str = "cpu") -> Tensor:
     """Return (V, D) vectors U sqrt(S), with the D largest singular values of the decomposition U S V^T of a matrix.
 
     Skip-gram with negative sampling factorises a similar matrix implicitly (Levy & Goldberg 2014). The decomposition of
     a large matrix is that of its product with random vectors (Halko, Martinsson & Tropp 2011).
     """
-    index = torch.stack([matrix.rows, matrix.columns])
-    sparse = torch.sparse_coo_tensor(index, matrix.values, (words, words), check_invariants=True)
+    rows, columns = matrix.rows.to(device), matrix.columns.to(device)
+    values = matrix.values.to(rows.device, widest_float(rows.device))
     if words <= SMALL:
-        u, s, _ = torch.linalg.svd(sparse.to_dense())
+        dense = values.new_zeros(words, words)
+        dense[rows, columns] = values
+        u, s, _ = torch.linalg.svd(dense)
     else:
+        sparse = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (words, words), check_invariants=True)
         u, s, _ = torch.svd_lowrank(sparse.coalesce(), q=min(words, size + OVERSAMPLED), niter=4)
     vectors = u[:, :size] * s[:size].sqrt()
-    return F.pad(vectors, (0, size - vectors.shape[1])).float()
+    return F.pad(vectors, (0, size - vectors.shape[1])).float().cpu()

@@ -45,7 +45,7 @@ class Config:
     """Maximum distance of words that ppmi counts as a pair; a pair at distance d counts 1 / d."""
     minimum_count: int = 1
     """Minimum count of a word for ppmi; rarer words get no vector."""
-    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32", device="cpu"))
+    run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "embedding_size", "window", "minimum_count")
@@ -70,7 +70,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         if text is not None:
             counts = count_pairs(text.train.tokens, text.train.line_numbers, len(words), config.window)
             require(len(counts) > 0, "the text must have two words in a line: take a longer one; pairs", len(counts))
-            matrix = factorise(positive_pmi(counts, len(words)), len(words), config.embedding_size)
+            matrix = factorise(positive_pmi(counts, len(words)), len(words), config.embedding_size, run.device)
             write_vectors(run.folder / "vectors.txt", words, matrix)
         else:
             matrix = found.vectors

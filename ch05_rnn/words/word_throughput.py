@@ -44,8 +44,8 @@ class Config:
     """Data set: Python's documentation (embedded), the synthetic corpus, or a real text, in lower case."""
     text: str | None = None
     """UTF-8 file to train on instead of a data set."""
-    epochs: int = 4
-    """Number of epochs, which are the rounds of measurement; the first one is not timed."""
+    rounds: int = 3
+    """Number of rounds after a warm-up; in each of them, and in the warm-up, every variant trains one epoch."""
     embedding_size: int = 100
     """Vector size."""
     shortest: int = 3
@@ -74,8 +74,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive(self, "embedding_size", "shortest", "longest", "buckets", "window", "negatives", "subsample")
-        require(self.epochs >= 2, "--epochs must be at least 2: the first one is not timed", self.epochs)
-        require_positive(self, "minimum_count", "batch_size", "learning_rate", "fasttext_learning_rate")
+        require_positive(self, "rounds", "minimum_count", "batch_size", "learning_rate", "fasttext_learning_rate")
         require_positive(self, "gensim_learning_rate")
         require(self.shortest <= self.longest, "--shortest must be at most --longest", self.shortest)
         require(
@@ -194,8 +193,8 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         else:
             variants["gensim_skipgram"] = Gensim(data, config, subwords=False)
             variants["gensim_fasttext"] = Gensim(data, config, subwords=True)
-        trainings = {name: Training(variant, data, config.epochs, run.device) for name, variant in variants.items()}
-        rates = interleaved(trainings, config.epochs - 1, Training.words_per_second)
+        trainings = {name: Training(variant, data, config.rounds + 1, run.device) for name, variant in variants.items()}
+        rates = interleaved(trainings, config.rounds, Training.words_per_second)
         measures: dict[str, float] = {}
         for name, values in rates.items():
             measures[f"{name}_words_per_second"] = statistics.median(values)

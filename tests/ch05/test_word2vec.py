@@ -522,8 +522,8 @@ def test_the_planted_analogies_are_found(options):
 
 @pytest.mark.parametrize(("model", "objective"), VARIANTS[1:])
 def test_the_other_variants_find_most_of_the_planted_analogies(options, model, objective):
-    metrics = word2vec.train(Config(model=model, objective=objective, run=options))
-    assert metrics["test_accuracy"] > 0.7
+    metrics = word2vec.train(Config(model=model, objective=objective, epochs=6, run=options))
+    assert metrics["test_accuracy"] > 0.6
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3
 
 
