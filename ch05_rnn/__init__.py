@@ -3,7 +3,11 @@
 language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
-word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
+word2vec        word vectors: skip-gram or CBOW, negative sampling or hierarchical softmax, evaluated on analogies
+glove           word vectors that fit the logarithms of co-occurrence counts
+fasttext        word vectors from character n-grams, also of unseen words
+evaluate_vectors  a counting baseline and pre-trained word vectors, evaluated
+word_throughput   words per second of skip-gram and fastText, compared with gensim
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast

@@ -54,8 +54,9 @@ def test_weight_rises_to_one():
     torch.testing.assert_close(weight(x, 256), torch.tensor([0, 0.125, 1, 1], dtype=torch.float64))
 
 
-def formula(w, w_context, b, b_context, i, j, x, x_max):
+def formula(parameters, i, j, x, x_max):
     """Equation 8, cell by cell."""
+    w, w_context, b, b_context = (parameters[name] for name in ("w", "w_context", "b", "b_context"))
     total = torch.zeros((), dtype=torch.float64)
     for row, column, count in zip(i.tolist(), j.tolist(), x.tolist(), strict=True):
         f = (count / x_max) ** 0.75 if count < x_max else 1.0
@@ -81,7 +82,7 @@ def test_steps_are_those_of_torchs_adagrad_on_the_formula():
     for i, j, x in batches:
         x = x.double()
         theirs.zero_grad()
-        loss = formula(*reference.values(), i, j, x, 10.0)
+        loss = formula(reference, i, j, x, 10.0)
         loss.backward()
         theirs.step()
         torch.testing.assert_close(train_step(model, ours, i, j, x, 10.0), loss.detach() / len(x))
