@@ -99,7 +99,7 @@ def similarity(vectors: Vectors, pairs: Sequence[WordPair]) -> dict[str, float]:
     """
 
     def direction(word: str) -> Tensor | None:
-        form = find_form(word, vectors) or (word if vectors.compose is not None else None)
+        form = find_form(word, vectors) or (word.lower() if vectors.compose is not None else None)
         return None if form is None else vectors.direction(form)
 
     rated = [(direction(pair.first), direction(pair.second), pair.rating) for pair in pairs]
