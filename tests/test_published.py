@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ch03_autoencoder_rbm.digits import feedforward
+from ch05.test_forecast import write_etth1
 from ch05.test_sentiment import write_sst
 from ch08_vae import sample, vae
 from ch09_pipeline import repository
@@ -18,7 +19,7 @@ from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
 from common.data.ratings.collection import RatingSetName
 from common.data.ratings.loading import load_ratings
-from common.data.series.series import load_csv
+from common.data.series.series import SeriesName, load_csv, load_series
 from common.data.text.corpora import CorpusName, load_corpus
 from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
@@ -45,6 +46,8 @@ def put(name: str, tmp_path) -> None:
         path = source.data_dir() / "tinyshakespeare" / "input.txt"
         path.parent.mkdir(parents=True)
         path.write_text("Speak, speak.\n" * 50)
+    elif name == "etth1":
+        write_etth1()
     elif name == "wikitext-2":
         put_wikitext(source.data_dir(), packed=False)
     else:
@@ -58,6 +61,8 @@ def load(name: str, limit: int | None = None) -> source.DataCard:
         return load_ratings(name, limit=limit).card  # pyright: ignore[reportArgumentType]
     if name in get_args(CorpusName):
         return load_corpus(name, level="word", minimum_count=1, limit=limit).card  # pyright: ignore[reportArgumentType]
+    if name == "etth1":
+        return load_series(name, limit=limit).card
     assert name == "sst-2"
     return load_sentences(name, limit=limit).card
 
@@ -73,6 +78,7 @@ PARTS = {
     "netflix": "partial: 12 of 100,480,507 ratings",
     "tiny-shakespeare": "partial: 700 of 1,115,394 characters",
     "wikitext-2": "partial: 34 of 10,780,437 train characters",
+    "etth1": "partial: 14,500 of 17,420 values",
     "sst-2": "partial: 40 of 67,349 train sentences",
 }
 
@@ -87,8 +93,8 @@ def test_a_part_of_a_published_set_is_called_one(name, tmp_path):
 
 
 def test_every_set_with_a_name_of_its_own_is_known():
-    embedded = {"digits", "shapes", "planted", "pydoc"}
-    names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), "sst-2"}
+    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed"}
+    names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), *get_args(SeriesName), "sst-2"}
     assert names - embedded == PARTS.keys()
     assert PARTS.keys() <= RELEASES.keys()
 
@@ -252,6 +258,7 @@ WHERE = {
     "tiny-shakespeare": "tinyshakespeare",
     "wikitext-2": "wikitext-2.zip",
     "sst-2": "SST-2",
+    "etth1": "ETT-small/ETTh1.csv",
 }
 
 
