@@ -75,6 +75,8 @@ class Config:
     """Peak learning rate of Adam for the LSTM (one-cycle schedule)."""
     mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3, etth1=3e-3)
     """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, and 3e-3 for the series delayed."""
+    residual: bool = default_by("data", curve=False, delayed=False, etth1=True)
+    """The networks forecast the differences from the last value. Default: for the series etth1 only."""
     hidden_size: int = 64
     """Hidden units of the LSTM, and of each hidden layer of the MLP."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
@@ -103,6 +105,7 @@ class Networks(nn.Module):
             "harmonics": config.harmonics,
             "hidden_size": config.hidden_size,
             "horizon": config.horizon,
+            "residual": config.residual,
             "mean": mean,
             "std": std,
         }

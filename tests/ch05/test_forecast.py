@@ -352,6 +352,22 @@ def test_errors_are_of_whole_forecasts_within_the_split():
 
 
 @pytest.mark.parametrize("name", ["lstm", "mlp"])
+def test_a_residual_network_adds_its_outputs_to_the_last_value(config, name):
+    torch.manual_seed(0)
+    features = torch.randn(2, 9, 1 + 2 * config.harmonics)
+    plain, residual = (getattr(Networks(replace(config, residual=flag)), name) for flag in (False, True))
+    residual.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(residual(features), features[..., :1] + plain(features))
+    values, time = torch.randn(30, dtype=torch.float64), torch.arange(30)
+    residual.load_state_dict(
+        {name: torch.zeros_like(part) for name, part in residual.state_dict().items()} | {"std": torch.tensor(2.0)}
+    )
+    torch.testing.assert_close(
+        residual.forecast(values, time), values.unsqueeze(1).expand(-1, config.horizon), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ["lstm", "mlp"])
 def test_forecasts_are_in_the_units_of_the_series(curve, config, name):
     torch.manual_seed(0)
     model, time = getattr(Networks(config).eval(), name), torch.arange(100)
