@@ -65,16 +65,17 @@ class Config:
     """Number of harmonics of the period that are inputs of the networks and the autoregression."""
     window: int = default_by("data", curve=96, delayed=160, etth1=96)
     """Length of the training windows, in steps. Default: 96, and 160 for the series delayed."""
-    mlp_lags: int = default_by("data", curve=4, delayed=24, etth1=24)
-    """Number of last values that are inputs of the MLP. Default: 4 for the series curve, 24 for the others."""
+    mlp_lags: int = default_by("data", curve=4, delayed=24, etth1=48)
+    """Number of last values that are inputs of the MLP. Default: 4, 24 and 48 for the series curve, delayed and etth1."""
     epochs: int | None = None
     """Number of epochs. Default: as many as give 2,000 gradient steps."""
     batch_size: int = 64
     """Batch size in windows, over all processes."""
     learning_rate: float = default_by("data", curve=1e-2, delayed=1e-2, etth1=1e-2)
     """Peak learning rate of Adam for the LSTM (one-cycle schedule)."""
-    mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3, etth1=3e-3)
-    """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, and 3e-3 for the series delayed."""
+    mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3, etth1=1e-3)
+    """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, 3e-3 and 1e-3 for the series curve,
+    delayed and etth1."""
     residual: bool = default_by("data", curve=False, delayed=False, etth1=True)
     """The networks forecast the differences from the last value. Default: for the series etth1 only."""
     hidden_size: int = 64
