@@ -2,7 +2,7 @@
 
     python -m ch05_rnn.train forecast
     python -m ch05_rnn.train forecast --data delayed         # responses to cues 30 to 60 steps earlier
-    python -m ch05_rnn.train forecast --data etth1           # hourly oil temperature of a transformer
+    python -m ch05_rnn.train forecast --data etth1 --residual    # hourly oil temperature of a transformer
     python -m ch05_rnn.train forecast --csv sales.csv --column units --period 7 --horizon 14
 
 The series is split by time: the oldest part for training, the next for validation, the newest for the test. Every model
@@ -76,8 +76,8 @@ class Config:
     mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3, etth1=1e-3)
     """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, 3e-3 and 1e-3 for the series curve,
     delayed and etth1."""
-    residual: bool = default_by("data", curve=False, delayed=False, etth1=True)
-    """The networks forecast the differences from the last value. Default: for the series etth1 only."""
+    residual: bool = False
+    """The networks forecast the differences from the last value."""
     hidden_size: int = 64
     """Hidden units of the LSTM, and of each hidden layer of the MLP."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
