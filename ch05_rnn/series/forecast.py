@@ -71,9 +71,9 @@ class Config:
     """Number of epochs. Default: as many as give 2,000 gradient steps."""
     batch_size: int = 64
     """Batch size in windows, over all processes."""
-    learning_rate: float = default_by("data", curve=3e-2, delayed=1e-2, etth1=1e-2)
-    """Peak learning rate of Adam for the LSTM (one-cycle schedule). Default: 3e-2 for the series curve, 1e-2 for the
-    others."""
+    learning_rate: float = default_by("data", curve=3e-2, delayed=3e-2, etth1=1e-2)
+    """Peak learning rate of Adam for the LSTM (one-cycle schedule). Default: 3e-2, and 1e-2 for the series
+    etth1."""
     mlp_learning_rate: float = default_by("data", curve=3e-2, delayed=3e-3, etth1=1e-3)
     """Peak learning rate of Adam for the MLP (one-cycle schedule). Default: 3e-2, 3e-3 and 1e-3 for the series curve,
     delayed and etth1."""
