@@ -139,7 +139,7 @@ def test_benchmark_from_the_door(command, tmp_path):
     for word in ("ms/step", "GFLOP/s", "ratio", "feedforward", "images"):
         assert word in done.stdout
     if not torch.cuda.is_available():
-        assert "no GPU: CPU alone is compared" in done.stdout
+        assert "no GPU: only the CPU is timed" in done.stdout
 
 
 @pytest.mark.gpu

@@ -44,7 +44,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
     ("words", "message"),
     [
         (["feedforwrd"], "did you mean feedforward?"),
-        (["zzz"], "there are feedforward, autoencoder, rbm_throughput"),
+        (["zzz"], "choose from feedforward, autoencoder, rbm_throughput"),
         (["feedforward", "--bach-size", "3"], "did you mean --batch-size?"),
         (["feedforward", "more"], "Unrecognized options: more; try"),
         (["feedforward", "--batch-size", "0"], "--batch-size must be a number above 0, got 0"),
@@ -62,7 +62,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
         (["feedforward", "--epochs", "x"], "--epochs"),
         (["--seed", "1", "feedforward"], "put the program first: python -m ch03_autoencoder_rbm.train feedforward"),
         (["feedforward", "--threads", "100000"], "--threads must be between 0 and"),
-        (["--resume"], "--resume needs a program's name"),
+        (["--resume"], "--resume needs a program name"),
     ],
 )
 def test_a_mistake_is_one_line(door, fails, words, message):
@@ -122,7 +122,7 @@ def test_help_shows_no_none(capsys):
     with pytest.raises(SystemExit):
         cli.main(feedforward, arguments=["feedforward", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--limit INT Use at most" in text.replace("│ ", "")
+    assert "--limit INT Maximum number of samples" in text.replace("│ ", "")
     assert "None" not in text
 
 

@@ -117,8 +117,8 @@ def test_a_full_disk_names_the_file_and_the_remedy(tmp_path):
     with pytest.raises(DiskFullError) as error, explain_unwritable(tmp_path), atomic_path(path):
         FULL.write_bytes(b"x")
     assert str(error.value) == (
-        f"no room to write {path} (No space left on device): make room there or choose another folder, "
-        "then run the command again; a training goes on with --resume"
+        f"no space to write {path} (No space left on device): free some space or choose another folder, "
+        "then run the command again; resume a training with --resume"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_when_an_epoch_is_logged_is_named(config):
         next(run.epochs(1, 1))
         run.step(torch.tensor(1.0), samples=1)
         (run.folder / "metrics.jsonl").symlink_to(FULL)
-        with pytest.raises(DiskFullError, match=f"no room to write {run.folder / 'metrics.jsonl'}"):
+        with pytest.raises(DiskFullError, match=f"no space to write {run.folder / 'metrics.jsonl'}"):
             run.log()
 
 
@@ -154,7 +154,9 @@ def test_a_disk_that_is_full_when_weights_are_saved_is_named(config, monkeypatch
     monkeypatch.setattr(safetensors.torch, "save_model", full)
     with Run.open(MODULE, config) as run:
         path = run.folder / "model.safetensors"
-        with pytest.raises(DiskFullError, match=rf"no room to write {path} \(No space left on device\): make room"):
+        with pytest.raises(
+            DiskFullError, match=rf"no space to write {path} \(No space left on device\): free some space"
+        ):
             run.save(torch.nn.Linear(1, 1))
         said = "Error while serializing: something else"
         with pytest.raises(OSError, match=f"cannot write {path}: Error while serializing: something else"):

@@ -155,7 +155,7 @@ def test_newest_means_started_last(config):
 
 def test_nothing_to_resume(config):
     home = config.run.out / "ch99_test" / "program"
-    with pytest.raises(NothingToResumeError, match=f"^nothing to resume: there is no run in {home}; start without"):
+    with pytest.raises(NothingToResumeError, match=f"^nothing to resume: {home} has no runs; start without"):
         walk(again(config))
     _, whole = walk(config)
     with pytest.raises(NothingToResumeError, match=f"the newest run, {whole}, is complete; start without --resume$"):
@@ -168,9 +168,9 @@ def test_resuming_with_other_settings_names_them(config):
     other = again(replace(config, epochs=5), seed=7)
     with pytest.raises(NothingToResumeError) as error:
         walk(other)
-    reason = f"{newest} was started with other settings and cannot go on: --epochs was 4 and is now 5; --seed was 0"
+    reason = f"{newest} was started with other settings: --epochs was 4 and is now 5; --seed was 0"
     assert reason in str(error.value)
-    assert "(nor can 1 older unfinished run(s)); start without --resume" in str(error.value)
+    assert "(1 older unfinished run(s) cannot be resumed either); start without --resume" in str(error.value)
 
 
 def test_resuming_with_other_data_is_refused(config, digits):
@@ -217,7 +217,7 @@ def test_a_named_run_that_cannot_go_on_is_refused(config, tmp_path):
 def test_auto_starts_a_run_and_says_why_or_goes_on(config, capsys):
     _, first = walk(again(config, "auto"))
     home = first.parent
-    assert f"new run  nothing to resume: there is no run in {home}\n" in capsys.readouterr().out
+    assert f"new run  nothing to resume: {home} has no runs\n" in capsys.readouterr().out
     second = stop(again(config, "auto"))
     said = capsys.readouterr().out
     assert f"new run  nothing to resume: the newest run, {first}, is complete\n" in said
@@ -254,8 +254,8 @@ def test_the_command_line_resumes_in_three_ways(monkeypatch, words, resume):
     ("words", "message"),
     [
         (["feedforward", "--resume", "a", "b"], "--resume takes one folder, got a b"),
-        (["feedforward", "--resume", ""], "--resume takes auto or a run's folder, got an empty name"),
-        (["--resume", "auto"], "--resume needs a program's name"),
+        (["feedforward", "--resume", ""], "--resume takes auto or a run folder, got an empty name"),
+        (["--resume", "auto"], "--resume needs a program name"),
     ],
 )
 def test_a_mistake_with_resume_is_one_line(fails, words, message):
@@ -317,7 +317,7 @@ def test_sigterm_ends_a_training_like_ctrl_c(config, monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     last = said.out.splitlines()[-1]
-    assert last.startswith("stopped  the last checkpoint is kept; go on with: python -m ch99_test.train program")
+    assert last.startswith("stopped  the last checkpoint is kept; resume with: python -m ch99_test.train program")
     assert last.endswith(" --resume")
     weights, folder = walk(again(config))
     assert weights == expected
@@ -388,7 +388,7 @@ def test_processes_of_torchrun_print_the_command_that_starts_them_all(
 
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert f"go on with: {command}_test.train program --device cpu" in capsys.readouterr().out
+    assert f"resume with: {command}_test.train program --device cpu" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -430,7 +430,7 @@ def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
         said, error = winner.communicate()
         assert (winner.returncode, error) == (143, "")
         assert f"resumed  {folder} after epoch " in said
-        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; go on with: python -m ch03")
+        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; resume with: python -m ch03")
         epochs = [row["epoch"] for row in lines(folder)]
         assert epochs == list(range(1, len(epochs) + 1))
     finally:
@@ -444,7 +444,7 @@ def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
 
 def test_the_newest_complete_run_with_weights_is_found(tmp_path):
     home = tmp_path / "ch03_autoencoder_rbm" / "feedforward"
-    with pytest.raises(FileNotFoundError, match=f"there is no finished run in {home}: train one with python -m ch03"):
+    with pytest.raises(FileNotFoundError, match=f"{home} has no finished run: train one with python -m ch03"):
         newest_run(tmp_path, feedforward)
     for number, (name, files) in enumerate(
         {

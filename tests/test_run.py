@@ -100,7 +100,7 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, 
         walk(config, stop_after=stop_after)
     output = capsys.readouterr().out
     if stop_after:
-        assert "go on with: python -m ch99_test.train program" in output
+        assert "resume with: python -m ch99_test.train program" in output
         assert output.rstrip().endswith("--resume")
     else:
         assert output.rstrip().endswith("nothing was saved yet")
@@ -177,7 +177,9 @@ def test_what_cannot_be_written_is_an_os_error(config, command, tmp_path):
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     (folder,) = tmp_path.glob("*/*/*")
-    assert done.stderr.startswith(f"error: no room to write {folder / 'checkpoint.pt'} (File too large): make room")
+    assert done.stderr.startswith(
+        f"error: no space to write {folder / 'checkpoint.pt'} (File too large): free some space"
+    )
     assert done.stderr.count("\n") == 1
 
 

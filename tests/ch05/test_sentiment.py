@@ -308,7 +308,7 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
     assert "'zzz': read as <unknown>" in output
     assert [row.split()[0] for row in output.splitlines()[-6:] if row.split()][-4:] == ["the", "plot", "was", "zzz"]
     assert f"{100 * verdict:.1f}" in output
-    assert "there is no finished run in" in fails(classify_sentence.main, ["fine", "--out", str(one)])
+    assert "has no finished run" in fails(classify_sentence.main, ["fine", "--out", str(one)])
     assert "give a sentence in quotes" in fails(classify_sentence.main, [" "])
 
 

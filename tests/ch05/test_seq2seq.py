@@ -218,7 +218,7 @@ def test_training_repeats_and_restores(config, dates, capsys, fails):
     output = capsys.readouterr().out
     assert answers[0] in output
     assert "'\u0444' in '3 \u0444 1999': read as <unknown>" in output
-    assert "there is no finished run in" in fails(translate.main, ["3 may 1999", "--out", str(one)])
+    assert "has no finished run" in fails(translate.main, ["3 may 1999", "--out", str(one)])
     assert "give a text in quotes" in fails(translate.main, [" "])
 
 
