@@ -76,7 +76,7 @@ def test_graphviz_errors_are_said(drawn, tmp_path, monkeypatch):
 
 
 def test_unknown_picture_format_is_refused(drawn, tmp_path):
-    with pytest.raises(ValueError, match=r"graph\.gif: a picture of a graph ends in \.dot, \.svg, \.pdf or \.png"):
+    with pytest.raises(ValueError, match=r"graph\.gif: the name of a diagram must end in \.dot, \.svg, \.pdf or \.png"):
         graphs.save(drawn, tmp_path / "graph.gif")
 
 

@@ -1,4 +1,4 @@
-"""The ledger: figures go from a run's summary to a README's table without a hand between."""
+"""The ledger: figures go from a run's summary to a README's table automatically."""
 
 import json
 import statistics
@@ -112,9 +112,12 @@ def test_a_measure_can_be_shown_as_all_its_values_or_as_their_median(house):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- ledger: one | test_accuracy:mode -->\n<!-- /ledger -->", "test_accuracy:mode: a measure is followed by"),
-        ("<!-- ledger: one | test_acuracy:values -->\n<!-- /ledger -->", "asks for test_acuracy"),
-        ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "asks for test_acuracy"),
+        ("<!-- ledger: one | test_accuracy:mode -->\n<!-- /ledger -->", "test_accuracy:mode: unknown view 'mode'"),
+        (
+            "<!-- ledger: one | test_acuracy:values -->\n<!-- /ledger -->",
+            "names test_acuracy",
+        ),
+        ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "names test_acuracy"),
         ("<!-- ledger: one | test_accuracy -->\nno end", "malformed"),
         ("<!-- ledger: one test_accuracy -->\n<!-- /ledger -->", "malformed"),
         ("<!-- landmarks -->\nno end", "malformed"),
@@ -159,7 +162,7 @@ def test_a_record_keeps_the_ends_of_a_long_output_without_the_machines_folders()
 def test_a_page_shows_what_a_record_printed(house):
     readme = house / "README.md"
     page = "above\n<!-- output: one -->\n<!-- /output -->\nbelow\n"
-    with pytest.raises(ValueError, match=r"results/one\.json holds no output: record it again"):
+    with pytest.raises(ValueError, match=r"results/one\.json has no output: record it again"):
         tables.render(page, readme)
     (house / "results" / "one.json").write_text(json.dumps(ENTRY | {"output": ["data     digits", r"loss \d 0.1"]}))
     shown = f"```text\n$ {ENTRY['command']}\ndata     digits\nloss \\d 0.1\n```\n"
@@ -225,7 +228,7 @@ def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
     ("words", "message"),
     [
         (["record", "x"], "nothing to record"),
-        (["record", "../x"], "a record's name is"),
+        (["record", "../x"], "a record name consists of letters"),
         (["record", "x", "--seeds", "0"], "--seeds must be at least 1"),
         (["rendre"], "rendre"),
     ],
@@ -249,9 +252,9 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
         "| gorgonia rmsprop | 1,000 ± 0 | 0.50000 ± 0.00000 |",
     ]
     assert lines[6].startswith("Mean ± standard deviation over 2 seeds. `program --epochs 2` on digits (embedded). cpu")
-    with pytest.raises(ValueError, match="takes one record"):
+    with pytest.raises(ValueError, match="needs one record"):
         tables.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
-    with pytest.raises(ValueError, match="asks for sgd_speed"):
+    with pytest.raises(ValueError, match="names sgd_speed"):
         tables.render(marker.replace("mse -->", "speed -->") + "<!-- /ledger -->", house)
 
 

@@ -77,8 +77,8 @@ def test_a_picture_that_cannot_be_small_is_refused(house):
 @pytest.mark.parametrize(
     ("record", "figure", "message"),
     [
-        ("ch03/none", "filters", "there is no record results/ch03/none.json"),
-        ("ch03/rbm", "curves", "has no curves.png; figures there: filters.png, noise.png, walk.gif"),
+        ("ch03/none", "filters", "results/ch03/none.json does not exist"),
+        ("ch03/rbm", "curves", "has no curves.png; available: filters.png, noise.png, walk.gif"),
     ],
 )
 def test_what_is_not_there_is_named(house, record, figure, message):
