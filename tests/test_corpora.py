@@ -86,7 +86,7 @@ def test_a_byte_that_is_no_utf8_is_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "must hold some text, got an empty file"), (b"abc", "validation part needs at least")],
+    [(b"", "must contain text, got an empty file"), (b"abc", "validation part needs at least")],
 )
 def test_too_little_is_said(tmp_path, content, message):
     path = tmp_path / "t.txt"
@@ -97,7 +97,7 @@ def test_too_little_is_said(tmp_path, content, message):
 
 @pytest.mark.parametrize("name", ["absent.txt", "."])
 def test_a_path_that_is_no_file_is_named(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match="is no file: --text takes the path of a UTF-8 text"):
+    with pytest.raises(FileNotFoundError, match="is not a file: --text takes the path of a UTF-8 text"):
         load_corpus("auto", text=str(tmp_path / name))
 
 
@@ -116,7 +116,7 @@ def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext-2"])
 def test_a_named_text_never_falls_back(name):
-    with pytest.raises(DataUnavailable, match=f"{name} is not in .* or take the embedded text with --data pydoc"):
+    with pytest.raises(DataUnavailable, match=f"{name} is not in .* or use the embedded text with --data pydoc"):
         load_corpus(name)
 
 
@@ -146,7 +146,7 @@ def test_a_broken_archive_is_named(tmp_path):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no wikitext-2/valid\.txt"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip does not contain wikitext-2/valid\.txt"):
         load_corpus("wikitext-2")
 
 

@@ -121,7 +121,7 @@ def test_a_file_is_split_by_source(tmp_path):
         (b"a\tb\n\n\tb\n", "line 3 has an empty source"),
         (b"a\t \n", "line 1 has an empty target"),
         (b"a\tb\n\xff\n", "is not UTF-8: byte 4 cannot be decoded"),
-        (b"a\tb\na\tc\n", "holds 1 different sources; at least 20 are needed to hold some out"),
+        (b"a\tb\na\tc\n", "has 1 distinct sources; at least 20 are needed to hold some out"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, content, message):

@@ -80,7 +80,7 @@ def test_idx_of_noise_is_a_tensor_or_one_clear_error(noise, tmp_path_factory):
         (b"", "starts with nothing"),
         (b"\x00\x00\x0d\x03" + b"\0" * 12, "starts with 00000d03"),
         (idx(np.zeros((2, 3, 3), np.uint8)) + b"!", "2x3x3 needs 18 bytes, it has 19"),
-        (b"\x00\x00\x08\x03\x00", "its header takes 16 bytes, it has 5"),
+        (b"\x00\x00\x08\x03\x00", "its header has 16 bytes, the file 5"),
         (gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9], "broken gzip file"),
     ],
 )
@@ -144,15 +144,15 @@ def test_limit_takes_a_part_but_not_another_data_set():
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("train-images-idx3-ubyte", lambda d: d[:-1], "is not whole"),
+        ("train-images-idx3-ubyte", lambda d: d[:-1], "has the wrong size"),
         ("t10k-labels-idx1-ubyte", lambda d: d[:-1] + b"\x0a", "has label 10 at image 19: the classes are 0 to 9"),
         (
             "train-labels-idx1-ubyte",
             lambda d: idx(np.zeros(59, np.uint8)),
-            "but train-images-idx3-ubyte holds 60 images",
+            "but train-images-idx3-ubyte has 60 images",
         ),
         ("train-images-idx3-ubyte", lambda d: idx(np.zeros((60, 28, 27), np.uint8)), r"\(28, 27\), not 28x28"),
-        ("train-labels-idx1-ubyte", lambda d: b"<html>", "is no IDX file"),
+        ("train-labels-idx1-ubyte", lambda d: b"<html>", "is not an IDX file"),
     ],
 )
 def test_damaged_mnist_names_file_and_damage_and_never_falls_back(name, damage, message):
@@ -167,19 +167,19 @@ def test_damaged_mnist_names_file_and_damage_and_never_falls_back(name, damage, 
 
 def test_empty_mnist_is_refused():
     write_mnist(source.data_dir() / images.FOLDER["mnist"], train=0)
-    with pytest.raises(ValueError, match="holds nothing: its shape is 0x28x28"):
+    with pytest.raises(ValueError, match="is empty: its shape is 0x28x28"):
         load_images("mnist")
 
 
 def test_too_small_a_set_to_split_is_refused():
     write_mnist(source.data_dir() / images.FOLDER["mnist"], train=9)
-    with pytest.raises(ValueError, match="holds only 9 training images"):
+    with pytest.raises(ValueError, match="has only 9 training images"):
         load_images("mnist")
 
 
 def test_a_header_that_overflows_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_bytes(b"\x00\x00\x08\x03" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1))
-    with pytest.raises(ValueError, match="holds nothing"):
+    with pytest.raises(ValueError, match="is empty: its shape"):
         read_idx(tmp_path / "file")
 
 
@@ -258,7 +258,7 @@ def test_unpacking_takes_only_the_named_files_of_the_archive(tmp_path):
             member = tarfile.TarInfo(name)
             member.size = 3
             tar.addfile(member, io.BytesIO(b"abc"))
-    with pytest.raises(ValueError, match=r"holds no y/data_batch_1\.bin"):
+    with pytest.raises(ValueError, match=r"does not contain y/data_batch_1\.bin"):
         archives.unpack(archive, tmp_path / "x" / "y", names)
     archives.unpack(archive, tmp_path / "x" / "y", names[1:])
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())

@@ -122,8 +122,8 @@ def test_text_is_read_as_it_is_written(size, algorithm, seed, loops):
     ("text", "message"),
     [
         ("", "m.txt is empty: draw it with"),
-        ("###\n# E\n###", "m.txt has no start: put one 'S' where it is"),
-        ("###\nS #\n###", "m.txt has no exit: put one 'E' where it is"),
+        ("###\n# E\n###", "m.txt has no start: add one 'S'"),
+        ("###\nS #\n###", "m.txt has no exit: add one 'E'"),
         ("S#\nSE", "m.txt has 2 starts, in lines 1 and 2: leave one 'S'"),
         ("#####\nS # E\n#####", "m.txt: the exit cannot be reached from the start: open a wall between them"),
         ("###\nSxE", "m.txt has 'x' in line 2, column 2: the letters are '#' wall"),
@@ -137,10 +137,10 @@ def test_a_bad_drawing_is_named(tmp_path, text, message):
 
 
 def test_a_drawing_that_is_no_file_or_no_text(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.txt: draw a maze with '#' wall"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.txt does not exist: draw a maze with '#' wall"):
         read_maze(tmp_path / "gone.txt")
     (tmp_path / "m.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match="is no text"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_maze(tmp_path / "m.png")
 
 

@@ -108,20 +108,21 @@ def test_netflix_in_several_files():
     with (folder / "mv_2.txt").open("a") as file:
         file.write("\n1:\n5,3,2004-01-01\n")
     with pytest.raises(
-        ValueError, match=r"mv_2\.txt, line 11: user 5 has rated film 1 before, in line 6 of .*mv_1\.txt"
+        ValueError,
+        match=r"mv_2\.txt, line 11: second rating of film 1 by user 5; the first is in line 6 of .*mv_1\.txt",
     ):
         movielens.collect("netflix")
 
 
 BROKEN = [
-    ("ml-latest-small", "ratings.csv", 3, "1,20,six,5", "'1,20,six,5' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3", "'1,20,3' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3,4,5", "'1,20,3,4,5' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "", "'' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,5.5,5", "rating 5.5 is none of 0.5, 1 ... 5"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,0,5", "rating 0 is none of"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3.3,5", "rating 3.3 is none of"),
-    ("ml-latest-small", "ratings.csv", 3, "1,10,2,5", "user 1 has rated film 10 before, in line 2"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,six,5", "'1,20,six,5' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3", "'1,20,3' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3,4,5", "'1,20,3,4,5' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "", "'' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,5.5,5", "rating 5.5 is not one of 0.5, 1 ... 5"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,0,5", "rating 0 is not one of"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3.3,5", "rating 3.3 is not one of"),
+    ("ml-latest-small", "ratings.csv", 3, "1,10,2,5", "second rating of film 10 by user 1; the first is in line 2"),
     (
         "ml-latest-small",
         "ratings.csv",
@@ -129,12 +130,12 @@ BROKEN = [
         "user,movie,rating,time",
         "is not the header userId,movieId,rating,timestamp",
     ),
-    ("ml-1m", "ratings.dat", 2, "1::20::3.5::5", "rating 3.5 is none of 1, 2 ... 5"),
-    ("ml-1m", "ratings.dat", 2, "1::20::3", "is no rating"),
-    ("ml-1m", "ratings.dat", 2, "1:20:3:5", "is no rating"),
-    ("ml-1m", "ratings.dat", 2, "1::10::3::5", "user 1 has rated film 10 before, in line 1"),
-    ("ml-100k", "u.data", 2, "1\t20\t6\t5", "rating 6 is none of 1, 2 ... 5"),
-    ("ml-100k", "u.data", 2, "1 20 6 5", "is no rating"),
+    ("ml-1m", "ratings.dat", 2, "1::20::3.5::5", "rating 3.5 is not one of 1, 2 ... 5"),
+    ("ml-1m", "ratings.dat", 2, "1::20::3", "is not a rating"),
+    ("ml-1m", "ratings.dat", 2, "1:20:3:5", "is not a rating"),
+    ("ml-1m", "ratings.dat", 2, "1::10::3::5", "second rating of film 10 by user 1; the first is in line 1"),
+    ("ml-100k", "u.data", 2, "1\t20\t6\t5", "rating 6 is not one of 1, 2 ... 5"),
+    ("ml-100k", "u.data", 2, "1 20 6 5", "is not a rating"),
 ]
 
 
@@ -154,12 +155,12 @@ def test_what_is_wrong_is_told_with_file_and_line(name, file, number, line, mess
     ("text", "message"),
     [
         ("5,3,2004-01-01\n1:\n6,3,2004-01-01\n", "line 1: '5,3,2004-01-01' comes before any line `movie:`"),
-        ("1:\n5,3,2004-01-01\n5;3\n", "line 3: '5;3' is no rating"),
-        ("1:\n5,3,2004-13-01\n", "line 2: '5,3,2004-13-01' is no rating"),
-        ("1:\n5,3,2004-01-01,7\n", "line 2: '5,3,2004-01-01,7' is no rating"),
-        ("1:\n5,6,2004-01-01\n", "line 2: rating 6 is none of 1, 2 ... 5"),
-        ("1:\n5,3,2004-01-01\n5,4,2004-01-02\n", "line 3: user 5 has rated film 1 before, in line 2"),
-        ("1:\n", "holds no rating"),
+        ("1:\n5,3,2004-01-01\n5;3\n", "line 3: '5;3' is not a rating"),
+        ("1:\n5,3,2004-13-01\n", "line 2: '5,3,2004-13-01' is not a rating"),
+        ("1:\n5,3,2004-01-01,7\n", "line 2: '5,3,2004-01-01,7' is not a rating"),
+        ("1:\n5,6,2004-01-01\n", "line 2: rating 6 is not one of 1, 2 ... 5"),
+        ("1:\n5,3,2004-01-01\n5,4,2004-01-02\n", "line 3: second rating of film 1 by user 5; the first is in line 2"),
+        ("1:\n", "contains no ratings"),
     ],
 )
 def test_what_is_wrong_with_a_netflix_file(text, message):
@@ -174,7 +175,10 @@ def test_what_is_wrong_with_a_netflix_file(text, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "holds no rating|is no text file"), (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is no text file")],
+    [
+        (b"", "contains no ratings|is not a text file"),
+        (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is not a text file"),
+    ],
 )
 def test_a_netflix_file_that_is_no_text_is_named(content, message):
     path = source.data_dir() / "netflix" / "mv_1.txt"
@@ -196,7 +200,7 @@ def test_an_empty_file_is_named(content):
 def test_a_broken_list_of_films_is_named():
     folder = write_set("ml-1m", WHOLE)
     (folder / "movies.dat").write_text("10::A\nnonsense\n")
-    with pytest.raises(ValueError, match=r"movies\.dat, line 2: 'nonsense' is no film"):
+    with pytest.raises(ValueError, match=r"movies\.dat, line 2: 'nonsense' is not a film"):
         movielens.collect("ml-1m")
 
 
@@ -265,7 +269,7 @@ def test_a_broken_archive_is_named(content):
         movielens.collect("ml-100k")
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("ml-100k/u.data", "")
-    with pytest.raises(ValueError, match=r"holds no ml-100k/u\.item"):
+    with pytest.raises(ValueError, match=r"does not contain ml-100k/u\.item"):
         movielens.collect("ml-100k")
 
 
@@ -312,7 +316,7 @@ def test_leave_out_holds_out_as_many_of_each_user():
     train, valid, test = (ratings.users[part] for part in split_ratings(ratings, "leave-out", leave_out=3))
     assert test.bincount(minlength=30).tolist() == valid.bincount(minlength=30).tolist() == [0] + [3] * 29
     assert int((train == 0).sum()) == 11
-    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings, and nobody has more than"):
+    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings, but the largest number is"):
         split_ratings(ratings, "leave-out", leave_out=40)
 
 

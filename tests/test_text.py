@@ -39,7 +39,7 @@ def test_numbers_are_places():
 
 
 def test_an_unknown_token_is_named_where_nothing_stands_for_it():
-    with pytest.raises(ValueError, match="the vocabulary has no 'c'"):
+    with pytest.raises(ValueError, match="the vocabulary does not contain 'c'"):
         Vocabulary(("a", "b")).encode(iter("abc"))
 
 
@@ -50,7 +50,7 @@ def test_a_number_that_is_no_symbols_is_named(number):
 
 
 def test_a_symbol_twice_is_refused():
-    with pytest.raises(ValueError, match="'a' is there twice"):
+    with pytest.raises(ValueError, match="'a' occurs twice"):
         Vocabulary(("a", "b", "a"))
 
 
