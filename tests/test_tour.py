@@ -134,7 +134,7 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)
     command = "python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --device cpu"
-    for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs side by side"):
+    for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs at a time"):
         assert word in text
     assert "q_table, rows 3" in text
     assert "guessing: 0.1" in text
@@ -189,8 +189,8 @@ def test_stops_run_side_by_side_and_one_that_dies_takes_nothing_along(probes, mo
     monkeypatch.setattr(tour, "STOPS", stops)
     assert tour.tour(tour.Options(device="cpu", jobs=2, out=probes)) == 2
     shown = capsys.readouterr().out
-    assert "8 stops on embedded data, 2 side by side" in shown
-    assert "6 of 8 stops went well" in shown
+    assert "8 stops on embedded data, 2 at a time" in shown
+    assert "6 of 8 stops succeeded" in shown
     (page,) = probes.glob("tour/*/index.html")
     text = page.read_text(encoding="utf-8")
     assert "RuntimeError: a &lt;b&gt;bad&lt;/b&gt; day" in text
@@ -343,7 +343,7 @@ def test_every_chapter_is_visited_and_can_be_chosen(monkeypatch):
     assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS}
     assert {stop.chapter for stop in tour.Options(chapters="3, 7").stops()} == {3, 7}
     for wrong in ("12", "3,x", "0"):
-        with pytest.raises(ValueError, match=r"--chapters: no chapter .*; there are 1, 2, 3"):
+        with pytest.raises(ValueError, match=r"--chapters: unknown chapter .*; choose from 1, 2, 3"):
             tour.Options(chapters=wrong).stops()
     monkeypatch.setattr(sys, "platform", "win32")
     assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS} - {9}
@@ -366,8 +366,8 @@ def test_compared_devices_are_in_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr("common.benchmark.ROUNDS", 2)
     timings, picture = tour_visit.compare_devices([QUICK[0].module, "ch07_dqn.q_table"], tmp_path)
     text = report_of([Visit(QUICK[0])], tmp_path, timings=timings, devices_picture=picture)
-    assert "steps a second" in text
-    assert Page(text).images[-1]["alt"] == "samples a second on every device"
+    assert "steps per second" in text
+    assert Page(text).images[-1]["alt"] == "samples per second on every device"
     assert tour_visit.compare_devices(["ch07_dqn.q_table"], tmp_path) == ([], None)
 
 
