@@ -44,7 +44,7 @@ def make_folder(home: Path, seed: int, record: dict[str, Any]) -> FolderLock:
     with explain_unwritable(home):
         home.mkdir(parents=True, exist_ok=True)
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        lock = FolderLock(next(home / name for name in names if _is_new(home / name)))
+        lock = FolderLock(next(home / name for name in names if _create(home / name)))
         write_json(lock.folder / "config.json", record)  # after the lock: other processes find runs by this file
         sync_folder(home)
     return lock
@@ -139,7 +139,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     return {**{flag(name): value for name, value in (config | options).items()}, "the data": record["data"]}
 
 
-def _is_new(folder: Path) -> bool:
+def _create(folder: Path) -> bool:
     """Create a folder; return False if it exists already."""
     try:
         folder.mkdir()

@@ -167,7 +167,7 @@ class Run:
         self._pending: list[Tensor] = []
         bar.start_epoch(epoch)
         devices.synchronise(self.device)
-        self._epoch_start = self._looked = time.perf_counter()
+        self._epoch_start = self._fetched = time.perf_counter()
 
     def step(self, loss: Tensor, **processed: int) -> None:
         """Count one training step: its loss and number of items, as in `run.step(loss, images=len(images))`.
@@ -178,8 +178,8 @@ class Run:
         self._step += 1
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())
-        if self._step == self._steps or time.perf_counter() - self._looked > LOOK_SECONDS:
-            self._look()
+        if self._step == self._steps or time.perf_counter() - self._fetched > LOOK_SECONDS:
+            self._fetch_losses()
 
     def elapsed(self) -> float:
         """Return the training seconds so far, within an epoch, without evaluation and checkpoints, across resumes."""
@@ -189,14 +189,14 @@ class Run:
         """End the epoch and the training after the steps counted so far."""
         self._ended, self._steps = True, self._step
         if self._pending:
-            self._look()
+            self._fetch_losses()
 
     def add(self, label: str, text: str) -> None:
         """Print a labelled line after `log`, below the epoch's line; a long training run prints only some epochs."""
         assert self._bar is not None
         self._bar.add(label, text)
 
-    def _look(self) -> None:
+    def _fetch_losses(self) -> None:
         """Fetch and check the losses of the steps since the last call; on a GPU, this waits for the steps."""
         losses = torch.stack(self._pending).cpu().double()
         finite = losses.isfinite()
@@ -209,7 +209,7 @@ class Run:
             )
         self._loss_sum += float(losses.sum())
         self._pending.clear()
-        self._looked = time.perf_counter()
+        self._fetched = time.perf_counter()
         assert self._bar is not None
         self._bar.update(self._step, float(losses[-1]), self._rate())
 
@@ -219,12 +219,12 @@ class Run:
                 raise FloatingPointError(f"{name} is {value:.3g} after epoch {self._epoch}: lower --learning-rate")
 
     def _rate(self) -> str:
-        return f"{self._epoch_items / (self._looked - self._epoch_start):,.0f} {self._unit}/s"
+        return f"{self._epoch_items / (self._fetched - self._epoch_start):,.0f} {self._unit}/s"
 
     def log(self, **splits: Mapping[str, float]) -> None:
         """Record the epoch: mean training loss, throughput, and metrics as in `run.log(valid=measure(...))`."""
         assert self._step == self._steps, f"{self._step} of {self._steps} steps were counted"
-        seconds = self._looked - self._epoch_start
+        seconds = self._fetched - self._epoch_start
         self.train_seconds += seconds
         self._items += self._epoch_items
         measures = {"train_loss": distributed.mean(self._loss_sum / self._steps), **_flatten(splits)}

@@ -374,7 +374,7 @@ def test_limit_cuts_every_split(limit):
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
 def test_the_card_says_which_split(split):
-    said = {"random": "random split", "leave-out": "5 left out a user", "time": "split by time"}
+    said = {"random": "random split", "leave-out": "5 per user left out", "time": "split by time"}
     data = load_ratings("planted", split=split)
     assert said[split] in data.card.description
     newest = int(data.train.times.max()) <= int(data.test.times.min())

@@ -67,10 +67,10 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     counts, contents = {}, {}
     if name == "digits":
         source = "embedded, scikit-learn's"
-        train, valid, test = _cut(_digits(), 1257, 180, 360)
+        train, valid, test = _split(_digits(), 1257, 180, 360)
     elif name == "shapes":
         source, class_names = "embedded, drawn here", shapes.NAMES
-        train, valid, test = _cut(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
+        train, valid, test = _split(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
     else:
         folder = data_dir() / FOLDER[name]
         development, test = _read_cifar(folder) if name == "cifar-10" else _read_mnist(name, folder)
@@ -79,7 +79,7 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
         held_out = min(5_000, len(development) // 10)
         source = f"from {folder}"
         counts, contents = _contents(development, test)
-        train, valid = _cut(development, len(development) - held_out, held_out)
+        train, valid = _split(development, len(development) - held_out, held_out)
     sha256 = sha256_of(*(t for split in (train, valid, test) for t in (split.pixels, split.labels)))
     if limit is not None:
         train, valid, test = train[:limit], valid[:limit], test[:limit]
@@ -92,7 +92,7 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     return ImageSet(card, class_names, train, valid, test)
 
 
-def _cut(whole: Split, *sizes: int) -> list[Split]:
+def _split(whole: Split, *sizes: int) -> list[Split]:
     """Split a set into random parts, the same on every machine and in every run."""
     assert sum(sizes) == len(whole)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(SPLIT_SEED))

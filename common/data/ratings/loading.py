@@ -89,7 +89,7 @@ def divide(
         floor = float((collection.expected_stars[test] - ratings[test].stars).square().mean().sqrt())
     users, films = len(collection.user_ids), len(collection.film_ids)
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    how = {"random": "random split", "leave-out": f"{leave_out} left out a user", "time": "split by time"}[split]
+    how = {"random": "random split", "leave-out": f"{leave_out} per user left out", "time": "split by time"}[split]
     description = f"{sizes} ({how}), {users:,} users, {films:,} films, {source}"
     step = 2 if name in WHOLE_STARS else 1
     if name in published.RELEASES:

@@ -92,7 +92,7 @@ def load_corpus(
     DataUnavailable if a named text is not on disk and cannot be downloaded, ValueError if a file is not valid.
     """
     if text is not None:
-        title, texts, origin = published.own_name(Path(text).name), _cut(read_text(Path(text)), 0.05), f"from {text}"
+        title, texts, origin = published.own_name(Path(text).name), _split(read_text(Path(text)), 0.05), f"from {text}"
     elif name != "auto":
         title, (texts, origin) = name, READERS[name]()
     else:
@@ -170,7 +170,7 @@ def decode_text(data: bytes, where: Path | str) -> str:
     return text
 
 
-def _cut(text: str, held_out: float) -> Texts:
+def _split(text: str, held_out: float) -> Texts:
     """Split a text into a training part and two held-out parts at its end."""
     size = int(len(text) * held_out)
     middle, last = len(text) - 2 * size, len(text) - size
@@ -182,7 +182,7 @@ def _shakespeare() -> tuple[Texts, str]:
     path = data_dir() / "tinyshakespeare" / "input.txt"
     if not path.exists():
         _fetch_or_explain("tiny-shakespeare", SHAKESPEARE_MIRRORS, path, SHAKESPEARE_SHA256)
-    return _cut(read_text(path), 0.05), f"from {path.parent}"
+    return _split(read_text(path), 0.05), f"from {path.parent}"
 
 
 def _wikitext() -> tuple[Texts, str]:
