@@ -1,4 +1,4 @@
-"""Programs killed at random moments and resumed: the list is complete, and different weights are noticed."""
+"""Programs killed at random moments and resumed: the list is complete, and different weights are detected."""
 
 import random
 import re
@@ -37,7 +37,7 @@ def test_the_commands_are_understood(words, monkeypatch):
     assert len(asked) == 1
 
 
-def test_other_weights_are_noticed(tmp_path):
+def test_different_weights_are_detected(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
         folder.mkdir()
@@ -92,7 +92,7 @@ def test_a_mistake_is_one_line(monkeypatch, capsys):
     assert "--record needs every program" in capsys.readouterr().err
 
 
-def test_the_record_says_that_every_program_ended_with_the_same_weights():
+def test_in_the_record_every_program_has_identical_weights():
     entry = tables.read_record("killtest")
     assert {outcome["program"] for outcome in entry["outcomes"]} == set(killtest.PROGRAMS)
     count = float(len(killtest.PROGRAMS))
@@ -108,10 +108,12 @@ def test_a_program_is_killed_and_resumed(tmp_path):
     assert outcome.identical
     (whole,), (killed,) = ((tmp_path / name).glob("*/*/*") for name in ("whole", "killed"))
     assert (whole / "summary.json").exists()
-    assert read_json(killed / "config.json")["config"]["run"]["resume"] is False, "it was begun and then resumed"
+    assert read_json(killed / "config.json")["config"]["run"]["resume"] is False, (
+        "it was started without --resume, then resumed"
+    )
     assert read_json(killed / "summary.json")["config"]["run"]["resume"] is True
 
 
-def test_a_training_that_fails_says_why(tmp_path):
+def test_a_failing_training_reports_its_last_line(tmp_path):
     with pytest.raises(ValueError, match=r"fizzbuzz failed; last line of its output: .*No module named .chxx"):
         killtest.kill_and_resume(["chxx.train", "fizzbuzz"], tmp_path, random.Random(0))

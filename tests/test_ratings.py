@@ -1,4 +1,4 @@
-"""Ratings: every published layout, what is wrong with a file in one line, honest splits, and the planted sample."""
+"""Ratings: every published format, one-line errors, disjoint splits, and the planted sample."""
 
 import zipfile
 
@@ -55,7 +55,7 @@ def triples(collection):
 
 
 @pytest.mark.parametrize("name", ["ml-latest-small", "ml-25m", "ml-1m", "ml-100k"])
-def test_a_layout_is_read_as_it_was_written(name):
+def test_written_ratings_are_read_back(name):
     rows = SMALL if name in ("ml-latest-small", "ml-25m") else WHOLE
     write_set(name, rows)
     read = movielens.collect(name)
@@ -140,7 +140,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "file", "number", "line", "message"), BROKEN)
-def test_what_is_wrong_is_told_with_file_and_line(name, file, number, line, message):
+def test_errors_name_file_and_line(name, file, number, line, message):
     folder = write_set(name, WHOLE)
     lines = (folder / file).read_text().splitlines()
     lines[number - 1] = line
@@ -163,7 +163,7 @@ def test_what_is_wrong_is_told_with_file_and_line(name, file, number, line, mess
         ("1:\n", "contains no ratings"),
     ],
 )
-def test_what_is_wrong_with_a_netflix_file(text, message):
+def test_netflix_errors_name_the_line(text, message):
     folder = source.data_dir() / "netflix"
     folder.mkdir(parents=True)
     (folder / "combined_data_1.txt").write_text(text)
@@ -180,7 +180,7 @@ def test_what_is_wrong_with_a_netflix_file(text, message):
         (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is not a text file"),
     ],
 )
-def test_a_netflix_file_that_is_no_text_is_named(content, message):
+def test_a_binary_netflix_file_is_named(content, message):
     path = source.data_dir() / "netflix" / "mv_1.txt"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -209,7 +209,7 @@ one_rating = st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(1, 10
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(one_rating, min_size=1, max_size=60, unique_by=lambda row: row[:2]))
-def test_any_ratings_survive_the_csv_layout(tmp_path_factory, rows):
+def test_any_ratings_round_trip_through_csv(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("set") / "ratings.csv"
     lines = [f"{user},{film},{half / 2},{time}" for user, film, half, time in rows]
     path.write_text("\n".join(["userId,movieId,rating,timestamp", *lines, ""]))
@@ -221,7 +221,7 @@ def test_any_ratings_survive_the_csv_layout(tmp_path_factory, rows):
 # Where files come from.
 
 
-def test_a_missing_set_names_folder_reason_and_stand_in():
+def test_a_missing_set_error_names_folder_reason_and_embedded_set():
     for name in ("ml-latest-small", "ml-100k", "ml-1m", "ml-25m", "netflix"):
         with pytest.raises(source.DataUnavailable) as error:
             load_ratings(name)
@@ -229,21 +229,21 @@ def test_a_missing_set_names_folder_reason_and_stand_in():
         assert "--data planted" in str(error.value)
 
 
-def test_auto_takes_the_planted_sample_and_says_why():
+def test_auto_loads_the_planted_sample_and_reports_why():
     card = load_ratings("auto").card
     assert (card.name, card.embedded) == ("planted", True)
     assert card.description.endswith(f"ml-latest-small is not in {source.data_dir()} and cannot be downloaded")
     assert load_ratings("planted").card.sha256 == card.sha256
 
 
-def test_auto_does_not_hide_a_broken_set():
+def test_auto_does_not_replace_a_broken_set():
     folder = write_set("ml-latest-small", SMALL)
     (folder / "movies.csv").unlink()
     with pytest.raises(ValueError, match=r"lacks movies\.csv"):
         load_ratings("auto")
 
 
-def test_an_archive_is_unpacked_by_name_and_nothing_else(tmp_path):
+def test_an_archive_is_unpacked_by_file_name_only(tmp_path):
     folder = source.data_dir() / "ml-100k"
     whole = write_set("ml-100k", WHOLE)
     archive = source.data_dir() / "ml-100k.zip"
@@ -285,7 +285,7 @@ def some_ratings(users=30, films=50, seed=0):
 
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
-def test_splits_share_nothing_and_lose_nothing(split):
+def test_splits_are_disjoint_and_complete(split):
     ratings = some_ratings()
     parts = split_ratings(ratings, split, leave_out=3)
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(ratings)))
@@ -309,7 +309,7 @@ def test_time_split_tests_on_the_newest_and_validates_on_the_next():
     assert valid.max() <= test.min()
 
 
-def test_leave_out_holds_out_as_many_of_each_user():
+def test_leave_out_holds_out_the_same_number_per_user():
     ratings = some_ratings()
     few = ratings[ratings.users == 0][:11]  # too few to hold out three and three, and keep as many
     ratings = ratings[ratings.users != 0] + few
@@ -328,7 +328,7 @@ def sample():
     return load_ratings("planted")
 
 
-def test_the_planted_sample_is_the_same_every_time(sample):
+def test_the_planted_sample_is_repeatable(sample):
     again = load_ratings("planted")
     assert again.card == sample.card
     assert torch.equal(again.test.half_stars, sample.test.half_stars)
@@ -347,15 +347,15 @@ def test_probabilities_of_half_stars_by_hand():
     assert float(p[2, 6]) == pytest.approx(float(p[2, 7])), "3.75 is as near to 3.5 as to 4"
 
 
-def test_the_noise_floor_is_that_of_the_drawn_ratings(sample):
+def test_the_noise_floor_matches_the_drawn_ratings(sample):
     ratings, means = planted.draw(200, 100, 40, torch.Generator().manual_seed(1))
     error = ratings.stars - means
-    assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5, "the means are not the means"
+    assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5, "the expected ratings are biased"
     assert float((means * error).mean()) == pytest.approx(0, abs=0.05)
     assert sample.noise_floor == pytest.approx(float(error.std()), rel=0.05)
 
 
-def test_people_rate_what_they_like_more_often():
+def test_liked_films_are_rated_more_often():
     ratings, means = planted.draw(300, 200, 40, torch.Generator().manual_seed(1))
     everything = 3.5
     assert float(means.mean()) > everything + 0.1
@@ -363,17 +363,17 @@ def test_people_rate_what_they_like_more_often():
     assert 30 < float(count.float().mean()) < 50
     assert int(count.min()) >= 8
     pairs = ratings.users.long() * 200 + ratings.films
-    assert len(pairs.unique()) == len(pairs), "a film was rated twice by a user"
+    assert len(pairs.unique()) == len(pairs), "a user rated a film twice"
 
 
 @pytest.mark.parametrize("limit", [1, 7])
-def test_limit_cuts_every_split(limit):
+def test_limit_shortens_every_split(limit):
     data = load_ratings("planted", limit=limit)
     assert len(data.train) == len(data.valid) == len(data.test) == limit
 
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
-def test_the_card_says_which_split(split):
+def test_the_card_names_the_split(split):
     said = {"random": "random split", "leave-out": "5 per user left out", "time": "split by time"}
     data = load_ratings("planted", split=split)
     assert said[split] in data.card.description
@@ -383,7 +383,7 @@ def test_the_card_says_which_split(split):
     assert a_few_each is (split == "leave-out")
 
 
-def test_movielens_itself(real_data):
+def test_published_movielens(real_data):
     if not (source.data_dir() / "ml-latest-small").is_dir():
         pytest.skip(f"ml-latest-small is not in {source.data_dir()}")
     data = load_ratings("ml-latest-small")
