@@ -1,4 +1,4 @@
-"""A Config as flags and as JSON, there and back."""
+"""Conversions of a Config to flags and JSON, and back."""
 
 import json
 import shlex
@@ -63,7 +63,7 @@ CONFIGS = st.builds(
 
 @settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
-def test_flags_give_the_same_config_back(config):
+def test_config_to_flags_and_back(config):
     words = shlex.split(command_line("ch03_x.program", config))
     assert words[:4] == ["python", "-m", "ch03_x.train", "program"]
     assert parse(Program[Config], words[4:], prog="", description="").config == config
@@ -71,7 +71,7 @@ def test_flags_give_the_same_config_back(config):
 
 @settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
-def test_json_gives_the_same_config_back(config, tmp_path_factory):
+def test_config_to_json_and_back(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text(json.dumps({"config": to_json(config)}))
     assert read_config(folder, Config) == config
@@ -91,7 +91,7 @@ def test_a_default_depends_on_another_field():
     assert changed_flags(Config(name="b", width=10)) == ["--name", "b", "--width", "10"]
 
 
-def test_reading_what_is_no_run_names_the_folder(tmp_path):
+def test_reading_an_invalid_run_folder_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a run folder"):
         read_config(tmp_path, Config)
     (tmp_path / "config.json").write_text('{"config": {"run": {"out": "x"}, "foreign": 1}}')

@@ -1,4 +1,4 @@
-"""Published data sets: a part or a variant of one trains, but never under its bare name."""
+"""Published data sets: a part or a variant is used, but not under the plain name."""
 
 import gzip
 import hashlib
@@ -84,7 +84,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_a_published_set_is_called_one(name, tmp_path):
+def test_a_part_of_a_published_set_is_marked(name, tmp_path):
     put(name, tmp_path)
     card = load(name)
     assert card.name == f"{name} ({PARTS[name]})"
@@ -92,7 +92,7 @@ def test_a_part_of_a_published_set_is_called_one(name, tmp_path):
     assert source.option_of(card.record()) == name
 
 
-def test_every_set_with_a_name_of_its_own_is_known():
+def test_every_named_set_has_a_release():
     embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed"}
     names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), *get_args(SeriesName), "sst-2"}
     assert names - embedded == PARTS.keys()
@@ -100,7 +100,7 @@ def test_every_set_with_a_name_of_its_own_is_known():
 
 
 @pytest.mark.parametrize("name", ["digits", "planted"])
-def test_an_embedded_set_has_its_name(name):
+def test_an_embedded_set_keeps_its_name(name):
     card = load_images("digits").card if name == "digits" else load_ratings("planted").card
     assert card.record() == {"name": name, "embedded": True, "sha256": card.sha256}
     assert source.option_of(card.record()) == name
@@ -144,8 +144,8 @@ def test_a_set_is_compared_with_its_releases(monkeypatch, name, counts, sums, ex
     assert title(name, named, dict(zip(parts, sums, strict=False))) == expected
 
 
-def test_the_readers_hand_over_what_is_published(monkeypatch):
-    """Each checksum is that of the part it is named after, whether gzipped or not; one changed label is noticed."""
+def test_the_readers_pass_published_counts_and_checksums(monkeypatch):
+    """Each checksum is that of the named part, gzipped or not; one changed label is detected."""
     folder = source.data_dir() / FOLDER["mnist"]
     write_mnist(folder)
     seen = {}
@@ -168,7 +168,7 @@ def test_the_readers_hand_over_what_is_published(monkeypatch):
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_line_ends_do_not_make_another_text(ends, monkeypatch):
+def test_line_ends_do_not_change_a_text(ends, monkeypatch):
     text = "Speak, speak.\n" * 50
     whole = Release({"characters": len(text)}, {"characters": hashlib.sha256(text.encode()).hexdigest()})
     monkeypatch.setitem(RELEASES, "tiny-shakespeare", (whole,))
@@ -180,7 +180,7 @@ def test_line_ends_do_not_make_another_text(ends, monkeypatch):
     assert load("tiny-shakespeare").name == "tiny-shakespeare (altered: characters)"
 
 
-def test_a_limit_is_no_part(monkeypatch):
+def test_a_limit_is_not_marked_as_a_part(monkeypatch):
     write_set("ml-100k", WHOLE)
     monkeypatch.setitem(RELEASES, "ml-100k", (Release({"ratings": 14, "users": 13}),))
     assert load("ml-100k", limit=3).name == "ml-100k"
@@ -189,7 +189,7 @@ def test_a_limit_is_no_part(monkeypatch):
 # Where the name is read.
 
 
-def test_a_run_and_every_table_say_that_it_is_a_part(options, capsys, monkeypatch, tmp_path):
+def test_a_run_and_every_table_mark_a_part(options, capsys, monkeypatch, tmp_path):
     write_mnist(source.data_dir() / FOLDER["mnist"])
     name = "mnist (partial: 60 of 60,000 train images)"
     config = feedforward.Config(data="mnist", run=options)
@@ -212,7 +212,7 @@ def test_a_run_and_every_table_say_that_it_is_a_part(options, capsys, monkeypatc
 
 
 class FakeSource:
-    """Keep the name of the data that a graph is asked for."""
+    """Record the name of the data for which a graph is requested."""
 
     def __init__(self, asked: list[str]) -> None:
         self.asked = asked
@@ -222,7 +222,7 @@ class FakeSource:
         raise StopIteration
 
 
-def test_a_part_that_a_run_was_trained_on_is_loaded_again(tmp_path):
+def test_the_partial_data_of_a_run_are_loaded_again(tmp_path):
     write_mnist(source.data_dir() / FOLDER["mnist"], train=200, test=200)
     card = load_images("mnist").card
     assert card.published == "mnist"
@@ -233,7 +233,7 @@ def test_a_part_that_a_run_was_trained_on_is_loaded_again(tmp_path):
     assert len(images) == sample.STEPS
 
 
-def test_a_file_of_ones_own_never_has_a_published_name(tmp_path):
+def test_own_files_never_have_a_published_name(tmp_path):
     text, csv, pairs = tmp_path / "wikitext-2", tmp_path / "mnist.csv", tmp_path / "ml-1m.txt"
     text.write_text("one, two\n" * 60)
     csv.write_text("x\n" + "".join(f"{n}\n" for n in range(60)))
@@ -263,7 +263,7 @@ WHERE = {
 
 
 @pytest.mark.parametrize("name", WHERE)
-def test_a_whole_set_has_its_bare_name(name, real_data):
+def test_a_complete_set_has_its_plain_name(name, real_data):
     if not (source.data_dir() / WHERE[name]).exists():
         pytest.skip(f"{name} is not in {source.data_dir()}")
     card = load(name, limit=100)

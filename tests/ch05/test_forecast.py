@@ -230,12 +230,16 @@ def test_a_column_is_read_in_the_order_of_the_file(tmp_path):
         ("a,b\n1,2\n", None, "choose a column of {path} with --column: it has a, b"),
         ("price,b\n1,2\n", "prise", "{path} has no column 'prise'; did you mean 'price'?"),
         ("a,b\n1,2\n", "zzz", "{path} has no column 'zzz': it has a, b"),
-        ("a,b\n1,2\n\n1,x\n", "b", "{path} line 4: column 'b' is 'x', which is no number"),
-        ("a,b\n1,2\n1\n", "b", "{path} line 3: column 'b' is '', which is no number"),
-        ("a,b\n1,nan\n", "b", "{path} line 2: column 'b' is 'nan', which is no number"),
-        ("a,b\n1,inf\n", "b", "{path} line 2: column 'b' is 'inf', which is no number"),
+        ("a,b\n1,2\n\n1,x\n", "b", "{path} line 4: column 'b' is 'x', which is not a number"),
+        ("a,b\n1,2\n1\n", "b", "{path} line 3: column 'b' is '', which is not a number"),
+        ("a,b\n1,nan\n", "b", "{path} line 2: column 'b' is 'nan', which is not a number"),
+        ("a,b\n1,inf\n", "b", "{path} line 2: column 'b' is 'inf', which is not a number"),
         ("a,b\n1,2\n1,2\n", "b", "{path}: column 'b' holds 2 values that do not change"),
-        ("a,b\n1,2\n1," + "9" * 200_000, "b", "{path} line 3 is no line of comma-separated values: field larger than"),
+        (
+            "a,b\n1,2\n1," + "9" * 200_000,
+            "b",
+            "{path} line 3 is not a line of comma-separated values: field larger than",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, text, column, message):

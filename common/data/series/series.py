@@ -110,7 +110,7 @@ def _etth1(limit: int | None) -> Series:
             fetch(ETTH1_MIRRORS, path, ETTH1_SHA256)
         except DataUnavailable as error:
             raise DataUnavailable(
-                f"etth1 is not in {path.parent} and cannot be downloaded ({error}); put ETTh1.csv there, or take the "
+                f"etth1 is not in {path.parent} and cannot be downloaded ({error}); put ETTh1.csv there, or use the "
                 "embedded series: --data curve"
             ) from error
     values = read_column(path, "OT")
@@ -206,7 +206,7 @@ def read_column(path: Path, column: str | None) -> Tensor:
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise ValueError(f"{path} line {reader.line_num} is no line of comma-separated values: {error}") from error
+        raise ValueError(f"{path} line {reader.line_num} is not a line of comma-separated values: {error}") from error
     header = [name.strip() for name in rows[0][1]] if rows else []
     if not header:
         raise ValueError(f"{path} is empty: its first line names the columns")
@@ -227,7 +227,7 @@ def read_column(path: Path, column: str | None) -> Tensor:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise ValueError(f"{path} line {number}: column {column!r} is {cell!r}, which is no number")
+            raise ValueError(f"{path} line {number}: column {column!r} is {cell!r}, which is not a number")
         values.append(value)
     if len(set(values)) < 2:
         raise ValueError(
