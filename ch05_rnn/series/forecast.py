@@ -66,7 +66,8 @@ class Config:
     window: int = default_by("data", curve=96, delayed=160, etth1=96)
     """Length of the training windows, in steps. Default: 96, and 160 for the series delayed."""
     mlp_lags: int = default_by("data", curve=4, delayed=24, etth1=48)
-    """Number of last values that are inputs of the MLP. Default: 4, 24 and 48 for the series curve, delayed and etth1."""
+    """Number of last values that are inputs of the MLP. Default: 4 for the series curve, 24 for delayed, 48 for
+    etth1."""
     epochs: int | None = None
     """Number of epochs. Default: as many as give 2,000 gradient steps."""
     batch_size: int = 64
