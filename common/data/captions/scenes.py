@@ -1,0 +1,118 @@
+"""Generated scenes: two objects with a size, a colour and a shape on a noisy grey background.
+
+The splits differ in their combinations of colour and shape. Of the 48 combinations, 8 occur in the validation set only
+and 8 in the held-out test set only, one per colour each. Every colour and every shape occurs in the training set.
+
+Dimensions: N scenes, H = W = 32 pixels.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.data.images.shapes import SHAPES
+
+SIZE = 32
+RADII = {"small": (3.9, 4.5), "large": (6.4, 7.2)}
+"""Range of the radius of each size, in pixels."""
+COLOURS = {
+    "red": (0.85, 0.10, 0.10),
+    "green": (0.10, 0.60, 0.15),
+    "blue": (0.10, 0.20, 0.85),
+    "yellow": (0.95, 0.85, 0.10),
+    "purple": (0.55, 0.10, 0.65),
+    "cyan": (0.15, 0.80, 0.90),
+    "white": (0.97, 0.97, 0.97),
+    "black": (0.04, 0.04, 0.04),
+}
+SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star")
+CLEAR = 6.0
+"""Minimum distance of two centres along an axis for captions to mention that axis, in pixels."""
+TILT = 0.15
+"""Maximum rotation of an object, in radians."""
+COLOUR_JITTER, NOISE = 0.05, 0.06
+CHUNK = 1_000
+"""Number of scenes that are rendered at once."""
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """An object of a scene."""
+
+    size: str
+    colour: str
+    shape: str
+    x: float
+    """Centre in pixels, from the left."""
+    y: float
+    """Centre in pixels, from the top."""
+    radius: float
+
+
+Scene = tuple[SceneObject, SceneObject]
+Combination = tuple[str, str]
+"""A colour and a shape."""
+
+
+def split_combinations() -> tuple[list[Combination], list[Combination], list[Combination]]:
+    """Return the combinations of the training set, of the validation set and of the held-out test set."""
+    valid = [(colour, SHAPE_NAMES[n % len(SHAPE_NAMES)]) for n, colour in enumerate(COLOURS)]
+    held_out = [(colour, SHAPE_NAMES[(n + 3) % len(SHAPE_NAMES)]) for n, colour in enumerate(COLOURS)]
+    every = [(colour, shape) for colour in COLOURS for shape in SHAPE_NAMES]
+    return [each for each in every if each not in valid and each not in held_out], valid, held_out
+
+
+def draw_scene(combinations: Sequence[Combination], rng: random.Random) -> Scene:
+    """Draw a scene of two objects with different combinations that do not overlap."""
+    kinds = rng.sample(combinations, 2)
+    sizes = [rng.choice(list(RADII)) for _ in kinds]
+    radii = [rng.uniform(*RADII[size]) for size in sizes]
+    while True:
+        (x0, y0), (x1, y1) = ([rng.uniform(radius, SIZE - radius) for _ in "xy"] for radius in radii)
+        if math.hypot(x1 - x0, y1 - y0) > sum(radii) + 1 and max(abs(x1 - x0), abs(y1 - y0)) >= CLEAR:
+            break
+    return (
+        SceneObject(sizes[0], *kinds[0], x0, y0, radii[0]),
+        SceneObject(sizes[1], *kinds[1], x1, y1, radii[1]),
+    )
+
+
+def render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
+    """N scenes -> (N, 3, H, W) uint8 pixels"""
+    parts = [_render(scenes[start : start + CHUNK], generator) for start in range(0, len(scenes), CHUNK)]
+    return torch.cat(parts) if parts else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
+
+
+def _render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
+    count = len(scenes)
+    grey = 0.35 + 0.3 * torch.rand(count, 1, 1, 1, generator=generator)
+    pixels = grey.expand(count, 3, SIZE, SIZE).clone()
+    for place in range(2):
+        objects = [scene[place] for scene in scenes]
+        base = torch.tensor([COLOURS[each.colour] for each in objects]).view(count, 3, 1, 1)
+        paint = base + COLOUR_JITTER * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
+        angle = TILT * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
+        pixels = torch.lerp(pixels, paint, _cover(objects, angle).unsqueeze(1))
+    noise = NOISE * torch.randn(count, 3, SIZE, SIZE, generator=generator)
+    return (pixels + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _cover(objects: Sequence[SceneObject], angle: Tensor) -> Tensor:
+    """N objects, (N, 1, 1) angles -> (N, H, W) share of each pixel inside the object"""
+    x0, y0, radius = (
+        torch.tensor([getattr(each, name) for each in objects], dtype=torch.float32).view(-1, 1, 1)
+        for name in ("x", "y", "radius")
+    )
+    axis = torch.arange(SIZE) + 0.5
+    right, up = axis.view(1, 1, SIZE) - x0, y0 - axis.view(1, SIZE, 1)
+    x = (right * angle.cos() + up * angle.sin()) / radius
+    y = (up * angle.cos() - right * angle.sin()) / radius
+    distance = torch.empty(len(objects), SIZE, SIZE)
+    for name in SHAPE_NAMES:
+        chosen = torch.tensor([each.shape == name for each in objects])
+        distance[chosen] = SHAPES[name](x[chosen], y[chosen])
+    return (0.5 - distance * radius).clamp(0, 1)
