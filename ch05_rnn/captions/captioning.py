@@ -70,6 +70,9 @@ class Config:
     minimum_count: int = default_by("data", scenes=1, flickr8k=5)
     """Minimum count of a word in the training captions; rarer words become <unknown>. Default: 1 for scenes, 5 for
     flickr8k."""
+    word_noise: float = default_by("data", scenes=0.3, flickr8k=0.0)
+    """Probability that an input word is replaced by a random word in training. Default: 0.3 for scenes, 0 for
+    flickr8k."""
     beam: int = 1
     """Beam width for the captions of the test images; 1 decodes greedily."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
@@ -81,6 +84,7 @@ class Config:
         doublings = [GRID << number for number in range(1, 7)]
         require(self.image_size in doublings, f"--image-size must be one of {doublings}", self.image_size)
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
+        require(0 <= self.word_noise < 1, "--word-noise must be at least 0 and below 1", self.word_noise)
         finite = 0 <= self.attention_penalty < float("inf")
         require(finite, "--attention-penalty must be a number of at least 0", self.attention_penalty)
 
@@ -156,6 +160,7 @@ def make_model(words: int, config: Config) -> Captioner:
         hidden_size=config.hidden_size,
         attention_size=config.attention_size,
         dropout=config.dropout,
+        word_noise=config.word_noise,
     )
 
 
@@ -173,7 +178,7 @@ def train(config: Config, data: CaptionSet | None = None) -> dict[str, float]:
         reserved=RESERVED,
     )
     captions = TokenisedCaptions.of(data.train, vocabulary)
-    max_length = captions.tokens.shape[1]
+    max_length = captions.tokens.shape[1] - 1  # the words of the longest caption and its end
     describe = partial(caption, vocabulary=vocabulary, max_length=max_length)
     with Run.open(__name__, config, data.card) as run:
         pixels, tokens = data.train.pixels.to(run.device), captions.tokens.to(run.device)

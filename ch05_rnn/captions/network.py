@@ -9,9 +9,10 @@ annotation vectors of the positions i of the grid. Step t computes
     h_t, c_t = LSTM([E y_{t-1}; z_t], h_{t-1}, c_{t-1})
     p(y_t) = softmax(L_o (E y_{t-1} + L_h h_t + L_z z_t))    equation 7
 
-Unlike there, the encoder is trained with the decoder, and a learned vector per position is added to the features.
+Unlike there, the encoder is trained with the decoder, and the features of a position include its coordinates, as in
+relation networks (Santoro et al. 2017).
 
-Dimensions: B batch, S image size, L positions of the grid, D feature size, E embedding size, H hidden units,
+Dimensions: B batch, S image size, L positions of the grid, D size of their features, E embedding size, H hidden units,
 A attention size, T steps, V vocabulary size.
 """
 
@@ -44,7 +45,8 @@ class Features(NamedTuple):
 
     def repeat(self, times: int) -> "Features":
         """Repeat each image's features, as a beam search needs them."""
-        return Features(*(None if part is None else part.repeat_interleave(times, dim=0) for part in self))
+        keys = None if self.keys is None else self.keys.repeat_interleave(times, dim=0)
+        return Features(self.grid.repeat_interleave(times, dim=0), self.mean.repeat_interleave(times, dim=0), keys)
 
 
 def convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -54,7 +56,7 @@ def convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Convolutions of stride 2 down to the grid, with twice the channels each, then one of stride 1."""
+    """Convolutions of stride 2 down to the grid, with twice the channels each, then one of stride 1; coordinates."""
 
     def __init__(self, image_size: int, feature_size: int) -> None:
         super().__init__()
@@ -64,12 +66,24 @@ class Encoder(nn.Module):
             layers.append(convolution(channels, wider, stride=2))
             channels, size = wider, size // 2
         self.layers = nn.Sequential(*layers, convolution(channels, feature_size, stride=1))
-        self.position = nn.Parameter(torch.zeros(GRID * GRID, feature_size))
+        axis = torch.linspace(-1, 1, GRID)
+        self.coordinates = nn.Buffer(torch.cartesian_prod(axis, axis), persistent=False)  # (L, 2) row and column
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 -> (B, L, D)"""
-        pixels = images.to(self.position.dtype) / 127.5 - 1
-        return self.layers(pixels).flatten(2).transpose(1, 2) + self.position
+        pixels = images.to(self.coordinates.dtype) / 127.5 - 1
+        features = self.layers(pixels).flatten(2).transpose(1, 2)
+        return torch.cat([features, self.coordinates.expand(len(images), -1, -1)], dim=2)
+
+
+def add_noise(tokens: Tensor, probability: float, words: int) -> Tensor:
+    """Replace each word by a random word with this probability; reserved tokens stay.
+
+    Noise on its input words smooths a language model (Xie et al. 2017): the decoder learns that a word can follow
+    another even if it never does in the training captions.
+    """
+    replaced = (torch.rand(tokens.shape, device=tokens.device) < probability) & (tokens > END)
+    return torch.where(replaced, torch.randint_like(tokens, END + 1, words), tokens)
 
 
 class SpatialAttention(nn.Module):
@@ -101,15 +115,17 @@ class Captioner(nn.Module):
         hidden_size: int,
         attention_size: int,
         dropout: float = 0.0,
+        word_noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(image_size, feature_size)
+        feature_size += 2  # the coordinates
         additive = attention == "additive"
         self.attention = SpatialAttention(hidden_size, attention_size, feature_size) if additive else None
         self.embedding = nn.Embedding(words, embedding_size, padding_idx=PAD)
         self.initial = nn.Linear(feature_size, 2 * hidden_size)
         self.cell = nn.LSTMCell(embedding_size + feature_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.word_noise = nn.Dropout(dropout), word_noise
         self.hidden_output = nn.Linear(hidden_size, embedding_size)
         self.context_output = nn.Linear(feature_size, embedding_size, bias=False)
         self.output = nn.Linear(embedding_size, words)
@@ -136,6 +152,8 @@ class Captioner(nn.Module):
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, 3, S, S) images, (B, T) previous words (teacher forcing) -> (B, T, V) logits, (B, T, L) weights"""
         features, state = self.encode(images)
+        if self.training and self.word_noise > 0:
+            tokens = add_noise(tokens, self.word_noise, self.output.out_features)
         logits, weights = [], []
         for previous in tokens.unbind(dim=1):
             one, state, alpha = self.step(previous, state, features)

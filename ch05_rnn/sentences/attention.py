@@ -57,6 +57,6 @@ class AdditiveAttention(nn.Module):
 
         A decoder that attends one step at a time computes the (B, S, A) keys U h_s once and passes them to every step.
         """
-        keys = self.U(states) if keys is None else keys
-        hidden = torch.tanh(self.W(queries).unsqueeze(2) + keys.unsqueeze(1))  # (B, T, S, A)
+        projected = self.U(states) if keys is None else keys
+        hidden = torch.tanh(self.W(queries).unsqueeze(2) + projected.unsqueeze(1))  # (B, T, S, A)
         return attend(self.v(hidden).squeeze(3), states, mask)

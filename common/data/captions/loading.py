@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 
-from common.config import require
 from common.data.captions.captioned import CaptionedImages, CaptionSet
 from common.data.captions.flickr8k import load_flickr8k
 from common.data.captions.grammar import captions_of
@@ -28,16 +27,15 @@ def load_captions(name: CaptionSetName, *, size: int = SIZE, limit: int | None =
     """
     if name == "flickr8k":
         return load_flickr8k(data_dir() / "flickr8k", size, limit=limit)
-    require(size == SIZE, f"scenes have {SIZE} × {SIZE} pixels: --image-size must be {SIZE}", size)
-    return load_scenes(limit=limit)
+    return load_scenes(size=size, limit=limit)
 
 
-def load_scenes(*, limit: int | None = None) -> CaptionSet:
-    """Draw the scenes of all splits, the same on every machine; the limit leaves the first of each split."""
+def load_scenes(*, size: int = SIZE, limit: int | None = None) -> CaptionSet:
+    """Draw the scenes of all splits, the same on every machine, at most `limit` for each split."""
     train, valid, held_out = split_combinations()
     counts = [count if limit is None else min(count, limit) for count in (TRAIN, VALID, TEST, HELD_OUT)]
     splits = [
-        draw_split(combinations, count, SEED + number, PER_IMAGE if number == 0 else None)
+        draw_split(combinations, count, SEED + number, captions=PER_IMAGE if number == 0 else None, size=size)
         for number, (combinations, count) in enumerate(zip((train, valid, train, held_out), counts, strict=True))
     ]
     lines = (caption for split in splits for captions in split.captions for caption in captions)
@@ -49,11 +47,11 @@ def load_scenes(*, limit: int | None = None) -> CaptionSet:
 
 
 def draw_split(
-    combinations: Sequence[Combination], count: int, seed: int, captions: int | None = None
+    combinations: Sequence[Combination], count: int, seed: int, *, captions: int | None = None, size: int = SIZE
 ) -> CaptionedImages:
-    """Draw scenes with these combinations of colour and shape, each with so many of its captions, or with all."""
+    """Draw scenes with these combinations of colour and shape, each with that many of its captions, or with all."""
     rng = random.Random(seed)
     scenes = [draw_scene(combinations, rng) for _ in range(count)]
     every = [captions_of(scene) for scene in scenes]
     chosen = every if captions is None else [rng.sample(its, captions) for its in every]
-    return CaptionedImages(render(scenes, torch.Generator().manual_seed(seed)), chosen, scenes)
+    return CaptionedImages(render(scenes, torch.Generator().manual_seed(seed), size), chosen, scenes)

@@ -1,9 +1,9 @@
 """Generated scenes: two objects with a size, a colour and a shape on a noisy grey background.
 
-The splits differ in their combinations of colour and shape. Of the 48 combinations, 8 occur in the validation set only
-and 8 in the held-out test set only, one per colour each. Every colour and every shape occurs in the training set.
+The splits differ in their combinations of colour and shape. Of the 48 combinations, 4 occur in the validation set only
+and 4 in the held-out test set only. In the training set each colour occurs with 5 of the 6 shapes.
 
-Dimensions: N scenes, H = W = 32 pixels.
+Dimensions: N scenes, S image size. Places and lengths are in pixels of an image of 32 × 32.
 """
 
 import math
@@ -17,8 +17,9 @@ from torch import Tensor
 from common.data.images.shapes import SHAPES
 
 SIZE = 32
+"""Height and width of a scene in its own unit; images of other sizes show the same."""
 RADII = {"small": (3.9, 4.5), "large": (6.4, 7.2)}
-"""Range of the radius of each size, in pixels."""
+"""Range of the radius of each size."""
 COLOURS = {
     "red": (0.85, 0.10, 0.10),
     "green": (0.10, 0.60, 0.15),
@@ -31,7 +32,7 @@ COLOURS = {
 }
 SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star")
 CLEAR = 6.0
-"""Minimum distance of two centres along an axis for captions to mention that axis, in pixels."""
+"""Minimum distance of two centres along an axis for captions to mention that axis."""
 TILT = 0.15
 """Maximum rotation of an object, in radians."""
 COLOUR_JITTER, NOISE = 0.05, 0.06
@@ -47,9 +48,9 @@ class SceneObject:
     colour: str
     shape: str
     x: float
-    """Centre in pixels, from the left."""
+    """Centre, from the left."""
     y: float
-    """Centre in pixels, from the top."""
+    """Centre, from the top."""
     radius: float
 
 
@@ -60,10 +61,9 @@ Combination = tuple[str, str]
 
 def split_combinations() -> tuple[list[Combination], list[Combination], list[Combination]]:
     """Return the combinations of the training set, of the validation set and of the held-out test set."""
-    valid = [(colour, SHAPE_NAMES[n % len(SHAPE_NAMES)]) for n, colour in enumerate(COLOURS)]
-    held_out = [(colour, SHAPE_NAMES[(n + 3) % len(SHAPE_NAMES)]) for n, colour in enumerate(COLOURS)]
+    diagonal = [(colour, SHAPE_NAMES[number % len(SHAPE_NAMES)]) for number, colour in enumerate(COLOURS)]
     every = [(colour, shape) for colour in COLOURS for shape in SHAPE_NAMES]
-    return [each for each in every if each not in valid and each not in held_out], valid, held_out
+    return [each for each in every if each not in diagonal], diagonal[::2], diagonal[1::2]
 
 
 def draw_scene(combinations: Sequence[Combination], rng: random.Random) -> Scene:
@@ -81,38 +81,38 @@ def draw_scene(combinations: Sequence[Combination], rng: random.Random) -> Scene
     )
 
 
-def render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
-    """N scenes -> (N, 3, H, W) uint8 pixels"""
-    parts = [_render(scenes[start : start + CHUNK], generator) for start in range(0, len(scenes), CHUNK)]
-    return torch.cat(parts) if parts else torch.empty(0, 3, SIZE, SIZE, dtype=torch.uint8)
+def render(scenes: Sequence[Scene], generator: torch.Generator, size: int = SIZE) -> Tensor:
+    """N scenes -> (N, 3, S, S) uint8 pixels"""
+    starts = range(0, len(scenes), CHUNK)
+    return torch.cat([_render(scenes[start : start + CHUNK], generator, size) for start in starts])
 
 
-def _render(scenes: Sequence[Scene], generator: torch.Generator) -> Tensor:
+def _render(scenes: Sequence[Scene], generator: torch.Generator, size: int) -> Tensor:
     count = len(scenes)
     grey = 0.35 + 0.3 * torch.rand(count, 1, 1, 1, generator=generator)
-    pixels = grey.expand(count, 3, SIZE, SIZE).clone()
+    pixels = grey.expand(count, 3, size, size).clone()
     for place in range(2):
         objects = [scene[place] for scene in scenes]
         base = torch.tensor([COLOURS[each.colour] for each in objects]).view(count, 3, 1, 1)
         paint = base + COLOUR_JITTER * (2 * torch.rand(count, 3, 1, 1, generator=generator) - 1)
         angle = TILT * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
-        pixels = torch.lerp(pixels, paint, _cover(objects, angle).unsqueeze(1))
-    noise = NOISE * torch.randn(count, 3, SIZE, SIZE, generator=generator)
+        pixels = torch.lerp(pixels, paint, _cover(objects, angle, size).unsqueeze(1))
+    noise = NOISE * torch.randn(count, 3, size, size, generator=generator)
     return (pixels + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def _cover(objects: Sequence[SceneObject], angle: Tensor) -> Tensor:
-    """N objects, (N, 1, 1) angles -> (N, H, W) share of each pixel inside the object"""
+def _cover(objects: Sequence[SceneObject], angle: Tensor, size: int) -> Tensor:
+    """N objects, (N, 1, 1) angles -> (N, S, S) share of each pixel inside the object"""
     x0, y0, radius = (
         torch.tensor([getattr(each, name) for each in objects], dtype=torch.float32).view(-1, 1, 1)
         for name in ("x", "y", "radius")
     )
-    axis = torch.arange(SIZE) + 0.5
-    right, up = axis.view(1, 1, SIZE) - x0, y0 - axis.view(1, SIZE, 1)
+    axis = (torch.arange(size) + 0.5) * SIZE / size
+    right, up = axis.view(1, 1, size) - x0, y0 - axis.view(1, size, 1)
     x = (right * angle.cos() + up * angle.sin()) / radius
     y = (up * angle.cos() - right * angle.sin()) / radius
-    distance = torch.empty(len(objects), SIZE, SIZE)
+    distance = torch.empty(len(objects), size, size)
     for name in SHAPE_NAMES:
         chosen = torch.tensor([each.shape == name for each in objects])
         distance[chosen] = SHAPES[name](x[chosen], y[chosen])
-    return (0.5 - distance * radius).clamp(0, 1)
+    return (0.5 - distance * radius * size / SIZE).clamp(0, 1)
