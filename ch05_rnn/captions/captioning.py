@@ -53,26 +53,28 @@ class Config:
     """Number of epochs. Default: 20."""
     batch_size: int = 64
     """Batch size in images, over all processes."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     image_size: int = default_by("data", scenes=32, flickr8k=128)
     """Height and width of the images. Default: 32 for scenes, 128 for flickr8k."""
-    feature_size: int = default_by("data", scenes=96, flickr8k=256)
-    """Size of the feature vectors of the grid. Default: 96 for scenes, 256 for flickr8k."""
+    feature_size: int = default_by("data", scenes=64, flickr8k=256)
+    """Channels of the grid of features. Default: 64 for scenes, 256 for flickr8k."""
     embedding_size: int = default_by("data", scenes=64, flickr8k=256)
     """Embedding size of the words. Default: 64 for scenes, 256 for flickr8k."""
     hidden_size: int = default_by("data", scenes=128, flickr8k=512)
     """Hidden units of the decoder. Default: 128 for scenes, 512 for flickr8k."""
-    attention_size: int = default_by("data", scenes=64, flickr8k=256)
-    """Hidden units of the attention's score. Default: 64 for scenes, 256 for flickr8k."""
+    attention_size: int = default_by("data", scenes=32, flickr8k=256)
+    """Hidden units of the attention's score. Default: 32 for scenes, 256 for flickr8k."""
     dropout: float = default_by("data", scenes=0.0, flickr8k=0.5)
     """Dropout probability before the output layers. Default: 0 for scenes, 0.5 for flickr8k."""
     minimum_count: int = default_by("data", scenes=1, flickr8k=5)
     """Minimum count of a word in the training captions; rarer words become <unknown>. Default: 1 for scenes, 5 for
     flickr8k."""
-    word_noise: float = default_by("data", scenes=0.3, flickr8k=0.0)
-    """Probability that an input word is replaced by a random word in training. Default: 0.3 for scenes, 0 for
+    word_noise: float = default_by("data", scenes=0.1, flickr8k=0.0)
+    """Probability that an input word is replaced by a random word in training. Default: 0.1 for scenes, 0 for
     flickr8k."""
+    label_smoothing: float = default_by("data", scenes=0.1, flickr8k=0.0)
+    """Probability that is moved from the true word to all words alike. Default: 0.1 for scenes, 0 for flickr8k."""
     beam: int = 1
     """Beam width for the captions of the test images; 1 decodes greedily."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
@@ -112,13 +114,17 @@ class TokenisedCaptions:
         return self.first + (torch.rand(len(self.first), generator=generator) * self.count).long()
 
 
-def caption_loss(logits: Tensor, weights: Tensor | None, targets: Tensor, penalty: float) -> Tensor:
+def caption_loss(
+    logits: Tensor, weights: Tensor | None, targets: Tensor, penalty: float, smoothing: float = 0.0
+) -> Tensor:
     """(B, T, V) logits, (B, T, L) attention weights, (B, T) targets -> loss in nats per caption
 
     The mean over the batch of -log p(y) + lambda sum_i (1 - sum_t alpha_ti)^2 (Xu et al. 2015, equation 14). The second
     term is small if the attention to every position of the grid adds up to about 1 over the caption.
     """
-    losses = F.cross_entropy(logits.transpose(1, 2), targets.long(), ignore_index=PAD, reduction="none")  # (B, T)
+    losses = F.cross_entropy(
+        logits.transpose(1, 2), targets.long(), ignore_index=PAD, label_smoothing=smoothing, reduction="none"
+    )  # (B, T)
     loss = losses.sum(dim=1).mean()
     if weights is not None and penalty > 0:
         real = (targets != PAD).unsqueeze(2)
@@ -133,6 +139,7 @@ def train_step(
     tokens: Tensor,
     *,
     penalty: float = 0.0,
+    smoothing: float = 0.0,
     bf16: bool = False,
 ) -> Tensor:
     """Take one gradient step on (B, 3, S, S) images and (B, T) tokens from <start> to <end>; return the loss.
@@ -141,7 +148,7 @@ def train_step(
     """
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         logits, weights = model(images, tokens[:, :-1])
-    loss = caption_loss(logits.float(), None if weights is None else weights.float(), tokens[:, 1:], penalty)
+    loss = caption_loss(logits.float(), None if weights is None else weights.float(), tokens[:, 1:], penalty, smoothing)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), CLIP)
     optimizer.step()
@@ -193,7 +200,14 @@ def train(config: Config, data: CaptionSet | None = None) -> dict[str, float]:
             for step, (image, text) in enumerate(batches, start=(epoch - 1) * steps):
                 set_learning_rate(optimizer, one_cycle_at(step / (config.epochs * steps), config.learning_rate))
                 batch = pixels[image], tokens[text]
-                loss = train_step(parallel, optimizer, *batch, penalty=config.attention_penalty, bf16=run.bf16)
+                loss = train_step(
+                    parallel,
+                    optimizer,
+                    *batch,
+                    penalty=config.attention_penalty,
+                    smoothing=config.label_smoothing,
+                    bf16=run.bf16,
+                )
                 run.step(loss, images=len(image))
             run.log(valid=measure(describe(model, pixels=data.valid.pixels, width=1), data.valid))
         tests = {"test": data.test} | ({} if data.held_out is None else {"held_out": data.held_out})

@@ -3,14 +3,15 @@
 Xu et al. 2015, "Show, Attend and Tell", sections 3.1 and 4.2 (deterministic soft attention). The features a_i are the
 annotation vectors of the positions i of the grid. Step t computes
 
-    e_ti = v . tanh(W h_{t-1} + U a_i)                       the query is the state before the step
+    e_ti = v . tanh(W [h_{t-1}; E y_{t-1}] + U a_i)
     alpha_t = softmax(e_t)
     z_t = beta_t sum_i alpha_ti a_i                          context, with gate beta_t = sigmoid(w_b . h_{t-1})
     h_t, c_t = LSTM([E y_{t-1}; z_t], h_{t-1}, c_{t-1})
     p(y_t) = softmax(L_o (E y_{t-1} + L_h h_t + L_z z_t))    equation 7
 
-Unlike there, the encoder is trained with the decoder, and the features of a position include its coordinates, as in
-relation networks (Santoro et al. 2017).
+There the query is h_{t-1} alone: the attention does not depend on the previous word, to which it cannot react until
+the step after. Here, also unlike there, the encoder is trained with the decoder, and the features of a position include
+its coordinates, as in relation networks (Santoro et al. 2017).
 
 Dimensions: B batch, S image size, L positions of the grid, D size of their features, E embedding size, H hidden units,
 A attention size, T steps, V vocabulary size.
@@ -27,7 +28,7 @@ from ch05_rnn.sentences.padding import PAD
 
 GRID = 8
 """Rows and columns of the grid of features."""
-FIRST_CHANNELS = 32
+FIRST_CHANNELS = 16
 
 State = tuple[Tensor, Tensor]
 """(B, H) hidden and cell state of the decoder"""
@@ -56,22 +57,24 @@ def convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Convolutions of stride 2 down to the grid, with twice the channels each, then one of stride 1; coordinates."""
+    """Convolutions, of stride 2 down to the grid, with up to twice the channels each; then the coordinates."""
 
     def __init__(self, image_size: int, feature_size: int) -> None:
         super().__init__()
-        layers, channels, size = [], 3, image_size
+        channels, size = min(feature_size, FIRST_CHANNELS), image_size
+        layers = [convolution(3, channels, stride=1)]
         while size > GRID:
-            wider = min(feature_size, FIRST_CHANNELS if channels == 3 else 2 * channels)
+            wider = min(feature_size, 2 * channels)
             layers.append(convolution(channels, wider, stride=2))
             channels, size = wider, size // 2
-        self.layers = nn.Sequential(*layers, convolution(channels, feature_size, stride=1))
+        layers.append(convolution(channels, feature_size, stride=1))
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         axis = torch.linspace(-1, 1, GRID)
         self.coordinates = nn.Buffer(torch.cartesian_prod(axis, axis), persistent=False)  # (L, 2) row and column
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 -> (B, L, D)"""
-        pixels = images.to(self.coordinates.dtype) / 127.5 - 1
+        pixels = images.to(self.coordinates.dtype, memory_format=torch.channels_last) / 127.5 - 1
         features = self.layers(pixels).flatten(2).transpose(1, 2)
         return torch.cat([features, self.coordinates.expand(len(images), -1, -1)], dim=2)
 
@@ -89,14 +92,17 @@ def add_noise(tokens: Tensor, probability: float, words: int) -> Tensor:
 class SpatialAttention(nn.Module):
     """Additive attention over the grid, with a gate on the context (section 4.2.1)."""
 
-    def __init__(self, hidden_size: int, attention_size: int, feature_size: int) -> None:
+    def __init__(self, embedding_size: int, hidden_size: int, attention_size: int, feature_size: int) -> None:
         super().__init__()
-        self.additive = AdditiveAttention(hidden_size, attention_size, feature_size)
+        self.additive = AdditiveAttention(hidden_size + embedding_size, attention_size, feature_size)
         self.gate = nn.Linear(hidden_size, 1)
 
-    def forward(self, hidden: Tensor, grid: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H) state before the step, (B, L, D) features, (B, L, A) keys -> (B, D) context, (B, L) weights"""
-        context, alpha = self.additive(hidden.unsqueeze(1), grid, None, keys)
+    def forward(self, hidden: Tensor, embedded: Tensor, grid: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H) state before the step, (B, E) previous word, (B, L, D) features, (B, L, A) keys -> (B, D) context,
+        (B, L) attention weights
+        """
+        query = torch.cat([hidden, embedded], dim=1)
+        context, alpha = self.additive(query.unsqueeze(1), grid, None, keys)
         beta = torch.sigmoid(self.gate(hidden))
         return beta * context.squeeze(1), alpha.squeeze(1)
 
@@ -121,7 +127,9 @@ class Captioner(nn.Module):
         self.encoder = Encoder(image_size, feature_size)
         feature_size += 2  # the coordinates
         additive = attention == "additive"
-        self.attention = SpatialAttention(hidden_size, attention_size, feature_size) if additive else None
+        self.attention = (
+            SpatialAttention(embedding_size, hidden_size, attention_size, feature_size) if additive else None
+        )
         self.embedding = nn.Embedding(words, embedding_size, padding_idx=PAD)
         self.initial = nn.Linear(feature_size, 2 * hidden_size)
         self.cell = nn.LSTMCell(embedding_size + feature_size, hidden_size)
@@ -144,7 +152,7 @@ class Captioner(nn.Module):
         if self.attention is None or features.keys is None:
             context, alpha = features.mean, None
         else:
-            context, alpha = self.attention(state[0], features.grid, features.keys)
+            context, alpha = self.attention(state[0], embedded, features.grid, features.keys)
         state = self.cell(torch.cat([embedded, context], dim=1), state)
         deep = embedded + self.hidden_output(self.dropout(state[0])) + self.context_output(context)
         return self.output(self.dropout(deep)), state, alpha

@@ -15,7 +15,7 @@ from common.data.source import DataCard, data_dir, sha256_of, sha256_of_lines
 CaptionSetName = Literal["scenes", "flickr8k"]
 
 SEED = 20_261_201
-TRAIN, VALID, TEST, HELD_OUT = 12_000, 500, 1_000, 1_000
+TRAIN, VALID, TEST, HELD_OUT = 20_000, 500, 1_000, 1_000
 PER_IMAGE = 5
 """Number of captions of a training scene, as in Flickr8k; scenes of the other splits have all of theirs."""
 

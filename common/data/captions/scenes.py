@@ -18,7 +18,7 @@ from common.data.images.shapes import SHAPES
 
 SIZE = 32
 """Height and width of a scene in its own unit; images of other sizes show the same."""
-RADII = {"small": (3.9, 4.5), "large": (6.4, 7.2)}
+RADII = {"small": (4.2, 4.8), "large": (6.6, 7.4)}
 """Range of the radius of each size."""
 COLOURS = {
     "red": (0.85, 0.10, 0.10),
@@ -33,9 +33,9 @@ COLOURS = {
 SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star")
 CLEAR = 6.0
 """Minimum distance of two centres along an axis for captions to mention that axis."""
-TILT = 0.15
+TILT = 0.1
 """Maximum rotation of an object, in radians."""
-COLOUR_JITTER, NOISE = 0.05, 0.06
+COLOUR_JITTER, NOISE = 0.08, 0.05
 CHUNK = 1_000
 """Number of scenes that are rendered at once."""
 
