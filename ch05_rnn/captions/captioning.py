@@ -86,6 +86,8 @@ class Config:
         doublings = [GRID << number for number in range(1, 7)]
         require(self.image_size in doublings, f"--image-size must be one of {doublings}", self.image_size)
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
+        smooth = 0 <= self.label_smoothing < 1
+        require(smooth, "--label-smoothing must be at least 0 and below 1", self.label_smoothing)
         require(0 <= self.word_noise < 1, "--word-noise must be at least 0 and below 1", self.word_noise)
         finite = 0 <= self.attention_penalty < float("inf")
         require(finite, "--attention-penalty must be a number of at least 0", self.attention_penalty)

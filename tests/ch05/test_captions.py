@@ -71,12 +71,13 @@ def batch():
 
 def test_attention_is_a_plain_loop():
     torch.manual_seed(0)
-    attention = SpatialAttention(H, A, D).double()
-    hidden, grid = torch.randn(B, H, dtype=torch.float64), torch.randn(B, L, D, dtype=torch.float64)
-    context, weights = attention(hidden, grid, attention.additive.U(grid))
+    attention = SpatialAttention(E, H, A, D).double()
+    hidden, embedded, grid = (torch.randn(*shape).double() for shape in ((B, H), (B, E), (B, L, D)))
+    context, weights = attention(hidden, embedded, grid, attention.additive.U(grid))
     W, b, U, v = *attention.additive.W.parameters(), attention.additive.U.weight, attention.additive.v.weight[0]
     for n in range(B):
-        e = [v @ torch.tanh(W @ hidden[n] + b + U @ grid[n, i]) for i in range(L)]
+        query = torch.tensor([*hidden[n], *embedded[n]])
+        e = [v @ torch.tanh(W @ query + b + U @ grid[n, i]) for i in range(L)]
         alpha = [one.exp() / sum(other.exp() for other in e) for one in e]
         beta = 1 / (1 + torch.exp(-(attention.gate.weight[0] @ hidden[n] + attention.gate.bias[0])))
         torch.testing.assert_close(weights[n], torch.stack(alpha))
@@ -85,10 +86,9 @@ def test_attention_is_a_plain_loop():
 
 def test_attention_has_the_gradient_of_finite_differences():
     torch.manual_seed(0)
-    attention = SpatialAttention(H, A, D).double()
-    hidden = torch.randn(B, H, dtype=torch.float64, requires_grad=True)
-    grid = torch.randn(B, 4, D, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda h, a: attention(h, a, attention.additive.U(a)), (hidden, grid))
+    attention = SpatialAttention(E, H, A, D).double()
+    inputs = [torch.randn(*shape).double().requires_grad_() for shape in ((B, H), (B, E), (B, 4, D))]
+    assert torch.autograd.gradcheck(lambda h, y, a: attention(h, y, a, attention.additive.U(a)), inputs)
 
 
 def sigmoid(x):
@@ -110,7 +110,9 @@ def test_the_decoder_is_its_equations(model, batch):
             if model.attention is not None:
                 W, b = model.attention.additive.W.weight, model.attention.additive.W.bias
                 U, v = model.attention.additive.U.weight, model.attention.additive.v.weight[0]
-                alpha = torch.stack([v @ torch.tanh(W @ h + b + U @ grid[n, i]) for i in range(L)]).softmax(0)
+                alpha = torch.stack(
+                    [v @ torch.tanh(W @ torch.cat([h, y]) + b + U @ grid[n, i]) for i in range(L)]
+                ).softmax(0)
                 torch.testing.assert_close(weights[n, t], alpha)
                 beta = sigmoid(model.attention.gate.weight[0] @ h + model.attention.gate.bias[0])
                 z = beta * torch.stack([alpha[i] * grid[n, i] for i in range(L)]).sum(0)
@@ -143,7 +145,7 @@ def test_the_grid_is_the_image_row_by_row():
         seen = gradient[0].abs().sum(0).nonzero().double()
         assert len(seen) > 0
         for place, axis in ((row, 0), (column, 1)):
-            assert (seen[:, axis] >= 2 * place - 3).all() and (seen[:, axis] <= 2 * place + 3).all()
+            assert (seen[:, axis] >= 2 * place - 4).all() and (seen[:, axis] <= 2 * place + 4).all()
     grid = encoder(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))[0]
     torch.testing.assert_close(grid[:, :-2], encoder.layers(-torch.ones(1, 3, 16, 16).double())[0].flatten(1).T)
     for i in range(L):
@@ -151,7 +153,7 @@ def test_the_grid_is_the_image_row_by_row():
         torch.testing.assert_close(grid[i, -2:], expected.double(), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("size", "layers"), [(16, 2), (32, 3), (128, 5)])
+@pytest.mark.parametrize(("size", "layers"), [(16, 3), (32, 4), (128, 6)])
 def test_larger_images_have_the_same_grid(size, layers):
     model = Captioner(
         V, attention="none", image_size=size, feature_size=40, embedding_size=E, hidden_size=H, attention_size=A
@@ -204,14 +206,18 @@ def test_the_loss_is_equation_14(batch):
     logits = torch.randn(B, T, V, generator=generator, dtype=torch.float64)
     weights = torch.rand(B, T, L, generator=generator, dtype=torch.float64)
     targets = batch[1][:, 1:]
-    expected = 0.0
+    expected = smoothed = 0.0
     for n in range(B):
         real = [t for t in range(T) if targets[n, t] != PAD]
         assert len(real) == (4, 2)[n]
-        expected -= sum(float(logits[n, t].log_softmax(0)[targets[n, t]]) for t in real) / B
+        log_p = [logits[n, t].log_softmax(0) for t in real]
+        expected -= sum(float(its[targets[n, t]]) for t, its in zip(real, log_p, strict=True)) / B
+        smoothed -= sum(float(its.mean()) for its in log_p) / B
         expected += 0.7 * sum((1 - sum(float(weights[n, t, i]) for t in real)) ** 2 for i in range(L)) / B
     assert float(caption_loss(logits, weights, targets, 0.7)) == pytest.approx(expected, rel=1e-12)
     without = caption_loss(logits, weights, targets, 0.0)
+    both = caption_loss(logits, weights, targets, 0.0, smoothing=0.2)
+    assert float(both) == pytest.approx(0.8 * float(without) + 0.2 * smoothed, rel=1e-12)
     torch.testing.assert_close(without, caption_loss(logits, None, targets, 0.7))
     once = torch.ones(B, T, L).double() / torch.tensor([4.0, 2]).view(B, 1, 1)  # every place gets attention 1 in all
     torch.testing.assert_close(caption_loss(logits, once, targets, 0.7), without)
@@ -551,6 +557,7 @@ def test_photographs_are_captioned(config, fails, tmp_path):
         (["--image-size", "33"], "--image-size must be one of [16, 32, 64, 128, 256, 512], got 33"),
         (["--attention-penalty", "-1"], "--attention-penalty must be a number of at least 0, got -1"),
         (["--dropout", "1"], "--dropout must be at least 0 and below 1, got 1"),
+        (["--label-smoothing", "-0.1"], "--label-smoothing must be at least 0 and below 1, got -0.1"),
         (["--word-noise", "1"], "--word-noise must be at least 0 and below 1, got 1"),
         (["--beam", "0"], "--beam must be a number above 0, got 0"),
         (["--attention", "dot"], "invalid choice 'dot'"),
@@ -563,5 +570,5 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 
 def test_settings_follow_the_data():
     assert (Config().image_size, Config(data="flickr8k").image_size) == (32, 128)
-    assert (Config().word_noise, Config(data="flickr8k").word_noise) == (0.3, 0)
+    assert (Config().label_smoothing, Config(data="flickr8k").label_smoothing) == (0.1, 0)
     assert Config(data="flickr8k", hidden_size=7).hidden_size == 7
