@@ -49,16 +49,16 @@ class Config:
     """Attention mechanism; with none the decoder gets the mean of the features at every step."""
     attention_penalty: float = 0.0
     """Weight of the doubly stochastic regularisation."""
-    epochs: int = default_by("data", scenes=20, flickr8k=20)
-    """Number of epochs. Default: 20."""
+    epochs: int = default_by("data", scenes=12, flickr8k=20)
+    """Number of epochs. Default: 12 for scenes, 20 for flickr8k."""
     batch_size: int = 64
     """Batch size in images, over all processes."""
     learning_rate: float = 3e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     image_size: int = default_by("data", scenes=32, flickr8k=128)
     """Height and width of the images. Default: 32 for scenes, 128 for flickr8k."""
-    feature_size: int = default_by("data", scenes=64, flickr8k=256)
-    """Channels of the grid of features. Default: 64 for scenes, 256 for flickr8k."""
+    feature_size: int = default_by("data", scenes=128, flickr8k=256)
+    """Channels of the grid of features. Default: 128 for scenes, 256 for flickr8k."""
     embedding_size: int = default_by("data", scenes=64, flickr8k=256)
     """Embedding size of the words. Default: 64 for scenes, 256 for flickr8k."""
     hidden_size: int = default_by("data", scenes=128, flickr8k=512)

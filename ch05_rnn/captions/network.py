@@ -57,16 +57,15 @@ def convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Convolutions, of stride 2 down to the grid, with up to twice the channels each; then the coordinates."""
+    """Convolutions, of stride 2 down to the grid, with twice the channels each; then the coordinates."""
 
     def __init__(self, image_size: int, feature_size: int) -> None:
         super().__init__()
-        channels, size = min(feature_size, FIRST_CHANNELS), image_size
+        channels, size = FIRST_CHANNELS, image_size
         layers = [convolution(3, channels, stride=1)]
         while size > GRID:
-            wider = min(feature_size, 2 * channels)
-            layers.append(convolution(channels, wider, stride=2))
-            channels, size = wider, size // 2
+            layers.append(convolution(channels, 2 * channels, stride=2))
+            channels, size = 2 * channels, size // 2
         layers.append(convolution(channels, feature_size, stride=1))
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         axis = torch.linspace(-1, 1, GRID)
