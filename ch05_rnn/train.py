@@ -5,6 +5,7 @@ python -m ch05_rnn.train language_model --budget 180   # one program
 python -m ch05_rnn.train --benchmark                   # time their training steps on every device
 """
 
+from ch05_rnn.captions import captioning
 from ch05_rnn.language import language_model
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
@@ -13,4 +14,4 @@ from ch05_rnn.words import word2vec
 from common.cli import main
 
 if __name__ == "__main__":
-    main(language_model, extra=[gradients, throughput, word2vec, sentiment, seq2seq, forecast])
+    main(language_model, extra=[gradients, throughput, word2vec, sentiment, seq2seq, captioning, forecast])

@@ -15,6 +15,7 @@ from ch08_vae import sample, vae
 from ch09_pipeline import repository
 from ch10_deploy.exporting import export
 from common.data import published, source
+from common.data.captions.loading import CaptionSetName, load_captions
 from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
 from common.data.ratings.collection import RatingSetName
@@ -25,6 +26,7 @@ from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
 from common.records import ledger, tables
 from common.run import Run
+from test_captions_data import put_flickr8k
 from test_corpora import put_wikitext
 from test_images import write_cifar, write_mnist
 from test_ratings import SMALL, WHOLE, write_set
@@ -48,6 +50,8 @@ def put(name: str, tmp_path) -> None:
         path.write_text("Speak, speak.\n" * 50)
     elif name == "etth1":
         write_etth1()
+    elif name == "flickr8k":
+        put_flickr8k(6)
     elif name == "wikitext-2":
         put_wikitext(source.data_dir(), packed=False)
     else:
@@ -63,6 +67,8 @@ def load(name: str, limit: int | None = None) -> source.DataCard:
         return load_corpus(name, level="word", minimum_count=1, limit=limit).card  # pyright: ignore[reportArgumentType]
     if name == "etth1":
         return load_series(name, limit=limit).card
+    if name == "flickr8k":
+        return load_captions(name, limit=limit).card
     assert name == "sst-2"
     return load_sentences(name, limit=limit).card
 
@@ -80,6 +86,7 @@ PARTS = {
     "wikitext-2": "partial: 34 of 10,780,437 train characters",
     "etth1": "partial: 14,500 of 17,420 values",
     "sst-2": "partial: 40 of 67,349 train sentences",
+    "flickr8k": "partial: 2 of 6,000 train images",
 }
 
 
@@ -93,8 +100,9 @@ def test_a_part_of_a_published_set_is_marked(name, tmp_path):
 
 
 def test_every_named_set_has_a_release():
-    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed"}
+    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed", "scenes"}
     names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), *get_args(SeriesName), "sst-2"}
+    names |= {*get_args(CaptionSetName)}
     assert names - embedded == PARTS.keys()
     assert PARTS.keys() <= RELEASES.keys()
 
@@ -258,6 +266,7 @@ WHERE = {
     "tiny-shakespeare": "tinyshakespeare",
     "wikitext-2": "wikitext-2.zip",
     "sst-2": "SST-2",
+    "flickr8k": "flickr8k",
     "etth1": "ETT-small/ETTh1.csv",
 }
 

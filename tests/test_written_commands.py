@@ -22,7 +22,7 @@ from test_house import CHAPTERS, programs, written_commands
 
 pytest_plugins = ("warm_python",)
 
-EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar"]
+EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar", "scenes"]
 
 SHORTER = {
     "annealed_chains": 10,
@@ -33,7 +33,9 @@ SHORTER = {
     "compile": False,
     "connections": 4,
     "epochs": 1,
+    "feature_size": 16,
     "hidden_size": 16,
+    "image_size": 32,
     "importance_samples": 50,
     "lags": (5,),
     "large_tests": 2,

@@ -5,6 +5,7 @@ archives   zip, tar and gzip files, read within size limits
 published  counts and checksums of published sets
 batches    shuffled batches from tensors in memory
 images     MNIST, CIFAR-10, digits and shapes
+captions   generated scenes with captions, and Flickr8k
 ratings    MovieLens, Netflix and generated ratings
 text       corpora, sentences, pairs and vocabularies
 mazes      mazes and their environments

@@ -92,6 +92,8 @@ RELEASES: dict[str, tuple[Release, ...]] = {
     "etth1": (
         Release({"values": 17_420}, {"values": "3f2bdc80b5c66450c165599d6da09cbe0f336c58eef0888655c1d96b6e066488"}),
     ),
+    # The splits of Flickr_8k.{train,dev,test}Images.txt.
+    "flickr8k": (Release({"train images": 6_000, "dev images": 1_000, "test images": 1_000}),),
     # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
     "sst-2": (
         Release({"train sentences": 67_349, "dev sentences": 872}),
