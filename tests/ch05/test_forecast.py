@@ -502,7 +502,7 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 @pytest.mark.slow
 def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(epochs=20, learning_rate=0.01, run=options))
+    metrics = forecast.train(Config(epochs=10, run=options))
     for name in ("lstm", "mlp"):
         assert metrics[f"test_{name}_one_step_rmse"] < 0.75 * metrics["test_autoregression_one_step_rmse"]
         assert metrics[f"test_{name}_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]
@@ -511,6 +511,6 @@ def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch
 @pytest.mark.slow
 def test_the_lstm_remembers_cues_that_the_mlp_cannot_see(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(data="delayed", epochs=20, run=options))
+    metrics = forecast.train(Config(data="delayed", epochs=14, run=options))
     assert metrics["test_lstm_one_step_rmse"] < 0.8 * metrics["test_mlp_one_step_rmse"]
     assert metrics["test_lstm_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]
