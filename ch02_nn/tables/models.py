@@ -104,7 +104,7 @@ def mlp(
     return fit
 
 
-def trees(learning_rate: float, leaves: int, *, rare: int, iterations: int = 200) -> Fit:
+def trees(learning_rate: float, leaves: int, *, rare: int, iterations: int = 400) -> Fit:
     """Fit scikit-learn's gradient-boosted trees (Friedman 2001; Ke et al. 2017), with its treatment of missing values.
 
     Trees split numbers without scaling and sets of categories without one-hot features.

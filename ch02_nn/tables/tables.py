@@ -43,7 +43,7 @@ PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Penalties lambda of ridge regression."""
 DROPOUTS, DECAYS = (0.0, 0.2), (1.0, 3.0, 10.0)
 """Dropout and weight decay of the MLP."""
-RATES, LEAVES = (0.02, 0.05, 0.15, 0.4), (2, 4, 8)
+RATES, LEAVES = (0.02, 0.1, 0.2, 0.4), (2, 4)
 """Learning rate and number of leaves of the trees."""
 TEST_SHARE = 0.2
 SHOWN_COLUMNS = 20
