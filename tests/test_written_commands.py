@@ -22,7 +22,7 @@ from test_house import CHAPTERS, programs, written_commands
 
 pytest_plugins = ("warm_python",)
 
-EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar", "scenes"]
+EMBEDDED = ["curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes"]
 
 SHORTER = {
     "annealed_chains": 10,
@@ -69,6 +69,9 @@ CONSTANTS = {
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
     "sales.csv": "day,units\n" + "".join(f"{day},{100 + day % 7 * 10 + day % 5}\n" for day in range(400)),
+    "train.csv": "Id,MSSubClass,LotArea,PoolQC,SalePrice\n"
+    + "".join(f"{n},{n % 3 * 20},{8_000 + 37 * n % 900},{'NA' if n % 4 else 'Gd'},{100_000 + n}\n" for n in range(100)),
+    "test.csv": "Id,MSSubClass,LotArea,PoolQC\n101,20,8100,NA\n102,40,NA,Gd\n",
     "fra.txt": "".join(f"I see {n} cats.\tJe vois {n} chats.\n" for n in range(300)),
 }
 

@@ -179,6 +179,23 @@ def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: st
     return figure
 
 
+def bar_groups(names: Sequence[str], groups: Mapping[str, Sequence[float]], *, title: str, label: str) -> Figure:
+    """Draw horizontal bars side by side, one of each group at each name, the first name on top."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(5.6, 1.0 + (0.06 + 0.11 * len(groups)) * len(names)))
+        axes = figure.subplots()
+        thickness = 0.8 / len(groups)
+        for number, (group, values) in enumerate(groups.items()):
+            places = [place + (number - (len(groups) - 1) / 2) * thickness for place in range(len(names))]
+            axes.barh(places, values, height=thickness, label=group)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=title, xlabel=label)
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.legend(fontsize="small")
+    return figure
+
+
 Line = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
 """The x and the y of a line."""
 
