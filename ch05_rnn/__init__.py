@@ -1,6 +1,6 @@
 """Chapter 5: recurrent networks for text and time series.
 
-language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
+language_model  predict the next character or word of a text, and generate text: recurrent network or Transformer
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
 word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ch05_rnn.language.adaptive_softmax import AdaptiveSoftmax
 from ch05_rnn.language.linear_cross_entropy import linear_cross_entropy
+from ch05_rnn.language.transformer import Transformer
 from ch05_rnn.recurrence.cells import STATES, By, CellName, State, make_layer
 
 
@@ -32,7 +33,7 @@ class LockedDropout(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent layers and output layer, with dropout between them."""
+    """The recurrent language model: embedding, recurrent layers and output layer, with dropout between them."""
 
     def __init__(
         self,
@@ -91,3 +92,7 @@ class LanguageModel(nn.Module):
         bf16 = torch.is_autocast_enabled(x.device.type)
         weight, bias = self.decoder.weight, self.decoder.bias
         return linear_cross_entropy(x.flatten(0, 1), weight, bias, targets.flatten(), bf16=bf16), final
+
+
+Network = LanguageModel | Transformer
+"""Both kinds of language model have the same methods: `initial_state`, `hidden`, `logits` and `forward`."""
