@@ -10,5 +10,6 @@ adaptive_softmax      an output layer with fewer units for rare words
 evaluation            loss, perplexity, bits per character, n-gram baselines, generation speed
 ngram                 the n-gram baseline, with Kneser-Ney smoothing
 sampling              temperature, top-k and top-p
+budgets               the program: loss of an LSTM and a Transformer against training time
 visualise             predictions, embeddings and hidden units of a trained model
 """

@@ -5,6 +5,7 @@
     python -m ch05_rnn.train language_model --level word --data pydoc    # words
     python -m ch05_rnn.train language_model --level word --data wikitext-2 --cutoffs 2000 10000    # adaptive softmax
     python -m ch05_rnn.train language_model --network transformer        # a Transformer
+    python -m ch05_rnn.train language_model --cell rhn --depth 4 --hidden-size 390 --locked    # recurrent highways
     python -m ch05_rnn.train language_model --text my_novel.txt          # your own text
     python -m ch05_rnn.train language_model --cell gru --by hand --epochs 5    # a number of epochs: reproducible
 
@@ -23,12 +24,12 @@ from torch import Tensor, nn
 
 from ch05_rnn.language import visualise
 from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
-from ch05_rnn.language.network import LanguageModel, Network
+from ch05_rnn.language.network import AnyCell, LanguageModel, Network
 from ch05_rnn.language.optimizer import MuonAdamW
 from ch05_rnn.language.sampling import sample_line
 from ch05_rnn.language.transformer import PositionName, Transformer
 from ch05_rnn.recurrence import cells
-from ch05_rnn.recurrence.cells import By, CellName, State
+from ch05_rnn.recurrence.cells import State
 from common import distributed
 from common.benchmark import Workload
 from common.best_weights import BestWeights
@@ -42,7 +43,7 @@ from common.schedule import one_cycle_at, out_of_time, progress, set_learning_ra
 SAMPLES = 8
 """Maximum number of samples drawn in the figure."""
 
-RECURRENT_ONLY = ("cell", "locked", "tied", "cutoffs", "initial")
+RECURRENT_ONLY = ("cell", "depth", "locked", "tied", "cutoffs", "initial")
 TRANSFORMER_ONLY = ("heads", "positions", "segments")
 """Settings that only one kind of network has."""
 
@@ -65,11 +66,16 @@ class Config:
     """Maximum vocabulary size; the most frequent tokens are kept. Default: no maximum."""
     network: Literal["recurrent", "transformer"] = "recurrent"
     """Network: recurrent layers or Transformer blocks."""
-    cell: CellName = "lstm"
-    """Recurrent cell type."""
-    by: By = "library"
+    cell: AnyCell = "lstm"
+    """Recurrent cell type: rnn, gru, lstm, or rhn for a recurrent highway network."""
+    depth: int = 1
+    """Highway layers per time step of a recurrent highway network."""
+    by: Literal["hand", "loop", "library"] = default_by(
+        "cell", rnn="library", gru="library", lstm="library", rhn="loop"
+    )
     """Implementation of the recurrent layers: torch's, this chapter's cells in a loop with autograd, or
-    backpropagation through time by hand. In a Transformer, of attention and norms: torch's, or by hand."""
+    backpropagation through time by hand. In a Transformer, of attention and norms: torch's, or by hand. Default:
+    torch's; a loop for rhn, which has no other."""
     embedding_size: int = default_by("network", recurrent=default_by("level", char=128, word=256), transformer=192)
     """Embedding size; in a Transformer, the width of all blocks. Default: 128 for characters, 256 for words, 192 for a
     Transformer."""
@@ -86,7 +92,8 @@ class Config:
     """Dropout probability: before, between and after recurrent layers, or after the embedding and every layer of a
     Transformer. Default: 0.1 for characters, 0 for characters in a Transformer, 0.5 for words."""
     locked: bool = False
-    """Use variational dropout: one dropout mask for all time steps of a batch."""
+    """Use variational dropout: one dropout mask for all time steps of a batch, in a recurrent highway network also for
+    the recurrent connections."""
     tied: bool = False
     """Share the weights of embedding and output layer; the last recurrent layer then has as many units as the
     embedding."""
@@ -122,20 +129,14 @@ class Config:
 
     def __post_init__(self) -> None:
         fill_defaults(self)
-        positive = "embedding_size hidden_size layers heads budget epochs batch_size steps segments learning_rate clip"
+        positive = (
+            "embedding_size hidden_size layers depth heads budget epochs batch_size steps segments learning_rate clip"
+        )
         require_positive(self, *positive.split(), "minimum_count", "vocabulary")
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(all(1 <= n <= 8 for n in self.ngram_orders), "--ngram-orders must be 1 to 8", self.ngram_orders)
-        for name in RECURRENT_ONLY if self.network == "transformer" else TRANSFORMER_ONLY:
-            unchanged = getattr(self, name) == getattr(Config, name)
-            require(
-                unchanged, f"{flag(name)} does not apply to --network {self.network}: leave it out", getattr(self, name)
-            )
-        if self.network == "transformer":
-            require(self.by != "loop", "--by must be hand or library with --network transformer", self.by)
-            fits = self.embedding_size % (2 * self.heads) == 0
-            require(fits, f"--embedding-size must be a multiple of 2 x --heads = {2 * self.heads}", self.embedding_size)
+        self._check_network()
         rising = all(a < b for a, b in pairwise((0, *self.cutoffs)))
         require(rising, "--cutoffs must be above 0 and in rising order", self.cutoffs)
         require(
@@ -146,6 +147,22 @@ class Config:
         require(
             self.text is None or self.data == "auto", "--text takes the place of --data: give one of them", self.data
         )
+
+    def _check_network(self) -> None:
+        """Refuse settings that the chosen network or cell does not have."""
+        for name in RECURRENT_ONLY if self.network == "transformer" else TRANSFORMER_ONLY:
+            value = getattr(self, name)
+            rule = f"{flag(name)} does not apply to --network {self.network}: leave it out"
+            require(value == getattr(Config, name), rule, value)
+        if self.network == "transformer":
+            require(self.by != "loop", "--by must be hand or library with --network transformer", self.by)
+            fits = self.embedding_size % (2 * self.heads) == 0
+            require(fits, f"--embedding-size must be a multiple of 2 x --heads = {2 * self.heads}", self.embedding_size)
+        if self.cell == "rhn":
+            require(self.by == "loop", "--cell rhn has no other implementation than --by loop", self.by)
+            require(self.initial == "torch", "--initial does not apply to --cell rhn: leave it out", self.initial)
+        else:
+            require(self.depth == 1, "--depth needs a recurrent highway network, --cell rhn", self.depth)
 
 
 def make_model(vocabulary_size: int, config: Config) -> Network:
@@ -175,6 +192,7 @@ def make_recurrent(vocabulary_size: int, config: Config) -> LanguageModel:
     model = LanguageModel(
         vocabulary_size,
         cell=config.cell,
+        depth=config.depth,
         by=config.by,
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,

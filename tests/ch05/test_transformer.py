@@ -1,5 +1,6 @@
 """The Transformer: attention and norms by hand, positions, the key-value cache, its optimizer, training, generation."""
 
+import json
 import math
 from copy import deepcopy
 from dataclasses import replace
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ch05_rnn import generate
-from ch05_rnn.language import evaluation, language_model, sampling, transformer
+from ch05_rnn.language import budgets, evaluation, language_model, sampling, transformer
 from ch05_rnn.language.attention import (
     EPSILON,
     MultiHeadAttention,
@@ -33,7 +34,10 @@ from conftest import train_until
 
 B, T, E, H, C, V = 3, 7, 12, 2, 4, 9
 D = E // H
-EXACT = {"rtol": 1e-10, "atol": 1e-12}
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 def double(*shape: int, grad: bool = False) -> torch.Tensor:
@@ -70,9 +74,9 @@ def test_attention_by_hand_is_torchs_forward_and_gradient(new, positions, contex
     weights = double(B, H, new, D)
     q, k, v = inputs
     ours, theirs = attend(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    torch.testing.assert_close(ours, theirs, **EXACT)
+    assert_same(ours, theirs)
     for mine, other in zip(*(torch.autograd.grad((y * weights).sum(), inputs) for y in (ours, theirs)), strict=True):
-        torch.testing.assert_close(mine, other, **EXACT)
+        assert_same(mine, other)
 
 
 def empty_cache() -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,11 +95,11 @@ def test_several_heads_are_torchs_forward_and_gradient(context, by_hand):
     x, weights = double(B, T, E, grad=True), double(B, T, E)
     mine, _ = ours(x, empty_cache())
     other, _ = theirs(x, x, x, attn_mask=~causal_mask(T, T, context), need_weights=False)
-    torch.testing.assert_close(mine, other, **EXACT)
+    assert_same(mine, other)
     ours_of, theirs_of = [ours.project.weight, ours.output.weight], [theirs.in_proj_weight, theirs.out_proj.weight]
     expected = torch.autograd.grad((other * weights).sum(), [x, *theirs_of])
     for gradient, reference in zip(torch.autograd.grad((mine * weights).sum(), [x, *ours_of]), expected, strict=True):
-        torch.testing.assert_close(gradient, reference, **EXACT)
+        assert_same(gradient, reference)
 
 
 def test_normalised_queries_and_keys_bound_the_scores():
@@ -103,7 +107,7 @@ def test_normalised_queries_and_keys_bound_the_scores():
     layer = MultiHeadAttention(E, H, T).double()
     x = 100 * double(B, T, E)
     _, (k, _) = layer(x, empty_cache())
-    torch.testing.assert_close(k.square().mean(-1), torch.ones(B, H, T - 1, dtype=torch.float64).expand(k.shape[:3]))
+    torch.testing.assert_close(k.square().mean(-1), torch.ones(B, H, T - 1, dtype=torch.float64))
     free = MultiHeadAttention(E, H, T, normalised=False).double()
     free.load_state_dict(layer.state_dict())
     assert not torch.allclose(layer(x, empty_cache())[0], free(x, empty_cache())[0])
@@ -115,10 +119,10 @@ def test_the_norm_by_hand_is_torchs_forward_and_gradient():
     nn.init.normal_(ours.weight)
     theirs.load_state_dict(ours.state_dict())
     x, weights = double(B, T, E, grad=True), double(B, T, E)
-    torch.testing.assert_close(ours(x), theirs(x), **EXACT)
+    assert_same(ours(x), theirs(x))
     mine, other = (torch.autograd.grad((norm(x) * weights).sum(), [x, norm.weight]) for norm in (ours, theirs))
     for gradient, reference in zip(mine, other, strict=True):
-        torch.testing.assert_close(gradient, reference, **EXACT)
+        assert_same(gradient, reference)
     assert torch.equal(rms_normalise(torch.zeros(3)), torch.zeros(3))
 
 
@@ -142,8 +146,8 @@ def test_a_rotation_is_a_product_of_complex_numbers():
     for i in range(D // 2):
         turns = torch.exp(1j * places.double() / 10_000 ** (2 * i / D))
         pairs = torch.complex(x[..., i], x[..., i + D // 2]) * turns
-        torch.testing.assert_close(turned[..., i], pairs.real)
-        torch.testing.assert_close(turned[..., i + D // 2], pairs.imag)
+        assert_same(turned[..., i], pairs.real)
+        assert_same(turned[..., i + D // 2], pairs.imag)
     assert torch.equal(turned[..., 0, :], x[..., 0, :]), "position 0 is not rotated"
     assert angles(torch.tensor([3]), 4, torch.float64).tolist() == [pytest.approx([3, 0.03])]
 
@@ -166,12 +170,14 @@ def test_rotated_dot_products_depend_on_the_distance_only():
 
 def reference(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
     """(N,) tokens -> (N, V) logits of the whole text at once, from the definitions, position by position"""
-    x = model.embedding(tokens)
+    weights = dict(model.named_parameters())
+    x = weights["embedding.weight"][tokens]
     if model.positions == "sinusoidal":
         x = x + sinusoidal(torch.arange(len(tokens)), E, torch.float64)
-    for block in model.blocks:
-        layer, normed = block.attention, F.rms_norm(x, (E,), block.attention_norm.weight, EPSILON)
-        q, k, v = (part.view(-1, H, D) for part in F.linear(normed, layer.project.weight).chunk(3, 1))
+    for number in range(len(model.blocks)):
+        own = {name.removeprefix(f"blocks.{number}."): value for name, value in weights.items()}
+        normed = F.rms_norm(x, (E,), own["attention_norm.weight"], EPSILON)
+        q, k, v = (part.view(-1, H, D) for part in F.linear(normed, own["attention.project.weight"]).chunk(3, 1))
         q, k = F.rms_norm(q, (D,), eps=EPSILON), F.rms_norm(k, (D,), eps=EPSILON)
         if model.positions == "rotary":
             omega = torch.tensor([10_000.0 ** (-2 * i / D) for i in range(D // 2)], dtype=torch.float64)
@@ -183,11 +189,11 @@ def reference(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
             seen = slice(max(0, t - model.context + 1), t + 1)
             alpha = torch.einsum("hd,shd->hs", q[t], k[seen] / math.sqrt(D)).softmax(1)
             rows.append(torch.einsum("hs,shd->hd", alpha, v[seen]).flatten())
-        x = x + F.linear(torch.stack(rows), layer.output.weight)
-        normed = F.rms_norm(x, (E,), block.feed_forward_norm.weight, EPSILON)
-        feed = block.feed_forward
-        x = x + F.linear(F.linear(normed, feed.hidden.weight).relu() ** 2, feed.output.weight)
-    return model.decoder(F.rms_norm(x, (E,), model.norm.weight, EPSILON))
+        x = x + F.linear(torch.stack(rows), own["attention.output.weight"])
+        normed = F.rms_norm(x, (E,), own["feed_forward_norm.weight"], EPSILON)
+        hidden = F.linear(normed, own["feed_forward.hidden.weight"]).relu() ** 2
+        x = x + F.linear(hidden, own["feed_forward.output.weight"])
+    return F.linear(F.rms_norm(x, (E,), weights["norm.weight"], EPSILON), weights["decoder.weight"], model.decoder.bias)
 
 
 KINDS = [
@@ -208,10 +214,10 @@ def test_logits_are_those_of_the_whole_text_with_and_without_the_cache(kind, siz
         kept = min(int(state[0][0]), C - 1)
         assert all(k.shape == v.shape == (2, H, kept, D) for k, v in state[1:]), "no more than later tokens read"
     for stream in (0, 1):
-        torch.testing.assert_close(torch.cat(logits)[:, stream], reference(model, tokens[:, stream]), **EXACT)
+        assert_same(torch.cat(logits)[:, stream], reference(model, tokens[:, stream]))
     loss, _ = model(tokens[:-1], model.initial_state(2), tokens[1:])
     whole, _ = model(tokens[:-1], model.initial_state(2))
-    torch.testing.assert_close(loss, F.cross_entropy(whole.flatten(0, 1), tokens[1:].flatten()))
+    assert_same(loss, F.cross_entropy(whole.flatten(0, 1), tokens[1:].flatten()))
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
@@ -226,7 +232,7 @@ def test_gradients_go_through_the_cache(by_hand):
     second, _ = model(tokens[6:-1], state)
     loss = F.cross_entropy(torch.cat([first, second]).flatten(0, 1), tokens[1:].flatten())
     for mine, other in zip(torch.autograd.grad(loss, parameters), expected, strict=True):
-        torch.testing.assert_close(mine, other, **EXACT)
+        assert_same(mine, other)
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
@@ -257,7 +263,7 @@ def test_a_new_network_predicts_all_tokens_alike():
     loss, _ = model(tokens[:-1], model.initial_state(B), tokens[1:])
     assert float(loss.detach()) == pytest.approx(math.log(V))
     hidden, _ = model.hidden(tokens, model.initial_state(B))
-    torch.testing.assert_close(hidden, model.norm(model.embedding(tokens))), "every block is the identity"
+    torch.testing.assert_close(hidden, model.norm(model.embedding(tokens)), msg="every block is the identity")
 
 
 def test_dropout_acts_in_training_only():
@@ -506,6 +512,32 @@ def test_workload_is_the_training_step(config):
     work.step()
 
 
+def test_the_losses_of_several_budgets_are_compared_and_drawn(config, monkeypatch):
+    small: dict[str, Any] = {"embedding_size": 16, "hidden_size": 16, "batch_size": 4, "steps": 8, "ngram_orders": (2,)}
+    networks = {
+        "lstm": ("LSTM", Config(**small)),
+        "transformer": ("Transformer", Config(network="transformer", layers=1, heads=2, **small)),
+    }
+    monkeypatch.setattr(budgets, "NETWORKS", networks)
+    monkeypatch.setattr(language_model, "report", lambda *_: None)
+    options = replace(config.run, limit=300)
+    metrics = budgets.train(budgets.Config(data="pydoc", budgets=(0.2, 0.1), run=options))
+    expected = {
+        f"{name}_{budget}_{measure}" for name in networks for budget in (0.1, 0.2) for measure in budgets.MEASURES
+    }
+    assert set(metrics) == expected
+    (folder,) = options.out.glob("*/budgets/*")
+    assert (folder / "budgets.png").read_bytes()[:4] == b"\x89PNG"
+    for name, (_, settings) in networks.items():
+        (own,) = folder.glob(f"networks/{name}-0.1/*/*/*")
+        restored = language_model.restore(own)[2]
+        assert restored == replace(settings, data="pydoc", budget=0.1, run=restored.run)
+        summary = json.loads((own / "summary.json").read_text())
+        assert summary["metrics"]["held_out_loss"] == metrics[f"{name}_0.1_held_out_loss"]
+    with pytest.raises(ValueError, match="--budgets must be a number above 0"):
+        budgets.Config(budgets=(60, 0))
+
+
 # Generation.
 
 
@@ -522,7 +554,7 @@ def test_cached_and_uncached_generation_have_the_same_logits(positions, monkeypa
             generator = torch.Generator().manual_seed(0)
             tokens = sampling.generate_tokens(model, vocabulary, [1, 2], generator=generator, cached=cached)
             assert len(list(islice(tokens, 5 * C))) == len(logits) == 5 * C
-    torch.testing.assert_close(torch.stack(seen[True]), torch.stack(seen[False]), **EXACT)
+    assert_same(torch.stack(seen[True]), torch.stack(seen[False]))
 
 
 def test_generation_leaves_a_model_in_training_as_it_was():
