@@ -1,6 +1,7 @@
 """Chapter 5: recurrent networks for text and time series.
 
-language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
+language_model  predict the next character or word of a text, and generate text: recurrent network or Transformer
+budgets         loss of an LSTM and a Transformer against training time
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
 word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies

@@ -6,7 +6,7 @@ python -m ch05_rnn.train --benchmark                   # time their training ste
 """
 
 from ch05_rnn.captions import captioning
-from ch05_rnn.language import language_model
+from ch05_rnn.language import budgets, language_model
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
@@ -14,4 +14,7 @@ from ch05_rnn.words import word2vec
 from common.cli import main
 
 if __name__ == "__main__":
-    main(language_model, extra=[gradients, throughput, word2vec, sentiment, seq2seq, captioning, forecast])
+    main(
+        language_model,
+        extra=[budgets, gradients, throughput, word2vec, sentiment, seq2seq, captioning, forecast],
+    )

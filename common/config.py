@@ -83,7 +83,8 @@ def require_positive(config: Any, *names: str) -> None:
 def default_by(other: str, **values: Any) -> Any:
     """Declare a field whose default depends on another field's value: `default_by("level", char=512, word=256)`.
 
-    The Config's `__post_init__` calls `fill_defaults`, so no field is None once the Config exists.
+    A value may itself be a `default_by` of a third field. The Config's `__post_init__` calls `fill_defaults`, so no
+    field is None once the Config exists.
     """
     return dataclasses.field(default=None, metadata={DEFAULT_BY: (other, values)})
 
@@ -95,8 +96,22 @@ def fill_defaults(config: Any) -> None:
     """Set every field that was not given to its default (see `default_by`)."""
     for field in dataclasses.fields(config):
         if DEFAULT_BY in field.metadata and getattr(config, field.name) is None:
-            other, values = field.metadata[DEFAULT_BY]
-            object.__setattr__(config, field.name, values[getattr(config, other)])
+            object.__setattr__(config, field.name, default_of(field, config))
+
+
+def default_of(field: Any, config: Any) -> Any:
+    """Return the default of a field declared with `default_by`, for the values of the other fields of a Config."""
+    other, values = field.metadata[DEFAULT_BY]
+    value = values[getattr(config, other)]
+    return default_of(value, config) if isinstance(value, dataclasses.Field) else value
+
+
+def deciding_fields(field: Any) -> set[str]:
+    """Name the fields that decide the default of a field; none for a field not declared with `default_by`."""
+    if DEFAULT_BY not in field.metadata:
+        return set()
+    other, values = field.metadata[DEFAULT_BY]
+    return {other}.union(*(deciding_fields(value) for value in values.values() if isinstance(value, dataclasses.Field)))
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -136,7 +151,7 @@ def changed_flags(config: Any) -> list[str]:
     """List the fields that differ from their defaults as command-line words."""
     words: list[str] = []
     usual = type(config)()
-    deciding = {field.metadata[DEFAULT_BY][0] for field in dataclasses.fields(config) if DEFAULT_BY in field.metadata}
+    deciding = set[str]().union(*map(deciding_fields, dataclasses.fields(config)))
     alike = type(config)(**{name: getattr(config, name) for name in deciding})
     defaults = _flat_fields(alike) | {name: getattr(usual, name) for name in deciding}
     for name, value in _flat_fields(config).items():

@@ -37,6 +37,14 @@ def linear_at(progress: float, peak: float) -> float:
     return peak * max(0.0, 1 - progress)
 
 
+def trapezoid_at(progress: float, peak: float, *, warm_up: float = 0.05, decay: float = 0.6) -> float:
+    """Learning rate at a share p of the training, 0 to 1: warm-up, constant, then a straight line to zero.
+
+    eta(p) = peak min(1, p / w, (1 - p) / d), with w = `warm_up` and d = `decay`.
+    """
+    return peak * max(0.0, min(1.0, progress / warm_up, (1 - progress) / decay))
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:

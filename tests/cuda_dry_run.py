@@ -560,7 +560,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
 """Settings of one program that those for all do not fit."""
-RUN_OTHERS = {"ch07_dqn.learning_curves"}
+RUN_OTHERS = {"ch05_rnn.language.budgets", "ch07_dqn.learning_curves"}
 """Programs that only train those of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
@@ -622,13 +622,10 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
 
 def defaults_that_depend_on(name: str, config: Any) -> list[str]:
     """Name the fields that have the default which the value of another field gives them (see config.default_by)."""
-    from common.config import DEFAULT_BY
+    from common.config import deciding_fields, default_of
 
-    declared = [(field.name, field.metadata.get(DEFAULT_BY, ("", {}))) for field in dataclasses.fields(config)]
-    chosen = getattr(config, name)
-    return [
-        field for field, (other, defaults) in declared if other == name and getattr(config, field) == defaults[chosen]
-    ]
+    dependent = [field for field in dataclasses.fields(config) if name in deciding_fields(field)]
+    return [field.name for field in dependent if getattr(config, field.name) == default_of(field, config)]
 
 
 def is_choice(kind: Any) -> bool:

@@ -37,6 +37,12 @@ def test_linear_decay_ends_at_zero():
     assert [schedule.linear_at(done, 4.0) for done in (0, 0.25, 1, 1.5)] == [4.0, 3.0, 0.0, 0.0]
 
 
+def test_a_trapezoid_rises_stays_and_falls():
+    rates = [schedule.trapezoid_at(done, 2.0) for done in (0, 0.025, 0.05, 0.4, 0.7, 1, 1.2)]
+    assert rates == pytest.approx([0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+    assert schedule.trapezoid_at(0.75, 1.0, warm_up=0.1, decay=0.5) == 0.5
+
+
 def test_progress_by_steps_and_by_the_clock():
     assert schedule.progress(15, 30, seconds=999, budget=20) == 0.5
     assert schedule.progress(15, None, seconds=5, budget=20) == 0.25

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.text.vocabulary import UNKNOWN, Streams, Vocabulary, spaced, split_spaced, split_words
+from common.data.text.vocabulary import UNKNOWN, Pieces, Streams, Vocabulary, spaced, split_spaced, split_words
 
 
 def test_tokens_are_sorted_by_frequency_then_alphabetically():
@@ -154,6 +154,44 @@ def test_each_pass_starts_at_a_random_token_and_is_repeatable():
     assert passes(0) == first != passes(1)
 
 
+@given(
+    size=st.integers(2, 300),
+    batch=st.integers(1, 9),
+    steps=st.integers(1, 12),
+    segments=st.integers(1, 4),
+    seed=st.integers(0, 5),
+)
+def test_pieces_are_read_segment_after_segment(size, batch, steps, segments, seed):
+    generator = torch.Generator().manual_seed(seed)
+    pieces = Pieces(torch.arange(size), batch_size=batch, steps=steps, segments=segments, generator=generator)
+    batches = list(pieces)
+    assert len(batches) == len(pieces) > 0 and len(pieces) % pieces.segments == 0
+    starts = []
+    for first in range(0, len(batches), pieces.segments):
+        inputs, targets = (torch.cat(parts) for parts in zip(*batches[first : first + pieces.segments], strict=True))
+        assert inputs.shape == (pieces.length, pieces.together)
+        assert torch.equal(targets, inputs + 1), "the target of a token is its successor"
+        assert torch.equal(inputs[1:], inputs[:-1] + 1), "a piece is text in order"
+        starts += inputs[0].tolist()
+    assert len(set(starts)) == len(starts) and len({start % pieces.length for start in starts}) == 1, "no overlap"
+    assert all(part.shape[0] <= steps for part, _ in batches)
+    assert size < 3 or pieces.pieces * pieces.length >= (size - 1) * 0.95 - pieces.length
+
+
+def test_pieces_are_shuffled_and_the_generator_repeats_it():
+    def passes(seed):
+        generator = torch.Generator().manual_seed(seed)
+        pieces = Pieces(torch.arange(1_000), batch_size=4, steps=5, segments=2, generator=generator)
+        return [next(iter(pieces))[0][0].tolist() for _ in range(20)]
+
+    first = passes(0)
+    assert passes(0) == first != passes(1)
+    assert len({start % 10 for starts in first for start in starts}) > 5, "each pass begins elsewhere"
+    assert any(starts != sorted(starts) for starts in first)
+
+
 def test_too_short_text_is_rejected():
+    with pytest.raises(ValueError, match="at least 2 tokens, got 1"):
+        Pieces(torch.tensor([3]), batch_size=4, steps=2, segments=2, generator=torch.Generator())
     with pytest.raises(ValueError, match="at least 2 tokens, got 1"):
         Streams(torch.tensor([3]), batch_size=4, steps=2)

@@ -29,6 +29,7 @@ SHORTER = {
     "batch_size": 32,
     "batch_sizes": (16, 32),
     "budget": 0.5,
+    "budgets": (0.5, 1.0),
     "classes": 100,
     "compile": False,
     "connections": 4,

@@ -1,4 +1,4 @@
-"""Split text into characters or words, number them with a vocabulary, and read a text in order as batches.
+"""Split text into characters or words, number them with a vocabulary, and read a text or its pieces as batches.
 
 Dimensions: N tokens, V symbols of the vocabulary, B batch (streams read in parallel), T steps (tokens of each).
 """
@@ -177,6 +177,11 @@ class Streams:
         self._slack = 0 if generator is None else min(steps - 1, (len(tokens) - 1 - streams) // 20)
         self.length = (len(tokens) - 1 - self._slack) // self.streams
 
+    @property
+    def segments(self) -> int:
+        """Number of batches in which each goes on where the last one ended: all of a pass."""
+        return len(self)
+
     def __len__(self) -> int:
         return -(-self.length // self.steps)
 
@@ -192,3 +197,50 @@ class Streams:
             for start in (first, first + 1)
         )
         yield from zip(inputs.split(self.steps), targets.split(self.steps), strict=True)
+
+
+class Pieces:
+    """Read pieces of a text in random order, as batches of segments for truncated backpropagation through time.
+
+    Each pass cuts the text, from one of its first tokens on, into pieces of S segments of T tokens, and shuffles them.
+    B pieces are read side by side, segment after segment: within a piece each batch goes on where the last one ended.
+    Every token is asked for its successor. Pieces that do not fill the last B are left out of this pass. Under torchrun
+    each process reads its share of the pieces.
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        *,
+        batch_size: int,
+        steps: int,
+        segments: int,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        require(len(tokens) >= 2, "a text needs at least 2 tokens", len(tokens))
+        self.steps, self.generator = steps, generator
+        self.tokens = tokens.to(device)
+        self.length = min(segments * steps, len(tokens) - 1)
+        self.segments = -(-self.length // steps)
+        slack = min(self.length - 1, (len(tokens) - 1) // 20)
+        self.pieces = max(1, (len(tokens) - 1 - slack) // self.length)
+        self._slack = min(slack, len(tokens) - 1 - self.pieces * self.length)
+        processes = distributed.world_size()
+        together = min(batch_size, self.pieces)
+        require(together >= processes, f"--batch-size must be at least {processes}, a piece a process", together)
+        self.together = together - together % processes
+
+    def __len__(self) -> int:
+        return self.segments * (self.pieces // self.together)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (T, B) tokens and (T, B) their successors; the last segment of a piece may have fewer steps."""
+        first = int(torch.randint(self._slack + 1, (), generator=self.generator))
+        starts = first + self.length * torch.randperm(self.pieces, generator=self.generator)
+        for chosen in starts.split(self.together)[: self.pieces // self.together]:
+            places = distributed.shard(chosen) + torch.arange(self.length).unsqueeze(1)  # (S T, B)
+            places = places.to(self.tokens.device)
+            yield from zip(
+                self.tokens[places].split(self.steps), self.tokens[places + 1].split(self.steps), strict=True
+            )
