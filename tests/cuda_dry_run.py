@@ -231,7 +231,19 @@ def gru_cell_backward(dh: Tensor, kept: Tensor, has_bias: bool) -> tuple[Tensor 
     return above, beside, dh * z, above.sum(0) if has_bias else None, beside.sum(0) if has_bias else None
 
 
+def rms_norm_backward(
+    dy: Tensor, x: Tensor, shape: list[int], scale: Tensor, weight: Tensor | None, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Compute the gradients of an RMSNorm's input and weight; CUDA has one kernel for them, the CPU has none."""
+    own = tuple(range(-len(shape), 0))
+    normalised, d = x * scale, dy if weight is None else dy * weight
+    dx = scale * (d - normalised * (d * normalised).mean(own, keepdim=True))
+    dw = (dy * normalised).sum(tuple(range(dy.dim() - len(shape)))) if wanted[1] else None
+    return dx, dw
+
+
 FUSED = {
+    aten._fused_rms_norm_backward.default: rms_norm_backward,
     aten._thnn_fused_lstm_cell.default: lstm_cell,
     aten._thnn_fused_lstm_cell_backward_impl.default: lstm_cell_backward,
     aten._thnn_fused_gru_cell.default: gru_cell,

@@ -483,7 +483,7 @@ def test_training_repeats_restores_and_describes(config, scenes, capsys, fails, 
     describe.main(["--image", str(tmp_path / "grey.jpg"), *out])
     assert capsys.readouterr().out.startswith("caption  "), "nobody can tell whether it is true"
     assert "no.jpg does not exist" in fails(describe.main, ["--image", "no.jpg", *out])
-    assert "there is no finished run in" in fails(describe.main, ["--scene", "1", "--out", str(one)])
+    assert "has no finished run" in fails(describe.main, ["--scene", "1", "--out", str(one)])
 
 
 @pytest.mark.parametrize(
