@@ -176,6 +176,18 @@ def test_greedy_takes_the_most_probable_word_and_ends(model, batch):
     assert model.greedy(images, max_length=5)[0].tolist() == [[END]] * B
 
 
+def test_greedy_decoding_stops_when_every_caption_has_ended(batch, monkeypatch):
+    model, ends = make("none"), iter([[1, 0], [0, 1], [0, 0]])
+
+    def step(tokens, state, features):
+        logits = torch.zeros(B, V, dtype=torch.float64)
+        logits[:, END] = 2 * torch.tensor(next(ends)).double() - 1
+        return logits, state, None
+
+    monkeypatch.setattr(model, "step", step)
+    assert (model.greedy(batch[0], max_length=9)[0] == END).tolist() == [[True, False], [False, True]]
+
+
 def test_noise_replaces_words_but_no_reserved_token():
     torch.manual_seed(0)
     tokens = torch.arange(V, dtype=torch.int32).repeat(4_000, 1)
@@ -362,6 +374,13 @@ def test_a_beam_describes_images_one_by_one_as_together(model, batch, width):
         best = max(all_texts_of(model, images[n : n + 1], 2), key=lambda each: each[1])
         wide = evaluation.beam(model, images[n : n + 1], V * V, max_length=2)[0].tolist()
         assert tuple(wide[: len(best[0])]) == best[0], "the features of one image, and its initial state"
+
+
+def test_the_features_of_an_image_are_repeated_side_by_side(model, batch):
+    features, _ = model.encode(batch[0])
+    for part, its in zip(features.repeat(3), features, strict=True):
+        if its is not None:
+            assert all(torch.equal(part[3 * n + k], its[n]) for n in range(B) for k in range(3))
 
 
 def all_texts_of(model, image, length):
