@@ -513,7 +513,7 @@ def test_workload_is_the_training_step(config):
 
 
 def test_the_losses_of_several_budgets_are_compared_and_drawn(config, monkeypatch):
-    small: dict[str, Any] = {"embedding_size": 16, "hidden_size": 16, "batch_size": 4, "steps": 8, "ngram_orders": (2,)}
+    small: dict[str, Any] = {"embedding_size": 16, "hidden_size": 16, "batch_size": 4, "steps": 8}
     networks = {
         "lstm": ("LSTM", Config(**small)),
         "transformer": ("Transformer", Config(network="transformer", layers=1, heads=2, **small)),
@@ -531,7 +531,7 @@ def test_the_losses_of_several_budgets_are_compared_and_drawn(config, monkeypatc
     for name, (_, settings) in networks.items():
         (own,) = folder.glob(f"networks/{name}-0.1/*/*/*")
         restored = language_model.restore(own)[2]
-        assert restored == replace(settings, data="pydoc", budget=0.1, run=restored.run)
+        assert restored == replace(settings, data="pydoc", budget=0.1, ngram_orders=(), run=restored.run)
         summary = json.loads((own / "summary.json").read_text())
         assert summary["metrics"]["held_out_loss"] == metrics[f"{name}_0.1_held_out_loss"]
     with pytest.raises(ValueError, match="--budgets must be a number above 0"):
