@@ -1,6 +1,7 @@
 """Chapter 5: recurrent networks for text and time series.
 
-language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
+language_model  predict the next character or word of a text, and generate text: recurrent network or Transformer
+budgets         loss of an LSTM and a Transformer against training time
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
 word2vec        word vectors: skip-gram or CBOW, negative sampling or hierarchical softmax, evaluated on analogies
@@ -10,6 +11,7 @@ evaluate_vectors  a counting baseline and pre-trained word vectors, evaluated
 word_throughput   words per second of skip-gram and fastText, compared with gensim
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
+captioning      image captions: convolutional encoder, LSTM decoder with spatial attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
 """
 

@@ -5,7 +5,8 @@ python -m ch05_rnn.train language_model --budget 180   # one program
 python -m ch05_rnn.train --benchmark                   # time their training steps on every device
 """
 
-from ch05_rnn.language import language_model
+from ch05_rnn.captions import captioning
+from ch05_rnn.language import budgets, language_model
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
@@ -14,4 +15,7 @@ from common.cli import main
 
 if __name__ == "__main__":
     words = [word2vec, glove, fasttext, evaluate_vectors, word_throughput]
-    main(language_model, extra=[gradients, throughput, *words, sentiment, seq2seq, forecast])
+    main(
+        language_model,
+        extra=[budgets, gradients, throughput, *words, sentiment, seq2seq, captioning, forecast],
+    )
