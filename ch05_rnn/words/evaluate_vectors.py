@@ -1,12 +1,12 @@
-"""Evaluation of word vectors that are not trained here by gradient descent: a counting baseline, and pre-trained ones.
+"""Evaluation of word vectors from counts (a baseline without training), and of pre-trained word vectors.
 
     python -m ch05_rnn.train evaluate_vectors                                     # counting baseline
     python -m ch05_rnn.train evaluate_vectors --data wikitext-2 --minimum-count 5
-    python -m ch05_rnn.train evaluate_vectors --vectors glove-6b-50d              # pre-trained by others
+    python -m ch05_rnn.train evaluate_vectors --vectors glove-6b-50d              # pre-trained vectors
     python -m ch05_rnn.train evaluate_vectors --vectors file --load vectors.txt   # format of word2vec or GloVe
 
-The baseline counts which words occur together, computes their positive pointwise mutual information (PPMI), and takes
-the largest singular vectors of this matrix (Levy & Goldberg 2014). It has no learning rate and no epochs.
+The baseline computes the positive pointwise mutual information (PPMI) of words from their co-occurrence counts, and
+factorises this matrix by a truncated singular value decomposition (Levy & Goldberg 2014).
 
 Dimensions: V vocabulary size, D vector size.
 """
@@ -29,10 +29,10 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """Which vectors are evaluated."""
+    """Vectors to evaluate."""
 
     vectors: Literal["ppmi", "glove-6b-50d", "file"] = "ppmi"
-    """ppmi computes vectors from the counts of a text; glove-6b-50d are pre-trained vectors; file reads --load."""
+    """ppmi computes vectors from the counts of a text, glove-6b-50d loads pre-trained vectors, file reads --load."""
     load: Path | None = None
     """File of vectors in the text format of word2vec or GloVe."""
     data: Literal["planted", "pydoc", "tiny-shakespeare", "wikitext-2"] = "planted"
@@ -42,14 +42,16 @@ class Config:
     embedding_size: int = 64
     """Vector size of ppmi."""
     window: int = 5
-    """Maximum distance of words that ppmi counts as a pair; a pair at distance d counts 1 / d."""
+    """Maximum distance of two words that ppmi counts as a pair; a pair at distance d counts 1 / d."""
     minimum_count: int = 1
     """Minimum count of a word for ppmi; rarer words get no vector."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "embedding_size", "window", "minimum_count")
-        require((self.load is not None) == (self.vectors == "file"), "--load goes with --vectors file", self.vectors)
+        require(
+            (self.load is not None) == (self.vectors == "file"), "use --load together with --vectors file", self.vectors
+        )
         require(
             self.text is None or self.data == "planted", "--text takes the place of --data: give one of them", self.data
         )
@@ -69,7 +71,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "evaluate_vectors runs in one process", distributed.world_size())
         if text is not None:
             counts = count_pairs(text.train.tokens, text.train.line_numbers, len(words), config.window)
-            require(len(counts) > 0, "the text must have two words in a line: take a longer one; pairs", len(counts))
+            require(len(counts) > 0, "the text has no line with two words: use a longer text; pairs", len(counts))
             matrix = factorise(positive_pmi(counts, len(words)), len(words), config.embedding_size, run.device)
             write_vectors(run.folder / "vectors.txt", words, matrix)
         else:
@@ -83,7 +85,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
 
 
 def _load(config: Config) -> tuple[VectorFile, DataCard]:
-    """Load pre-trained vectors; the limit takes the first ones."""
+    """Load pre-trained vectors, with a limit only the first ones."""
     if config.load is not None:
         found, name, source = read_vectors(config.load, limit=config.run.limit), config.load.name, f"from {config.load}"
     else:

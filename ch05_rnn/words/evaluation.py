@@ -1,7 +1,7 @@
 """Evaluation of word vectors: analogy questions, and rank correlation with human ratings of similarity.
 
     man is to king as woman is to ?           accuracy of the answers
-    tiger, cat: 7.35    king, cabbage: 0.23   Spearman's correlation of ratings and cosines
+    tiger, cat: 7.35    king, cabbage: 0.23   Spearman correlation of ratings and cosine similarities
 
 Dimensions: N pairs, Q questions.
 """
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ch05_rnn.words.vectors import Vectors, principal_components
 from common.data.source import DataUnavailable
-from common.data.text import word_tests
 from common.data.text.analogies import FAMILIES, Question, questions
 from common.data.text.vocabulary import Vocabulary
-from common.data.text.word_tests import PairSet, WordPair
+from common.data.text.word_tests import WordPair, load_analogies, load_pairs
 from common.progress import print_table, say
 from common.run import Run
 
@@ -60,8 +59,7 @@ def analogy_accuracy(vectors: Vectors, analogies: Sequence[Question]) -> dict[st
     """Return the accuracy of 3CosAdd, overall and by family, and that of the baseline (the nearest word to c)."""
     if not analogies:
         return {}
-    rows = [[question.a, question.b, question.c, question.answer] for question in analogies]
-    a, b, c, answer = torch.tensor([vectors.indices(row) for row in rows]).unbind(1)
+    a, b, c, answer = _numbers(vectors, analogies)
     correct = (vectors.answers(a, b, c) == answer).float()
     baseline = (vectors.baseline_answers(a, b, c) == answer).float()
     metrics = {"accuracy": float(correct.mean()), "nearest_accuracy": float(baseline.mean())}
@@ -69,6 +67,22 @@ def analogy_accuracy(vectors: Vectors, analogies: Sequence[Question]) -> dict[st
         places = [n for n, question in enumerate(analogies) if question.family == family]
         metrics[f"{family}_accuracy"] = float(correct[places].mean())
     return metrics
+
+
+def google_accuracy(vectors: Vectors, analogies: Sequence[Question]) -> dict[str, float]:
+    """Return the accuracy of 3CosAdd on the questions whose words all have vectors, and the share of these."""
+    known = answerable(analogies, vectors)
+    metrics = {"coverage": len(known) / len(analogies)}
+    if known:
+        a, b, c, answer = _numbers(vectors, known)
+        metrics["accuracy"] = float((vectors.answers(a, b, c) == answer).float().mean())
+    return metrics
+
+
+def _numbers(vectors: Vectors, analogies: Sequence[Question]) -> tuple[Tensor, ...]:
+    """Q questions -> (Q,) words a, (Q,) words b, (Q,) words c, (Q,) answers"""
+    rows = [vectors.indices([question.a, question.b, question.c, question.answer]) for question in analogies]
+    return torch.tensor(rows).unbind(1)
 
 
 # Similarity.
@@ -82,7 +96,7 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def spearman(x: Tensor, y: Tensor) -> float:
-    """Return Spearman's rank correlation of (N,) values x and y: Pearson's correlation of their ranks.
+    """Return Spearman's rank correlation of (N,) values x and y, the Pearson correlation of their ranks.
 
     It is 0 if all x or all y are equal.
     """
@@ -95,13 +109,25 @@ def spearman(x: Tensor, y: Tensor) -> float:
 def similarity(vectors: Vectors, pairs: Sequence[WordPair]) -> dict[str, float]:
     """Return the correlation of cosines and ratings over the pairs whose words have vectors, and the share of these.
 
-    A word that has no vector is composed, if the vectors can do that.
+    If the vectors can be composed for words outside the vocabulary, `composed_` is the same with these words.
     """
+    metrics = _correlation(pairs, lambda word: _direction(vectors, word))
+    if vectors.compose is not None:
+        composed = _correlation(pairs, lambda word: _direction(vectors, word, compose=True))
+        metrics |= {f"composed_{measure}": value for measure, value in composed.items()}
+    return metrics
 
-    def direction(word: str) -> Tensor | None:
-        form = find_form(word, vectors) or (word.lower() if vectors.compose is not None else None)
-        return None if form is None else vectors.direction(form)
 
+def _direction(vectors: Vectors, word: str, *, compose: bool = False) -> Tensor | None:
+    """Return the vector of a word in one of its forms, or None if there is none."""
+    form = find_form(word, vectors)
+    if form is not None:
+        return vectors.direction(form)
+    return vectors.composed(word.lower()) if compose else None
+
+
+def _correlation(pairs: Sequence[WordPair], direction: Callable[[str], Tensor | None]) -> dict[str, float]:
+    """Return the share of the pairs whose words have a direction, and the rank correlation over these pairs."""
     rated = [(direction(pair.first), direction(pair.second), pair.rating) for pair in pairs]
     known = [(a, b, rating) for a, b, rating in rated if a is not None and b is not None]
     metrics = {"coverage": len(known) / len(pairs)}
@@ -112,24 +138,16 @@ def similarity(vectors: Vectors, pairs: Sequence[WordPair]) -> dict[str, float]:
 
 
 def word_tests_of(vectors: Vectors) -> dict[str, float]:
-    """Evaluate vectors on WordSim-353, SimLex-999 and the Google analogies, if these files are there."""
-
-    def pairs(name: PairSet) -> Callable[[], dict[str, float]]:
-        return lambda: similarity(vectors, word_tests.load_pairs(name))
-
-    def google() -> dict[str, float]:
-        asked = word_tests.load_analogies()
-        known = answerable(asked, vectors)
-        if not known:
-            return {"coverage": 0.0}
-        a, b, c, answer = torch.tensor([vectors.indices([q.a, q.b, q.c, q.answer]) for q in known]).unbind(1)
-        correct = (vectors.answers(a, b, c) == answer).float()
-        return {"coverage": len(known) / len(asked), "accuracy": float(correct.mean())}
-
+    """Evaluate vectors on WordSim-353, SimLex-999 and the Google analogies, if their files are found."""
+    evaluations = {
+        "wordsim": lambda: similarity(vectors, load_pairs("wordsim-353")),
+        "simlex": lambda: similarity(vectors, load_pairs("simlex-999")),
+        "google": lambda: google_accuracy(vectors, load_analogies()),
+    }
     metrics = {}
-    for name, measure in (("wordsim", pairs("wordsim-353")), ("simlex", pairs("simlex-999")), ("google", google)):
+    for name, evaluate in evaluations.items():
         try:
-            metrics |= {f"{name}_{measured}": value for measured, value in measure().items()}
+            metrics |= {f"{name}_{measure}": value for measure, value in evaluate().items()}
         except DataUnavailable as error:
             say("skipped", str(error))
     return metrics

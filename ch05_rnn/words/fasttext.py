@@ -1,12 +1,12 @@
-"""fastText: skip-gram with vectors of character n-grams, which also gives vectors to unseen words.
+"""fastText: skip-gram with vectors of character n-grams, from which vectors of unseen words are composed.
 
     python -m ch05_rnn.train fasttext
     python -m ch05_rnn.train fasttext --data wikitext-2 --minimum-count 5 --subsample 1e-4 --buckets 200000 --epochs 3
     python -m ch05_rnn.nearest --model fasttext --near colder
 
-The hidden vector of a centre word is the mean of its own vector and those of its n-grams (subwords.py); network.py has
-the rest (Bojanowski, Grave, Joulin & Mikolov 2017). The lines that contain `--unseen` words are left out of the
-training text. Analogies with these words measure the vectors that are composed of n-grams alone.
+The hidden vector of a centre word is the mean of its own vector and the vectors of its n-grams (subwords.py); the rest
+is as in word2vec (Bojanowski, Grave, Joulin & Mikolov 2017). Lines with a word of `--unseen` are omitted from the
+training text. Analogies with these words evaluate vectors that are composed of n-grams only.
 
 Dimensions: V vocabulary size, K buckets, D vector size, B batch.
 """
@@ -45,8 +45,8 @@ class Config:
     text: str | None = None
     """UTF-8 file to train on instead of a data set."""
     unseen: tuple[str, ...] = default_by("data", planted=UNSEEN, pydoc=(), **{"tiny-shakespeare": (), "wikitext-2": ()})
-    """Words whose lines are left out of the training text. Default: six comparatives and superlatives of the embedded
-    corpus, with other data none."""
+    """Words whose lines are omitted from the training text. Default: six comparatives and superlatives of the embedded
+    corpus; none for other data."""
     epochs: int = 10
     """Number of epochs."""
     embedding_size: int = 64
@@ -56,7 +56,7 @@ class Config:
     longest: int = 6
     """Number of characters of the longest n-grams."""
     buckets: int = 20_000
-    """Number of vectors that the n-grams share; the authors' program has 2,000,000."""
+    """Number of vectors that the n-grams share; the default of the authors' program is 2,000,000."""
     window: int = 5
     """Maximum distance of context words; each centre word draws a radius from 1 to this value."""
     negatives: int = 5
@@ -101,12 +101,12 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
     subwords = make_subwords(data.vocabulary, config)
     draw = partial(windows, data.train.tokens, data.train.line_numbers, keep, config.window)
     first, _ = draw(torch.Generator().manual_seed(config.run.seed))
-    require(len(first) > 0, "too few words stay for a pair: raise --subsample, or take a longer text; windows", 0)
+    require(len(first) > 0, "subsampling leaves no pair of words: raise --subsample, or use a longer text; windows", 0)
     valid_questions, test_questions = known_questions(data.vocabulary)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "fasttext learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "fasttext trains in one process", distributed.world_size())
         model = WordVectors(subwords.rows, objective.outputs, config.embedding_size).to(run.device)
-        steps = max(1, len(first) // config.batch_size)  # the number of windows per epoch varies a little
+        steps = max(1, len(first) // config.batch_size)  # the number of windows varies a little between epochs
         for epoch in run.epochs(config.epochs, steps, model=model):
             centres, contexts = draw(run.generator)
             require(
@@ -114,7 +114,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
             )
             batches = torch.randperm(len(centres), generator=run.generator).tensor_split(steps)
             for step, index in enumerate(batches, start=(epoch - 1) * steps):
-                # all context words of a centre word are in one batch, so its n-grams are added up once
+                # all context words of a centre word are in one batch, so that the mean of its n-grams is computed once
                 batch = Examples(subwords.bags.take(centres[index]), contexts.take(index))
                 decisions = objective.decisions(batch.targets.elements, run.generator)
                 learning_rate = config.learning_rate * (1 - step / (config.epochs * steps))
@@ -146,7 +146,7 @@ def word_matrix(model: WordVectors, subwords: Subwords) -> Tensor:
 
 
 def compose(model: WordVectors, subwords: Subwords, word: str) -> Tensor | None:
-    """Return the (D,) vector of any word, the mean of those of its n-grams; None if it has no n-grams."""
+    """Return the (D,) mean of the vectors of a word's n-grams; None if it has no n-grams."""
     rows = subwords.rows_of(word)
     return model.v[rows].mean(0).cpu() if rows else None
 
@@ -157,17 +157,17 @@ def trained_vectors(model: WordVectors, vocabulary: Vocabulary, subwords: Subwor
 
 
 def unseen_accuracy(vectors: Vectors, unseen: tuple[str, ...]) -> dict[str, float]:
-    """Return the accuracy on the planted questions that need the vector of an unseen word.
+    """Return the accuracy on the planted questions with at least one unseen word.
 
-    The unseen words are added to the vocabulary with their composed vectors, so that they can be answers as well.
+    The composed vectors of the unseen words are added to the others, so that unseen words can also be answers.
     """
-    words = [word for word in unseen if word not in vectors and vectors.compose is not None]
-    if not words:
+    added = {word: vectors.composed(word) for word in unseen if word not in vectors}
+    composed = {word: vector for word, vector in added.items() if vector is not None}
+    if not composed:
         return {}
-    composed = torch.stack([vectors.direction(word) for word in words])
-    everything = Vectors((*vectors.words, *words), torch.cat([vectors.directions, composed]))
-    asked = [q for q in questions() if not {q.a, q.b, q.c, q.answer}.isdisjoint(words)]
-    accuracy = analogy_accuracy(everything, answerable(asked, everything))
+    extended = Vectors((*vectors.words, *composed), torch.cat([vectors.directions, torch.stack([*composed.values()])]))
+    asked = [q for q in questions() if not {q.a, q.b, q.c, q.answer}.isdisjoint(composed)]
+    accuracy = analogy_accuracy(extended, answerable(asked, extended))
     return {f"unseen_{name}": accuracy[name] for name in ("accuracy", "nearest_accuracy") if name in accuracy}
 
 

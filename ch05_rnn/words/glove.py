@@ -9,7 +9,7 @@ equation 8), with vectors w and biases b of words, and w~ and b~ of context word
 
     J = sum_ij f(X_ij) (w_i . w~_j + b_i + b~_j - log X_ij)^2,   f(x) = min(1, x / x_max)^0.75
 
-The result is w + w~.
+The vector of a word is w + w~.
 
 Dimensions: V vocabulary size, D vector size, C cells (counts that are not zero), B batch.
 """
@@ -51,9 +51,9 @@ class Config:
     embedding_size: int = 64
     """Vector size."""
     window: int = 10
-    """Maximum distance of words that are counted as a pair; a pair at distance d counts 1 / d."""
+    """Maximum distance of two words that count as a pair; a pair at distance d counts 1 / d."""
     x_max: float = 10.0
-    """Count from which the weight f is 1. The paper has 100 for texts of billions of words."""
+    """Count from which the weight f is 1. The paper uses 100 for texts of billions of words."""
     minimum_count: int = 1
     """Minimum count of a word in the training text; rarer words get no vector."""
     batch_size: int = 512
@@ -104,10 +104,13 @@ def weight(x: Tensor, x_max: float) -> Tensor:
 
 
 class AdaGrad:
-    """AdaGrad (Duchi, Hazan & Singer 2011) for the rows of a table that a batch uses.
+    """AdaGrad (Duchi, Hazan & Singer 2011) for the rows of the parameters that occur in a batch.
 
-    With g the gradient of a row, summed over the batch: s = s + g^2, then theta = theta - learning_rate g / (sqrt(s) +
-    epsilon). Rows that a batch does not use have g = 0 and stay as they are. s starts at 1, as in the authors' program.
+    With g the gradient of a row, summed over the batch:
+
+        s = s + g^2,   theta = theta - learning_rate g / (sqrt(s) + epsilon)
+
+    Rows that do not occur have g = 0 and do not change. s starts at 1, as in the authors' program.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, *, initial: float = 1.0, epsilon: float = 1e-10) -> None:
@@ -116,7 +119,7 @@ class AdaGrad:
         self.squares = {name: torch.full_like(parameter, initial) for name, parameter in self.parameters.items()}
 
     def update(self, rows: Tensor, **gradients: Tensor) -> None:
-        """(B,) rows, and for each parameter by name the gradients (B, ...) of these rows: take one step"""
+        """Take one step with (B,) rows and, for each parameter by name, (B, ...) gradients of these rows."""
         used, place = rows.unique(return_inverse=True)
         for name, gradient in gradients.items():
             g = gradient.new_zeros(len(used), *gradient.shape[1:]).index_add_(0, place, gradient)
@@ -154,10 +157,10 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
     data = data or load_text(config.data, text=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
     valid_questions, test_questions = known_questions(data.vocabulary)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "glove learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "glove trains in one process", distributed.world_size())
         counts = count_pairs(data.train.tokens, data.train.line_numbers, len(data.vocabulary), config.window)
-        require(len(counts) > 0, "the text must have two words in a line: take a longer one; pairs", len(counts))
-        say("counts", f"{len(counts):,} of {len(data.vocabulary) ** 2:,} pairs of words occur")
+        require(len(counts) > 0, "the text has no line with two words: use a longer text; pairs", len(counts))
+        say("counts", f"{len(counts):,} of {len(data.vocabulary) ** 2:,} pairs of words occur near each other")
         i, j, x = (part.to(run.device) for part in (counts.rows, counts.columns, counts.values.float()))
         model = GloVe(len(data.vocabulary), config.embedding_size).to(run.device)
         optimizer = AdaGrad(model, config.learning_rate)

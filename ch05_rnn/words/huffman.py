@@ -4,10 +4,11 @@ The words are the leaves of a binary tree. Its inner nodes n have output vectors
 probability sigmoid(u_n . h) (Morin & Bengio 2005; Mikolov et al. 2013, "Distributed representations of words and
 phrases", equation 3):
 
-    p(w | h) = product over the inner nodes n on the path to w of  sigmoid(u_n . h) if it goes left, else 1 - that
+    p(w | h) = product over the inner nodes n on the path to w of  sigmoid(u_n . h) if it goes left at n,
+                                                                   sigmoid(-u_n . h) if it goes right
 
-The probabilities of all words sum to 1, but one word costs only as many products as its path is long. In a Huffman tree
-(Huffman 1952) frequent words have short paths: the mean length is minimal.
+The probabilities of all words sum to 1. One word needs only as many dot products as its path has nodes. In a Huffman
+tree (Huffman 1952) frequent words have short paths, and the mean path length is minimal.
 
 Dimensions: V vocabulary size, L longest path, P target words.
 """
@@ -21,13 +22,13 @@ from ch05_rnn.words.network import Decisions
 
 
 def huffman_paths(counts: list[int]) -> list[list[tuple[int, int]]]:
-    """V counts -> for each word, its path from the root: inner nodes 0 ... V - 2, and 1 for left or 0 for right
+    """V counts -> path of each word from the root: (inner node, 1 for left or 0 for right), inner nodes 0 ... V - 2
 
-    The two nodes with the smallest counts are joined until one node is left, the root.
+    The two nodes with the smallest counts are joined until one node remains, the root.
     """
-    heap = [(count, word) for word, count in enumerate(counts)]  # a node's number breaks ties
+    heap = [(count, word) for word, count in enumerate(counts)]  # equal counts are ordered by node
     heapq.heapify(heap)
-    parent = [(-1, 0)] * (2 * len(counts) - 1)  # the number of its inner node, and whether it is its left child
+    parent = [(-1, 0)] * (2 * len(counts) - 1)  # of words, then inner nodes: the inner node above, 1 for its left child
     for inner in range(len(counts) - 1):
         (left_count, left), (right_count, right) = heapq.heappop(heap), heapq.heappop(heap)
         parent[left], parent[right] = (inner, 1), (inner, 0)
@@ -47,7 +48,7 @@ class HierarchicalSoftmax:
 
     def __init__(self, counts: Tensor) -> None:
         paths = huffman_paths(counts.tolist())
-        self.outputs = max(1, len(paths) - 1)
+        self.outputs = len(paths) - 1
         self.lengths = torch.tensor([len(path) for path in paths])
         self.nodes = torch.zeros(len(paths), int(self.lengths.max()), dtype=torch.int64)  # (V, L)
         self.labels = torch.zeros(self.nodes.shape)
@@ -56,7 +57,7 @@ class HierarchicalSoftmax:
             self.nodes[word, : len(path)], self.labels[word, : len(path)] = torch.tensor(nodes), torch.tensor(labels)
         self.mask = (torch.arange(self.nodes.shape[1]) < self.lengths.unsqueeze(1)).float()
 
-    def decisions(self, targets: Tensor, generator: torch.Generator) -> Decisions:  # noqa: ARG002  # draws nothing
+    def decisions(self, targets: Tensor, generator: torch.Generator) -> Decisions:  # noqa: ARG002  # nothing is sampled
         """(P,) target words -> their decisions, with J the length of the longest of their paths"""
         longest = int(self.lengths[targets].max())
         parts = (part[targets, :longest] for part in (self.nodes, self.labels, self.mask))

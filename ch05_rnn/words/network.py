@@ -1,4 +1,4 @@
-"""The network of word2vec and fastText: input vectors, output vectors, and one gradient step, written out by hand.
+"""The network of word2vec and fastText: input and output vectors, and the gradient step, by hand.
 
 The hidden vector h is the mean of the input vectors of a bag: the centre word (skip-gram), the context words (CBOW), or
 the n-grams of the centre word (fastText). A target word is predicted by several binary decisions. Decision j has an
@@ -6,9 +6,9 @@ output vector u_j and a label y_j, and its probability is sigmoid(u_j . h). The 
 
     L = - sum_j  y_j log sigmoid(u_j . h) + (1 - y_j) log sigmoid(-u_j . h)
 
-With negative sampling, the decisions are the target word (y = 1) and K random words (y = 0), which gives equation 4 of
-Mikolov et al. 2013, "Distributed representations of words and phrases". With hierarchical softmax they are the branches
-on the way to the target word in a tree (huffman.py).
+With negative sampling, the decisions are the target word (y = 1) and K random words (y = 0); L is then equation 4 of
+Mikolov et al. 2013, "Distributed representations of words and phrases". With hierarchical softmax, they are the
+branches on the path to the target word in a tree (huffman.py).
 
 Dimensions: B bags, M elements of all bags, P targets, J decisions per target, K negative samples, V vocabulary size,
 D vector size.
@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from ch05_rnn.words.contexts import Bags, Examples
 
 NOISE_POWER = 0.75
-"""Exponent of the word counts in the noise distribution; below 1, rare words are drawn more often than they occur."""
+"""Exponent of the word counts in the noise distribution; below 1, it gives rare words more than their share."""
 
 MOST_SUMMED = 16
-"""Number of gradients of one vector whose sum a step may take."""
+"""Largest number of gradients that are summed in one step of a vector; see `add_rows_`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Decisions:
     labels: Tensor
     """(P, J) or (1, J) labels y, 1 or 0"""
     mask: Tensor | None = None
-    """(P, J) 0 for a decision that does not exist; None: all exist"""
+    """(P, J) 0 for padding, otherwise 1; None: no padding"""
 
     def to(self, device: torch.device) -> "Decisions":
         """Copy the decisions to a device."""
@@ -76,7 +76,7 @@ def train_step(model: WordVectors, examples: Examples, decisions: Decisions, lea
 
     With g_j = sigmoid(u_j . h) - y_j: dL/du_j = g_j h and dL/dh = sum_j g_j u_j, summed over the targets of a bag. Each
     of the n elements of a bag receives dL/dv = (dL/dh) / n. (word2vec.c omits the factor 1 / n; see İrsoy, Benton &
-    Stratos 2021.) The gradients of a batch are summed, not averaged, up to a limit: see `add_rows_`.
+    Stratos 2021.) The gradients of a batch are summed, not averaged, with a limit: see `add_rows_`.
     """
     inputs, owners = examples.inputs, examples.targets.owners()
     h = model.hidden(inputs)  # (B, D)
@@ -94,15 +94,15 @@ def train_step(model: WordVectors, examples: Examples, decisions: Decisions, lea
 
 
 def add_rows_(table: Tensor, index: Tensor, rows: Tensor, exists: Tensor) -> None:
-    """Add each of the (M, D) rows that exist, by (M,) 1 or 0, to its row of the table; others must be zero.
+    """Add (M, D) rows to the rows of the table with (M,) numbers `index`; `exists` is (M,) 0 for padding, otherwise 1.
 
-    Rows with the same index are summed. If there are more than 16, they count as 16 times their mean: word2vec takes
-    these steps one after the other, each from where the last one led, and their sum would overshoot. The root of the
-    tree of hierarchical softmax, for example, is on the path of every target.
+    Rows with the same index are summed; more than 16 are replaced by 16 times their mean. word2vec takes these steps
+    one after the other, each with a new gradient. All gradients of a batch belong to the same vectors, and the sum of
+    hundreds of them can be too large a step: the root of the tree of hierarchical softmax is on every path.
     """
     counts = table.new_zeros(len(table)).scatter_add_(0, index, exists).clamp_(min=1)
     weight = (MOST_SUMMED / counts).clamp(max=1).index_select(0, index)
-    # scatter_add_ with an expanded index was faster on a CPU than index_add_
+    # with an expanded index, scatter_add_ was faster on a CPU than index_add_
     table.scatter_add_(0, index.unsqueeze(1).expand_as(rows), rows * weight.unsqueeze(1))
 
 
@@ -113,10 +113,10 @@ def noise_distribution(counts: Tensor) -> Tensor:
 
 
 class NegativeSampling:
-    """Decisions of a target word: itself against K words that are drawn from the noise distribution.
+    """Decisions of a target word: the word itself, and K negative samples from the noise distribution.
 
-    Words are drawn by the alias method (Walker 1977; Vose 1991): a uniformly drawn slot holds two words, of which the
-    first is taken with a probability of its own. This takes the same time for every vocabulary size.
+    They are sampled by the alias method (Walker 1977; Vose 1991): each of V slots contains two words and the
+    probability of the first one. A slot is sampled uniformly, then one of its words. The time does not depend on V.
     """
 
     def __init__(self, counts: Tensor, negatives: int) -> None:
@@ -126,7 +126,7 @@ class NegativeSampling:
         self.first, self.other = _alias_table(noise_distribution(counts))
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Draw words from the noise distribution."""
+        """Sample words from the noise distribution."""
         slot = torch.randint(len(self.first), shape, generator=generator)
         is_first = torch.rand(shape, generator=generator, dtype=torch.float64) < self.first[slot]
         return torch.where(is_first, slot, self.other[slot])
@@ -138,15 +138,19 @@ class NegativeSampling:
 
 
 def _alias_table(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """(V,) probabilities -> (V,) probability of the slot's own word, (V,) the other word of the slot"""
-    share = (probabilities * len(probabilities)).tolist()  # of a slot, which holds 1
-    other = list(range(len(share)))
-    small = [word for word, its in enumerate(share) if its < 1]
-    large = [word for word, its in enumerate(share) if its >= 1]
+    """(V,) probabilities -> (V,) probability of word n in slot n, (V,) the other word of the slot
+
+    Each word has V times its probability to distribute, each slot room for 1. The slot of a word with less than 1 is
+    filled up by a word with more.
+    """
+    mass = (probabilities * len(probabilities)).tolist()
+    other = list(range(len(mass)))
+    small = [word for word, own in enumerate(mass) if own < 1]
+    large = [word for word, own in enumerate(mass) if own >= 1]
     while small and large:
         filled, giver = small.pop(), large[-1]
         other[filled] = giver
-        share[giver] -= 1 - share[filled]
-        if share[giver] < 1:
+        mass[giver] -= 1 - mass[filled]
+        if mass[giver] < 1:
             small.append(large.pop())
-    return torch.tensor(share, dtype=torch.float64), torch.tensor(other)
+    return torch.tensor(mass, dtype=torch.float64), torch.tensor(other)

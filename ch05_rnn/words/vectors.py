@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 COSINES = 20_000_000
-"""Number of cosines that are computed at once; more would need too much memory."""
+"""Maximum number of cosines that are computed at once, to limit the memory."""
 
 
 class Vectors:
     """Words and their vectors, normalised to length 1 for cosine similarity.
 
-    `compose` computes the vector of a word that is not among them, as fastText does from n-grams.
+    `compose` computes the vector of a word outside the vocabulary, as fastText does from n-grams.
     """
 
     def __init__(
@@ -41,16 +41,19 @@ class Vectors:
         return [self.index[word] for word in words]
 
     def direction(self, word: str) -> Tensor:
-        """Return the (D,) vector of length 1 of a word, which is composed if there is none.
+        """Return the (D,) vector of length 1 of a word, composed if the word is outside the vocabulary.
 
         Raises ValueError for a word without a vector.
         """
-        if word in self.index:
-            return self.directions[self.index[word]]
-        composed = self.compose(word) if self.compose is not None else None
-        if composed is None:
+        found = self.directions[self.index[word]] if word in self.index else self.composed(word)
+        if found is None:
             raise ValueError(self._missing(word))
-        return F.normalize(composed.float(), dim=0)
+        return found
+
+    def composed(self, word: str) -> Tensor | None:
+        """Return the (D,) vector of length 1 that is composed for a word, or None if there is none."""
+        vector = self.compose(word) if self.compose is not None else None
+        return None if vector is None else F.normalize(vector.float(), dim=0)
 
     def _missing(self, word: str) -> str:
         from rapidfuzz import fuzz, process
@@ -58,7 +61,7 @@ class Vectors:
         similar = process.extractOne(word, self.words, scorer=fuzz.ratio, score_cutoff=60)
         known = word.lower() if word.lower() in self.index else similar and similar[0]
         suggestion = f"; did you mean {known!r}?" if known else ""
-        return f"there is no vector for {word!r} among {len(self.words):,} words{suggestion}"
+        return f"no vector for {word!r} among {len(self.words):,} words{suggestion}"
 
     def nearest(self, word: str, count: int) -> list[tuple[str, float]]:
         """Return the words with the largest cosine similarity to a word, and their similarities."""
@@ -80,15 +83,15 @@ class Vectors:
         return [(self.words[n], cosine) for n, cosine in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
     def answers(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """(Q,) the words a, b and c of each question -> (Q,) answers by 3CosAdd, which are never a, b or c"""
+        """(Q,) words a, (Q,) words b, (Q,) words c -> (Q,) answers by 3CosAdd, other than a, b and c"""
         return self._most_similar(torch.stack([a, b, c], dim=1), torch.tensor([-1.0, 1, 1]))
 
     def baseline_answers(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """(Q,) the words of each question -> (Q,) nearest neighbours of c, apart from a and b, which it ignores"""
+        """(Q,) words a, (Q,) words b, (Q,) words c -> (Q,) nearest neighbours of c, other than a and b"""
         return self._most_similar(torch.stack([a, b, c], dim=1), torch.tensor([0.0, 0, 1]))
 
     def _most_similar(self, questions: Tensor, factors: Tensor) -> Tensor:
-        """(Q, 3) words, (3,) factors of their vectors in a sum -> (Q,) nearest other words to the sum"""
+        """(Q, 3) words, (3,) factors of their vectors -> (Q,) other words nearest to the weighted sum"""
         answers = [questions[:0, 0]]
         for part in questions.split(max(1, COSINES // len(self.words))):
             direction = (self.directions[part] * factors.unsqueeze(1)).sum(1)
@@ -97,7 +100,7 @@ class Vectors:
 
 
 def principal_components(vectors: Tensor) -> Tensor:
-    """(N, D) -> (N, 2) coordinates along the two principal components; zeros for a component that does not exist"""
+    """(N, D) -> (N, 2) coordinates on two principal components, zero for a component that does not exist"""
     from sklearn.decomposition import PCA
 
     components = min(2, *vectors.shape)

@@ -6,9 +6,9 @@
     python -m ch05_rnn.nearest --near paris                        # nearest neighbours, newest run
     python -m ch05_rnn.nearest --analogy man king woman            # man is to king as woman is to ?
 
-The embedded corpus is synthetic ("planted"): a concept and a form determine which words occur together (king: crown,
-his). The valid analogies are therefore known, and the accuracy on them measures the vectors. Vectors of real text are
-also evaluated on WordSim-353, SimLex-999 and the Google analogies, if these files are there.
+The embedded corpus ("planted") is synthetic: a concept and a form determine which words occur together (king: crown,
+his). Its analogies are therefore known, and the accuracy on them measures the quality of the vectors. Vectors of real
+text are also evaluated on WordSim-353, SimLex-999 and the Google analogies, if their files are found.
 
 Dimensions: N tokens, C centre words, B batch, V vocabulary size, D vector size.
 """
@@ -83,17 +83,17 @@ Objective = NegativeSampling | HierarchicalSoftmax
 
 
 def held_out_loss(model: WordVectors, part: Part, objective: Objective, config: Config) -> float:
-    """Return the mean loss per target in nats, without subsampling; every call draws the same windows and samples."""
+    """Return the mean loss per target in nats, without subsampling, with the same windows and samples in every call."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     keep_all = torch.ones(len(model.v))
     centres, contexts = windows(part.tokens, part.line_numbers, keep_all, config.window, generator)
-    require(len(centres) > 0, "the held-out text has no two words in a line: take a longer one; windows", 0)
+    require(len(centres) > 0, "the held-out text has no line with two words: use a longer text; windows", 0)
     examples = examples_of(config.model, centres, contexts)
     losses = []
     for index in torch.arange(len(examples)).split(4_000):
-        some = examples.take(index)
-        decisions = objective.decisions(some.targets.elements, generator).to(model.v.device)
-        losses.append(decision_loss(model(some.to(model.v.device), decisions), decisions))
+        batch = examples.take(index)
+        decisions = objective.decisions(batch.targets.elements, generator).to(model.v.device)
+        losses.append(decision_loss(model(batch.to(model.v.device), decisions), decisions))
     return float(torch.cat(losses).mean())
 
 
@@ -107,12 +107,12 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
     keep = keep_probability(counts, config.subsample)
     draw = partial(windows, data.train.tokens, data.train.line_numbers, keep, config.window)
     first, _ = draw(torch.Generator().manual_seed(config.run.seed))
-    require(len(first) > 0, "too few words stay for a pair: raise --subsample, or take a longer text; windows", 0)
+    require(len(first) > 0, "subsampling leaves no pair of words: raise --subsample, or use a longer text; windows", 0)
     valid_questions, test_questions = known_questions(data.vocabulary)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "word2vec learns in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "word2vec trains in one process", distributed.world_size())
         model = WordVectors(len(data.vocabulary), objective.outputs, config.embedding_size).to(run.device)
-        steps = max(1, len(first) // config.batch_size)  # the number of windows per epoch varies a little
+        steps = max(1, len(first) // config.batch_size)  # the number of windows varies a little between epochs
         for epoch in run.epochs(config.epochs, steps, model=model):
             examples = examples_of(config.model, *draw(run.generator))
             require(
@@ -143,7 +143,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
 
 
 def trained_vectors(model: WordVectors, vocabulary: Vocabulary) -> Vectors:
-    """Return the input vectors, as word2vec does."""
+    """Return the input vectors, which are the result of word2vec."""
     return Vectors(vocabulary.symbols, model.v.cpu())
 
 

@@ -3,10 +3,10 @@
     python -m ch05_rnn.train word_throughput
     python -m ch05_rnn.train word_throughput --data wikitext-2 --minimum-count 5 --subsample 1e-4
 
-All variants train on the same text with the same vector size, window, negative samples and number of threads. They are
-interleaved in one process: in each round every variant trains one epoch. Without gensim (pip install '.[vectors]') only
-our programs are timed. gensim keeps an occurrence of a frequent word with probability sqrt(t / f) + t / f, as the
-program word2vec.c does; our programs keep it with sqrt(t / f), as in the paper.
+All variants train on the same text with the same vector size, window, number of negative samples, epochs and threads.
+They are interleaved in one process: in each round every variant trains one epoch. Without gensim
+(pip install '.[vectors]') only our programs are timed. gensim keeps an occurrence of a frequent word with probability
+sqrt(t / f) + t / f, as word2vec.c; our programs with sqrt(t / f), as in the paper.
 
 Dimensions: V vocabulary size, D vector size.
 """
@@ -165,13 +165,13 @@ def lines_of(data: Text) -> list[list[str]]:
 
 
 class Training:
-    """Trains a variant epoch by epoch and measures the rate of each."""
+    """Train a variant epoch by epoch and measure its throughput."""
 
     def __init__(self, variant: Ours | Gensim, data: Text, epochs: int, device: torch.device) -> None:
         self.variant, self.words, self.epochs, self.device, self.done = variant, len(data.train), epochs, device, 0
 
     def words_per_second(self) -> float:
-        """Train the next epoch; return the words of the text per second."""
+        """Train the next epoch; return the number of words of the text per second."""
         with Timer(self.device) as timer:
             self.variant.train_epoch(self.done / self.epochs, (self.done + 1) / self.epochs)
         self.done += 1
@@ -179,11 +179,11 @@ class Training:
 
 
 def train(config: Config, data: Text | None = None) -> dict[str, float]:
-    """Train all variants interleaved; return the median rate of each, its ratio to gensim's, and its correlations."""
+    """Train all variants interleaved; return their median throughput, the ratio to gensim's, and the correlations."""
     name = "pydoc" if config.text else config.data
     data = data or load_text(name, text=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "word_throughput compares within one process", distributed.world_size())
+        require(distributed.world_size() == 1, "word_throughput runs in one process", distributed.world_size())
         variants: dict[str, Ours | Gensim] = {
             "skipgram": Ours(data, config, run, subwords=False),
             "fasttext": Ours(data, config, run, subwords=True),
@@ -210,19 +210,19 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
 
 
 def pair_sets() -> dict[str, list[WordPair]]:
-    """Return the sets of word pairs that are there."""
+    """Return the sets of word pairs whose files are found."""
     names: dict[str, PairSet] = {"wordsim": "wordsim-353", "simlex": "simlex-999"}
     found = {}
-    for name, its in names.items():
+    for name, pair_set in names.items():
         try:
-            found[name] = load_pairs(its)
+            found[name] = load_pairs(pair_set)
         except DataUnavailable as error:
             say("skipped", str(error))
     return found
 
 
 def report(run: Run, measures: dict[str, float], names: Sequence[str]) -> None:
-    """Print the rates and correlations, and draw the rates."""
+    """Print throughput and correlations, and draw the throughput."""
     from common.drawing import plots
 
     columns = ["words_per_second", "wordsim_correlation", "simlex_correlation"]

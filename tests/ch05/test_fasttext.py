@@ -50,13 +50,15 @@ def test_ngrams_of_the_papers_example():
     assert sorted(ngrams("her", 3, 6)) == sorted(["<he", "her", "er>", "<her", "her>", "<her>"])
     assert ngrams("ö", 3, 6) == ["<ö>"], "characters, not bytes"
     assert ngrams("a", 4, 6) == []
+    assert ngrams("ab", 1, 2) == ["<a", "a", "ab", "b", "b>"], "< and > alone are left out"
 
 
 def test_ngrams_and_hashes_are_gensims():
     inner = pytest.importorskip("gensim.models.fasttext_inner", reason="gensim is not installed")
     for word in ("where", "a", "übermäßig", "日本語", "l'été", "x" * 30):
-        hashed = [inner.ft_hash_bytes(ngram) for ngram in inner.compute_ngrams_bytes(word, 3, 6)]
-        assert [fnv1a(ngram.encode()) for ngram in ngrams(word, 3, 6)] == hashed
+        for shortest, longest in ((3, 6), (1, 2)):
+            hashed = [inner.ft_hash_bytes(ngram) for ngram in inner.compute_ngrams_bytes(word, shortest, longest)]
+            assert [fnv1a(ngram.encode()) for ngram in ngrams(word, shortest, longest)] == hashed
 
 
 def test_a_word_is_its_own_row_and_the_buckets_of_its_ngrams():

