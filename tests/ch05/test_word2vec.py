@@ -431,7 +431,7 @@ def test_an_epoch_with_fewer_windows_than_steps_is_named(config, planted, monkey
         word2vec.train(replace(config, batch_size=16), planted)
 
 
-@pytest.mark.parametrize(("model", "objective"), VARIANTS)
+@pytest.mark.parametrize(("model", "objective"), [("skipgram", "negative"), ("cbow", "hierarchical")])
 def test_training_repeats_restores_and_writes(config, planted, model, objective):
     config = replace(config, model=model, objective=objective)
     first, second = word2vec.train(config, planted), word2vec.train(config, planted)
@@ -520,10 +520,11 @@ def test_the_planted_analogies_are_found(options):
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "objective"), VARIANTS[1:])
 def test_the_other_variants_find_most_of_the_planted_analogies(options, model, objective):
-    metrics = word2vec.train(Config(model=model, objective=objective, epochs=6, run=options))
-    assert metrics["test_accuracy"] > 0.6
+    metrics = word2vec.train(Config(model=model, objective=objective, run=options))
+    assert metrics["test_accuracy"] > 0.7
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3
 
 
