@@ -18,6 +18,8 @@ from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import has_bf16_kernels
 
+pytest_plugins = ("warm_python",)
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA_DIR = Path(os.environ.get("DATA_DIR", "data")).resolve()
 

@@ -106,7 +106,7 @@ def test_a_corrupt_deflate_stream_names_the_file_in_the_archive(refused):
     start = data.index(b"set/a.txt") + len("set/a.txt")
     data[start] = 0xFF  # a block of a type that deflate does not have
     assert refused("x.zip", bytes(data)).startswith(
-        "/x.zip is a broken archive ('set/a.txt': Error -3 while decompressing data: invalid block type): delete it"
+        "/x.zip is a corrupt archive ('set/a.txt': Error -3 while decompressing data: invalid block type): delete it"
     )
 
 
@@ -319,7 +319,7 @@ def corrupt(data: bytes) -> bytes:
 
 
 DAMAGE = {
-    "is a broken archive": corrupt,
+    "is a corrupt archive": corrupt,
     "is encrypted": lambda data: patched(data, local=6, central=8, value=b"\x01\x00"),
     "has compression method 99": lambda data: patched(data, local=8, central=10, value=b"\x63\x00"),
 }
@@ -355,7 +355,7 @@ def test_the_tar_archive_of_cifar_and_gzipped_files_are_read_here(tmp_path):
         load_images("cifar-10")
     assert not (source.data_dir() / FOLDER["cifar-10"]).exists()
     (tmp_path / "idx").write_bytes(gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09123456789")[:-1])
-    with pytest.raises(ValueError, match="is a broken gzip file"):
+    with pytest.raises(ValueError, match="is a corrupt gzip file"):
         binary.read_idx(tmp_path / "idx")
 
 

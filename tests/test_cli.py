@@ -77,7 +77,7 @@ def test_a_chapter_without_training_steps_has_none_to_time(fails):
 def test_absent_device_error_lists_available_devices(fails, tmp_path, device):
     words = ["feedforward", "--data", "digits", "--device", device, "--out", str(tmp_path)]
     error = fails(cli.main, feedforward, arguments=words)
-    assert "there is no such device here; present: cpu" in error
+    assert "no such device found (available: cpu)" in error
 
 
 def test_out_that_cannot_be_written_names_folder_and_flag(fails, tmp_path):
@@ -105,7 +105,7 @@ def test_chapter_help_lists_its_programs(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "data"), [("feedforward", "digits"), ("recommender", "planted")])
-def test_offline_and_without_data_a_program_uses_the_embedded_set(command, tmp_path, program, data):
+def test_offline_and_without_data_a_program_uses_the_embedded_set(command, tmp_path, warm, program, data):
     words = ("ch03_autoencoder_rbm.train", program, "--epochs", "1", "--limit", "100", "--out", str(tmp_path))
     done = command(*words, DATA_DIR=str(tmp_path / "no"))
     assert done.returncode == 0, done.stderr

@@ -142,7 +142,7 @@ def test_wikitext_from_its_archive_or_its_files(tmp_path, packed):
 def test_a_broken_archive_is_named(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "wikitext-2.zip").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip is a broken archive"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip is a corrupt archive"):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from common import distributed
 from conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 WORDS = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--limit", "1024", "--batch-size", "128"]
 
 

@@ -77,7 +77,7 @@ def test_a_figure_typed_by_hand_is_detected(house):
 )
 def test_missed_aims_are_listed_for_developers_and_kept_out_of_tables(house, bounds, missed):
     (house / "results" / "targets.toml").write_text(f"[one]\ntest_accuracy = {{ {bounds} }}\n")
-    assert tables.missed_aims() == missed
+    assert tables.missed_targets() == missed
     assert tables.cell(tables.read_record("one"), "test_accuracy") == "98.50 ± 0.71"
 
 
@@ -134,7 +134,7 @@ def test_a_missing_record_is_named(house):
         tables.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
 
 
-def test_recording_runs_each_seed_and_saves_its_figures(monkeypatch, tmp_path):
+def test_recording_runs_each_seed_and_saves_its_figures(monkeypatch, tmp_path, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     command = ["ch07_dqn.train", "q_table", "--rows", "3"]
@@ -189,7 +189,7 @@ def test_rates_of_a_busy_machine_are_rejected(after, speeds, message):
             ledger.require_steady(entry)
 
 
-def test_a_rejected_record_keeps_the_old_one(monkeypatch, tmp_path):
+def test_a_rejected_record_keeps_the_old_one(monkeypatch, tmp_path, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     with pytest.raises(ValueError, match="nothing was recorded"):
@@ -217,7 +217,7 @@ def test_a_metric_that_one_seed_lacks_is_omitted():
     assert entry["metrics"] == {"a": ledger.spread([1.0, 3.0])}
 
 
-def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
+def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):
         ledger.record(ledger.Record("test-failure"), ["ch03_autoencoder_rbm.train", "nothing"])

@@ -265,7 +265,7 @@ def test_a_broken_archive_is_named(content):
     archive = source.data_dir() / "ml-100k.zip"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(content)
-    with pytest.raises(ValueError, match=r"ml-100k\.zip is a broken archive .* delete it"):
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is a corrupt archive .* delete it"):
         movielens.collect("ml-100k")
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("ml-100k/u.data", "")

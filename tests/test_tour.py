@@ -157,7 +157,7 @@ def test_animations_are_kept_and_pictures_are_compressed(seen):
 def test_runs_of_the_same_program_are_distinguished(seen):
     (_, usual, small), request = seen
     again = Visit(usual.stop)
-    tour_visit.look_at_the_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
+    tour_visit.read_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
     assert again.pictures == usual.pictures
     assert {picture.name for picture in small.pictures} == {picture.name for picture in usual.pictures}
     assert small.pictures != usual.pictures

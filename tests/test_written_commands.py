@@ -20,8 +20,6 @@ from common.config import RunOptions
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
-pytest_plugins = ("warm_python",)
-
 EMBEDDED = ["curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes"]
 
 SHORTER = {

@@ -21,20 +21,12 @@ from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
 from conftest import ROOT
 
-pytest_plugins = ("warm_python",)
-
 SPECIFICATIONS = {path.stem: json.loads(path.read_text()) for path in sorted(rehearse.SPECIFICATIONS.glob("*.json"))}
 
 
 def needs(module: str, extra: str) -> pytest.MarkDecorator:
     missing = importlib.util.find_spec(module) is None
     return pytest.mark.skipif(missing, reason=f"{module} is not installed: pip install '.[{extra}]'")
-
-
-@pytest.fixture
-def warm(warm_python, monkeypatch):
-    """Let the stages of the test start without their imports."""
-    monkeypatch.setattr(sys, "executable", warm_python)
 
 
 @pytest.fixture(scope="module")

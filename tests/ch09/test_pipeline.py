@@ -32,7 +32,7 @@ from conftest import REAL_DATA_DIR, ROOT
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
 
-pytest_plugins = ("warm_python",)
+pytestmark = pytest.mark.usefixtures("warm")  # what starts with PYTHON has its own imports
 
 PYTHON = sys.executable
 DOWNSTREAM = {"evaluate dropout", "evaluate nodropout", "compare", "publish", "predict"}
@@ -63,12 +63,6 @@ def run(config: Config) -> tuple[dict[str, float], str]:
     with contextlib.redirect_stdout(said):
         metrics = pipeline.train(config)
     return metrics, said.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def _warm(warm_python, monkeypatch):
-    """Let the engine and its jobs start without their imports; what starts with PYTHON has all of its own."""
-    monkeypatch.setattr(sys, "executable", warm_python)
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def start_nodes(tmp_path: Path, text: str, epochs: int) -> tuple[list[int], list
 
 
 @pytest.mark.slow
-def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
+def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path, warm):
     """Weights are what is learned: batch-norm's running means are each node's own, and the first's count."""
     digests = tmp_path / "digests"
     digests.mkdir()
@@ -217,7 +217,7 @@ def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_rehearsal_nodes_that_died_and_are_restarted_go_on_where_they_were(tmp_path):
+def test_rehearsal_nodes_that_died_and_are_restarted_go_on_where_they_were(tmp_path, warm):
     """The Job starts the same command again, which continues after the last checkpoint in the same folder."""
     codes, _ = start_nodes(tmp_path, f"DIES = True\n{DYING}", epochs=2)
     assert 0 not in codes
