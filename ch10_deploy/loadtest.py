@@ -4,8 +4,8 @@
     python -m ch10_deploy.loadtest --connections 512 --seconds 20
     python -m ch10_deploy.loadtest --requests 10000
 
-Each connection sends a request, waits for the response, and sends the next (a closed loop). Only servers on loopback
-addresses are accepted.
+Each connection sends a request, waits for the response, and sends the next (a closed loop). After a response with
+`Retry-After` it first waits that long. Only servers on loopback addresses are accepted.
 """
 
 import asyncio
@@ -159,6 +159,7 @@ class ClientConnection(asyncio.Protocol):
             head = self.buffer[:end].lower()
             self.expected = end + 4 + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             self.last = b"connection: close" in head
+            self.pause = int(head.partition(b"retry-after:")[2].partition(b"\r\n")[0] or 0)
         if len(self.buffer) < self.expected:
             return
         assert self.sent_at is not None
@@ -167,6 +168,8 @@ class ClientConnection(asyncio.Protocol):
         self.buffer, self.expected, self.sent_at = b"", -1, None
         if self.last:
             self.transport.close()
+        elif self.pause:  # clients that try again at once would leave the server no time for the others
+            asyncio.get_running_loop().call_later(self.pause, self._send_next)
         else:
             self._send_next()
 
