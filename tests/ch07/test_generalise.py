@@ -379,7 +379,7 @@ def test_play_without_a_run_names_the_training_command(fails, tmp_path):
     assert "gone.txt does not exist" in fails(play.main, ["--out", str(tmp_path), "--file", "gone.txt"])
     error = fails(play.main, ["--out", str(tmp_path)])
     assert "train one with python -m ch07_dqn.train generalise" in error
-    assert "--gif must name a file that exit_states with .gif" in fails(play.main, ["--gif", "x.png"])
+    assert "--gif must name a file that ends with .gif" in fails(play.main, ["--gif", "x.png"])
     assert "did you mean --maze?" in fails(play.main, ["--maz", "3"])
 
 
