@@ -101,17 +101,17 @@ def draw_filters(weight: Tensor, titles: tuple[str, ...] | None = None) -> "Figu
     return plots.image_grid(rescale(weight.detach()), columns=5 if titles else 8, titles=titles)
 
 
-def draw_maps(maps: list[Tensor], picture: Tensor) -> "Figure":
+def draw_maps(maps: list[Tensor], image: Tensor) -> "Figure":
     """Draw the feature maps with the largest means, one row per layer, below the image."""
     from common.drawing import plots
 
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     rows = []
     for output in maps:
         strongest = output[0].mean((1, 2)).topk(MAPS).indices
         grey = rescale(output[0, strongest].unsqueeze(1)).cpu()
         rows.append(F.interpolate(grey, size=(height, width)).expand(-1, 3, -1, -1))
-    first = picture[None].float().div(255).expand(MAPS, -1, -1, -1)
+    first = image[None].float().div(255).expand(MAPS, -1, -1, -1)
     names = ["input", *(f"layer {number}" for number in range(1, len(maps) + 1))]
     return plots.image_grid(torch.cat([first, *rows]), columns=MAPS, row_names=names)
 
