@@ -65,8 +65,8 @@ def test_a_precision_that_the_program_rejects_is_not_timed(program, options, mon
 def test_variants_are_interleaved_and_the_first_round_is_discarded(capsys):
     calls = []
 
-    def speed(way):
-        calls.append(way)
+    def speed(variant):
+        calls.append(variant)
         return float(len(calls))
 
     assert benchmark.interleaved({"a": "A", "b": "B"}, 2, speed) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}

@@ -65,11 +65,11 @@ def test_a_named_program_runs_with_its_flags(door):
         (["--resume"], "--resume needs a program name"),
     ],
 )
-def test_a_mistake_is_one_line(door, fails, words, message):
+def test_a_user_error_is_one_line(door, fails, words, message):
     assert message in fails(door, *words)
 
 
-def test_a_chapter_without_training_steps_has_none_to_time(fails):
+def test_a_chapter_without_training_steps_has_no_benchmark_flag(fails):
     assert "Unrecognized options: --benchmark" in fails(cli.main, rbm_throughput, arguments=["--benchmark"])
 
 
@@ -127,8 +127,8 @@ def test_help_shows_no_none(capsys):
 
 
 def test_a_wrong_value_of_an_optional_flag_is_named(fails):
-    said = fails(cli.main, feedforward, arguments=["feedforward", "--limit", "many"])
-    assert "--limit: expected INT, got many" in said
+    error = fails(cli.main, feedforward, arguments=["feedforward", "--limit", "many"])
+    assert "--limit: expected INT, got many" in error
 
 
 def test_interrupt_prints_no_traceback(monkeypatch):

@@ -121,12 +121,12 @@ def test_a_named_text_never_falls_back(name):
 
 
 def test_a_download_is_verified(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: asked.append((mirrors, path, checksum)))
+    calls = []
+    monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: calls.append((mirrors, path, checksum)))
     with pytest.raises(FileNotFoundError):
         load_corpus("wikitext-2")
-    assert [path.name for _, path, _ in asked] == ["train.txt", "valid.txt", "test.txt"]
-    assert all(mirrors[0].endswith(path.name) and len(checksum) == 64 for mirrors, path, checksum in asked)
+    assert [path.name for _, path, _ in calls] == ["train.txt", "valid.txt", "test.txt"]
+    assert all(mirrors[0].endswith(path.name) and len(checksum) == 64 for mirrors, path, checksum in calls)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -75,13 +75,13 @@ def test_a_figure_typed_by_hand_is_detected(house):
         ("at_least = 0.9, at_most = 0.985", []),
     ],
 )
-def test_missed_aims_are_listed_for_developers_and_kept_out_of_tables(house, bounds, missed):
+def test_missed_targets_are_listed_for_developers_but_not_in_tables(house, bounds, missed):
     (house / "results" / "targets.toml").write_text(f"[one]\ntest_accuracy = {{ {bounds} }}\n")
     assert tables.missed_targets() == missed
     assert tables.cell(tables.read_record("one"), "test_accuracy") == "98.50 ± 0.71"
 
 
-def test_targets_are_for_figures_that_are_recorded():
+def test_targets_refer_to_recorded_figures():
     for record, targets in tomllib.loads((tables.RESULTS / "targets.toml").read_text(encoding="utf-8")).items():
         for measure, bounds in targets.items():
             assert measure in tables.read_record(record)["metrics"], record
@@ -233,12 +233,12 @@ def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd, warm):
         (["rendre"], "rendre"),
     ],
 )
-def test_mistakes_are_one_line(monkeypatch, fails, words, message):
+def test_user_errors_are_one_line(monkeypatch, fails, words, message):
     monkeypatch.setattr("sys.argv", ["ledger", *words])
     assert message in fails(ledger.main)
 
 
-def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
+def test_a_record_of_rows_and_columns_is_shown_as_a_table(house):
     metrics = {"sgd_steps": [10.0, 30.0], "sgd_mse": [1.0, 1.0], "gorgonia_rmsprop_steps": [1e3, 1e3]}
     metrics["gorgonia_rmsprop_mse"] = [0.5, 0.5]
     entry = ENTRY | {"metrics": {name: ledger.spread(values) for name, values in metrics.items()}}

@@ -26,7 +26,7 @@ MODULE = "ch99_test.program"
 
 @dataclass(frozen=True)
 class Config:
-    """Config of a program that does not exist."""
+    """Config of an artificial program."""
 
     epochs: int = 3
     run: RunOptions = field(default_factory=RunOptions)

@@ -32,7 +32,7 @@ QUICK = [
     Stop("ch07_dqn.q_table", "path_steps", MAZE, {"rows": 3}),
 ]
 
-PROBE = '''"""A program that says when it runs."""
+PROBE = '''"""A program that reports when it runs."""
 
 import os
 import time
@@ -70,7 +70,7 @@ def train(config):
 
 
 class Page(html.parser.HTMLParser):
-    """Collects the links, ids and images of a page."""
+    """Collect the links, ids and images of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -129,7 +129,7 @@ def test_report_is_self_contained(tmp_path, seen):
         assert image["src"].startswith("data:image/webp;base64,UklGR")
         assert image["alt"] and image["loading"] == "lazy"
         assert int(image["width"]) > 50 and 50 < int(image["height"]) <= 304, "so that the page does not jump"
-    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "pictures of no width are never loaded"
+    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "images without a width are never loaded"
     for link in page.links:
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)

@@ -1,13 +1,13 @@
-"""A Python for tests without the slow imports: each call runs in a copy (fork) of a process that has them loaded.
+"""Run the Python programs that tests start in forks of a server process that has already done the slow imports.
 
-Many tests start programs in processes of their own, and each of these spends seconds of processor time on importing
-torch or Snakemake. One process, shared by all workers of a test run, imports them once. The fixture `warm_python` gives
-the path of a program that takes the place of `sys.executable`, and `warm` puts it there: it passes its arguments,
-environment, folder and open files to that process, which forks; it ends with the exit code or the signal of the copy.
-The modules, their arguments and their files are those of the real command; only the imports are shared.
+Many tests start programs in separate processes, each of which would spend seconds of CPU time on importing torch or
+Snakemake. One server process, shared by all workers of a test run, imports them once. The fixture `warm_python` returns
+the path of a client program that replaces `sys.executable`, and the fixture `warm` sets it. The client passes its
+arguments, environment, folder and open files to the server, which forks; it exits with the exit code or the signal of
+the fork. Modules, arguments and files are those of the real command; only the imports are shared.
 
-`-m MODULE`, `-c CODE` and `FILE`, with `-u` and `-W` before them, run in a copy. All else, and all calls on a system
-without pidfd (Linux has it), run in a new Python. No copy outlives its caller.
+`-m MODULE`, `-c CODE` and `FILE`, optionally after `-u` and `-W`, run in a fork. Other calls, and all calls on systems
+without pidfd (Linux has it), run in a new Python process. A fork ends when its client ends.
 """
 
 import atexit
@@ -39,14 +39,14 @@ ENGINES = (
     *("ch09_pipeline.train", *(f"ch09_pipeline.stages.{stage}" for stage in STAGES)),
     *("snakemake.cli", "kfp", "kfp.local", "kfp.compiler"),
 )
-"""Imported when the first of them is called."""
-HIGH = 200
-"""File descriptors from here on are out of the way of those of a caller."""
+"""Modules imported when one of them is first called."""
+FREE_DESCRIPTOR = 200
+"""File descriptors from here on do not collide with those of a client."""
 
 
 @pytest.fixture(scope="session")
 def warm_python(tmp_path_factory) -> Iterator[str]:
-    """Give the program that takes the place of `sys.executable`; start the process behind it if no worker has."""
+    """Yield the path of the client program; start the server unless another worker has started it."""
     if not hasattr(os, "pidfd_open"):
         yield sys.executable
         return
@@ -56,7 +56,7 @@ def warm_python(tmp_path_factory) -> Iterator[str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         place = home / "warm"
         holder = hold(place.read_text()) if place.exists() else None
-        if holder is None:  # the first worker, or one that begins after the others have finished
+        if holder is None:  # the first worker, or one that starts after the others have finished
             place.write_text(str(start()))
             holder = hold(place.read_text())
     assert holder is not None
@@ -66,13 +66,13 @@ def warm_python(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def warm(warm_python, monkeypatch):
-    """Let the processes that this test starts with `sys.executable` skip the slow imports."""
+    """Make the processes that this test starts with `sys.executable` skip the slow imports."""
     monkeypatch.setattr(sys, "executable", warm_python)
 
 
 def start() -> Path:
-    """Start the process that imports everything; give the folder of its socket and of the program that calls it."""
-    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # the path of a socket must be short
+    """Start the server; return the folder of its socket and of the client program."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # the path of a socket has a maximum length
     client = folder / "python"
     client.write_text(
         f"#!{sys.executable} -IS\n" + CLIENT.format(python=sys.executable, address=str(folder / "socket"))
@@ -80,12 +80,13 @@ def start() -> Path:
     client.chmod(0o755)
     path = os.pathsep.join([str(ROOT), str(ROOT / "ch09_pipeline/plugins")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, __file__, str(folder)], cwd=ROOT, env=environment, check=True)  # until it is ready
+    # the command returns when the server is ready
+    subprocess.run([sys.executable, __file__, str(folder)], cwd=ROOT, env=environment, check=True)
     return folder
 
 
 def hold(folder: str) -> socket.socket | None:
-    """Keep the process alive until the connection that is returned is closed; None if it has ended."""
+    """Keep the server alive until the returned connection is closed; None if the server has exited."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(Path(folder) / "socket"))
@@ -121,30 +122,30 @@ sys.exit(code)
 
 
 def serve(folder: Path) -> None:
-    """Import everything, then make a copy for each caller, until nobody holds this process any more."""
+    """Import the modules, then fork for each client, until all connections from `hold` are closed."""
     load(MODULES)
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(str(folder / "socket"))
-        door.listen(100)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen(100)
         if os.fork():
-            os._exit(0)  # what started this process waits for this
-        door.settimeout(30)
-        holders = [door.accept()[0]]  # the first to connect is the one who asked for this process
+            os._exit(0)  # `start` waits for this exit
+        listener.settimeout(30)
+        holders = [listener.accept()[0]]  # the first connection is that of the worker that started the server
         holders[0].recv(8)
-        door.settimeout(None)
+        listener.settimeout(None)
         while holders:
-            for ready in select.select([door, *holders], [], [])[0]:
-                if ready is not door:
+            for ready in select.select([listener, *holders], [], [])[0]:
+                if ready is not listener:
                     holders.remove(ready)
                     ready.close()
                     continue
-                caller, _ = door.accept()
-                head, received, _, _ = socket.recv_fds(caller, 8, HIGH)
+                client, _ = listener.accept()
+                head, received, _, _ = socket.recv_fds(client, 8, FREE_DESCRIPTOR)
                 size = int.from_bytes(head, "big")
                 if not size:
-                    holders.append(caller)
+                    holders.append(client)
                     continue
-                with caller.makefile("rb") as stream:
+                with client.makefile("rb") as stream:
                     call = json.loads(stream.read(size))
                 if call["kind"] == "-m" and call["words"][0].split(".")[0] in ("ch09_pipeline", "snakemake", "kfp"):
                     load(ENGINES)
@@ -152,51 +153,51 @@ def serve(folder: Path) -> None:
                     while os.waitpid(-1, os.WNOHANG)[0]:
                         pass
                 if os.fork() == 0:
-                    door.close()
+                    listener.close()
                     for holder in holders:
                         holder.close()
-                    answer(caller, call, received)
+                    answer(client, call, received)
                 for number in received:
                     os.close(number)
-                caller.close()
+                client.close()
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
 
 
 def load(names: tuple[str, ...]) -> None:
-    """Import modules; what is not installed belongs to an extra."""
+    """Import modules; those of extras that are not installed are skipped."""
     if names[0] in sys.modules:
         return
     for name in names:
         with contextlib.suppress(ModuleNotFoundError):
             __import__(name)
     gc.collect()
-    gc.freeze()  # a copy that does not touch these objects need not copy their memory
+    gc.freeze()  # keeps the memory of these objects shared with the forks
 
 
-def answer(caller: socket.socket, call: dict, received: list[int]) -> None:
-    """Run what a caller asks for in a copy of this process; tell the caller how it ended, end it with the caller."""
-    copy = os.fork()
-    if copy == 0:
-        become(call, received)
+def answer(client: socket.socket, call: dict, received: list[int]) -> None:
+    """Run a client's program in a fork; send the exit code to the client, or kill the program if the client exits."""
+    child = os.fork()
+    if child == 0:
+        run_program(call, received)
     for number in received:
         os.close(number)
-    handle = os.pidfd_open(copy)
-    if caller in select.select([caller, handle], [], [])[0]:  # it is gone
+    handle = os.pidfd_open(child)
+    if client in select.select([client, handle], [], [])[0]:  # the client has exited
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(copy, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+            os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        caller.sendall(f"{code}\n".encode())
+        client.sendall(f"{code}\n".encode())
     os._exit(0)
 
 
-def become(call: dict, received: list[int]) -> None:
-    """Take a caller's files, folder, environment and arguments, and run its program as the main program."""
+def run_program(call: dict, received: list[int]) -> None:
+    """Set a client's files, folder, environment and arguments, and run its program as the main program."""
     os.setsid()
-    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, HIGH) for number in received]
-    os.closerange(0, HIGH)
+    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, FREE_DESCRIPTOR) for number in received]
+    os.closerange(0, FREE_DESCRIPTOR)
     for number, target in zip(kept, call["files"], strict=False):
         os.dup2(number, target)
         os.close(number)
@@ -219,7 +220,7 @@ def become(call: dict, received: list[int]) -> None:
             sys.modules["__main__"] = main = types.ModuleType("__main__")
             exec(compile(program, "<string>", "exec"), main.__dict__)
         elif kind == "-m":
-            if not hasattr(sys.modules.get(program), "__path__"):  # of a package, __main__ is run
+            if not hasattr(sys.modules.get(program), "__path__"):  # for a package, __main__ is run
                 sys.modules.pop(program, None)
             runpy.run_module(program, run_name="__main__", alter_sys=True)
         else:
@@ -236,7 +237,7 @@ def become(call: dict, received: list[int]) -> None:
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    os._exit(code or 0)  # taking everything apart takes a second, and is of no use to anyone
+    os._exit(code or 0)  # skip the cleanup of the interpreter, which takes a second
 
 
 if __name__ == "__main__":
