@@ -20,6 +20,7 @@ from ch10_deploy.loadtest import Options, Tally, run_load
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 FULL = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+LATER = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -101,6 +102,15 @@ def test_other_statuses_are_errors():
     tally = Scripted(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", LAST).measured(requests=2)
     assert tally.statuses == {500: 1, 200: 1}
     assert tally.metrics()["errors"] == 1
+
+
+def test_a_refused_connection_waits_as_long_as_the_server_asks():
+    server = Scripted(LATER, OK, LAST)
+    tally = server.measured(requests=3, seconds=10)
+    assert tally.statuses == {503: 1, 200: 2}
+    assert tally.seconds >= 1
+    assert max(tally.milliseconds) < 500, "the pause is not latency"
+    assert Scripted(LATER, OK).measured().statuses == {503: 1}, "the test ends during a pause"
 
 
 def test_the_load_test_ends_in_time_and_waits_for_outstanding_responses():
