@@ -116,7 +116,7 @@ def test_content_with_a_wrong_checksum_is_rejected(error_of, monkeypatch):
     monkeypatch.setattr(archives, "CHUNK", 512)  # the checksum at the end is checked for every size
     packed = bytearray(gzip.compress(make_tar()))
     packed[-6] ^= 1
-    assert "is a broken" in error_of("x.tar.gz", bytes(packed))
+    assert "is a corrupt" in error_of("x.tar.gz", bytes(packed))
 
 
 def test_an_encrypted_file_is_named(error_of):
@@ -146,7 +146,7 @@ def test_an_unknown_compression_method_is_named(error_of, method):
     ],
 )
 def test_truncated_and_invalid_archives_are_rejected(error_of, name, data):
-    assert "is a broken" in error_of(name, data)
+    assert "is a corrupt" in error_of(name, data)
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
@@ -181,7 +181,7 @@ def test_nothing_is_written_if_the_last_file_is_broken(error_of, name):
         data = make_tar()
         data = data[: data.index(bytes(range(100))) + 600]
         data = gzip.compress(data) if name == "x.tar.gz" else data
-    assert "is a broken" in error_of(name, data)
+    assert "is a corrupt" in error_of(name, data)
 
 
 BOMB = {"a.txt": bytes(1 << 26), "b.txt": b""}
@@ -223,7 +223,7 @@ def test_a_tar_archive_beyond_the_limits_is_rejected(error_of, monkeypatch):
 def test_nested_headers_are_rejected(error_of):
     name = tarfile.TarInfo("././@LongLink")
     name.type = tarfile.GNUTYPE_LONGNAME
-    assert "is a broken" in error_of("x.tar.gz", gzip.compress(name.tobuf() * 3_000 + make_tar()))
+    assert "is a corrupt" in error_of("x.tar.gz", gzip.compress(name.tobuf() * 3_000 + make_tar()))
 
 
 def test_a_name_with_line_ends_is_reported_in_one_line(error_of):
@@ -351,7 +351,7 @@ def test_the_tar_archive_of_cifar_and_gzipped_files_are_read_here(tmp_path):
     source.data_dir().mkdir()
     archive = source.data_dir() / "cifar-10-binary.tar.gz"
     archive.write_bytes(gzip.compress(make_tar())[:-40])
-    with pytest.raises(ValueError, match=f"^{archive} is a broken"):
+    with pytest.raises(ValueError, match=f"^{archive} is a corrupt"):
         load_images("cifar-10")
     assert not (source.data_dir() / FOLDER["cifar-10"]).exists()
     (tmp_path / "idx").write_bytes(gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09123456789")[:-1])
