@@ -172,7 +172,7 @@ def test_a_set_with_a_file_too_few_and_a_broken_archive_are_said(tmp_path):
     with pytest.raises(ValueError, match=re.escape(str(folder / "dev.tsv"))):
         load_sentences("auto")
     (tmp_path / "data" / "SST-2.zip").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="is a broken archive"):
+    with pytest.raises(ValueError, match="is a corrupt archive"):
         load_sentences("auto")
     (folder / "train.tsv").write_bytes(HEADER.encode() + b"\xff\t1\n")
     (folder / "dev.tsv").write_text(HEADER + "x\t1\n")
