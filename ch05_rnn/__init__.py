@@ -4,7 +4,11 @@ language_model  predict the next character or word of a text, and generate text:
 budgets         loss of an LSTM and a Transformer against training time
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
-word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
+word2vec        word vectors: skip-gram or CBOW, negative sampling or hierarchical softmax, evaluated on analogies
+glove           word vectors that fit the logarithms of co-occurrence counts
+fasttext        word vectors from character n-grams, also of unseen words
+evaluate_vectors  a counting baseline and pre-trained word vectors, evaluated
+word_throughput   words per second of skip-gram and fastText, compared with gensim
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
 captioning      image captions: convolutional encoder, LSTM decoder with spatial attention

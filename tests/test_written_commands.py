@@ -12,11 +12,14 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
+from common.data.text import vector_files
+from common.data.text.vector_files import write_vectors
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
@@ -68,6 +71,7 @@ CONSTANTS = {
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
     "sales.csv": "day,units\n" + "".join(f"{day},{100 + day % 7 * 10 + day % 5}\n" for day in range(400)),
+    "vectors.txt": "king 0.1 0.2\nqueen 0.3 0.1\nman 0.1 0.4\n",
     "train.csv": "Id,MSSubClass,LotArea,PoolQC,SalePrice\n"
     + "".join(f"{n},{n % 3 * 20},{8_000 + 37 * n % 900},{'NA' if n % 4 else 'Gd'},{100_000 + n}\n" for n in range(100)),
     "test.csv": "Id,MSSubClass,LotArea,PoolQC\n101,20,8100,NA\n102,40,NA,Gd\n",
@@ -152,6 +156,8 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
 def test_command_runs(chapter, command, monkeypatch, tmp_path):
     for name in set(shlex.split(command)) & set(FILES):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    if vector_files.GLOVE in command:
+        write_vectors(tmp_path / "data" / vector_files.GLOVE_FILE, ["the", "was"], torch.ones(2, 50), "glove")
     monkeypatch.chdir(tmp_path)
     assert_runs(chapter, command, monkeypatch, tmp_path)
 

@@ -1,7 +1,8 @@
 """Sentiment classification of sentences: a bidirectional LSTM compared with a bag-of-words baseline.
 
     python -m ch05_rnn.train sentiment
-    python -m ch05_rnn.train sentiment --data grammar      # synthetic sentences, in which word order matters
+    python -m ch05_rnn.train sentiment --data grammar                        # synthetic: word order matters
+    python -m ch05_rnn.train sentiment --vectors glove-6b-50d --freeze       # pre-trained word vectors
 
 Both models are trained on the same batches with the same learning rate.
 
@@ -22,10 +23,11 @@ from torch.nn import functional as F
 from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad, run_packed
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.text.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSet, ceiling, load_sentences
+from common.data.text.vector_files import GLOVE_SIZE, load_glove
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
-from common.progress import print_table
+from common.progress import print_table, say
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate
 
@@ -48,8 +50,12 @@ class Config:
     """Batch size in sentences, over all processes."""
     learning_rate: float = 3e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
-    embedding_size: int = 64
-    """Embedding size."""
+    vectors: Literal["none", "glove-6b-50d"] = "none"
+    """Initial word embeddings: random, or the pre-trained vectors of GloVe 6B (zero for words that it lacks)."""
+    freeze: bool = False
+    """Keep the pre-trained embeddings as they are, instead of training them with the other weights."""
+    embedding_size: int = default_by("vectors", **{"none": 64, "glove-6b-50d": 50})
+    """Embedding size. Default: 64, with pre-trained vectors 50."""
     hidden_size: int = 64
     """Hidden units per direction of the LSTM; the hidden layer of the bag of words has twice as many."""
     dropout: float = 0.3
@@ -59,6 +65,11 @@ class Config:
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
+        pretrained = self.vectors != "none"
+        require(pretrained or not self.freeze, "--freeze keeps pre-trained vectors: give --vectors too", self.vectors)
+        fits = not pretrained or self.embedding_size == GLOVE_SIZE
+        require(fits, f"--embedding-size must be {GLOVE_SIZE} with --vectors {self.vectors}", self.embedding_size)
         require_positive(self, "epochs", "batch_size", "learning_rate", "embedding_size", "hidden_size")
         require_positive(self, "minimum_count")
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
@@ -125,6 +136,18 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
 
 
+def initialise_embeddings(tables: Sequence[nn.Embedding | nn.EmbeddingBag], words: Vocabulary, *, freeze: bool) -> None:
+    """Set embeddings to GloVe's vectors, or zero for the words that it lacks; leave them out of training if frozen."""
+    found, source = load_glove(only=set(words.symbols))
+    say("vectors", f"GloVe 6B: {len(found.words):,} of {len(words):,} words, {source}")
+    weight = torch.zeros(len(words), GLOVE_SIZE)
+    weight[[words.index[word] for word in found.words]] = found.vectors
+    for table in tables:
+        with torch.no_grad():
+            table.weight.copy_(weight)
+        table.weight.requires_grad_(not freeze)
+
+
 def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """N sentences -> (N, T) words, (N,) lengths"""
     return pad([vocabulary.encode(text.split()) for text in texts])
@@ -174,6 +197,9 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
             "bilstm": BiLSTM(len(vocabulary), config).to(run.device),
             "bag": BagOfWords(len(vocabulary), config).to(run.device),
         }
+        if config.vectors != "none":
+            tables = [models["bilstm"].embedding, models["bag"].bag]
+            initialise_embeddings(tables, vocabulary, freeze=config.freeze)
         parallel = {name: distributed.wrap(model) for name, model in models.items()}
         optimizers = {name: make_optimizer(model, config) for name, model in models.items()}
         steps = batch_count(len(words), config.batch_size)

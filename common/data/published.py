@@ -94,6 +94,12 @@ RELEASES: dict[str, tuple[Release, ...]] = {
     ),
     # The splits of Flickr_8k.{train,dev,test}Images.txt.
     "flickr8k": (Release({"train images": 6_000, "dev images": 1_000, "test images": 1_000}),),
+    "glove-6b-50d": (
+        Release(
+            {"words": 400_000},
+            {"words": "5d5f74b8d275407caad13a125d6db79d7011cbea3ead0af458bc69841870c983"},
+        ),
+    ),
     # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
     "sst-2": (
         Release({"train sentences": 67_349, "dev sentences": 872}),

@@ -18,6 +18,7 @@ from common import cli
 from common.data.source import DataUnavailable
 from common.data.text import sentences
 from common.data.text.sentences import BAD, GOOD, UNFAMILIAR, Sentences, load_sentences
+from common.data.text.vector_files import write_vectors
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.drawing import text_plots
 from conftest import train_until
@@ -351,9 +352,44 @@ def test_sst_sentences_have_no_kinds(config, tmp_path):
     assert not any("any_bag" in name or "plain" in name for name in metrics)
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+def test_pretrained_vectors_are_kept_or_trained(config, grammar, tmp_path, capsys, freeze):
+    (tmp_path / "data").mkdir()
+    words, vectors = ["superb", "dull", "elsewhere", "the"], torch.randn(4, 50)
+    write_vectors(tmp_path / "data" / "glove.6B.50d.txt", words, vectors, "glove")
+    sentiment.train(replace(config, vectors="glove-6b-50d", freeze=freeze, embedding_size=50), grammar)
+    (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
+    model, vocabulary, restored = sentiment.restore(folder)
+    assert f"GloVe 6B: 3 of {len(vocabulary)} words" in capsys.readouterr().out
+    assert restored.freeze == freeze
+    kept = model.embedding.weight[vocabulary.encode(["superb", "the"])]
+    same = torch.allclose(kept, vectors[[0, 3]], rtol=1e-5, atol=1e-5)  # the file has six digits
+    others = model.embedding.weight[vocabulary.encode(["was", UNKNOWN])]
+    assert same == freeze and (others[0] == 0).all() == freeze
+    assert (model.embedding.weight[PAD] == 0).all()
+
+
+def test_both_classifiers_start_from_the_pretrained_vectors(grammar, tmp_path):
+    (tmp_path / "data").mkdir()
+    write_vectors(tmp_path / "data" / "glove.6B.50d.txt", ["the", "superb"], torch.ones(2, 50), "glove")
+    config, vocabulary = Config(vectors="glove-6b-50d"), vocabulary_of(grammar)
+    tables = [BiLSTM(len(vocabulary), config).embedding, BagOfWords(len(vocabulary), config).bag]
+    sentiment.initialise_embeddings(tables, vocabulary, freeze=False)
+    expected = torch.zeros(len(vocabulary), 50)
+    expected[vocabulary.encode(["the", "superb"])] = 1
+    for table in tables:
+        assert torch.equal(table.weight, expected) and table.weight.requires_grad
+    assert (config.embedding_size, Config().embedding_size) == (50, 64)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--freeze"], "--freeze keeps pre-trained vectors: give --vectors too, got none"),
+        (
+            ["--vectors", "glove-6b-50d", "--embedding-size", "64"],
+            "--embedding-size must be 50 with --vectors glove-6b-50d, got 64",
+        ),
         (["--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
         (["--data", "sst2"], "invalid choice 'sst2'"),
         (["--data", "sst-2"], "use the embedded sentences: --data grammar"),
