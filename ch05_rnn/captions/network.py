@@ -30,8 +30,8 @@ GRID = 8
 """Rows and columns of the grid of features."""
 FIRST_CHANNELS = 16
 FARTHEST = 4.0
-"""Largest coordinate of the grid. With coordinates up to 1, two numbers among many features, learning which object is on
-the left takes longer."""
+"""Largest coordinate of the grid. With coordinates up to 1, two numbers among many features, it takes longer to learn
+which object is on the left."""
 
 State = tuple[Tensor, Tensor]
 """(B, H) hidden and cell state of the decoder"""
