@@ -37,7 +37,7 @@ class Watched:
     """Peak memory of the server, in bytes."""
 
     def percentile(self, share: float) -> float:
-        """Compute a percentile of the latency in milliseconds, 0.99 for the 99th; a failed probe counts as 30 seconds."""
+        """Compute a percentile of the latency in milliseconds (0.99: the 99th); a failed probe counts as 30 s."""
         times = sorted(self.milliseconds) + [1e3 * PATIENCE] * self.failed
         return times[min(int(share * len(times)), len(times) - 1)]
 
