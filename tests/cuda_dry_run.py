@@ -561,6 +561,7 @@ SMALL = {
     "steps": 3,
     "tests": 4,
     "environments": 8,
+    "folds": 2,
     "warm_up": 10,
 }
 
