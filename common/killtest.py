@@ -44,6 +44,8 @@ PROGRAMS = {
         "ch04_cuda.train by_hand --data digits --epochs 40 --rounds 1 --seconds 0.01",
         "ch05_rnn.train language_model --data pydoc --hidden-size 32 --limit 40000 --epochs 4",
         "ch05_rnn.train word2vec --epochs 3",
+        "ch05_rnn.train glove --epochs 10",
+        "ch05_rnn.train fasttext --epochs 3",
         "ch05_rnn.train sentiment --data grammar --limit 1000 --epochs 4",
         "ch05_rnn.train seq2seq --limit 1000 --epochs 4",
         "ch05_rnn.train captioning --limit 200 --epochs 4",

@@ -164,12 +164,12 @@ def report_vectors(run: Run, vectors: Vectors, metrics: dict[str, float], analog
     from common.drawing import plots, text_plots
 
     if analogies:
+        labels = {"accuracy": "all", "nearest_accuracy": "baseline: nearest word to c"}
         rows = [
-            [name.removesuffix("_accuracy"), f"{100 * value:.2f}"]
+            [labels.get(name, name.removesuffix("_accuracy")), f"{100 * value:.2f}"]
             for name, value in metrics.items()
             if name.endswith("accuracy") and not name.startswith("google")
         ]
-        rows[0][0], rows[1][0] = "all", "baseline: nearest word to c"
         print_table(["questions", "accuracy, %"], rows, title=f"{len(analogies):,} test analogies")
     if families := word_maps(vectors):
         run.figure("analogies", text_plots.word_maps(families))
