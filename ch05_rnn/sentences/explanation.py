@@ -8,12 +8,12 @@ Leave-one-out, for every network: the contribution of word t is z minus the log-
 
 The r_t do not add up to z, because words act together.
 
-N-grams, for TextCNN (see `textcnn`): every feature p_m is the output of one window, so z is a sum over the windows that
+N-grams, for TextCNN (see `textcnn`): every feature f_j is the value of one window, so z is a sum over the windows that
 win the maximum over time. The contribution of window i is
 
-    r_i = sum_{m won by i} (v_1m - v_0m) p_m,   z = a_1 - a_0 + sum_i r_i
+    r_i = sum_{j won by i} (w_1j - w_0j) f_j,   z = d_1 - d_0 + sum_i r_i
 
-Dimensions: n words of a sentence, M features.
+Dimensions: N sentences, n words of a sentence, J features.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,14 +65,14 @@ def winning_ngrams(model: TextCNN, vocabulary: Vocabulary, text: str) -> list[Ng
     """
     words, lengths = encode(vocabulary, [text])
     device = model.output.weight.device
-    p, windows = (each[0].cpu() for each in model.features(words.to(device), lengths))
-    v = model.output.weight.cpu()
-    contributions = (v[1] - v[0]) * p
-    widths = torch.cat([torch.full((f.linear.out_features,), f.width) for f in model.filters])
+    features, windows = (each[0].cpu() for each in model.features(words.to(device), lengths))
+    w = model.output.weight.cpu()
+    contributions = (w[1] - w[0]) * features
+    widths = torch.cat([torch.full((each.linear.out_features,), each.width) for each in model.filters])
     starts, ends = (windows - widths + 1).clamp(min=0), (windows + 1).clamp(max=int(lengths[0]))
     won: dict[tuple[int, int], list[float]] = {}
-    for feature in p.nonzero().flatten().tolist():
-        won.setdefault((int(starts[feature]), int(ends[feature])), []).append(float(contributions[feature]))
+    for j in features.nonzero().flatten().tolist():
+        won.setdefault((int(starts[j]), int(ends[j])), []).append(float(contributions[j]))
     tokens = text.split()
     found = [Ngram(" ".join(tokens[start:end]), sum(its), len(its)) for (start, end), its in won.items()]
     return sorted(found, key=lambda ngram: -abs(ngram.contribution))
