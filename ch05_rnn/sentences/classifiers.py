@@ -10,10 +10,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ch05_rnn.sentences.padding import PAD, pad, run_packed
 from common.data.text.sentences import CLASS_NAMES
 from common.data.text.vocabulary import Vocabulary
+
+RANDOM_STD = 0.25
+"""Standard deviation of random word vectors, close to that of Kim (2014)."""
 
 
 class BiLSTM(nn.Module):
@@ -22,6 +26,7 @@ class BiLSTM(nn.Module):
     def __init__(self, words: int, *, embedding_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, embedding_size, padding_idx=PAD)
+        randomise_vectors(self.embedding)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(embedding_size, hidden_size, batch_first=True, bidirectional=True)
         self.output = nn.Linear(2 * hidden_size, len(CLASS_NAMES))
@@ -38,6 +43,7 @@ class BagOfWords(nn.Module):
     def __init__(self, words: int, *, embedding_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.EmbeddingBag(words, embedding_size, mode="mean", padding_idx=PAD)
+        randomise_vectors(self.embedding)
         self.layers = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(embedding_size, hidden_size),
@@ -49,6 +55,13 @@ class BagOfWords(nn.Module):
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # same signature as BiLSTM
         """(B, T) words, (B,) lengths -> (B, 2) logits"""
         return self.layers(self.embedding(words))
+
+
+def randomise_vectors(table: nn.Embedding | nn.EmbeddingBag) -> None:
+    """Draw random word vectors; that of the padding is zero."""
+    nn.init.normal_(table.weight, std=RANDOM_STD)
+    with torch.no_grad():
+        table.weight[PAD].zero_()
 
 
 def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -69,3 +82,11 @@ def predict(model: nn.Module, vocabulary: Vocabulary, texts: Sequence[str]) -> T
         logits[index] = model(words[index, : size.max()].to(device), size).float().cpu()
     model.train(was_training)
     return logits
+
+
+def selection_error(logits: Tensor, labels: Tensor) -> float:
+    """Compute the error rate by which models and epochs are selected on the validation set; lower is better.
+
+    A small multiple of the cross-entropy decides between equal error rates.
+    """
+    return float((logits.argmax(1) != labels).double().mean() + 1e-6 * F.cross_entropy(logits, labels))

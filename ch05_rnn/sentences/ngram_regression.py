@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ch05_rnn.sentences.classifiers import selection_error
+
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates for lambda; one is selected on the validation set."""
 ITERATIONS = 200
@@ -93,8 +95,7 @@ class NgramRegression:
     def select(
         cls, train: tuple[Sequence[str], Sequence[int]], valid: tuple[Sequence[str], Sequence[int]]
     ) -> "NgramRegression":
-        """Fit one regression for each penalty to the training set; return that with the lowest validation loss."""
+        """Fit one regression for each penalty; return the one with the fewest errors on the validation set."""
         candidates = [cls.fit(*train, penalty=penalty) for penalty in PENALTIES]
         texts, labels = valid[0], torch.tensor(valid[1])
-        losses = [float(F.cross_entropy(candidate.predict(texts), labels)) for candidate in candidates]
-        return candidates[losses.index(min(losses))]
+        return min(candidates, key=lambda candidate: selection_error(candidate.predict(texts), labels))

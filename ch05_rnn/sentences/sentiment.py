@@ -6,8 +6,8 @@
     python -m ch05_rnn.train sentiment --vectors glove-6b-50d                # start from pre-trained word vectors
     python -m ch05_rnn.train sentiment --vectors glove-6b-50d --freeze       # and do not change them
 
-The network and the bag of words are trained on the same batches; of each the epoch with the lowest validation loss is
-kept. The penalty of the logistic regression on n-grams is selected on the validation set too.
+The network and the bag of words are trained on the same batches; of each the epoch with the fewest errors on the
+validation set is kept. The penalty of the logistic regression on n-grams is selected in the same way.
 
 Dimensions: N sentences, B batch, T length of the longest sentence, V vocabulary size.
 """
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.sentences.classifiers import BagOfWords, BiLSTM, encode, predict
+from ch05_rnn.sentences.classifiers import BagOfWords, BiLSTM, encode, predict, selection_error
 from ch05_rnn.sentences.explanation import draw_contributions, draw_ngrams, draw_prefix_predictions, winning_ngrams
 from ch05_rnn.sentences.ngram_regression import NgramRegression
 from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length
@@ -62,8 +62,8 @@ class Config:
     """Number of epochs. Default: 4, or on small data sets as many as give 1,500 steps."""
     batch_size: int = 64
     """Batch size in sentences, over all processes."""
-    learning_rate: float = default_by("network", bilstm=3e-3, textcnn=1e-3)
-    """Peak learning rate of Adam (one-cycle schedule). Default: 3e-3, for TextCNN 1e-3."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of Adam (one-cycle schedule)."""
     vectors: Literal["none", "glove-6b-50d"] = "none"
     """Initial word embeddings: random, or the pre-trained vectors of GloVe 6B (zero for words that it lacks)."""
     freeze: bool = False
@@ -208,7 +208,7 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
     vectors, description = load_vectors(data) if config.vectors != "none" else (None, "")
     vocabulary = build_vocabulary(data, config.minimum_count, vectors)
     words, lengths = encode(vocabulary, data.train.texts)
-    labels = torch.tensor(data.train.labels)
+    labels, valid_labels = torch.tensor(data.train.labels), torch.tensor(data.valid.labels)
     with Run.open(__name__, config, data.card) as run:
         words, labels = words.to(run.device), labels.to(run.device)
         network, bag = (make(len(vocabulary), config).to(run.device) for make in (make_network, make_bag))
@@ -238,9 +238,10 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
                         parallel[name], optimizer, *batch, limited=limited, max_norm=config.max_norm, bf16=run.bf16
                     )
                 run.step(losses["network"], sentences=len(index))
-            valid = {name: measure(predict(models[name], vocabulary, data.valid.texts), data.valid) for name in models}
+            logits = {name: predict(model, vocabulary, data.valid.texts) for name, model in models.items()}
             for name, its in best.items():
-                its.update(valid[name]["loss"], epoch)
+                its.update(selection_error(logits[name], valid_labels), epoch)
+            valid = {name: measure(its, data.valid) for name, its in logits.items()}
             of_network = {name: valid["network"][name] for name in ("loss", "accuracy")}
             run.log(valid=of_network | {"bag_accuracy": valid["bag"]["accuracy"]})
         for its in best.values():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from torch.nn import functional as F
 
 from ch05_rnn.sentences import ngram_regression
+from ch05_rnn.sentences.classifiers import selection_error
 from ch05_rnn.sentences.ngram_regression import NgramRegression, ngrams_up_to
 from common.data.text.sentences import load_sentences
 
@@ -40,14 +40,13 @@ def test_each_ngram_counts_once_and_unknown_ones_are_left_out():
     assert (logits[:, 0] == 0).all()
 
 
-def test_the_penalty_with_the_lowest_validation_loss_is_selected(grammar, monkeypatch):
+def test_the_penalty_with_the_fewest_validation_errors_is_selected(grammar, monkeypatch):
     penalties = (0.01, 1.0, 100.0)
     monkeypatch.setattr(ngram_regression, "PENALTIES", penalties)
     train, valid = ((split.texts, split.labels) for split in (grammar.train, grammar.valid))
     labels = torch.tensor(grammar.valid.labels)
-    losses = [
-        float(F.cross_entropy(NgramRegression.fit(*train, penalty=penalty).predict(valid[0]), labels))
-        for penalty in penalties
+    errors = [
+        selection_error(NgramRegression.fit(*train, penalty=penalty).predict(valid[0]), labels) for penalty in penalties
     ]
-    assert NgramRegression.select(train, valid).penalty == penalties[losses.index(min(losses))]
-    assert len(set(losses)) == 3
+    assert NgramRegression.select(train, valid).penalty == penalties[errors.index(min(errors))]
+    assert len(set(errors)) == 3

@@ -385,35 +385,40 @@ def test_a_command_without_a_run_or_a_sentence_is_one_line(fails, tmp_path):
     assert "give a sentence in quotes" in fails(classify_sentence.main, [" "])
 
 
-def test_the_epoch_with_the_lowest_validation_loss_is_kept(config, grammar, monkeypatch):
-    """Of the network and of the bag of words, each with its own losses."""
+def test_the_epoch_with_the_fewest_validation_errors_is_kept(config, grammar, monkeypatch):
+    """Of the network and of the bag of words, each with its own errors."""
+    errors = {BiLSTM: [0.3, 0.1, 0.2], BagOfWords: [0.3, 0.2, 0.1]}
     seen: dict[type, list[torch.Tensor]] = {BiLSTM: [], BagOfWords: []}
-    losses = {BiLSTM: [3.0, 1.0, 2.0], BagOfWords: [3.0, 2.0, 1.0]}
-    predict, measure = sentiment.predict, sentiment.measure
-    last: list[type] = []
+    scores, predict, restore, restored = [], sentiment.predict, BestWeights.restore, []
 
     def watch(model, vocabulary, texts):
         if texts is grammar.valid.texts:
             seen[type(model)].append(model.embedding.weight.detach().clone())
-        last[:] = [type(model)]
+            scores.append(errors[type(model)][len(seen[type(model)]) - 1])
         return predict(model, vocabulary, texts)
 
-    def scripted(logits, split):
-        measures = measure(logits, split)
-        return measures | ({"loss": losses[last[0]][len(seen[last[0]]) - 1]} if split is grammar.valid else {})
+    def remember(best):
+        restore(best)
+        restored.append((type(best.model), best.epoch, best.model.embedding.weight.detach().clone()))
 
-    def check(run, test, model, *_):
-        assert torch.equal(model.embedding.weight, seen[BiLSTM][1])
-
-    restored = []
     monkeypatch.setattr(sentiment, "predict", watch)
-    monkeypatch.setattr(sentiment, "measure", scripted)
-    monkeypatch.setattr(sentiment, "report", check)
-    monkeypatch.setattr(
-        BestWeights, "restore", lambda self, own=BestWeights.restore: restored.append(self) or own(self)
-    )
+    monkeypatch.setattr(sentiment, "selection_error", lambda *_: scores.pop(0))
+    monkeypatch.setattr(BestWeights, "restore", remember)
+    monkeypatch.setattr(sentiment, "report", lambda *_: None)
     sentiment.train(replace(config, epochs=3), grammar)
-    assert [(type(best.model), best.epoch) for best in restored] == [(BiLSTM, 2), (BagOfWords, 3)]
+    assert [(kind, epoch) for kind, epoch, _ in restored] == [(BiLSTM, 2), (BagOfWords, 3)]
+    for kind, epoch, weight in restored:
+        assert torch.equal(weight, seen[kind][epoch - 1])
+
+
+def test_equal_error_rates_are_decided_by_the_loss():
+    labels = torch.tensor([0, 1, 1])
+    logits = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
+    surer = torch.tensor([[4.0, 0.0], [0.0, 4.0], [1.0, 0.0]])
+    better = torch.tensor([[0.1, 0.0], [0.0, 0.1], [0.0, 0.1]])
+    first, second, third = (sentiment.selection_error(its, labels) for its in (logits, surer, better))
+    assert third < second < first
+    assert (first, third) == (pytest.approx(1 / 3, abs=1e-5), pytest.approx(0, abs=1e-5))
 
 
 def test_max_norm_holds_after_every_step_of_textcnn_only(config, grammar, monkeypatch):
@@ -499,9 +504,11 @@ def test_the_network_and_the_bag_start_from_the_pretrained_vectors(grammar):
     config, vocabulary = Config(vectors="glove-6b-50d"), vocabulary_of(grammar)
     tables = [make(kind, len(vocabulary), config).embedding for kind in CLASSIFIERS]
     vectors = VectorFile(["the", "superb"], torch.ones(2, 50))
-    sentiment.initialise_embeddings(tables, vocabulary, vectors, freeze=False)
     expected = torch.zeros(len(vocabulary), 50)
     expected[vocabulary.encode(["the", "superb"])] = 1
+    for table in tables:
+        assert (table.weight[PAD] == 0).all() and float(table.weight.detach().std()) == pytest.approx(0.25, rel=0.1)
+    sentiment.initialise_embeddings(tables, vocabulary, vectors, freeze=False)
     for table in tables:
         assert torch.equal(table.weight, expected) and table.weight.requires_grad
 
@@ -530,7 +537,6 @@ def test_the_vocabulary_has_frequent_words_and_words_with_a_vector():
         (["--widths", "3", "3"], "--widths must be one or more different widths, got 3 3"),
         (["--widths", "0"], "--widths must be a number above 0, got 0"),
         (["--max-norm", "0"], "--max-norm must be a number above 0, got 0.0"),
-        (["--vectors", "glove-6b-50d"], "glove-6b-50d is not there"),
     ],
 )
 def test_a_mistake_is_one_line(fails, tmp_path, words, message):
