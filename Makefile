@@ -1,15 +1,15 @@
-# Two commands for a newcomer: `make demo` and `make test`. Both make .venv first.
+# The main commands are `make demo` and `make test`; both create .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO_INSTALLED := .venv/.demo-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-# the tests of a file share what it sets up, so they stay together; conftest.py puts the longest files first
+# the tests of a file share fixtures, so one worker runs them all; conftest.py orders the slowest files first
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
-# `make gpu`: every step has a time limit, and together they may take twelve minutes
+# `make gpu`: every step has a time limit; the limits add up to at most twelve minutes
 GPU_PYTHON ?= $(BIN)/python
 GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
 RECORD := $(GPU_PYTHON) -m common.records.ledger record
@@ -17,23 +17,23 @@ RECORD := $(GPU_PYTHON) -m common.records.ledger record
 .PHONY: demo test test-all portable portable-old check aims format smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
-demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print one table, write one HTML report
+demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print a table, write an HTML report
 	$(BIN)/python tour.py
 
-test: $(INSTALLED)       ## every mechanism, on all cores: a few minutes, nothing beyond what pip installs
+test: $(INSTALLED)       ## the fast tests, on all cores: a few minutes, only packages from pip
 	$(FAST)
 
-test-all: $(INSTALLED)   ## the slow tests too (browser, image build, killed programs, README commands), then those that measure time
+test-all: $(INSTALLED)   ## also the slow tests (browser, image build, killed programs, README commands), then those that measure time
 	$(BIN)/pytest -m "not alone" $(PARALLEL)
 	$(BIN)/pytest -m alone
 
-portable: $(INSTALLED)   ## the fast tests as other processors would run them
+portable: $(INSTALLED)   ## the fast tests four times, with different instruction sets
 	$(FAST)
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(FAST)
 	$(MAKE) --no-print-directory portable-old
 	MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(FAST)
 
-portable-old: $(INSTALLED) ## the fast tests with the instructions of an old laptop
+portable-old: $(INSTALLED) ## the fast tests with the instructions of an old processor (SSE4.1)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(FAST)
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
@@ -42,14 +42,14 @@ check: $(INSTALLED)      ## format, lint, types, and tables that match the recor
 	$(BIN)/basedpyright --level error
 	$(BIN)/python -m common.records.ledger render --check
 
-aims: $(INSTALLED)       ## list the recorded figures that miss their target
+aims: $(INSTALLED)       ## list the recorded figures outside their target range
 	@$(BIN)/python -m common.records.ledger aims
 
-format: $(INSTALLED)     ## put the code into shape
+format: $(INSTALLED)     ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-smoke: $(INSTALLED)      ## what people do with each chapter, in processes of their own; test-all runs the other written commands
+smoke: $(INSTALLED)      ## the main commands of each chapter, in separate processes; test-all runs the other written commands
 	rm -rf runs/smoke
 	$(MAKE) --jobs 2 --output-sync=target --no-print-directory $(SMOKE)
 
@@ -147,13 +147,13 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}: run make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-# what the tour needs: no tools of development
+# dependencies of the tour, without development tools
 $(DEMO_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv what the tour needs: about 6 GB with CUDA, a minute or two on a fast line"
+	@echo "installing the dependencies of the tour into .venv: about 6 GB with CUDA, a minute or two on a fast line"
 	@$(PIP) '.[demo]'
 	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into .venv with the tools of development: about 7 GB with CUDA, some minutes on a fast line"
+	@echo "installing all dependencies with development tools into .venv: about 7 GB with CUDA, some minutes on a fast line"
 	@$(PIP) '.[dev]'
 	touch $(DEMO_INSTALLED) $@

@@ -8,7 +8,7 @@ from typing import Any
 from common.config import RunOptions
 
 
-def nothing_more(_folder: Path) -> dict[str, Any]:
+def no_settings(_folder: Path) -> dict[str, Any]:
     """Return no further settings."""
     return {}
 
@@ -25,7 +25,7 @@ class Stop:
     """Settings that define this stop."""
     short: dict[str, Any] = field(default_factory=dict)
     """Settings for a short run on embedded data; not used with --full."""
-    make: Callable[[Path], dict[str, Any]] = nothing_more
+    make: Callable[[Path], dict[str, Any]] = no_settings
     """Function from the tour's folder to further settings, called before the program starts; not used with --full."""
     seconds: float = 3.0
     """Approximate duration on one core; the longest stops start first."""

@@ -103,12 +103,12 @@ def visit(stop: Stop, request: Request) -> Visit:
             visit.fail(f"{type(error).__name__}: {error}")
     visit.printed = log.read_text(encoding="utf-8", errors="replace").strip()
     if config is not None:
-        look_at_the_run(visit, to_json(config), request.folder)
+        read_run(visit, to_json(config), request.folder)
     visit.seconds = time.perf_counter() - start
     return visit
 
 
-def look_at_the_run(visit: Visit, settings: dict[str, Any], folder: Path) -> None:
+def read_run(visit: Visit, settings: dict[str, Any], folder: Path) -> None:
     """Read data, device and pictures of the run with these settings; other stops may run the same program."""
     chapter, program = chapter_and_name(visit.stop.module)
     for path in (folder / chapter / program).glob("*/summary.json"):

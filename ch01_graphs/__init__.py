@@ -1,8 +1,8 @@
-"""Chapter 1: expression graphs with symbolic gradients, simplification and two kinds of execution.
+"""Chapter 1: expression graphs with symbolic gradients, simplification, and two ways of execution.
 
 expressions   the book's five graphs: values, generated code, diagrams
-numerics      condition numbers, overflow and underflow, before and after a graph is rewritten
-regression    linear regression by the book's ten steps; speed of several variants of its step
+numerics      condition numbers, and overflow and underflow before and after `simplify`
+regression    linear regression by the book's ten steps; speed of four variants of the training step
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

@@ -1,11 +1,11 @@
-"""Reverse-mode automatic differentiation on a dynamic tape, as in PyTorch: compute at once and record the operations.
+"""Reverse-mode automatic differentiation on a dynamic tape, as in PyTorch: execute operations and record them.
 
     a, b = Variable(-4.0), Variable(2.0)
     c = (a * b + b**3).relu()
     c.backward()                         # a.gradient, b.gradient
 
-Each result keeps its operands and a function that computes their gradients from its own. The chapter's graph is built
-once; the tape is built in every step.
+Each result stores its operands and a function that maps the gradient with respect to the result to the gradients with
+respect to the operands. The tape is built in every step; a `Graph` is built once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
-"""Maps the gradient g of the loss in a result to the gradients in its operands."""
+"""Maps the gradient g of the loss with respect to a result to the gradients with respect to its operands."""
 
 
 class Variable:
-    """A value with its operands and its gradient."""
+    """Value with its operands and its gradient."""
 
     def __init__(self, value: Any, operands: Sequence[Variable] = (), pull: Pull | None = None) -> None:
         self.value = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
@@ -29,9 +29,9 @@ class Variable:
         self.operands, self.pull = operands, pull
 
     def backward(self) -> None:
-        """Add the gradients of this scalar to those of all variables that it depends on."""
+        """Compute the gradients of this scalar; inputs and parameters add up their gradients over calls."""
         if self.value.ndim:
-            raise ValueError(f"backward starts from a scalar, this value has shape {tuple(self.value.shape)}")
+            raise ValueError(f"backward needs a scalar, but this value has shape {tuple(self.value.shape)}")
         tape = self._tape()
         for result in tape:
             if result.operands:  # discard intermediate gradients of an earlier call
@@ -45,7 +45,7 @@ class Variable:
     def _tape(self) -> list[Variable]:
         """List the variables that this one depends on in topological order."""
         tape, seen, waiting = list[Variable](), set[int](), [(self, False)]
-        while waiting:  # no recursion: unrolled networks are deeper than Python's stack
+        while waiting:  # no recursion: unrolled networks exceed Python's recursion limit
             variable, operands_listed = waiting.pop()
             if operands_listed:
                 tape.append(variable)

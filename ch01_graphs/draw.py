@@ -1,10 +1,10 @@
-"""Diagrams of expression graphs with shapes, and with values and gradients where these were recorded.
+"""Diagrams of expression graphs with shapes, and optionally with recorded values and gradients.
 
     save(picture(loss, dW), Path("loss.svg"))
     save(picture(loss, dW, records=TapeMachine(loss, dW).records()), Path("loss.svg"))
 
-Nodes of a gradient have their own colour. `common/drawing/graphs.py` writes a diagram as DOT text or draws it, and
-makes diagrams of ordinary modules as well.
+Nodes of a gradient have a colour of their own. `common/drawing/graphs.py` writes a diagram as DOT text or as an image,
+and builds diagrams of any `nn.Module`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import fx
 
 from ch01_graphs.expression import INFIX, Expression
 from ch01_graphs.graph import ancestors
-from ch01_graphs.machine import Record, written
+from ch01_graphs.machine import Record, format_value
 from common.drawing.graphs import describe
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def picture(*outputs: Expression, records: Sequence[Record] = (), digits: int | None = 4) -> "nx.DiGraph":
-    """Make a diagram of the nodes that some expressions depend on; records add values and gradients."""
+    """Build the diagram of the nodes that the outputs depend on; records add values and gradients."""
     import networkx as nx
 
     graph, seen = nx.DiGraph(), {record.name: record for record in records}
@@ -38,9 +38,9 @@ def picture(*outputs: Expression, records: Sequence[Record] = (), digits: int | 
         if name in seen:
             record = seen[name]
             if record.value.numel() <= 6:
-                lines.append(f"= {written(record.value, digits)}")
+                lines.append(f"= {format_value(record.value, digits)}")
             if record.gradient is not None and record.gradient.numel() <= 6:
-                lines.append(f"gradient {written(record.gradient, digits)}")
+                lines.append(f"gradient {format_value(record.gradient, digits)}")
         graph.add_node(name, lines=lines, kind=kind)
         for operand in node.all_input_nodes:
             graph.add_edge(operand.meta["name"], name, backward=node.meta["backward"])
@@ -48,7 +48,7 @@ def picture(*outputs: Expression, records: Sequence[Record] = (), digits: int | 
 
 
 def _title(node: fx.Node) -> str:
-    """Return the title of a node: its name, operator and numbers."""
+    """Format the title of a node: its name, operator and numeric operands."""
     name = node.meta["name"]
     if node.op != "call_function":
         return name

@@ -1,4 +1,4 @@
-"""An expression: a node of a graph, with the arithmetic and the methods of a tensor."""
+"""Expressions: nodes of a graph with the arithmetic operators and methods of a tensor."""
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,22 +28,22 @@ INFIX = {
     operator.lt: "<",
     operator.le: "<=",
 }
-"""Infix operators with their symbols."""
+"""Symbols of the infix operators."""
 
 COMPARISONS = (operator.gt, operator.ge, operator.lt, operator.le, torch.eq)
 
 Index = Any
-"""An index: integers, slices, an expression of integers, or a tuple of these."""
+"""Index of a tensor: integers, slices, an integer expression, or a tuple of these."""
 
 
 def embed(value: Tensor, shape: Sequence[int], index: Index) -> Tensor:
-    """Scatter a value into zeros of a shape: the adjoint of `x[index]`.
+    """Scatter a value into a tensor of zeros: the adjoint of `x[index]`.
 
-    An element that the index contains twice receives the sum.
+    Values with the same position are added.
     """
     zeros = torch.zeros(shape, dtype=value.dtype, device=value.device)
-    places = torch.arange(zeros.numel(), device=value.device).view(zeros.shape)[index]
-    return zeros.flatten().index_add(0, places.flatten(), value.flatten()).view(zeros.shape)
+    positions = torch.arange(zeros.numel(), device=value.device).view(zeros.shape)[index]
+    return zeros.flatten().index_add(0, positions.flatten(), value.flatten()).view(zeros.shape)
 
 
 def _unary(function: Callable) -> "Callable[[Expression], Expression]":
@@ -54,21 +54,21 @@ def _infix(function: Callable) -> "Callable[[Expression, Operand], Expression]":
     return lambda left, right: left.graph.apply(function, left, right)
 
 
-def _from_right(function: Callable) -> "Callable[[Expression, float], Expression]":
+def _reflected(function: Callable) -> "Callable[[Expression, float], Expression]":
     return lambda right, left: right.graph.apply(function, left, right)
 
 
 class Expression:
-    """A node of a graph, with the arithmetic and the methods of a tensor."""
+    """Node of a graph with the arithmetic operators and methods of a tensor."""
 
-    __array_ufunc__ = None  # numpy leaves `array + expression` to us
+    __array_ufunc__ = None  # NumPy must return NotImplemented for `array + expression`
 
     def __init__(self, graph: "Graph", node: fx.Node) -> None:
         self.graph, self.node = graph, node
 
     @property
     def name(self) -> str:
-        """Return the name in the graph."""
+        """Return the name of the node."""
         return self.node.meta["name"]
 
     @property
@@ -105,26 +105,26 @@ class Expression:
         self.node.meta.update(name=self.graph.claim_name(name), named=True)
         return self
 
-    # Arithmetic. Comparisons give booleans, for `where`.
+    # Arithmetic. Comparisons return boolean expressions for `where`.
 
-    __add__, __radd__ = _infix(operator.add), _from_right(operator.add)
-    __sub__, __rsub__ = _infix(operator.sub), _from_right(operator.sub)
-    __mul__, __rmul__ = _infix(operator.mul), _from_right(operator.mul)
-    __truediv__, __rtruediv__ = _infix(operator.truediv), _from_right(operator.truediv)
-    __pow__, __rpow__ = _infix(operator.pow), _from_right(operator.pow)
+    __add__, __radd__ = _infix(operator.add), _reflected(operator.add)
+    __sub__, __rsub__ = _infix(operator.sub), _reflected(operator.sub)
+    __mul__, __rmul__ = _infix(operator.mul), _reflected(operator.mul)
+    __truediv__, __rtruediv__ = _infix(operator.truediv), _reflected(operator.truediv)
+    __pow__, __rpow__ = _infix(operator.pow), _reflected(operator.pow)
     __matmul__ = _infix(operator.matmul)
     __gt__, __ge__ = _infix(operator.gt), _infix(operator.ge)
     __lt__, __le__ = _infix(operator.lt), _infix(operator.le)
 
     def eq(self, other: "Expression | float") -> "Expression":
-        """Compare element by element (`==` compares the nodes themselves)."""
+        """Compare elementwise; `==` tests whether two expressions are the same object."""
         return self.graph.apply(torch.eq, self, other)
 
     def where(self, condition: "Expression", other: "Expression | float") -> "Expression":
-        """Select this value where the condition is true, else the other."""
+        """Select this value where the condition is true, otherwise the other."""
         return self.graph.apply(torch.where, condition, self, other)
 
-    # Element by element.
+    # Elementwise functions.
 
     exp = _unary(torch.exp)
     log = _unary(torch.log)
@@ -134,40 +134,40 @@ class Expression:
     relu = _unary(torch.relu)
     __neg__ = _unary(operator.neg)
 
-    # Over whole dimensions.
+    # Reductions and softmax.
 
     def softmax(self, dim: int) -> "Expression":
-        """exp(x) / sum(exp(x)), along a dimension"""
+        """Softmax along a dimension: exp(x) / sum(exp(x))"""
         return self.graph.apply(torch.softmax, self, dim=self._dimension(dim))
 
     def log_softmax(self, dim: int) -> "Expression":
-        """The logarithm of softmax, x - log(sum(exp(x))), along a dimension"""
+        """Logarithm of softmax along a dimension: x - log(sum(exp(x)))"""
         return self.graph.apply(torch.log_softmax, self, dim=self._dimension(dim))
 
     def sum(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
-        """Sum over some dimensions or all."""
+        """Sum over the given dimensions, by default over all."""
         return self.graph.apply(torch.sum, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def mean(self, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> "Expression":
-        """Mean over some dimensions or all."""
+        """Mean over the given dimensions, by default over all."""
         return self.graph.apply(torch.mean, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def amax(self, dim: int | Sequence[int] = (), keepdim: bool = False) -> "Expression":
-        """Maximum over some dimensions or all; equal maxima share the gradient evenly."""
+        """Maximum over the given dimensions, by default over all; equal maxima share the gradient evenly."""
         return self.graph.apply(torch.amax, self, dim=self._dimensions(dim), keepdim=keepdim)
 
     def logsumexp(self, dim: int | Sequence[int], keepdim: bool = False) -> "Expression":
-        """log(sum(exp(x))), without overflow"""
+        """log(sum(exp(x))) over the given dimensions, without overflow"""
         return self.graph.apply(torch.logsumexp, self, dim=self._dimensions(dim), keepdim=keepdim)
 
-    # Shape.
+    # Shape and indexing.
 
     def reshape(self, *shape: int) -> "Expression":
-        """Reshape; one size may be -1."""
+        """Reshape; one size may be -1 and is then inferred."""
         return self.graph.apply(torch.reshape, self, shape)
 
     def expand(self, *shape: int) -> "Expression":
-        """Broadcast to a shape, without a copy."""
+        """Broadcast to a shape without copying."""
         return self.graph.apply(torch.broadcast_to, self, shape)
 
     def transpose(self, dim0: int, dim1: int) -> "Expression":
@@ -175,8 +175,8 @@ class Expression:
         return self.graph.apply(torch.transpose, self, self._dimension(dim0), self._dimension(dim1))
 
     @property
-    def mT(self) -> "Expression":  # noqa: N802  # torch's name for it
-        """Transpose a matrix, or each matrix of a batch."""
+    def mT(self) -> "Expression":  # noqa: N802  # name as in torch
+        """Return the transpose of a matrix, or of each matrix of a batch."""
         return self.transpose(-2, -1)
 
     def __getitem__(self, index: Index) -> "Expression":
@@ -184,52 +184,52 @@ class Expression:
 
     def _dimension(self, dim: int) -> int:
         if not -self.ndim <= dim < self.ndim:
-            raise ValueError(f"{formula(self)} has {self.ndim} dimensions: there is no dimension {dim}")
+            raise ValueError(f"dimension {dim} is out of range: {formula(self)} has shape {self.shape}")
         return dim % self.ndim
 
     def _dimensions(self, dim: int | Sequence[int] | None) -> tuple[int, ...]:
-        dims = (dim,) if isinstance(dim, int) else dim or range(self.ndim)  # torch, too, takes () for all
+        dims = (dim,) if isinstance(dim, int) else dim or range(self.ndim)  # () means all, as in torch
         return tuple(self._dimension(d) for d in dims)
 
 
 def formula(expression: Expression, depth: int = 3) -> str:
-    """Format an expression as Python, `log(softmax(z, dim=1))`; operands below the depth appear as names."""
+    """Format an expression as Python code, `log(softmax(z, dim=1))`; operands below the depth appear as names."""
     node = expression.node
     if node.op != "call_function" or depth == 0:
         return expression.name
     wrap = lambda operand: Expression(expression.graph, operand)  # noqa: E731
     args, kwargs = map_arg((node.args, node.kwargs), wrap)  # pyright: ignore
-    return write(node.target, args, kwargs, depth - 1)  # pyright: ignore[reportArgumentType]
+    return format_call(node.target, args, kwargs, depth - 1)  # pyright: ignore[reportArgumentType]
 
 
-def write(function: Callable, args: Sequence, kwargs: Mapping, depth: int = 2) -> str:
-    """Format a call as Python."""
-    words = [_written(arg, depth) for arg in args]
+def format_call(function: Callable, args: Sequence, kwargs: Mapping, depth: int = 2) -> str:
+    """Format a function call as Python code."""
+    parts = [_format_argument(arg, depth) for arg in args]
     if function in INFIX or function in (operator.neg, operator.getitem):
-        words[0] = _bracketed(args[0], words[0])
-    if function is operator.pow and words[0].startswith("-"):  # -2 ** x is -(2 ** x)
-        words[0] = f"({words[0]})"
+        parts[0] = _parenthesised(args[0], parts[0])
+    if function is operator.pow and parts[0].startswith("-"):  # -2 ** x is -(2 ** x)
+        parts[0] = f"({parts[0]})"
     if function in INFIX:
-        return f"{words[0]} {INFIX[function]} {_bracketed(args[1], words[1])}"
+        return f"{parts[0]} {INFIX[function]} {_parenthesised(args[1], parts[1])}"
     if function is operator.neg:
-        return f"-{words[0]}"
+        return f"-{parts[0]}"
     if function is operator.getitem:
-        return f"{words[0]}[{words[1].strip('()')}]"
-    words += [f"{name}={_written(value, depth)}" for name, value in kwargs.items() if value is not False]
-    return f"{function.__name__.strip('_')}({', '.join(words)})"
+        return f"{parts[0]}[{parts[1].strip('()')}]"
+    parts += [f"{name}={_format_argument(value, depth)}" for name, value in kwargs.items() if value is not False]
+    return f"{function.__name__.strip('_')}({', '.join(parts)})"
 
 
-def _written(value: Any, depth: int) -> str:
+def _format_argument(value: Any, depth: int) -> str:
     if isinstance(value, Expression):
         return formula(value, depth)
     if isinstance(value, tuple):
-        return f"({', '.join(_written(part, depth) for part in value)}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(_format_argument(element, depth) for element in value)}{',' if len(value) == 1 else ''})"
     if isinstance(value, slice):
-        ends = ":".join("" if part is None else str(part) for part in (value.start, value.stop))
-        return ends if value.step is None else f"{ends}:{value.step}"
+        bounds = ":".join("" if bound is None else str(bound) for bound in (value.start, value.stop))
+        return bounds if value.step is None else f"{bounds}:{value.step}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _bracketed(value: Any, text: str) -> str:
+def _parenthesised(value: Any, text: str) -> str:
     infix = isinstance(value, Expression) and value.node.target in (*INFIX, operator.neg) and text != value.name
     return f"({text})" if infix else text

@@ -1,9 +1,9 @@
-"""The book's five graphs: values, generated Python code, and diagrams.
+"""The book's graphs: values, generated Python code, and diagrams.
 
     python -m ch01_graphs.train expressions
     python -m ch01_graphs.train expressions --format svg
 
-Each diagram is also written in Graphviz's language, as .dot.
+Each diagram is also written in Graphviz's DOT language (.dot).
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from ch01_graphs.draw import picture
 from ch01_graphs.expression import Expression, formula
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
-from ch01_graphs.machine import TapeMachine, written
+from ch01_graphs.machine import TapeMachine, format_value
 from common.config import RunOptions
 from common.drawing.graphs import module_picture, save
 from common.progress import print_table, say
@@ -37,7 +37,7 @@ class Config:
 
 
 def add_scalars() -> Expression:
-    """2.0 + 2.5 = 4.5"""
+    """Build a + b = 2.0 + 2.5 = 4.5."""
     graph = Graph()
     a, b = graph.scalar("a"), graph.scalar("b")
     c = (a + b).named("c")
@@ -47,7 +47,7 @@ def add_scalars() -> Expression:
 
 
 def multiply_matrix() -> Expression:
-    """W x = [9.4 3.4]"""
+    """Build W x = [9.4 3.4]."""
     graph = Graph()
     W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]]))
     x = graph.vector("x", 2)
@@ -56,8 +56,8 @@ def multiply_matrix() -> Expression:
     return y
 
 
-def add_to_product() -> Expression:
-    """W x + 3.0 = [12.399999999999999 6.4], in float64"""
+def affine_map() -> Expression:
+    """Build W x + 3.0 = [12.399999999999999 6.4] in float64."""
     graph = Graph()
     W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]], dtype=torch.float64))
     x = graph.vector("x", 2, torch.float64)
@@ -67,7 +67,7 @@ def add_to_product() -> Expression:
 
 
 def square_error() -> Expression:
-    """A squared error with its gradient, (w x - y)^2 = 2.25 at w = 2, x = 3, y = 4.5"""
+    """Build the squared error (w x - y)^2 = 2.25 at w = 2, x = 3, y = 4.5, with its gradient with respect to w."""
     graph = Graph()
     w, x, y = graph.parameter("w", 2.0), graph.scalar("x"), graph.scalar("y")
     loss = ((w * x - y) ** 2).named("loss")
@@ -77,8 +77,8 @@ def square_error() -> Expression:
     return loss
 
 
-def multiply_what_does_not_fit() -> Expression:
-    """A matrix with two columns times a vector of three: the error is raised when the node is added"""
+def multiply_mismatched_shapes() -> Expression:
+    """Multiply a 2x2 matrix by a vector of 3 numbers: adding the node raises ValueError."""
     graph = Graph()
     W = graph.parameter("W", torch.tensor([[0.9, 0.7], [0.4, 0.2]]))
     return W @ graph.vector("x", 3)
@@ -87,13 +87,13 @@ def multiply_what_does_not_fit() -> Expression:
 GRAPHS: dict[str, Callable[[], Expression]] = {
     "sum": add_scalars,
     "product": multiply_matrix,
-    "affine": add_to_product,
+    "affine": affine_map,
     "square_error": square_error,
 }
 
 
 def train(config: Config) -> dict[str, float]:
-    """Compute and draw the graphs; return their values."""
+    """Evaluate and draw the graphs; return their values."""
     with Run.open(__name__, config, arithmetic="fp32 and fp64") as run:
         rows, values = [], {}
         for name, build in GRAPHS.items():
@@ -102,13 +102,13 @@ def train(config: Config) -> dict[str, float]:
             records = TapeMachine(output, *gradients).records()
             save_picture(run, name, picture(output, *gradients, records=records, digits=None))
             value = output.graph.run(output)
-            rows.append((name, formula(output), written(value)))
+            rows.append((name, formula(output), format_value(value)))
             values |= {f"{name}_{i}" if value.ndim else name: v for i, v in enumerate(value.flatten().tolist())}
         print_table(["graph", "formula", "value"], rows)
-        affine = add_to_product()
+        affine = affine_map()
         print(f"code generated for affine:{affine.graph.program(affine).code.rstrip()}\n", flush=True)
         try:
-            multiply_what_does_not_fit()
+            multiply_mismatched_shapes()
         except ValueError as error:
             say("error", str(error))
         network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -117,7 +117,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def save_picture(run: Run, name: str, drawn: "nx.DiGraph") -> None:
-    """Write a diagram as .dot and in the chosen format."""
+    """Write a diagram as DOT text and in the format of --format."""
     for suffix in ("dot", run.config.format):
         with run.writing(f"{name}.{suffix}") as path:
             save(drawn, path)

@@ -1,13 +1,13 @@
-"""Symbolic reverse-mode differentiation: gradients are nodes of the same graph.
+"""Symbolic reverse-mode differentiation: the gradients are nodes of the same graph.
 
     dW, db = grad(loss, [W, b])          # expressions: evaluate, draw or differentiate them
 
-For each operator, `RULES` maps the gradient g of the loss in its result y to the gradient in each operand: with y =
-f(a, b), dL/da = g df/da. The nodes are visited from the loss back to the inputs, and the gradients that reach a node
-are summed: the chain rule in reverse mode (Griewank & Walther 2008, section 3.2).
+`RULES` has one entry per operator. For a result y = f(a, b) with gradient g = dL/dy, it computes the gradient with
+respect to each operand: dL/da = g df/da. The nodes are visited from the loss back to the inputs, and the gradients of a
+node that is used several times are added: the chain rule in reverse mode (Griewank & Walther 2008, section 3.2).
 """
 
-# ruff: noqa: ARG001, ARG005  # all rules have the same arguments, used or not
+# ruff: noqa: ARG001, ARG005  # all rules have the same signature
 
 import functools
 import math
@@ -24,29 +24,29 @@ from ch01_graphs.graph import ancestors
 
 
 def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
-    """Add to the graph the gradients of a scalar in the given expressions.
+    """Add the gradients of a scalar loss with respect to the given expressions to the graph; return them.
 
-    An expression that the loss does not depend on has gradient zero. Raises ValueError if the loss is not a scalar, or
-    if an operator has no rule.
+    The gradient is zero if the loss does not depend on an expression. Raises ValueError if the loss is not a scalar or
+    an operator has no rule.
     """
     graph = loss.graph
     if loss.shape:
-        raise ValueError(f"the gradient of {formula(loss)} needs a scalar, but its shape is {loss.shape}")
+        raise ValueError(f"grad needs a scalar, but {formula(loss)} has shape {loss.shape}")
     if any(expression.graph is not graph for expression in wrt):
-        raise ValueError("an expression belongs to another graph than the loss")
+        raise ValueError("the loss and the expressions belong to different graphs")
     targets = {expression.node for expression in wrt}
-    needed, on_the_way = ancestors([loss.node]), set[fx.Node]()
+    needed, on_path = ancestors([loss.node]), set[fx.Node]()
     for node in graph.ir.nodes:
-        if node in needed and (node in targets or on_the_way.intersection(node.all_input_nodes)):
-            on_the_way.add(node)
+        if node in needed and (node in targets or on_path.intersection(node.all_input_nodes)):
+            on_path.add(node)
     with graph.backward_nodes():
         gradients = {loss.node: graph.constant(torch.ones((), dtype=loss.dtype))}
-        for node in reversed([node for node in graph.ir.nodes if node in on_the_way]):
+        for node in reversed([node for node in graph.ir.nodes if node in on_path]):
             if node not in gradients:  # used only in comparisons or in the condition of where
                 continue
-            for operand, piece in _pieces(Expression(graph, node), gradients[node], on_the_way):
+            for operand, contribution in _contributions(Expression(graph, node), gradients[node], on_path):
                 before = gradients.get(operand)
-                gradients[operand] = piece if before is None else before + piece
+                gradients[operand] = contribution if before is None else before + contribution
         graph.gradients.update(gradients)
         return [
             gradients[x.node] if x.node in gradients else graph.constant(torch.zeros(x.shape, dtype=x.dtype))
@@ -54,20 +54,20 @@ def grad(loss: Expression, wrt: Sequence[Expression]) -> list[Expression]:
         ]
 
 
-def _pieces(y: Expression, g: Expression, on_the_way: set[fx.Node]) -> list[tuple[fx.Node, Expression]]:
-    """Apply the rules of y's operator to the operands through which the gradient is needed."""
+def _contributions(y: Expression, g: Expression, on_path: set[fx.Node]) -> list[tuple[fx.Node, Expression]]:
+    """Apply the rules of the operator of y for the operands in `on_path`."""
     node, graph = y.node, y.graph
     if node.op != "call_function" or node.target in COMPARISONS:
         return []
     if node.target not in RULES:
-        raise ValueError(f"RULES has no gradient for {formula(y, depth=1)}: add a line")
+        raise ValueError(f"no gradient rule for {formula(y, depth=1)}: add one to RULES")
     wrap = lambda operand: Expression(graph, operand)  # noqa: E731
     args, kwargs = map_arg((node.args, node.kwargs), wrap)  # pyright: ignore[reportArgumentType]
-    pieces = []
+    contributions = []
     for rule, operand in zip(RULES[node.target], args, strict=False):  # pyright: ignore[reportArgumentType]
-        if rule is not None and isinstance(operand, Expression) and operand.node in on_the_way:
-            pieces.append((operand.node, sum_to(rule(g, y, *args, **kwargs), operand.shape)))
-    return pieces
+        if rule is not None and isinstance(operand, Expression) and operand.node in on_path:
+            contributions.append((operand.node, sum_to(rule(g, y, *args, **kwargs), operand.shape)))
+    return contributions
 
 
 def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
@@ -82,7 +82,7 @@ def sum_to(g: Expression, shape: tuple[int, ...]) -> Expression:
 
 
 def keep(reduced: Expression, x: Expression, dim: tuple[int, ...]) -> Expression:
-    """Restore the reduced dimensions of x with size 1."""
+    """Restore the reduced dimensions of x with size 1, as keepdim=True."""
     return shaped(reduced, tuple(1 if i in dim else size for i, size in enumerate(x.shape)))
 
 
@@ -92,7 +92,7 @@ def shaped(x: Expression, shape: tuple[int, ...]) -> Expression:
 
 
 def matmul_left(g: Expression, y: Expression, a: Expression, b: Expression) -> Expression:
-    """dL/dA = G B^T for Y = A B; vectors count as matrices with one row (left) or one column (right)."""
+    """dL/dA = G B^T for Y = A B; a vector A is treated as a row, a vector B as a column."""
     if b.ndim == 1:
         return g.reshape(*g.shape, 1) * b
     if a.ndim > 1:
@@ -110,7 +110,7 @@ def matmul_right(g: Expression, y: Expression, a: Expression, b: Expression) -> 
 
 
 def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Expression:
-    """dL/da = g b a^(b-1) for y = a^b, and 0 where b is 0 (at a = 0 the product would be 0 times infinity)"""
+    """dL/da = g b a^(b-1) for y = a^b; 0 where b = 0 (at a = 0 the product would be 0 times infinity, NaN)"""
     if not isinstance(b, Expression):
         return g * 0.0 if b == 0 else g * b * a ** (b - 1.0)
     where = functools.partial(y.graph.apply, torch.where)
@@ -119,7 +119,7 @@ def pow_base(g: Expression, y: Expression, a: Expression, b: Operand) -> Express
 
 
 def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Expression:
-    """dL/db = g a^b log(a) for y = a^b, and 0 where a is 0 and b is not negative"""
+    """dL/db = g a^b log(a) for y = a^b; 0 where a = 0 and b >= 0"""
     if not isinstance(a, Expression):
         slope = g * y * (math.log(a) if a > 0 else -math.inf if a == 0 else math.nan)
         return y.graph.apply(torch.where, b >= 0.0, 0.0, slope) if a == 0 else slope
@@ -128,18 +128,18 @@ def pow_exponent(g: Expression, y: Expression, a: Operand, b: Expression) -> Exp
 
 
 def sum_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """dL/dx = g for every summand"""
+    """dL/dx = g for every element of the sum"""
     return keep(g, x, dim).expand(*x.shape)
 
 
 def mean_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """dL/dx = g / n for each of n values"""
+    """dL/dx = g / n for each of the n averaged elements"""
     n = math.prod(x.shape[i] for i in dim)
     return keep(g / n, x, dim).expand(*x.shape)
 
 
 def amax_rule(g: Expression, y: Expression, x: Expression, dim: tuple[int, ...], keepdim: bool) -> Expression:
-    """Share the gradient evenly between the largest values."""
+    """Divide the gradient evenly between equal maxima."""
     one = x.graph.constant(torch.ones((), dtype=x.dtype))
     largest = one.where(x.eq(keep(y, x, dim)), 0.0)
     return keep(g, x, dim) * largest / largest.sum(dim, keepdim=True)
@@ -152,7 +152,7 @@ def getitem_rule(g: Expression, y: Expression, x: Expression, index: Index) -> E
 
 Rule = Callable[..., Expression]
 
-# One function per operand, which maps the gradient g in the result y to the gradient in that operand.
+# One function per operand: it maps the gradient g with respect to the result y to the gradient for the operand.
 RULES: dict[Callable, tuple[Rule | None, ...]] = {
     operator.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),  # d(a + b) = da + db
     operator.sub: (lambda g, y, a, b: g, lambda g, y, a, b: -g),  # d(a - b) = da - db

@@ -1,11 +1,12 @@
-"""Numerical stability: condition numbers, overflow and underflow of formulas, before and after `simplify`.
+"""Numerical stability: condition numbers of functions; overflow and underflow before and after `simplify`.
 
     python -m ch01_graphs.train numerics
 
-A *problem* can be ill-conditioned: a small relative change of the input changes the result by the condition number
-k(x) = |x f'(x) / f(x)| times as much, whatever the formula (Higham 2002, section 1.6). Or the *formula* is unstable:
-the problem is well-conditioned, but an intermediate number overflows, underflows or loses its digits. The gradient of
-the graph gives k, and `simplify` replaces the unstable patterns that it contains rules for.
+A small relative error of the input x of a function f causes a relative error of the result that is k(x) times as large,
+with the condition number k(x) = |x f'(x) / f(x)| (Higham 2002, section 1.6). A *problem* is ill-conditioned if k is
+large; a different formula does not help. A *formula* is unstable if its result is inaccurate although k is small: an
+intermediate value overflows, underflows or loses significant digits. Here k is computed with the gradient of a graph.
+`simplify` replaces unstable formulas for which it has rules.
 """
 
 from collections.abc import Callable
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Inputs at which the formulas are computed."""
+    """Inputs at which the formulas are evaluated."""
 
     largest: float = 200.0
-    """Largest input; the smallest is its negative. The formulas are computed in float32."""
+    """Largest input; the smallest is its negative. The formulas are evaluated in float32."""
     points: int = 401
     """Number of evenly spaced inputs."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
@@ -43,7 +44,7 @@ class Config:
         require(self.points > 2, "--points must be at least 3", self.points)
 
 
-# Functions of expressions, which build a graph, and of tensors, which compute the reference.
+# FORMULAS take an expression and extend its graph; EXACT take a tensor and compute reference values.
 
 FORMULAS: dict[str, Callable[[Any], Any]] = {
     "log(softmax([x, 0]))": lambda z: z.softmax(1).log()[:, 0],
@@ -53,7 +54,7 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "log(sum(exp([x, 0])))": lambda z: z.exp().sum(1).log(),
     "log(1 - sigmoid(x))": lambda z: (1 - z[:, 0].sigmoid()).log(),
 }
-"""The formulas as usually written, of the rows [x, 0] of a matrix z."""
+"""Formulas as usually written; z is a matrix with rows [x, 0]."""
 
 EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "log(softmax([x, 0]))": lambda x: F.logsigmoid(x),
@@ -63,16 +64,16 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "log(sum(exp([x, 0])))": lambda x: -F.logsigmoid(-x),
     "log(1 - sigmoid(x))": lambda x: F.logsigmoid(-x),
 }
-"""Reference values: torch's own stable functions, computed in float64."""
+"""Stable functions of torch, which compute the reference values in float64."""
 
 VERSIONS = ("as_written", "rewritten")
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
-"""Smallest positive normal number of float32, 1.18e-38."""
+"""Smallest positive normal number of float32, about 1.18e-38."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class Evaluation:
     """Values and gradients of a formula in float32 at all inputs."""
 
     formula: str
@@ -82,25 +83,25 @@ class Trial:
     """(points,)"""
 
 
-def try_formula(y: Expression, x: Tensor) -> Trial:
-    """Compute a formula of the matrix z and its gradient in x; the rows of z are [x, 0]."""
+def evaluate(y: Expression, x: Tensor) -> Evaluation:
+    """Evaluate a formula of the matrix z with rows [x, 0], and its gradient with respect to x."""
     graph = y.graph
     z = graph.inputs["z"]
     graph.let(z, torch.stack([x, torch.zeros_like(x)], dim=1))
     value, gradient = graph.run(y, *grad(y.sum(), [z]))
-    return Trial(formula(y, depth=5), value, gradient[:, 0])
+    return Evaluation(formula(y, depth=5), value, gradient[:, 0])
 
 
-def try_both(name: str, x: Tensor) -> tuple[Trial, Trial]:
-    """Compute a formula as written, and after `simplify`."""
+def evaluate_both(name: str, x: Tensor) -> tuple[Evaluation, Evaluation]:
+    """Evaluate a formula as written and after `simplify`."""
     y = FORMULAS[name](Graph().matrix("z", len(x), 2))
-    return try_formula(y, x), try_formula(simplify(y).outputs[0], x)
+    return evaluate(y, x), evaluate(simplify(y).outputs[0], x)
 
 
-def largest_error(trial: Trial, exact: Tensor) -> float:
-    """Largest |value - exact| / max(1, |exact|): relative above 1, absolute below; inf where a value is not finite"""
-    error = (trial.value.double() - exact).abs() / exact.abs().clamp_min(1)
-    return float(error.where(trial.value.isfinite(), torch.inf).max())
+def largest_error(evaluation: Evaluation, exact: Tensor) -> float:
+    """Return the largest |value - exact| / max(1, |exact|); infinity if a value is not finite."""
+    error = (evaluation.value.double() - exact).abs() / exact.abs().clamp_min(1)
+    return float(error.where(evaluation.value.isfinite(), torch.inf).max())
 
 
 def non_finite(values: Tensor) -> int:
@@ -109,29 +110,30 @@ def non_finite(values: Tensor) -> int:
 
 
 def false_zeros(values: Tensor, exact: Tensor, at_least: float = 0.0) -> int:
-    """Count the elements that are 0 although the exact value is not, and has at least the given magnitude."""
+    """Count the elements that are 0 although the exact value is not 0 and has at least the given magnitude."""
     return int(((values == 0) & (exact != 0) & (exact.abs() >= at_least)).sum())
 
 
-def exact_both(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the reference value and gradient of a formula in float64."""
+def exact_value_and_gradient(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the reference values and gradients of a formula in float64."""
     x = x.double().requires_grad_()
     y = EXACT[name](x)
     (gradient,) = torch.autograd.grad(y.sum(), x)
     return y.detach(), gradient
 
 
-def count_failures(trials: dict[str, tuple[Trial, Trial]], x: Tensor) -> dict[str, float]:
+def count_failures(evaluations: dict[str, tuple[Evaluation, Evaluation]], x: Tensor) -> dict[str, float]:
     """Count infinite or NaN results and false zeros over all formulas, as written and rewritten.
 
-    A false zero is underflow where the exact value is below float32's normal numbers, and rounding where it is not.
+    `rounded_to_zero` counts the false zeros whose exact value is not below the normal numbers of float32; the others
+    are underflow.
     """
     found: dict[str, float] = {}
-    for name, both in trials.items():
-        exact = dict(zip(("value", "gradient"), exact_both(name, x), strict=True))
-        for version, trial in zip(VERSIONS, both, strict=True):
+    for name, both in evaluations.items():
+        exact = dict(zip(("value", "gradient"), exact_value_and_gradient(name, x), strict=True))
+        for version, evaluation in zip(VERSIONS, both, strict=True):
             for what, truth in exact.items():
-                values = getattr(trial, what)
+                values = getattr(evaluation, what)
                 counts = {
                     f"{version}_non_finite_{what}s": non_finite(values),
                     f"{version}_false_zero_{what}s": false_zeros(values, truth),
@@ -142,7 +144,7 @@ def count_failures(trials: dict[str, tuple[Trial, Trial]], x: Tensor) -> dict[st
 
 
 def condition_number(function: Callable[[Any], Any], x: float) -> float:
-    """k(x) = |x f'(x) / f(x)|: relative error of the result by relative error of the input"""
+    """Compute k(x) = |x f'(x) / f(x)|: relative error of the result per relative error of the input."""
     graph = Graph()
     variable = graph.scalar("x", torch.float64)
     y = function(variable)
@@ -153,12 +155,12 @@ def condition_number(function: Callable[[Any], Any], x: float) -> float:
 
 @dataclass(frozen=True)
 class Problem:
-    """A function at a point, as usually written and, where one exists, in a more stable form."""
+    """Function and input: the formula as usually written and, if there is one, a stable formula."""
 
     title: str
     x: float
     formula: Callable[[Any], Any]
-    better: Callable[[Any], Any] | None = None
+    stable: Callable[[Any], Any] | None = None
 
 
 PROBLEMS = [
@@ -172,28 +174,29 @@ PROBLEMS = [
         lambda x: 1 / ((x + 1) ** 0.5 + x**0.5),
     ),
 ]
-"""The first and the third are ill-conditioned; the last is well-conditioned, but its formula is unstable."""
+"""The first and the third are ill-conditioned. The last is well-conditioned, but its usual formula is unstable."""
 
 
 def float32_error(function: Callable[[Any], Any], x: float) -> float:
-    """Relative error of a function computed in float32, including the rounding of its input."""
+    """Compute the relative error of a function in float32, including the rounding of its input."""
     exact = function(torch.tensor(x, dtype=torch.float64))
     return float(((function(torch.tensor(x)).double() - exact) / exact).abs())
 
 
 def train(config: Config) -> dict[str, float]:
-    """Compute all formulas and problems; return the counts of overflows and underflows, and the largest error."""
+    """Evaluate all problems and formulas; return the counts of failures and the largest error after `simplify`."""
     with Run.open(__name__, config, arithmetic="fp32") as run:
         rows = []
         for problem in PROBLEMS:
-            k, better = condition_number(problem.formula, problem.x), problem.better
-            errors = [float32_error(problem.formula, problem.x), float32_error(better, problem.x) if better else ""]
+            k, stable = condition_number(problem.formula, problem.x), problem.stable
+            errors = [float32_error(problem.formula, problem.x), float32_error(stable, problem.x) if stable else ""]
             rows.append((problem.title, k, *errors))
         print_table(["problem", "condition number", "error in float32", "better formula"], rows)
         x = torch.linspace(-config.largest, config.largest, config.points)
-        trials = {name: try_both(name, x) for name in FORMULAS}
+        evaluations = {name: evaluate_both(name, x) for name in FORMULAS}
         worst = {
-            name: [largest_error(trial, EXACT[name](x.double())) for trial in both] for name, both in trials.items()
+            name: [largest_error(evaluation, EXACT[name](x.double())) for evaluation in both]
+            for name, both in evaluations.items()
         }
         headings = ["formula", "error", "not finite", "rewritten", "error", "not finite"]
         rows = [
@@ -205,68 +208,74 @@ def train(config: Config) -> dict[str, float]:
                 worst[name][1],
                 non_finite(second.gradient),
             )
-            for name, (first, second) in trials.items()
+            for name, (first, second) in evaluations.items()
         ]
         print_table(headings, rows)
         say("note", f"largest error, infinite or NaN gradients: {len(x)} inputs from {x[0]:g} to {x[-1]:g}, in float32")
-        counts = count_failures(trials, x)
+        counts = count_failures(evaluations, x)
         kinds = [name.removeprefix("rewritten_") for name in counts if name.startswith("rewritten_")]
         rows = [
             (kind.replace("_", " "), *(f"{counts[f'{version}_{kind}']:,.0f}" for version in VERSIONS)) for kind in kinds
         ]
-        print_table([f"of {len(trials) * len(x):,} values or gradients", "as written", "rewritten"], rows)
+        print_table([f"of {len(evaluations) * len(x):,} values or gradients", "as written", "rewritten"], rows)
         say(
             "note",
             "false zero: 0 where the exact value is not 0; rounded to zero: the exact value is at least 1.2e-38",
         )
-        report(run, x, trials)
+        report(run, x, evaluations)
         largest = max(second for _, second in worst.values())
-        return run.finish(run={**counts, "points": len(trials) * len(x), "rewritten_largest_error": largest})
+        return run.finish(run={**counts, "points": len(evaluations) * len(x), "rewritten_largest_error": largest})
 
 
-def report(run: Run, x: Tensor, trials: dict[str, tuple[Trial, Trial]]) -> None:
-    """Draw values and gradients, the magnitude of the values beside the exact one, and errors by input."""
+def report(run: Run, x: Tensor, evaluations: dict[str, tuple[Evaluation, Evaluation]]) -> None:
+    """Draw values, gradients, magnitudes compared with the exact values, and the errors of two problems."""
     from common.drawing import plots
 
-    for what in ("value", "gradient"):  # where the formula as written is infinite or NaN, the other line is visible
+    for what in ("value", "gradient"):  # the rewritten line is visible where the other is infinite or NaN
         panels = {
             name: {"rewritten": (x, getattr(second, what)), "as written": (x, getattr(first, what))}
-            for name, (first, second) in trials.items()
+            for name, (first, second) in evaluations.items()
         }
         run.figure(f"{what}s", plots.line_panels(panels, columns=3, xlabel="x", ylabel=what))
     sizes = {
         name: {
-            "exact, in float64": (x, exact_both(name, x)[0].abs()),
+            "exact, in float64": (x, exact_value_and_gradient(name, x)[0].abs()),
             "rewritten, in float32": (x, second.value.abs().where(second.value != 0, torch.nan)),
         }
-        for name, (_, second) in trials.items()
+        for name, (_, second) in evaluations.items()
     }
     run.figure("magnitudes", plots.line_panels(sizes, columns=3, xlabel="x", ylabel="|value|", log_y=True))
     run.figure("conditioning", draw_conditioning())
 
 
 ROUNDOFF = 2.0**-24
-"""Unit roundoff u of float32: the largest relative error of a rounded number."""
+"""Unit roundoff u of float32: maximum relative error of rounding."""
 
 
 def draw_conditioning() -> "Figure":
-    """Draw the error in float32 of an ill-conditioned and of an unstable formula beside that of the rounded input."""
+    """Draw the float32 errors of an ill-conditioned problem and of an unstable formula, and the expected errors."""
     from common.drawing import plots
 
     logarithm, difference = PROBLEMS[0], PROBLEMS[3]
-    assert difference.better is not None
+    assert difference.stable is not None
     gaps, inputs = torch.logspace(-6, 1, 36), torch.logspace(0, 7, 36)
     panels = {
         "log(x): ill-conditioned near 1": {
-            "error as written": (gaps, [worst_error(logarithm.formula, 1 + float(gap), float(gap)) for gap in gaps]),
-            "(k(x) + 1) u": (gaps, [bound(logarithm.formula, 1 + float(gap)) for gap in gaps]),
+            "error as written": (
+                gaps,
+                [largest_float32_error(logarithm.formula, 1 + float(gap), float(gap)) for gap in gaps],
+            ),
+            "(k(x) + 1) u": (gaps, [expected_error(logarithm.formula, 1 + float(gap)) for gap in gaps]),
         },
         "sqrt(x + 1) - sqrt(x): unstable formula": {
-            "error as written": (inputs, [worst_error(difference.formula, float(x), float(x)) for x in inputs]),
-            "(k(x) + 1) u": (inputs, [bound(difference.formula, float(x)) for x in inputs]),
+            "error as written": (
+                inputs,
+                [largest_float32_error(difference.formula, float(x), float(x)) for x in inputs],
+            ),
+            "(k(x) + 1) u": (inputs, [expected_error(difference.formula, float(x)) for x in inputs]),
             "error of 1 / (sqrt(x + 1) + sqrt(x))": (
                 inputs,
-                [worst_error(difference.better, float(x), float(x)) for x in inputs],
+                [largest_float32_error(difference.stable, float(x), float(x)) for x in inputs],
             ),
         },
     }
@@ -276,11 +285,11 @@ def draw_conditioning() -> "Figure":
     return figure
 
 
-def bound(function: Callable[[Any], Any], x: float) -> float:
-    """(k(x) + 1) u: relative error of the exact function of the rounded x, rounded once more."""
+def expected_error(function: Callable[[Any], Any], x: float) -> float:
+    """Return (k(x) + 1) u: the expected relative error if the input and the result are rounded once each."""
     return (condition_number(function, x) + 1) * ROUNDOFF
 
 
-def worst_error(function: Callable[[Any], Any], x: float, gap: float) -> float:
-    """Largest relative error in float32 at 40 inputs around x, at most a tenth of the gap away."""
-    return max(float32_error(function, x + gap * share / 200) for share in range(-20, 20))
+def largest_float32_error(function: Callable[[Any], Any], x: float, gap: float) -> float:
+    """Return the largest relative error in float32 at 40 inputs x + t gap with -0.1 <= t < 0.1."""
+    return max(float32_error(function, x + gap * step / 200) for step in range(-20, 20))

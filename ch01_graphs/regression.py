@@ -1,4 +1,4 @@
-"""Linear regression by the book's ten steps, and the speed of several variants of its step.
+"""Linear regression by the book's ten steps, and the speed of several variants of the training step.
 
     python -m ch01_graphs.train regression
     python -m ch01_graphs.train regression --machine tape
@@ -21,7 +21,7 @@ from ch01_graphs.draw import picture
 from ch01_graphs.expression import Expression
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph, ancestors
-from ch01_graphs.machine import TapeMachine, compiled, written
+from ch01_graphs.machine import TapeMachine, compiled, format_value
 from ch01_graphs.simplify import Rewrite, simplify
 from common.benchmark import Workload, interleaved, median_ratio
 from common.config import RunOptions, read_config, require, require_positive
@@ -42,17 +42,17 @@ class Config:
     noise: float = 0.1
     """Standard deviation of the noise."""
     epochs: int = 5
-    """Number of epochs; progress is shown after each."""
+    """Number of epochs; the loss is printed after each."""
     steps: int = 100
-    """Gradient steps per epoch, each on all samples."""
+    """Gradient steps per epoch; each step uses all samples."""
     learning_rate: float = 0.1
     """Learning rate of gradient descent."""
     machine: Literal["compiled", "tape"] = "compiled"
-    """Execution of the graph: one generated Python function, or the tape machine, node by node."""
+    """Execution of the graph: one generated Python function (compiled), or node by node (tape)."""
     compile: bool = False
-    """Include torch.compile in the comparison; its compilation takes a while."""
+    """Include torch.compile in the speed comparison; compilation takes additional time."""
     rounds: int = 7
-    """Rounds of measurement after a warm-up; every variant is timed once in each."""
+    """Number of timing rounds after a warm-up round; every variant is timed once per round."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -60,34 +60,34 @@ class Config:
         require(self.noise >= 0, "--noise must not be negative", self.noise)
 
     @property
-    def drawn(self) -> int:
-        """Return the number of samples N: --samples, or --limit if that is less."""
+    def sample_count(self) -> int:
+        """Return the number of samples N: the smaller one of --samples and --limit."""
         return min(self.samples, self.run.limit or self.samples)
 
 
 @dataclass(frozen=True)
 class Regression:
-    """The graph of the loss and its gradients, and its two parameters."""
+    """Parameters, and graph of the loss and its gradients."""
 
     w: Tensor
     b: Tensor
     outputs: list[Expression]
     """loss, dL/dw, dL/db, simplified"""
     unsimplified: list[Expression]
-    """The same expressions, as `grad` has built them."""
+    """The same expressions as built by `grad`."""
     rewrites: list[Rewrite]
 
     @property
     def program(self) -> fx.GraphModule:
-        """Return the graph as a torch.fx module, whose buffers are the parameters."""
+        """Return the graph as a torch.fx module; its buffers are the parameters."""
         return self.outputs[0].graph.program(*self.outputs)
 
 
 def build(config: Config, device: torch.device | str = "cpu") -> Regression:
     """Build the graph of the regression by the book's steps."""
     graph = Graph(device)  # 1. a graph
-    X = graph.matrix("X", config.drawn, config.features)  # 2. nodes for the inputs
-    y = graph.vector("y", config.drawn)
+    X = graph.matrix("X", config.sample_count, config.features)  # 2. nodes for the inputs
+    y = graph.vector("y", config.sample_count)
     w = graph.parameter("w", torch.zeros(config.features))  # 3. nodes for the parameters
     b = graph.parameter("b", 0.0)
     prediction = (X @ w + b).named("prediction")  # 4. the forward expression
@@ -98,12 +98,12 @@ def build(config: Config, device: torch.device | str = "cpu") -> Regression:
 
 
 def count_nodes(outputs: list[Expression]) -> int:
-    """Count the nodes that some expressions depend on."""
+    """Count the nodes that the outputs depend on."""
     return len(ancestors([output.node for output in outputs]))
 
 
 def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tensor, ...]]:
-    """Make a function that takes X and y by keyword and returns the loss and the gradients."""
+    """Build a function that takes X and y by keyword and returns the loss and its gradients."""
     # 7. a machine
     if kind != "tape":
         return compiled(*regression.outputs, inductor=kind == "inductor")
@@ -120,17 +120,17 @@ def make_machine(regression: Regression, kind: str) -> Callable[..., tuple[Tenso
 def train_step(machine: Callable, regression: Regression, X: Tensor, y: Tensor, learning_rate: float) -> Tensor:
     """Take one step of gradient descent; return the loss."""
     loss, dw, db = machine(X=X, y=y)
-    regression.w.sub_(dw, alpha=learning_rate)  # 10. the solver's step
+    regression.w.sub_(dw, alpha=learning_rate)  # 10. the optimizer step, the book's solver
     regression.b.sub_(db, alpha=learning_rate)
     return loss
 
 
 def make_data(config: Config) -> tuple[Tensor, Tensor]:
-    """Sample (N, D) inputs and (N,) targets from the seed."""
+    """Sample (N, D) inputs and (N,) targets with the random seed of the run."""
     generator = torch.Generator().manual_seed(config.run.seed)
-    samples = torch.randn(config.drawn, config.features, generator=generator)
+    samples = torch.randn(config.sample_count, config.features, generator=generator)
     w, b = torch.randn(config.features, generator=generator), torch.randn((), generator=generator)
-    return samples, samples @ w + b + config.noise * torch.randn(config.drawn, generator=generator)
+    return samples, samples @ w + b + config.noise * torch.randn(config.sample_count, generator=generator)
 
 
 def closed_form(X: Tensor, y: Tensor) -> Tensor:
@@ -139,11 +139,11 @@ def closed_form(X: Tensor, y: Tensor) -> Tensor:
     return torch.linalg.lstsq(torch.cat([X.cpu().double(), ones], dim=1), y.cpu().double()[:, None]).solution[:, 0]
 
 
-# Variants of the same step.
+# Variants of the same training step.
 
 
 def eager_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
-    """Make a step with PyTorch's autograd."""
+    """Build a training step with PyTorch's autograd."""
     w = torch.zeros(config.features, device=X.device, requires_grad=True)
     b = torch.zeros((), device=X.device, requires_grad=True)
 
@@ -158,7 +158,7 @@ def eager_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
 
 
 def dynamic_tape_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]:
-    """Make a step with the dynamic tape of `autodiff.py`."""
+    """Build a training step with the dynamic tape of `autodiff.py`."""
     samples, targets = Variable(X), Variable(y[:, None])
     w, b = Variable(torch.zeros(config.features, 1, device=X.device)), Variable(torch.zeros((), device=X.device))
 
@@ -173,14 +173,14 @@ def dynamic_tape_step(config: Config, X: Tensor, y: Tensor) -> Callable[[], Any]
 
 
 def graph_step(config: Config, X: Tensor, y: Tensor, kind: str) -> Callable[[], Tensor]:
-    """Make a step with the graph of this chapter, executed by a machine of that kind."""
+    """Build a training step with a graph: `kind` is compiled, tape or inductor (torch.compile)."""
     regression = build(config, X.device)
     machine = make_machine(regression, kind)
     return lambda: train_step(machine, regression, X, y, config.learning_rate)
 
 
 def time_steps(config: Config, X: Tensor, y: Tensor, *, bf16: bool = False, steps: int = 300) -> dict[str, list[float]]:
-    """Time the variants of a step interleaved; return the steps per second of each round."""
+    """Time the variants of the training step interleaved; return their steps per second in each round."""
     variants = {
         "eager": eager_step(config, X, y),
         "compiled": graph_step(config, X, y, "compiled"),
@@ -191,7 +191,7 @@ def time_steps(config: Config, X: Tensor, y: Tensor, *, bf16: bool = False, step
         variants["inductor"] = graph_step(config, X, y, "inductor")
 
     def speed(step: Callable[[], Any]) -> float:
-        # Without a cache, which would return bf16 copies of the weights from before the last step.
+        # The autocast cache would return bf16 copies of the weights from before the last update.
         autocast = torch.autocast(X.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
         with autocast, Timer(X.device) as timer:
             for _ in range(steps):
@@ -211,7 +211,7 @@ def train(config: Config) -> dict[str, float]:
             for _ in range(config.steps):
                 with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
                     loss = train_step(machine, regression, X, y, config.learning_rate)
-                run.step(loss, samples=config.drawn)
+                run.step(loss, samples=config.sample_count)
             run.log()
         run.save(regression.program)
         exact = closed_form(X, y)
@@ -238,7 +238,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
-    """Print value, bytes and time of each node and the rewrites; draw the graph and the learning curve."""
+    """Print value, memory and time of each node, and the rewrites; draw the graphs and the learning curve."""
     from common.drawing import plots
 
     graph = regression.outputs[0].graph
@@ -247,7 +247,7 @@ def report(run: Run, regression: Regression, X: Tensor, y: Tensor) -> None:
     machine = TapeMachine(*regression.outputs)
     machine.values()  # warm-up
     records = machine.records()
-    rows = [(r.name, r.formula, written(r.value, 3), f"{r.bytes:,}", f"{r.seconds * 1e6:.1f}") for r in records]
+    rows = [(r.name, r.formula, format_value(r.value, 3), f"{r.bytes:,}", f"{r.seconds * 1e6:.1f}") for r in records]
     print_table(["node", "formula", "value", "bytes", "microseconds"], rows)
     for rewrite in regression.rewrites:
         say("rewrite", str(rewrite))
@@ -280,7 +280,7 @@ def draw_speeds(run: Run, ratios: dict[str, float]) -> None:
 
 
 def restore(folder: Path) -> tuple[Regression, Config]:
-    """Rebuild the regression that a run saved."""
+    """Load the regression and the Config of a run folder."""
     config = read_config(folder, Config)
     regression = build(config)
     load_weights(regression.program, folder)
@@ -288,7 +288,7 @@ def restore(folder: Path) -> tuple[Regression, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step, for the device benchmark."""
+    """Return the training step for the device benchmark."""
     X, y = (tensor.to(device) for tensor in make_data(config))
     take_step = graph_step(config, X, y, config.machine)
 
@@ -296,4 +296,4 @@ def workload(config: Config, device: torch.device) -> Workload:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.run.precision == "bf16"):
             return take_step()
 
-    return Workload(step, items=config.drawn, unit="samples")
+    return Workload(step, items=config.sample_count, unit="samples")

@@ -2,15 +2,15 @@
 
     result = simplify(probabilities.log())
     result.outputs[0]                    # log_softmax(z, dim=1), in a new graph
-    result.rewrites                      # what was replaced by what, and by which rule
+    result.rewrites                      # replacements: before, after, and the rule
 
-The graph is copied in topological order. Each new node is passed to the rules; the result of the first rule that
-applies replaces it, and the pass is repeated until no rule applies. Equal nodes are merged (common subexpressions),
-nodes of constants are computed at once (constant folding), and nodes that no output depends on are dropped (dead code).
+The graph is copied in topological order. The first rule that applies to a new node replaces it; the pass is repeated
+until no rule applies. Equal nodes are merged (common subexpression elimination), nodes with constant operands are
+computed (constant folding), and nodes that no output depends on are removed (dead code elimination).
 
-Some formulas are correct in exact arithmetic and fail in floating point: exp(89) overflows float32, and log(softmax(z))
-of a confident network is log(0). The stable rules replace them by formulas that are equal in exact arithmetic and do
-not overflow. Simplify before `grad`: the rules then apply to the gradient as well.
+Some formulas are correct in exact arithmetic but fail in floating point: exp(89) overflows float32, and log(softmax(z))
+is log(0) if a probability underflows. The stable rules replace them by formulas that are equal in exact arithmetic and
+do not overflow. Simplify before `grad`: the gradient is then that of the stable formula.
 """
 
 import operator
@@ -32,7 +32,7 @@ Rule = Callable[[Expression], Expression | None]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One replacement, with the name of its rule."""
+    """Replacement of a formula, with the name of the rule."""
 
     rule: str
     before: str
@@ -44,36 +44,37 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Simplified:
-    """The given expressions in a simplified graph."""
+    """Result of `simplify`: the given expressions in a new graph."""
 
     outputs: list[Expression]
     rewrites: list[Rewrite]
     nodes_before: int
+    """Number of nodes that the outputs depended on."""
     nodes_after: int
-    """Number of nodes that the outputs depend on."""
+    """Number of nodes that the new outputs depend on."""
 
     @property
     def graph(self) -> Graph:
-        """Return the new graph; inputs keep their names and bound values, parameters their tensors."""
+        """Return the new graph, with the same inputs, bound values and parameter tensors."""
         return self.outputs[0].graph
 
 
 def simplify(*outputs: Expression) -> Simplified:
-    """Copy a graph and apply the rules until none applies."""
+    """Copy the graph of the outputs and apply the rules until none applies."""
     before = len(ancestors([output.node for output in outputs]))
     rewrites, found, current = [], True, list(outputs)
     while found:
-        current, found = _once(current)
+        current, found = _one_pass(current)
         rewrites += found
     return Simplified(current, rewrites, before, len(ancestors([output.node for output in current])))
 
 
-def _once(outputs: list[Expression]) -> tuple[list[Expression], list[Rewrite]]:
-    """Copy the nodes that the outputs depend on, each replaced by the first rule that applies to it."""
+def _one_pass(outputs: list[Expression]) -> tuple[list[Expression], list[Rewrite]]:
+    """Copy the nodes that the outputs depend on; replace each by the result of the first rule that applies."""
     old, new = outputs[0].graph, Graph(outputs[0].graph.device)
     needed = ancestors([output.node for output in outputs])
-    given = [node for node in needed if node.op == "placeholder" or node.meta.get("kind") == "parameter"]
-    new.reserved = {node.meta["name"] for node in [*given, *(node for node in needed if node.meta.get("named"))]}
+    sources = [node for node in needed if node.op == "placeholder" or node.meta.get("kind") == "parameter"]
+    new.reserved = {node.meta["name"] for node in [*sources, *(node for node in needed if node.meta.get("named"))]}
     copies: dict[fx.Node, Expression] = {}
     known: dict[tuple, Expression] = {}
     rewrites = []
@@ -101,7 +102,7 @@ def _once(outputs: list[Expression]) -> tuple[list[Expression], list[Rewrite]]:
 
 
 def _copy(node: fx.Node, old: Graph, new: Graph, copies: dict[fx.Node, Expression]) -> Expression:
-    """Copy a node to the new graph with the copies of its operands."""
+    """Copy a node to the new graph; its operands are replaced by their copies."""
     name = node.meta["name"]
     if node.op == "placeholder":
         return new.tensor(name, node.meta["value"].shape, node.meta["value"].dtype)
@@ -121,7 +122,7 @@ def _first_rule(y: Expression) -> tuple[str, Expression]:
 
 
 def call(y: Operand) -> tuple[Any, ...]:
-    """Return the function, operands and settings of a node; an empty tuple for inputs, parameters and numbers."""
+    """Return the function and arguments of a node; an empty tuple for inputs, parameters, constants and numbers."""
     if not isinstance(y, Expression) or y.node.op != "call_function":
         return ()
     args, kwargs = map_arg((y.node.args, y.node.kwargs), lambda n: Expression(y.graph, n))  # pyright: ignore
@@ -135,11 +136,11 @@ def constant_value(x: Operand) -> torch.Tensor | None:
     return None
 
 
-# Rules. Each takes a node and returns a replacement or None. Its name is shown to the reader.
+# Rules: each takes a node and returns a replacement or None. The function name is printed as the name of the rule.
 
 
 def stable_logarithm(y: Expression) -> Expression | None:
-    """Logarithms of values that may underflow to 0 or overflow to infinity"""
+    """Replace logarithms of values that may underflow to 0 or overflow to infinity."""
     match call(y):
         case [torch.log, x]:
             match call(x):
@@ -163,7 +164,7 @@ def stable_logarithm(y: Expression) -> Expression | None:
 
 
 def stable_quotient(y: Expression) -> Expression | None:
-    """e^z / sum(e^z) and 1 / (1 + e^-z), in which e^z may overflow"""
+    """Replace e^z / sum(e^z), e^z / (1 + e^z) and 1 / (1 + e^-z), in which the exponentials may overflow."""
     match call(y):
         case [operator.truediv, e, total] if call(e)[:1] == (torch.exp,):
             match call(total):
@@ -186,7 +187,7 @@ def _negated(x: Expression) -> Expression:
 
 
 def neutral_element(y: Expression) -> Expression | None:
-    """Neutral elements: x + 0, x - 0, x * 1, x / 1, x ** 1, -(-x), 0 - x"""
+    """Remove neutral elements and double negation: x + 0, x - 0, x * 1, x / 1, x ** 1, -(-x); 0 - x becomes -x."""
     match call(y):
         case [operator.add, x, 0] | [operator.add, 0, x] | [operator.sub, x, 0]:
             return x
@@ -200,7 +201,7 @@ def neutral_element(y: Expression) -> Expression | None:
 
 
 def same_shape(y: Expression) -> Expression | None:
-    """Reshape, expand, transpose and reductions without effect"""
+    """Remove reshapes, expansions, transpositions and reductions without effect; merge successive reshapes."""
     match call(y):
         case [torch.reshape | torch.broadcast_to, x, _] if x.shape == y.shape:
             return x
@@ -216,7 +217,7 @@ def same_shape(y: Expression) -> Expression | None:
 
 
 def late_expansion(y: Expression) -> Expression | None:
-    """Expand after arithmetic instead of before it, since arithmetic broadcasts"""
+    """Expand after an arithmetic operation instead of before it; the operation broadcasts its operands."""
     match call(y):
         case [function, *operands] if function in ELEMENTWISE:
             small = [call(x)[1] if call(x)[:1] == (torch.broadcast_to,) else x for x in operands]
@@ -226,7 +227,7 @@ def late_expansion(y: Expression) -> Expression | None:
 
 
 def plain_number(y: Expression) -> Expression | None:
-    """Replace a constant tensor with one element by a number, if the result keeps its shape"""
+    """Replace a constant tensor with one element by a number, if the shape of the result stays the same."""
     match call(y):
         case [function, a, b] if function in (*ELEMENTWISE, operator.pow):
             for constant, other in ((a, b), (b, a)):
@@ -238,14 +239,14 @@ def plain_number(y: Expression) -> Expression | None:
 
 
 def product_of_numbers(y: Expression) -> Expression | None:
-    """Combine numerical factors, (x * 2) * 3 = x * 6"""
+    """Combine numeric factors: (x * 2) * 3 becomes x * 6."""
     x, factor = _factor(y)
     z, inner = _factor(x)
     return z * (factor * inner) if factor is not None and inner is not None else None
 
 
 def _factor(y: Expression) -> tuple[Expression, float | None]:
-    """Split a product or quotient by a number into the rest and the factor."""
+    """Split x * number or x / number into x and the factor; the factor is None for other nodes."""
     match call(y):
         case [operator.mul, Expression() as x, float() | int() as number]:
             return x, number
@@ -257,7 +258,7 @@ def _factor(y: Expression) -> tuple[Expression, float | None]:
 
 
 def constant_folding(y: Expression) -> Expression | None:
-    """Compute nodes that depend only on constants, except expansions, which would take memory"""
+    """Compute nodes whose operands are constants, except expansions, which would take memory."""
     node = y.node
     if node.op != "call_function" or node.target is torch.broadcast_to or not node.all_input_nodes:
         return None

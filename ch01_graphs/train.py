@@ -1,6 +1,6 @@
 """Command line of chapter 1.
 
-python -m ch01_graphs.train                     # the core programs, in the book's order
+python -m ch01_graphs.train                     # all programs, in the order of the book
 python -m ch01_graphs.train regression --compile # one program
 python -m ch01_graphs.train --benchmark         # time the training step on every device
 """

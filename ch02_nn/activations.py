@@ -2,8 +2,8 @@
 
     python -m ch02_nn.train activations
 
-Each pair below is a function of z and its derivative in z. Where a derivative has a jump (at z = 0 of ReLU, leaky ReLU
-and SELU), it has the value from the left, as in PyTorch. The derivative of the step is 0 on both sides.
+Each activation function f(z) is followed by its derivative f'(z). The derivatives of ReLU, leaky ReLU and SELU jump at
+z = 0; they have the limit from the left there, as in PyTorch. The derivative of the step function is 0 everywhere.
 """
 
 import math
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 LEAK = 0.01
 """Slope of the leaky ReLU below zero (Maas et al. 2013)."""
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
-"""The constants that keep mean 0 and variance 1 through the layers (Klambauer et al. 2017, equation 14)."""
+"""alpha and lambda, which keep mean 0 and variance 1 from layer to layer (Klambauer et al. 2017, equation 14)."""
 
 
 def step(z: Tensor) -> Tensor:
-    """1 where z >= 0, else 0: the perceptron's (Rosenblatt 1958)."""
+    """f(z) = 1 where z >= 0, else 0: the step function of the perceptron (Rosenblatt 1958)"""
     return (z >= 0).to(z.dtype)
 
 
 def step_derivative(z: Tensor) -> Tensor:
-    """0 everywhere"""
+    """f'(z) = 0"""
     return torch.zeros_like(z)
 
 
 def linear(z: Tensor) -> Tensor:
-    """z: several linear layers are equivalent to one."""
+    """f(z) = z; several layers without activation function are equivalent to one linear layer."""
     return z.clone()
 
 
 def linear_derivative(z: Tensor) -> Tensor:
-    """1"""
+    """f'(z) = 1"""
     return torch.ones_like(z)
 
 
 def sigmoid(z: Tensor) -> Tensor:
-    """1 / (1 + e^-z); where e^-z overflows, the result 1 / inf = 0 is correct."""
+    """f(z) = 1 / (1 + e^-z); if e^-z overflows, the result 1 / inf = 0 is correct."""
     return 1 / (1 + torch.exp(-z))
 
 
@@ -59,23 +59,23 @@ def sigmoid_derivative(z: Tensor) -> Tensor:
 
 
 def tanh(z: Tensor) -> Tensor:
-    """(e^z - e^-z) / (e^z + e^-z) = sign(z) (1 - e^-2|z|) / (1 + e^-2|z|), which cannot overflow"""
+    """f(z) = (e^z - e^-z) / (e^z + e^-z), computed as sign(z) (1 - e^-2|z|) / (1 + e^-2|z|), which cannot overflow"""
     e = torch.expm1(-2 * z.abs())
     return -z.sign() * e / (2 + e)
 
 
 def tanh_derivative(z: Tensor) -> Tensor:
-    """1 - tanh² z, at most 1"""
+    """f'(z) = 1 - tanh² z, at most 1"""
     return 1 - tanh(z) ** 2
 
 
 def relu(z: Tensor) -> Tensor:
-    """max(0, z) (Nair & Hinton 2010)"""
+    """f(z) = max(0, z) (Nair & Hinton 2010)"""
     return z.clamp(min=0)
 
 
 def relu_derivative(z: Tensor) -> Tensor:
-    """1 where z > 0, else 0: a unit that is never positive receives no gradient."""
+    """f'(z) = 1 where z > 0, else 0; a unit whose z is never positive receives no gradient."""
     return (z > 0).to(z.dtype)
 
 
@@ -85,7 +85,7 @@ def leaky_relu(z: Tensor) -> Tensor:
 
 
 def leaky_relu_derivative(z: Tensor) -> Tensor:
-    """1 where z > 0, else 0.01: a unit that is never positive still receives a gradient."""
+    """f'(z) = 1 where z > 0, else 0.01; a unit whose z is never positive still receives a gradient."""
     return torch.where(z > 0, torch.ones_like(z), LEAK)
 
 
@@ -95,7 +95,7 @@ def elu(z: Tensor) -> Tensor:
 
 
 def elu_derivative(z: Tensor) -> Tensor:
-    """1 where z > 0, else e^z"""
+    """f'(z) = 1 where z > 0, else e^z"""
     return torch.exp(z.clamp(max=0))
 
 
@@ -110,27 +110,27 @@ def selu_derivative(z: Tensor) -> Tensor:
 
 
 def softplus(z: Tensor) -> Tensor:
-    """log(1 + e^z) = max(z, 0) + log(1 + e^-|z|), which cannot overflow"""
+    """f(z) = log(1 + e^z), computed as max(z, 0) + log(1 + e^-|z|), which cannot overflow"""
     return z.clamp(min=0) + torch.log1p(torch.exp(-z.abs()))
 
 
 def softplus_derivative(z: Tensor) -> Tensor:
-    """s(z), the sigmoid"""
+    """f'(z) = s(z), the sigmoid"""
     return sigmoid(z)
 
 
 def gelu(z: Tensor) -> Tensor:
-    """f(z) = z Phi(z), Phi the normal distribution's cumulative function (Hendrycks & Gimpel 2016)"""
+    """f(z) = z Phi(z), with the standard normal distribution function Phi (Hendrycks & Gimpel 2016)"""
     return z * normal_cumulative(z)
 
 
 def gelu_derivative(z: Tensor) -> Tensor:
-    """Phi(z) + z phi(z), phi the normal density"""
+    """f'(z) = Phi(z) + z phi(z), with the standard normal density phi"""
     return normal_cumulative(z) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
 def normal_cumulative(z: Tensor) -> Tensor:
-    """Phi(z) = erfc(-z / sqrt 2) / 2"""
+    """Phi(z) = erfc(-z / sqrt(2)) / 2, the standard normal distribution function"""
     return torch.erfc(-z / math.sqrt(2)) / 2
 
 
@@ -140,13 +140,13 @@ def silu(z: Tensor) -> Tensor:
 
 
 def silu_derivative(z: Tensor) -> Tensor:
-    """s(z) (1 + z s(-z))"""
+    """f'(z) = s(z) (1 + z s(-z))"""
     return sigmoid(z) * (1 + z * sigmoid(-z))
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A function, its derivative by hand, and PyTorch's function."""
+    """Activation function, its derivative, and PyTorch's implementation."""
 
     function: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
@@ -173,9 +173,9 @@ class Config:
     """Range of the figure and of the comparison."""
 
     reach: float = 4.0
-    """Largest z; the smallest is its negative."""
+    """Largest input z; the smallest is its negative."""
     points: int = 801
-    """Number of values of z."""
+    """Number of evenly spaced inputs."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -184,14 +184,14 @@ class Config:
 
 
 def library_derivative(activation: Activation, z: Tensor) -> Tensor:
-    """Differentiate PyTorch's function by autograd."""
+    """Compute the derivative of PyTorch's function by autograd."""
     z = z.detach().requires_grad_()
     (slope,) = torch.autograd.grad(activation.library(z).sum(), z)
     return slope
 
 
 def train(config: Config) -> dict[str, float]:
-    """Draw every function with its derivative; return the largest difference of each from PyTorch."""
+    """Draw all functions and derivatives; return for each the largest difference from PyTorch."""
     z = torch.linspace(-config.reach, config.reach, config.points, dtype=torch.float64)
     card = DataCard("grid", True, sha256_of(z), f"{len(z)} values of z from {-config.reach:g} to {config.reach:g}")
     with Run.open(__name__, config, card, arithmetic="fp64") as run:
@@ -205,7 +205,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw(z: Tensor) -> "Figure":
-    """Draw all functions in one figure, each with its derivative."""
+    """Draw one panel per activation function, with its derivative."""
     from common.drawing import plots
 
     panels = {

@@ -1,16 +1,17 @@
-"""Backpropagation through a multilayer perceptron by hand: the chain rule, one layer at a time.
+"""Backpropagation through a multilayer perceptron by hand.
 
-With a_0 the input, layer l = 1 ... L computes
+Let a_0 be the input. Layer l = 1 ... L computes
 
-    z_l = a_(l-1) W_l^T + b_l,    a_l = f(z_l),    and the last layer's z_L are the logits.
+    z_l = a_(l-1) W_l^T + b_l,    a_l = f(z_l).
 
-Let d_l = dL/dz_l, one row per sample. Given d_L from the loss (Rumelhart, Hinton & Williams 1986):
+The z_L of the last layer are the logits. Let d_l = dL/dz_l, with one row per sample. The loss gives d_L, and the chain
+rule gives (Rumelhart, Hinton & Williams 1986)
 
-    dL/dW_l = d_l^T a_(l-1)        input of the weight times the gradient in its output
-    dL/db_l = sum over rows of d_l
+    dL/dW_l = d_l^T a_(l-1)
+    dL/db_l = sum of the rows of d_l
     d_(l-1) = (d_l W_l) * f'(z_(l-1))
 
-Dimensions: B batch, I inputs of a layer, O outputs of a layer.
+Dimensions: B batch, I inputs of a layer, O outputs of a layer, K classes.
 """
 
 from dataclasses import dataclass
@@ -25,37 +26,38 @@ Layer = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Trace:
-    """Intermediate values of the forward pass, for the backward pass."""
+    """Values of the forward pass that the backward pass needs."""
 
     inputs: list[Tensor]
-    """Inputs of the layers, (B, I): a_0 ... a_(L-1)."""
-    sums: list[Tensor]
-    """Pre-activations of the layers, (B, O): z_1 ... z_L; the last are the logits."""
+    """Inputs a_0 ... a_(L-1) of the layers, (B, I)."""
+    pre_activations: list[Tensor]
+    """Pre-activations z_1 ... z_L of the layers, (B, O); the last are the logits."""
 
 
 def forward(layers: list[Layer], x: Tensor, activation: Activation) -> Trace:
-    """(B, I) inputs -> a trace whose last sums are the (B, K) logits; raises ValueError for unsuitable shapes."""
-    a, inputs, sums = x, [], []
+    """(B, I) inputs -> trace of the forward pass; raises ValueError for a wrong shape or dtype."""
+    a, inputs, pre_activations = x, [], []
     for number, (weight, bias) in enumerate(layers, start=1):
         if a.ndim != 2 or a.shape[1] != weight.shape[1]:
-            raise ValueError(f"layer {number} takes (B, {weight.shape[1]}), got {tuple(a.shape)}")
+            raise ValueError(f"layer {number} needs inputs of shape (B, {weight.shape[1]}), got {tuple(a.shape)}")
         if a.dtype != weight.dtype:
-            raise ValueError(f"layer {number} computes in {weight.dtype}, got {a.dtype}")
+            raise ValueError(f"layer {number} needs inputs of dtype {weight.dtype}, got {a.dtype}")
         z = a @ weight.mT + bias
         inputs.append(a)
-        sums.append(z)
+        pre_activations.append(z)
         a = activation.function(z)
-    return Trace(inputs, sums)
+    return Trace(inputs, pre_activations)
 
 
 def backward(layers: list[Layer], trace: Trace, d: Tensor, activation: Activation) -> list[Layer]:
-    """(B, K) gradient of the loss in the logits -> gradients in every weight and bias"""
-    if d.shape != trace.sums[-1].shape:
-        raise ValueError(f"the logits are {tuple(trace.sums[-1].shape)}, their gradient {tuple(d.shape)}")
+    """(B, K) gradient of the loss with respect to the logits -> gradients with respect to weights and biases"""
+    logits = trace.pre_activations[-1]
+    if d.shape != logits.shape:
+        raise ValueError(f"the gradient must have the shape of the logits, {tuple(logits.shape)}, got {tuple(d.shape)}")
     gradients: list[Layer] = []
     for number in reversed(range(len(layers))):
         weight, _ = layers[number]
-        gradients.append((d.mT @ trace.inputs[number], d.sum(dim=0)))  # dL/dW = d^T a, dL/db = sum d
+        gradients.append((d.mT @ trace.inputs[number], d.sum(dim=0)))  # dL/dW = d^T a, dL/db = sum of rows of d
         if number > 0:
-            d = d @ weight * activation.derivative(trace.sums[number - 1])  # d_(l-1) = (d W) * f'(z)
+            d = d @ weight * activation.derivative(trace.pre_activations[number - 1])  # d_(l-1) = (d W) * f'(z)
     return gradients[::-1]

@@ -4,8 +4,8 @@
     python -m ch02_nn.train classifier --model softmax --by hand
     python -m ch02_nn.train classifier --optimizer momentum --learning-rate 0.1 --schedule one-cycle
 
-With nn, autograd computes the gradients and torch.optim updates the weights. By hand, `backprop.py` computes the
-gradients with the losses and activations of this chapter, and `optimizers.py` updates the weights.
+With `--by nn`, autograd computes the gradients and torch.optim updates the weights. With `--by hand`, `backprop.py`
+computes the gradients with `losses.py` and `activations.py`, and `optimizers.py` updates the weights.
 
 Dimensions: B batch, N images, P pixels (784), H hidden units, K classes (10).
 """
@@ -47,27 +47,27 @@ class Config:
     """Hyperparameters of the classifier."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Which images; auto takes MNIST where it is on disk or can be downloaded, else the embedded digits."""
+    """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     model: Literal["softmax", "mlp"] = "mlp"
-    """Softmax regression, 784-10, or a multilayer perceptron, 784-H-10."""
+    """Softmax regression (784-10) or a multilayer perceptron (784-H-10)."""
     by: Literal["nn", "hand"] = "nn"
-    """Gradients and updates by autograd and torch.optim, or by this chapter's own code."""
+    """Gradients and updates by autograd and torch.optim (nn), or by the code of this chapter (hand)."""
     hidden_size: int = 128
-    """Hidden units H of the multilayer perceptron."""
+    """Number H of hidden units of the multilayer perceptron."""
     activation: ActivationName = "relu"
     """Activation function of the hidden layer."""
     initial: InitialName = "glorot-uniform"
-    """Initialisation of the weights; the biases start at zero."""
+    """Initialisation of the weights; biases are initialised with 0."""
     optimizer: OptimizerName = "adam"
-    """Optimizer."""
+    """Optimizer; momentum and nesterov have the momentum 0.9."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
     schedule: Literal["constant", "step", "cosine", "one-cycle", "warm-up"] = "cosine"
-    """Learning-rate schedule."""
+    """Learning-rate schedule over all training steps."""
     weight_decay: float = 0.0
     """Weight decay of the optimizer."""
     epochs: int | None = None
-    """Training epochs; by default 5, or on a small data set the number that makes 1,000 steps."""
+    """Number of epochs. Default: 5, or more on a small data set, for about 1,000 steps."""
     batch_size: int = 64
     """Batch size in images."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
@@ -80,7 +80,7 @@ class Config:
 
 
 class Classifier(nn.Module):
-    """Linear layers with activations between them; a single layer is softmax regression."""
+    """Linear layers with an activation function after each but the last; one layer is softmax regression."""
 
     def __init__(self, sizes: tuple[int, ...], activation: str = "relu", initial: str = "glorot-uniform") -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Classifier(nn.Module):
             nn.init.zeros_(bias)
 
     def layers(self) -> list[backprop.Layer]:
-        """Return weight and bias of each layer."""
+        """Return the weight and the bias of each layer."""
         return [(linear.weight, linear.bias) for linear in self.linears if isinstance(linear, nn.Linear)]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -103,13 +103,13 @@ class Classifier(nn.Module):
 
 
 def make_model(config: Config) -> Classifier:
-    """Make the network of a Config."""
+    """Build the network of a Config."""
     sizes = (784, 10) if config.model == "softmax" else (784, config.hidden_size, 10)
     return Classifier(sizes, config.activation, config.initial)
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Make the optimizer, torch's or ours."""
+    """Build the optimizer, of torch.optim or of this chapter."""
     kinds = OPTIMIZERS if config.by == "hand" else LIBRARY
     return kinds[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
@@ -122,7 +122,7 @@ def scaled(images: Tensor) -> Tensor:
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
-    """Take one gradient step by autograd; return the loss, still on the device."""
+    """Take one training step by autograd; return the loss on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = model(pixels)
     loss = F.cross_entropy(logits.float() if bf16 else logits, labels)
@@ -134,13 +134,13 @@ def train_step(
 
 @torch.no_grad()
 def hand_step(model: Classifier, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Take the same step without autograd: forward, gradient of the loss, backward, update."""
+    """Take the same training step without autograd; return the loss on the device."""
     layers = model.layers()
     trace = backprop.forward(layers, pixels, model.activation)
-    logits = trace.sums[-1]
+    logits = trace.pre_activations[-1]
     gradients = backprop.backward(layers, trace, losses.cross_entropy_gradient(logits, labels), model.activation)
-    for parameters, their_gradients in zip(layers, gradients, strict=True):
-        for parameter, gradient in zip(parameters, their_gradients, strict=True):
+    for layer, layer_gradients in zip(layers, gradients, strict=True):
+        for parameter, gradient in zip(layer, layer_gradients, strict=True):
             parameter.grad = gradient
     optimizer.step()
     optimizer.zero_grad()
@@ -155,16 +155,16 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return accuracy, and cross-entropy in nats per image."""
+    """Compute accuracy and cross-entropy in nats per image."""
     accuracy = (logits.argmax(1) == labels).float().mean()
     return {"accuracy": float(accuracy), "loss": float(losses.cross_entropy(logits, labels))}
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the classifier and return its test metrics."""
+    """Train the classifier; return its test metrics."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        require(distributed.world_size() == 1, "this chapter trains in one process", distributed.world_size())
+        require(distributed.world_size() == 1, "this program trains in one process", distributed.world_size())
         batches = Batches(
             data.train.pixels,
             data.train.labels,
@@ -175,17 +175,17 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         epochs = config.epochs or max(5, 1_000 // len(batches))
         model = make_model(config).to(run.device)
         optimizer = make_optimizer(model, config)
-        size_at = SCHEDULES[config.schedule]
+        schedule = SCHEDULES[config.schedule]
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
-                set_learning_rate(optimizer, size_at(step, epochs * len(batches), config.learning_rate))
+                set_learning_rate(optimizer, schedule(step, epochs * len(batches), config.learning_rate))
                 if config.by == "hand":
                     loss = hand_step(model, optimizer, scaled(images), labels)
                 else:
                     loss = train_step(model, optimizer, scaled(images), labels, bf16=run.bf16)
                 run.step(loss, images=len(images))
-            size = {"learning_rate": optimizer.param_groups[0]["lr"]}
-            run.log(valid=measure(predict(model, data.valid.pixels), data.valid.labels), run=size)
+            rate = {"learning_rate": optimizer.param_groups[0]["lr"]}
+            run.log(valid=measure(predict(model, data.valid.pixels), data.valid.labels), run=rate)
         logits = predict(model, data.test.pixels)
         run.save(model)
         report(run, data, model, logits)
@@ -193,11 +193,11 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
-    """Draw the confusion matrix, the worst mistakes, the learning curves, and the weights of the first layer."""
+    """Draw confusion matrix, learning curves, first-layer weights, and misclassified images with the largest loss."""
     from common.drawing import plots
 
-    guesses = logits.argmax(1)
-    run.figure("confusion", plots.confusion_matrix(data.test.labels, guesses, data.class_names))
+    predictions = logits.argmax(1)
+    run.figure("confusion", plots.confusion_matrix(data.test.labels, predictions, data.class_names))
     panels = {
         "loss": ["train_loss", "valid_loss"],
         "accuracy": ["valid_accuracy"],
@@ -210,19 +210,19 @@ def report(run: Run, data: ImageSet, model: Classifier, logits: Tensor) -> None:
     run.figure("weights", plots.image_grid(pictures, columns=10, titles=titles))
     chosen = worst_mistakes(logits, data.test.labels)
     if len(chosen):
-        titles = [f"{int(data.test.labels[n])} → {int(guesses[n])}" for n in chosen]
+        titles = [f"{int(data.test.labels[n])} → {int(predictions[n])}" for n in chosen]
         run.figure("mistakes", plots.image_grid(data.test.pixels[chosen], columns=10, titles=titles))
 
 
 def worst_mistakes(logits: Tensor, labels: Tensor, count: int = 20) -> Tensor:
-    """Find the misclassified images with the largest loss: (N, K) logits, (N,) labels -> (count,) or fewer indices"""
+    """(N, K) logits, (N,) labels -> indices of at most `count` misclassified images, by decreasing loss"""
     loss = F.cross_entropy(logits, labels, reduction="none")
     wrong = (logits.argmax(1) != labels).nonzero()[:, 0]
     return wrong[loss[wrong].argsort(descending=True)][:count]
 
 
 def restore(folder: Path) -> tuple[Classifier, Config]:
-    """Rebuild the classifier that a run saved."""
+    """Load the classifier and the Config of a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -230,7 +230,7 @@ def restore(folder: Path) -> tuple[Classifier, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of random images, for the device benchmark."""
+    """Return the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = make_model(config).to(device)

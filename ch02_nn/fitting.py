@@ -3,10 +3,10 @@
     python -m ch02_nn.train fitting
     python -m ch02_nn.train fitting --folds 10
 
-First, polynomials of degree 0 to 15 are fitted to a few noisy points of a sine. Then linear and neural models are
-fitted to scikit-learn's diabetes data (442 patients, 10 measurements, progression after a year). K-fold
-cross-validation chooses the hyperparameters of both: each fold is predicted by a model fitted to the others. The chosen
-model is fitted to all of them, and then evaluated once on the test data.
+Polynomials of degree 0 to 15 are fitted to noisy points of a sine. Linear models and neural networks are fitted to
+scikit-learn's diabetes data (442 patients, 10 measurements, disease progression after one year). K-fold
+cross-validation chooses the hyperparameters: each fold is predicted by a model fitted to the other folds. The chosen
+model is fitted to all folds, and evaluated once on the test data.
 
 Dimensions: N samples, F features, D degree.
 """
@@ -26,13 +26,13 @@ from common.run import Run
 
 DEGREES = tuple(range(16))
 DECAYS = (0.0, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
-"""Weight decays lambda of the polynomial of the highest degree, and of linear regression."""
+"""Values of the weight decay lambda for the polynomial of degree 15 and for linear regression."""
 NETWORKS = ((0.0, 0.0), (0.0, 1.0), (0.2, 0.0), (0.5, 0.0), (0.5, 1.0))
-"""Dropout and weight decay of the networks."""
+"""Dropout probability and weight decay of the networks."""
 
 Predictor = Callable[[Tensor], Tensor]
 Fit = Callable[[Tensor, Tensor], Predictor]
-"""Maps inputs (N, F) and targets (N,) to a function from inputs to predictions."""
+"""Fits a model to inputs (N, F) and targets (N,); returns a function from inputs to predictions."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Config:
     folds: int = 5
     """Number of folds K of the cross-validation."""
     hidden_size: int = 32
-    """Units of each of the two hidden layers."""
+    """Number of units of each of the two hidden layers."""
     steps: int = 200
-    """Training steps of a network with AdamW, each on all samples."""
+    """Training steps of a network with AdamW; each step uses all samples."""
     learning_rate: float = 1e-2
     """Learning rate of AdamW."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "hidden_size", "steps", "learning_rate")
-        require(0 <= self.noise < math.inf, "--noise must be a number, at least 0", self.noise)
+        require(0 <= self.noise < math.inf, "--noise must be a finite number of at least 0", self.noise)
         require(self.points >= 4, "--points must be at least 4", self.points)
         require(2 <= self.folds <= self.points, "--folds must be between 2 and --points", self.folds)
 
@@ -69,10 +69,10 @@ def powers(x: Tensor, degree: int) -> Tensor:
 
 
 def ridge(decay: float, features: Callable[[Tensor], Tensor] = lambda x: x) -> Fit:
-    """Minimise mean (A w - y)² + lambda |w|² in w; the constant does not decay.
+    """Fit ridge regression (Hoerl & Kennard 1970): minimise mean (A w - y)² + lambda |w|², the constant unpenalised.
 
-    Weight decay is equivalent to one more row of data per weight: sqrt(N lambda) w_j with target 0. Least squares over
-    A and these rows solves A^T A w + N lambda w = A^T y without forming A^T A (Hoerl & Kennard 1970).
+    The penalty is equivalent to one additional row of data per weight, sqrt(N lambda) w_j with target 0. Least squares
+    with these rows solves A^T A w + N lambda w = A^T y without forming A^T A. Inputs and targets are centred first.
     """
 
     def fit(x: Tensor, y: Tensor) -> Predictor:
@@ -88,7 +88,7 @@ def ridge(decay: float, features: Callable[[Tensor], Tensor] = lambda x: x) -> F
 
 
 def polynomial(degree: int, decay: float = 0.0) -> Fit:
-    """Fit a polynomial with optional weight decay."""
+    """Fit a polynomial, optionally with weight decay."""
     return ridge(decay, lambda x: powers(x, degree))
 
 
@@ -96,7 +96,7 @@ def polynomial(degree: int, decay: float = 0.0) -> Fit:
 
 
 class Regressor(nn.Module):
-    """Two hidden layers, each followed by dropout with probability p."""
+    """Multilayer perceptron with two hidden layers of ReLU units, each followed by dropout."""
 
     def __init__(self, features: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Regressor(nn.Module):
 
 
 def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """Take one gradient step; return the loss."""
+    """Take one training step; return the loss."""
     optimizer.zero_grad()
     loss = F.mse_loss(model(x), y)
     loss.backward()
@@ -125,7 +125,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y:
 
 
 def network(dropout: float, decay: float, config: Config, device: torch.device) -> Fit:
-    """Fit a network to standardised targets, with the same initial weights in every fold."""
+    """Fit a network to standardised targets; its initial weights are the same in every fold."""
 
     def fit(x: Tensor, y: Tensor) -> Predictor:
         torch.manual_seed(config.run.seed)
@@ -137,7 +137,7 @@ def network(dropout: float, decay: float, config: Config, device: torch.device) 
             loss = train_step(model, optimizer, inputs, targets)
         if not bool(loss.isfinite()):
             raise FloatingPointError(f"the loss of a network is {float(loss):.3g}: lower --learning-rate")
-        model.eval()  # without dropout
+        model.eval()  # disables dropout
         with torch.inference_mode():
             return lambda new: model(new.float().to(device)).detach().cpu().double() * deviation + mean
 
@@ -148,15 +148,17 @@ def network(dropout: float, decay: float, config: Config, device: torch.device) 
 
 
 def rmse(predictor: Predictor, x: Tensor, y: Tensor) -> float:
-    """Root of the mean squared error."""
+    """Compute the root mean squared error (RMSE)."""
     return float((predictor(x) - y).square().mean().sqrt())
 
 
 def cross_validate(fit: Fit, x: Tensor, y: Tensor, folds: int) -> float:
-    """Predict each fold from the others; return the root of the mean squared error over all samples."""
+    """Predict each fold by a model fitted to the others; return the RMSE over all samples."""
     if not 2 <= folds <= len(y):
-        raise ValueError(f"{len(y)} samples cannot be cut into {folds} folds of at least one, and at least two folds")
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))  # the same folds for every model
+        raise ValueError(
+            f"cannot split {len(y)} samples into {folds} folds: the number of folds must be between 2 and {len(y)}"
+        )
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))  # the same folds for all models
     squares = torch.zeros_like(y)
     for fold in range(folds):
         held_out = order[fold::folds]
@@ -173,7 +175,7 @@ def sine(points: int, noise: float, generator: torch.Generator) -> tuple[Tensor,
 
 
 def diabetes(limit: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Load (354, 10) training and (88, 10) test inputs with targets, scaled by the training inputs."""
+    """Load (354, 10) training and (88, 10) test inputs with targets, standardised by the training inputs."""
     from sklearn.datasets import load_diabetes
 
     values, targets = load_diabetes(return_X_y=True, scaled=False)
@@ -186,11 +188,15 @@ def diabetes(limit: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Fit all models, choose by cross-validation, and return the errors on test data."""
+    """Fit all models and choose by cross-validation; return the errors of the chosen ones on test data."""
     generator = torch.Generator().manual_seed(config.run.seed)
     x, y = sine(config.points, config.noise, generator)
     patients = diabetes(config.run.limit)
-    require(len(patients[1]) >= max(config.folds, 3), "--limit must leave a sample for each fold", config.run.limit)
+    require(
+        len(patients[1]) >= max(config.folds, 3),
+        "the diabetes training set needs at least 3 rows and one per fold: change --limit or --folds",
+        len(patients[1]),
+    )
     sizes = f"{len(y)} points of a sine; diabetes: {len(patients[1])} train, {len(patients[3])} test, scikit-learn's"
     with Run.open(__name__, config, DataCard("sine-and-diabetes", True, sha256_of(x, y, *patients), sizes)) as run:
         metrics = fit_sine(run, x, y)
@@ -198,7 +204,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Compare degrees and weight decays; the test data are the sine without noise."""
+    """Compare polynomials by degree and weight decay; the test data are the sine without noise."""
     test_x = torch.linspace(-1, 1, 401, dtype=torch.float64)[:, None]
     test_y = torch.sin(torch.pi * test_x[:, 0])
     top = DEGREES[-1]
@@ -223,7 +229,7 @@ def fit_sine(run: Run, x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def report_sine(run: Run, x: Tensor, y: Tensor, rows: list, curves: dict[str, Predictor]) -> None:
-    """Draw four fits, and the errors by degree."""
+    """Draw four fits and the errors by degree."""
     from common.drawing import plots
 
     grid = torch.linspace(-1, 1, 401, dtype=torch.float64)
@@ -240,7 +246,7 @@ def report_sine(run: Run, x: Tensor, y: Tensor, rows: list, curves: dict[str, Pr
 
 
 def fit_diabetes(run: Run, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor) -> dict[str, float]:
-    """Compare linear regression with weight decay, and networks with dropout and weight decay."""
+    """Compare linear regression by weight decay, and networks by dropout and weight decay."""
     config: Config = run.config
     fits = {f"linear, decay {decay:g}": ridge(decay) for decay in DECAYS}
     for dropout, decay in NETWORKS:

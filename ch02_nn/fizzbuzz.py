@@ -3,9 +3,10 @@
     python -m ch02_nn.train fizzbuzz
     python -m ch02_nn.train fizzbuzz --hidden-size 256 --weight-decay 0
 
-The input is a number as ten binary digits, the output one of four classes: the number itself, fizz (divisible by 3),
-buzz (by 5), fizzbuzz (by both). Divisibility depends on sums of digits: 2^k mod 15 repeats 1, 2, 4, 8. Width and weight
-decay were chosen on a validation split of 101 ... 1023; the numbers 1 ... 100 are evaluated once, at the end.
+The input is a number as ten binary digits. The output is one of four classes: the number itself, fizz (divisible by 3),
+buzz (by 5), fizzbuzz (by both). Divisibility by 3 and 5 depends on the sum of the digits with weights 2^k mod 15, which
+repeat 1, 2, 4, 8. Width and weight decay were chosen on a validation set from 101 ... 1023; the test set 1 ... 100 is
+evaluated once after training.
 
 Dimensions: B batch, D binary digits (10), H hidden units, K classes (4).
 """
@@ -29,9 +30,9 @@ DIGITS = 10
 WORDS = ("", "fizz", "buzz", "fizzbuzz")
 FIRST_TRAINED, LAST_TRAINED = 101, 1023
 HELD_OUT = 92
-"""Size of the validation set, a tenth of the numbers above 100."""
+"""Size of the validation set, a tenth of the numbers 101 ... 1023."""
 ROUND = 20
-"""Steps per line of output."""
+"""Training steps per progress line."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Config:
     """Hyperparameters of the FizzBuzz network."""
 
     hidden_size: int = 2_048
-    """ReLU units H of the hidden layer."""
+    """Number H of ReLU units of the hidden layer."""
     steps: int = 400
-    """Training steps, each on all training numbers; a multiple of 20."""
+    """Training steps, a multiple of 20; each step uses all training numbers."""
     learning_rate: float = 1e-2
     """Peak learning rate of AdamW with a one-cycle schedule."""
     weight_decay: float = 0.3
@@ -51,12 +52,12 @@ class Config:
     def __post_init__(self) -> None:
         require_positive(self, "hidden_size", "steps", "learning_rate")
         require(self.steps % ROUND == 0, f"--steps must be a multiple of {ROUND}", self.steps)
-        require(0 <= self.weight_decay < 1 / self.learning_rate, "--weight-decay must be at least 0, and times the "
-                "learning rate below 1", self.weight_decay)  # fmt: skip
+        require(0 <= self.weight_decay < 1 / self.learning_rate, "--weight-decay must be at least 0 and below "
+                "1 / --learning-rate", self.weight_decay)  # fmt: skip
 
 
 class FizzBuzz(nn.Module):
-    """One wide hidden layer."""
+    """Multilayer perceptron with one wide hidden layer."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -68,29 +69,29 @@ class FizzBuzz(nn.Module):
 
 
 def encode(numbers: Tensor) -> Tensor:
-    """(B,) numbers below 1024 -> (B, D) binary digits as -1 and 1, lowest first; raises ValueError for others."""
+    """(B,) numbers 0 ... 1023 -> (B, D) binary digits as -1 and 1, least significant first; else raises ValueError."""
     if numbers.is_floating_point() or numbers.ndim != 1:
-        raise ValueError(f"numbers must be (B,) integers, got {numbers.dtype} of shape {tuple(numbers.shape)}")
+        raise ValueError(f"numbers must be integers of shape (B,), got {numbers.dtype} of shape {tuple(numbers.shape)}")
     outside = numbers[(numbers < 0) | (numbers >= 2**DIGITS)]
     if len(outside):
-        raise ValueError(f"{int(outside[0])} does not fit {DIGITS} binary digits: take 0 to {2**DIGITS - 1}")
+        raise ValueError(f"number {int(outside[0])} is out of range: it must be between 0 and {2**DIGITS - 1}")
     return ((numbers[:, None] >> torch.arange(DIGITS)) & 1).float() * 2 - 1
 
 
 def classes(numbers: Tensor) -> Tensor:
-    """(B,) numbers -> (B,) classes: 1 for a multiple of 3, plus 2 for a multiple of 5"""
+    """(B,) numbers -> (B,) classes: 0 number, 1 fizz, 2 buzz, 3 fizzbuzz"""
     return (numbers % 3 == 0).long() + 2 * (numbers % 5 == 0).long()
 
 
-def spoken(numbers: list[int], guesses: list[int]) -> list[str]:
-    """Return the answers: the word of the class, or the number itself."""
-    return [WORDS[guess] or str(number) for number, guess in zip(numbers, guesses, strict=True)]
+def to_words(numbers: list[int], labels: list[int]) -> list[str]:
+    """Return the word of each class, or the number itself for class 0."""
+    return [WORDS[label] or str(number) for number, label in zip(numbers, labels, strict=True)]
 
 
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, digits: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
-    """Take one gradient step; return the loss, still on the device."""
+    """Take one training step; return the loss on the device."""
     with torch.autocast(digits.device.type, torch.bfloat16, enabled=bf16):
         logits = model(digits)
     loss = F.cross_entropy(logits.float(), labels)
@@ -101,7 +102,7 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    """Build a fused AdamW optimizer (Loshchilov & Hutter 2019)."""
     return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
@@ -112,7 +113,7 @@ def predict(model: nn.Module, numbers: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return accuracy, and cross-entropy in nats per number."""
+    """Compute accuracy and cross-entropy in nats per number."""
     accuracy = (logits.argmax(1) == labels).float().mean()
     return {"accuracy": float(accuracy), "loss": float(F.cross_entropy(logits, labels))}
 
@@ -125,7 +126,7 @@ def split(seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Train on 101 ... 1023 and return the accuracy on 1 ... 100."""
+    """Train on 101 ... 1023; return the metrics on the validation set and on 1 ... 100."""
     numbers, valid = split(config.run.seed, config.run.limit)
     test = torch.arange(1, 101)
     sizes = f"{len(numbers)} train and {len(valid)} valid of 101 ... 1023, test 1 ... 100"
@@ -141,11 +142,11 @@ def train(config: Config) -> dict[str, float]:
             run.log(valid=measure(predict(model, valid), classes(valid)))
         run.save(model)
         logits = predict(model, test)
-        answers = spoken(test.tolist(), logits.argmax(1).tolist())
-        truth = spoken(test.tolist(), classes(test).tolist())
+        answers = to_words(test.tolist(), logits.argmax(1).tolist())
+        correct = to_words(test.tolist(), classes(test).tolist())
         for row in range(0, 100, 10):
             say("answers" if row == 0 else "", " ".join(answers[row : row + 10]))
-        wrong = [f"{n} is {t}, not {a}" for n, t, a in zip(test.tolist(), truth, answers, strict=True) if a != t]
+        wrong = [f"{n} is {t}, not {a}" for n, t, a in zip(test.tolist(), correct, answers, strict=True) if a != t]
         say("wrong", "; ".join(wrong) or "none")
         report(run)
         return run.finish(valid=measure(predict(model, valid), classes(valid)), test=measure(logits, classes(test)))
@@ -160,7 +161,7 @@ def report(run: Run) -> None:
 
 
 def restore(folder: Path) -> tuple[FizzBuzz, Config]:
-    """Rebuild the network that a run saved."""
+    """Load the network and the Config of a run folder."""
     config = read_config(folder, Config)
     model = FizzBuzz(config.hidden_size)
     load_weights(model, folder)
@@ -168,7 +169,7 @@ def restore(folder: Path) -> tuple[FizzBuzz, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on all training numbers, for the device benchmark."""
+    """Return the training step on all training numbers for the device benchmark."""
     numbers, _ = split(config.run.seed, config.run.limit)
     digits, labels = encode(numbers).to(device), classes(numbers).to(device)
     model = FizzBuzz(config.hidden_size).to(device)

@@ -1,13 +1,13 @@
-"""Weight initialisation: activations and gradients of a deep network before training.
+"""Weight initialisation: magnitude of activations and gradients in a deep network before training.
 
     python -m ch02_nn.train initial
     python -m ch02_nn.train initial --activation tanh
 
-A layer with I inputs and independent weights of variance v multiplies the mean square of its inputs by I v; backwards,
-a layer with O outputs multiplies the mean square of its gradients by O v. A factor other than 1 is applied once per
-layer, so twenty layers raise it to the twentieth power. Glorot & Bengio (2010) choose v = 2 / (I + O), a compromise
-between the two directions; He et al. (2015) choose v = 2 / I, because ReLU halves the mean square. Both are derived for
-weights times a gain: torch.nn.init.calculate_gain gives sqrt(2) for ReLU and 5/3 for tanh, whose slope is below 1.
+A linear layer with I inputs, O outputs and independent weights of mean 0 and variance v multiplies the mean square of
+its inputs by I v, and in the backward pass that of the gradients by O v. Twenty layers raise these factors to the
+twentieth power. Glorot & Bengio (2010) choose v = 2 / (I + O), a compromise between both passes. He et al. (2015)
+choose v = 2 / I, because ReLU halves the mean square. A gain multiplies the standard deviation of the weights to
+compensate for the activation function: torch.nn.init.calculate_gain returns sqrt(2) for ReLU and 5/3 for tanh.
 
 Dimensions: B samples, I inputs of a layer, O outputs of a layer.
 """
@@ -31,49 +31,49 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TANH_GAIN = 5 / 3
-"""Factor on Glorot's standard deviation for tanh, the value of torch.nn.init.calculate_gain("tanh")."""
+"""Gain for tanh, as in torch.nn.init.calculate_gain("tanh")."""
 
 
 @torch.no_grad()
-def zeros(weight: Tensor, generator: torch.Generator | None = None) -> None:  # noqa: ARG001  # nothing is drawn
-    """Set all weights to 0: every unit of a layer computes the same, and no gradient passes."""
+def zeros(weight: Tensor, generator: torch.Generator | None = None) -> None:  # noqa: ARG001  # not random
+    """Set all weights to 0: all units of a layer compute the same value, and no gradient reaches earlier layers."""
     weight.zero_()
 
 
 @torch.no_grad()
 def small_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from N(0, 0.01²), independent of the layer's size."""
+    """Sample from N(0, 0.01²), independently of the layer size."""
     weight.normal_(0, 0.01, generator=generator)
 
 
 @torch.no_grad()
 def unit_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from N(0, 1), independent of the layer's size."""
+    """Sample from N(0, 1), independently of the layer size."""
     weight.normal_(generator=generator)
 
 
 @torch.no_grad()
 def glorot_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from N(0, 2 / (I + O)): Gorgonia's GlorotN(1)."""
+    """Sample from N(0, 2 / (I + O)), as Gorgonia's GlorotN(1)."""
     weight.normal_(0, math.sqrt(2 / sum(weight.shape)), generator=generator)
 
 
 @torch.no_grad()
 def glorot_uniform(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from U(-a, a) with a = sqrt(6 / (I + O)), whose variance is a² / 3: Gorgonia's GlorotU(1)."""
+    """Sample from U(-a, a) with a = sqrt(6 / (I + O)) and variance a² / 3, as Gorgonia's GlorotU(1)."""
     bound = math.sqrt(6 / sum(weight.shape))
     weight.uniform_(-bound, bound, generator=generator)
 
 
 @torch.no_grad()
 def glorot_normal_tanh(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from N(0, (5/3)² 2 / (I + O)): Glorot with torch.nn.init.calculate_gain("tanh")."""
+    """Sample from N(0, (5/3)² 2 / (I + O)): Glorot with the gain for tanh."""
     weight.normal_(0, TANH_GAIN * math.sqrt(2 / sum(weight.shape)), generator=generator)
 
 
 @torch.no_grad()
 def he_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
-    """Sample from N(0, 2 / I), where I is the number of columns of a weight (O, I)."""
+    """Sample from N(0, 2 / I) for a weight (O, I)."""
     weight.normal_(0, math.sqrt(2 / weight.shape[1]), generator=generator)
 
 
@@ -86,21 +86,21 @@ INITIAL: dict[str, Callable[..., None]] = {
     "glorot-normal-tanh": glorot_normal_tanh,
     "he-normal": he_normal,
 }
-"""Functions that fill a weight (O, I) in place, with an optional random generator."""
+"""Functions that initialise a weight (O, I) in place, optionally with a random generator."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Shape of the network."""
+    """Activation function and shape of the network."""
 
     activation: Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "gelu", "silu", "linear"] = "relu"
     """Activation function of each layer."""
     depth: int = 20
     """Number of layers."""
     width: int = 256
-    """Units per layer."""
+    """Number of units per layer."""
     samples: int = 512
-    """Number of standard normal inputs, and of standard normal gradients of the last layer."""
+    """Number of samples: standard normal inputs, and standard normal gradients of the last activations."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -110,18 +110,18 @@ class Config:
 
 @dataclass(frozen=True)
 class Signals:
-    """Activations of each layer, and gradients of the loss in them."""
+    """Activations of each layer, and gradients of the loss with respect to them."""
 
     activations: list[Tensor]
     gradients: list[Tensor]
 
     def deviations(self) -> tuple[list[float], list[float]]:
-        """Return the standard deviation of the activations, and of the gradients, at each layer."""
+        """Compute the standard deviations of the activations and of the gradients of each layer."""
         return [float(a.std()) for a in self.activations], [float(d.std()) for d in self.gradients]
 
 
 def signals(weights: list[Tensor], x: Tensor, d: Tensor, activation: Activation) -> Signals:
-    """Propagate inputs x (B, I) forwards, and gradients d (B, O) of the last activations backwards."""
+    """Propagate inputs x (B, I) forward, and gradients d (B, O) with respect to the last activations backward."""
     activations, slopes, gradients = [], [], []
     for weight in weights:
         z = x @ weight.mT
@@ -135,8 +135,8 @@ def signals(weights: list[Tensor], x: Tensor, d: Tensor, activation: Activation)
 
 
 def train(config: Config) -> dict[str, float]:
-    """Measure every initialisation; return the deviations of the last activations and of the first gradients."""
-    # One generator for all: a second one of the same seed would sample weights equal to the inputs.
+    """Compare all initialisations; return the standard deviations of the last activations and the first gradients."""
+    # A second generator with the same seed would sample weights that equal the inputs.
     generator = torch.Generator().manual_seed(config.run.seed)
     x, d = torch.randn(2, config.samples, config.width, generator=generator, dtype=torch.float64)
     card = DataCard("normal-noise", True, sha256_of(x, d), f"{config.samples} samples of {config.width} numbers")
@@ -155,8 +155,8 @@ def train(config: Config) -> dict[str, float]:
             forward, back = signal.deviations()
             rows.append([name, forward[0], forward[-1], back[-1], back[0]])
             if not all(map(math.isfinite, (*forward, *back))):
-                holds = str(dtype).removeprefix("torch.")
-                raise FloatingPointError(f"{name} is more than {holds} holds: lower --depth or --width")
+                precision = str(dtype).removeprefix("torch.")
+                raise FloatingPointError(f"{name} overflows {precision}: lower --depth or --width")
             key = name.replace("-", "_")
             metrics |= {f"{key}_activation": forward[-1], f"{key}_gradient": back[0]}
         headings = ["initial weights", "activations, first layer", "last layer", "gradients, last layer", "first layer"]
@@ -167,7 +167,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw_deviations(found: dict[str, Signals]) -> "Figure":
-    """Draw the standard deviations by layer."""
+    """Draw the standard deviations of activations and gradients by layer."""
     from common.drawing import plots
 
     panels: dict[str, dict[str, plots.Line]] = {"activations": {}, "gradients": {}}
@@ -179,7 +179,7 @@ def draw_deviations(found: dict[str, Signals]) -> "Figure":
 
 
 def draw_histograms(found: dict[str, Signals], depth: int) -> "Figure":
-    """Draw histograms of the activations of a few layers."""
+    """Draw histograms of the activations of up to four layers."""
     from common.drawing import plots
 
     shown = sorted({1, max(1, depth // 4), max(1, depth // 2), depth})
@@ -192,4 +192,4 @@ def draw_histograms(found: dict[str, Signals], depth: int) -> "Figure":
             counts = torch.histc(values, bins=60, min=-top, max=top)
             centres = torch.linspace(-top, top, 61)[:-1] + top / 60
             panels[name][f"layer {number}"] = (centres, (counts / values.numel()).clamp(min=1e-6))
-    return plots.line_panels(panels, columns=3, xlabel="activation", ylabel="share", log_y=True)
+    return plots.line_panels(panels, columns=3, xlabel="activation", ylabel="fraction", log_y=True)

@@ -1,9 +1,9 @@
-"""Optimizers by hand: each implements its update rule as a torch.optim.Optimizer.
+"""Optimizers by hand: each update rule is implemented as a torch.optim.Optimizer.
 
-Names and defaults are those of torch.optim. In the rules, theta is a parameter, g its gradient, eta the learning rate,
-t the step from 1. Weight decay lambda adds lambda theta to g, the gradient of lambda theta² / 2, unless a rule states
-otherwise. `lr` may also be a tensor that broadcasts with the parameters, which optimises one problem at many learning
-rates in one computation.
+Names and defaults of the options are those of torch.optim. In the rules, theta is a parameter, g its gradient, eta the
+learning rate, and t = 1, 2, ... the step. The weight decay lambda adds lambda theta, the gradient of lambda theta² / 2,
+to g, unless a rule states otherwise. `lr` may also be a tensor that broadcasts with the parameters, to run the same
+problem with several learning rates at once.
 """
 
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ State = dict[str, Any]
 
 
 class Rule(torch.optim.Optimizer, ABC):
-    """Base class: visit the parameters that have a gradient, add weight decay, and call `_update`."""
+    """Base class: add weight decay to the gradient of each parameter and call `_update`."""
 
     decoupled = False
-    """Whether `_update` applies the weight decay itself."""
+    """Whether `_update` applies the weight decay, instead of this class."""
 
     def __init__(self, params: Iterable[Any], **settings: Any) -> None:
         check(type(self).__name__, settings)
@@ -29,7 +29,7 @@ class Rule(torch.optim.Optimizer, ABC):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; an optional closure computes the loss and its gradients first, and its loss is returned."""
+        """Take one step; an optional closure first computes the gradients and returns the loss, which is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -39,27 +39,27 @@ class Rule(torch.optim.Optimizer, ABC):
                 if p.grad is None:
                     continue
                 if p.grad.is_sparse:
-                    raise ValueError(f"{type(self).__name__} takes dense gradients, got a sparse one")
+                    raise ValueError(f"{type(self).__name__} needs dense gradients, got a sparse gradient")
                 decay = 0.0 if self.decoupled else group["weight_decay"]
                 self._update(p, p.grad + decay * p if decay else p.grad, self.state[p], group)
         return loss
 
     @abstractmethod
     def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
-        """Update a parameter in place from its gradient, its state, and the options of its group."""
+        """Update parameter p in place from its gradient g, its state, and the options of its group."""
 
 
 def check(rule: str, settings: dict[str, Any]) -> None:
-    """Raise ValueError with rule and setting for a hyperparameter out of range."""
+    """Raise ValueError, naming rule and option, for a hyperparameter out of range."""
     for name, value in settings.items():
-        shares = name in ("momentum", "dampening", "alpha", "decay", "rho", "betas")
+        below_one = name in ("momentum", "dampening", "alpha", "decay", "rho", "betas")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool):
                 continue
-            low, high = (0.0, 1.0) if shares else (0.0, float("inf"))
+            low, high = (0.0, 1.0) if below_one else (0.0, float("inf"))
             number = torch.as_tensor(number)
             if not bool(((low <= number) & (number < high)).all()):
-                bounds = "at least 0 and below 1" if shares else "a finite number, at least 0"
+                bounds = "at least 0 and below 1" if below_one else "a finite number of at least 0"
                 raise ValueError(f"{rule}: {name} must be {bounds}, got {value}")
 
 
@@ -82,7 +82,7 @@ class SGD(Rule):
 
 
 class Momentum(Rule):
-    """v <- mu v + (1 - damp) g, theta <- theta - eta v; at first v = g (Polyak 1964)"""
+    """v <- mu v + (1 - dampening) g, theta <- theta - eta v; in the first step v = g (Polyak 1964)"""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Momentum(Rule):
 
 
 class Nesterov(Rule):
-    """v <- mu v + g, theta <- theta - eta (g + mu v): the gradient one step of v ahead (Sutskever et al. 2013)"""
+    """v <- mu v + g, theta <- theta - eta (g + mu v): Nesterov momentum (Sutskever et al. 2013)"""
 
     def __init__(
         self, params: Iterable[Any], lr: float | Tensor = 1e-3, momentum: float = 0.9, weight_decay: float = 0
@@ -117,7 +117,7 @@ class Nesterov(Rule):
 
 
 class Adagrad(Rule):
-    """s <- s + g², theta <- theta - eta g / (sqrt s + eps) (Duchi et al. 2011): larger past gradients, smaller steps"""
+    """s <- s + g², theta <- theta - eta g / (sqrt s + eps) (Duchi et al. 2011)"""
 
     def __init__(
         self, params: Iterable[Any], lr: float | Tensor = 1e-2, eps: float = 1e-10, weight_decay: float = 0
@@ -133,8 +133,8 @@ class Adagrad(Rule):
 class RMSprop(Rule):
     """c <- alpha c + (1 - alpha) g², theta <- theta - eta g / (sqrt c + eps) (Tieleman & Hinton 2012)
 
-    Centred, c - m² takes the place of c, with m the running mean of g. With momentum, v <- mu v + g / (sqrt c + eps)
-    and theta <- theta - eta v.
+    `centered` replaces c by c - m², where m is the running mean of g. With momentum, v <- mu v + g / (sqrt c + eps) and
+    theta <- theta - eta v.
     """
 
     def __init__(
@@ -153,21 +153,21 @@ class RMSprop(Rule):
     def _update(self, p: Tensor, g: Tensor, state: State, group: dict[str, Any]) -> None:
         c, v = zeros(state, p, "c", "v")
         c.mul_(group["alpha"]).add_((1 - group["alpha"]) * g * g)
-        spread = c
+        variance = c
         if group["centered"]:
             (m,) = zeros(state, p, "m")
             m.mul_(group["alpha"]).add_((1 - group["alpha"]) * g)
-            spread = c - m * m
-        v.mul_(group["momentum"]).add_(g / (spread.sqrt() + group["eps"]))  # without momentum, v is the step itself
+            variance = c - m * m
+        v.mul_(group["momentum"]).add_(g / (variance.sqrt() + group["eps"]))  # with momentum 0, v is the update itself
         p -= group["lr"] * v
 
 
 class GorgoniaRMSProp(Rule):
-    """c <- rho c + (1 - rho) g², theta <- theta - eta g / sqrt(c + eps) - lambda theta: as in Gorgonia
+    """c <- rho c + (1 - rho) g², theta <- theta - eta g / sqrt(c + eps) - lambda theta: RMSProp of Gorgonia
 
-    Three differences from torch's: eps is inside the root, where 1e-8 keeps the divisor above 1e-4 instead of 1e-8;
-    rho is .999, so that c grows slowly and the first steps are up to 1 / sqrt(1 - rho) = 32 eta long; and the weights
-    decay by lambda itself, not by eta lambda.
+    Three differences from torch: eps = 1e-8 is under the root, so the divisor is at least 1e-4 instead of 1e-8; rho is
+    0.999 instead of 0.99, so the first step is up to eta / sqrt(1 - rho) = 32 eta instead of 10 eta; the weight decay
+    subtracts lambda theta, without the factor eta.
     """
 
     decoupled = True
@@ -189,9 +189,9 @@ class GorgoniaRMSProp(Rule):
 
 
 class Adadelta(Rule):
-    """d = g sqrt(a + eps) / sqrt(c + eps), theta <- theta - eta d (Zeiler 2012): steps in the units of theta
+    """d = g sqrt(a + eps) / sqrt(c + eps), theta <- theta - eta d (Zeiler 2012); d has the units of theta.
 
-    with c <- rho c + (1 - rho) g² before, and a <- rho a + (1 - rho) d² after.
+    c <- rho c + (1 - rho) g² is updated before d is computed, a <- rho a + (1 - rho) d² after it.
     """
 
     def __init__(
@@ -215,8 +215,8 @@ class Adadelta(Rule):
 class Adam(Rule):
     """theta <- theta - eta m^ / (sqrt v^ + eps) (Kingma & Ba 2015, algorithm 1)
 
-    with m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g², and m^ = m / (1 - b1^t), v^ = v / (1 - b2^t), which
-    correct the bias of the zero initialisation of m and v.
+    The running means are m <- b1 m + (1 - b1) g and v <- b2 v + (1 - b2) g². m^ = m / (1 - b1^t) and
+    v^ = v / (1 - b2^t) correct the bias of their initialisation with zeros.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class Adam(Rule):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay eta lambda theta (Loshchilov & Hutter 2019)"""
+    """theta <- theta - eta lambda theta, then as Adam: decoupled weight decay (Loshchilov & Hutter 2019)"""
 
     decoupled = True
 
@@ -280,4 +280,4 @@ LIBRARY: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-"""torch's optimizers by the same names; Gorgonia's rule is ours, torch does not have it."""
+"""Optimizers of torch.optim under the same names; torch does not have Gorgonia's RMSProp."""

@@ -1,18 +1,18 @@
-"""Compare optimizers on Rosenbrock's function and on digits, each at the best learning rate of one grid.
+"""Compare nine optimizers on Rosenbrock's function and on digits, each with its best learning rate of one grid.
 
     python -m ch02_nn.train race
     python -m ch02_nn.train race --goal 1e-6 --epochs 20
 
-Every optimizer tries the same thirteen learning rates, 10^-4 ... 10^2 in half decades, and keeps the one with the
-earliest first arrival: the first step at which the loss is at or below the goal. Ties are broken by the number of later
-steps above the goal, then by the last loss. On Rosenbrock's function the choice is made on the function itself; on
-digits on the validation split, with the mean over a few starts, and the chosen rate is then measured from other starts
-on the test split. All other settings are torch's defaults.
+Every optimizer is run with the same thirteen learning rates, 10^-4, 10^-3.5, ..., 10^2. The learning rate with the
+earliest arrival is chosen; arrival is the first step with a loss at or below the goal. Ties are broken by the number
+of later steps above the goal, then by the last loss. On digits, the choice uses the validation set and a few starts
+(random initialisations); the results are measured on the test set from other starts. All other options have torch's
+defaults.
 
-First arrival and stability are two results. Stability is the number of steps after the first arrival at which the loss
-is above the goal again.
+Two results are reported: the arrival, and the number of later steps with a loss above the goal (0: stable).
 
-Rosenbrock (1960): f(x, y) = (1 - x)² + 100 (y - x²)², with its minimum at (1, 1), at the end of a flat curved valley.
+Rosenbrock's function (1960) is f(x, y) = (1 - x)² + 100 (y - x²)². Its minimum (1, 1) is in a curved valley with an
+almost flat floor.
 """
 
 import math
@@ -35,9 +35,9 @@ from common.run import Run
 RATES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
 START = (-1.5, 2.0)
 PIXELS = 14 * 14
-"""Pixels of a digit after halving: the scans are 8x8, so 14x14 keeps their detail."""
+"""Pixels of a halved image; the embedded digits were enlarged from 8x8 scans."""
 EVERY = 5
-"""Steps between two evaluations of the loss on digits."""
+"""Number of steps between evaluations of the loss on digits."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Config:
     goal: float = 1e-3
     """Target value of Rosenbrock's function."""
     epochs: int = 10
-    """Training epochs on digits."""
+    """Number of epochs on digits."""
     loss: float = 0.25
     """Target cross-entropy on digits, in nats per image."""
     hidden_size: int = 32
-    """Hidden units of the classifier."""
+    """Number of hidden units of the classifier."""
     batch_size: int = 64
     """Batch size in images."""
     starts: int = 3
-    """Initialisations on digits for choosing the learning rate, and as many others for measuring it."""
+    """Number of random initialisations on digits to choose the learning rate, and of others for the results."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -65,19 +65,19 @@ class Config:
 
 
 def rosenbrock(points: Tensor) -> Tensor:
-    """(R, 2) points -> (R,) heights (1 - x)² + 100 (y - x²)²"""
+    """(..., 2) points -> (...) values (1 - x)² + 100 (y - x²)²"""
     x, y = points.unbind(dim=-1)
     return (1 - x) ** 2 + 100 * (y - x * x) ** 2
 
 
 def rosenbrock_gradient(points: Tensor) -> Tensor:
-    """(R, 2) points -> (R, 2): df/dx = -2 (1 - x) - 400 x (y - x²), df/dy = 200 (y - x²)"""
+    """(..., 2) points -> (..., 2) gradients: df/dx = -2 (1 - x) - 400 x (y - x²), df/dy = 200 (y - x²)"""
     x, y = points.unbind(dim=-1)
     return torch.stack([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)], dim=-1)
 
 
 def descend(rule: str, rates: tuple[float, ...], steps: int, device: torch.device) -> Tensor:
-    """Minimise Rosenbrock's function at every rate at once -> (T + 1, R, 2) positions; a divergent path ends in NaN."""
+    """Minimise Rosenbrock's function with R learning rates at once -> (T + 1, R, 2) points; NaN after divergence."""
     kind = {"device": device, "dtype": widest_float(device)}
     points = torch.tensor([START], **kind).repeat(len(rates), 1).requires_grad_()
     optimizer = OPTIMIZERS[rule]([points], lr=torch.tensor(rates, **kind)[:, None])
@@ -91,51 +91,54 @@ def descend(rule: str, rates: tuple[float, ...], steps: int, device: torch.devic
 
 @dataclass(frozen=True)
 class Arrival:
-    """When a loss first reaches a goal, and how often it is above the goal afterwards."""
+    """First entry of a list of losses at or below the goal, and number of later entries above it."""
 
     first: float
-    """Number of the first entry at or below the goal; infinite where no entry is."""
+    """Index of the first entry at or below the goal; infinity if there is none."""
     above: int
     """Number of later entries above the goal."""
 
 
 def arrival(values: list[float], goal: float) -> Arrival:
-    """Find the first entry at or below the goal, and count the later ones above it; NaN counts as above."""
+    """Find the first entry at or below the goal and count the later entries above it; NaN counts as above."""
     for number, value in enumerate(values):
         if value <= goal:
             return Arrival(number, sum(not later <= goal for later in values[number:]))
     return Arrival(math.inf, 0)
 
 
-def choose(walks: dict[float, list[list[float]]], goal: float) -> float:
-    """Pick the rate with the earliest first arrival on average; ties by fewer later steps above, then by the last loss.
+def best_rate(runs: dict[float, list[list[float]]], goal: float) -> float:
+    """Choose the learning rate with the earliest mean arrival, from the losses of several runs for each rate.
 
-    A path that never arrives counts with its whole length.
+    Ties are broken by the number of later entries above the goal, then by the last loss. The arrival of a run that does
+    not reach the goal is its length.
     """
 
     def rank(rate: float) -> tuple[float, float, float]:
-        found = [arrival(walk, goal) for walk in walks[rate]]
-        first = sum(min(one.first, len(walk)) for one, walk in zip(found, walks[rate], strict=True))
-        last = sum(walk[-1] if math.isfinite(walk[-1]) else math.inf for walk in walks[rate])
+        found = [arrival(losses, goal) for losses in runs[rate]]
+        first = sum(min(one.first, len(losses)) for one, losses in zip(found, runs[rate], strict=True))
+        last = sum(losses[-1] if math.isfinite(losses[-1]) else math.inf for losses in runs[rate])
         return first, sum(one.above for one in found), last
 
-    return min(walks, key=rank)
+    return min(runs, key=rank)
 
 
 def halved(split: Split) -> Split:
-    """(N, 1, 28, 28) -> (N, 1, 14, 14): each pixel the mean of four"""
+    """(N, 1, 28, 28) -> (N, 1, 14, 14) by 2x2 average pooling"""
     return Split(F.avg_pool2d(split.pixels.float(), 2).round().to(torch.uint8), split.labels)
 
 
-def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Run) -> list[float]:
-    """Train on the first split; return the loss on the second before the first step and after every fifth step."""
-    config, (learned, watched) = run.config, data
+def train_classifier(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Run) -> list[float]:
+    """Train on the first split; return the loss on the second split before steps 0, 5, 10, ..."""
+    config, (training, evaluation) = run.config, data
     torch.manual_seed(start)
     model = Classifier((PIXELS, config.hidden_size, 10)).to(run.device)
     optimizer = OPTIMIZERS[rule](model.parameters(), lr=rate)
     order = torch.Generator().manual_seed(start)
-    batches = Batches(learned.pixels, learned.labels, batch_size=config.batch_size, device=run.device, generator=order)
-    inputs, labels = scaled(watched.pixels).to(run.device), watched.labels.to(run.device)
+    batches = Batches(
+        training.pixels, training.labels, batch_size=config.batch_size, device=run.device, generator=order
+    )
+    inputs, labels = scaled(evaluation.pixels).to(run.device), evaluation.labels.to(run.device)
     losses, step = [], 0
     for _ in range(config.epochs):
         for images, classes in batches:
@@ -147,42 +150,44 @@ def learn(rule: str, rate: float, start: int, data: tuple[Split, Split], run: Ru
     return losses
 
 
-def race_in_the_valley(run: Run) -> dict[str, tuple[float, Tensor, Arrival]]:
-    """Return each rule's rate, path (T + 1, 2), and arrival."""
+def compare_on_rosenbrock(run: Run) -> dict[str, tuple[float, Tensor, Arrival]]:
+    """Return for each optimizer its learning rate, its path (T + 1, 2), and its arrival."""
     config, found = run.config, {}
     for rule in OPTIMIZERS:
         paths = descend(rule, RATES, config.steps, run.device)
-        heights = rosenbrock(paths).nan_to_num(math.inf, math.inf)
-        columns = {rate: [heights[:, column].tolist()] for column, rate in enumerate(RATES)}
-        rate = choose(columns, config.goal)
-        found[rule] = (rate, paths[:, RATES.index(rate)], arrival(columns[rate][0], config.goal))
+        values = rosenbrock(paths).nan_to_num(math.inf, math.inf)
+        runs = {rate: [values[:, column].tolist()] for column, rate in enumerate(RATES)}
+        rate = best_rate(runs, config.goal)
+        found[rule] = (rate, paths[:, RATES.index(rate)], arrival(runs[rate][0], config.goal))
     return found
 
 
-def race_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list[float]], list[Arrival]]]:
-    """Return each rule's rate, and from each start the losses (one entry per EVERY steps) and the arrival."""
+def compare_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[list[float]], list[Arrival]]]:
+    """Return for each optimizer its learning rate, and for each start its losses (every EVERY steps) and arrival."""
     config, found = run.config, {}
-    learned, valid, test = halved(data.train), halved(data.valid), halved(data.test)
+    training, valid, test = halved(data.train), halved(data.valid), halved(data.test)
     for rule in OPTIMIZERS:
         first = config.run.seed * 2 * config.starts
-        tried = {
-            rate: [learn(rule, rate, first + start, (learned, valid), run) for start in range(config.starts)]
+        runs = {
+            rate: [
+                train_classifier(rule, rate, first + start, (training, valid), run) for start in range(config.starts)
+            ]
             for rate in RATES
         }
-        rate = choose(tried, config.loss)
+        rate = best_rate(runs, config.loss)
         others = range(first + config.starts, first + 2 * config.starts)
-        losses = [learn(rule, rate, start, (learned, test), run) for start in others]
-        arrivals = [arrival(path, config.loss) for path in losses]
+        losses = [train_classifier(rule, rate, start, (training, test), run) for start in others]
+        arrivals = [arrival(values, config.loss) for values in losses]
         found[rule] = (rate, losses, arrivals)
         say(rule, f"learning rate {rate:.3g} on digits, first arrival at steps {[EVERY * a.first for a in arrivals]}")
     return found
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Run both comparisons; return first arrivals and stability (a path that never arrives counts its whole length)."""
+    """Run both comparisons; return arrivals (the number of steps if the goal is not reached) and later steps above."""
     data = data or load_images("digits", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        valley, digits = race_in_the_valley(run), race_on_digits(run, data)
+        valley, digits = compare_on_rosenbrock(run), compare_on_digits(run, data)
         longest = EVERY * len(next(iter(digits.values()))[1][0])
         rows, metrics = [], {}
         for rule in OPTIMIZERS:
@@ -190,10 +195,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             digits_rate, _, arrivals = digits[rule]
             mean = sum(min(EVERY * one.first, longest) for one in arrivals) / len(arrivals)
             above = EVERY * sum(one.above for one in arrivals) / len(arrivals)
-            late = sum(math.isinf(one.first) for one in arrivals)
-            missed = f" ({late} of {len(arrivals)} did not arrive)" if late else ""
-            on_digits = f"{digits_rate:.2g}", f"{mean:.0f}{missed}", f"{above:.0f}"
-            rows.append([rule, f"{rate:.2g}", written(found.first), str(found.above), *on_digits])
+            missed = sum(math.isinf(one.first) for one in arrivals)
+            note = f" ({missed} of {len(arrivals)} did not arrive)" if missed else ""
+            on_digits = f"{digits_rate:.2g}", f"{mean:.0f}{note}", f"{above:.0f}"
+            rows.append([rule, f"{rate:.2g}", format_arrival(found.first), str(found.above), *on_digits])
             name = rule.replace("-", "_")
             metrics |= {
                 f"{name}_valley_learning_rate": rate,
@@ -210,8 +215,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         return run.finish(run=metrics)
 
 
-def written(steps: float) -> str:
-    """Write the step of the first arrival, or that the goal was not reached."""
+def format_arrival(steps: float) -> str:
+    """Format the step of the arrival."""
     return "not reached" if math.isinf(steps) else f"step {steps:.0f}"
 
 
@@ -222,12 +227,12 @@ def report(run: Run, valley: dict, digits: dict) -> None:
     x, y = torch.linspace(-2, 2, 161), torch.linspace(-1, 3, 161)
     heights = rosenbrock(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))
     paths = {
-        f"{rule}, learning rate {rate:.2g}\ngoal: {written(found.first)}": path
+        f"{rule}, learning rate {rate:.2g}\ngoal: {format_arrival(found.first)}": path
         for rule, (rate, path, found) in valley.items()
     }
     run.figure("valley", plots.contour_paths(x, y, heights, paths, goal=(1, 1), columns=3))
     starts = run.config.starts
-    panels: dict[str, dict[str, plots.Line]] = {
+    panels: dict[str, dict[str, plots.Line]] = {  # steps are shown from 1, because the axis is logarithmic
         "Rosenbrock's function: value": {
             rule: (range(1, len(path) + 1), rosenbrock(path).clamp(min=1e-12)) for rule, (_, path, _) in valley.items()
         },

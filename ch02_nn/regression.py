@@ -1,14 +1,15 @@
-"""Linear regression by six solvers, and a cubic with and without scaled inputs.
+"""Linear regression by six solvers: a line, and a cubic with and without scaled inputs.
 
     python -m ch02_nn.train regression
 
-The model is y' = A w, with a column of ones in A, and the loss L = mean (A w - y)². Setting its gradient
-2 A^T (A w - y) / N to zero gives the normal equations A^T A w = A^T y: a closed form. Gradient descent reaches the same
-w after a number of steps that grows with the condition number k of A^T A: the error in the flattest direction is
-multiplied by about 1 - 1/k per step. The cubic's inputs i and i² have k in the hundred millions without scaling, and
-below 100 with mean 0 and standard deviation 1. The learning rate is not tuned: it is one over the largest curvature.
+The model is y' = A w, where A has a column of ones, and the loss L = mean (A w - y)². Setting the gradient
+2 A^T (A w - y) / N to zero gives the normal equations A^T A w = A^T y, which have a closed form. Gradient descent
+approaches the same w; the number of steps grows with the condition number k of A^T A, because each step multiplies the
+error along the eigenvector of the smallest eigenvalue by 1 - 1/k. For the cubic with inputs i and i², k is about 2e8
+without scaling, and 63 if the inputs have mean 0 and standard deviation 1. The learning rate is not tuned: it is
+the inverse of the largest curvature of the loss.
 
-Dimensions: N samples, B batch, F features and the one.
+Dimensions: N samples, B batch, F features.
 """
 
 from collections.abc import Iterator
@@ -28,18 +29,18 @@ from common.run import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PLANTED_WEIGHTS = (1.0, 2.0, -3.0, 0.5)
-"""True weights of the line: the constant, and one weight per input."""
+TRUE_WEIGHTS = (1.0, 2.0, -3.0, 0.5)
+"""True weights of the line: constant, and one weight per input."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Data and number of steps."""
+    """Data, number of steps, and batch size."""
 
     samples: int = 200
-    """Number of points of the line; the cubic has i = 1 ... 100."""
+    """Number of samples of the line; the cubic has i = 1 ... 100."""
     noise: float = 0.5
-    """Standard deviation of the noise on the line."""
+    """Standard deviation of the noise of the line."""
     steps: int = 4_000
     """Number of steps of gradient descent, of SGD, and of minibatch SGD."""
     batch_size: int = 10
@@ -49,14 +50,14 @@ class Config:
     def __post_init__(self) -> None:
         require_positive(self, "samples", "steps", "batch_size")
         for number, name in ((self.samples, "--samples"), (self.run.limit or self.samples, "--limit")):
-            require(number >= 5, f"{name} must be at least 5, to determine 4 weights", number)
-        require(0 <= self.noise < float("inf"), "--noise must be a number, at least 0", self.noise)
+            require(number >= 5, f"{name} must be at least 5 to determine 4 weights", number)
+        require(0 <= self.noise < float("inf"), "--noise must be a finite number of at least 0", self.noise)
 
 
 def line(samples: int, noise: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Sample (N, 3) inputs and (N,) targets from the true weights with noise."""
+    """Sample (N, 3) inputs; compute (N,) targets with the true weights and noise."""
     x = torch.randn(samples, 3, generator=generator, dtype=torch.float64)
-    y = x @ torch.tensor(PLANTED_WEIGHTS[1:], dtype=torch.float64) + PLANTED_WEIGHTS[0]
+    y = x @ torch.tensor(TRUE_WEIGHTS[1:], dtype=torch.float64) + TRUE_WEIGHTS[0]
     return x, y + noise * torch.randn(samples, generator=generator, dtype=torch.float64)
 
 
@@ -70,17 +71,17 @@ def standardised(x: Tensor) -> Tensor:
     """(N, F) -> (N, F) with mean 0 and standard deviation 1 per column; raises ValueError for a constant column."""
     deviation = x.std(dim=0)
     if bool((deviation == 0).any()):
-        raise ValueError(f"input {int((deviation == 0).nonzero()[0])} is constant: it cannot be scaled, leave it out")
+        raise ValueError(f"input {int((deviation == 0).nonzero()[0])} is constant and cannot be scaled: remove it")
     return (x - x.mean(dim=0)) / deviation
 
 
-def with_one(x: Tensor) -> Tensor:
-    """(N, F) -> (N, 1 + F): the first weight becomes the constant"""
+def add_constant(x: Tensor) -> Tensor:
+    """(N, F) -> (N, 1 + F): prepend a column of ones, whose weight is the constant."""
     return torch.cat([torch.ones_like(x[:, :1]), x], dim=1)
 
 
 def r_squared(a: Tensor, y: Tensor, w: Tensor) -> float:
-    """R² = 1 - sum (y - A w)² / sum (y - mean y)²: the explained share of the variance"""
+    """R² = 1 - sum (y - A w)² / sum (y - mean y)²: the explained fraction of the variance"""
     return 1 - float((y - a @ w).square().sum() / (y - y.mean()).square().sum())
 
 
@@ -88,22 +89,22 @@ def r_squared(a: Tensor, y: Tensor, w: Tensor) -> float:
 
 
 def normal_equations(a: Tensor, y: Tensor) -> Tensor:
-    """Solve A^T A w = A^T y, whose condition number is that of A squared."""
+    """Solve A^T A w = A^T y; the condition number of A^T A is the square of that of A."""
     return torch.linalg.solve(a.mT @ a, a.mT @ y)
 
 
 def by_qr(a: Tensor, y: Tensor) -> Tensor:
-    """With A = Q R, Q^T Q = I, solve R w = Q^T y, whose condition number is that of A."""
+    """Factorise A = Q R with Q^T Q = I and solve R w = Q^T y; the condition number of R is that of A."""
     q, r = torch.linalg.qr(a)
     return torch.linalg.solve_triangular(r, (q.mT @ y)[:, None], upper=True)[:, 0]
 
 
 def by_lstsq(a: Tensor, y: Tensor) -> Tensor:
-    """Solve by torch.linalg.lstsq."""
+    """Solve the least-squares problem by torch.linalg.lstsq."""
     return torch.linalg.lstsq(a, y[:, None]).solution[:, 0]
 
 
-# Descents.
+# Gradient methods.
 
 
 def gradient(a: Tensor, y: Tensor, w: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ def gradient(a: Tensor, y: Tensor, w: Tensor) -> Tensor:
 
 
 def gradient_descent(a: Tensor, y: Tensor, steps: int) -> Iterator[Tensor]:
-    """Yield w after each step of size 1 / (largest eigenvalue of 2 A^T A / N), from zero."""
+    """Yield w after each step from 0, with learning rate 1 / (largest eigenvalue of 2 A^T A / N)."""
     curvature = torch.linalg.eigvalsh(2 * a.mT @ a / len(y))[-1]
     w = torch.zeros_like(a[0])
     for _ in range(steps):
@@ -123,9 +124,9 @@ def gradient_descent(a: Tensor, y: Tensor, steps: int) -> Iterator[Tensor]:
 def stochastic_descent(
     a: Tensor, y: Tensor, steps: int, batch_size: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Yield w after each step on a shuffled batch, of size 1 / (2 max |a_i|²) that shrinks to zero as a cosine.
+    """Yield w after each step from 0 on a random batch; the learning rate follows a cosine from 1 / (2 max |a_i|²).
 
-    No batch has a larger curvature. With a constant learning rate the noise of the batches would not vanish.
+    The curvature of the loss of a batch is at most 2 max |a_i|². With a constant rate, the noise would not vanish.
     """
     largest = float(1 / (2 * a.square().sum(dim=1).max()))
     w, step = torch.zeros_like(a[0]), 0
@@ -137,7 +138,7 @@ def stochastic_descent(
 
 
 def solutions(a: Tensor, y: Tensor, config: Config, generator: torch.Generator) -> dict[str, list[Tensor]]:
-    """Solve by every solver; return w after every step, the last of which is the result."""
+    """Run all solvers; return w after every step of each. The last one is the result."""
     return {
         "normal equations": [normal_equations(a, y)],
         "QR": [by_qr(a, y)],
@@ -149,7 +150,7 @@ def solutions(a: Tensor, y: Tensor, config: Config, generator: torch.Generator) 
 
 
 def train(config: Config) -> dict[str, float]:
-    """Solve the line, and the cubic with and without scaling; return every R²."""
+    """Fit the line, and the cubic with and without scaling, by all solvers; return R² and condition numbers."""
     generator = torch.Generator().manual_seed(config.run.seed)
     x, y = line(min(config.samples, config.run.limit or config.samples), config.noise, generator)
     i, cubes = cubic()
@@ -161,7 +162,7 @@ def train(config: Config) -> dict[str, float]:
         kind = {"device": run.device, "dtype": widest_float(run.device)}
         rows, metrics, gaps, fits = [], {}, {}, {}
         for name, (inputs, targets) in problems.items():
-            a, t = with_one(inputs).to(**kind), targets.to(**kind)
+            a, t = add_constant(inputs).to(**kind), targets.to(**kind)
             condition = float(torch.linalg.cond(a.mT @ a))
             found = solutions(a, t, config, run.generator)
             scores = {solver: r_squared(a, t, path[-1]) for solver, path in found.items()}
@@ -182,7 +183,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
-    """Draw the difference of each descent from the closed form, and the fitted cubics."""
+    """Draw the R² gap of the gradient methods to the closed form, and the fitted cubics."""
     from common.drawing import plots
 
     gap = "R² gap to the closed form"
@@ -191,7 +192,7 @@ def report(run: Run, gaps: dict, fits: dict[str, dict[str, Tensor]]) -> None:
 
 
 def draw_fits(fits: dict[str, dict[str, Tensor]]) -> "Figure":
-    """Draw the fitted cubics and the data."""
+    """Draw the fitted cubics with the data."""
     from common.drawing import plots
 
     i, cubes = cubic()

@@ -1,10 +1,10 @@
-"""The book's 4x3 net: three weights and one sigmoid, trained on four samples.
+"""The book's 4x3 net: three weights and a sigmoid, trained on four samples.
 
     python -m ch02_nn.train simple
-    python -m ch02_nn.train simple --variant third-row      # a misprint with contradictory samples
+    python -m ch02_nn.train simple --variant third-row      # a mistake: contradictory samples
 
-The target is the first input; there is no bias and no hidden layer. The predictions after 10,000 steps depend on the
-seed only in the fourth decimal. A sigmoid does not reach 0 or 1, so the loss has no minimum and the weights keep
+The target is the first input. The net has no bias and no hidden layer. Its predictions after 10,000 steps depend on the
+random seed only in the fourth decimal. A sigmoid does not reach 0 or 1, so the loss has no minimum and the weights keep
 growing.
 
 Dimensions: B batch (4), I inputs (3).
@@ -26,14 +26,14 @@ from common.progress import print_table
 from common.run import Run, load_weights
 
 INPUTS = ((0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1))
-MISPRINTED_INPUTS = ((0, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1))
-"""As in a published listing of the program: the third row repeats the first."""
+WRONG_INPUTS = ((0, 0, 1), (0, 1, 1), (0, 0, 1), (1, 1, 1))
+"""Inputs of a published listing of the program: the third row equals the first."""
 TARGETS = (0, 0, 1, 1)
 
 ROUNDS = 10
-"""Lines of output; a checkpoint is written at most after each."""
+"""Number of progress lines; a checkpoint can be written after each."""
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
-"""Steps with a row in the table; the last step always has one."""
+"""Steps with a row in the table, in addition to the last step."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Config:
     """Hyperparameters of the 4x3 net."""
 
     steps: int = 10_000
-    """Steps of gradient descent, each on all four samples; a multiple of 10."""
+    """Number of gradient steps, a multiple of 10; each step uses all four samples."""
     learning_rate: float = 1.0
-    """Learning rate."""
+    """Learning rate of gradient descent."""
     variant: Literal["book", "sum", "third-row", "no-square", "flat-targets"] = "book"
-    """Loss and data: mean of squares (book), sum, misprinted third row, no square, targets of shape (4,)."""
+    """Variant of loss or data: mean of squares (book), sum of squares, wrong third row, no square, or targets of shape
+    (4,)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -67,16 +68,16 @@ class Net(nn.Module):
 
 
 class Cost(nn.Module):
-    """The net with its loss, as one module of X and y."""
+    """Loss of the net as a module of inputs and targets."""
 
     def __init__(self, net: Net, variant: str) -> None:
         super().__init__()
         self.net, self.variant = net, variant
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(B, I) inputs, (B, 1) targets -> the loss, mean (y - p)² or that of the variant
+        """(B, I) inputs, (B, 1) targets -> loss of the variant, by default mean (y - p)²
 
-        PyTorch broadcasts targets of shape (B,): (B,) - (B, 1) is (B, B), every target minus every prediction.
+        Targets of shape (B,) are broadcast: (B,) - (B, 1) has shape (B, B), every target minus every prediction.
         """
         difference = y - self.net(x)
         if self.variant == "no-square":
@@ -84,15 +85,15 @@ class Cost(nn.Module):
         return difference.square().sum() if self.variant == "sum" else difference.square().mean()
 
 
-def rows(variant: str) -> tuple[Tensor, Tensor]:
-    """Return (4, 3) inputs and (4, 1) targets of a variant."""
-    x = torch.tensor(MISPRINTED_INPUTS if variant == "third-row" else INPUTS, dtype=torch.float64)
+def make_data(variant: str) -> tuple[Tensor, Tensor]:
+    """Return (4, 3) inputs and (4, 1) targets of a variant, (4,) targets for flat-targets."""
+    x = torch.tensor(WRONG_INPUTS if variant == "third-row" else INPUTS, dtype=torch.float64)
     y = torch.tensor(TARGETS, dtype=torch.float64)
     return x, y if variant == "flat-targets" else y[:, None]
 
 
 def train_step(cost: Cost, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """Take one gradient step; return the loss."""
+    """Take one training step; return the loss."""
     optimizer.zero_grad()
     loss = cost(x, y)
     loss.backward()
@@ -101,14 +102,14 @@ def train_step(cost: Cost, optimizer: torch.optim.Optimizer, x: Tensor, y: Tenso
 
 
 class Table:
-    """The rows of the gradient-descent table; part of the checkpoint."""
+    """Rows of the printed table; part of the checkpoint."""
 
     def __init__(self, steps: int) -> None:
         self.shown = {*SHOWN, steps}
         self.rows: list[list[float]] = []
 
-    def note(self, step: int, loss: Tensor, net: Net, x: Tensor) -> None:
-        """Add a row for some steps: loss, gradient norm, weights, and predictions."""
+    def record(self, step: int, loss: Tensor, net: Net, x: Tensor) -> None:
+        """Add a row (loss, gradient norm, weights, predictions) if the step is one to show."""
         if step in self.shown:
             assert net.weight.grad is not None
             with torch.inference_mode():
@@ -116,17 +117,17 @@ class Table:
                 self.rows.append([step, *torch.cat(values).tolist()])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far."""
+        """Return the rows."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the rows of an interrupted run."""
+        """Load the rows of an interrupted run."""
         self.rows = state["rows"]
 
 
 def train(config: Config) -> dict[str, float]:
-    """Fit the three weights and return the four predictions."""
-    x, y = rows(config.variant)
+    """Train the net; return the four predictions and the loss."""
+    x, y = make_data(config.variant)
     card = DataCard("book-4x3", True, sha256_of(x, y), "4 rows of 3 inputs, written in simple.py")
     with Run.open(__name__, config, card, arithmetic="fp64") as run:
         dtype = widest_float(run.device)
@@ -138,7 +139,7 @@ def train(config: Config) -> dict[str, float]:
         for epoch in run.epochs(ROUNDS, steps, net=net, table=table):
             for step in range(steps):
                 loss = train_step(cost, optimizer, x, y)
-                table.note((epoch - 1) * steps + step + 1, loss, net, x)
+                table.record((epoch - 1) * steps + step + 1, loss, net, x)
                 run.step(loss, steps=1)
             run.log()
         names = ["step", "loss", "|dL/dw|", "w1", "w2", "w3", *(f"p({a:g}{b:g}{c:g})" for a, b, c in x.tolist())]
@@ -151,7 +152,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
-    """Write the graph of the loss as DOT text and as a diagram, and draw the table."""
+    """Write the graph of the loss as DOT text and as an image; draw loss, weights and predictions."""
     from common.drawing import plots
 
     graph = module_picture(cost, x, y)
@@ -168,7 +169,7 @@ def report(run: Run, cost: Cost, table: Table, x: Tensor, y: Tensor) -> None:
 
 
 def restore(folder: Path) -> tuple[Net, Config]:
-    """Rebuild the net that a run saved."""
+    """Load the net and the Config of a run folder."""
     config = read_config(folder, Config)
     net = Net().to(torch.float64)
     load_weights(net, folder)

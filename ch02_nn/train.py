@@ -1,8 +1,8 @@
 """Command line of chapter 2.
 
-python -m ch02_nn.train                       # the core programs, from one weight to a classifier
+python -m ch02_nn.train                       # the core programs, in the order of the chapter
 python -m ch02_nn.train simple --steps 20000  # one program
-python -m ch02_nn.train --benchmark           # time their training steps on every device
+python -m ch02_nn.train --benchmark           # time the training steps on every device
 """
 
 from ch02_nn import activations, classifier, descent, fitting, fizzbuzz, initial, race, regression, simple

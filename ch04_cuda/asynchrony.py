@@ -26,7 +26,7 @@ from ch04_cuda.kernels.cpp_kernels import no_compiler
 from ch04_cuda.networks import NETWORKS, WIDTHS, train_step
 from common import device as devices
 from common import distributed
-from common.benchmark import interleaved, median_ratio, seconds_a_call
+from common.benchmark import interleaved, median_ratio, seconds_per_call
 from common.config import RunOptions, require, require_positive
 from common.progress import print_table, say
 from common.run import Run
@@ -191,7 +191,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.compile warns about its own internals
             times = interleaved(
-                variants, config.rounds, lambda variant: seconds_a_call(variant, config.seconds, device), quiet=True
+                variants, config.rounds, lambda variant: seconds_per_call(variant, config.seconds, device), quiet=True
             )
         median = {name: 1e3 * statistics.median(values) for name, values in times.items()}
         ratios = {name: median_ratio(times["plain"], values) for name, values in times.items()}

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # the import defines torch.ops.companion_python
 from common import distributed
-from common.benchmark import interleaved, median_ratio, seconds_a_call
+from common.benchmark import interleaved, median_ratio, seconds_per_call
 from common.config import RunOptions, require, require_positive
 from common.progress import print_table, say
 from common.run import Run
@@ -145,7 +145,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
                 f"cross_entropy_{n}": cross_entropy_variant(p[1], logits, labels) for n, p in functions.items()
             }
             times = interleaved(
-                variants, config.rounds, lambda variant: seconds_a_call(variant, config.seconds, device), quiet=True
+                variants, config.rounds, lambda variant: seconds_per_call(variant, config.seconds, device), quiet=True
             )
         for name, values in times.items():
             eager = times[f"{name.rpartition('_')[0]}_eager"]

@@ -11,8 +11,8 @@ TD errors d (Schulman et al. 2016):
     A[t] = d[t] + g l A[t+1]                               without A[t+1] if the episode ended
     loss = -mean A log pi(a | s) + c mean (V_old + A - V)^2 - h mean entropy of pi
 
-The advantages are not normalised. Until the exit is reached for the first time they are only noise of the critic;
-normalisation would scale that noise to unit variance.
+The advantages are not normalised. Until the exit is reached for the first time they contain only errors of the critic;
+normalisation would scale these errors to unit variance.
 
 Dimensions: T steps, M environments, A = 4 actions, H x W tiles.
 """
@@ -41,7 +41,7 @@ class Config:
     """Hyperparameters of the actor-critic."""
 
     maze: int | None = None
-    """Random seed of the maze; by default that of the run, so that another seed trains on another maze."""
+    """Random seed of the maze. Default: the seed of the run."""
     algorithm: Algorithm = "depth-first"
     """Maze generation algorithm."""
     rows: int = 5
@@ -49,15 +49,15 @@ class Config:
     columns: int = 10
     """Columns of cells; the maze has W = 2 columns + 1 columns of tiles."""
     loops: float = 0.0
-    """Share of the remaining walls between cells that are removed; 0 leaves one path between any two tiles."""
+    """Fraction of the remaining walls between cells to remove; with 0 there is one path between any two tiles."""
     environments: int = 256
-    """Parallel environments, all in the same maze."""
+    """Number of parallel environments, all with the same maze."""
     time_limit: int = 10_000
     """Steps after which an episode is truncated."""
     rollout: int = 16
-    """T: rollout length, in steps per environment and gradient step."""
+    """Rollout length T: steps of each environment per gradient step."""
     epochs: int = 20
-    """Training epochs; the greedy policy is evaluated after each."""
+    """Number of epochs; the greedy policy is evaluated after each."""
     steps: int = 40
     """Gradient steps per epoch."""
     learning_rate: float = 2e-3
@@ -65,11 +65,11 @@ class Config:
     discount: float = 0.99
     """Discount factor gamma."""
     gae_lambda: float = 0.95
-    """l: lambda of generalised advantage estimation; 0 uses one-step TD errors, 1 Monte Carlo returns."""
+    """Lambda (l) of generalised advantage estimation; 0 uses one-step TD errors, 1 Monte Carlo returns."""
     critic_weight: float = 0.5
-    """c: weight of the critic's loss."""
+    """Weight c of the critic loss."""
     entropy_weight: float = 0.003
-    """h: weight of the entropy bonus, which keeps the policy exploring."""
+    """Weight h of the entropy bonus, which encourages exploration."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -80,7 +80,9 @@ class Config:
         require(0 <= self.gae_lambda <= 1, "--gae-lambda must be between 0 and 1", self.gae_lambda)
         require(0 <= self.critic_weight < float("inf"), "--critic-weight must not be negative", self.critic_weight)
         require(0 <= self.entropy_weight < float("inf"), "--entropy-weight must not be negative", self.entropy_weight)
-        require(self.run.precision != "bf16", "values of neighbours differ by 1 %: --precision must be fp32", "bf16")
+        require(
+            self.run.precision != "bf16", "--precision must be fp32 (values of adjacent tiles differ by 1 %)", "bf16"
+        )
 
 
 class Rollout(NamedTuple):
@@ -119,7 +121,7 @@ def roll_out(model: ActorCritic, environment: MazeBatch, steps: int) -> Rollout:
 
 
 def advantages(rollout: Rollout, value: Tensor, next_value: Tensor, *, discount: float, gae_lambda: float) -> Tensor:
-    """(T, M) generalised advantage estimates from (T, M) values V(s[t]) and V(s[t+1])"""
+    """(T, M) values V(s[t]), (T, M) values V(s[t+1]) -> (T, M) generalised advantage estimates"""
     td_error = rollout.reward + discount * next_value * ~rollout.terminated - value
     continues = ~(rollout.terminated | rollout.truncated)
     advantage, last = torch.empty_like(td_error), torch.zeros_like(td_error[0])
@@ -153,14 +155,14 @@ def train_step(model: ActorCritic, optimizer: torch.optim.Optimizer, rollout: Ro
 
 @torch.inference_mode()
 def policy_and_values(model: ActorCritic, maze: Maze) -> tuple[Tensor, Tensor]:
-    """(H, W, A) logits of the policy and (H, W) state values of all tiles"""
+    """Return the (H, W, A) logits of the policy and the (H, W) state values of all tiles."""
     device = next(model.parameters()).device
     logits, value = model(torch.arange(maze.walls.numel(), device=device))
     return logits.view(*maze.walls.shape, ACTIONS).cpu(), value.view(maze.walls.shape).cpu()
 
 
 def train(config: Config) -> dict[str, float]:
-    """Train the actor-critic in one maze; return the metrics of its most probable actions."""
+    """Train the actor-critic in one maze; return the metrics of the policy's most probable actions."""
     maze = maze_of(config)
     total_steps = config.epochs * config.steps
     with Run.open(__name__, config, describe(config, maze)) as run:
@@ -208,7 +210,7 @@ def report(run: Run, logits: Tensor, value: Tensor, maze: Maze) -> None:
 
 
 def restore(folder: Path) -> tuple[ActorCritic, Config]:
-    """Rebuild the network that a run saved; `maze_of(config)` is the maze that it was trained on."""
+    """Load a trained network and its Config from a run folder; `maze_of(config)` returns its maze."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -216,7 +218,7 @@ def restore(folder: Path) -> tuple[ActorCritic, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One rollout and one gradient step, for the device benchmark."""
+    """Training step for the device benchmark: one rollout and one gradient step."""
     environment = MazeBatch([maze_of(config)], config.environments, limit=config.time_limit, device=device)
     model = make_model(config).to(device)
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)

@@ -1,22 +1,22 @@
-"""The book's deep Q-network as it was written, which cannot learn; `--mended` corrects its two errors.
+"""The book's deep Q-network as written, which cannot learn; `--mended` corrects its two errors.
 
     python -m ch07_dqn.train book
     python -m ch07_dqn.train book --mended
 
 Errors of the book's program:
 
-1. `replay`, the function that trains the network on remembered transitions, is never called. The weights keep their
-   random initial values, so the greedy policy is arbitrary.
+1. `replay`, the function that trains the network on stored transitions, is never called. The weights keep their random
+   initial values, so the greedy policy is arbitrary.
 2. The maze stores positions as (row, column), the agent reads them as (x, y). The exit of an 11 x 21 maze therefore
-   lies outside the board: no episode terminates, and the reward of 100 is never paid. Here the exit is walled up while
-   the agent acts, which has the same effect.
+   lies outside the maze: no episode terminates, and the agent never receives the reward of 100. Here the exit is
+   replaced by a wall in the environment, which has the same effect.
 
-`--mended` calls replay and opens the exit. The book's `replay` would still not train: it computes targets, but does
-not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns, and the target network are
-those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the mended program does not find
-the exit either (see the README).
+`--mended` trains on stored transitions and keeps the exit open. The book's `replay` would still not train: it computes
+targets, but does not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns, and the
+target network are those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the corrected
+program does not find the exit either (see the README).
 
-The book decays epsilon inside `replay` and never reads it. Here it is the share of random actions.
+The book decays epsilon inside `replay` and never reads it. Here it is the fraction of random actions.
 
 Dimensions: M environments, B batch, A = 4 actions, H x W tiles.
 """
@@ -45,9 +45,9 @@ class Config:
     """Hyperparameters of the book's deep Q-network."""
 
     mended: bool = False
-    """Call replay and make the exit reachable."""
+    """Correct the two errors: train on stored transitions, and make the exit reachable."""
     maze: int | None = None
-    """Random seed of the maze; by default that of the run, so that another seed trains on another maze."""
+    """Random seed of the maze. Default: the seed of the run."""
     algorithm: Algorithm = "depth-first"
     """Maze generation algorithm."""
     rows: int = 5
@@ -55,29 +55,29 @@ class Config:
     columns: int = 10
     """Columns of cells; the maze has W = 2 columns + 1 columns of tiles."""
     loops: float = 0.0
-    """Share of the remaining walls between cells that are removed; 0 leaves one path between any two tiles."""
+    """Fraction of the remaining walls between cells to remove; with 0 there is one path between any two tiles."""
     environments: int = 256
-    """Parallel environments, all in the same maze."""
+    """Number of parallel environments, all with the same maze."""
     time_limit: int = 1_000
     """Steps after which an episode is truncated."""
     buffer_size: int = 500
-    """Capacity of the replay buffer in steps per environment."""
+    """Capacity of the replay buffer, in steps per environment."""
     warm_up: int = 2_000
-    """Random steps per environment before the first epoch."""
+    """Number of random steps per environment before the first epoch."""
     batch_size: int = 256
-    """Transitions per gradient step."""
+    """Batch size: transitions per gradient step."""
     n_steps: int = 8
-    """n of the n-step return."""
+    """Number n of steps of the n-step return."""
     discount: float = 0.95
     """Discount factor gamma."""
     epsilon_decay: float = 0.995
-    """Factor of epsilon, the share of random actions, per step."""
+    """Factor by which epsilon, the fraction of random actions, decays per step."""
     min_epsilon: float = 0.01
     """Lower bound of epsilon."""
     target_every: int = 25
-    """Gradient steps between two updates of the target network."""
+    """Number of gradient steps between two updates of the target network."""
     epochs: int = 20
-    """Training epochs; the greedy policy is evaluated after each."""
+    """Number of epochs; the greedy policy is evaluated after each."""
     steps: int = 250
     """Steps of every environment per epoch; with --mended, a gradient step follows each."""
     learning_rate: float = 2e-3
@@ -92,13 +92,13 @@ class Config:
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(0 < self.epsilon_decay <= 1, "--epsilon-decay must be above 0 and at most 1", self.epsilon_decay)
         require(0 <= self.min_epsilon <= 1, "--min-epsilon must be between 0 and 1", self.min_epsilon)
-        require(self.run.precision != "bf16", "rewards are -1 beside -100: --precision must be fp32", "bf16")
+        require(self.run.precision != "bf16", "--precision must be fp32 (rewards range from -100 to 100)", "bf16")
 
 
 class BookNetwork(nn.Module):
     """The book's network 4-128-128-1 with input (x, y, dx, dy): one Q-value for a state and an action.
 
-    The greedy action needs one evaluation per action. The tiles on both sides of a wall have nearly the same
+    The greedy action needs one evaluation per action. The tiles on the two sides of a wall have nearly the same
     coordinates, but can be many steps apart.
     """
 
@@ -145,7 +145,7 @@ def make_model(config: Config) -> BookNetwork:
 
 
 def epsilon_at(config: Config, step: int) -> float:
-    """Give epsilon at step t: 0.995^t, but at least 0.01."""
+    """Return epsilon at step t: epsilon_decay^t, at least min_epsilon."""
     return max(config.min_epsilon, config.epsilon_decay**step)
 
 
@@ -175,7 +175,7 @@ def train(config: Config) -> dict[str, float]:
                 epsilon = epsilon_at(config, step)
                 transitions.append(environment_step(environment, replay_buffer, model, epsilon))
                 loss = torch.zeros((), device=run.device)
-                if config.mended:  # the book ends here: it remembers transitions and never trains on them
+                if config.mended:  # the book's program only stores transitions and never trains on them
                     set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
                     batch = replay_buffer.sample(config.batch_size)
                     loss, _ = train_step(model, target_network, optimizer, batch)
@@ -196,7 +196,7 @@ def train(config: Config) -> dict[str, float]:
 
 
 def restore(folder: Path) -> tuple[BookNetwork, Config]:
-    """Rebuild the network that a run saved; `maze_of(config)` is the maze that it was trained on."""
+    """Load a trained network and its Config from a run folder; `maze_of(config)` returns its maze."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -204,7 +204,7 @@ def restore(folder: Path) -> tuple[BookNetwork, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One step of every environment and one gradient step of the mended program, for the device benchmark."""
+    """Training step of the corrected program for the device benchmark: one step of every environment and one update."""
     environment = make_environment(config, maze_of(config), device)
     replay_buffer = make_replay_buffer(config, device)
     model = make_model(config).to(device)

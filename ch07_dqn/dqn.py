@@ -37,7 +37,7 @@ class Config:
     """Hyperparameters of the deep Q-network."""
 
     maze: int | None = None
-    """Random seed of the maze; by default that of the run, so that another seed trains on another maze."""
+    """Random seed of the maze. Default: the seed of the run."""
     algorithm: Algorithm = "depth-first"
     """Maze generation algorithm."""
     rows: int = 5
@@ -45,39 +45,39 @@ class Config:
     columns: int = 10
     """Columns of cells; the maze has W = 2 columns + 1 columns of tiles."""
     loops: float = 0.0
-    """Share of the remaining walls between cells that are removed; 0 leaves one path between any two tiles."""
+    """Fraction of the remaining walls between cells to remove; with 0 there is one path between any two tiles."""
     starts: Literal["start", "everywhere"] = "start"
-    """Where episodes begin: all at the maze's start, or spread over all floor tiles (exploring starts)."""
+    """First state of the episodes: the start of the maze, or tiles spread over the whole floor (exploring starts)."""
     environments: int = 256
-    """Parallel environments, all in the same maze."""
+    """Number of parallel environments, all with the same maze."""
     time_limit: int = 1_000
     """Steps after which an episode is truncated."""
     replay: Literal["uniform", "prioritised", "newest"] = "uniform"
-    """How batches are sampled from the replay buffer: uniformly, by TD error (prioritised experience replay), or only
+    """Sampling from the replay buffer: uniformly, by TD error (prioritised experience replay), or only
     from the newest transition of each environment (no replay)."""
     buffer_size: int = 500
-    """Capacity of the replay buffer in steps per environment."""
+    """Capacity of the replay buffer, in steps per environment."""
     warm_up: int = 2_000
-    """Random steps per environment before training starts."""
+    """Number of random steps per environment before training starts."""
     batch_size: int = 256
-    """Transitions per gradient step."""
+    """Batch size: transitions per gradient step."""
     n_steps: int = 8
-    """n of the n-step return. Larger n propagates rewards faster; the return includes random actions of the behaviour
-    policy, which makes it slightly too small."""
+    """Number n of steps of the n-step return. A larger n propagates rewards faster; the return includes random actions
+    of the behaviour policy, which make it slightly too small."""
     discount: float = 0.99
     """Discount factor gamma."""
     epsilon: float = 0.1
-    """Final share of random actions (epsilon-greedy); it decays linearly from 1 over the first half of the training."""
+    """Final fraction of random actions (epsilon-greedy); decays linearly from 1 over the first half of the training."""
     double: bool = True
     """Double Q-learning: the online network selects the next action, the target network evaluates it."""
     dueling: bool = False
     """Dueling network: separate outputs for the state value and the advantages."""
     target_every: int = 25
-    """Gradient steps between two updates of the target network; 0 trains without a target network."""
+    """Number of gradient steps between two updates of the target network; 0 trains without a target network."""
     epochs: int = 20
-    """Training epochs; the greedy policy is evaluated after each."""
+    """Number of epochs; the greedy policy is evaluated after each."""
     steps: int = 250
-    """Gradient steps per epoch; every environment takes one step before each."""
+    """Number of gradient steps per epoch; every environment takes one step before each."""
     learning_rate: float = 2e-3
     """Initial learning rate of Adam; decays linearly to zero."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
@@ -90,7 +90,9 @@ class Config:
         require(self.n_steps <= self.warm_up, "--n-steps must not exceed --warm-up", self.n_steps)
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(0 <= self.epsilon <= 1, "--epsilon must be between 0 and 1", self.epsilon)
-        require(self.run.precision != "bf16", "Q-values of neighbours differ by 1 %: --precision must be fp32", "bf16")
+        require(
+            self.run.precision != "bf16", "--precision must be fp32 (Q-values of adjacent tiles differ by 1 %)", "bf16"
+        )
 
 
 def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBatch:
@@ -122,7 +124,7 @@ def make_model(config: Config) -> nn.Module:
 
 
 def epsilon_at(config: Config, step: int) -> float:
-    """Give epsilon at step t of T: linear from 1 to its final value at T / 2, then constant."""
+    """Return epsilon at step t of T: linear from 1 to its final value at T / 2, then constant."""
     progress = step / (config.epochs * config.steps)
     return max(config.epsilon, 1 - 2 * progress * (1 - config.epsilon))
 
@@ -148,7 +150,7 @@ def environment_step(environment: MazeBatch, replay_buffer: ReplayBuffer, model:
 
 @torch.no_grad()
 def targets(batch: Batch, model: nn.Module, target_network: nn.Module, *, double: bool) -> Tensor:
-    """(B,) TD targets y = R + g^k Q'(s', a*), where Q' is the target network.
+    """Return the (B,) TD targets y = R + g^k Q'(s', a*), where Q' is the target network.
 
     a* = argmax over a of Q'(s', a) (Mnih et al. 2015), or with double Q-learning of Q(s', a) (van Hasselt et al. 2016):
     selecting and evaluating with the same network overestimates the values.
@@ -222,7 +224,7 @@ def train(config: Config) -> dict[str, float]:
 
 @torch.inference_mode()
 def values_of(model: nn.Module, maze: Maze) -> Tensor:
-    """(H, W, A) Q-values of all tiles"""
+    """Return the (H, W, A) Q-values of all tiles."""
     device = next(model.parameters()).device
     return model(torch.arange(maze.walls.numel(), device=device)).view(*maze.walls.shape, ACTIONS).cpu()
 
@@ -242,7 +244,7 @@ def report(run: Run, values: Tensor, maze: Maze) -> None:
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
-    """Rebuild the network that a run saved; `maze_of(config)` is the maze that it was trained on."""
+    """Load a trained network and its Config from a run folder; `maze_of(config)` returns its maze."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -250,7 +252,7 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One step of every environment and one gradient step, for the device benchmark."""
+    """Training step for the device benchmark: one step of every environment and one gradient step."""
     environment = make_environment(config, maze_of(config), device)
     replay_buffer = make_replay_buffer(config, device)
     model = make_model(config).to(device)

@@ -2,7 +2,7 @@
 
     python -m ch07_dqn.train generalise
     python -m ch07_dqn.train generalise --network convolutional     # a convolutional network of fixed depth
-    python -m ch07_dqn.train generalise --epochs 4                  # epochs instead of a time budget: repeatable
+    python -m ch07_dqn.train generalise --epochs 4                  # epochs instead of a time budget: reproducible
 
 Fitted value iteration: every gradient step uses all actions on all tiles of a batch of mazes. It needs a simulator,
 here a table of transitions; Q-learning would use transitions that an agent has visited. The targets have a fixed
@@ -36,7 +36,7 @@ from common.run import Run, load_weights
 from common.schedule import linear_at, out_of_time, progress, set_learning_rate
 
 LOOPS = (0.0, 0.1)
-"""Half of the mazes have one path between any two tiles; in the others, a tenth of the remaining walls is removed."""
+"""Fraction of the remaining walls that is removed: 0 in half of the mazes (one path between any two tiles), or 0.1."""
 
 SEEDS = {"train": 0, "valid": 1, "test": 2, "large": 3}
 """Random seeds of the mazes of each split, the same in every run."""
@@ -49,7 +49,7 @@ class Config:
     network: Literal["planner", "convolutional"] = "planner"
     """Network architecture: a value iteration network, or a convolutional network of fixed depth."""
     mazes: int = 4_000
-    """Size of the training set: a third of the mazes by each generation algorithm, half of them with loops."""
+    """Size of the training set; each generation algorithm makes a third of the mazes, half of them with loops."""
     tests: int = 1_000
     """Size of the test set of mazes of the same size."""
     large_tests: int = 300
@@ -59,18 +59,18 @@ class Config:
     columns: int = 10
     """Columns of cells; the larger mazes have twice as many."""
     budget: float = 60.0
-    """Training time in seconds, without evaluation; the learning rate schedule follows the clock."""
+    """Training time in seconds, excluding evaluation; it also sets the learning rate schedule."""
     epochs: int | None = None
-    """Epochs of 100 gradient steps instead of a time budget; makes the run repeatable."""
+    """Number of epochs of 100 gradient steps, instead of a time budget; makes the run reproducible."""
     batch_size: int = 32
-    """Mazes per gradient step, each with all of its tiles and actions."""
+    """Batch size: mazes per gradient step, each with all its tiles and actions."""
     horizon: int = 8
-    """Largest planning horizon k in training; each batch samples k from 1 to this."""
+    """Maximum planning horizon in training; the horizon k of a batch is sampled from 1 to this number."""
     target_every: int = default_by("network", planner=0, convolutional=50)
-    """Gradient steps between two updates of the target network; 0 trains without one. By default 0, for the
-    convolutional network 50: it has no horizon, so its values bootstrap from themselves."""
+    """Number of gradient steps between two updates of the target network; 0 trains without one. Default: 0 for the
+    planner; 50 for the convolutional network, which has no horizon, so its values bootstrap from themselves."""
     learning_rate: float = default_by("network", planner=1e-2, convolutional=1e-3)
-    """Initial learning rate of Adam; decays linearly to zero. By default 0.01, for the convolutional network 0.001."""
+    """Initial learning rate of Adam; decays linearly to zero. Default: 0.01 (planner) or 0.001 (convolutional)."""
     discount: float = 0.99
     """Discount factor gamma."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
@@ -81,7 +81,9 @@ class Config:
         require_positive(self, "horizon", "learning_rate")
         require(self.target_every >= 0, "--target-every must not be negative", self.target_every)
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
-        require(self.run.precision != "bf16", "Q-values of neighbours differ by 1 %: --precision must be fp32", "bf16")
+        require(
+            self.run.precision != "bf16", "--precision must be fp32 (Q-values of adjacent tiles differ by 1 %)", "bf16"
+        )
 
 
 STEPS = 100
@@ -91,14 +93,14 @@ STEPS = 100
 class Transitions(NamedTuple):
     """The transitions of all states and actions of a batch of mazes."""
 
-    picture: Tensor
+    image: Tensor
     """(B, 2, H, W)"""
     reward: Tensor
     """(B, H, W, A)"""
     next_state: Tensor
-    """(B, H, W, A) numbers of the next states; states are numbered consecutively over the batch"""
+    """(B, H, W, A) next states, numbered consecutively over the batch"""
     mask: Tensor
-    """(B, H, W) bool: floor tiles without the exit, the states with actions"""
+    """(B, H, W) bool: floor tiles except the exit, the states with actions"""
     terminal: Tensor
     """(B H W,) bool: terminal states"""
 
@@ -111,17 +113,17 @@ def draw_split(config: Config, split: str, count: int, *, scale: int = 1) -> lis
 
 
 def unseen(mazes: Sequence[Maze], training_set: Sequence[Maze]) -> list[Maze]:
-    """Remove the mazes that are in the training set; raises ValueError if none remains."""
+    """Return the mazes that are not in the training set; raises ValueError if there are none."""
     known = {str(maze) for maze in training_set}
     remaining = [maze for maze in mazes if str(maze) not in known]
     require(
-        len(remaining) > 0, "every maze of that size is in the training set: take more --rows or --columns", len(mazes)
+        len(remaining) > 0, "all mazes of this size are in the training set: increase --rows or --columns", len(mazes)
     )
     return remaining
 
 
 def exit_tiles(mazes: Sequence[Maze], device: torch.device) -> Tensor:
-    """(N,) number of the exit's tile within each maze"""
+    """Return the (N,) index of the exit tile within each maze."""
     width = mazes[0].walls.shape[1]
     return torch.tensor([row * width + column for row, column in (maze.exit for maze in mazes)], device=device)
 
@@ -129,7 +131,7 @@ def exit_tiles(mazes: Sequence[Maze], device: torch.device) -> Tensor:
 def sample_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     """(N, H, W) walls, (N,) tiles of the exits -> (B, H, W) walls of a random batch, (B,) states of its exits
 
-    Half of the exits are moved to a random floor tile, which gives every maze as many tasks as it has floor tiles.
+    Half of the exits are moved to a random floor tile, so a maze provides a different task for each of its floor tiles.
     """
     index = torch.randint(len(walls), (batch_size,), device=walls.device)
     sampled = walls[index]
@@ -140,7 +142,7 @@ def sample_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor,
 
 
 def transitions_of(walls: Tensor, exits: Tensor) -> Transitions:
-    """Compute reward (1 for reaching the exit) and next state of every action on every tile."""
+    """Compute the reward (1 for reaching the exit) and the next state of every action on every tile."""
     terminal = torch.zeros(walls.numel(), dtype=torch.bool, device=walls.device).index_fill_(0, exits, True)
     goal = terminal.view(walls.shape)
     reward = rewards_of(walls, goal.float(), bump=0.0)
@@ -149,7 +151,7 @@ def transitions_of(walls: Tensor, exits: Tensor) -> Transitions:
 
 @torch.no_grad()
 def targets(transitions: Transitions, values: Tensor, discount: float) -> Tensor:
-    """(B, H, W, A) TD targets y = r + g max over a' of Q'(s', a'), without the maximum if s' is terminal"""
+    """Return the (B, H, W, A) TD targets y = r + g max over a' of Q'(s', a'), or r alone if s' is terminal."""
     next_value = values.amax(3).flatten().masked_fill(transitions.terminal, 0)
     return transitions.reward + discount * next_value[transitions.next_state]
 
@@ -165,8 +167,8 @@ def train_step(
 ) -> Tensor:
     """Take one gradient step on all states and actions of a batch of mazes; return the loss, on the device."""
     with torch.no_grad():
-        y = targets(transitions, target_network(transitions.picture, horizon - 1), discount)
-    q = model(transitions.picture, horizon)
+        y = targets(transitions, target_network(transitions.image, horizon - 1), discount)
+    q = model(transitions.image, horizon)
     loss = (q - y)[transitions.mask].square().mean()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -177,9 +179,9 @@ def train_step(
 
 @torch.inference_mode()
 def values_of(model: nn.Module, mazes: Sequence[Maze]) -> Tensor:
-    """(N, H, W, A) Q-values of all tiles of mazes of one size
+    """Return the (N, H, W, A) Q-values of all tiles of mazes of one size.
 
-    The horizon is the longest possible path: half of the number of tiles.
+    The horizon is half the number of tiles; no shortest path of a generated maze is longer.
     """
     device = next(model.parameters()).device
     walls = torch.stack([maze.walls for maze in mazes]).to(device)
@@ -205,7 +207,7 @@ def path_lengths(values: Tensor, mazes: Sequence[Maze]) -> Tensor:
 
 
 def measure(model: nn.Module, mazes: Sequence[Maze]) -> dict[str, float]:
-    """Measure the share of solved mazes, and the length of solved paths relative to the shortest if any is solved."""
+    """Return the share of solved mazes, and the mean ratio of their path length to the shortest if any is solved."""
     steps = path_lengths(values_of(model, mazes), mazes).double()
     shortest = torch.tensor([int(distances(maze)[maze.start]) for maze in mazes])
     solved = steps > 0
@@ -276,7 +278,7 @@ def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:
-    """Rebuild the network that a run saved."""
+    """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -284,7 +286,7 @@ def restore(folder: Path) -> tuple[nn.Module, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One training step on a batch of mazes, for the device benchmark."""
+    """Training step on a batch of mazes, for the device benchmark."""
     mazes = draw_split(config, "train", config.batch_size)
     walls = torch.stack([maze.walls for maze in mazes]).to(device)
     exits = exit_tiles(mazes, device)

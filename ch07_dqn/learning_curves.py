@@ -2,9 +2,8 @@
 
     python -m ch07_dqn.train learning_curves
 
-Trains every agent below in the same mazes, with its default settings apart from the switch in its name, and draws the
-metrics of the greedy policy against the number of environment steps. Steps, unlike seconds, do not depend on the
-machine.
+Trains all agents in the same mazes with the settings in AGENTS, and draws the metrics of the greedy policy against the
+number of environment steps. Unlike seconds, steps do not depend on the machine.
 """
 
 import json
@@ -23,12 +22,12 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """Mazes of the comparison, and the length of each training."""
+    """Number of mazes, and length of each training."""
 
     mazes: int = 5
-    """Number of mazes; each agent is trained once in each of them, with the seed of the maze as its random seed."""
+    """Number of mazes; each agent is trained once in each, with the seed of the maze as the seed of the run."""
     epochs: int | None = None
-    """Training epochs of each agent. Default: those of its program."""
+    """Number of epochs of each agent. Default: that of its program."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
@@ -45,7 +44,7 @@ AGENTS: dict[str, tuple[str, Agent, Callable[..., dict[str, float]]]] = {
 """Label, settings and training function of each agent."""
 
 MEASURES = ("solve_rate", "right_rate", "solved_steps")
-"""Metrics whose means over the mazes are recorded."""
+"""Metrics to average over the mazes."""
 
 
 def steps_per_epoch(agent: Agent) -> tuple[int, int]:

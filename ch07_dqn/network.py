@@ -1,4 +1,4 @@
-"""Networks for one maze: the Q-network, plain or dueling, and the actor-critic. Input: the number of a tile.
+"""Networks for one maze: the Q-network, plain or dueling, and the actor-critic. Their input is a state number.
 
 Dimensions: B batch, A = 4 actions, H x W tiles, S = H W states, D hidden units.
 """
@@ -15,7 +15,7 @@ class QNetwork(nn.Module):
     """Q-values of all actions, from a one-hot row and a one-hot column: H + W -> D -> D -> A.
 
     Dueling (Wang et al. 2016): Q(s, a) = V(s) + A(s, a) - mean over a of A(s, a), so every transition from a state
-    trains V(s), whatever its action.
+    trains V(s), for any action.
     """
 
     features: Tensor
@@ -39,7 +39,7 @@ class QNetwork(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Actor-critic network: a policy and its state value, with the trunk of QNetwork."""
+    """Actor-critic network: logits of the policy and a state value, with the trunk of QNetwork."""
 
     features: Tensor
 

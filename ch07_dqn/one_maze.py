@@ -1,4 +1,4 @@
-"""The maze of the single-maze agents, and the metrics of a greedy policy in it.
+"""Maze of the single-maze agents, and metrics of a greedy policy in it.
 
 Dimensions: H x W tiles, S = H W states, A = 4 actions.
 """
@@ -16,13 +16,13 @@ from common.data.source import DataCard
 
 
 def maze_of(config: Any) -> Maze:
-    """Generate the maze of an agent's Config; without a maze seed of its own, from the run's seed."""
+    """Generate the maze of an agent's Config from its maze seed, or from the run's seed if it is None."""
     generator = random.Random(config.run.seed if config.maze is None else config.maze)
     return carve(config.rows, config.columns, generator, algorithm=config.algorithm, loops=config.loops)
 
 
 def describe(config: Any, maze: Maze) -> DataCard:
-    """Describe the maze of a run."""
+    """Return the data card of the maze of a run."""
     height, width = maze.walls.shape
     steps = int(distances(maze)[maze.start])
     return card_of([maze], f"one of {height}x{width} tiles, {config.algorithm}, shortest path {steps} steps")
@@ -45,9 +45,9 @@ def greedy_path(values: Tensor, maze: Maze) -> list[Tile]:
 
 
 def measure(values: Tensor, maze: Maze) -> dict[str, float]:
-    """Measure the greedy policy of (H, W, A) values.
+    """Return the metrics of the greedy policy of (H, W, A) values.
 
-    `solve_rate` is 1 if the greedy path reaches the exit. `path_steps` is its length, or the number of all tiles if it
+    `solve_rate` is 1 if the greedy path reaches the exit. `path_steps` is its length, or the number of tiles if it
     does not. `right_rate` is the share of tiles with an optimal greedy action.
     """
     path, steps = greedy_path(values, maze), distances(maze)
@@ -61,32 +61,32 @@ def measure(values: Tensor, maze: Maze) -> dict[str, float]:
 
 
 def right_rate(values: Tensor, maze: Maze, steps: Tensor) -> float:
-    """Share of the floor tiles, without the exit, whose greedy action shortens the distance `steps` to the exit."""
+    """Return the share of floor tiles (without the exit) whose greedy action decreases the distance `steps` by one."""
     next_state = next_states(maze.walls.unsqueeze(0))[0].gather(2, values.argmax(2, keepdim=True)).squeeze(2)
     closer = steps.flatten()[next_state] == steps - 1
     return float(closer[steps > 0].float().mean())
 
 
 def is_shortest(metrics: dict[str, float]) -> bool:
-    """Tell whether the greedy path is a shortest path."""
+    """Return whether the greedy path is a shortest path."""
     return bool(metrics["solve_rate"]) and metrics["path_steps"] == metrics["shortest_steps"]
 
 
 class SolveTime:
-    """Training effort since which the greedy path has always been a shortest path; part of the checkpoint."""
+    """Training effort after which the greedy path stays a shortest path in all evaluations; part of the checkpoint."""
 
     def __init__(self) -> None:
         self.latest: dict[str, float] = {}
         self.solved: dict[str, float] | None = None
-        """None while the greedy path is not a shortest path."""
+        """Effort at the first of the latest consecutive evaluations with a shortest path; None if the last has none."""
 
     def update(self, shortest: bool, **effort: float) -> None:
-        """Add an evaluation, and the training effort until then, as in `seconds=3.0, steps=64_000`."""
+        """Add an evaluation and the training effort so far, for example `seconds=3.0, steps=64_000`."""
         self.latest = effort
         self.solved = (self.solved or effort) if shortest else None
 
     def metrics(self) -> dict[str, float]:
-        """Return `solved_seconds` and so on; the effort of the whole training if the path is not a shortest path."""
+        """Return `solved_seconds` and so on: the effort of the whole training if the path is not a shortest path."""
         return {f"solved_{name}": value for name, value in (self.solved or self.latest).items()}
 
     def state_dict(self) -> dict[str, dict[str, float] | None]:
@@ -94,12 +94,12 @@ class SolveTime:
         return {"latest": self.latest, "solved": self.solved}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state."""
+        """Load the state of a checkpoint."""
         self.latest, self.solved = state["latest"], state["solved"]
 
 
 def episode_statistics(transitions: Sequence[Any]) -> dict[str, float]:
-    """Return the mean return and the mean length of the training episodes, without discount.
+    """Return the mean undiscounted return and the mean length of the training episodes.
 
     Each transition holds `reward`, `terminated` and `truncated` of all environments. Both means are sums over the
     transitions, divided by the number of episodes that ended in them (at least 1).

@@ -1,4 +1,4 @@
-"""Pictures of an agent: values as colours with greedy actions as arrows, the greedy path, and its animation.
+"""Figures of an agent: values as colours with greedy actions as arrows, the greedy path, and its animation.
 
 Dimensions: H x W tiles, A = 4 actions.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 SCALE = 16
 """Pixels per tile."""
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 80, 1_200
-"""Duration of each frame of an animation, and of the last one."""
+"""Duration of a frame of an animation, and of the last frame."""
 
 
 def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tensor | None = None) -> "Figure":
-    """Draw (H, W) state values, by default the maxima of the (H, W, A) action values, and the greedy actions."""
+    """Draw the (H, W) state values, by default the maxima of the (H, W, A) action values, and the greedy actions."""
     from common.drawing import plots
 
     arrows = torch.tensor(MOVES)[values.argmax(2)].float()
@@ -39,7 +39,7 @@ def draw_values(values: Tensor, maze: Maze, path: Sequence[Tile], *, value: Tens
 
 
 def write_path(file: Path, maze: Maze, path: Sequence[Tile]) -> None:
-    """Write the maze with a path as a PNG."""
+    """Write the maze and a path as a PNG file."""
     from PIL import Image
 
     Image.fromarray(colours(maze, path[-1], path=path, scale=SCALE).numpy()).save(file)
@@ -68,13 +68,13 @@ def save_pictures(run: Run, values: Tensor, maze: Maze, *, value: Tensor | None 
 
 
 Histories = Sequence[Sequence[dict[str, float]]]
-"""The metrics of every epoch, of several runs."""
+"""Metrics of all epochs of several runs."""
 
 
 def draw_learning_curves(agents: dict[str, tuple[Sequence[float], Histories]]) -> "Figure":
-    """Draw metrics of the greedy policy against environment steps: the median of several runs and their range.
+    """Draw the right rate (median, range) and the number of mazes solved by a shortest path against environment steps.
 
-    Each agent has the environment steps of its epochs and the histories of its runs.
+    `agents` has the environment steps of the epochs and the histories of the runs of each agent.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -1,21 +1,21 @@
-"""Networks for all mazes: they map the picture of a maze to the Q-values of all of its tiles.
+"""Networks for all mazes, from the image of a maze to the Q-values of all its tiles.
 
 The planner is a value iteration network (Tamar et al. 2016): it learns a local model of the environment, and computes
 Q-values by iterating the Bellman update with it. From the 3 x 3 tiles around each tile it predicts
 
     r      reward for entering the tile
     c      discount of the value after entering it; 0 at the exit, which is terminal
-    o[a]   probability that action a moves the agent, rather than being blocked by a wall
+    o[a]   probability that action a moves the agent and is not blocked by a wall
 
 and for each action a 3 x 3 kernel P[a], the distribution of its next tile. One iteration computes
 
     u = r + c V                                value of entering a tile
     Q[a] = o[a] (P[a] * u) + (1 - o[a]) c V    * is a convolution; a blocked agent stays where it is
-    V = max over a of Q[a]                     repeated as often as the path is long
+    V = max over a of Q[a]                     one iteration per step of the path
 
-Walls, the effects of the actions and the reward of the exit are learned from rewards. The architecture assumes that the
+The effects of walls and actions and the reward of the exit are learned from rewards. The architecture assumes that the
 rules are the same on all tiles, that they depend on neighbouring tiles only, and that values satisfy the Bellman
-equation. Larger mazes need more iterations, not other weights.
+equation. Larger mazes need more iterations, but no other weights.
 
 Dimensions: B mazes, A = 4 actions, H x W tiles, C channels.
 """
@@ -27,17 +27,17 @@ from torch.nn import functional as F
 from ch07_dqn.network import ACTIONS
 
 PLANES = 2
-"""Input channels: floor and exit. Zero padding beyond the border looks like a wall."""
+"""Number of input channels: floor and exit. The zero padding at the border is equivalent to walls."""
 
 
 def planes_of(walls: Tensor, exits: Tensor) -> Tensor:
-    """(B, H, W) bool walls, (B,) states of the exits, numbered over the batch -> (B, 2, H, W) pictures"""
+    """(B, H, W) bool walls, (B,) states of the exits, numbered over the batch -> (B, 2, H, W) input images"""
     goal = torch.zeros(walls.numel(), device=walls.device).index_fill_(0, exits, 1.0)
     return torch.stack([(~walls).float(), goal.view(walls.shape)], dim=1)
 
 
 class Planner(nn.Module):
-    """Value iteration network: predicts the model of the environment from the picture and iterates with it."""
+    """Value iteration network: predict a model of the environment from the image, then iterate the Bellman update."""
 
     def __init__(self, channels: int = 32) -> None:
         super().__init__()
@@ -46,19 +46,19 @@ class Planner(nn.Module):
         )
         self.moves = nn.Parameter(torch.randn(ACTIONS, 9))
 
-    def rules(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, 2, H, W) pictures -> r and c (B, 1, H, W), o (B, A, H, W), and P (A, 1, 3, 3)"""
-        r, c, o = self.read(picture).split([1, 1, ACTIONS], dim=1)
+    def rules(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, 2, H, W) images -> r and c (B, 1, H, W), o (B, A, H, W), and P (A, 1, 3, 3)"""
+        r, c, o = self.read(image).split([1, 1, ACTIONS], dim=1)
         return r, c.sigmoid(), o.sigmoid(), self.moves.softmax(1).view(ACTIONS, 1, 3, 3)
 
     def sweep(self, q: Tensor, r: Tensor, c: Tensor, o: Tensor, moves: Tensor) -> Tensor:
-        """(B, A, H, W) Q-values and the rules -> (B, A, H, W) Q-values with a horizon of one step more"""
+        """(B, A, H, W) Q-values and the rules -> (B, A, H, W) Q-values with the horizon increased by one step"""
         discounted = c * q.amax(1, keepdim=True)
         return torch.lerp(discounted.expand_as(o), F.conv2d(r + discounted, moves, padding=1), o)
 
-    def forward(self, picture: Tensor, iterations: int) -> Tensor:
-        """(B, 2, H, W) pictures -> (B, H, W, A) Q-values with a horizon of `iterations` steps"""
-        rules = self.rules(picture)
+    def forward(self, image: Tensor, iterations: int) -> Tensor:
+        """(B, 2, H, W) images -> (B, H, W, A) Q-values with a horizon of `iterations` steps"""
+        rules = self.rules(image)
         q = torch.zeros_like(rules[2])
         for _ in range(iterations):
             q = self.sweep(q, *rules)
@@ -73,11 +73,11 @@ class Convolutional(nn.Module):
         self.first = nn.Conv2d(PLANES, channels, 3, padding=1)
         self.layers = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
         self.last = nn.Conv2d(channels, ACTIONS, 3, padding=1)
-        nn.init.zeros_(self.last.weight)  # initial Q-values near 0, as the planner's
+        nn.init.zeros_(self.last.weight)  # initial Q-values near 0, like those of the planner
 
-    def forward(self, picture: Tensor, iterations: int) -> Tensor:  # noqa: ARG002  # fixed depth
-        """(B, 2, H, W) pictures -> (B, H, W, A) Q-values"""
-        x = F.relu(self.first(picture))
+    def forward(self, image: Tensor, iterations: int) -> Tensor:  # noqa: ARG002  # fixed depth
+        """(B, 2, H, W) images -> (B, H, W, A) Q-values; the number of iterations has no effect"""
+        x = F.relu(self.first(image))
         for layer in self.layers:
             x = x + F.relu(layer(x))
         return self.last(x).movedim(1, 3)

@@ -1,8 +1,8 @@
-"""Watch a trained agent in a maze, in the terminal.
+"""Show the path of a trained agent through a maze in the terminal.
 
     python -m ch07_dqn.play --maze 7                      # the newest run of generalise, in the maze of seed 7
     python -m ch07_dqn.play --maze 7 --rows 10 --columns 20 --algorithm kruskal
-    python -m ch07_dqn.play --file my_maze.txt            # in a maze that you have drawn
+    python -m ch07_dqn.play --file my_maze.txt            # your own maze
     python -m ch07_dqn.play --folder runs/ch07_dqn/dqn/NAME    # a single-maze agent, in its maze
 
 A maze file has one line per row and one character per tile: # wall, space or . floor, S start, E exit. A terminal shows
@@ -27,14 +27,14 @@ from common.files import atomic_path, read_json
 from common.folder import newest_run
 from common.progress import console, say
 
-DOOR = "python -m ch07_dqn.play"
+COMMAND = "python -m ch07_dqn.play"
 VISITED = "."
 """Character of a floor tile on the path."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Maze and agent."""
+    """Options of the command: maze, agent and output."""
 
     maze: int = 0
     """Random seed of a generated maze."""
@@ -45,17 +45,17 @@ class Options:
     algorithm: Algorithm = "depth-first"
     """Maze generation algorithm."""
     loops: float = 0.0
-    """Share of the remaining walls between cells that are removed."""
+    """Fraction of the remaining walls between cells to remove."""
     file: Path | None = None
-    """Text file of a maze to use instead."""
+    """Text file with a maze, used instead of a generated one."""
     folder: Path | None = None
-    """Run folder of the agent; by default the newest finished run of generalise."""
+    """Run folder of the agent. Default: the newest finished run of generalise."""
     out: Path = Path("runs")
     """Folder with the runs."""
     steps_per_second: float = 12.0
-    """Speed of the animation."""
+    """Speed of the animation, in steps per second."""
     gif: Path | None = None
-    """Also write the animation to this file."""
+    """GIF file to which the animation is also written."""
 
     def __post_init__(self) -> None:
         require_positive(self, "rows", "columns", "steps_per_second")
@@ -74,7 +74,7 @@ def load(options: Options) -> tuple[Maze, Tensor]:
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     program = read_json(folder / "config.json").get("program")
     if program in ("dqn", "book", "actor_critic") and options.file is not None:
-        raise ValueError(f"{folder} was trained in one maze only: leave out --file, or take a run of generalise")
+        raise ValueError(f"{folder} was trained in one maze only: omit --file, or use a run of generalise")
     if program in ("dqn", "book"):
         network, config = dqn.restore(folder) if program == "dqn" else book.restore(folder)
         maze = maze_of(config)
@@ -86,13 +86,13 @@ def load(options: Options) -> tuple[Maze, Tensor]:
     elif program == "generalise":
         values = generalise.values_of(generalise.restore(folder)[0], [maze])[0]
     else:
-        raise ValueError(f"{folder} is a run of {program}, which has no agent: take one of generalise or dqn")
+        raise ValueError(f"{folder} is a run of {program}, which has no agent to play: use a run of generalise or dqn")
     say("agent", f"{program}, from {folder}")
     return maze, values
 
 
 def generated_maze(options: Options) -> Maze:
-    """Generate the maze of the options."""
+    """Generate the maze that the options describe."""
     generator = random.Random(options.maze)
     return carve(options.rows, options.columns, generator, algorithm=options.algorithm, loops=options.loops)
 
@@ -117,21 +117,21 @@ def play(options: Options) -> list[Tile]:
 
 
 def show(maze: Maze, path: list[Tile], seconds: float) -> None:
-    """Show the path as an animation on a terminal, otherwise print it once."""
+    """Show the path as an animation if the output is a terminal; otherwise print it once."""
     output = console()
     if not output.is_terminal:
-        output.print(drawn(maze, path))
+        output.print(render(maze, path))
         return
     from rich.live import Live
 
     with Live(console=output, auto_refresh=False) as live:
         for step in range(1, len(path) + 1):
-            live.update(drawn(maze, path[:step], wide=True), refresh=True)
+            live.update(render(maze, path[:step], wide=True), refresh=True)
             time.sleep(seconds)
 
 
-def drawn(maze: Maze, path: list[Tile], *, wide: bool = False) -> str:
-    """Draw the maze with a path as text; wide, each tile takes two columns, which makes it square."""
+def render(maze: Maze, path: list[Tile], *, wide: bool = False) -> str:
+    """Return the maze with a path as text; if `wide`, each tile takes two columns, so that it is about square."""
     rows = [list(line) for line in letters(maze, path[-1]).splitlines()]
     for row, column in path[:-1]:
         if rows[row][column] == " ":
@@ -143,10 +143,10 @@ def drawn(maze: Maze, path: list[Tile], *, wide: bool = False) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Read the command line."""
+    """Parse the command line and show the path."""
     with one_line_errors():
         arguments = sys.argv[1:] if words is None else words
-        play(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))
+        play(parse(Options, arguments, prog=COMMAND, description=(__doc__ or "").strip()))
 
 
 if __name__ == "__main__":

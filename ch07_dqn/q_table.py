@@ -1,4 +1,4 @@
-"""Tabular Q-learning and value iteration: the reference for the networks.
+"""Tabular Q-learning and value iteration, the reference for the networks.
 
     python -m ch07_dqn.train q_table
     python -m ch07_dqn.train q_table --environments 1 --steps 128000      # a single environment
@@ -36,7 +36,7 @@ from common.device import Timer, widest_float
 from common.run import Run
 
 TOLERANCE = 1e-12
-"""Value iteration stops once no value changes by more."""
+"""Value iteration stops when no value changes by more than this."""
 
 EVALUATIONS = 20
 """Number of evaluations of the greedy policy during the training."""
@@ -47,7 +47,7 @@ class Config:
     """Hyperparameters of tabular Q-learning."""
 
     maze: int | None = None
-    """Random seed of the maze; by default that of the run, so that another seed trains on another maze."""
+    """Random seed of the maze. Default: the seed of the run."""
     algorithm: Algorithm = "depth-first"
     """Maze generation algorithm."""
     rows: int = 5
@@ -55,19 +55,19 @@ class Config:
     columns: int = 10
     """Columns of cells; the maze has W = 2 columns + 1 columns of tiles."""
     loops: float = 0.0
-    """Share of the remaining walls between cells that are removed; 0 leaves one path between any two tiles."""
+    """Fraction of the remaining walls between cells to remove; with 0 there is one path between any two tiles."""
     environments: int = 64
-    """Parallel environments, all in the same maze with the same table."""
+    """Number of parallel environments, all with the same maze and the same table."""
     time_limit: int = 1_000
     """Steps after which an episode is truncated."""
     steps: int = 512_000
-    """Steps of all environments together."""
+    """Total number of steps over all environments."""
     learning_rate: float = 1.0
     """Learning rate alpha of the Q-learning update. The environment is deterministic, so 1 is optimal."""
     discount: float = 0.99
     """Discount factor gamma."""
     epsilon: float = 0.3
-    """Share of random actions (epsilon-greedy)."""
+    """Fraction of random actions (epsilon-greedy)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ def train_step(environment: MazeBatch, table: Tensor, config: Config) -> Step:
 
 
 def value_iteration(environment: MazeBatch, discount: float) -> tuple[Tensor, int]:
-    """(S, A) optimal Q-values of the first maze, and the number of sweeps until convergence"""
+    """Return the (S, A) optimal Q-values of the first maze, and the number of sweeps until convergence."""
     size = environment.table.numel() // environment.shape[0]
     next_state, rewards = environment.table[:size].view(-1, ACTIONS), environment.rewards[:size].view(-1, ACTIONS)
     rewards = rewards.to(widest_float(rewards.device))
@@ -124,7 +124,7 @@ def value_iteration(environment: MazeBatch, discount: float) -> tuple[Tensor, in
 
 
 def train(config: Config) -> dict[str, float]:
-    """Learn the table by Q-learning; return the metrics of its greedy policy and its error against value iteration."""
+    """Learn the table by Q-learning; return the metrics of its greedy policy and its error at the start of the maze."""
     maze = maze_of(config)
     height, width = maze.walls.shape
     with Run.open(__name__, config, describe(config, maze), arithmetic="fp64") as run:
@@ -132,7 +132,7 @@ def train(config: Config) -> dict[str, float]:
         with Timer(run.device) as planning:
             optimal, sweeps = value_iteration(environment, config.discount)
         table = torch.zeros_like(optimal)
-        steps = -(-config.steps // (config.environments * EVALUATIONS))  # of each environment, between evaluations
+        steps = -(-config.steps // (config.environments * EVALUATIONS))  # steps of each environment between evaluations
         seconds, solve_time, history = 0.0, SolveTime(), []
 
         for evaluation in range(1, EVALUATIONS + 1):

@@ -8,8 +8,8 @@ in the next row:
 
     R = r[t] + g r[t+1] + ... + g^(k-1) r[t+k-1],  with TD target  R + g^k max over a of Q(s[t+k], a)
 
-with k = n, or fewer where the episode ends before. After termination (the exit) the maximum is left out, after
-truncation (the time limit) it is not.
+with k = n, or less if the episode ends earlier. The maximum is omitted after termination (the exit), but not after
+truncation (the time limit).
 
 Dimensions: T rows, M environments, B batch, n steps.
 """
@@ -36,21 +36,21 @@ class Batch(NamedTuple):
     discount: Tensor
     """g^k, the factor of the next state's value; 0 if the next state is terminal."""
     weight: Tensor
-    """Importance-sampling weight: corrects the bias of prioritised sampling."""
+    """Importance-sampling weight, which corrects the bias of prioritised sampling."""
     index: Tensor
-    """Position in the flattened buffer."""
+    """Index in the flattened buffer."""
 
 
 class ReplayBuffer:
-    """The last T transitions of each of M environments.
+    """Ring buffer of the last T transitions of each of M environments.
 
     With alpha > 0, sampling is prioritised (Schaul et al. 2016): a transition has probability P = p^alpha / sum of
-    p^alpha, where its priority p is its last absolute TD error, and the importance-sampling weight w = (N P)^-beta,
-    divided by the largest weight of the batch. New transitions get the largest priority so far.
+    p^alpha, where its priority p is its last absolute TD error, and the importance-sampling weight w = (N P)^-beta for
+    N transitions, divided by the largest weight of the batch. New transitions get the largest priority so far.
     """
 
     MIN_PRIORITY = 1e-6
-    """Added to every priority, so that a transition without error can still be sampled."""
+    """Added to every priority, so that a transition with a TD error of zero can still be sampled."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class ReplayBuffer:
         self.added = 0
 
     def __len__(self) -> int:
-        """Count the rows with complete n-step returns."""
+        """Return the number of rows with complete n-step returns."""
         return max(0, min(self.added, len(self.state)) - self.n_steps + 1)
 
     def add(self, state: Tensor, action: Tensor, step: Step) -> None:
-        """Add one transition of every environment: (M,) states, (M,) actions and their outcome."""
+        """Add one transition of every environment: (M,) states, (M,) actions and the results of the step."""
         row = self.added % len(self.state)
         self.state[row], self.action[row], self.next_state[row] = state, action, step.next_state
         self.reward[row], self.terminated[row] = step.reward, step.terminated
@@ -134,10 +134,10 @@ class ReplayBuffer:
             self.max_priority = torch.maximum(self.max_priority, priority.max())
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Give the contents, for checkpoints."""
+        """Return the contents for checkpoints."""
         return {name: value for name, value in vars(self).items() if name not in ("discount", "n_steps", "alpha")}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        """Restore the contents."""
+        """Load the contents from a checkpoint."""
         for name, value in state.items():
             setattr(self, name, value.to(self.state.device) if isinstance(value, Tensor) else value)

@@ -1,11 +1,11 @@
-"""Throughput of the environments in steps per second: a gymnasium loop against thousands of environments in a table.
+"""Throughput in environment steps per second: a gymnasium loop, and thousands of environments in one table.
 
     python -m ch07_dqn.train throughput
     python -m ch07_dqn.train throughput --mazes 65536
 
-Both look the next state up in a table. They differ in the overhead: one Python call per step, or one for a step of all
-environments. `random` samples an action for each step, with gymnasium's sampler or torch's; `stepping` uses actions
-sampled beforehand and times the environment alone; `acting` evaluates a network 32-128-128-4 for each action.
+Both read the next state from a table. They differ in the overhead: one Python call per step of one environment, or per
+step of all environments. `random` samples an action for each step, with gymnasium's sampler or torch's; `stepping` uses
+actions sampled beforehand and times the environment alone; `acting` evaluates a network 32-128-128-4 for each action.
 
 Dimensions: M mazes with one environment each, A = 4 actions.
 """
@@ -25,12 +25,12 @@ from common.data.mazes.maze import Maze, card_of, draw_mazes
 from common.run import Run
 
 GYMNASIUM_STEPS, BATCHED_STEPS = 2_048, 64
-"""Steps per timing: of the gymnasium environment, and of the batched environments."""
+"""Steps per call of a variant: of the gymnasium environment, and of each batched environment."""
 GYMNASIUM_ACTING_STEPS, BATCHED_ACTING_STEPS = 64, 4
-"""The same with a network that chooses the actions."""
+"""Steps per call if a network chooses the actions."""
 
 KINDS = ("random", "stepping", "acting")
-"""How the actions are chosen."""
+"""Sources of the actions."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Config:
     """Size and duration of the measurement."""
 
     mazes: int = 4_096
-    """Mazes of the batched environments, one environment each."""
+    """Number of mazes of the batched environments, one environment per maze."""
     rows: int = 5
     """Rows of cells."""
     columns: int = 10
     """Columns of cells."""
     rounds: int = 7
-    """Rounds of interleaved measurements, after a warm-up."""
+    """Number of measurement rounds after a warm-up round; every variant is timed once per round."""
     seconds: float = 0.4
-    """Minimum duration of each measurement in a round."""
+    """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class Config:
 
 
 def make_gymnasium(maze: Maze) -> Any:
-    """Create the gymnasium environment with its time limit, but without the checker of its first steps."""
+    """Create the gymnasium environment with its time limit, but without gymnasium's environment checker."""
     import gymnasium
 
     env = gymnasium.make("common.data.mazes.environment:Maze-v0", maze=maze, disable_env_checker=True)
@@ -63,7 +63,7 @@ def make_gymnasium(maze: Maze) -> Any:
 
 
 def gymnasium_random(maze: Maze) -> Callable[[], int]:
-    """Give a function that takes random steps in the gymnasium environment."""
+    """Return a function that takes random steps in the gymnasium environment."""
     env = make_gymnasium(maze)
 
     def steps() -> int:
@@ -77,7 +77,7 @@ def gymnasium_random(maze: Maze) -> Callable[[], int]:
 
 
 def gymnasium_stepping(maze: Maze) -> Callable[[], int]:
-    """Give a function that steps the gymnasium environment with actions sampled beforehand."""
+    """Return a function that steps the gymnasium environment with actions sampled beforehand."""
     env = make_gymnasium(maze)
     actions = torch.randint(ACTIONS, (GYMNASIUM_STEPS,)).tolist()
 
@@ -92,7 +92,7 @@ def gymnasium_stepping(maze: Maze) -> Callable[[], int]:
 
 
 def gymnasium_acting(maze: Maze, model: QNetwork, device: torch.device) -> Callable[[], int]:
-    """Give a function that steps the gymnasium environment with the network's greedy actions."""
+    """Return a function that steps the gymnasium environment with the network's greedy actions."""
     env = make_gymnasium(maze)
     state = env.reset()[0]
 
@@ -110,7 +110,7 @@ def gymnasium_acting(maze: Maze, model: QNetwork, device: torch.device) -> Calla
 
 
 def batched_random(environment: MazeBatch) -> Callable[[], int]:
-    """Give a function that takes random steps in all environments."""
+    """Return a function that takes random steps in all environments."""
 
     def steps() -> int:
         for _ in range(BATCHED_STEPS):
@@ -121,7 +121,7 @@ def batched_random(environment: MazeBatch) -> Callable[[], int]:
 
 
 def batched_stepping(environment: MazeBatch) -> Callable[[], int]:
-    """Give a function that steps all environments with actions sampled beforehand."""
+    """Return a function that steps all environments with actions sampled beforehand."""
     environments = len(environment.state)
     actions = torch.randint(ACTIONS, (BATCHED_STEPS, environments), device=environment.state.device)
 
@@ -134,7 +134,7 @@ def batched_stepping(environment: MazeBatch) -> Callable[[], int]:
 
 
 def batched_acting(environment: MazeBatch, model: QNetwork) -> Callable[[], int]:
-    """Give a function that steps all environments with the network's greedy actions."""
+    """Return a function that steps all environments with the network's greedy actions."""
     tiles = environment.shape[1] * environment.shape[2]
 
     @torch.inference_mode()
@@ -147,7 +147,7 @@ def batched_acting(environment: MazeBatch, model: QNetwork) -> Callable[[], int]
 
 
 def train(config: Config) -> dict[str, float]:
-    """Measure all variants, interleaved; return the steps per second of each and the ratios."""
+    """Time all variants, interleaved; return the steps per second of each, and medians of ratios within rounds."""
     mazes = draw_mazes(config.mazes, config.rows, config.columns, seed=config.run.seed)
     height, width = mazes[0].walls.shape
     card = card_of(mazes, f"{len(mazes):,} of {height}x{width} tiles")

@@ -9,11 +9,10 @@ from ch08_vae.networks import kl_divergence
 
 
 def book_kl(mu: Tensor, logvar: Tensor) -> Tensor:
-    """(B, Z) -> (B, Z) the formula of the KL divergence with log sigma where log sigma^2 belongs
+    """(B, Z) -> (B, Z) the book's KL term, with log sigma in place of log sigma^2
 
     The book's program computes (mu^2 + sigma - 1 - log sigma) / 2 instead of (mu^2 + sigma^2 - 1 - log sigma^2) / 2.
-    Both are 0 for mu = 0, sigma = 1. For a small sigma the book's term is about -log(sigma) / 2 where the divergence is
-    about -log sigma: half of it. The loss is then no bound of the log-likelihood, and training chooses codes with more
-    information than the exact bound would pay for.
+    Both are 0 for mu = 0, sigma = 1. For a small sigma the book's term is about -log(sigma) / 2, half of the KL
+    divergence. The loss is then not a bound of the log-likelihood, and training gives a larger KL divergence.
     """
     return kl_divergence(mu, logvar / 2)

@@ -1,4 +1,4 @@
-"""The VAE's training step with its gradient written by hand, through the reparameterisation and every layer.
+"""The VAE's training step with gradients written by hand, through the reparameterisation and every layer.
 
 With a sample epsilon of N(0, 1), and dv for the gradient of one image's -ELBO with respect to v:
 
@@ -7,14 +7,14 @@ With a sample epsilon of N(0, 1), and dv for the gradient of one image's -ELBO w
     dmu     = dz + beta mu                                          gradients of the likelihood and of the KL term
     dlogvar = dz epsilon sigma / 2 + beta (sigma^2 - 1) / 2
 
-and through a linear layer y = a W' + b whose inputs are a = s(y below), s(y) = y sigmoid(y):
+and through a linear layer y = a W' + b with inputs a = s(u), s(u) = u sigmoid(u), where u is the y of the layer before:
 
-    dW = dy' a        db = sum over the batch of dy        dy below = (dy W) s'(y below)
+    dW = dy' a        db = sum over the batch of dy        du = (dy W) s'(u)
 
-All weights are views of one vector, and their gradients of another: Adam updates one tensor, and one copy converts all
-weights to bfloat16.
+All weights are views of one vector, and all gradients views of another: Adam updates one tensor, and one copy converts
+all weights to bfloat16.
 
-Dimensions: B batch, P pixels (784), Z latent units, I inputs of a layer, O its outputs.
+Dimensions: B batch, P pixels (784), Z latent units, I inputs of a layer, O outputs of a layer.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ from ch08_vae.networks import VAE, kl_divergence
 from common.config import require
 
 silu_backward = torch.ops.aten.silu_backward
-"""dy = da s'(y) from da and y, in one pass over memory."""
+"""Compute du = da s'(u) from da and u, in one pass over memory."""
 
 
 class Layer(NamedTuple):
-    """A linear layer: its views of the vectors of weights and gradients."""
+    """Parameters and gradients of a linear layer, as views of the two vectors."""
 
     weight: Tensor  # W (O, I)
     bias: Tensor  # b (O,)
@@ -46,26 +46,26 @@ class Chain:
     def __init__(self, layers: list[Layer]) -> None:
         self.layers = layers
         self.inputs: list[Tensor] = []
-        self.sums: list[Tensor] = []
+        self.pre_activations: list[Tensor] = []
 
     def forward(self, a: Tensor) -> Tensor:
-        """(B, I) inputs of the first layer -> (B, O) sums y of the last; store the inputs and sums for backward"""
-        self.inputs, self.sums = [], []
+        """(B, I) inputs of the first layer -> (B, O) outputs y of the last; store all inputs and y for backward"""
+        self.inputs, self.pre_activations = [], []
         for layer in self.layers:
-            if self.sums:
-                a = F.silu(self.sums[-1])
+            if self.pre_activations:
+                a = F.silu(self.pre_activations[-1])
             self.inputs.append(a)
-            self.sums.append(torch.addmm(layer.bias, a, layer.weight.mT))
-        return self.sums[-1]
+            self.pre_activations.append(torch.addmm(layer.bias, a, layer.weight.mT))
+        return self.pre_activations[-1]
 
     def backward(self, dy: Tensor) -> Tensor:
-        """(B, O) dy of the last layer -> (B, O) dy of the first; write every layer's dW and db"""
+        """(B, O) dy of the last layer -> (B, O) dy of the first layer; write dW and db of every layer"""
         for number in reversed(range(len(self.layers))):
             layer = self.layers[number]
             torch.mm(dy.mT, self.inputs[number], out=layer.dweight)
             torch.sum(dy, 0, out=layer.dbias)
             if number > 0:
-                dy = silu_backward(dy @ layer.weight, self.sums[number - 1])
+                dy = silu_backward(dy @ layer.weight, self.pre_activations[number - 1])
         return dy
 
 
@@ -84,7 +84,7 @@ class HandWritten:
         plain = len(linears) + sum(isinstance(part, nn.SiLU) for part in parts) == len(parts)
         require(
             plain and not model.conditional,
-            "gradients by hand exist for linear layers without classes only",
+            "gradients by hand support only unconditional networks of linear layers",
             "another network",
         )
         parameters = [parameter for linear in linears for parameter in (linear.weight, linear.bias)]
@@ -93,7 +93,7 @@ class HandWritten:
         self.gradient = self.weights.grad = torch.zeros_like(self.weights)
         vector = self.weights.detach()
         for parameter, view in zip(parameters, split_like(vector, parameters), strict=True):
-            parameter.data = view  # the model's weights are views of the vector
+            parameter.data = view  # the model's parameters become views of the vector
         # Operands and results of the matrix products: the vectors themselves, or copies in bfloat16.
         self.compute_weights, self.compute_gradient = vector, self.gradient
         if bf16:

@@ -1,4 +1,4 @@
-"""An animated GIF of the training: images that a network generates after some of the epochs.
+"""An animated GIF of the training: images that a network generates after selected epochs.
 
 Dimensions: N images, ten in a row, P pixels (784).
 """
@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ROW = 10
-"""Images in a row."""
+"""Images per row."""
 
 FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 250, 2_500
 
 SCALE, LINES = 2, 64
-"""Enlargement of the images, and grey level of the lines between them."""
+"""Scale factor of the images, and grey level of the lines between them."""
 
 
 class Film:
@@ -35,7 +35,7 @@ class Film:
             self.pages[epoch] = draw().mul(255).round().to(torch.uint8)
 
     def first_rows(self, rows: int = 8) -> tuple[list[str], Tensor]:
-        """Return the epochs and the first ten images of some pages, as (rows * 10, 1, 28, 28) in [0, 1]."""
+        """Return the epochs of at most `rows` pages, and their first ten images, (rows * 10, 1, 28, 28) in [0, 1]."""
         epochs = sorted(self.pages)
         chosen = epochs if len(epochs) <= rows else [epochs[n * (len(epochs) - 1) // (rows - 1)] for n in range(rows)]
         images = torch.cat([self.pages[epoch][:ROW] for epoch in chosen])
@@ -46,21 +46,21 @@ class Film:
         return self.pages
 
     def load_state_dict(self, state: dict[int, Tensor]) -> None:
-        """Restore the pages of an interrupted run."""
+        """Load the pages of a checkpoint."""
         self.pages = state
 
     def write(self, path: Path) -> None:
         """Write the pages as an animated GIF, each with its epoch above it."""
         from PIL import Image, ImageDraw
 
-        pictures = []
+        frames = []
         for epoch, page in self.pages.items():
             framed = F.pad(page.view(-1, ROW, 28, 28), (1, 1, 1, 1), value=LINES)  # (rows, ROW, 30, 30)
             sheet = Image.fromarray(framed.permute(0, 2, 1, 3).reshape(-1, ROW * 30).numpy())
             sheet = sheet.resize((SCALE * sheet.width, SCALE * sheet.height), Image.Resampling.NEAREST)
-            picture = Image.new("L", (sheet.width, sheet.height + 16))
-            picture.paste(sheet, (0, 16))
-            ImageDraw.Draw(picture).text((4, 2), f"epoch {epoch}", fill=255)
-            pictures.append(picture)
-        durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
-        pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+            frame = Image.new("L", (sheet.width, sheet.height + 16))
+            frame.paste(sheet, (0, 16))
+            ImageDraw.Draw(frame).text((4, 2), f"epoch {epoch}", fill=255)
+            frames.append(frame)
+        durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
+        frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

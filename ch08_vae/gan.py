@@ -1,4 +1,4 @@
-"""The generative adversarial network (GAN): a generator and a discriminator, trained against each other.
+"""Generative adversarial network (GAN): a generator and a discriminator, trained against each other.
 
     python -m ch08_vae.train gan
     python -m ch08_vae.train gan --data digits --epochs 100
@@ -9,9 +9,9 @@
 Sources: Goodfellow et al. (2014), Generative Adversarial Nets; Radford, Metz & Chintala (2016), the DCGAN, whose
 convolutions, batch normalisation, leaky ReLUs and Adam with beta1 = 0.5 are used here, for 28x28 pixels.
 
-A GAN has no likelihood, and its losses do not measure the quality of samples. After each epoch 1,000 samples are
-generated and measured: the number of classes in them and their variety (both fall if the generator collapses to a few
-digits), and their Fréchet distance from validation images.
+A GAN has no likelihood, and its losses do not measure the quality of samples. After each epoch, three quantities of
+1,000 samples are therefore measured: the number of classes and the variety, which both decrease in a mode collapse, and
+the Fréchet distance from validation images.
 
 Dimensions: B batch, N and M images, P pixels (784), Z latent units.
 """
@@ -39,7 +39,7 @@ from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
 MONITORED = 1_000
-"""Number of samples that are generated and measured after each epoch."""
+"""Number of samples to generate and measure after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_size: int = 64
-    """Size of the generator's input, a standard normal vector."""
+    """Number of latent units Z: size of the generator's input, a standard normal vector."""
     width: int = 32
-    """Channels at 14x14 pixels; twice as many at 7x7."""
+    """Number of channels at 14x14 pixels; it doubles at 7x7."""
     epochs: int | None = None
-    """Passes over the training split; default 5, on a small data set enough for 1,000 steps."""
+    """Number of epochs. Default: 5, or more on small data sets, for about 1,000 steps."""
     batch_size: int = 128
-    """Images per step."""
+    """Batch size."""
     learning_rate: float = 1e-3
-    """Peak learning rate of Adam for both networks; it warms up and anneals in one cycle."""
+    """Peak learning rate of Adam for both networks (one-cycle schedule)."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, 28, 28) -> (B,)"""
+        """(B, 1, 28, 28) images -> (B,) logits"""
         return self.layers(images).float().squeeze(1)
 
 
@@ -128,7 +128,7 @@ def scaled(images: Tensor) -> Tensor:
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Make a fused Adam optimizer with beta1 = 0.5, as in the DCGAN."""
+    """Create a fused Adam optimizer with beta1 = 0.5, as in the DCGAN."""
     return torch.optim.Adam(model.parameters(), learning_rate, betas=(0.5, 0.999), fused=True)
 
 
@@ -156,7 +156,7 @@ def train_step(
     generator_loss.backward()
     generator_optimizer.step()
     generator_optimizer.zero_grad()
-    discriminator_optimizer.zero_grad()  # the generator's loss has left gradients in the discriminator
+    discriminator_optimizer.zero_grad()  # the generator's loss also adds gradients to the discriminator
     return loss.detach(), generator_loss.detach()
 
 
@@ -171,12 +171,12 @@ def generate(generator: Generator, z: Tensor) -> Tensor:
 
 
 def pixel_variance(images: Tensor) -> float:
-    """(N, P) -> variance of a pixel over the images, averaged over the pixels: 0 if all images are the same"""
+    """(N, P) -> variance of a pixel over the images, averaged over the pixels; 0 if all images are equal"""
     return float(images.var(0, correction=0).mean())
 
 
 def monitor(classifier: nn.Sequential, samples: Tensor, real: Tensor) -> dict[str, float]:
-    """Measure (N, P) samples: covered classes, pixel variance relative to (M, P) real images, Fréchet distance."""
+    """Return the covered classes, variance relative to (M, P) real images and Fréchet distance of (N, P) samples."""
     return {
         "classes": float(sample_quality.covered_classes(probabilities(classifier, samples))),
         "variety": pixel_variance(samples) / pixel_variance(real),
@@ -185,7 +185,7 @@ def monitor(classifier: nn.Sequential, samples: Tensor, real: Tensor) -> dict[st
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train both networks; return the measures of the samples."""
+    """Train both networks; return the metrics of samples and of the references."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "the gan program trains in one process", distributed.world_size())
@@ -230,7 +230,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, probability: Tensor, samples: Tensor, film: Film) -> None:
-    """Draw samples, the share of each predicted class, the curves of losses and signs of collapse, and the film."""
+    """Draw samples, the share of each predicted class, and curves of losses and metrics; write the animation."""
     from common.drawing import plots
 
     run.figure("samples", plots.mosaic(samples[:100].view(-1, 1, 28, 28), columns=ROW, title="generated samples"))
@@ -251,7 +251,7 @@ def report(run: Run, probability: Tensor, samples: Tensor, film: Film) -> None:
 
 
 def restore(folder: Path) -> tuple[Generator, Config]:
-    """Rebuild the generator that a run saved."""
+    """Load a trained generator and its Config from a run folder."""
     config = read_config(folder, Config)
     pair = Pair(config)
     load_weights(pair, folder)
@@ -259,7 +259,7 @@ def restore(folder: Path) -> tuple[Generator, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """Return one training step of both networks on a batch of random images, for the device benchmark."""
+    """Training step of both networks on a batch of random images, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     pair = Pair(config).to(device)
     optimizers = (

@@ -4,8 +4,8 @@
     python -m ch08_vae.train latent_sweep --latent-sizes 2 20 --epochs 5
 
 All networks are trained on the same batches, interleaved in one process. The plain autoencoder is the same network
-without noise and without KL term. Its samples are decoded points of a Gaussian with the mean and standard deviation of
-each unit's codes; those of the VAE are decoded samples of the prior.
+without noise and without KL term. Its samples are decoded from a Gaussian with the mean and standard deviation of the
+codes of each unit; those of the VAE are decoded from the prior.
 
 Dimensions: B batch, N images, P pixels (784), Z latent units.
 """
@@ -33,7 +33,7 @@ from common.run import Run
 from common.schedule import one_cycle, set_learning_rate
 
 SHOWN = 8
-"""Reconstructions and samples of each network in the figure."""
+"""Number of reconstructions and of samples of each network in the figure."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_sizes: tuple[int, ...] = (2, 5, 8, 20)
-    """Numbers of latent units."""
+    """Numbers of latent units to compare."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units per layer of every encoder; the decoders have them in reverse order."""
+    """Number of hidden units of each encoder layer; the decoders have them in reverse order."""
     epochs: int | None = None
-    """Passes over the training split; default 10, on a small data set enough for 1,000 steps."""
+    """Number of epochs. Default: 10, or more on small data sets, for about 1,000 steps."""
     batch_size: int = 256
-    """Images per step."""
+    """Batch size."""
     learning_rate: float = 3e-3
-    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
+    """Peak learning rate of Adam (one-cycle schedule)."""
     warm_up: float = 0.3
     """Fraction of training during which the weight of the KL term increases linearly from 0 to 1."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -91,7 +91,7 @@ def code_samples(code: Tensor, count: int) -> Tensor:
 
 
 def evaluate(run: Run, data: ImageSet, variational: dict[int, VAE], plain: dict[int, VAE]) -> dict[str, float]:
-    """Measure every network on the test split, print the table, and draw the figure."""
+    """Return the test metrics of all networks; print the table and draw the figures."""
     classifier = fit_classifier(data, run.device)
     real, held_out = (features(classifier, images) for images in halves(data.test))
     metrics = {"real_frechet_distance": frechet_distance(real, held_out)}
@@ -155,7 +155,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, images: Tensor, columns: int, sizes: list[int]) -> None:
-    """Draw reconstructions (left half) and samples (right half) of every network, and the curves of the bounds."""
+    """Draw reconstructions (left half) and samples (right half) of every network, and the curves of the ELBO."""
     from common.drawing import plots
 
     names = ["images", *(f"{kind}, {size}" for size in sizes for kind in ("VAE", "plain"))]

@@ -24,14 +24,14 @@ def mlp_encoder(hidden: tuple[int, ...]) -> tuple[nn.Module, int]:
 
 
 def mlp_decoder(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    """Make the encoder's mirror image."""
+    """Make the linear layers from latent units to logits: those of the encoder in reverse order."""
     sizes = (inputs, *reversed(hidden))
     layers = [part for pair in pairwise(sizes) for part in (nn.Linear(*pair), nn.SiLU())]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 784))
 
 
 def conv_encoder() -> tuple[nn.Module, int]:
-    """Make two strided convolutions and a linear layer from pixels to features; return them and their width."""
+    """Make two strided convolutions and a linear layer; return them and the number of features."""
     layers = nn.Sequential(
         nn.Unflatten(1, (1, 28, 28)),
         nn.Conv2d(1, 32, kernel_size=4, stride=2, padding=1),  # 14x14
@@ -46,7 +46,7 @@ def conv_encoder() -> tuple[nn.Module, int]:
 
 
 def conv_decoder(inputs: int) -> nn.Sequential:
-    """Make the encoder's mirror image."""
+    """Make two linear layers and two transposed convolutions from latent units to logits."""
     return nn.Sequential(
         nn.Linear(inputs, 256),
         nn.SiLU(),
@@ -61,7 +61,7 @@ def conv_decoder(inputs: int) -> nn.Sequential:
 
 
 class VAE(nn.Module):
-    """Encoder, Gaussian posterior and decoder; conditional: encoder and decoder receive the class."""
+    """Encoder, Gaussian posterior and decoder; if `conditional`, encoder and decoder also receive the class."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def log_odds(pixels: Tensor) -> Tensor:
-    """(N, 1, 28, 28) uint8 -> (P,) log-odds of each pixel's mean; an additional image of value 1/2 keeps them finite"""
+    """(N, 1, 28, 28) uint8 -> (P,) log-odds of the mean of each pixel; an added image of value 1/2 keeps them finite"""
     on = pixels.flatten(1).float().div(255).sum(0).add(0.5).div(len(pixels) + 1)
     return on.logit()
 

@@ -1,4 +1,4 @@
-"""Figures of a variational autoencoder: samples, reconstructions, interpolations, traversals, latent space, film.
+"""Figures of a variational autoencoder: samples, reconstructions, interpolations, traversals, latent space.
 
 Dimensions: N images, P pixels (784), Z latent units, K classes (10).
 """
@@ -28,13 +28,13 @@ def classes_in_turn(rows: int, model: VAE, device: torch.device | str = "cpu") -
 
 
 def film_page(model: VAE, x: Tensor, classes: Tensor | None) -> Tensor:
-    """Return a page of the film: the first ten of (N, P) images, their reconstructions, and samples from fixed z."""
+    """Return a page of the animation: the first ten of (N, P) images, their reconstructions, samples from fixed z."""
     x, classes = x[:ROW], None if classes is None else classes[:ROW]
     z = torch.randn(3 * ROW, model.latent_size, generator=torch.Generator().manual_seed(0))
     mu, _ = posterior(model, x, classes)
     reconstructions = decoded(model, mu, classes)
     samples = decoded(model, z.to(x.device), classes_in_turn(3, model, x.device))
-    padding = x.new_zeros(ROW - len(x), x.shape[1]).cpu()  # if the validation split has fewer than ten images
+    padding = x.new_zeros(ROW - len(x), x.shape[1]).cpu()  # if the validation set has fewer than ten images
     return torch.cat([x.cpu(), padding, reconstructions, padding, samples])
 
 
@@ -47,7 +47,7 @@ def report(
     classes: Tensor | None,
     posteriors: tuple[Tensor, Tensor],
 ) -> None:
-    """Draw all figures of a run, and write the film of the training."""
+    """Draw all figures of a run, and write the animation of the training."""
     from common.drawing import plots
 
     mu, logvar = posteriors
@@ -76,7 +76,7 @@ def report(
 
 
 def tiles(images: Tensor) -> Tensor:
-    """(N, P) -> (N, 1, 28, 28)"""
+    """(N, P) -> (N, 1, 28, 28) on the CPU"""
     return images.cpu().view(-1, 1, 28, 28)
 
 
@@ -90,7 +90,7 @@ def draw_samples(model: VAE, device: torch.device | str) -> "Figure":
 
 
 def draw_reconstructions(model: VAE, images: Tensor, x: Tensor, classes: Tensor | None, mu: Tensor) -> "Figure":
-    """Draw images, the encoder's binarised inputs, and the decoded posterior means."""
+    """Draw images, the binarised inputs of the encoder, and the decoded posterior means."""
     from common.drawing import plots
 
     reconstructions = decoded(model, mu[: len(x)], None if classes is None else classes[: len(x)])
@@ -99,7 +99,7 @@ def draw_reconstructions(model: VAE, images: Tensor, x: Tensor, classes: Tensor 
 
 
 def path_between(start: Tensor, end: Tensor, steps: int = 11) -> Tensor:
-    """(Z,) and (Z,) -> (steps, Z) along a straight line"""
+    """(Z,), (Z,) -> (steps, Z) equally spaced points on the line between them, including both ends"""
     return torch.lerp(start, end, torch.linspace(0, 1, steps, device=start.device).unsqueeze(1))
 
 
@@ -120,7 +120,7 @@ def draw_interpolation(model: VAE, labels: Tensor, classes: Tensor | None, mu: T
 
 
 def draw_traversal(model: VAE, classes: Tensor | None, mu: Tensor, kl: Tensor) -> "Figure":
-    """Draw the first test image with one latent unit varied from -3 to 3: one row per unit, in order of their KL."""
+    """Draw the first test image with one latent unit varied from -3 to 3; one row per unit, by decreasing KL."""
     from common.drawing import plots
 
     steps = torch.linspace(-3, 3, 11, device=mu.device)

@@ -1,8 +1,8 @@
 """Preprocessing of images for the VAE: grey levels, or binary pixels sampled with them as probabilities.
 
-The decoder's Bernoulli distribution assigns probabilities to zeros and ones. `dynamic` samples such pixels, for
-training images again in every epoch. `none` inserts grey levels into the same formula, as pytorch/examples does; its
-value is then not a log-probability and cannot be compared with those of binary pixels.
+The decoder's Bernoulli distribution assigns probabilities to zeros and ones. `dynamic` samples such pixels; training
+images are sampled again in every epoch. `none` inserts grey levels into the same formula, as pytorch/examples does; the
+result is then not a log-probability and cannot be compared with those of binary pixels.
 
 Dimensions: B batch, N images, P pixels (784).
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 Binarisation = Literal["dynamic", "none"]
 
 BINARY_SEED = 0
-"""Seed of the binary validation and test pixels, which are the same in every run."""
+"""Random seed of the binary validation and test pixels, which are the same in every run."""
 
 
 def flat(images: Tensor) -> Tensor:
@@ -24,9 +24,9 @@ def flat(images: Tensor) -> Tensor:
 
 
 def sample_bernoulli(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) zeros and ones, a one with probability pixel / 255
+    """(B, 1, 28, 28) uint8 -> (B, P) zeros and ones, each a one with probability pixel / 255
 
-    A pixel is 1 where a random 16-bit number is below its grey level on the same scale. One random 64-bit number gives
+    A pixel is 1 if a random 16-bit number is below its grey level on the same scale. One random 64-bit number gives
     four of them; torch.bernoulli generates one number per pixel.
     """
     level = images.flatten(1).to(torch.int16).mul_(257).sub_(2**15)  # 0 -> -32768: never 1; 255 -> 32767: almost always

@@ -4,7 +4,7 @@
     python -m ch08_vae.sample --digit 7                # a given class, with a conditional model
     python -m ch08_vae.sample --interpolate 3 8        # interpolate between test images of two classes
 
-The picture is written to the folder of the run, or to --picture.
+The image is written to the folder of the run, or to --picture.
 
 Dimensions: P pixels (784), Z latent units, K classes (10).
 """
@@ -30,43 +30,45 @@ from common.files import atomic_path, explain_unwritable, read_json
 from common.folder import newest_run
 from common.progress import say
 
-DOOR = "python -m ch08_vae.sample"
+COMMAND = "python -m ch08_vae.sample"
 
 STEPS = 12
-"""Images per interpolation, ends included."""
+"""Number of images per interpolation, including both ends."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the samples."""
+    """Options of the command."""
 
     count: int = 16
-    """Number of samples; with --interpolate, number of interpolations, each between other test images."""
+    """Number of samples; with --interpolate, number of interpolations between different test images."""
     digit: int | None = None
-    """Class to generate; needs a conditional model."""
+    """Class to generate; requires a conditional model."""
     interpolate: tuple[int, int] | None = None
-    """Two classes: interpolate from a test image of the first to one of the second."""
+    """Two classes: interpolate from test images of the first to test images of the second."""
     seed: int = 0
     """Random seed."""
     picture: Path | None = None
-    """Image file to write, such as samples.png; default sample-*.png in the folder of the run."""
+    """Image file to write, such as samples.png. Default: sample*.png in the folder of the run."""
     folder: Path | None = None
-    """Run folder of the vae program; default: the newest finished run."""
+    """Run folder of the vae program. Default: the newest finished run."""
     out: Path = Path("runs")
-    """Folder in which runs are searched for."""
+    """Folder with the runs."""
 
     def __post_init__(self) -> None:
         require_positive(self, "count")
         named = [*(self.interpolate or ()), *([] if self.digit is None else [self.digit])]
         for digit in named:
-            require(0 <= digit < CLASSES, f"a class is a number from 0 to {CLASSES - 1}", digit)
+            require(0 <= digit < CLASSES, f"--digit and --interpolate take classes from 0 to {CLASSES - 1}", digit)
         rule = "--picture must be a file name with an extension, such as samples.png"
         require(self.picture is None or self.picture.suffix != "", rule, self.picture)
-        require(self.digit is None or self.interpolate is None, "use --digit or --interpolate, not both", "both")
+        require(
+            self.digit is None or self.interpolate is None, "--digit and --interpolate cannot be used together", "both"
+        )
 
 
 def sample_prior(model: VAE, options: Options, generator: torch.Generator) -> Tensor:
-    """Return (N, P) decoded samples of the prior; a conditional model generates the given digit, or all in turn.
+    """Return (N, P) decoded samples of the prior; a conditional model generates the given class, or all in turn.
 
     Raises ValueError if a digit is given and the model is not conditional.
     """
@@ -101,7 +103,7 @@ def interpolate(
         require(len(images) > 0, f"--interpolate needs test images of class {digit}", "none")
         chosen.append(images[torch.randperm(len(images), generator=generator)[: options.count]])
     test, rows = fixed(data.test.pixels, config.binarisation), []
-    for start, end in zip(*chosen, strict=False):  # the class with fewer images limits the number
+    for start, end in zip(*chosen, strict=False):  # as many as the class with fewer images has
         pair = torch.stack([start, end])
         condition = vae.one_hot(data.test.labels[pair], config)
         mu, _ = posterior(model, test[pair], condition)
@@ -111,7 +113,7 @@ def interpolate(
 
 
 def sample(options: Options) -> Path:
-    """Load a run, generate samples, write the picture and return its path."""
+    """Load a run, generate samples, write them as an image and return its path."""
     from common.drawing import plots
 
     folder = options.folder or newest_run(options.out, vae)
@@ -137,10 +139,10 @@ def sample(options: Options) -> Path:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Read the command line."""
+    """Parse the command line and generate the samples."""
     with one_line_errors():
         arguments = sys.argv[1:] if words is None else words
-        sample(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))
+        sample(parse(Options, arguments, prog=COMMAND, description=(__doc__ or "").strip()))
 
 
 if __name__ == "__main__":

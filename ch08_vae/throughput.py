@@ -3,10 +3,10 @@
     python -m ch08_vae.train throughput
     python -m ch08_vae.train throughput --batch-size 512
 
-All variants train the vae program's network on its loss, fed from one uint8 tensor in memory. Each differs from the one
-before it in one thing: `default` samples pixels with torch.bernoulli and uses the default Adam in float32,
-`random_bits` samples pixels from random bits, `fp32` uses the fused Adam, `bf16` computes in bfloat16, and `hand_bf16`
-is the step of by_hand.py.
+All variants train the vae program's network on its loss, on batches from one uint8 tensor in memory. Each variant
+changes one thing in the previous one: `default` samples pixels with torch.bernoulli and uses PyTorch's default Adam in
+float32, `random_bits` samples pixels from random bits, `fp32` uses fused Adam, `bf16` computes in bfloat16, and
+`hand_bf16` is the step of by_hand.py.
 
 Dimensions: B batch, P pixels (784).
 """
@@ -34,14 +34,14 @@ from common.run import Run
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the comparison."""
+    """Settings of the measurement."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     batch_size: int = 128
-    """Images per step."""
+    """Batch size."""
     rounds: int = 7
-    """Rounds of measurement after a warm-up; every variant is timed once in each."""
+    """Number of measurement rounds after a warm-up round; every variant is timed once per round."""
     seconds: float = 1.0
     """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
@@ -51,11 +51,11 @@ class Config:
 
 
 Variant = Callable[[], float]
-"""Trains on one batch and returns the number of its images."""
+"""Trains on one batch and returns its number of images."""
 
 
 def stream(split: Split, config: Config, run: Run, *, bits: bool = True) -> Iterator[Tensor]:
-    """Yield (B, P) zeros and ones without end, from random bits (see preprocessing.py) or from torch.bernoulli."""
+    """Yield endless (B, P) batches of binary pixels, from random bits (see preprocessing.py) or torch.bernoulli."""
     batches = Batches(split.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
     while True:
         for (images,) in batches:
@@ -63,7 +63,7 @@ def stream(split: Split, config: Config, run: Run, *, bits: bool = True) -> Iter
 
 
 def trainer(stream: Iterator[Tensor], device: torch.device, *, fused: bool = True, bf16: bool = False) -> Variant:
-    """Make a new VAE for a stream, and return the function that trains it on the next batch."""
+    """Return a variant that trains a new VAE on the next batch of a stream with autograd."""
     model = vae.make_model(vae.Config()).to(device)
     learning_rate = vae.Config.learning_rate
     if fused:
@@ -74,13 +74,13 @@ def trainer(stream: Iterator[Tensor], device: torch.device, *, fused: bool = Tru
 
 
 def trainer_by_hand(stream: Iterator[Tensor], device: torch.device) -> Variant:
-    """Return the function that trains on the next batch with gradients written by hand, in bfloat16."""
+    """Return a variant that trains a new VAE with gradients written by hand, in bfloat16."""
     hand = HandWritten(vae.make_model(vae.Config()).to(device), vae.Config.learning_rate, bf16=True)
     return on_batches(stream, hand.step)
 
 
 def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Variant:
-    """Return the function that takes a step on the next batch of a stream and counts its images."""
+    """Return a variant that takes a step on the next batch of a stream."""
 
     def train_on_a_batch() -> float:
         x = next(stream)
@@ -91,7 +91,7 @@ def on_batches(stream: Iterator[Tensor], step: Callable[[Tensor], Tensor]) -> Va
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the same network in every variant, interleaved; return images per second and ratios to the first."""
+    """Time all variants, interleaved; return images per second, and ratios to the first variant."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())

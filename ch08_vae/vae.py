@@ -47,11 +47,11 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Data set; auto uses MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     latent_size: int = 20
-    """Number of latent units."""
+    """Number of latent units Z."""
     hidden: tuple[int, ...] = (256, 128)
-    """Hidden units per layer of the encoder; the decoder has them in reverse order. Not used by conv."""
+    """Number of hidden units of each encoder layer; the decoder has them in reverse order. Not used by conv."""
     architecture: Literal["mlp", "conv"] = "mlp"
-    """mlp: linear layers, as in the book; conv: two convolutions and two transposed convolutions."""
+    """Architecture: mlp (linear layers, as in the book) or conv (two convolutions and two transposed convolutions)."""
     conditional: bool = False
     """Condition encoder and decoder on the class, so that digits of a given class can be generated."""
     beta: float = 1.0
@@ -61,17 +61,17 @@ class Config:
     kl: Literal["exact", "book"] = "exact"
     """KL term of the training loss: exact, or the book's, with log sigma in place of log sigma^2."""
     binarisation: Binarisation = "dynamic"
-    """dynamic: binary pixels, sampled in every epoch with the grey levels as probabilities; none: grey levels."""
+    """Pixels: dynamic (binary, sampled in every epoch with the grey levels as probabilities) or none (grey levels)."""
     epochs: int | None = None
-    """Passes over the training split; default 40, on a small data set enough for 2,000 steps."""
+    """Number of epochs. Default: 40, or more on small data sets, for about 2,000 steps."""
     batch_size: int = 256
-    """Images per step, summed over all processes."""
+    """Batch size, over all processes."""
     learning_rate: float = 5e-3
-    """Peak learning rate of Adam; it warms up and anneals in one cycle."""
+    """Peak learning rate of Adam (one-cycle schedule)."""
     importance_samples: int = 5_000
-    """Importance samples per image of the tightest bound on log p(x): the k of L_k."""
+    """Number k of importance samples per image for the tightest bound L_k of log p(x)."""
     likelihood_images: int = default_by("architecture", mlp=1_000, conv=200)
-    """Number of test images for which the tightest bound is computed."""
+    """Number of test images for the tightest bound. Default: 1,000 (mlp) or 200 (conv)."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Config:
 
 
 def make_model(config: Config) -> VAE:
-    """Build the network of a Config."""
+    """Build the network that the Config names."""
     return VAE(
         config.latent_size,
         hidden=config.hidden,
@@ -118,16 +118,16 @@ def train_step(
 
 
 def kl_weight(step: int, steps: int, share: float) -> float:
-    """Return the weight of the KL term in step 0 ... steps - 1: linear from 0 to 1 (Sønderby et al. 2016, section 2.3).
+    """Return the weight of the KL term at a step: linear from 0 to 1, then 1 (Sønderby et al. 2016, section 2.3).
 
-    The weight reaches 1 after the given share of the steps. It lets latent units that carry little information at the
-    start of training become useful before the KL term penalises them fully.
+    The weight reaches 1 after the fraction `share` of all steps. Latent units that carry little information at the
+    start of training can then become useful before the KL term penalises them fully.
     """
     return min(1.0, (step + 1) / (share * steps)) if share > 0 else 1.0
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """Make a fused Adam optimizer (Kingma & Ba 2015)."""
+    """Create a fused Adam optimizer (Kingma & Ba 2015)."""
     return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
@@ -137,7 +137,7 @@ def one_hot(labels: Tensor, config: Config) -> Tensor | None:
 
 
 def rename_grey(metrics: dict[str, float], config: Config) -> dict[str, float]:
-    """Rename metrics of grey levels, which are no log-likelihoods; they are losses, as in pytorch/examples."""
+    """Negate and rename metrics of grey levels: they are losses, as in pytorch/examples, not log-likelihoods."""
     if config.binarisation == "dynamic":
         return metrics
     return {
@@ -148,7 +148,7 @@ def rename_grey(metrics: dict[str, float], config: Config) -> dict[str, float]:
 
 
 def evaluate(run: Run, data: ImageSet, model: VAE, film: Film) -> dict[str, dict[str, float]]:
-    """Measure the test split and the quality of samples, and draw the figures."""
+    """Return the metrics of the test set, of samples and of the references; draw the figures."""
     config: Config = run.config
     test = fixed(data.test.pixels, config.binarisation, run.device)
     condition = one_hot(data.test.labels.to(run.device), config)
@@ -206,7 +206,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def restore(folder: Path) -> tuple[VAE, Config]:
-    """Rebuild the autoencoder that a run saved."""
+    """Load a trained autoencoder and its Config from a run folder."""
     config = read_config(folder, Config)
     model = make_model(config)
     load_weights(model, folder)
@@ -214,7 +214,7 @@ def restore(folder: Path) -> tuple[VAE, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """Return the training step on one batch of random images, binarisation included, for the device benchmark."""
+    """Training step on one batch of random images, including binarisation, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     classes = one_hot(torch.randint(CLASSES, (config.batch_size,), device=device), config)
     model = make_model(config).to(device)

@@ -1,8 +1,8 @@
-"""Write and read cards: the inputs, code, parameters, outputs and metrics of a stage's result, by checksum.
+"""Write and read cards: checksums of inputs, code and outputs of a stage's result, with its parameters and metrics.
 
-A card is written last and names its files by checksum. Files without a card, or files that do not match it, come from a
-stage that was stopped; they are never used. A card also contains the essential fields of all earlier cards, back to the
-raw data, so a model can be traced wherever it is copied together with its card.
+A stage writes its card last, so files without a card, or files that do not match it, come from an interrupted stage and
+are never used. A card also contains the essential fields of all earlier cards, back to the raw data. A model that is
+copied together with its card can therefore be traced anywhere.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ ESSENTIAL = ("stage", "parameters", "code", "inputs", "outputs")
 
 @dataclass(frozen=True)
 class Card:
-    """Description of one result of a stage."""
+    """One result of a stage."""
 
     stage: str
     parameters: Mapping[str, Any]
@@ -30,25 +30,25 @@ class Card:
     inputs: Mapping[str, str]
     """Checksum of each file read."""
     outputs: Mapping[str, str]
-    """Checksum of each file written, in the folder of the card."""
+    """Checksum of each file written; the files are in the folder of the card."""
     facts: Mapping[str, Any]
-    """Results of the stage: counts, metrics, reasons for quarantine."""
+    """Further information: counts, metrics, reasons for quarantine."""
     lineage: Sequence[Mapping[str, Any]] = ()
     """Essential fields of all cards that this result depends on."""
     folder: Path = field(default=Path(), compare=False)
 
     @property
     def path(self) -> Path:
-        """The first output file, which is the main one."""
+        """The main output file, which is the first one."""
         return self.folder / next(iter(self.outputs))
 
     @property
     def datum(self) -> str:
-        """The name of the first input file without its suffix: for `prepare`, the batch."""
+        """The name of the first input file without its suffix; for `prepare`, the name of the batch."""
         return Path(next(iter(self.inputs))).stem
 
     def named_outputs(self) -> dict[str, str]:
-        """Return the checksums of the outputs by names that include stage and variant."""
+        """Return the checksums of the outputs by name; the names include stage and variant."""
         home = "/".join(filter(None, [self.stage, self.facts.get("variant")]))
         return {f"{home}/{name}": value for name, value in self.outputs.items()}
 
@@ -92,15 +92,15 @@ def write_card(
 
 
 def read_card(path: Path) -> Card:
-    """Read a card and compare its files with their checksums.
+    """Read a card and verify the checksums of its output files.
 
-    Raises ValueError, naming the file, if it is not a card, or one of its files is missing or does not match.
+    Raises ValueError, naming the file, if it is not a card, or if an output is missing or does not match.
     """
     content = read_json(path)
     if not is_card(content):
         raise ValueError(f"{path} is not the card of a stage")
     card = Card(**content, folder=path.parent)
-    again = f"{card.stage} again; in the pipeline, delete {path} for this"
+    again = f"{card.stage} again (in the pipeline, delete {path} first)"
     for name, expected in card.outputs.items():
         file = card.folder / name
         if not file.is_file():

@@ -1,8 +1,8 @@
 """Define the command line of a stage, `--in PATH... --out DIR`, and print errors as one line.
 
-Pachyderm's containers have the same contract: inputs in /pfs/<repository>, results in /pfs/out. An engine passes files
-(Snakemake) or folders that contain only input (Pachyderm, Kubeflow). This file does not import torch, which takes
-longer to load than most batches take to prepare.
+Pachyderm's containers have the same contract: inputs in /pfs/<repository>, results in /pfs/out. Snakemake passes
+files; Pachyderm and Kubeflow pass folders that contain only inputs. This file does not import torch, which takes longer
+to load than most batches take to prepare.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class StageParser(argparse.ArgumentParser):
 
 
 def run(stage: Callable[..., str], parser: StageParser) -> None:
-    """Run a stage with the flags of the command line and print its result; exit with 2 and one line on errors."""
+    """Run a stage with the flags of the command line and print its result; print errors as one line and exit with 2."""
     try:
         flags = vars(parser.parse_args())
         missing = next((path for path in flags["inputs"] if not path.exists()), None)
@@ -73,14 +73,14 @@ def cards_of(inputs: Sequence[Path], stage: str) -> list[Card]:
     cards = [card for path in _card_paths(inputs) if (card := read_card(path)).stage == stage]
     if not cards:
         raise ValueError(f"no card of the stage {stage} in {', '.join(map(str, inputs[:3]))}")
-    return sorted(cards, key=lambda card: (natural(card.path.name), natural(str(card.folder))))
+    return sorted(cards, key=lambda card: (natural_key(card.path.name), natural_key(str(card.folder))))
 
 
 def card_and_raw_files(inputs: Sequence[Path], stage: str) -> tuple[Card, list[Path]]:
     """Read the first valid card of a stage, and list all files that are not its outputs.
 
-    The user's files are among the inputs. They count as raw even if they look like cards or are invalid JSON. Raises
-    ValueError if there is no card of the stage, or none is valid.
+    The inputs include the user's files, which may look like cards or be invalid JSON; they are raw files all the same.
+    Raises ValueError if there is no valid card of the stage.
     """
     files, broken = files_of(inputs), None
     for path in files:
@@ -106,8 +106,8 @@ def only_card(cards: Sequence[Card]) -> Card:
     return cards[0]
 
 
-def natural(name: str) -> list[str | int]:
-    """Make a sorting key with which batch-2 comes before batch-10."""
+def natural_key(name: str) -> list[str | int]:
+    """Return a sorting key with which batch-2 precedes batch-10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 

@@ -1,4 +1,4 @@
-"""Run Snakemake: list the due jobs with reasons, run them, and report their events; its state is in the work folder."""
+"""Run Snakemake: list the due jobs with reasons, run them and report their events. Its state is in the work folder."""
 
 import fcntl
 import json
@@ -23,9 +23,9 @@ PLUGINS = Path(__file__).with_name("plugins")
 """Folder of the logger plugin; `start` adds it to PYTHONPATH."""
 SETTINGS = "settings.json"
 CHECKSUM_BYTES = 10**12
-"""Size up to which Snakemake compares files by content instead of date."""
+"""Size in bytes up to which Snakemake compares files by checksum instead of date."""
 PATIENCE = 10.0
-"""Seconds that an interrupted Snakemake has to stop its jobs before it is killed."""
+"""Seconds that Snakemake has to stop its jobs after an interrupt before it is killed."""
 
 REASONS = [
     (r"Missing output files", "not made yet"),
@@ -37,12 +37,12 @@ REASONS = [
     (r"Code has changed", "its command has changed"),
     (r"Input files updated by another job", "an input was updated"),
 ]
-"""Patterns of Snakemake's reasons for a job, and our wording; the first match counts."""
+"""Patterns of Snakemake's reasons for a job, and their replacements; the first match is used."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage applied to a datum or a variant."""
+    """A stage applied to a datum or a variant, or a stage that runs once."""
 
     number: int
     rule: str
@@ -51,7 +51,7 @@ class Job:
     reason: str
     inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
-    """Input and output files, relative to the work folder; raw data are absolute."""
+    """Input and output files, relative to the work folder; paths of raw data are absolute."""
 
     @property
     def name(self) -> str:
@@ -81,7 +81,7 @@ class Snakemake:
 
 
 def explain(reason: str) -> str:
-    """Shorten Snakemake's reason for a job."""
+    """Replace Snakemake's reason for a job by a short one; an unknown reason is returned unchanged."""
     for pattern, text in REASONS:
         if found := re.search(f"(?:^|; )(?:{pattern})", reason):
             return text.format(**found.groupdict())
@@ -104,7 +104,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
 
 
 def command(work: Path, *flags: str, descriptor: int) -> list[str]:
-    """Build the command that starts Snakemake; its events are written to a file descriptor."""
+    """Build Snakemake's command line; its events are written to the file descriptor `descriptor`."""
     words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
     words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
     words += ["--logger", "events", "--logger-events-descriptor", descriptor]
@@ -112,7 +112,7 @@ def command(work: Path, *flags: str, descriptor: int) -> list[str]:
 
 
 def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
-    """Start Snakemake in a new session; it inherits the lock.
+    """Start Snakemake in a new session; it inherits the lock's file descriptor.
 
     Raises ValueError if Snakemake is not installed.
     """
@@ -126,7 +126,7 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
     try:
         process = subprocess.Popen(
             command(work, *flags, descriptor=writer),
-            cwd=work,  # Python's first place for modules; must not contain another copy of the suite
+            cwd=work,  # first on Python's module path, so it must not contain another copy of the suite
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=messages,
@@ -145,9 +145,10 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
 
 @contextmanager
 def locked(work: Path) -> Iterator[int]:
-    """Lock a work folder against other runs; yield the file descriptor, which the system unlocks when its holders end.
+    """Lock a work folder against other runs; yield the lock's file descriptor.
 
-    Raises ValueError if another run uses the folder.
+    The system releases the lock when all processes that have the descriptor exit. Raises ValueError if another run uses
+    the folder.
     """
     with (work / ".lock").open("w") as file:
         try:
@@ -158,7 +159,7 @@ def locked(work: Path) -> Iterator[int]:
 
 
 def _check(running: Snakemake) -> None:
-    """Raise ValueError, with Snakemake's last lines, if it has failed."""
+    """Raise ValueError with Snakemake's last three lines if it has failed."""
     if running.process.returncode:
         running.messages.seek(0)
         lines = [line for line in running.messages.read().decode(errors="replace").splitlines() if line.strip()]
@@ -166,7 +167,7 @@ def _check(running: Snakemake) -> None:
 
 
 def plan(work: Path, *flags: str) -> list[Job]:
-    """List the due jobs and their reasons.
+    """List the due jobs and their reasons without running them.
 
     Raises ValueError, with Snakemake's last lines, if it fails.
     """
@@ -178,7 +179,7 @@ def plan(work: Path, *flags: str) -> list[Job]:
 
 
 def _failure(work: Path, event: Event) -> str:
-    """Describe a failure by the last line of the stage's log, with the path of the log."""
+    """Describe a failure by the last line of the stage's log and the path of the log."""
     log = work / event.log
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if event.log and log.is_file() else []
     if not lines:
@@ -190,7 +191,7 @@ def _failure(work: Path, event: Event) -> str:
 
 @contextmanager
 def _stopping(running: Snakemake) -> Iterator[Snakemake]:
-    """At the end of a block, interrupt Snakemake and its jobs if they still run; kill those that do not stop."""
+    """Interrupt Snakemake and its jobs at the end of a block if they still run; kill those that do not stop."""
     process = running.process
     try:
         yield running
@@ -211,7 +212,7 @@ def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
     """Run the due jobs, and yield the start and end of each.
 
     Raises ValueError, with the failed stages' messages, after all other jobs have finished. If the caller stops early,
-    by Ctrl-C or SIGTERM, the jobs are stopped as well.
+    for example by Ctrl-C or SIGTERM, the jobs are stopped as well.
     """
     failed: dict[int, str] = {}
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)

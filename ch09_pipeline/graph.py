@@ -2,7 +2,7 @@
 
     python -m ch09_pipeline.train graph
 
-Jobs of a stage with the same dependencies share a box. Orange boxes are due, white ones up to date.
+Jobs of a stage with the same dependencies share a box. Orange boxes are due, white boxes are up to date.
 """
 
 from collections.abc import Collection, Iterable
@@ -31,7 +31,7 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
 
 
-def join(jobs: Iterable[Job], due: Collection[str]) -> "nx.DiGraph":
+def job_graph(jobs: Iterable[Job], due: Collection[str]) -> "nx.DiGraph":
     """Build a graph with an edge from the job that writes a file to those that read it; `due` names the due jobs."""
     import networkx as nx
 
@@ -45,8 +45,8 @@ def join(jobs: Iterable[Job], due: Collection[str]) -> "nx.DiGraph":
     return graph
 
 
-def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
-    """Merge jobs of a stage that have the same neighbours and state into one box, with the attributes for drawing."""
+def merge_equal_jobs(jobs: "nx.DiGraph") -> "nx.DiGraph":
+    """Merge the jobs of a stage with the same neighbours and state into one box; add the attributes for drawing."""
     import networkx as nx
 
     places = {
@@ -66,11 +66,11 @@ def fold(jobs: "nx.DiGraph") -> "nx.DiGraph":
     return boxes
 
 
-def picture_of(work: Path) -> tuple["nx.DiGraph", dict[str, float]]:
-    """Build the picture of the pipeline in a work folder; return it with the numbers of jobs and of due jobs."""
+def pipeline_diagram(work: Path) -> tuple["nx.DiGraph", dict[str, float]]:
+    """Build the diagram of the pipeline in a work folder; return it with the numbers of jobs and of due jobs."""
     data, new = status.folders(read_json(work / engine.SETTINGS))
-    jobs = join(engine.plan(work, "--forceall"), {job.name for job in engine.plan(work)})
-    boxes = fold(jobs)
+    jobs = job_graph(engine.plan(work, "--forceall"), {job.name for job in engine.plan(work)})
+    boxes = merge_equal_jobs(jobs)
     batches, pictures = names.batches(data), names.pictures(new)
     stages = {box: boxes.nodes[box]["lines"][0].partition(":")[0] for box in boxes}
     for name, stage, text in (
@@ -87,7 +87,7 @@ def train(config: Config) -> dict[str, float]:
     from common.drawing import graphs
 
     work = status.find_work(status.Config(config.data, config.run))
-    boxes, counts = picture_of(work)
+    boxes, counts = pipeline_diagram(work)
     data, _ = status.folders(read_json(work / engine.SETTINGS))
     with Run.open(__name__, config) as run:
         for name in ("pipeline.png", "pipeline.dot"):

@@ -43,7 +43,7 @@ def prepare(data: Input[Dataset], prepared: Output[Dataset]):
 
 @component
 def train(data: Input[Dataset], prepared: Input[Dataset], variant: str, epochs: int, seed: int, model: Output[Model]):
-    """Train one variant of the network; only the names of the classes are read from the raw data."""
+    """Train one variant of the network; of the raw data, only the class names are read."""
     import subprocess
     import sys
 
@@ -75,7 +75,7 @@ def compare(first: Input[Dataset], second: Input[Dataset], comparison: Output[Da
 def publish(
     comparison: Input[Dataset], first: Input[Model], second: Input[Model], threshold: float, published: Output[Model]
 ):
-    """Publish the best model, or fail."""
+    """Publish the best model; fail if it is below the threshold."""
     import subprocess
     import sys
 
@@ -95,7 +95,7 @@ def predict(published: Input[Model], new: Input[Dataset], predictions: Output[Da
 
 @dsl.pipeline(name="shapes", description="Chapter 9: versioned data in, an evaluated model out.")
 def pipeline(data: str, new: str, epochs: int = 12, threshold: float = 0.5, seed: int = 0):
-    """Connect the stages; data and new are the URIs of the batches and new images, for example s3://bucket/batches."""
+    """Connect the stages; `data` and `new` are URIs of batches and new images, for example s3://bucket/batches."""
     batches = dsl.importer(artifact_uri=data, artifact_class=Dataset).output
     pictures = dsl.importer(artifact_uri=new, artifact_class=Dataset).output
     prepared = prepare(data=batches).output
@@ -133,7 +133,7 @@ class Options:
 
 
 def run(options: Options, data: Path, new: Path) -> None:
-    """Run the pipeline on this machine, one task after the other, each in a process.
+    """Run the pipeline on this machine, one task after the other, each in a process of its own.
 
     Raises ValueError if a folder does not exist or a task fails.
     """
@@ -147,7 +147,7 @@ def run(options: Options, data: Path, new: Path) -> None:
     places = {"data": str(data.resolve()), "new": str(new.resolve())}
     try:
         pipeline(**places, epochs=options.epochs, threshold=options.threshold, seed=options.seed)
-    except RuntimeError as error:  # the failed task has printed its message already
+    except RuntimeError as error:  # the failed task has already printed its message
         raise ValueError(str(error)) from error
 
 
@@ -157,7 +157,7 @@ def main() -> None:
         options = parse(Options, sys.argv[1:], prog="python -m ch09_pipeline.kubeflow", description=__doc__ or "")
         if options.compile is not None:
             if options.compile.suffix != ".yaml":
-                raise ValueError(f"--compile {options.compile}: the file's name must end in .yaml")
+                raise ValueError(f"--compile {options.compile}: the file name must end in .yaml")
             with atomic_path(options.compile) as temporary:
                 compiler.Compiler().compile(pipeline, str(temporary))
             say("saved", str(options.compile))

@@ -1,7 +1,7 @@
 """List the input files, check their names, and encode them for the names of results.
 
 Snakemake reads `{name}` in the name of an output as a wildcard and `<name>` as a variable, so the names of results
-percent-encode these characters. Names that cannot be encoded are refused before anything runs. This file does not
+percent-encode these characters. Names that cannot be encoded are reported before any job runs. This file does not
 import torch, because the Snakefile imports it.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 WILDCARD = re.compile(r"[{}<>]")
 RESERVED = re.compile(r"[{}<>%]")
 PERIODIC = re.compile(r"(.+)\1{19}$", re.DOTALL)
-"""Names that Snakemake refuses as a wildcard: those ending in 20 repetitions of a part."""
-LONGEST = 255 - len(".-12345678")
-"""Maximum length of a result's name in bytes: the file system's limit without the suffix of temporary files."""
+"""Names that Snakemake rejects as the value of a wildcard: those ending in 20 repetitions of a part."""
+MAX_NAME_BYTES = 255 - len(".-12345678")
+"""Maximum length of a result's name in bytes: the file system's limit minus the suffix of temporary files."""
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories: control characters, bytes that are not UTF-8, line and paragraph separators."""
 BATCH_SUFFIX, PICTURE_SUFFIX = ".safetensors", ".json"
@@ -28,7 +28,7 @@ def encode(name: str) -> str:
 
 
 def decode(name: str) -> str:
-    """Decode a name that `encode` has encoded."""
+    """Reverse `encode`."""
     return re.sub(r"%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
 
 
@@ -43,15 +43,15 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def check_batches(folder: Path) -> None:
-    """Raise ValueError for a batch with an unusable name or without read permission."""
+    """Raise ValueError if a batch has an unusable name, is not a regular file, or cannot be read."""
     for path in batches(folder):
         if PERIODIC.search(encode(path.stem)):
-            raise ValueError(f"{path}: its name ends in a part repeated 20 times, which Snakemake refuses: rename it")
+            raise ValueError(f"{path}: its name ends in a part repeated 20 times, which Snakemake rejects: rename it")
         _check(path, encode(path.stem) + BATCH_SUFFIX)
 
 
 def check_pictures(folder: Path) -> None:
-    """Raise ValueError for a new image with an unusable name or without read permission."""
+    """Raise ValueError if a new image has an unusable name, is not a regular file, or cannot be read."""
     for path in pictures(folder):
         _check(path, encode(path.name) + PICTURE_SUFFIX)
 
@@ -61,9 +61,9 @@ def _check(path: Path, result: str) -> None:
         raise ValueError(
             f"{str(path)!r}: its name has a line break, a control character or a non-UTF-8 byte: rename it"
         )
-    if (excess := len(os.fsencode(result)) - LONGEST) > 0:
+    if (excess := len(os.fsencode(result)) - MAX_NAME_BYTES) > 0:
         raise ValueError(f"{path}: with the suffix of results, its name is {excess} bytes too long: rename it")
     if not path.is_file():
         raise ValueError(f"{path} is not a file, or a broken link: remove it or restore it")
     if not os.access(path, os.R_OK):
-        raise ValueError(f"{path}: no permission to read it: change its permissions")
+        raise ValueError(f"{path}: no read permission: change its permissions")

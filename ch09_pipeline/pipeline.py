@@ -30,8 +30,8 @@ from common.files import explain_unwritable, read_json, write_json
 from common.progress import print_table, say
 from common.run import Run
 
-NAMED = 4
-"""Maximum number of datums listed by name in a line; further ones are counted."""
+MAX_LISTED = 4
+"""Maximum number of names in a line; if there are more, the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Config:
     new: Path | None = None
     """Folder of new images to classify with the published model; by default a few embedded ones."""
     variants: tuple[Literal["dropout", "nodropout"], ...] = ("dropout", "nodropout")
-    """Networks to train and compare: the book's with dropout, and the same network without."""
+    """Networks to train and compare: the book's network with dropout, and the same network without."""
     epochs: int = 12
     """Number of passes over the training images."""
     batch_size: int = 64
@@ -63,7 +63,7 @@ class Config:
 
 
 def work_folder(options: RunOptions, data: Path | None) -> Path:
-    """Return the folder of the stages' results; each name of a data folder has its own."""
+    """Return the folder of the stages' results; it is named after the data folder."""
     return options.out / "ch09_pipeline" / "work" / ("shapes" if data is None else names.encode(data.resolve().name))
 
 
@@ -105,8 +105,8 @@ def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
     }
 
 
-def is_whole(card: Path) -> bool:
-    """Return whether a card exists and its files match it."""
+def is_complete(card: Path) -> bool:
+    """Return whether a card exists and its output files match it."""
     try:
         read_card(card)
     except (OSError, ValueError):
@@ -115,14 +115,14 @@ def is_whole(card: Path) -> bool:
 
 
 def list_names(listed: Sequence[str]) -> str:
-    """Join a few names, and count the others."""
-    if len(listed) <= NAMED:
+    """Join up to MAX_LISTED names; of a longer list, join the first ones and count the rest."""
+    if len(listed) <= MAX_LISTED:
         return ", ".join(listed)
-    return f"{', '.join(listed[: NAMED - 1])} and {len(listed) - NAMED + 1} more"
+    return f"{', '.join(listed[: MAX_LISTED - 1])} and {len(listed) - MAX_LISTED + 1} more"
 
 
-def account(jobs: Sequence[Job]) -> list[str]:
-    """List the jobs of a stage, one line per reason."""
+def list_by_reason(jobs: Sequence[Job]) -> list[str]:
+    """Describe the jobs of a stage, one line per reason."""
     lines = []
     for reason in dict.fromkeys(job.reason for job in jobs):
         listed = sorted(job.item for job in jobs if job.reason == reason)
@@ -131,7 +131,7 @@ def account(jobs: Sequence[Job]) -> list[str]:
 
 
 def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
-    """Run the due jobs, print them with reasons, and return them."""
+    """Run the due jobs, print each stage with the reasons when it is complete, and return the jobs."""
     due = engine.plan(work)
     if not due:
         say("jobs", "nothing to do: all results are up to date with data, code and settings")
@@ -157,14 +157,14 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
                     del running[job.number]
                     done.append(job)
                     finished = [other for other in done if other.rule == job.rule]
-                    for line in account(finished) if len(finished) == expected[job.rule] else ():
+                    for line in list_by_reason(finished) if len(finished) == expected[job.rule] else ():
                         bar.console.print(f"{job.rule:<8} {line}")
                 bar.update(task, completed=len(done), description=", ".join(running.values()))
     return done
 
 
 def quarantined(work: Path, data: Path, new: Path) -> list[str]:
-    """List the reasons for quarantine of all batches and images that have not changed since their stage ran."""
+    """List the reasons for quarantine of the batches and images that have not changed since their stage ran."""
     results = {path: work / f"prepare/{names.encode(path.stem)}.json" for path in names.batches(data)}
     results |= {path: work / f"predict/{names.encode(path.name)}.json" for path in names.pictures(new)}
     reasons = []
@@ -225,7 +225,7 @@ def train(config: Config) -> dict[str, float]:
             repository.embed_pictures(new)
     with engine.locked(work) as lock, Run.open(__name__, config, card) as run:
         write_json(work / engine.SETTINGS, settings(config, data, new))
-        if not is_whole(work / "publish" / "card.json"):
+        if not is_complete(work / "publish" / "card.json"):
             (work / "published.json").unlink(missing_ok=True)  # the published model is incomplete: publish again
         try:
             jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)

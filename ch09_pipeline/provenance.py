@@ -1,10 +1,10 @@
-"""Show which data, code and parameters a model was made from, by checksum, and what has changed since.
+"""Show the data, code and parameters that a model was trained with, by checksum, and what has changed since.
 
     python -m ch09_pipeline.train provenance
     python -m ch09_pipeline.train provenance --model runs/ch09_pipeline/work/shapes/train/dropout
 
-All information is read from the card beside the model, so a copy of both can be traced anywhere. The column `now`
-compares it with the current data and code on this machine.
+All information is read from the card in the model's folder, so a copied folder can be traced anywhere. The column `now`
+compares the card with the current data and code on this machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from common.files import read_json
 from common.progress import print_table, say
 
 DIGITS, ROWS = 16, 24
-"""Number of digits of a checksum and of rows of data that are printed; the card contains all."""
+"""Maximum number of digits of a checksum, and of rows of data, that are printed; the card contains all."""
 SAME, CHANGED, GONE = "the same", "changed", "missing"
 
 
@@ -45,7 +45,7 @@ def data_folder(config: Config) -> Path:
 
 
 def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[str, str, str]]:
-    """List the raw input files and whether they have changed."""
+    """List the raw input files with checksum and state: the same, changed or missing."""
     raw = {name: value for entry in entries for name, value in entry["inputs"].items() if "/" not in name}
     rows = []
     for name, value in sorted(raw.items()):
@@ -56,7 +56,7 @@ def data_rows(entries: Sequence[Mapping[str, Any]], folder: Path) -> list[tuple[
 
 
 def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """List the code of each stage and whether it has changed."""
+    """List the stages with the checksum of their code and its state: the same or changed."""
     rows = []
     for stage, code in dict.fromkeys((entry["stage"], entry["code"]) for entry in entries):
         now = code_checksum(f"ch09_pipeline.stages.{stage}")
@@ -65,16 +65,18 @@ def code_rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]
 
 
 def check_chain(entries: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError if a stage read a file of an earlier stage that is not in the card; raw data have no stage."""
+    """Raise ValueError if a stage read a file of an earlier stage that is not in the card."""
     written = {value for entry in entries for value in entry["outputs"].values()}
     for entry in entries:
         for name, value in entry["inputs"].items():
-            if "/" in name and value not in written:
-                raise ValueError(f"the card is incomplete: no stage in it made {name}, which {entry['stage']} read")
+            if "/" in name and value not in written:  # names of raw files contain no slash
+                raise ValueError(
+                    f"the card is incomplete: it has no stage that wrote {name}, which {entry['stage']} read"
+                )
 
 
 def format_parameters(parameters: Mapping[str, Any]) -> str:
-    """Format parameters for reading."""
+    """Format parameters as text, without those that are not set."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items() if value is not None)
 
 

@@ -45,14 +45,14 @@ class Options:
     threshold: float | None = None
     """Minimum validation accuracy of the published model; by default as in the specifications."""
     out: Path = Path("runs/ch09_pipeline/rehearsal")
-    """Folder for the repositories; must not exist."""
+    """Folder for the repositories; it must not exist yet."""
 
     def __post_init__(self) -> None:
         require_positive(self, "epochs")
 
 
 def datums_of(source: Mapping[str, Any], repositories: Mapping[str, Path]) -> list[Datum]:
-    """List the datums of an input: each match of a glob is one; a cross combines them, a union concatenates them."""
+    """List the datums of an input: each match of a glob is one; a cross combines datums, a union concatenates them."""
     if "cross" in source:
         parts = [datums_of(part, repositories) for part in source["cross"]]
         return [{name: files for datum in chosen for name, files in datum.items()} for chosen in product(*parts)]
@@ -71,14 +71,14 @@ def repositories_of(source: Mapping[str, Any]) -> set[str]:
     return {name for part in source.get("cross", source.get("union", ())) for name in repositories_of(part)}
 
 
-def in_order(specifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Sort pipelines topologically: each after those whose repositories it reads."""
+def topological_order(specifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Sort pipelines topologically, each after those whose repositories it reads; raises ValueError for a cycle."""
     waiting = {specification["pipeline"]["name"]: specification for specification in specifications}
     ordered = []
     while waiting:
         ready = [name for name, entry in waiting.items() if not repositories_of(entry["input"]) & waiting.keys()]
         if not ready:
-            raise ValueError(f"the pipelines {', '.join(waiting)} wait for each other")
+            raise ValueError(f"the pipelines {', '.join(waiting)} depend on each other")
         ordered += [waiting.pop(name) for name in ready]
     return ordered
 
@@ -86,13 +86,13 @@ def in_order(specifications: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
 def run_datum(command: Sequence[str], datum: Datum, repositories: Mapping[str, Path], home: Path) -> None:
     """Run a command on a datum, in a temporary folder that replaces the root of its container.
 
-    Raises ValueError, with the command's last line, if it fails, and if two datums write the same file.
+    Raises ValueError if the command fails, with the last line of its stderr, or if two datums write the same file.
     """
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".pfs-") as scratch:
         pfs = Path(scratch) / "pfs"
         for name, files in datum.items():
             for file in files:
-                place = pfs / name / _within(file, repositories)
+                place = pfs / name / _relative_path(file, repositories)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.symlink_to(file.resolve())
         (pfs / "out").mkdir()
@@ -111,8 +111,8 @@ def run_datum(command: Sequence[str], datum: Datum, repositories: Mapping[str, P
             file.rename(place)
 
 
-def _within(file: Path, repositories: Mapping[str, Path]) -> Path:
-    """Return the path of a file in its repository."""
+def _relative_path(file: Path, repositories: Mapping[str, Path]) -> Path:
+    """Return the path of a file relative to its repository."""
     home = next(home for home in repositories.values() if file.is_relative_to(home))
     return file.relative_to(home)
 
@@ -123,9 +123,12 @@ def rehearse(
     out: Path,
     flags: Mapping[str, object],
 ) -> dict[str, Path]:
-    """Run all pipelines, each into a repository in `out`; `flags` replace values in the commands."""
+    """Run all pipelines, each into a repository in `out`; `flags` replace values in the commands.
+
+    Raises ValueError if a pipeline has no datum, or as `run_datum`.
+    """
     known = {name: path.resolve() for name, path in repositories.items()}
-    for specification in in_order(specifications):
+    for specification in topological_order(specifications):
         name = specification["pipeline"]["name"]
         home = (out / name).resolve()
         home.mkdir(parents=True)
@@ -139,7 +142,7 @@ def rehearse(
             raise ValueError(f"{name} has no datum: a glob matches no file in {repositories_read}")
         workers = specification.get("parallelismSpec", {}).get("constant", 1)
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda datum: run_datum(command, datum, known, home), datums))  # noqa: B023  # used at once
+            list(pool.map(lambda datum: run_datum(command, datum, known, home), datums))  # noqa: B023  # runs in this iteration
         known[name] = home
         say(name, f"{len(datums)} datum{'s' * (len(datums) != 1)}, {workers} at a time, {len(files_of([home]))} files")
     return known
@@ -150,7 +153,7 @@ def main() -> None:
     with one_line_errors():
         options = parse(Options, sys.argv[1:], prog="python -m ch09_pipeline.rehearse", description=__doc__ or "")
         if options.out.exists():
-            raise ValueError(f"{options.out} exists already: remove it, or choose another --out")
+            raise ValueError(f"--out {options.out} exists already: remove it, or choose another folder")
         data, new = options.data or options.out / "data", options.new or options.out / "new"
         if options.data is None:
             repository.embed_batches(data)

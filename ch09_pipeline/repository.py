@@ -22,7 +22,7 @@ BATCHES, TEST_BATCHES, IMAGES, PICTURES = 20, 2, 250, 12
 
 
 def embed_batches(folder: Path) -> None:
-    """Write the embedded shapes as batches, unless the folder exists: changes made there are kept."""
+    """Write the embedded shapes as batches, unless the folder exists: the user's changes are kept."""
 
     def fill(scratch: Path) -> None:
         count = (BATCHES + TEST_BATCHES) * IMAGES
@@ -49,7 +49,7 @@ def embed_pictures(folder: Path) -> None:
 
 
 def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Create and fill a folder atomically; if two processes do so at once, the first one wins."""
+    """Create and fill a folder atomically; if two processes create it at the same time, the first one wins."""
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +67,8 @@ def _fill_once(folder: Path, fill: Callable[[Path], None]) -> None:
 def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     """Count and hash the batches of a folder.
 
-    Raises FileNotFoundError if there is no folder, ValueError if it has no training or no test batches, or one with an
-    unusable name.
+    Raises FileNotFoundError if the folder does not exist, ValueError if it has no training batch or no test batch, or
+    if a batch has an unusable name or cannot be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"--data {folder}: no such folder; omit --data to use the embedded shapes")
@@ -78,7 +78,7 @@ def describe(folder: Path, *, name: str, embedded: bool) -> DataCard:
     train = len(batches) - len(tests)
     if not train or not tests:
         raise ValueError(
-            f"{folder} holds {train} training batches and {len(tests)} test batches (test*.bin): both are needed, "
+            f"{folder} contains {train} training batches and {len(tests)} test batches (test*.bin): both are needed, "
             "in CIFAR-10's binary layout"
         )
     digest = hashlib.sha256("".join(f"{path.name} {checksum(path)}\n" for path in batches).encode()).hexdigest()

@@ -2,10 +2,10 @@
 
     python -m ch09_pipeline.train rerun_costs
 
-The runs are: the first one, one without changes, one after a changed batch, after a removed batch, and after a changed
-test batch. Each time is that of the whole command `python -m ch09_pipeline.train pipeline`, including the start of
-Python, on the embedded shapes in a temporary folder. `changed_batch.png` shows the jobs that are due after the changed
-batch.
+There are five runs: the first one, one without changes, and one each after a batch was changed, a batch was removed,
+and a test batch was changed. A time is that of the whole command `python -m ch09_pipeline.train pipeline`, including
+the start of Python, on the embedded shapes in a temporary folder. `changed_batch.png` shows the jobs that are due after
+the first change.
 """
 
 import shlex
@@ -59,16 +59,16 @@ def train(config: Config) -> dict[str, float]:
 
 
 def draw_due(run: Run, work: Path) -> None:
-    """Draw the jobs of a pipeline, with the due ones in orange."""
+    """Draw the jobs of a pipeline as `changed_batch.png`, with the due ones in orange."""
     from common.drawing import graphs
 
-    boxes, _ = graph.picture_of(work)
+    boxes, _ = graph.pipeline_diagram(work)
     with run.writing("changed_batch.png") as path:
         graphs.save(boxes, path)
 
 
 def changes(data: Path) -> dict[str, Callable[[], object]]:
-    """Return the change to the data before each run, by name."""
+    """Return the change made to the data before each run, by the name of the run."""
     return {
         "first_run": lambda: None,
         "nothing_to_do": lambda: None,
@@ -89,7 +89,7 @@ def run_once(config: Config, data: Path, out: Path) -> tuple[float, int]:
 
     Raises ValueError, with the command's error output, if it fails.
     """
-    # without a threshold, since a refused model would end the run with an error
+    # threshold 0, since a rejected model would end the run with an error
     changed = pipeline.Config(data=data, epochs=config.epochs, threshold=0.0, run=replace(config.run, out=out))
     words = shlex.split(command_line(pipeline.__name__, changed))
     before = time.perf_counter()

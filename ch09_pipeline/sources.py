@@ -1,4 +1,4 @@
-"""Find the suite's source files that a module imports, and hash them: the code in a model's provenance."""
+"""Find and hash the suite's source files that a module imports: the checksum of the code in a model's provenance."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ OWN = re.compile(r"(common|ch\d\d_\w+)(\.|$)")
 
 
 def source_files(module: str) -> list[Path]:
-    """List a module's file and those of the suite that it imports, directly or indirectly; relative to the suite."""
+    """List a module's file and the suite's files that it imports, directly or indirectly, as paths relative to ROOT."""
     files: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -28,7 +28,7 @@ def source_files(module: str) -> list[Path]:
 
 @cache
 def _imported(source: bytes) -> list[str]:
-    """List all names that a file imports, modules or not; cached, since most stages import the same files."""
+    """List all names that a file imports, including functions and classes; cached, since stages share most imports."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -39,7 +39,7 @@ def _imported(source: bytes) -> list[str]:
 
 
 def _find(name: str) -> Path | None:
-    """Find the file of a module of the suite; None for any other name."""
+    """Return the path of a module of the suite relative to ROOT; None for any other name."""
     if not OWN.match(name):
         return None
     path = Path(*name.split("."))

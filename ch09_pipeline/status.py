@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ch09_pipeline import engine, names
-from ch09_pipeline.pipeline import account, check_repository, quarantined, work_folder
+from ch09_pipeline.pipeline import check_repository, list_by_reason, quarantined, work_folder
 from common.config import RunOptions
 from common.files import read_json
 from common.progress import say
@@ -22,7 +22,7 @@ STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the listing."""
+    """Settings of the list."""
 
     data: Path | None = None
     """Folder of batches of the pipeline; by default the embedded shapes."""
@@ -44,10 +44,10 @@ def find_work(config: Config) -> Path:
 def folders(settings: Mapping[str, Any]) -> tuple[Path, Path]:
     """Return the folders of batches and of new images.
 
-    Raises FileNotFoundError if one no longer exists, ValueError for a file with an unusable name.
+    Raises FileNotFoundError if one no longer exists, ValueError if a file has an unusable name or cannot be read.
     """
     data, new = Path(settings["data"]), Path(settings["new"])
-    for folder, kind in ((data, "batches"), (new, "new pictures")):
+    for folder, kind in ((data, "batches"), (new, "new images")):
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder}, the folder of {kind} of the last run, does not exist: restore it, or run again"
@@ -58,13 +58,13 @@ def folders(settings: Mapping[str, Any]) -> tuple[Path, Path]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Print the due jobs by stage and reason, and the quarantined files; return their numbers."""
+    """Print the due jobs by stage and reason, and the quarantined files; return the number of each."""
     work = find_work(config)
     data, new = folders(read_json(work / engine.SETTINGS))
     say("data", f"{names.decode(work.name)}: {data}")
     due = engine.plan(work)
     for stage in STAGES:
-        for line in account([job for job in due if job.rule == stage]) or ["up to date"]:
+        for line in list_by_reason([job for job in due if job.rule == stage]) or ["up to date"]:
             say(stage, line)
     broken = quarantined(work, data, new)
     for reason in broken:

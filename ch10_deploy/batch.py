@@ -3,10 +3,10 @@
     python -m ch10_deploy.batch --model digits --images data/MNIST/raw          # all images of MNIST
     python -m ch10_deploy.batch --images data/cifar-10-batches-bin --shards 10 --shard 3    # the fourth of ten shards
 
-In a cluster every shard has its own pod, whose number Kubernetes sets in JOB_COMPLETION_INDEX. All pods order the
-images in the same way, by file name and position in the file. Of N images, shard k of n contains those from k N // n up
-to but not including (k + 1) N // n, so each image is in exactly one shard and sizes differ by at most one. Images are
-PNG files, CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
+In a cluster every shard has its own pod, and Kubernetes sets the index of the shard in JOB_COMPLETION_INDEX. All pods
+order the images in the same way, by file name and position in the file. Of N images, shard k of n contains those from
+k N // n up to but not including (k + 1) N // n, so each image is in exactly one shard and sizes differ by at most one.
+Images are PNG files, CIFAR-10's binary files (*.bin) and MNIST's (*idx3-ubyte, gzipped or not).
 
 Dimensions: B images of a batch, N images of the folder, K classes.
 """
@@ -36,14 +36,14 @@ DOOR = "python -m ch10_deploy.batch"
 SHAPES = {"digits": (28, 28), "pictures": (32, 32, 3)}
 """Input shape of each network: rows, columns, and channels if there are several."""
 
-Piece = tuple[Path, int, int]
-"""A file, its first image in the shard, and the first one after the shard."""
+FileRange = tuple[Path, int, int]
+"""A file, the position of its first image in the shard, and the position after the last one."""
 
 Batch = tuple[list[tuple[Path, int]], np.ndarray]
-"""File and position of each image, and (B, *shape) uint8."""
+"""File and position of each image, and the images, (B, *shape) uint8."""
 
 Row = tuple[Path, int, str, float]
-"""File and position of an image, its predicted class and the probability."""
+"""File and position of an image, its predicted class and that class's probability."""
 
 COLUMNS = ("file", "image", "label", "probability")
 
@@ -86,12 +86,13 @@ def shard_of(options: Options) -> int:
         return options.shard
     index = os.environ.get("JOB_COMPLETION_INDEX", "0")
     known = index.isascii() and index.isdigit() and int(index) < options.shards
-    require(known, f"JOB_COMPLETION_INDEX must be between 0 and {options.shards - 1}, as --shards says", index)
+    rule = f"JOB_COMPLETION_INDEX must be between 0 and {options.shards - 1} for --shards {options.shards}"
+    require(known, rule, index)
     return int(index)
 
 
 def find_sources(folder: Path) -> list[Source]:
-    """List the image files in the order that all shards use; X.gz is skipped if X exists.
+    """List the image files, in the same order for all shards; X.gz is skipped if X exists.
 
     Raises FileNotFoundError if there are none, ValueError if one is broken.
     """
@@ -111,14 +112,14 @@ def count_images(path: Path) -> int | None:
     if path.suffix == ".bin":
         size = path.stat().st_size
         require(
-            size > 0 and size % CIFAR_RECORD == 0, f"{path} must hold records of {CIFAR_RECORD:,} bytes", f"{size:,}"
+            size > 0 and size % CIFAR_RECORD == 0, f"{path} must contain records of {CIFAR_RECORD:,} bytes", f"{size:,}"
         )
         return size // CIFAR_RECORD
     return 1 if path.suffix.lower() == ".png" else None
 
 
 def is_idx(path: Path) -> bool:
-    """Return whether the name of a file is that of MNIST images."""
+    """Return whether a file has the name of MNIST images."""
     return path.name.removesuffix(".gz").endswith("idx3-ubyte")
 
 
@@ -135,26 +136,28 @@ def read_images(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: {refusal.reason}") from refusal
 
 
-def share(sources: Sequence[Source], shard: int, shards: int) -> list[Piece]:
-    """Select the images of a shard as ranges of files."""
+def select_shard(sources: Sequence[Source], shard: int, shards: int) -> list[FileRange]:
+    """Select the images of a shard, as one range per file."""
     total = sum(source.count for source in sources)
     start, stop = shard * total // shards, (shard + 1) * total // shards
-    pieces, before = [], 0
+    ranges, before = [], 0
     for path, count in sources:
         first, last = max(start - before, 0), min(stop - before, count)
         if first < last:
-            pieces.append((path, first, last))
+            ranges.append((path, first, last))
         before += count
-    return pieces
+    return ranges
 
 
-def batches(pieces: Sequence[Piece], shape: tuple[int, ...], batch_size: int) -> Iterator[Batch]:
+def batches(ranges: Sequence[FileRange], shape: tuple[int, ...], batch_size: int) -> Iterator[Batch]:
     """Yield the images of a shard in batches, (B, *shape) uint8, with file and position of each image."""
     places: list[tuple[Path, int]] = []
     parts: list[np.ndarray] = []
-    for path, first, last in pieces:
+    for path, first, last in ranges:
         images = read_images(path)[first:last]
-        require(images.shape[1:] == shape, f"{path} must hold images of {'x'.join(map(str, shape))}", images.shape[1:])
+        require(
+            images.shape[1:] == shape, f"{path} must contain images of {'x'.join(map(str, shape))}", images.shape[1:]
+        )
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
             places += [(path, first + start + index) for index in range(len(part))]
@@ -186,20 +189,20 @@ def write_table(path: Path, folder: Path, rows: Sequence[Row]) -> None:
 
 
 def classify(options: Options) -> Path:
-    """Classify a shard and write its CSV file atomically; return the path of this file."""
+    """Classify a shard and write its CSV file atomically; return the path of the file."""
     shard = shard_of(options)
     folder = options.models or newest_export(Path("runs"))
     card = find_card(folder, options.model)
     model = try_model(load_model(card), card)
     sources = find_sources(options.images)
-    pieces = share(sources, shard, options.shards)
-    mine, total = sum(last - first for _, first, last in pieces), sum(source.count for source in sources)
+    ranges = select_shard(sources, shard, options.shards)
+    mine, total = sum(last - first for _, first, last in ranges), sum(source.count for source in sources)
     print(f"images   {mine:,} of the {total:,} in {options.images}: shard {shard} of {options.shards}")
     place = model.session.get_providers()[0]
     print(f"model    {options.model} from {folder}, sha256 {model.card.sha256[:12]}, on {place}")
     path = options.out / f"{shard:05d}-of-{options.shards:05d}.csv"
     began = time.perf_counter()
-    rows = list(predict(model, batches(pieces, SHAPES[options.model], options.batch_size)))
+    rows = list(predict(model, batches(ranges, SHAPES[options.model], options.batch_size)))
     with explain_unwritable(options.out), atomic_path(path) as temporary:
         write_table(temporary, options.images, rows)
     seconds = time.perf_counter() - began

@@ -4,8 +4,8 @@
     python -m ch10_deploy.loadtest --connections 512 --seconds 20
     python -m ch10_deploy.loadtest --requests 10000
 
-Each connection sends a request, waits for the response, and sends the next (a closed loop). Only servers on loopback
-addresses are accepted.
+Each connection sends a request, waits for the response, and sends the next (a closed loop). After a response with
+`Retry-After` it first waits that long. Only servers on loopback addresses are accepted.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from common.config import require
 DOOR = "python -m ch10_deploy.loadtest"
 
 VARIETY = 32
-"""Number of different images that are sent in turn."""
+"""Number of different images; requests cycle through them."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Options:
     seconds: float = 10.0
     """Duration in seconds."""
     requests: int | None = None
-    """Stop after this number of responses; by default only --seconds counts."""
+    """Stop after this number of responses; by default only --seconds limits the test."""
     patience: float = 10.0
-    """Seconds to wait for outstanding responses at the end; later ones count as hung."""
+    """Seconds to wait for outstanding responses at the end; requests without a response are counted as hung."""
     api_key: str | None = None
     """API key, if the server requires one."""
 
@@ -63,7 +63,7 @@ class Tally:
     began: float = 0.0
     seconds: float = 0.0
     milliseconds: list[float] = field(default_factory=list)
-    """Latency of each response, whatever its status."""
+    """Latency of each response, with any status."""
     statuses: Counter[int] = field(default_factory=Counter)
     lost: int = 0
     """Requests whose connection closed before a response."""
@@ -73,7 +73,7 @@ class Tally:
     """Connections that could not be opened."""
 
     def metrics(self) -> dict[str, float]:
-        """Compute the metrics; `refused` counts responses with 503, `errors` everything that is neither 200 nor 503."""
+        """Compute the metrics; `refused` counts responses with status 503, `errors` other failures."""
         times = np.array(self.milliseconds or [math.nan])
         refused = self.statuses[503]
         good = self.statuses[200]
@@ -100,20 +100,20 @@ def address(url: str) -> tuple[str, int]:
     addresses = [str(entry[4][0]) for entry in found]
     if not all(ipaddress.ip_address(each).is_loopback for each in addresses):
         raise ValueError(
-            f"--url: {host} is another machine: only this one may be loaded, for example http://127.0.0.1:{port}"
+            f"--url: {host} is another machine: only servers on this one are tested, as in http://127.0.0.1:{port}"
         )
     return addresses[0], port
 
 
 def draw_images(count: int) -> list[list[list[int]]]:
-    """Generate random 28x28 images with about as much ink as a handwritten digit."""
+    """Generate random 28x28 images with about as many nonzero pixels as a handwritten digit."""
     rng = np.random.default_rng(0)
     ink = rng.random((count, 28, 28)) < 0.19
     return np.where(ink, rng.integers(1, 256, ink.shape), 0).tolist()
 
 
 def request_bytes(host: str, path: str, body: bytes, api_key: str | None = None) -> bytes:
-    """Write an HTTP request."""
+    """Encode an HTTP request."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     if api_key is not None:
         lines.append(f"X-API-Key: {api_key}")
@@ -121,13 +121,13 @@ def request_bytes(host: str, path: str, body: bytes, api_key: str | None = None)
 
 
 def digit_requests(host: str, api_key: str | None = None) -> list[bytes]:
-    """Write requests for /predict, each with another image."""
+    """Encode requests for /predict, each with a different image."""
     bodies = [to_json({"pixels": image}) for image in draw_images(VARIETY)]
     return [request_bytes(host, "/predict", body, api_key) for body in bodies]
 
 
 class ClientConnection(asyncio.Protocol):
-    """Send requests over one connection, one after the other; kept small, since it shares the server's processors."""
+    """Send requests over one connection, one after the other; kept simple, since it runs on the server's machine."""
 
     def __init__(self, requests: Sequence[bytes], number: int, tally: Tally, most: float) -> None:
         self.requests, self.number, self.tally, self.most = requests, number, tally, most
@@ -159,6 +159,7 @@ class ClientConnection(asyncio.Protocol):
             head = self.buffer[:end].lower()
             self.expected = end + 4 + int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
             self.last = b"connection: close" in head
+            self.pause = int(head.partition(b"retry-after:")[2].partition(b"\r\n")[0] or 0)
         if len(self.buffer) < self.expected:
             return
         assert self.sent_at is not None
@@ -167,6 +168,8 @@ class ClientConnection(asyncio.Protocol):
         self.buffer, self.expected, self.sent_at = b"", -1, None
         if self.last:
             self.transport.close()
+        elif self.pause:  # clients that try again at once would leave the server no time for the others
+            asyncio.get_running_loop().call_later(self.pause, self._send_next)
         else:
             self._send_next()
 
@@ -193,7 +196,7 @@ class ClientConnection(asyncio.Protocol):
 async def run_connection(
     where: tuple[str, int], requests: Sequence[bytes], number: int, tally: Tally, options: Options, until: float
 ) -> None:
-    """Send requests over one connection until the time is over; reconnect if the server closes it."""
+    """Send requests over one connection until the time is up; reconnect if the server closes it."""
     loop, most = asyncio.get_running_loop(), options.requests or math.inf
     while time.perf_counter() < until and len(tally.milliseconds) < most:
         try:

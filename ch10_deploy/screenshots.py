@@ -3,7 +3,7 @@
     python -m ch10_deploy.screenshots
     python -m ch10_deploy.screenshots --models models      # another export
 
-Needs playwright and Chromium. The digit tab shows a digit that the page draws by itself, the maze tab a solved maze.
+Needs playwright and Chromium. The digit tab shows an example digit drawn by the page, the maze tab a solved maze.
 """
 
 import shutil
@@ -24,13 +24,13 @@ from common.run import Run
 DOOR = "python -m ch10_deploy.screenshots"
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-"""Flags of Chromium: a container has no sandbox, and the browser itself must not send requests."""
+"""Flags of Chromium: a container has no sandbox, and the browser must not send requests of its own."""
 
 SIZE = {"width": 900, "height": 640}
 """Size of a screenshot in pixels."""
 
 PATIENCE_MILLISECONDS = 20_000
-"""Longest wait for an element of the page."""
+"""Maximum wait for an element of the page."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Config:
     models: Path | None = None
     """Folder of exported models; by default the newest export."""
     digit: int = 3
-    """Digit that the page draws in the first tab."""
+    """Example digit that the page draws in the first tab."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
 
@@ -53,7 +53,7 @@ def chromium() -> str:
 
 
 def draw_digit(page: Any, digit: int) -> None:
-    """Let the page draw a digit, and wait until it is complete."""
+    """Make the page draw an example digit, and wait until it is complete."""
     page.locator("#digits .samples button").nth(digit).click()
     page.locator("#digits .guess strong").filter(has_text=str(digit)).wait_for()
     page.wait_for_timeout(1_500)
@@ -74,7 +74,7 @@ def solve_maze(page: Any) -> None:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Take the screenshots; return the numbers of requests, of those to other hosts, and of browser warnings."""
+    """Take the screenshots; return the numbers of requests, of requests to other hosts, and of browser warnings."""
     from playwright.sync_api import sync_playwright
 
     models = config.models or newest_export(config.run.out)

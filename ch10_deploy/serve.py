@@ -27,7 +27,7 @@ import uvicorn
 from ch10_deploy.inference.models import newest_export
 from ch10_deploy.server.access import AccessLog
 from ch10_deploy.server.app import create_app
-from ch10_deploy.server.connections import SPARE, Connection, Crowd
+from ch10_deploy.server.connections import SPARE, Connection, ConnectionTable
 from ch10_deploy.server.gate import Gate, Limits
 from common.cli import one_line_errors, parse
 from common.config import flag, require, require_positive
@@ -38,23 +38,24 @@ BACKLOG = 2048
 """Connections that the system queues until they are accepted."""
 
 LISTENERS = 32
-"""Number of listening sockets on the port. The event loop accepts one connection per listener and iteration, and under
-load an iteration takes long: with one listener and 512 connections, new ones (also probes) waited for seconds."""
+"""Number of listening sockets on the port. The event loop accepts one connection per listener and iteration. Iterations
+take long under load: with one listener and 512 connections, new connections, including probes, waited for seconds."""
 
 SOCKET_BYTES = {socket.SO_RCVBUF: 2**14, socket.SO_SNDBUF: 2**16}
-"""Sizes of the system's receive and send buffers per connection. The default is megabytes: if data of hundreds of
-connections arrive at once, all of it enters this process before any limit is applied."""
+"""Sizes of the system's receive and send buffers per connection. With the default of megabytes, data that arrive on
+hundreds of connections at the same time enter this process before any limit is applied."""
 
 LARGE_BLOCK, M_MMAP_THRESHOLD = 2**15, -3
-"""Bytes from which glibc allocates a block with mmap, and the code of this setting in malloc.h."""
+"""Size in bytes from which glibc allocates a block with mmap, and the number of this setting in malloc.h."""
 
 KEEP_ALIVE = 75
-"""Seconds until an idle connection is closed. A load balancer must close first, or it may use one that is closing."""
+"""Seconds until an idle connection is closed. A load balancer's timeout must be shorter, or it may send a request on a
+connection that is being closed."""
 
 OTHER_FILES = 64
-"""File descriptors reserved for everything except listeners and connections."""
+"""File descriptors reserved for uses other than listeners and connections."""
 
-LEAST_KEY = 16
+MIN_KEY_LENGTH = 16
 """Minimum length of an API key, in characters."""
 
 
@@ -65,7 +66,7 @@ class Options:
     models: Path | None = None
     """Folder of exported models; by default the newest export."""
     out: Path = Path("runs")
-    """Folder of runs in which the newest export is searched."""
+    """Folder of runs that contains the newest export."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 listens on all interfaces, as needed in a container."""
     port: int = 8000
@@ -73,18 +74,18 @@ class Options:
     api_key_file: Path | None = None
     """File with the API key that requests must send in the header X-API-Key; by default no key is required."""
     concurrency: int = Limits.concurrency
-    """Maximum number of concurrent requests; more are refused with 503."""
+    """Maximum number of concurrent requests; further ones are refused with status 503."""
     connections: int = Limits.connections
-    """Maximum number of open connections, reduced if the limit of open files (ulimit -n) is too low. Beyond it, the
+    """Maximum number of open connections; reduced if the limit of open files (ulimit -n) is too low. Beyond it, the
     connection that has waited longest for its client is closed."""
     max_body: int = Limits.body
     """Maximum size of a request body, in bytes."""
     timeout: float = Limits.seconds
-    """Maximum time in seconds for a request to arrive, for its response to be computed, and for this to be read."""
+    """Maximum time in seconds for each of: receiving a request, computing its response, the client reading it."""
     access_log: bool = True
     """Write one JSON line per request to stderr, except for successful health probes."""
     drain_seconds: float = 2.0
-    """Seconds to continue answering after SIGTERM, until load balancers have noticed."""
+    """Seconds to continue answering after SIGTERM, so that load balancers notice the shutdown."""
 
     def __post_init__(self) -> None:
         require_positive(self, "concurrency", "connections", "max_body", "timeout")
@@ -92,10 +93,10 @@ class Options:
         require(0 <= self.drain_seconds < float("inf"), "--drain-seconds must not be negative", self.drain_seconds)
 
 
-def words_of(environment: Mapping[str, str]) -> list[str]:
+def flags_of(environment: Mapping[str, str]) -> list[str]:
     """Convert environment variables such as DEPLOY_PORT=8000 to flags; empty ones are ignored.
 
-    Raises ValueError for an empty DEPLOY_API_KEY_FILE, since serving without the key would be unintended.
+    Raises ValueError for an empty DEPLOY_API_KEY_FILE, so that the server cannot start without a key by mistake.
     """
     if environment.get("DEPLOY_API_KEY_FILE") == "":
         raise ValueError("DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it to require none")
@@ -110,12 +111,12 @@ def read_key(path: Path | None) -> str | None:
     if path is None:
         return None
     key = path.read_text(encoding="utf-8").strip()
-    require(len(key) >= LEAST_KEY, f"the key in {path} must have at least {LEAST_KEY} characters", len(key))
+    require(len(key) >= MIN_KEY_LENGTH, f"the key in {path} must have at least {MIN_KEY_LENGTH} characters", len(key))
     return key
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server with draining at shutdown, and a first line with its address."""
+    """Uvicorn server that drains at shutdown and prints its address at the start."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate, drain_seconds: float, what: str) -> None:
         super().__init__(config)
@@ -144,12 +145,12 @@ class Server(uvicorn.Server):
         """Close overdue connections, ten times per second; return whether the server should exit."""
         connections: set[Any] = self.server_state.connections
         for connection in list(connections):
-            connection.hang_up_if_overdue()
+            connection.close_if_overdue()
         return await super().on_tick(counter) or time.monotonic() >= self.ends_at
 
 
-def most_connections(wanted: int) -> int:
-    """Reduce the number of connections to what the limit of open files allows.
+def connection_limit(wanted: int) -> int:
+    """Return the wanted number of connections, reduced to what the limit of open files allows.
 
     Raises ValueError if it allows none.
     """
@@ -166,7 +167,7 @@ def most_connections(wanted: int) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket; raises OSError, naming the flags that choose another port, if this fails."""
+    """Open the listening socket; raises OSError, naming the flags --host and --port, if this fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -174,12 +175,12 @@ def listen(host: str, port: int) -> socket.socket:
         reason = str(error.strerror).partition(" (while")[0]
         raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another with --host and --port") from error
     for side, size in SOCKET_BYTES.items():
-        listener.setsockopt(socket.SOL_SOCKET, side, size)  # accepted connections inherit it
+        listener.setsockopt(socket.SOL_SOCKET, side, size)  # inherited by accepted connections
     return listener
 
 
 def return_large_blocks() -> None:
-    """Make glibc return large blocks to the system when freed, so that a burst of bodies does not fragment the heap."""
+    """Make glibc return freed large blocks to the system, so that a burst of bodies does not fragment the heap."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do not have this setting
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
@@ -189,7 +190,7 @@ def serve(options: Options) -> None:
     return_large_blocks()
     limits = Limits(
         concurrency=options.concurrency,
-        connections=most_connections(options.connections),
+        connections=connection_limit(options.connections),
         body=options.max_body,
         seconds=options.timeout,
     )
@@ -205,7 +206,7 @@ def serve(options: Options) -> None:
 
 def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
     """Configure uvicorn for the application."""
-    connection: Any = partial(Connection, gate=gate, crowd=Crowd(gate.limits.connections))
+    connection: Any = partial(Connection, gate=gate, table=ConnectionTable(gate.limits.connections))
     return uvicorn.Config(
         app,
         log_level="warning",
@@ -223,7 +224,7 @@ def uvicorn_config(app: Any, gate: Gate) -> uvicorn.Config:
 def main(words: Sequence[str] | None = None) -> None:
     """Read the environment and the command line, and serve."""
     with one_line_errors():
-        arguments = [*words_of(os.environ), *(sys.argv[1:] if words is None else words)]
+        arguments = [*flags_of(os.environ), *(sys.argv[1:] if words is None else words)]
         serve(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))
 
 

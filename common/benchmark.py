@@ -110,7 +110,7 @@ def rate(way: Callable[[], float], seconds: float, device: torch.device) -> floa
     return done / spent
 
 
-def seconds_a_call(way: Callable[[], object], seconds: float, device: torch.device) -> float:
+def seconds_per_call(way: Callable[[], object], seconds: float, device: torch.device) -> float:
     """Measure the mean duration of a call over a minimum time; the device is synchronised after every five calls."""
 
     def five() -> float:

@@ -69,7 +69,7 @@ def resolve_device(name: str) -> torch.device:
     local, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     candidates = present[1:] or ["cpu"] if name == "auto" else [d for d in present if name in (d, d.split(":")[0])]
     if not candidates:
-        raise ValueError(f"--device {name}: there is no such device here; present: {', '.join(present)}")
+        raise ValueError(f"--device {name}: no such device found (available: {', '.join(present)})")
     if candidates != ["cpu"] and processes > len(candidates):
         raise ValueError(
             f"--device {name}: {processes} processes cannot share {len(candidates)} of {', '.join(present)}"

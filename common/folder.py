@@ -26,8 +26,8 @@ def open_folder(options: RunOptions, record: dict[str, Any]) -> FolderLock:
     if options.resume:
         try:
             if options.resume in (True, "auto"):
-                return take_up(find_resumable(home, record), record)
-            return take_up(Path(options.resume), record)
+                return lock_for_resuming(find_resumable(home, record), record)
+            return lock_for_resuming(Path(options.resume), record)
         except NothingToResumeError as error:
             if options.resume != "auto":
                 raise NothingToResumeError(f"{error}; start without --resume") from error
@@ -71,7 +71,7 @@ def find_resumable(home: Path, record: dict[str, Any]) -> Path:
     return suitable
 
 
-def take_up(folder: Path, record: dict[str, Any]) -> FolderLock:
+def lock_for_resuming(folder: Path, record: dict[str, Any]) -> FolderLock:
     """Lock the folder of a run to resume, and remove the files that it was writing when it was killed.
 
     Raises NothingToResumeError if the run cannot be resumed, ValueError if another process uses it.

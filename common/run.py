@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 1.0
 """Minimum time between checkpoints; the first and the last epoch always save one."""
 
-LOOK_SECONDS = 0.1
+LOSS_CHECK_SECONDS = 0.1
 """Time between transfers of the losses from the device, which are then displayed and checked."""
 
 
@@ -178,7 +178,7 @@ class Run:
         self._step += 1
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())
-        if self._step == self._steps or time.perf_counter() - self._fetched > LOOK_SECONDS:
+        if self._step == self._steps or time.perf_counter() - self._fetched > LOSS_CHECK_SECONDS:
             self._fetch_losses()
 
     def elapsed(self) -> float:

@@ -1,4 +1,4 @@
-"""What every test shares: no network, no data of the person who runs them, no leftovers."""
+"""Fixtures and hooks of all tests: no network, no data of the user, no leftovers."""
 
 import fcntl
 import os
@@ -18,10 +18,12 @@ from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import has_bf16_kernels
 
+pytest_plugins = ("warm_python",)
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA_DIR = Path(os.environ.get("DATA_DIR", "data")).resolve()
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and with them every program that they stop.
+# A shell makes background processes ignore Ctrl-C, and the programs that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -31,16 +33,16 @@ LONGEST = [
     *("ch03/test_rbm", "ch03/test_autoencoder", "ch03/test_recommender", "ch03/test_feedforward", "ch06/test_cnn"),
     *("ch08/test_programs", "ch10/test_export", "ch05/test_seq2seq", "ch03/test_recommend", "ch10/test_load"),
 ]
-"""Files that take longest, so that no worker begins with one of them when the others have finished."""
+"""Slowest test files. They start first, so that no worker starts one of them when the others have finished."""
 
 
 def pytest_xdist_auto_num_workers():
-    """Start one worker more than there are processors: some tests wait for sockets, locks or other processes."""
+    """Start one worker more than there are processors, since some tests wait for sockets, locks or processes."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest files; skip, saying why, what this machine cannot run."""
+    """Start with the slowest files; skip tests that this machine cannot run, with the reason."""
     places = {ROOT / "tests" / f"{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
     no_gpu = pytest.mark.skip(reason="there is no CUDA device")
@@ -59,11 +61,11 @@ def pytest_collection_modifyitems(items):
 INSTALLED_BY_CI = re.compile(
     "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I
 )
-"""What .ci/run installs: a test that is skipped there for want of one of these has found a broken installation."""
+"""Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""
 
 
-def refuse_skip_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turn a skip into a failure where CI=true and the missing tool should have been installed."""
+def fail_skip_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure if CI=true and .ci/run should have installed the missing tool."""
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if INSTALLED_BY_CI.search(reason):
@@ -74,20 +76,20 @@ def refuse_skip_in_ci(report: pytest.TestReport | pytest.CollectReport) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    refuse_skip_in_ci(report)
+    fail_skip_in_ci(report)
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
     report = yield
-    refuse_skip_in_ci(report)
+    fail_skip_in_ci(report)
     return report
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    torch.set_num_threads(1)  # the networks here are small, and the machine may be busy
+    torch.set_num_threads(1)  # the networks are small, and the machine may be busy
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +115,7 @@ def options(tmp_path) -> RunOptions:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """A folder of runs, one of each network that chapter 10 serves, trained for a moment; made once for all workers."""
+    """A folder of short runs, one of each network that chapter 10 serves; made once for all workers."""
     home = (
         tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("t")
     )
@@ -127,9 +129,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 def train_until(learned: Callable[[], bool], step: Callable[[], object], *, at_most: int, every: int = 5) -> None:
-    """Take training steps until the task is learned, and fail where it is not within the bound.
+    """Take training steps until the task is learned; fail after `at_most` steps.
 
-    Rounding differs between processors, so the number of steps does too: no test may depend on it.
+    Rounding differs between processors, and so does the number of steps: no test may depend on it.
     """
     for number in range(at_most):
         step()
@@ -146,7 +148,7 @@ def train_all(folder: Path) -> None:
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
 
-    with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
+    with pytest.MonkeyPatch.context() as patch:  # figures take most of the time of short runs
         for drawing in (feedforward, recommender, cnn, pictures, language_model, generalise):
             patch.setattr(drawing, "report", lambda *_: None)
         run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
@@ -162,7 +164,7 @@ def train_all(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def models(trained) -> Path:
-    """The folder of their exports."""
+    """The folder of the exports of the networks in `trained`."""
     from ch10_deploy.exporting import export
 
     with (trained / "export.lock").open("w") as lock:
@@ -176,7 +178,7 @@ def models(trained) -> Path:
 
 @pytest.fixture
 def command(tmp_path):
-    """Run `python -m ...` as a person would; gives the finished process."""
+    """Return a function that runs `python -m ...` as a user would and returns the finished process."""
 
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -193,7 +195,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def fails(capsys):
-    """Call something that must end with exit code 2 and one line on stderr; gives that line."""
+    """Return a function that calls one that must exit with code 2 and one line on stderr, and returns that line."""
 
     def call(function, *arguments, **named) -> str:
         with pytest.raises(SystemExit) as stop:

@@ -1,17 +1,15 @@
-# ruff: noqa: E402
-# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportArgumentType=false
-# pyright: reportPrivateImportUsage=false, reportAssignmentType=false, reportOptionalSubscript=false
-"""A CUDA device that is not there: run every program of chapters 1 to 8 on it, and see which tensor is misplaced.
+"""Simulate a CUDA device on a machine without one: run every program of chapters 1 to 8, and find misplaced tensors.
 
     python tests/cuda_dry_run.py                              # every program, one table
-    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # these
-    python tests/cuda_dry_run.py --json FILE                  # what tests/test_cuda_dry_run.py reads
+    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # only these
+    python tests/cuda_dry_run.py --json FILE                  # for tests/test_cuda_dry_run.py
 
-`DryRun` is PyTorch's FakeTensorMode: its tensors report `cuda:0` as their device, and an operator on tensors of two
-devices raises FakeTensorDeviceMismatchError. It keeps the values of each tensor on the CPU. What depends on values
-(`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) therefore works, and a whole `train` runs.
+`DryRun` extends PyTorch's FakeTensorMode: its tensors report `cuda:0` as their device, and an operator on tensors of
+two devices raises FakeTensorDeviceMismatchError. The values of each tensor are kept on the CPU, so operations that
+depend on values (`item`, `nonzero`, `bincount`, packed sequences, environments, sampling) work, and a complete `train`
+runs.
 
-It must have a process of its own: FakeTensorMode replaces torch's CUDA device guard for good, and torch is patched.
+Run it in a separate process, since it replaces parts of torch, including the CUDA device guard, permanently.
 """
 
 # ruff: noqa: E402  # CUDA_VISIBLE_DEVICES is read when torch is imported
@@ -40,7 +38,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same on a machine with a GPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # also on a machine with a GPU
     sys.path.insert(0, str(ROOT))
 
 import torch
@@ -50,19 +48,19 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader
 
-FakeTensor.value = None  # set for each tensor that an operator makes
+FakeTensor.value = None  # set for each result of an operator
 CUDA = torch.device("cuda:0")
 CPU = torch.device("cpu")
 aten = torch.ops.aten
 
 
 class DryRun(FakeTensorMode):
-    """Fake tensors that keep their values on the CPU; counts the operators on the GPU, by the function that calls them.
+    """Fake tensors with values on the CPU; counts the operators on the GPU by the function that calls them.
 
-    FakeTensorMode infers an operator's shapes without values. Here the values say them, and its rules say the device.
+    FakeTensorMode infers shapes and devices without values. Here shapes come from the values, devices from its rules.
     """
 
-    avoid_device_init = True  # even where torch believes that it has a GPU
+    avoid_device_init = True  # also if torch has found a GPU
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True, allow_fallback_kernels=False)
@@ -70,16 +68,16 @@ class DryRun(FakeTensorMode):
         """Operators on the GPU by function: (module, qualified name)."""
 
     def __exit__(self, *error: Any) -> None:
-        """Leave the mode, but let `torch.tensor(..., device="cuda")` go on to be built on the CPU and be moved."""
+        """Leave the mode, but keep building `torch.tensor(..., device="cuda")` on the CPU before it is moved."""
         super().__exit__(*error)
         torch._C._set_only_lift_cpu_tensors(True)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Check where an operator's tensors are, compute it on the CPU, and say where its results are."""
+        """Check the devices of an operator's tensors, compute it on the CPU, and set the device of its results."""
         kwargs = kwargs or {}
-        if func.namespace == "prim":  # a question for the device
+        if func.namespace == "prim":  # a query of the device
             return super().__torch_dispatch__(func, types, args, kwargs)
-        if func not in PLAIN and func.has_kernel_for_dispatch_key(COMPOSITE):  # its parts come here one by one
+        if func not in PLAIN and func.has_kernel_for_dispatch_key(COMPOSITE):  # its parts are dispatched one by one
             with self:
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
@@ -87,7 +85,7 @@ class DryRun(FakeTensorMode):
         PLAIN.add(func)
         leaves, form = tree_flatten((args, kwargs))
         tensors = [leaf if isinstance(leaf, FakeTensor) else self.fake(leaf, CPU) for leaf in leaves if is_tensor(leaf)]
-        device = place_of(func, tensors, args, kwargs)
+        device = device_of(func, tensors, args, kwargs)
         if device.type == "cuda" or any(tensor.fake_device.type == "cuda" for tensor in tensors):
             self.operators[caller()] += 1
         given = {id(leaf.value): leaf for leaf in leaves if isinstance(leaf, FakeTensor)}
@@ -99,7 +97,7 @@ class DryRun(FakeTensorMode):
             return self.results(func, real, device, given)
 
     def results(self, func: Any, real: Any, device: torch.device, given: dict[int, FakeTensor]) -> Any:
-        """Make the fake tensors of an operator's results; one that it was given and has changed is that one."""
+        """Make fake tensors of an operator's results; an argument that was changed in place is returned itself."""
         if type(real) is Tensor:
             return given[id(real)] if id(real) in given else self.fake(real, device)
         if func is aten._pack_padded_sequence.default:
@@ -109,7 +107,7 @@ class DryRun(FakeTensorMode):
         return real
 
     def fake(self, real: Tensor, device: torch.device) -> FakeTensor:
-        """Make the fake tensor of a value."""
+        """Make a fake tensor with this value."""
         size, stride, offset = real.shape, real.stride(), real.storage_offset()
         form = torch.empty_strided(size, stride, dtype=real.dtype, device="meta")
         if offset:
@@ -120,35 +118,35 @@ class DryRun(FakeTensorMode):
 
 
 PLAIN: set[Any] = set()
-"""Operators that are not made of others."""
+"""Operators that are not composed of others."""
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
 TWO_DEVICES = {aten.copy_.default, aten._pack_padded_sequence.default, *INDEXING}
-"""Operators whose tensors may be on two devices; the result is where the first is."""
+"""Operators whose tensors may be on two devices; the result is on the device of the first."""
 
 
 def is_tensor(leaf: Any) -> bool:
-    """Tell whether this is a tensor, fake or not."""
+    """Return whether an argument is a tensor, fake or not."""
     return isinstance(leaf, Tensor)
 
 
 def shifted(form: Tensor, offset: int) -> Tensor:
-    """Give a meta tensor an offset into its memory."""
-    reach = 1 + sum((size - 1) * stride for size, stride in zip(form.shape, form.stride(), strict=True))
-    whole = torch.empty(offset + reach, dtype=form.dtype, device="meta")
-    return whole.as_strided(form.shape, form.stride(), offset)
+    """Return a meta tensor with an offset into its storage."""
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(form.shape, form.stride(), strict=True))
+    storage = torch.empty(offset + extent, dtype=form.dtype, device="meta")
+    return storage.as_strided(form.shape, form.stride(), offset)
 
 
 def value_of(leaf: Any) -> Any:
-    """Give a fake tensor's values; what is none is itself."""
+    """Return the value of a fake tensor; other arguments are returned unchanged."""
     if isinstance(leaf, FakeTensor):
         assert leaf.value is not None, "this fake tensor was not made by DryRun"
         return leaf.value
     return leaf
 
 
-def place_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -> torch.device:
-    """Say where an operator's results are. Raises what CUDA, or PyTorch in its place, raises for misplaced tensors."""
+def device_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -> torch.device:
+    """Return the device of an operator's results; raises an error for misplaced tensors, as PyTorch or CUDA does."""
     if kwargs.get("device") is not None:
         device = FakeTensor._normalize_fake_device(torch.device(kwargs["device"]))
     elif not tensors:
@@ -158,7 +156,7 @@ def place_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -
     else:
         device, _ = FakeTensor._find_common_device(func, tensors)
     generator = kwargs.get("generator")
-    place = device if generator is None else PLACES.get(generator._cdata, generator.device)
+    place = device if generator is None else GENERATOR_DEVICES.get(generator._cdata, generator.device)
     if place.type != device.type:
         raise RuntimeError(f"{func}: expected a {device.type} generator, found one on {place}")
     if func in INDEXING:
@@ -175,7 +173,7 @@ def place_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -
 
 
 def compute(func: Any, args: Any, kwargs: Any) -> Any:
-    """Compute on the CPU what an operator computes."""
+    """Compute an operator on the CPU."""
     if "device" in kwargs:
         kwargs["device"] = CPU
     if "pin_memory" in kwargs:
@@ -184,14 +182,14 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
         return False
     if func is aten._pin_memory.default:
         return args[0].clone()
-    if func.namespace == "companion_triton":  # Triton compiles for a GPU
+    if func.namespace == "companion_triton":  # Triton needs a GPU
         func = getattr(torch.ops.companion_python, func._opname).default
     return FUSED.get(func, func)(*args, **kwargs)
 
 
-def lstm_cell(above: Tensor, beside: Tensor, c: Tensor, *biases: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute an LSTM's cell out of (B, 4H) products, in which CUDA has one kernel and the CPU none."""
-    gates = sum((bias for bias in biases if bias is not None), above + beside)
+def lstm_cell(gx: Tensor, gh: Tensor, c: Tensor, *biases: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute an LSTM cell from the (B, 4H) products of input and state; only CUDA has a fused kernel for it."""
+    gates = sum((bias for bias in biases if bias is not None), gx + gh)
     i, f, g, o = gates.chunk(4, dim=1)
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     new = f * c + i * g
@@ -201,7 +199,7 @@ def lstm_cell(above: Tensor, beside: Tensor, c: Tensor, *biases: Tensor | None) 
 def lstm_cell_backward(
     dh: Tensor | None, dc: Tensor | None, c: Tensor, new: Tensor, gates: Tensor, has_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Give the gradients of its products, of the state before, and of its bias."""
+    """Return the gradients of the products, of the previous cell state, and of the bias."""
     i, f, g, o = gates.chunk(4, dim=1)
     dh = torch.zeros_like(c) if dh is None else dh
     dc = (0 if dc is None else dc) + dh * o * (1 - new.tanh() ** 2)
@@ -211,30 +209,30 @@ def lstm_cell_backward(
 
 
 def gru_cell(
-    above: Tensor, beside: Tensor, h: Tensor, input_bias: Tensor | None = None, hidden_bias: Tensor | None = None
+    gx: Tensor, gh: Tensor, h: Tensor, input_bias: Tensor | None = None, hidden_bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Compute a GRU's cell out of (B, 3H) products; the second result is what its gradient needs."""
-    above = above if input_bias is None else above + input_bias
-    beside = beside if hidden_bias is None else beside + hidden_bias
-    (above_r, above_z, above_n), (beside_r, beside_z, beside_n) = above.chunk(3, dim=1), beside.chunk(3, dim=1)
-    r, z = (above_r + beside_r).sigmoid(), (above_z + beside_z).sigmoid()
-    n = (above_n + r * beside_n).tanh()
-    return n + z * (h - n), torch.cat([r, z, n, h, beside_n], dim=1)
+    """Compute a GRU cell from the (B, 3H) products of input and state; the second result is for the backward pass."""
+    gx = gx if input_bias is None else gx + input_bias
+    gh = gh if hidden_bias is None else gh + hidden_bias
+    (gx_r, gx_z, gx_n), (gh_r, gh_z, gh_n) = gx.chunk(3, dim=1), gh.chunk(3, dim=1)
+    r, z = (gx_r + gh_r).sigmoid(), (gx_z + gh_z).sigmoid()
+    n = (gx_n + r * gh_n).tanh()
+    return n + z * (h - n), torch.cat([r, z, n, h, gh_n], dim=1)
 
 
-def gru_cell_backward(dh: Tensor, kept: Tensor, has_bias: bool) -> tuple[Tensor | None, ...]:
-    """Give the gradients of both products, of the state before, and of both biases."""
-    r, z, n, h, beside_n = kept.chunk(5, dim=1)
+def gru_cell_backward(dh: Tensor, saved: Tensor, has_bias: bool) -> tuple[Tensor | None, ...]:
+    """Return the gradients of both products, of the previous state, and of both biases."""
+    r, z, n, h, gh_n = saved.chunk(5, dim=1)
     dn = dh * (1 - z) * (1 - n**2)
-    dr, dz = dn * beside_n * r * (1 - r), dh * (h - n) * z * (1 - z)
-    above, beside = torch.cat([dr, dz, dn], dim=1), torch.cat([dr, dz, dn * r], dim=1)
-    return above, beside, dh * z, above.sum(0) if has_bias else None, beside.sum(0) if has_bias else None
+    dr, dz = dn * gh_n * r * (1 - r), dh * (h - n) * z * (1 - z)
+    d_gx, d_gh = torch.cat([dr, dz, dn], dim=1), torch.cat([dr, dz, dn * r], dim=1)
+    return d_gx, d_gh, dh * z, d_gx.sum(0) if has_bias else None, d_gh.sum(0) if has_bias else None
 
 
 def rms_norm_backward(
     dy: Tensor, x: Tensor, shape: list[int], scale: Tensor, weight: Tensor | None, wanted: list[bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Compute the gradients of an RMSNorm's input and weight; CUDA has one kernel for them, the CPU has none."""
+    """Compute the gradients of an RMSNorm's input and weight; only CUDA has a fused kernel for them."""
     own = tuple(range(-len(shape), 0))
     normalised, d = x * scale, dy if weight is None else dy * weight
     dx = scale * (d - normalised * (d * normalised).mean(own, keepdim=True))
@@ -252,7 +250,7 @@ FUSED = {
 
 
 def caller() -> tuple[str, str]:
-    """Name the innermost function of this project that is being run: (module, qualified name)."""
+    """Return the innermost running function of this project: (module, qualified name)."""
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
@@ -262,55 +260,55 @@ def caller() -> tuple[str, str]:
     return "", ""
 
 
-# Autograd's engine asks the driver for streams. The graph that autograd built is walked here instead, node by node.
+# Autograd's engine requests streams from the driver. Instead, the graph that autograd has built is traversed here.
 
 
-def walk_back(
+def run_backward(
     roots: Sequence[Tensor], gradients: Sequence[Tensor | None], wanted: Sequence[Tensor] | None, *, create_graph: bool
 ) -> list[Tensor | None]:
-    """Compute gradients: into `.grad` of the leaves, or else return those of the wanted tensors."""
-    waiting: Counter[Any] = Counter()  # how many nodes have still to pass something on to this one
-    known, stack = {}, [edge_of(root)[0] for root in roots]
+    """Compute gradients: add them to `.grad` of the leaves, or return those of the wanted tensors."""
+    pending: Counter[Any] = Counter()  # number of nodes that have not yet passed a gradient to this node
+    received, stack = {}, [edge_of(root)[0] for root in roots]
     while stack:
         node = stack.pop()
-        if node not in known:
-            known[node] = [None] * max(1, len(node._input_metadata))
+        if node not in received:
+            received[node] = [None] * max(1, len(node._input_metadata))
             for following, _ in node.next_functions:
                 if following is not None:
-                    waiting[following] += 1
+                    pending[following] += 1
                     stack.append(following)
     for root, gradient in zip(roots, gradients, strict=True):
         assert gradient is not None or root.numel() == 1, "grad can be implicitly created only for scalar outputs"
-        add(known, edge_of(root), torch.ones_like(root) if gradient is None else gradient)
+        add(received, edge_of(root), torch.ones_like(root) if gradient is None else gradient)
     targets = None if wanted is None else {edge_of(tensor): index for index, tensor in enumerate(wanted)}
     found: list[Tensor | None] = [None] * len(wanted or [])
-    ready = [node for node in dict.fromkeys(edge_of(root)[0] for root in roots) if not waiting[node]]
+    ready = [node for node in dict.fromkeys(edge_of(root)[0] for root in roots) if not pending[node]]
     with torch.set_grad_enabled(create_graph):
         while ready:
             node = ready.pop()
-            passed = call(node, known[node], leaves=wanted is None)
+            passed = call(node, received[node], leaves=wanted is None)
             if targets is not None:
-                for number, gradient in enumerate(known[node]):
+                for number, gradient in enumerate(received[node]):
                     if (node, number) in targets:
                         found[targets[node, number]] = gradient
             for edge, gradient in zip(node.next_functions, passed, strict=True):
                 if edge[0] is not None:
                     if gradient is not None:
-                        add(known, edge, gradient)
-                    waiting[edge[0]] -= 1
-                    if not waiting[edge[0]]:
+                        add(received, edge, gradient)
+                    pending[edge[0]] -= 1
+                    if not pending[edge[0]]:
                         ready.append(edge[0])
     return found
 
 
 def edge_of(tensor: Tensor) -> tuple[Any, int]:
-    """Give the node, and the number of its input, that takes a tensor's gradient."""
+    """Return the node that receives a tensor's gradient, and the number of its input."""
     edge = torch.autograd.graph.get_gradient_edge(tensor)
     return edge.node, edge.output_nr
 
 
-def add(known: dict[Any, list[Tensor | None]], edge: tuple[Any, int], gradient: Tensor) -> None:
-    """Add a gradient to what a node has received, in the shape and type of what it is the gradient of."""
+def add(received: dict[Any, list[Tensor | None]], edge: tuple[Any, int], gradient: Tensor) -> None:
+    """Add a gradient to those that a node has received, in shape and type of the tensor that it belongs to."""
     node, number = edge
     if node._input_metadata:
         form = node._input_metadata[number]
@@ -318,12 +316,12 @@ def add(known: dict[Any, list[Tensor | None]], edge: tuple[Any, int], gradient: 
             gradient = gradient.sum_to_size(form.shape)
         if gradient.dtype != form.dtype:
             gradient = gradient.to(form.dtype)
-    before = known[node][number]
-    known[node][number] = gradient if before is None else before + gradient
+    before = received[node][number]
+    received[node][number] = gradient if before is None else before + gradient
 
 
 def call(node: Any, gradients: list[Tensor | None], *, leaves: bool) -> Sequence[Tensor | None]:
-    """Let a node turn the gradients of its outputs into those of its inputs; a leaf takes its own."""
+    """Compute the gradients of a node's inputs from those of its outputs; a leaf accumulates its gradient."""
     if hasattr(node, "variable"):
         (gradient,), leaf = gradients, node.variable
         if leaves and gradient is not None:
@@ -334,13 +332,13 @@ def call(node: Any, gradients: list[Tensor | None], *, leaves: bool) -> Sequence
         return []
     if all(gradient is None for gradient in gradients):
         return [None] * len(node.next_functions)
-    if isinstance(node, torch.autograd.function.BackwardCFunction):  # written in Python
+    if isinstance(node, torch.autograd.function.BackwardCFunction):  # a custom function in Python
         forms = node._input_metadata
-        whole = [
+        filled = [
             torch.zeros(form.shape, dtype=form.dtype, device=form.device) if gradient is None else gradient
             for gradient, form in zip(gradients, forms, strict=True)
         ]
-        passed = node.apply(*whole)
+        passed = node.apply(*filled)
     else:
         passed = node(*gradients)
     passed = passed if isinstance(passed, tuple) else (passed,)
@@ -348,30 +346,30 @@ def call(node: Any, gradients: list[Tensor | None], *, leaves: bool) -> Sequence
 
 
 def backward(tensors: Any, grad_tensors: Any = None, *_: Any, create_graph: bool = False, **__: Any) -> None:
-    """Stand in for torch.autograd.backward and Tensor.backward."""
+    """Replace torch.autograd.backward and Tensor.backward."""
     roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     gradients = [grad_tensors] if isinstance(grad_tensors, Tensor) else list(grad_tensors or [None] * len(roots))
-    walk_back(roots, gradients, None, create_graph=create_graph)
+    run_backward(roots, gradients, None, create_graph=create_graph)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, **options: Any) -> tuple[Tensor | None, ...]:
-    """Stand in for torch.autograd.grad."""
+    """Replace torch.autograd.grad."""
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     gradients = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(roots))
-    found = walk_back(roots, gradients, wanted, create_graph=options.get("create_graph", False))
+    found = run_backward(roots, gradients, wanted, create_graph=options.get("create_graph", False))
     if options.get("materialize_grads"):
         found = [torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True)]
     return tuple(found)
 
 
-# What asks the driver, or reads a tensor's memory, is replaced.
+# Replacements of functions that call the driver or read a tensor's memory.
 
 
 def move(module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """Stand in for nn.Module._apply: parameters change in place where they can, as real ones do; buffers are replaced.
+    """Replace nn.Module._apply: parameters are changed in place if possible, buffers are replaced.
 
-    A tensor that is a plain attribute stays where it is, as in a real module.
+    As in PyTorch, a tensor that is a plain attribute is not moved.
     """
     for child in module.children() if recurse else ():
         child._apply(convert)
@@ -392,37 +390,37 @@ def move(module: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool =
     return module
 
 
-PLACES: dict[int, torch.device] = {}
-"""Where generators claim to be, by address: operators receive them in another wrapper."""
+GENERATOR_DEVICES: dict[int, torch.device] = {}
+"""Devices that generators report, by address, since operators receive generators in another wrapper."""
 
 
 class Generator(torch.Generator):
-    """A generator that says on which device it is; all draw on the CPU."""
+    """A generator that reports a device but draws on the CPU."""
 
     def __new__(cls, device: torch.device | str = "cpu") -> "Generator":
-        """Make the CPU's generator, whatever the device."""
+        """Create a CPU generator for any device."""
         self = super().__new__(cls)
-        PLACES[self._cdata] = torch.device(device)
+        GENERATOR_DEVICES[self._cdata] = torch.device(device)
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where it claims to be."""
-        return PLACES[self._cdata]
+        """The reported device."""
+        return GENERATOR_DEVICES[self._cdata]
 
 
 class Stream:
-    """A stream or a CUDA graph: all that it is asked to do has been done already."""
+    """A stream or a CUDA graph that does nothing, since all operations are synchronous."""
 
     def wait_stream(self, other: "Stream") -> None:
         """Wait for nothing."""
 
     def replay(self) -> None:
-        """Do nothing: the step that was recorded has been taken."""
+        """Do nothing: the captured step has already run."""
 
 
 def to_numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
-    """Stand in for Tensor.numpy, which reads memory: only tensors on the CPU have some."""
+    """Replace Tensor.numpy, which reads memory; raises TypeError for tensors on the GPU."""
     if tensor.device.type != "cpu" and not force:
         raise TypeError(f"can't convert {tensor.device} device type tensor to numpy. Use Tensor.cpu() first.")
     with unset_fake_temporarily():
@@ -430,26 +428,26 @@ def to_numpy(tensor: FakeTensor, *, force: bool = False) -> Any:
 
 
 def to_list(tensor: FakeTensor) -> Any:
-    """Stand in for Tensor.tolist."""
+    """Replace Tensor.tolist."""
     with unset_fake_temporarily():
         return tensor.value.tolist()
 
 
 def pad_packed(data: Tensor, sizes: Tensor, batch_first: bool, padding: float, length: int) -> tuple[Tensor, Tensor]:
-    """Stand in for the inside of pad_packed_sequence, which writes the lengths into memory."""
+    """Replace the C++ function of pad_packed_sequence, which writes the lengths to memory."""
     steps = [F.pad(step, (0, 0, 0, int(sizes[0]) - len(step)), value=padding) for step in data.split(sizes.tolist())]
     padded = F.pad(torch.stack(steps), (0, 0, 0, 0, 0, max(0, length - len(steps))), value=padding)
     lengths = torch.tensor([sum(size > row for size in sizes.tolist()) for row in range(int(sizes[0]))])
     return padded.transpose(0, 1) if batch_first else padded, lengths
 
 
-def spell(tensor: FakeTensor, form: str) -> str:
-    """Stand in for Tensor.__format__, which spells single numbers."""
+def format_tensor(tensor: FakeTensor, form: str) -> str:
+    """Replace Tensor.__format__, which formats single numbers."""
     return format(tensor.item() if tensor.dim() == 0 and form else repr(tensor), form)
 
 
 def copy_of(tensor: FakeTensor, memo: dict[int, Any]) -> FakeTensor:
-    """Stand in for Tensor.__deepcopy__, which would copy the mode as well."""
+    """Replace Tensor.__deepcopy__, which would also copy the mode."""
     if id(tensor) not in memo:
         copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
         if isinstance(tensor, nn.Parameter):
@@ -459,14 +457,14 @@ def copy_of(tensor: FakeTensor, memo: dict[int, Any]) -> FakeTensor:
 
 
 def save_model(model: nn.Module, path: str) -> None:
-    """Stand in for safetensors' save_model, which reads memory."""
+    """Replace safetensors' save_model, which reads memory."""
     with unset_fake_temporarily():
         torch.save({name: value_of(tensor) for name, tensor in model.state_dict().items()}, path)
 
 
 @contextlib.contextmanager
-def pretended_device() -> Iterator[DryRun]:
-    """Replace what asks the driver, for good, and let tensors be fake within the block."""
+def simulated_device() -> Iterator[DryRun]:
+    """Replace functions that call the driver, permanently, and make tensors fake within the block."""
     import safetensors.torch
 
     import common.run
@@ -477,12 +475,12 @@ def pretended_device() -> Iterator[DryRun]:
     for module in [module for name, module in sys.modules.items() if name.startswith(("ch0", "common"))]:
         for name, value in list(vars(module).items()):
             if value in drawing:
-                setattr(module, name, lambda *_, **__: None)  # it traces with fake tensors of its own
+                setattr(module, name, lambda *_, **__: None)  # tracing uses its own fake tensors
 
     device.present_devices = lambda: ["cpu", "cuda:0"]
     torch.cuda.set_device = lambda _: None
     torch.cuda.get_device_capability = lambda *_: (9, 0)
-    torch.cuda.get_device_name = lambda *_: "a GPU that is not there"
+    torch.cuda.get_device_name = lambda *_: "simulated GPU"
     torch.cuda.mem_get_info = lambda *_: (1 << 36, 1 << 36)
     torch.cuda.is_bf16_supported = lambda *_: True
     for module in (torch.amp.autocast_mode, torch.cuda.amp.common):
@@ -491,55 +489,55 @@ def pretended_device() -> Iterator[DryRun]:
     torch.cuda.current_stream = lambda *_: Stream()
     torch.cuda.stream = torch.cuda.graph = lambda *_, **__: contextlib.nullcontext()
     torch.accelerator.synchronize = lambda *_: None
-    device.Timer.__exit__ = lambda self, *_: setattr(self, "seconds", 60.0)  # nothing is repeated to be timed
+    device.Timer.__exit__ = lambda self, *_: setattr(self, "seconds", 60.0)  # timed code is not repeated
     torch.random.fork_rng = lambda *_, **__: contextlib.nullcontext()
-    torch.backends.cudnn.enabled = False  # it asks the driver whether it can take a recurrent layer
+    torch.backends.cudnn.enabled = False  # cuDNN would query the driver for recurrent layers
     torch.Generator = Generator
     torch.autograd.grad = grad
     torch.autograd.backward = Tensor.backward = backward
     nn.Module._apply = move
     make_loader = DataLoader.__init__
-    DataLoader.__init__ = lambda self, *arguments, **options: make_loader(  # in this process
+    DataLoader.__init__ = lambda self, *arguments, **options: make_loader(  # no worker processes
         self, *arguments, **options | {"num_workers": 0, "persistent_workers": False}
     )
     nn.utils.rnn._VF._pad_packed_sequence = pad_packed
     FakeTensor.numpy = to_numpy
     FakeTensor.__deepcopy__ = copy_of
-    FakeTensor.__format__ = spell
+    FakeTensor.__format__ = format_tensor
     FakeTensor.tolist = to_list
     safetensors.torch.save_model = save_model
     common.run.save_checkpoint = lambda *_: None  # pickles memory
-    common.run.Run.figure = lambda *_: None  # drawn before, and not written: that is what takes time
+    common.run.Run.figure = lambda *_: None  # figures are drawn but not written, which takes most of the time
     with DryRun() as mode:
         yield mode
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What happened to one part of a program."""
+    """Result of one part of a program."""
 
     program: str
     part: str
     error: str = ""
-    """The exception and where it was raised; empty where there was none."""
-    refused: bool = False
-    """Whether the program says that it runs on a CPU only."""
+    """The exception and the place where it was raised; empty if there was none."""
+    rejected: bool = False
+    """Whether the program reports that it runs only on a CPU."""
     operators: int = 0
-    """How many ran on the GPU."""
+    """Number of operators on the GPU."""
     functions: tuple[str, ...] = ()
     """The project's functions that called them."""
     seconds: float = 0.0
 
 
 def run(mode: DryRun, module: ModuleType, part: str, work: Callable[[], object]) -> Outcome:
-    """Run a part of a program and say what happened."""
+    """Run a part of a program and return its outcome."""
     mode.operators.clear()
     outcome = Outcome(module.__name__, part)
     start = time.process_time()
     try:
         work()
-    except Exception as error:  # whatever it is, it belongs into the table
-        outcome.refused = isinstance(error, ValueError) and "--device must be cpu" in str(error)
+    except Exception as error:  # any error is listed in the table
+        outcome.rejected = isinstance(error, ValueError) and "--device must be cpu" in str(error)
         where = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(ROOT / "ch"))]
         place = (
             f" at {Path(where[-1].filename).relative_to(ROOT)}:{where[-1].lineno}: {where[-1].line}" if where else ""
@@ -567,13 +565,13 @@ SMALL = {
 }
 
 
-OTHERWISE: dict[str, dict[str, Any]] = {
+ADJUSTED: dict[str, dict[str, Any]] = {
     "ch05_rnn.series.forecast": {"limit": 300},
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
-"""Settings of one program that those for all do not fit."""
+"""Settings for single programs, in addition to SMALL."""
 RUN_OTHERS = {"ch05_rnn.language.budgets", "ch07_dqn.learning_curves"}
-"""Programs that only train those of other modules."""
+"""Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
     "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
@@ -588,11 +586,11 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch08_vae.gan": {"MONITORED": 20},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
 }
-"""Numbers that no setting changes."""
+"""Reduced module constants that have no setting."""
 
 
 def small(module: ModuleType, folder: Path) -> Any:
-    """Give a program's Config on the GPU, with less of everything that takes time."""
+    """Return a program's Config on the GPU, with small settings."""
     from ch01_graphs import regression
     from ch05_rnn.language import evaluation as measures
     from test_written_commands import shortened
@@ -601,21 +599,21 @@ def small(module: ModuleType, folder: Path) -> Any:
     regression.time_steps.__kwdefaults__["steps"] = 3
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
-    otherwise = OTHERWISE.get(module.__name__, {})
+    adjusted = ADJUSTED.get(module.__name__, {})
     for name, constants in CONSTANTS.items():
         for constant, value in constants.items():
             assert hasattr(importlib.import_module(name), constant), f"{name} has no {constant}"
             setattr(importlib.import_module(name), constant, value)
     for name in sorted(SMALL.keys() & vars(config).keys()):
-        with contextlib.suppress(ValueError):  # the program has a rule of its own for this number
+        with contextlib.suppress(ValueError):  # the program rejects this number
             config = dataclasses.replace(config, **{name: SMALL[name]})
-    run = {name: otherwise[name] for name in otherwise.keys() & vars(config.run).keys()}
-    own = {name: value for name, value in otherwise.items() if name not in run}
+    run = {name: adjusted[name] for name in adjusted.keys() & vars(config.run).keys()}
+    own = {name: value for name, value in adjusted.items() if name not in run}
     return dataclasses.replace(config, run=dataclasses.replace(config.run, **run), **own)
 
 
 def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]:
-    """Change one choice or switch at a time: give the flag and the Config of each that the program allows."""
+    """Change one choice or switch at a time; yield the flag and the Config of each allowed change."""
     kinds = typing.get_type_hints(module.Config)
     for field in dataclasses.fields(config):
         now, kind = getattr(config, field.name), kinds[field.name]
@@ -625,7 +623,7 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
         dependent = dict.fromkeys(defaults_that_depend_on(field.name, config))
         for value in values:
             if value != now:
-                with contextlib.suppress(ValueError):  # the program has a rule against this combination
+                with contextlib.suppress(ValueError):  # the program rejects this combination
                     yield (
                         f"--{field.name.replace('_', '-')} {value}",
                         dataclasses.replace(config, **dependent, **{field.name: value}),
@@ -633,7 +631,7 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
 
 
 def defaults_that_depend_on(name: str, config: Any) -> list[str]:
-    """Name the fields that have the default which the value of another field gives them (see config.default_by)."""
+    """List the fields with a default that depends on another field and is in use (see config.default_by)."""
     from common.config import deciding_fields, default_of
 
     dependent = [field for field in dataclasses.fields(config) if name in deciding_fields(field)]
@@ -641,25 +639,25 @@ def defaults_that_depend_on(name: str, config: Any) -> list[str]:
 
 
 def is_choice(kind: Any) -> bool:
-    """Tell whether a field takes one of several words."""
+    """Return whether the type of a field is a Literal."""
     return typing.get_origin(kind) is typing.Literal
 
 
 def take_other_steps(module: ModuleType, config: Any) -> None:
-    """Take the benchmark's step with every other setting. Raises RuntimeError, naming the setting that failed."""
+    """Take the benchmark's step with every other setting; raises RuntimeError, naming the setting, if one fails."""
     for flag, changed in other_settings(module, config):
         try:
             module.workload(changed, CUDA).step()
-        except ValueError:  # there is no such step to time
+        except ValueError:  # the program has no step to time with this setting
             continue
         except Exception as error:
             raise RuntimeError(f"{flag}: {type(error).__name__}: {error}") from error
 
 
 def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
-    """Train each program in small on the GPU that is not there; take its benchmark's step in several settings."""
+    """Train each program with small settings on the simulated GPU; take its benchmark's step in several settings."""
     outcomes = []
-    with tempfile.TemporaryDirectory() as folder, pretended_device() as mode:
+    with tempfile.TemporaryDirectory() as folder, simulated_device() as mode:
         for module in modules:
             config = small(module, Path(folder))
             outcomes.append(run(mode, module, "train", lambda: module.train(config)))  # noqa: B023
@@ -670,12 +668,12 @@ def dry_run(modules: Sequence[ModuleType]) -> list[Outcome]:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Render what was covered as a Markdown table."""
+    """Render the outcomes as a Markdown table."""
     lines = ["| program | part | operators on the GPU | functions that call them | |", "|---|---|---:|---|---|"]
     for outcome in outcomes:
         names = ", ".join(name.rpartition(".")[2] for name in outcome.functions)
-        said = outcome.error or f"{outcome.seconds:.1f} s"
-        lines.append(f"| {outcome.program} | {outcome.part} | {outcome.operators:,} | {names} | {said} |")
+        result = outcome.error or f"{outcome.seconds:.1f} s"
+        lines.append(f"| {outcome.program} | {outcome.part} | {outcome.operators:,} | {names} | {result} |")
     return "\n".join(lines)
 
 
@@ -684,8 +682,8 @@ def main() -> None:
     from test_house import PROGRAMS
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("programs", nargs="*", help="modules, as in ch07_dqn.dqn; all by default")
-    parser.add_argument("--json", type=Path, help="write the outcomes here")
+    parser.add_argument("programs", nargs="*", help="modules, for example ch07_dqn.dqn; by default all")
+    parser.add_argument("--json", type=Path, help="write the outcomes to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     modules = [importlib.import_module(name) for name in options.programs] or [

@@ -53,7 +53,7 @@ def patched(data: bytes, *, local: int, central: int, value: bytes) -> bytes:
 
 
 @pytest.fixture
-def refused(tmp_path):
+def error_of(tmp_path):
     """Unpack an archive that must be rejected; return the one-line message, and check that nothing was written."""
 
     def call(name: str, data: bytes, limit=archives.LIMIT) -> str:
@@ -98,37 +98,37 @@ def test_a_member_without_a_name_is_ignored(tmp_path):
     assert archives.read_members(tmp_path / "x.zip", "set", list(CONTENT)) == CONTENT
 
 
-# What is refused.
+# Rejected archives.
 
 
-def test_a_corrupt_deflate_stream_names_the_file_in_the_archive(refused):
+def test_a_corrupt_deflate_stream_names_the_file_in_the_archive(error_of):
     data = bytearray(make_zip())
     start = data.index(b"set/a.txt") + len("set/a.txt")
     data[start] = 0xFF  # a block of a type that deflate does not have
-    assert refused("x.zip", bytes(data)).startswith(
-        "/x.zip is a broken archive ('set/a.txt': Error -3 while decompressing data: invalid block type): delete it"
+    assert error_of("x.zip", bytes(data)).startswith(
+        "/x.zip is a corrupt archive ('set/a.txt': Error -3 while decompressing data: invalid block type): delete it"
     )
 
 
-def test_content_with_a_wrong_checksum_is_rejected(refused, monkeypatch):
+def test_content_with_a_wrong_checksum_is_rejected(error_of, monkeypatch):
     data = make_zip(method=zipfile.ZIP_STORED).replace(b"first, first", b"other, other", 1)
-    assert "'set/a.txt': Bad CRC-32" in refused("x.zip", data)
+    assert "'set/a.txt': Bad CRC-32" in error_of("x.zip", data)
     monkeypatch.setattr(archives, "CHUNK", 512)  # the checksum at the end is checked for every size
     packed = bytearray(gzip.compress(make_tar()))
     packed[-6] ^= 1
-    assert "is a broken" in refused("x.tar.gz", bytes(packed))
+    assert "is a corrupt" in error_of("x.tar.gz", bytes(packed))
 
 
-def test_an_encrypted_file_is_named(refused):
+def test_an_encrypted_file_is_named(error_of):
     data = patched(make_zip(), local=6, central=8, value=b"\x01\x00")
-    assert "'set/a.txt' in it is encrypted; unpack it with its password into" in refused("x.zip", data)
+    assert "'set/a.txt' in it is encrypted; unpack it with its password into" in error_of("x.zip", data)
 
 
 @pytest.mark.parametrize("method", [99, 9, 12, 14])
-def test_an_unknown_compression_method_is_named(refused, method):
+def test_an_unknown_compression_method_is_named(error_of, method):
     data = patched(make_zip(), local=8, central=10, value=struct.pack("<H", method))
-    said = refused("x.zip", data)
-    assert f"'set/a.txt' in it has compression method {method}, not deflate; unpack it with another program" in said
+    error = error_of("x.zip", data)
+    assert f"'set/a.txt' in it has compression method {method}, not deflate; unpack it with another program" in error
 
 
 @pytest.mark.parametrize(
@@ -145,43 +145,43 @@ def test_an_unknown_compression_method_is_named(refused, method):
         ("x.tar", make_tar()[:700]),
     ],
 )
-def test_truncated_and_invalid_archives_are_rejected(refused, name, data):
-    assert "is a broken" in refused(name, data)
+def test_truncated_and_invalid_archives_are_rejected(error_of, name, data):
+    assert "is a corrupt" in error_of(name, data)
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
 @pytest.mark.parametrize("path", ["../set/a.txt", "/set/a.txt", "..\\set\\a.txt", "x/../../a.txt"])
-def test_paths_outside_the_archive_are_ignored(refused, name, path, tmp_path):
+def test_paths_outside_the_archive_are_ignored(error_of, name, path, tmp_path):
     content = {path: b"evil", "set/b.txt": b"good"}
     data = make_zip(content, "") if name == "x.zip" else gzip.compress(make_tar(content, ""))
-    assert "does not contain set/a.txt" in refused(name, data)
+    assert "does not contain set/a.txt" in error_of(name, data)
     assert sorted(path.name for path in tmp_path.rglob("*")) in ([name], [name, "set"])
 
 
-def test_links_and_devices_of_a_tar_archive_are_ignored(refused):
+def test_links_and_devices_of_a_tar_archive_are_ignored(error_of):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         link = tarfile.TarInfo("set/a.txt")
         link.type, link.linkname = kind, "/etc/passwd"
         data = make_tar({"b.txt": b""}, headers=[link])
-        assert "does not contain set/a.txt" in refused("x.tar", data)
+        assert "does not contain set/a.txt" in error_of("x.tar", data)
 
 
-def test_an_ambiguous_file_name_is_rejected(refused):
+def test_an_ambiguous_file_name_is_rejected(error_of):
     data = make_zip({"a.txt": b"one", "c.txt": b"two"}).replace(b"set/c.txt", b"set/a.txt")
-    assert "contains 2 files named a.txt ('set/a.txt', 'set/a.txt')" in refused("x.zip", data)
+    assert "contains 2 files named a.txt ('set/a.txt', 'set/a.txt')" in error_of("x.zip", data)
     content = {"one/a.txt": b"1", "two/a.txt": b"2"}
-    assert "contains 2 files named a.txt ('one/a.txt', 'two/a.txt')" in refused("x.tar", make_tar(content, ""))
+    assert "contains 2 files named a.txt ('one/a.txt', 'two/a.txt')" in error_of("x.tar", make_tar(content, ""))
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])
-def test_nothing_is_written_if_the_last_file_is_broken(refused, name):
+def test_nothing_is_written_if_the_last_file_is_broken(error_of, name):
     if name == "x.zip":
         data = make_zip(method=zipfile.ZIP_STORED).replace(bytes(range(256)), bytes(256), 1)
     else:
         data = make_tar()
         data = data[: data.index(bytes(range(100))) + 600]
         data = gzip.compress(data) if name == "x.tar.gz" else data
-    assert "is a broken" in refused(name, data)
+    assert "is a corrupt" in error_of(name, data)
 
 
 BOMB = {"a.txt": bytes(1 << 26), "b.txt": b""}
@@ -204,31 +204,31 @@ def test_a_zip_bomb_is_rejected_before_it_fills_the_memory(name, tmp_path):
     assert peak < 1 << 23
 
 
-def test_a_zip_bomb_with_a_wrong_size_in_its_header_is_rejected(refused):
+def test_a_zip_bomb_with_a_wrong_size_in_its_header_is_rejected(error_of):
     data = patched(make_zip(BOMB), local=22, central=24, value=struct.pack("<I", 10))
-    assert "Bad CRC-32" in refused("x.zip", data, limit=1_000_000)
+    assert "Bad CRC-32" in error_of("x.zip", data, limit=1_000_000)
 
 
-def test_a_tar_archive_beyond_the_limits_is_rejected(refused, monkeypatch):
+def test_a_tar_archive_beyond_the_limits_is_rejected(error_of, monkeypatch):
     monkeypatch.setattr(archives, "HEADERS", 50_000)
     data = gzip.compress(make_tar({"padding": bytes(100_000), **CONTENT}))
-    assert "unpacks to more than 54,000 bytes: this is not the published archive" in refused(
+    assert "unpacks to more than 54,000 bytes: this is not the published archive" in error_of(
         "x.tar.gz", data, limit=2_000
     )
     monkeypatch.setattr(archives, "MOST_MEMBERS", 20)
     many = [tarfile.TarInfo(f"set/{number}") for number in range(30)]
-    assert "contains more than 20 files" in refused("x.tar.gz", gzip.compress(make_tar(headers=many)))
+    assert "contains more than 20 files" in error_of("x.tar.gz", gzip.compress(make_tar(headers=many)))
 
 
-def test_nested_headers_are_rejected(refused):
+def test_nested_headers_are_rejected(error_of):
     name = tarfile.TarInfo("././@LongLink")
     name.type = tarfile.GNUTYPE_LONGNAME
-    assert "is a broken" in refused("x.tar.gz", gzip.compress(name.tobuf() * 3_000 + make_tar()))
+    assert "is a corrupt" in error_of("x.tar.gz", gzip.compress(name.tobuf() * 3_000 + make_tar()))
 
 
-def test_a_name_with_line_ends_is_reported_in_one_line(refused):
+def test_a_name_with_line_ends_is_reported_in_one_line(error_of):
     content = {"x/a.txt": b"", "evil\n\x1b[2J/a.txt": b""}
-    assert r"'evil\n\x1b[2J/a.txt'" in refused("x.tar", make_tar(content, ""))
+    assert r"'evil\n\x1b[2J/a.txt'" in error_of("x.tar", make_tar(content, ""))
 
 
 def test_file_system_errors_are_passed_on(tmp_path):
@@ -240,7 +240,7 @@ def test_file_system_errors_are_passed_on(tmp_path):
         archives.unpack(tmp_path / "x.zip", tmp_path / "set", list(CONTENT))
 
 
-# Anything at all.
+# Random damage.
 
 
 BASES = {
@@ -256,7 +256,7 @@ edits = st.lists(
 )
 
 
-def spoiled(data: bytes, changes, keep: float) -> bytes:
+def damaged(data: bytes, changes, keep: float) -> bytes:
     found = bytearray(data)
     for place, value in changes:
         at = int(place * len(found))
@@ -274,9 +274,9 @@ def spoiled(data: bytes, changes, keep: float) -> bytes:
 def test_a_damaged_archive_is_read_or_rejected_in_one_line(name, changes, keep, inside, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     if name == "x.tar.gz" and inside:
-        data = gzip.compress(spoiled(BASES["x.tar"], changes, keep), 1)
+        data = gzip.compress(damaged(BASES["x.tar"], changes, keep), 1)
     else:
-        data = spoiled(BASES[name], changes, keep)
+        data = damaged(BASES[name], changes, keep)
     (folder / name).write_bytes(data)
     try:
         archives.unpack(folder / name, folder / "set", list(CONTENT), limit=100_000)
@@ -297,17 +297,17 @@ def test_a_damaged_archive_is_read_or_rejected_in_one_line(name, changes, keep, 
 @given(changes=edits, keep=st.just(1.0) | st.floats(0, 1, allow_subnormal=False))
 def test_a_damaged_gzip_file_is_read_or_rejected_in_one_line(changes, keep, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "x"
-    whole = CONTENT["a.txt"]
-    path.write_bytes(b"\x1f\x8b" + spoiled(gzip.compress(whole, mtime=0), changes, keep)[2:])
+    content = CONTENT["a.txt"]
+    path.write_bytes(b"\x1f\x8b" + damaged(gzip.compress(content, mtime=0), changes, keep)[2:])
     try:
-        assert archives.read_bytes(path, limit=100_000) == whole
+        assert archives.read_bytes(path, limit=100_000) == content
     except ValueError as error:
         line = str(error)
         assert line.startswith(f"{path} ")
         assert "\n" not in line
 
 
-# Every data set reads its archive so.
+# Archives of the data sets.
 
 
 def corrupt(data: bytes) -> bytes:
@@ -319,7 +319,7 @@ def corrupt(data: bytes) -> bytes:
 
 
 DAMAGE = {
-    "is a broken archive": corrupt,
+    "is a corrupt archive": corrupt,
     "is encrypted": lambda data: patched(data, local=6, central=8, value=b"\x01\x00"),
     "has compression method 99": lambda data: patched(data, local=8, central=10, value=b"\x63\x00"),
 }
@@ -351,11 +351,11 @@ def test_the_tar_archive_of_cifar_and_gzipped_files_are_read_here(tmp_path):
     source.data_dir().mkdir()
     archive = source.data_dir() / "cifar-10-binary.tar.gz"
     archive.write_bytes(gzip.compress(make_tar())[:-40])
-    with pytest.raises(ValueError, match=f"^{archive} is a broken"):
+    with pytest.raises(ValueError, match=f"^{archive} is a corrupt"):
         load_images("cifar-10")
     assert not (source.data_dir() / FOLDER["cifar-10"]).exists()
     (tmp_path / "idx").write_bytes(gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x09123456789")[:-1])
-    with pytest.raises(ValueError, match="is a broken gzip file"):
+    with pytest.raises(ValueError, match="is a corrupt gzip file"):
         binary.read_idx(tmp_path / "idx")
 
 

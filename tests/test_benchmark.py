@@ -65,8 +65,8 @@ def test_a_precision_that_the_program_rejects_is_not_timed(program, options, mon
 def test_variants_are_interleaved_and_the_first_round_is_discarded(capsys):
     calls = []
 
-    def speed(way):
-        calls.append(way)
+    def speed(variant):
+        calls.append(variant)
         return float(len(calls))
 
     assert benchmark.interleaved({"a": "A", "b": "B"}, 2, speed) == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
@@ -85,7 +85,7 @@ def test_a_rate_covers_the_minimum_duration(monkeypatch):
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
     assert benchmark.rate(lambda: 3.0, 1.0, torch.device("cpu")) == 6.0
     calls = []
-    assert benchmark.seconds_a_call(lambda: calls.append(1), 0.1, torch.device("cpu")) == pytest.approx(0.1)
+    assert benchmark.seconds_per_call(lambda: calls.append(1), 0.1, torch.device("cpu")) == pytest.approx(0.1)
     assert len(calls) == 5
 
 
@@ -126,7 +126,7 @@ def test_flops_of_the_feedforward_step(options):
 
 
 @pytest.mark.slow
-def test_benchmark_from_the_command_line(command, tmp_path):
+def test_benchmark_from_the_command_line(command, tmp_path, warm):
     done = command(
         "ch03_autoencoder_rbm.train", "feedforward", "--benchmark", "--batch-size", "16", "--out", str(tmp_path)
     )

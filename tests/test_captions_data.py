@@ -1,4 +1,4 @@
-"""Captioned scenes: what is true of them, what they show, how they are split; Flickr8k's files."""
+"""Captioned scenes: truth of captions, pixels, and splits; files of Flickr8k."""
 
 import itertools
 import random
@@ -79,8 +79,8 @@ def test_the_opposite_side_makes_a_caption_false(scene, data):
 
 @settings(max_examples=150, deadline=None)
 @given(scenes, st.sampled_from(sorted(RELATIONS)), st.booleans(), st.integers(0, 10**6))
-def test_truth_is_what_the_words_say(scene, relation, verb, seed):
-    """A sentence of random words, mostly those of the scene, against the places of the objects."""
+def test_truth_of_random_sentences_matches_the_scene(scene, relation, verb, seed):
+    """Compare sentences of random words, mostly those of the scene, with the positions of the objects."""
     rng = random.Random(seed)
     kinds = []
     for each in rng.sample(scene, 2):
@@ -136,7 +136,7 @@ def test_captions_by_hand():
         "a small red disc left of a large blue star left of a large blue star",
     ],
 )
-def test_what_is_not_in_the_grammar_is_not_true(caption):
+def test_sentences_outside_the_grammar_are_not_true(caption):
     assert parse(caption) is None
     assert not is_true(caption, draw_scene(ALL, random.Random(0)))
 
@@ -166,7 +166,7 @@ def test_objects_fit_and_do_not_overlap():
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_pixels_show_the_objects_where_they_are(size):
+def test_pixels_show_the_objects_at_their_positions(size):
     data = draw_split([each for each in ALL if each[1] != "ring"], 100, 1, size=size)
     assert data.pixels.shape == (100, 3, size, size) and data.pixels.dtype == torch.uint8
     for image, scene in zip(data.pixels.float() / 255, data.scenes, strict=True):
@@ -182,14 +182,14 @@ def test_pixels_show_the_objects_where_they_are(size):
                 assert corner.max() - corner.min() < 0.4, "the background is grey"
 
 
-def test_shapes_stand_upright():
+def test_shapes_are_upright():
     up = (SceneObject("large", "red", "triangle", 16, 16, 7), SceneObject("small", "red", "disc", 3.9, 3.9, 3.9))
     image = render([up], torch.Generator().manual_seed(0))[0].float()
     red = (image[0] - image[1] > 60)[:, 8:].sum(1)  # pixels of the triangle in each row
     assert red[11] < red[16] < red[18], "the apex of a triangle is its upper end"
 
 
-def test_scenes_are_the_same_every_time():
+def test_scenes_are_repeatable():
     one, other = load_scenes(limit=20), load_scenes(limit=20)
     assert one.card == other.card and torch.equal(one.train.pixels, other.train.pixels)
     assert one.card.description == "20 train, 20 valid, 20 test, 20 held out, embedded, drawn here"

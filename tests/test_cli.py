@@ -65,11 +65,11 @@ def test_a_named_program_runs_with_its_flags(door):
         (["--resume"], "--resume needs a program name"),
     ],
 )
-def test_a_mistake_is_one_line(door, fails, words, message):
+def test_a_user_error_is_one_line(door, fails, words, message):
     assert message in fails(door, *words)
 
 
-def test_a_chapter_without_training_steps_has_none_to_time(fails):
+def test_a_chapter_without_training_steps_has_no_benchmark_flag(fails):
     assert "Unrecognized options: --benchmark" in fails(cli.main, rbm_throughput, arguments=["--benchmark"])
 
 
@@ -77,7 +77,7 @@ def test_a_chapter_without_training_steps_has_none_to_time(fails):
 def test_absent_device_error_lists_available_devices(fails, tmp_path, device):
     words = ["feedforward", "--data", "digits", "--device", device, "--out", str(tmp_path)]
     error = fails(cli.main, feedforward, arguments=words)
-    assert "there is no such device here; present: cpu" in error
+    assert "no such device found (available: cpu)" in error
 
 
 def test_out_that_cannot_be_written_names_folder_and_flag(fails, tmp_path):
@@ -105,7 +105,7 @@ def test_chapter_help_lists_its_programs(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "data"), [("feedforward", "digits"), ("recommender", "planted")])
-def test_offline_and_without_data_a_program_uses_the_embedded_set(command, tmp_path, program, data):
+def test_offline_and_without_data_a_program_uses_the_embedded_set(command, tmp_path, warm, program, data):
     words = ("ch03_autoencoder_rbm.train", program, "--epochs", "1", "--limit", "100", "--out", str(tmp_path))
     done = command(*words, DATA_DIR=str(tmp_path / "no"))
     assert done.returncode == 0, done.stderr
@@ -127,8 +127,8 @@ def test_help_shows_no_none(capsys):
 
 
 def test_a_wrong_value_of_an_optional_flag_is_named(fails):
-    said = fails(cli.main, feedforward, arguments=["feedforward", "--limit", "many"])
-    assert "--limit: expected INT, got many" in said
+    error = fails(cli.main, feedforward, arguments=["feedforward", "--limit", "many"])
+    assert "--limit: expected INT, got many" in error
 
 
 def test_interrupt_prints_no_traceback(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from conftest import refuse_skip_in_ci, train_until
+from conftest import fail_skip_in_ci, train_until
 
 
 def skipped(reason: str) -> pytest.TestReport:
@@ -19,10 +19,10 @@ def skipped(reason: str) -> pytest.TestReport:
         ("", "Graphviz is not installed", "skipped"),
     ],
 )
-def test_a_tool_that_ci_installs_is_never_a_reason_to_skip_there(monkeypatch, ci, reason, outcome):
+def test_ci_fails_tests_skipped_for_a_tool_that_it_installs(monkeypatch, ci, reason, outcome):
     monkeypatch.setenv("CI", ci)
     report = skipped(reason)
-    refuse_skip_in_ci(report)
+    fail_skip_in_ci(report)
     assert report.outcome == outcome
 
 

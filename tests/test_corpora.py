@@ -121,12 +121,12 @@ def test_a_named_text_never_falls_back(name):
 
 
 def test_a_download_is_verified(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: asked.append((mirrors, path, checksum)))
+    calls = []
+    monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: calls.append((mirrors, path, checksum)))
     with pytest.raises(FileNotFoundError):
         load_corpus("wikitext-2")
-    assert [path.name for _, path, _ in asked] == ["train.txt", "valid.txt", "test.txt"]
-    assert all(mirrors[0].endswith(path.name) and len(checksum) == 64 for mirrors, path, checksum in asked)
+    assert [path.name for _, path, _ in calls] == ["train.txt", "valid.txt", "test.txt"]
+    assert all(mirrors[0].endswith(path.name) and len(checksum) == 64 for mirrors, path, checksum in calls)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -142,7 +142,7 @@ def test_wikitext_from_its_archive_or_its_files(tmp_path, packed):
 def test_a_broken_archive_is_named(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "wikitext-2.zip").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip is a broken archive"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip is a corrupt archive"):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")

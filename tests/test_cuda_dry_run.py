@@ -1,18 +1,19 @@
-"""Every program of chapters 1 to 8 on a CUDA device that is not there; see cuda_dry_run.py for how.
+"""Every program of chapters 1 to 8 on a simulated CUDA device; see cuda_dry_run.py.
 
-A process of its own trains every program in small on fake tensors of `cuda:0`: data, forward pass, loss, backward pass,
-optimizer, sampling, environments, evaluation, and the tensors that are drawn; then it takes the benchmark's step, with
-every other value of a choice or switch. A new program takes part by being known to its chapter's train.py.
+A separate process trains every program with small settings on fake tensors of `cuda:0`: data, forward pass, loss,
+backward pass, optimizer, sampling, environments, evaluation, and tensors for figures. Then it takes the benchmark's
+step, also with every other value of each choice or switch. A new program is included once its chapter's train.py lists
+it.
 
-Not covered, since nothing here stands for it:
+Not covered:
 
-- the kernels: values are computed on the CPU, so neither a kernel's result nor its speed is seen
-- cuDNN's recurrent layers (PyTorch's own recurrence takes their place), torch.compile, C++ and Triton kernels' launch
-- real streams, CUDA graphs, events, pinned memory and copies that overlap: they are replaced by doing nothing
-- files: checkpoints and their restoring on a GPU, weights, written figures, and pictures of networks
-- several processes (DistributedDataParallel, NCCL), DataLoader's workers, and memory that runs out
-- evaluation and sampling with other settings than the small ones of cuda_dry_run.py, and functions that the table does
-  not name
+- kernels: values are computed on the CPU, so neither results nor speed of CUDA kernels are tested
+- cuDNN's recurrent layers (replaced by PyTorch's own), torch.compile, and launches of C++ and Triton kernels
+- streams, CUDA graphs, events, pinned memory and overlapping copies: replaced by functions that do nothing
+- files: checkpoints and their restoring on a GPU, weights, written figures, and diagrams of networks
+- several processes (DistributedDataParallel, NCCL), DataLoader's workers, and out-of-memory errors
+- evaluation and sampling with settings other than the small ones of cuda_dry_run.py, and functions that are not in the
+  table
 """
 
 import json
@@ -36,10 +37,10 @@ from test_house import PROGRAMS
 NAMES = [module.__name__ for module in PROGRAMS if module.__name__ < "ch09" and module.__name__ not in RUN_OTHERS]
 WORKLOADS = [module.__name__ for module in PROGRAMS if module.__name__ in NAMES and hasattr(module, "workload")]
 
-NOTHING_ON_A_DEVICE = {"ch01_graphs.expressions", "ch01_graphs.numerics", "ch02_nn.activations", "ch02_nn.descent"}
-"""Programs that compute on the CPU, whatever --device says."""
+ALWAYS_ON_CPU = {"ch01_graphs.expressions", "ch01_graphs.numerics", "ch02_nn.activations", "ch02_nn.descent"}
+"""Programs that compute on the CPU for any --device."""
 CPU_ONLY = {"ch03_autoencoder_rbm.films.baselines", "ch03_autoencoder_rbm.films.scaling"}
-"""Programs that refuse a GPU in one line."""
+"""Programs that reject a GPU with a one-line error."""
 
 
 def start(*arguments, **environment):
@@ -66,24 +67,24 @@ def outcomes(tmp_path_factory):
     ("program", "part"),
     [(name, "train") for name in NAMES] + [(name, part) for name in WORKLOADS for part in ("workload", "settings")],
 )
-def test_program_keeps_to_its_device(outcomes, program, part):
+def test_programs_have_no_misplaced_tensor(outcomes, program, part):
     outcome = outcomes[program, part]
-    assert outcome.refused == (program in CPU_ONLY), outcome.error
-    if not outcome.refused:
+    assert outcome.rejected == (program in CPU_ONLY), outcome.error
+    if not outcome.rejected:
         assert outcome.error == ""
-        if part != "settings":  # there may be none
-            assert (outcome.operators == 0) == (program in NOTHING_ON_A_DEVICE)
+        if part != "settings":  # a program may have no other settings
+            assert (outcome.operators == 0) == (program in ALWAYS_ON_CPU)
 
 
 @pytest.mark.slow
-def test_the_table_names_every_program(outcomes):
+def test_the_table_lists_every_program(outcomes):
     table = cuda_dry_run.table(list(outcomes.values()))
     assert all(f"| {name} | train |" in table for name in NAMES)
     (row,) = re.findall(r"^\| ch07_dqn.dqn \| train \| [\d,]+ \| .*$", table, re.M)
     assert {"act", "sample", "train_step"} <= set(re.findall(r"\w+", row)), row
 
 
-MADE_UP = """
+EXAMPLES = """
 import sys
 import torch
 from torch import nn
@@ -100,12 +101,12 @@ class Network(nn.Module):
             self.matrix = torch.ones(4, 4)
         else:
             self.matrix = nn.Parameter(torch.ones(4, 4))
-        self.dice = torch.Generator("cpu" if kind == "generator" else "cuda")
+        self.generator = torch.Generator("cpu" if kind == "generator" else "cuda")
         self.layer = nn.Linear(4, 2)
 
     def forward(self, states):
         x = self.features[states] @ self.matrix
-        return self.layer(x + torch.rand(x.shape, device=x.device, generator=self.dice))
+        return self.layer(x + torch.rand(x.shape, device=x.device, generator=self.generator))
 
 def train(kind):
     model = Network(kind).to("cuda")
@@ -114,17 +115,17 @@ def train(kind):
     assert model.matrix.grad.device.type == "cuda" and float(model.matrix.grad.abs().sum()) > 0
     return loss.numpy() if kind == "picture" else float(loss)
 
-with dry.pretended_device() as mode:
+with dry.simulated_device() as mode:
     for kind in ("attribute", "matrix", "generator", "picture", "right"):
         print(dry.run(mode, sys.modules["__main__"], "train", lambda: train(kind)).error)
 """
-"""A program with one tensor that is not where it should be, in turn, and at last with none."""
+"""Programs with one misplaced tensor each, and at last a correct one."""
 
 
-def test_a_misplaced_tensor_is_caught():
+def test_a_misplaced_tensor_is_detected():
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    words = [sys.executable, "-W", "ignore", "-c", MADE_UP]
+    words = [sys.executable, "-W", "ignore", "-c", EXAMPLES]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     attribute, matrix, generator, picture, right = done.stdout.splitlines()
     assert attribute == "RuntimeError: aten.index.Tensor: indices must be on the CPU or on cpu, found cuda:0"
@@ -135,36 +136,36 @@ def test_a_misplaced_tensor_is_caught():
     assert right == ""
 
 
-def test_a_gru_s_cell_that_stands_in_for_cuda_s_is_torch_s():
+def test_the_replacement_of_cudas_gru_cell_equals_torch():
     torch.manual_seed(0)
     cell = torch.nn.GRUCell(5, 4).double()
     x, h, dh = torch.randn(3, 5).double(), torch.randn(3, 4).double(), torch.randn(3, 4).double()
-    above, beside = (x @ cell.weight_ih.mT).detach(), (h @ cell.weight_hh.mT).detach()
-    new, kept = cuda_dry_run.gru_cell(above, beside, h, cell.bias_ih.detach(), cell.bias_hh.detach())
+    gx, gh = (x @ cell.weight_ih.mT).detach(), (h @ cell.weight_hh.mT).detach()
+    new, saved = cuda_dry_run.gru_cell(gx, gh, h, cell.bias_ih.detach(), cell.bias_hh.detach())
     torch.testing.assert_close(new, cell(x, h).detach())
-    d_above, d_beside, d_h, d_input_bias, d_hidden_bias = cuda_dry_run.gru_cell_backward(dh, kept, True)
-    assert d_above is not None and d_beside is not None and d_h is not None
+    d_gx, d_gh, d_h, d_input_bias, d_hidden_bias = cuda_dry_run.gru_cell_backward(dh, saved, True)
+    assert d_gx is not None and d_gh is not None and d_h is not None
     inputs = x.requires_grad_(), h.requires_grad_(), cell.bias_ih, cell.bias_hh
-    dx, whole_dh, d_bias_ih, d_bias_hh = torch.autograd.grad(cell(x, h), inputs, dh)
-    torch.testing.assert_close(d_above @ cell.weight_ih, dx)
-    torch.testing.assert_close(d_beside @ cell.weight_hh + d_h, whole_dh)
+    dx, total_dh, d_bias_ih, d_bias_hh = torch.autograd.grad(cell(x, h), inputs, dh)
+    torch.testing.assert_close(d_gx @ cell.weight_ih, dx)
+    torch.testing.assert_close(d_gh @ cell.weight_hh + d_h, total_dh)
     torch.testing.assert_close(d_input_bias, d_bias_ih)
     torch.testing.assert_close(d_hidden_bias, d_bias_hh)
 
 
-# The Makefile's target for a machine with a GPU.
+# `make gpu`.
 
 
 def gpu_commands():
-    """What `make gpu` runs there, step by step."""
+    """List the commands of `make gpu`."""
     words = ["make", "--dry-run", "--no-print-directory", "gpu"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("timeout ")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make is not there")
-def test_make_gpu_takes_at_most_twelve_minutes_and_writes_records_of_its_own():
+@pytest.mark.skipif(sys.platform == "win32", reason="make is not installed")
+def test_make_gpu_takes_at_most_twelve_minutes_and_writes_separate_records():
     commands = gpu_commands()
     assert len(commands) >= 8
     assert sum(int(words[1]) for words in commands) <= 12 * 60
@@ -175,36 +176,36 @@ def test_make_gpu_takes_at_most_twelve_minutes_and_writes_records_of_its_own():
             assert words[words.index("--name") + 1].startswith("gpu/")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make is not there")
-def test_make_gpu_s_commands_are_understood(monkeypatch, tmp_path):
-    asked = []
+@pytest.mark.skipif(sys.platform == "win32", reason="make is not installed")
+def test_commands_of_make_gpu_are_valid(monkeypatch, tmp_path):
+    recorded = []
     monkeypatch.setattr(ledger.tables, "RESULTS", tmp_path)
-    monkeypatch.setattr(ledger, "record", lambda options, command: asked.append((options.name, command)))
-    monkeypatch.setattr(ledger, "time_chapters", lambda root: asked.append(("devices", [])) or {})
+    monkeypatch.setattr(ledger, "record", lambda options, command: recorded.append((options.name, command)))
+    monkeypatch.setattr(ledger, "time_chapters", lambda root: recorded.append(("devices", [])) or {})
     monkeypatch.setattr(ledger, "write_json", lambda path, entry: None)
     for words in gpu_commands():
         if words[3:5] == ["-m", "common.records.ledger"]:
             monkeypatch.setattr(sys, "argv", words[4:])
             ledger.main()
-    assert len(asked) >= 7
+    assert len(recorded) >= 7
     started = []
     for module in PROGRAMS:
         monkeypatch.setattr(module, "train", lambda config, module=module: started.append(module.__name__))
-    for _, command in asked:
+    for _, command in recorded:
         if command:
             chapter = command[0].removesuffix(".train")
             known = [module for module in PROGRAMS if module.__name__.startswith(chapter)]
             cli.main(*known, arguments=[*command[1:], "--seed", "0", "--out", "runs"])
     assert {"ch04_cuda.compare", "ch04_cuda.matmul", "ch06_cnn.speedrun.speedrun"} <= set(started)
-    assert compare.RECORD in {name for name, _ in asked}
+    assert compare.RECORD in {name for name, _ in recorded}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="make is not there")
-def test_make_gpu_refuses_without_a_gpu(tmp_path):
-    (tmp_path / "nvidia-smi").symlink_to("/bin/false")  # finds no GPU, wherever this is
+@pytest.mark.skipif(sys.platform == "win32", reason="make is not installed")
+def test_make_gpu_without_a_gpu_is_an_error(tmp_path):
+    (tmp_path / "nvidia-smi").symlink_to("/bin/false")  # finds no GPU on any machine
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    environment = {**outside, "CUDA_VISIBLE_DEVICES": "", "PATH": path}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    environment = {**inherited, "CUDA_VISIBLE_DEVICES": "", "PATH": path}
     words = ["make", "gpu", f"GPU_PYTHON={sys.executable}"]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -29,7 +29,7 @@ def test_numbers_by_hand(number, words, place, short):
 
 
 @pytest.mark.parametrize(
-    ("year", "spoken", "full"),
+    ("year", "in_words", "full"),
     [
         (1900, "nineteen hundred", "one thousand nine hundred"),
         (1905, "nineteen oh five", "one thousand nine hundred and five"),
@@ -41,8 +41,8 @@ def test_numbers_by_hand(number, words, place, short):
         (2040, "twenty forty", "two thousand and forty"),
     ],
 )
-def test_years_by_hand(year, spoken, full):
-    assert dates.year_in_words(year) == spoken
+def test_years_by_hand(year, in_words, full):
+    assert dates.year_in_words(year) == in_words
     assert dates.year_in_full(year) == full
 
 

@@ -146,10 +146,10 @@ def test_a_full_disk_while_saving_weights_is_reported(config, monkeypatch):
     import safetensors.torch
     from safetensors import SafetensorError
 
-    said = "Error while serializing: I/O error: No space left on device (os error 28)"
+    text = "Error while serializing: I/O error: No space left on device (os error 28)"
 
     def full(model, name):
-        raise SafetensorError(said)
+        raise SafetensorError(text)
 
     monkeypatch.setattr(safetensors.torch, "save_model", full)
     with Run.open(MODULE, config) as run:
@@ -158,7 +158,7 @@ def test_a_full_disk_while_saving_weights_is_reported(config, monkeypatch):
             DiskFullError, match=rf"no space to write {path} \(No space left on device\): free some space"
         ):
             run.save(torch.nn.Linear(1, 1))
-        said = "Error while serializing: something else"
+        text = "Error while serializing: something else"
         with pytest.raises(OSError, match=f"cannot write {path}: Error while serializing: something else"):
             run.save(torch.nn.Linear(1, 1))
 

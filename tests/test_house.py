@@ -1,4 +1,4 @@
-"""The plan of the house: who may import whom, what a program is made of, what start-up loads."""
+"""The structure of the project: permitted imports, parts of a program, pages, and the cost of start-up."""
 
 import ast
 import dataclasses
@@ -23,18 +23,18 @@ from conftest import ROOT
 
 
 def programs(chapter: str) -> list[ModuleType]:
-    """The programs that a chapter's door knows."""
+    """List the programs of a chapter's command line."""
     known = vars(importlib.import_module(f"{chapter}.train")).values()
     return [module for module in known if isinstance(module, ModuleType) and hasattr(module, "Config")]
 
 
 CHAPTERS = sorted(path.parent.name for path in ROOT.glob("ch*/__init__.py"))
 PROGRAMS = [module for chapter in CHAPTERS for module in programs(chapter)]
-FLOOR = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "tour": 3}
+LEVELS = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "tour": 3}
 
 
-def floor(package: str) -> int:
-    return FLOOR.get(package, 1)
+def level(package: str) -> int:
+    return LEVELS.get(package, 1)
 
 
 def imported_packages(path: Path) -> set[str]:
@@ -43,23 +43,23 @@ def imported_packages(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
+            assert node.level == 0, f"{path} has a relative import"
             found.add((node.module or "").split(".")[0])
     return found
 
 
-def test_imports_run_downwards_only():
+def test_packages_import_only_lower_levels():
     own = {"common", "tour", *CHAPTERS}
     files = [path for package in ("common", *CHAPTERS) for path in (ROOT / package).rglob("*.py")] + [ROOT / "tour.py"]
     assert len(files) > 10
     for path in files:
         here = path.relative_to(ROOT).parts[0].removesuffix(".py")
         for other in (imported_packages(path) & own) - {here}:
-            assert floor(other) < floor(here), f"{path.relative_to(ROOT)} imports {other}"
+            assert level(other) < level(here), f"{path.relative_to(ROOT)} imports {other}"
 
 
 def imports_of(path: Path) -> set[str]:
-    """The modules of ours that a file imports, inside functions too; those for type checkers alone are left out."""
+    """Return the modules that a file imports, also inside functions, without those under TYPE_CHECKING."""
     found = set()
 
     def visit(node: ast.AST) -> None:
@@ -78,7 +78,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def import_graph() -> nx.DiGraph:
-    """Files of ours as nodes, and an edge from each to every other that it imports."""
+    """Build a graph of the suite's files with an edge from each file to those that it imports."""
     files = [path for package in ("common", *CHAPTERS) for path in sorted((ROOT / package).rglob("*.py"))]
     files += sorted(ROOT.glob("tour*.py"))
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
@@ -89,15 +89,15 @@ def import_graph() -> nx.DiGraph:
     return graph
 
 
-def test_no_import_leads_back_to_where_it_came_from():
+def test_imports_have_no_cycles():
     graph = import_graph()
     assert len(graph) > 150 and graph.number_of_edges() > 500
-    circles = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
-    assert circles == []
+    cycles = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
+    assert cycles == []
 
 
 def test_a_folder_holds_at_most_twelve_modules():
-    """A topic's folder; the root of a small chapter may hold fifteen."""
+    """The root folder of a chapter may have fifteen."""
     for package in ("common", *CHAPTERS):
         for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
             modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
@@ -105,7 +105,7 @@ def test_a_folder_holds_at_most_twelve_modules():
 
 
 def test_a_topic_lists_its_modules():
-    """The docstring of a topic's `__init__.py` names every module of the folder, in the order to read them."""
+    """The docstring of a topic's `__init__.py` lists all modules of the folder, in reading order."""
     for package in ("common", *CHAPTERS):
         for init in sorted((ROOT / package).rglob("__init__.py")):
             listed = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
@@ -116,7 +116,7 @@ def test_a_topic_lists_its_modules():
 
 
 def run_clean(script: str) -> None:
-    """Run Python in a process of its own that inherits no settings."""
+    """Run Python in a separate process that inherits no settings."""
     clean = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -125,20 +125,20 @@ def run_clean(script: str) -> None:
 def test_starting_a_chapter_sets_the_thread_policy_before_torch():
     run_clean(f"""
 import os, sys
-class TorchIsAskedFor(Exception):
+class TorchImported(Exception):
     pass
-class Watch:
+class ImportWatch:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            raise TorchIsAskedFor
-sys.meta_path.insert(0, Watch())
+            raise TorchImported
+sys.meta_path.insert(0, ImportWatch())
 for chapter in {CHAPTERS}:
     os.environ.pop("GOMP_SPINCOUNT", None)
     for name in [name for name in sys.modules if name.partition(".")[0] in ("common", chapter)]:
         del sys.modules[name]
     try:
         __import__(f"{{chapter}}.train")
-    except TorchIsAskedFor:
+    except TorchImported:
         assert os.environ.get("GOMP_SPINCOUNT") == "2000", f"{{chapter}} loads torch before the policy is set"
     else:
         raise AssertionError(f"{{chapter}} does not load torch")
@@ -183,19 +183,19 @@ def test_help_explains_every_flag_with_its_default(module, capsys):
     for config in (module.Config(), RunOptions()):
         for name, default in vars(config).items():
             if name != "run":
-                switch = "no-" if default is True else ""  # what is on can be switched off
+                switch = "no-" if default is True else ""  # an enabled switch can be disabled
                 assert f"--{switch}{name.replace('_', '-')} " in text
     fields = [
         field for part in (module.Config, RunOptions) for field in dataclasses.fields(part) if field.name != "run"
     ]
-    shown = sum(field.default is not None for field in fields)  # others say in words what happens without the flag
+    shown = sum(field.default is not None for field in fields)  # fields with the default None explain it in words
     assert text.count("(default: ") == shown + hasattr(module, "workload")
     assert "None" not in text
     assert module.__doc__ and module.__doc__.splitlines()[0] in text
 
 
 def written_commands(chapter: str) -> list[str]:
-    """Every command of a chapter's door that a README or a docstring shows."""
+    """List the commands of a chapter that READMEs and docstrings show."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     files = [*pages, *(path for path in (ROOT / chapter).rglob("*") if path.suffix in (".md", ".py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
@@ -204,20 +204,20 @@ def written_commands(chapter: str) -> list[str]:
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_command_that_is_written_down_is_understood(chapter, monkeypatch):
+def test_written_commands_are_valid(chapter, monkeypatch):
     calls = []
     for module in programs(chapter):
         monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
     monkeypatch.setattr(benchmark, "run_benchmark", lambda package, jobs: calls.append(jobs))
     commands = written_commands(chapter)
     for module in programs(chapter):
-        assert any(command.startswith(cli._name(module)) for command in commands), f"{module.__name__} is nowhere shown"
+        assert any(command.startswith(cli._name(module)) for command in commands), f"no page shows {module.__name__}"
     for command in commands:
         if "--help" in command:
             continue
         calls.clear()
         monkeypatch.setattr(sys, "argv", ["train", *shlex.split(command)])
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # it is imported already
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the module is already imported
             runpy.run_module(f"{chapter}.train", run_name="__main__")
         assert calls, command
 
@@ -229,15 +229,15 @@ SECTIONS = (
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_chapter_readmes_have_one_shape(chapter):
+def test_chapter_readmes_have_the_same_sections(chapter):
     number, text = int(chapter[2:4]), (ROOT / chapter / "README.md").read_text(encoding="utf-8")
-    assert re.match(rf"# Chapter {number}: [^\n]+\n\n[A-Z]", text), "a title, and a paragraph below it"
+    assert re.match(rf"# Chapter {number}: [^\n]+\n\n[A-Z]", text), "a title and a paragraph are missing"
     parts = re.split(r"^## (.+)$", text, flags=re.M)
     assert [heading for heading in parts[1::2] if heading in SECTIONS] == list(SECTIONS)
     section = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert "| file | what it shows |" in section["The code, in reading order"]
     assert f"python -m {chapter}.train" in section["Run it"]
-    assert "<!-- output: " in section["Run it"], "what a recorded run printed"
+    assert "<!-- output: " in section["Run it"], "the output of a recorded run is missing"
     assert "<!-- ledger: " in section["Results"]
     pictures = len(re.findall(r"^!\[", text, re.M))
     if number <= 8:
@@ -247,11 +247,11 @@ def test_chapter_readmes_have_one_shape(chapter):
         assert pictures >= 1
 
 
-def test_readme_tables_are_what_was_recorded():
+def test_readme_tables_match_the_records():
     assert tables.stale_readmes() == []
 
 
-def test_every_record_is_shown_and_whole():
+def test_records_are_shown_and_consistent():
     pages = [path.read_text(encoding="utf-8") for path in tables.readmes()]
     shown = {name for page in pages for match in tables.TABLE.finditer(page) for name in match["records"].split()}
     shown |= {match["record"] for page in pages for match in tables.OUTPUT.finditer(page)}
@@ -260,7 +260,7 @@ def test_every_record_is_shown_and_whole():
     assert records
     for path in records:
         name = path.relative_to(tables.RESULTS).with_suffix("").as_posix()
-        if name.startswith("gpu/"):  # those of `make gpu`, which belong to the machine that made them
+        if name.startswith("gpu/"):  # records of `make gpu` belong to the machine that made them
             continue
         assert name in shown, f"{name} is on no page"
         entry = read_json(path)
@@ -269,13 +269,13 @@ def test_every_record_is_shown_and_whole():
             assert figure == ledger.spread(figure["values"])
 
 
-def test_no_test_draws_numbers_that_are_flushed_to_zero():
-    """`common.device` flushes subnormal numbers, and hypothesis refuses to draw them where a processor does so."""
+def test_hypothesis_draws_no_subnormal_numbers():
+    """`common.device` flushes subnormal numbers to zero, and then hypothesis raises an error if it may draw them."""
     found = 0
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "floats":
-                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
-                assert said.get("allow_subnormal") == "False", f"{path.name}:{node.lineno}: say allow_subnormal=False"
+                given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert given.get("allow_subnormal") == "False", f"{path.name}:{node.lineno}: add allow_subnormal=False"
                 found += 1
     assert found > 5

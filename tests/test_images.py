@@ -81,7 +81,7 @@ def test_idx_of_noise_is_a_tensor_or_one_clear_error(noise, tmp_path_factory):
         (b"\x00\x00\x0d\x03" + b"\0" * 12, "starts with 00000d03"),
         (idx(np.zeros((2, 3, 3), np.uint8)) + b"!", "2x3x3 needs 18 bytes, it has 19"),
         (b"\x00\x00\x08\x03\x00", "its header has 16 bytes, the file 5"),
-        (gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9], "broken gzip file"),
+        (gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9], "corrupt gzip file"),
     ],
 )
 def test_idx_errors_state_the_cause(tmp_path, data, message):

@@ -17,7 +17,7 @@ from common.records import ledger, tables
 from test_house import PROGRAMS
 
 
-def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
+def test_all_programs_with_checkpoints_and_weights_are_in_the_kill_test():
     resumable = {
         cli._name(module)
         for module in PROGRAMS
@@ -28,13 +28,13 @@ def test_every_program_that_keeps_checkpoints_and_weights_is_killed():
 
 
 @pytest.mark.parametrize("words", killtest.PROGRAMS.values(), ids=list(killtest.PROGRAMS))
-def test_the_commands_are_understood(words, monkeypatch):
+def test_the_commands_are_valid(words, monkeypatch):
     door, program, *flags = words.split()
     module = next(m for m in PROGRAMS if chapter_and_name(m.__name__) == (door.removesuffix(".train"), program))
-    asked = []
-    monkeypatch.setattr(module, "train", asked.append)
+    configs = []
+    monkeypatch.setattr(module, "train", configs.append)
     cli.main(module, arguments=[program, *flags])
-    assert len(asked) == 1
+    assert len(configs) == 1
 
 
 def test_different_weights_are_detected(tmp_path):
@@ -73,11 +73,11 @@ def test_the_verdict_is_printed_and_is_the_exit_code(monkeypatch, tmp_path, caps
     monkeypatch.setattr(killtest, "kill_and_resume", pretend)
     code = run_main(monkeypatch, "vae", "gan", "--out", str(tmp_path))
     assert code == (0 if identical else 1)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("vae             killed after 1.5 s, 3 epochs, with a checkpoint; resumed: ")
-    assert said[0].endswith("identical weights" if identical else "DIFFERENT WEIGHTS")
-    assert said[1].endswith("3 epochs, without a checkpoint; resumed: identical weights")
-    assert said[2] == f"{1 + identical} of 2 programs have the weights of the undisturbed run"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("vae             killed after 1.5 s, 3 epochs, with a checkpoint; resumed: ")
+    assert lines[0].endswith("identical weights" if identical else "DIFFERENT WEIGHTS")
+    assert lines[1].endswith("3 epochs, without a checkpoint; resumed: identical weights")
+    assert lines[2] == f"{1 + identical} of 2 programs have the weights of the undisturbed run"
     assert moments[0] != moments[1]
     run_main(monkeypatch, "gan", "--out", str(tmp_path))
     assert moments[2] == moments[1], "the moment depends on the other programs"
@@ -85,7 +85,7 @@ def test_the_verdict_is_printed_and_is_the_exit_code(monkeypatch, tmp_path, caps
     assert moments[3] != moments[1]
 
 
-def test_a_mistake_is_one_line(monkeypatch, capsys):
+def test_a_user_error_is_one_line(monkeypatch, capsys):
     assert run_main(monkeypatch, "vea") == 2
     assert "the programs are regression, simple" in capsys.readouterr().err
     assert run_main(monkeypatch, "vae", "--record") == 2
@@ -114,6 +114,6 @@ def test_a_program_is_killed_and_resumed(tmp_path):
     assert read_json(killed / "summary.json")["config"]["run"]["resume"] is True
 
 
-def test_a_failing_training_reports_its_last_line(tmp_path):
+def test_a_failing_run_reports_its_last_line(tmp_path):
     with pytest.raises(ValueError, match=r"fizzbuzz failed; last line of its output: .*No module named .chxx"):
         killtest.kill_and_resume(["chxx.train", "fizzbuzz"], tmp_path, random.Random(0))

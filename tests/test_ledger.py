@@ -75,13 +75,13 @@ def test_a_figure_typed_by_hand_is_detected(house):
         ("at_least = 0.9, at_most = 0.985", []),
     ],
 )
-def test_missed_aims_are_listed_for_developers_and_kept_out_of_tables(house, bounds, missed):
+def test_missed_targets_are_listed_for_developers_but_not_in_tables(house, bounds, missed):
     (house / "results" / "targets.toml").write_text(f"[one]\ntest_accuracy = {{ {bounds} }}\n")
-    assert tables.missed_aims() == missed
+    assert tables.missed_targets() == missed
     assert tables.cell(tables.read_record("one"), "test_accuracy") == "98.50 ± 0.71"
 
 
-def test_targets_are_for_figures_that_are_recorded():
+def test_targets_refer_to_recorded_figures():
     for record, targets in tomllib.loads((tables.RESULTS / "targets.toml").read_text(encoding="utf-8")).items():
         for measure, bounds in targets.items():
             assert measure in tables.read_record(record)["metrics"], record
@@ -134,7 +134,7 @@ def test_a_missing_record_is_named(house):
         tables.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
 
 
-def test_recording_runs_each_seed_and_saves_its_figures(monkeypatch, tmp_path):
+def test_recording_runs_each_seed_and_saves_its_figures(monkeypatch, tmp_path, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     command = ["ch07_dqn.train", "q_table", "--rows", "3"]
@@ -189,7 +189,7 @@ def test_rates_of_a_busy_machine_are_rejected(after, speeds, message):
             ledger.require_steady(entry)
 
 
-def test_a_rejected_record_keeps_the_old_one(monkeypatch, tmp_path):
+def test_a_rejected_record_keeps_the_old_one(monkeypatch, tmp_path, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     with pytest.raises(ValueError, match="nothing was recorded"):
@@ -217,7 +217,7 @@ def test_a_metric_that_one_seed_lacks_is_omitted():
     assert entry["metrics"] == {"a": ledger.spread([1.0, 3.0])}
 
 
-def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
+def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd, warm):
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     with pytest.raises(ValueError, match="seed 0 failed; nothing was recorded"):
         ledger.record(ledger.Record("test-failure"), ["ch03_autoencoder_rbm.train", "nothing"])
@@ -233,12 +233,12 @@ def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
         (["rendre"], "rendre"),
     ],
 )
-def test_mistakes_are_one_line(monkeypatch, fails, words, message):
+def test_user_errors_are_one_line(monkeypatch, fails, words, message):
     monkeypatch.setattr("sys.argv", ["ledger", *words])
     assert message in fails(ledger.main)
 
 
-def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
+def test_a_record_of_rows_and_columns_is_shown_as_a_table(house):
     metrics = {"sgd_steps": [10.0, 30.0], "sgd_mse": [1.0, 1.0], "gorgonia_rmsprop_steps": [1e3, 1e3]}
     metrics["gorgonia_rmsprop_mse"] = [0.5, 0.5]
     entry = ENTRY | {"metrics": {name: ledger.spread(values) for name, values in metrics.items()}}

@@ -60,7 +60,7 @@ def test_a_carved_maze_is_a_spanning_tree_with_two_openings(size, algorithm, see
 
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, algorithm=algorithms, seed=st.integers(0, 10_000), loops=st.floats(0, 1, allow_subnormal=False))
-def test_loops_open_their_share_of_the_walls_that_are_left(size, algorithm, seed, loops):
+def test_loops_open_their_share_of_the_remaining_walls(size, algorithm, seed, loops):
     rows, columns = size
     perfect = carve(rows, columns, random.Random(seed), algorithm=algorithm)
     looped = carve(rows, columns, random.Random(seed), algorithm=algorithm, loops=loops)
@@ -199,7 +199,7 @@ def test_pictures():
     assert torch.equal(picture[:3], picture[6:])
 
 
-# The worlds.
+# Environments.
 
 
 def test_next_states_by_hand():

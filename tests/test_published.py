@@ -194,7 +194,7 @@ def test_a_limit_is_not_marked_as_a_part(monkeypatch):
     assert load("ml-100k", limit=3).name == "ml-100k"
 
 
-# Where the name is read.
+# Uses of the name.
 
 
 def test_a_run_and_every_table_mark_a_part(options, capsys, monkeypatch, tmp_path):
@@ -222,11 +222,11 @@ def test_a_run_and_every_table_mark_a_part(options, capsys, monkeypatch, tmp_pat
 class FakeSource:
     """Record the name of the data for which a graph is requested."""
 
-    def __init__(self, asked: list[str]) -> None:
-        self.asked = asked
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
 
     def graph(self, folder, data):
-        self.asked.append(data)
+        self.names.append(data)
         raise StopIteration
 
 
@@ -257,7 +257,7 @@ def test_own_files_never_have_a_published_name(tmp_path):
     assert repository.describe(tmp_path / "cifar-10", name="mine", embedded=False).name == "mine"
 
 
-# The real ones.
+# Real data sets.
 
 
 WHERE = {

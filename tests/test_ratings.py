@@ -265,7 +265,7 @@ def test_a_broken_archive_is_named(content):
     archive = source.data_dir() / "ml-100k.zip"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(content)
-    with pytest.raises(ValueError, match=r"ml-100k\.zip is a broken archive .* delete it"):
+    with pytest.raises(ValueError, match=r"ml-100k\.zip is a corrupt archive .* delete it"):
         movielens.collect("ml-100k")
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("ml-100k/u.data", "")
@@ -374,9 +374,9 @@ def test_limit_shortens_every_split(limit):
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
 def test_the_card_names_the_split(split):
-    said = {"random": "random split", "leave-out": "5 per user left out", "time": "split by time"}
+    descriptions = {"random": "random split", "leave-out": "5 per user left out", "time": "split by time"}
     data = load_ratings("planted", split=split)
-    assert said[split] in data.card.description
+    assert descriptions[split] in data.card.description
     newest = int(data.train.times.max()) <= int(data.test.times.min())
     assert newest is (split == "time")
     a_few_each = int(data.test.users.bincount().max()) == 5

@@ -133,7 +133,7 @@ def test_a_run_that_was_completed_meanwhile_is_not_resumed(config, monkeypatch):
     FolderLock(path).release(forget=False)
 
 
-# The choice.
+# Choice of the run.
 
 
 def test_the_newest_unfinished_run_that_matches_is_resumed(config):
@@ -221,13 +221,13 @@ def test_auto_resumes_or_starts_a_run_and_reports_why(config, capsys):
     home = first.parent
     assert f"new run  nothing to resume: {home} has no runs\n" in capsys.readouterr().out
     second = stop(again(config, "auto"))
-    said = capsys.readouterr().out
-    assert f"new run  nothing to resume: the newest run, {first}, is complete\n" in said
-    assert said.rstrip().endswith("--resume auto")
+    output = capsys.readouterr().out
+    assert f"new run  nothing to resume: the newest run, {first}, is complete\n" in output
+    assert output.rstrip().endswith("--resume auto")
     assert walk(again(config, "auto"))[1] == second
-    said = capsys.readouterr().out
-    assert "new run" not in said
-    assert f"resumed  {second} after epoch 1" in said
+    output = capsys.readouterr().out
+    assert "new run" not in output
+    assert f"resumed  {second} after epoch 1" in output
     path = stop(config)
     assert walk(again(replace(config, epochs=4), "auto"))[1] not in (first, second, path)
     assert f"new run  nothing to resume: {path} was started with other settings" in capsys.readouterr().out
@@ -245,11 +245,11 @@ def test_auto_resumes_or_starts_a_run_and_reports_why(config, capsys):
     ],
 )
 def test_the_command_line_resumes_in_three_ways(monkeypatch, words, resume):
-    asked = []
-    monkeypatch.setattr(feedforward, "train", asked.append)
+    configs = []
+    monkeypatch.setattr(feedforward, "train", configs.append)
     cli.main(feedforward, arguments=["feedforward", *words])
-    assert asked[0].run.resume == resume
-    assert type(asked[0].run.resume) is type(resume)
+    assert configs[0].run.resume == resume
+    assert type(configs[0].run.resume) is type(resume)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +260,11 @@ def test_the_command_line_resumes_in_three_ways(monkeypatch, words, resume):
         (["--resume", "auto"], "--resume needs a program name"),
     ],
 )
-def test_a_mistake_with_resume_is_one_line(fails, words, message):
+def test_user_errors_with_resume_are_one_line(fails, words, message):
     assert message in fails(cli.main, feedforward, arguments=words)
 
 
-# What a kill leaves.
+# Files of killed processes.
 
 
 def test_files_that_a_killed_run_was_writing_are_removed(config):
@@ -298,7 +298,7 @@ with atomic_path(Path({str(tmp_path)!r}) / "checkpoint.pt") as path:
 # SIGTERM.
 
 
-def test_sigterm_ends_a_training_like_ctrl_c(config, monkeypatch, capsys):
+def test_sigterm_ends_a_run_like_ctrl_c(config, monkeypatch, capsys):
     monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
     expected, _ = walk(config)
     log = Run.log
@@ -316,9 +316,9 @@ def test_sigterm_ends_a_training_like_ctrl_c(config, monkeypatch, capsys):
             cli.main(feedforward, arguments=["feedforward"])
     assert stop.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
-    said = capsys.readouterr()
-    assert said.err == ""
-    last = said.out.splitlines()[-1]
+    output = capsys.readouterr()
+    assert output.err == ""
+    last = output.out.splitlines()[-1]
     assert last.startswith("stopped  the last checkpoint is kept; resume with: python -m ch99_test.train program")
     assert last.endswith(" --resume")
     weights, folder = walk(again(config))
@@ -365,12 +365,12 @@ def test_a_lost_connection_after_sigterm_prints_no_traceback(monkeypatch):
 
 
 def test_outside_the_main_thread_signal_handlers_are_unchanged(monkeypatch):
-    asked = []
-    monkeypatch.setattr(feedforward, "train", asked.append)
+    configs = []
+    monkeypatch.setattr(feedforward, "train", configs.append)
     thread = threading.Thread(target=cli.main, args=(feedforward,), kwargs={"arguments": ["feedforward"]})
     thread.start()
     thread.join()
-    assert len(asked) == 1
+    assert len(configs) == 1
 
 
 @pytest.mark.parametrize(
@@ -419,18 +419,18 @@ def test_of_two_simultaneous_resumes_one_is_rejected(tmp_path):
         while all(process.poll() is None for process in pair):
             time.sleep(0.01)
         loser, winner = sorted(pair, key=lambda process: process.poll() is None)
-        said, error = loser.communicate()
-        assert loser.returncode == 2, (said, error)
+        output, error = loser.communicate()
+        assert loser.returncode == 2, (output, error)
         assert winner.poll() is None
         assert error.startswith(f"error: {folder} is in use by process {winner.pid} on {socket.gethostname()} since ")
         assert error.count("\n") == 1
         while len(lines(folder)) <= before:
             time.sleep(0.01)
         winner.send_signal(signal.SIGTERM)
-        said, error = winner.communicate()
+        output, error = winner.communicate()
         assert (winner.returncode, error) == (143, "")
-        assert f"resumed  {folder} after epoch " in said
-        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; resume with: python -m ch03")
+        assert f"resumed  {folder} after epoch " in output
+        assert output.splitlines()[-1].startswith("stopped  the last checkpoint is kept; resume with: python -m ch03")
         epochs = [row["epoch"] for row in lines(folder)]
         assert epochs == list(range(1, len(epochs) + 1))
     finally:
@@ -439,7 +439,7 @@ def test_of_two_simultaneous_resumes_one_is_rejected(tmp_path):
             process.communicate()
 
 
-# The runs that are complete.
+# Complete runs.
 
 
 def test_the_newest_complete_run_with_weights_is_found(tmp_path):

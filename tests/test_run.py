@@ -26,7 +26,7 @@ MODULE = "ch99_test.program"
 
 @dataclass(frozen=True)
 class Config:
-    """Config of a program that does not exist."""
+    """Config of an artificial program."""
 
     epochs: int = 3
     run: RunOptions = field(default_factory=RunOptions)
@@ -183,7 +183,7 @@ def test_unwritable_files_raise_os_error(config, command, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_divergence_is_one_line(command, tmp_path):
+def test_divergence_is_one_line(command, tmp_path, warm):
     words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--out", str(tmp_path)]
     done = command(*words, "--learning-rate", "1e30", "--precision", "fp32")
     assert done.returncode == 2

@@ -54,7 +54,7 @@ words = st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_cells_survive_being_written_and_read(data):
+def test_written_cells_are_read_back(data):
     names = data.draw(st.lists(words.filter(bool), min_size=1, max_size=4, unique=True))
     rows = data.draw(st.integers(1, 5))
     columns = {name: tuple(data.draw(st.lists(words, min_size=rows, max_size=rows))) for name in names}
@@ -63,7 +63,7 @@ def test_cells_survive_being_written_and_read(data):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=1))
-def test_numbers_survive_being_written_and_read(values):
+def test_written_numbers_are_read_back(values):
     text = ["NA" if value is None else repr(value) for value in values]
     read = read_numbers(cells(format_cells({"x": text})), "x").values.tolist()
     assert [None if math.isnan(value) else value for value in read] == values
@@ -71,7 +71,7 @@ def test_numbers_survive_being_written_and_read(values):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([*MISSING, "a", "A", "na", "b c", "é"]), min_size=1))
-def test_categories_survive_being_written_and_read(column):
+def test_written_categories_are_read_back(column):
     read = read_categories(cells(format_cells({"x": column})), "x")
     assert [read.levels[code] if code >= 0 else None for code in read.codes.tolist()] == [
         None if cell in MISSING else cell for cell in column
@@ -93,12 +93,12 @@ def test_categories_survive_being_written_and_read(column):
         ("a,b, a\n1,2,3\n", "train.csv line 1 names the column 'a' twice"),
     ],
 )
-def test_what_is_no_table_is_one_line(text, message):
+def test_an_invalid_table_is_one_line(text, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         cells(text)
 
 
-def test_a_file_that_is_absent_or_not_utf_8_is_named(tmp_path):
+def test_a_missing_or_non_utf_8_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"test.csv does not exist: --predict takes a file"):
         read_cells(tmp_path / "test.csv", "--predict")
     path = tmp_path / "latin.csv"
@@ -107,7 +107,7 @@ def test_a_file_that_is_absent_or_not_utf_8_is_named(tmp_path):
         read_cells(path)
 
 
-def test_a_column_that_is_absent_gets_a_proposal():
+def test_a_missing_column_is_reported_with_a_suggestion():
     table = cells("LotArea,Street\n1,2\n")
     with pytest.raises(ValueError, match=r"^train.csv has no column 'Lotarea'; did you mean 'LotArea'\?$"):
         table.column("Lotarea")
@@ -127,11 +127,11 @@ def test_numbers(cell):
 
 
 @pytest.mark.parametrize("cell", ["", "1_000", "inf", "1e999", "0x10", "1,5", "١", "1 2", "e5", "."])
-def test_what_is_no_number(cell):
+def test_cells_that_are_not_numbers(cell):
     assert not is_number(cell)
 
 
-def test_a_column_is_numeric_if_all_that_is_known_are_numbers():
+def test_a_column_is_numeric_if_all_known_cells_are_numbers():
     table = read_columns(cells("a,b,c,d\n1,x,NA,1\n?,2,,2\nNA,NaN,?,3\n"), ["a", "b", "c", "d"], categorical=["d"])
     assert isinstance(table.columns["a"], Numbers)
     assert table.numbers("a").isnan().tolist() == [False, True, True]
@@ -157,7 +157,7 @@ def test_a_second_file_has_the_columns_of_the_first():
     second = parse_cells("b,more,a\n7,t,NA\n8,t,5\n", Path("test.csv"))
     table = read_like(second, first)
     assert list(table.columns) == ["a", "b"]
-    assert isinstance(table.columns["b"], Categories), "also where all its cells are numbers"
+    assert isinstance(table.columns["b"], Categories), "also if all its cells are numbers"
     assert table.categories("b").levels == ("7", "8")
     with pytest.raises(ValueError, match=r"^test.csv line 3: column 'a' is 'big', which is not a finite number$"):
         read_like(parse_cells("a,b\n1,x\nbig,y\n", Path("test.csv")), first)
@@ -168,7 +168,7 @@ def test_a_second_file_has_the_columns_of_the_first():
 # A table with a target.
 
 
-def test_target_identification_and_inputs_are_divided():
+def test_target_id_and_inputs_are_separated():
     data = loading.from_cells(cells("Id,a,b,y\n10,1,x,5\n11,2,,6\n"), "y")
     assert (data.id_name, data.target_name, list(data.inputs.columns)) == ("Id", "y", ["a", "b"])
     assert data.target.tolist() == [5, 6]
@@ -177,7 +177,7 @@ def test_target_identification_and_inputs_are_divided():
     assert loading.from_cells(cells("a,y\n1,5\n2,6\n"), "y").id_name is None
 
 
-def test_columns_that_cannot_be_inputs_are_left_out_with_the_reason():
+def test_columns_that_cannot_be_inputs_are_omitted_with_the_reason():
     rows = "".join(f"{n},{n if n != 7 else 'big'},street {n},NA,{n % 3}\n" for n in range(60))
     data = loading.from_cells(cells("y,area,address,nothing,kind\n" + rows), "y", categorical=["kind"])
     assert list(data.inputs.columns) == ["kind"]
@@ -236,7 +236,7 @@ def test_new_rows_need_a_column_that_identifies_them(tmp_path):
 # Embedded tables.
 
 
-def test_house_sales_are_the_same_every_time_and_are_what_they_claim():
+def test_house_sales_are_repeatable_and_match_their_description():
     sales = houses.sell()
     assert sales.columns == houses.sell().columns
     data = loading.load_table("houses")
@@ -255,7 +255,7 @@ def test_house_sales_are_the_same_every_time_and_are_what_they_claim():
 
 
 def test_the_price_of_a_house_by_hand():
-    """A house at every reference value: no pool, no basement, new, 1,400 square feet."""
+    """A house with all reference values: no pool, no basement, new, 1,400 square feet."""
     text = (
         "Neighbourhood,OverallQuality,YearBuilt,LivingArea,LotArea,LotFrontage,BasementArea,Bathrooms,KitchenQuality,"
         "GarageArea,GarageType,Heating,PoolQuality,SaleKind\n"
@@ -273,7 +273,7 @@ def test_the_price_of_a_house_by_hand():
     assert two == pytest.approx(12 + 0.075 * 0.5 + area + 0.06 + 2 * 0.08 + kitchen + garage + town)
 
 
-def test_what_is_left_of_the_price_is_noise():
+def test_the_unexplained_part_of_the_price_is_noise():
     """Its variance is that of the noise, plus that of what is missing at random."""
     data = loading.load_table("houses")
     assert data.best is not None
@@ -291,7 +291,7 @@ def test_what_is_left_of_the_price_is_noise():
         assert float(noise[rows].std()) == pytest.approx(sigma, rel=3.5 / math.sqrt(2 * count))
 
 
-def test_conditional_expectations_are_those_of_the_draw():
+def test_conditional_expectations_match_the_sampling():
     drawn = houses.draw(4_000, torch.Generator().manual_seed(1))
     table = read_columns(cells(format_cells(drawn)), [name for name in drawn if name not in ("Id", "Parcel")])
     off = table.numbers("LotFrontage") - houses.frontage_given(table.numbers("LotArea"))

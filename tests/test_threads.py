@@ -31,7 +31,7 @@ for _ in sys.stdin:
 
 @pytest.mark.alone
 @pytest.mark.slow
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: a neighbour takes half of it whatever we do")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="on one core, another process always takes half of the time")
 @pytest.mark.parametrize("threads", [0, 2])
 def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
     """The program's default threads (0) and two threads, alone and beside a busy process, interleaved."""

@@ -32,7 +32,7 @@ QUICK = [
     Stop("ch07_dqn.q_table", "path_steps", MAZE, {"rows": 3}),
 ]
 
-PROBE = '''"""A program that says when it runs."""
+PROBE = '''"""A program that reports when it runs."""
 
 import os
 import time
@@ -70,7 +70,7 @@ def train(config):
 
 
 class Page(html.parser.HTMLParser):
-    """Collects the links, ids and images of a page."""
+    """Collect the links, ids and images of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -129,7 +129,7 @@ def test_report_is_self_contained(tmp_path, seen):
         assert image["src"].startswith("data:image/webp;base64,UklGR")
         assert image["alt"] and image["loading"] == "lazy"
         assert int(image["width"]) > 50 and 50 < int(image["height"]) <= 304, "so that the page does not jump"
-    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "pictures of no width are never loaded"
+    assert not re.search(r"img \{[^}]*[ {]width: auto", text), "images without a width are never loaded"
     for link in page.links:
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)
@@ -157,7 +157,7 @@ def test_animations_are_kept_and_pictures_are_compressed(seen):
 def test_runs_of_the_same_program_are_distinguished(seen):
     (_, usual, small), request = seen
     again = Visit(usual.stop)
-    tour_visit.look_at_the_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
+    tour_visit.read_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
     assert again.pictures == usual.pictures
     assert {picture.name for picture in small.pictures} == {picture.name for picture in usual.pictures}
     assert small.pictures != usual.pictures

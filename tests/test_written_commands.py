@@ -1,4 +1,4 @@
-"""Every command that a README or a docstring shows runs: the very command, cut short, on embedded data."""
+"""Commands in READMEs and docstrings: each one runs, with small settings and embedded data."""
 
 import dataclasses
 import importlib.util
@@ -22,8 +22,6 @@ from common.data.text import vector_files
 from common.data.text.vector_files import write_vectors
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
-
-pytest_plugins = ("warm_python",)
 
 EMBEDDED = ["curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes"]
 
@@ -68,7 +66,7 @@ CONSTANTS = {
     "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }
-"""Sizes that no flag changes; tests of the chapters compare all agents and run all attacks."""
+"""Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""
 
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
@@ -82,9 +80,9 @@ FILES = {
 
 
 def shortened(config, folder, **places):
-    """The Config with less of everything that takes time, embedded data, its run below a folder, and other places."""
-    limit = 60 if "ch06" in type(config).__module__ else 300  # deep networks take long over each picture
-    resume = "auto" if config.run.resume else False  # the run of a shown --resume is not there
+    """Return the Config with small settings, embedded data, its runs in `folder`, and `places` as further settings."""
+    limit = 60 if "ch06" in type(config).__module__ else 300  # deep networks take long for each image
+    resume = "auto" if config.run.resume else False  # the run that a written --resume names does not exist
     run = dataclasses.replace(config.run, device="cpu", threads=1, limit=limit, out=folder, resume=resume)
     changes: dict[str, object] = {"run": run}
     changes |= {name: value for name, value in places.items() if hasattr(config, name)}
@@ -109,11 +107,11 @@ def shortened(config, folder, **places):
 
 
 ALREADY_RAN: dict[tuple[str, str, str], dict[str, float]] = {}
-"""What programs returned, by the settings they ran with: some commands differ only in what is shortened."""
+"""Metrics of programs by their settings, since some commands differ only in settings that are replaced."""
 
 
 def assert_runs(chapter, command, monkeypatch, folder, **places):
-    """Run a written command in this process, shortened; it must come to its end."""
+    """Run a written command in this process with small settings; fail if it does not complete."""
     finished = []
     with monkeypatch.context() as patch:
         for module in programs(chapter):
@@ -139,7 +137,7 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
         patch.setattr(benchmark, "measure", measure)
         patch.setattr(benchmark, "ROUND_SECONDS", 0.001)
         patch.setattr(sys, "argv", ["train", *shlex.split(command)])
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the door is imported already
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the module is already imported
             runpy.run_module(f"{chapter}.train", run_name="__main__")
     assert finished
 
@@ -169,13 +167,13 @@ def test_commands_of_the_pipeline_run_one_after_another(monkeypatch, tmp_path, w
     pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
     monkeypatch.setattr(sys, "executable", warm_python)
     monkeypatch.chdir(tmp_path)
-    for command in ("", "status", "graph", "provenance"):  # the first makes what the others ask for
+    for command in ("", "status", "graph", "provenance"):  # the first one creates the results for the others
         assert command in written_commands("ch09_pipeline")
         assert_runs("ch09_pipeline", command, monkeypatch, tmp_path, data=None, model=None)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # schemathesis' own
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # raised in schemathesis
 @pytest.mark.parametrize("command", written_commands("ch10_deploy"))
 def test_command_of_deployment_runs(command, monkeypatch, tmp_path, trained, models):
     places = {"models": ("digits",), "runs": trained} if not command or "export" in command else {"models": models}

@@ -1,15 +1,18 @@
-"""A Python for tests that has the heavy imports behind it: `python -m ...` as a copy of a process that has them loaded.
+"""Run the Python programs that tests start in forks of a server process that has already done the slow imports.
 
-A test that runs the pipeline starts dozens of processes, and each spends seconds of processor time on importing torch
-or Snakemake. The fixture `warm_python` starts one process that imports them once. What it gives is a program that takes
-the place of `sys.executable`: it hands its arguments, environment, folder and open files over, and ends as the copy
-ends. The modules, their arguments and their files are those of the real command; only the imports are shared.
+Many tests start programs in separate processes, each of which would spend seconds of CPU time on importing torch or
+Snakemake. One server process, shared by all workers of a test run, imports them once. The fixture `warm_python` returns
+the path of a client program that replaces `sys.executable`, and the fixture `warm` sets it. The client passes its
+arguments, environment, folder and open files to the server, which forks; it exits with the exit code or the signal of
+the fork. Modules, arguments and files are those of the real command; only the imports are shared.
 
-Anything but `-m`, and any system without pidfd (Linux has it), gets the real Python. No copy outlives its caller.
+`-m MODULE`, `-c CODE` and `FILE`, optionally after `-u` and `-W`, run in a fork. Other calls, and all calls on systems
+without pidfd (Linux has it), run in a new Python process. A fork ends when its client ends.
 """
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import json
 import os
@@ -22,46 +25,91 @@ import sys
 import tempfile
 import threading
 import traceback
+import types
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("torch", "matplotlib.figure", "common.drawing.plots", "ch06_cnn.convolution.cnn", "ch09_pipeline.train")
-ENGINES = ("snakemake.cli", "kfp", "kfp.local", "kfp.compiler")
+MODULES = ("torch", "torch.distributed.run", "matplotlib.figure", "common.drawing.plots", "ch06_cnn.convolution.cnn")
 STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
-HIGH = 200
-"""File descriptors from here on are out of the way of those of a caller."""
+ENGINES = (
+    *("ch09_pipeline.train", *(f"ch09_pipeline.stages.{stage}" for stage in STAGES)),
+    *("snakemake.cli", "kfp", "kfp.local", "kfp.compiler"),
+)
+"""Modules imported when one of them is first called."""
+FREE_DESCRIPTOR = 200
+"""File descriptors from here on do not collide with those of a client."""
 
 
 @pytest.fixture(scope="session")
-def warm_python():
-    """Start the process that has everything loaded; give the program that takes the place of `sys.executable`."""
+def warm_python(tmp_path_factory) -> Iterator[str]:
+    """Yield the path of the client program; start the server unless another worker has started it."""
     if not hasattr(os, "pidfd_open"):
         yield sys.executable
         return
-    with tempfile.TemporaryDirectory() as folder:  # the path of a socket is short
-        address, client = Path(folder) / "socket", Path(folder) / "python"
-        client.write_text(f"#!{sys.executable} -IS\n" + CLIENT.format(python=sys.executable, address=str(address)))
-        client.chmod(0o755)
-        path = os.pathsep.join([str(ROOT), str(ROOT / "ch09_pipeline/plugins")])
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, __file__, str(address)]
-        server = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"ready\n"
-        yield str(client)
-        server.communicate()  # closes its input, which ends it
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    home = tmp_path_factory.getbasetemp().parent if shared else tmp_path_factory.mktemp("warm")
+    with (home / "warm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        place = home / "warm"
+        holder = hold(place.read_text()) if place.exists() else None
+        if holder is None:  # the first worker, or one that starts after the others have finished
+            place.write_text(str(start()))
+            holder = hold(place.read_text())
+    assert holder is not None
+    with holder:
+        yield str(Path(place.read_text()) / "python")
+
+
+@pytest.fixture
+def warm(warm_python, monkeypatch):
+    """Make the processes that this test starts with `sys.executable` skip the slow imports."""
+    monkeypatch.setattr(sys, "executable", warm_python)
+
+
+def start() -> Path:
+    """Start the server; return the folder of its socket and of the client program."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))  # the path of a socket has a maximum length
+    client = folder / "python"
+    client.write_text(
+        f"#!{sys.executable} -IS\n" + CLIENT.format(python=sys.executable, address=str(folder / "socket"))
+    )
+    client.chmod(0o755)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "ch09_pipeline/plugins")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    # the command returns when the server is ready
+    subprocess.run([sys.executable, __file__, str(folder)], cwd=ROOT, env=environment, check=True)
+    return folder
+
+
+def hold(folder: str) -> socket.socket | None:
+    """Keep the server alive until the returned connection is closed; None if the server has exited."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(Path(folder) / "socket"))
+    except OSError:
+        connection.close()
+        return None
+    connection.sendall((0).to_bytes(8, "big"))
+    return connection
 
 
 CLIENT = """\
 import os, sys
-if len(sys.argv) < 2 or sys.argv[1] != "-m":
+rest, filters = sys.argv[1:], []
+while rest and rest[0] in ("-u", "-W"):
+    filters += rest[1:2] if rest[0] == "-W" else []
+    rest = rest[1 + (rest[0] == "-W"):]
+if not rest or (rest[0].startswith("-") and rest[0] not in ("-m", "-c")):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 import json, socket
+kind, words = (rest[0], rest[1:]) if rest[0] in ("-m", "-c") else ("", rest)
 files = [n for n in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{{n}}")]
-call = dict(words=sys.argv[2:], folder=os.getcwd(), environment=dict(os.environ), files=files, python=sys.argv[0])
-body = json.dumps(call).encode()
+call = dict(kind=kind, words=words, filters=filters, folder=os.getcwd(), environment=dict(os.environ), files=files)
+body = json.dumps(dict(call, python=sys.argv[0])).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     socket.send_fds(server, [len(body).to_bytes(8, "big")], files)
@@ -73,56 +121,83 @@ sys.exit(code)
 """
 
 
-def serve(address: str) -> None:
-    """Import everything, then make a copy for each caller."""
-    for name in (*MODULES, *(f"ch09_pipeline.stages.{stage}" for stage in STAGES), *ENGINES):
-        with contextlib.suppress(ModuleNotFoundError):  # an extra that is not installed
+def serve(folder: Path) -> None:
+    """Import the modules, then fork for each client, until all connections from `hold` are closed."""
+    load(MODULES)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen(100)
+        if os.fork():
+            os._exit(0)  # `start` waits for this exit
+        listener.settimeout(30)
+        holders = [listener.accept()[0]]  # the first connection is that of the worker that started the server
+        holders[0].recv(8)
+        listener.settimeout(None)
+        while holders:
+            for ready in select.select([listener, *holders], [], [])[0]:
+                if ready is not listener:
+                    holders.remove(ready)
+                    ready.close()
+                    continue
+                client, _ = listener.accept()
+                head, received, _, _ = socket.recv_fds(client, 8, FREE_DESCRIPTOR)
+                size = int.from_bytes(head, "big")
+                if not size:
+                    holders.append(client)
+                    continue
+                with client.makefile("rb") as stream:
+                    call = json.loads(stream.read(size))
+                if call["kind"] == "-m" and call["words"][0].split(".")[0] in ("ch09_pipeline", "snakemake", "kfp"):
+                    load(ENGINES)
+                with contextlib.suppress(ChildProcessError):
+                    while os.waitpid(-1, os.WNOHANG)[0]:
+                        pass
+                if os.fork() == 0:
+                    listener.close()
+                    for holder in holders:
+                        holder.close()
+                    answer(client, call, received)
+                for number in received:
+                    os.close(number)
+                client.close()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def load(names: tuple[str, ...]) -> None:
+    """Import modules; those of extras that are not installed are skipped."""
+    if names[0] in sys.modules:
+        return
+    for name in names:
+        with contextlib.suppress(ModuleNotFoundError):
             __import__(name)
     gc.collect()
-    gc.freeze()  # a copy that does not touch these objects need not copy their memory
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(address)
-        door.listen(100)
-        print("ready", flush=True)
-        while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:  # the tests' end of it is open
-            caller, _ = door.accept()
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            if os.fork() == 0:
-                door.close()
-                answer(caller)
-                return
-            caller.close()
+    gc.freeze()  # keeps the memory of these objects shared with the forks
 
 
-def answer(caller: socket.socket) -> None:
-    """Run what a caller asks for in a copy of this process; tell the caller how it ended, end it with the caller."""
-    head, received, _, _ = socket.recv_fds(caller, 8, HIGH)
-    with caller.makefile("rb") as stream:
-        call = json.loads(stream.read(int.from_bytes(head, "big")))
-    copy = os.fork()
-    if copy == 0:
-        become(call, received)
+def answer(client: socket.socket, call: dict, received: list[int]) -> None:
+    """Run a client's program in a fork; send the exit code to the client, or kill the program if the client exits."""
+    child = os.fork()
+    if child == 0:
+        run_program(call, received)
     for number in received:
         os.close(number)
-    handle = os.pidfd_open(copy)
-    if caller in select.select([caller, handle], [], [])[0]:  # it is gone
+    handle = os.pidfd_open(child)
+    if client in select.select([client, handle], [], [])[0]:  # the client has exited
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(copy, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+            os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        caller.sendall(f"{code}\n".encode())
+        client.sendall(f"{code}\n".encode())
     os._exit(0)
 
 
-def become(call: dict, received: list[int]) -> None:
-    """Take a caller's files, folder, environment and arguments, and run its module as the main program."""
+def run_program(call: dict, received: list[int]) -> None:
+    """Set a client's files, folder, environment and arguments, and run its program as the main program."""
     os.setsid()
-    import fcntl
-
-    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, HIGH) for number in received]
-    os.closerange(0, HIGH)
+    kept = [fcntl.fcntl(number, fcntl.F_DUPFD, FREE_DESCRIPTOR) for number in received]
+    os.closerange(0, FREE_DESCRIPTOR)
     for number, target in zip(kept, call["files"], strict=False):
         os.dup2(number, target)
         os.close(number)
@@ -133,14 +208,24 @@ def become(call: dict, received: list[int]) -> None:
     os.environ.clear()
     os.environ.update(call["environment"])
     os.chdir(call["folder"])
-    module, *words = call["words"]
+    for text in call["filters"]:
+        warnings.simplefilter(text)
+    kind, (program, *words) = call["kind"], call["words"]
     sys.executable, sys.path[0] = call["python"], call["folder"]
-    sys.argv = [module, *words]
-    if not hasattr(sys.modules.get(module), "__path__"):  # of a package, __main__ is run
-        sys.modules.pop(module, None)
+    sys.path[1:1] = filter(None, call["environment"].get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv = [{"-c": "-c"}.get(kind, program), *words]
     code: object = None
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if kind == "-c":
+            sys.modules["__main__"] = main = types.ModuleType("__main__")
+            exec(compile(program, "<string>", "exec"), main.__dict__)
+        elif kind == "-m":
+            if not hasattr(sys.modules.get(program), "__path__"):  # for a package, __main__ is run
+                sys.modules.pop(program, None)
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            sys.path[0] = str(Path(program).resolve().parent)
+            runpy.run_path(program, run_name="__main__")
     except SystemExit as end:
         code = end.code
     except BaseException:
@@ -152,8 +237,8 @@ def become(call: dict, received: list[int]) -> None:
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    os._exit(code or 0)  # taking everything apart takes a second, and is of no use to anyone
+    os._exit(code or 0)  # skip the cleanup of the interpreter, which takes a second
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(Path(sys.argv[1]))

@@ -1,12 +1,12 @@
 """Rows of a table as vectors: standardised numbers, indicators of missing values, one-hot categories.
 
-A number x becomes z = (x - mu) / sigma, with the mean and the standard deviation of the training rows; a missing number
-becomes z = 0, the mean, and a second feature is 1 where it was missing. A category becomes one feature per level, 1 for
-the level of the row and 0 for the others. A missing value is a level of its own, because it may mean that something is
-absent. Levels with fewer than `rare` training rows share the feature `other`. A level that no training row has counts
-as rare; all features of its column are 0 if the training rows have no rare level.
+A number x is standardised to z = (x - mu) / sigma with the mean and the standard deviation of the training rows. A
+missing number becomes z = 0, the mean; a second feature is 1 for missing numbers. A category is one-hot encoded: one
+feature per level, 1 for the level of the row and 0 for the others. A missing category is a level of its own, because it
+may mean that something is absent. Levels with fewer than `rare` training rows share the feature `other`. Levels without
+training rows are treated as rare; if the training rows have no rare level, all features of the column are 0.
 
-Everything that is fitted here depends on the training rows only.
+The encoding is fitted to the training rows only.
 
 Dimensions: N rows, C columns, F features.
 """
@@ -29,11 +29,11 @@ class Scale:
     mean: float
     deviation: float
     indicator: bool
-    """Whether a feature says that the value is missing"""
+    """Whether there is a feature for missing values"""
 
     @classmethod
     def fit(cls, values: Tensor) -> "Scale | None":
-        """Compute mean and standard deviation of the known values of (N,) numbers; None if these do not vary."""
+        """Compute mean and standard deviation of the known values of (N,) numbers; return None if they are constant."""
         missing = values.isnan()
         known = values[~missing]
         if len(known) == 0 or bool((known == known[0]).all()):
@@ -41,7 +41,7 @@ class Scale:
         return cls(float(known.mean()), float(known.std()), bool(missing.any()))
 
     def names(self, column: str) -> list[str]:
-        """Name the features of a column."""
+        """Return the names of the features of a column."""
         return [column, f"{column} missing"] if self.indicator else [column]
 
     def features(self, table: Table, column: str) -> Tensor:
@@ -51,22 +51,22 @@ class Scale:
         return torch.stack([z, values.isnan().double()][: 1 + self.indicator], dim=1)
 
     def codes(self, table: Table, column: str) -> Tensor:
-        """(N rows) -> (N,) numbers as they are, with NaN for missing ones"""
+        """(N rows) -> (N,) numbers without scaling; NaN if missing"""
         return table.numbers(column)
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Encoding of a column of categories."""
+    """One-hot encoding of a categorical column."""
 
     own: tuple[str | None, ...]
-    """Levels with a feature of their own; None stands for a missing value"""
+    """Levels with a feature of their own; None is a missing value"""
     other: bool
-    """Whether a feature stands for all other levels"""
+    """Whether there is a feature for all other levels"""
 
     @classmethod
     def fit(cls, levels: tuple[str, ...], codes: Tensor, rare: int) -> "Levels | None":
-        """Find the levels with at least `rare` rows from (N,) codes of levels; None if the codes do not vary."""
+        """Find the levels with at least `rare` rows from (N,) codes of levels; return None if these are constant."""
         counts = (codes + 1).bincount(minlength=1 + len(levels)).tolist()  # code -1 is a missing value
         present = [(level, count) for level, count in zip((None, *levels), counts, strict=True) if count > 0]
         if len(present) < 2:
@@ -75,38 +75,38 @@ class Levels:
         return cls(own, other=len(own) < len(present))
 
     def names(self, column: str) -> list[str]:
-        """Name the features of a column."""
+        """Return the names of the features of a column."""
         own = [f"{column} {'missing' if level is None else f'= {level}'}" for level in self.own]
         return [*own, f"{column} other"] if self.other else own
 
-    def places(self, table: Table, column: str) -> Tensor:
-        """(N rows) -> (N,) index of the feature that is 1; -1 where none is"""
-        index = {level: place for place, level in enumerate(self.own)}
+    def feature_index(self, table: Table, column: str) -> Tensor:
+        """(N rows) -> (N,) index of the feature that is 1; -1 if all are 0"""
+        index = {level: number for number, level in enumerate(self.own)}
         other = len(self.own) if self.other else -1
         levels, codes = table.categories(column).levels, table.categories(column).codes
-        return torch.tensor([index.get(level, other) for level in (*levels, None)])[codes]  # code -1 takes the last
+        return torch.tensor([index.get(level, other) for level in (*levels, None)])[codes]  # code -1 selects the last
 
     def features(self, table: Table, column: str) -> Tensor:
         """(N rows) -> (N, levels) one-hot features"""
-        return F.one_hot(self.places(table, column) + 1, 1 + len(self.own) + self.other)[:, 1:].double()
+        return F.one_hot(self.feature_index(table, column) + 1, 1 + len(self.own) + self.other)[:, 1:].double()
 
     def codes(self, table: Table, column: str) -> Tensor:
-        """(N rows) -> (N,) index of the feature that is 1; NaN where none is"""
-        places = self.places(table, column).double()
-        return places.where(places >= 0, torch.nan)
+        """(N rows) -> (N,) index of the feature that is 1; NaN if all are 0"""
+        index = self.feature_index(table, column).double()
+        return index.where(index >= 0, torch.nan)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Maps the rows of a table to vectors."""
+    """Encoding of the rows of a table as vectors."""
 
     columns: Mapping[str, Scale | Levels]
 
     @classmethod
     def fit(cls, table: Table, rare: int) -> "Encoding":
-        """Fit to the training rows; a column that does not vary in them is ignored.
+        """Fit the encoding to training rows; constant columns are ignored.
 
-        Raises ValueError where no column varies.
+        Raises ValueError if all columns are constant.
         """
         fitted = {
             name: Scale.fit(column.values)
@@ -116,11 +116,11 @@ class Encoding:
         }
         varying = {name: part for name, part in fitted.items() if part is not None}
         if not varying:
-            raise ValueError(f"none of the input columns varies in the {len(table)} training rows")
+            raise ValueError(f"all input columns are constant in the {len(table)} training rows")
         return cls(varying)
 
     def names(self) -> list[str]:
-        """Name the F features."""
+        """Return the names of the F features."""
         return [name for column, part in self.columns.items() for name in part.names(column)]
 
     def features(self, table: Table) -> Tensor:
@@ -128,16 +128,16 @@ class Encoding:
         return torch.cat([part.features(table, column) for column, part in self.columns.items()], dim=1)
 
     def codes(self, table: Table) -> Tensor:
-        """(N rows) -> (N, C) numbers as they are and indices of levels, with NaN for unknown values, for trees"""
+        """(N rows) -> (N, C) numbers without scaling and indices of levels, NaN if unknown, for trees"""
         return torch.stack([part.codes(table, column) for column, part in self.columns.items()], dim=1)
 
     def record(self) -> dict[str, Any]:
-        """Return what JSON holds of the encoding."""
+        """Convert the encoding to values for JSON."""
         return {column: asdict(part) for column, part in self.columns.items()}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Encoding":
-        """Rebuild an encoding from its record."""
+        """Build an encoding from the values of `record`."""
         return cls(
             {
                 column: Levels(tuple(part["own"]), part["other"]) if "own" in part else Scale(**part)

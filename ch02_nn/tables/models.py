@@ -1,7 +1,7 @@
-"""The four models of the tables: the mean, ridge regression, an MLP and gradient-boosted trees.
+"""The four models of tables: mean, ridge regression, MLP and gradient-boosted trees.
 
-Each function takes settings and returns a function that fits an encoding and a model to training rows, so that
-cross-validation fits both without the validation rows.
+Each function takes hyperparameters and returns a function that fits an encoding and a model to training rows.
+Cross-validation therefore fits both without the validation rows.
 
 Dimensions: N rows, F features.
 """
@@ -20,7 +20,7 @@ from common.schedule import set_learning_rate
 
 
 class Linear(nn.Module):
-    """A linear function in double precision."""
+    """Linear function in float64."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Linear(nn.Module):
 
 
 class TableModel(nn.Module):
-    """Predicts the target of the rows of a table: encoding, function of the features, scale of the target."""
+    """Model of a table: encoding, function of the features, and scale of the target."""
 
     def __init__(self, encoding: Encoding, function: nn.Module) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class TableModel(nn.Module):
 
     @torch.inference_mode()
     def forward(self, table: Table) -> Tensor:
-        """(N rows) -> (N,) predictions in double precision on the CPU"""
+        """(N rows) -> (N,) predictions in float64 on the CPU"""
         parameter = next(self.function.parameters())
         outputs = self.function(self.encoding.features(table).to(parameter))
         return outputs.cpu().double() * self.deviation.cpu() + self.mean.cpu()
@@ -62,7 +62,7 @@ def ridge(penalty: float, *, rare: int) -> Fit:
         x = encoding.features(table)
         line = fitting.ridge(penalty)(x, y)
         model = TableModel(encoding, function := Linear(x.shape[1]))
-        with torch.no_grad():  # the values at 0 and at the unit vectors determine a linear function
+        with torch.no_grad():  # the values at 0 and at the unit vectors determine bias and weights
             function.bias.copy_(line(torch.zeros(1, x.shape[1], dtype=x.dtype))[0])
             function.weight.copy_(line(torch.eye(x.shape[1], dtype=x.dtype)) - function.bias)
         return model
@@ -81,9 +81,9 @@ def mlp(
     seed: int,
     device: torch.device,
 ) -> Fit:
-    """Fit an MLP (`fitting.Regressor`) to standardised targets, with the same initial weights in every fold.
+    """Fit an MLP (`fitting.Regressor`) to standardised targets; its initial weights are the same in every fold.
 
-    Each step of AdamW (Loshchilov & Hutter 2019) uses all training rows; the learning rate follows one cycle.
+    Each step of AdamW (Loshchilov & Hutter 2019) uses all training rows, with a one-cycle learning rate.
     """
 
     def fit(table: Table, y: Tensor) -> TableModel:
@@ -99,15 +99,15 @@ def mlp(
             loss = fitting.train_step(function, optimizer, x, target)
         if not bool(loss.isfinite()):
             raise FloatingPointError(f"the loss of the MLP is {float(loss):.3g}: lower --learning-rate")
-        return model.eval()  # without dropout
+        return model.eval()  # disables dropout
 
     return fit
 
 
 def trees(learning_rate: float, leaves: int, *, rare: int, iterations: int = 400) -> Fit:
-    """Fit scikit-learn's gradient-boosted trees (Friedman 2001; Ke et al. 2017), with its treatment of missing values.
+    """Fit scikit-learn's gradient-boosted trees (Friedman 2001; Ke et al. 2017), which support missing values.
 
-    Trees split numbers without scaling and sets of categories without one-hot features.
+    Trees need neither scaled numbers nor one-hot features: they split categories into sets.
     """
 
     def fit(table: Table, y: Tensor) -> Predictor:
@@ -115,7 +115,7 @@ def trees(learning_rate: float, leaves: int, *, rare: int, iterations: int = 400
         from threadpoolctl import threadpool_limits
 
         encoding = Encoding.fit(table, rare)
-        make: Any = HistGradientBoostingRegressor  # its annotations are incomplete
+        make: Any = HistGradientBoostingRegressor  # its type annotations are incomplete
         model = make(
             learning_rate=learning_rate,
             max_leaf_nodes=leaves,

@@ -1,17 +1,17 @@
-"""Regression on tables: ridge, an MLP and boosted trees on house sales, diabetes, or a CSV file; a Kaggle submission.
+"""Regression on tables: ridge, MLP and boosted trees on house sales, diabetes data or a CSV file; Kaggle submission.
 
     python -m ch02_nn.train tables
     python -m ch02_nn.train tables --data diabetes
     python -m ch02_nn.train tables --csv train.csv --target SalePrice --log-target --categorical MSSubClass
     python -m ch02_nn.train tables --csv train.csv --target SalePrice --log-target --predict test.csv
 
-The embedded table holds invented house sales whose best possible prediction is known. Kaggle's house prices are two CSV
-files: train.csv with the target, and test.csv without it. A fifth of the rows is the test set. The others choose the
-settings of each model by k-fold cross-validation, with the same folds for every model and every setting. Each model is
-then fitted to them with its best settings, and evaluated on the test set once. Whatever is estimated, scales and levels
-of categories too, is estimated from the rows that a model is fitted to.
+The embedded table contains invented house sales whose best possible prediction is known. Kaggle's house prices are two
+CSV files: train.csv with the target, and test.csv without it. A fifth of the rows is the test set. K-fold
+cross-validation on the other rows selects the hyperparameters of each model, with the same folds for all models. Each
+model is then fitted to these rows with its best hyperparameters, and evaluated once on the test set. All estimates,
+including scales and levels of categories, use only the rows that a model is fitted to.
 
-Ridge and MLP are saved (`restore`). Trees are not: scikit-learn stores them as pickles, which execute code when loaded.
+Ridge and MLP are saved for `restore`. Trees are not: scikit-learn saves them as pickles, which can execute code.
 
 Dimensions: N rows, F features, K folds.
 """
@@ -40,84 +40,82 @@ from common.progress import print_table, say
 from common.run import Run, load_weights
 
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
-"""Penalties lambda of ridge regression."""
+"""Values of the penalty lambda of ridge regression."""
 DROPOUTS, DECAYS = (0.0, 0.2), (1.0, 3.0, 10.0)
-"""Dropout and weight decay of the MLP."""
+"""Values of dropout and weight decay of the MLP."""
 RATES, LEAVES = (0.02, 0.1, 0.2, 0.4), (2, 4)
-"""Learning rate and number of leaves of the trees."""
+"""Values of learning rate and number of leaves of the trees."""
 TEST_SHARE = 0.2
 SHOWN_COLUMNS = 20
-"""Columns in the figure of permutation importance."""
+"""Maximum number of columns in the figure of permutation importance."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Table, models and validation."""
+    """Data, models and validation."""
 
     data: TableName = "houses"
     """Embedded table: invented house sales, or scikit-learn's diabetes data."""
     csv: Path | None = None
-    """CSV file with a header, instead of an embedded table. NA, NaN, ? and empty cells are missing values."""
+    """CSV file with a header, replaces --data. NA, NaN, ? and empty cells are missing values."""
     target: str | None = None
     """Column of the CSV file to predict."""
     id: str | None = None
-    """Column that identifies the rows: it is not an input, and it is written to the submission. Default: Id, if the
-    file has it."""
+    """Column that identifies the rows. It is copied to the submission and not used as input. Default: Id, if the file
+    has it."""
     categorical: tuple[str, ...] = ()
-    """Columns whose numbers are codes of categories."""
+    """Numeric columns to treat as categories."""
     log_target: bool = False
-    """Predict the logarithm of the target, and report the RMSE of the logarithms, as Kaggle's house prices do; always
-    on for the embedded houses."""
+    """Predict the logarithm of the target and report the RMSE of the logarithms, as in Kaggle's house prices; always on
+    for the embedded house sales."""
     predict: Path | None = None
-    """CSV file without the target, whose rows are predicted by the model with the lowest cross-validation error, fitted
-    to all rows of --csv."""
+    """CSV file without the target, to predict by the model with the lowest cross-validation error, fitted to all rows
+    of --csv."""
     submission: Path | None = None
-    """File for these predictions. Default: submission.csv in the run's folder."""
+    """Output file of --predict. Default: submission.csv in the run folder."""
     folds: int = 5
     """Number of folds K of the cross-validation."""
     rare: int = 5
-    """Categories with fewer training rows share one feature."""
+    """Minimum number of training rows of a category; rarer categories of a column share one feature."""
     hidden_size: int = 64
-    """Units of each of the two hidden layers of the MLP."""
+    """Number of units of each of the two hidden layers of the MLP."""
     steps: int = 150
-    """Training steps of the MLP with AdamW, each on all training rows."""
+    """Training steps of the MLP with AdamW; each step uses all training rows."""
     learning_rate: float = 1e-2
     """Peak learning rate of AdamW with a one-cycle schedule."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", precision="fp32", threads=1))
 
     def __post_init__(self) -> None:
         require_positive(self, "rare", "hidden_size", "steps", "learning_rate")
-        require(self.learning_rate * max(DECAYS) < 1, f"--learning-rate must be below {1 / max(DECAYS):g}, because "
-                "AdamW multiplies it by the weight decay", self.learning_rate)  # fmt: skip
+        require(self.learning_rate * max(DECAYS) < 1, f"--learning-rate must be below {1 / max(DECAYS):g}, "
+                "1 / (largest weight decay)", self.learning_rate)  # fmt: skip
         require(self.folds >= 2, "--folds must be at least 2", self.folds)
-        require(
-            self.csv is None or self.data == "houses", "--csv takes the place of --data: give one of them", self.data
-        )
+        require(self.csv is None or self.data == "houses", "--csv replaces --data: give only one of them", self.data)
         require(self.csv is None or self.target is not None, "--csv needs --target, the column to predict", self.target)
         for name in ("target", "id", "categorical", "predict"):
             value = getattr(self, name)
-            require(not value or self.csv is not None, f"--{name} needs --csv, the file", value)
+            require(not value or self.csv is not None, f"--{name} needs --csv", value)
         require(self.submission is None or self.predict is not None, "--submission needs --predict", self.submission)
         for path in (self.csv, self.predict):
             same = self.submission and path and Path(self.submission).resolve() == Path(path).resolve()
-            require(not same, "--submission must not be a file that is read", self.submission)
+            require(not same, "--submission must not be an input file", self.submission)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model with its settings."""
+    """Model with hyperparameters."""
 
     model: str
     settings: Mapping[str, float]
     fit: Fit
 
-    def described(self) -> str:
-        """Spell the settings."""
+    def describe(self) -> str:
+        """Format the hyperparameters: `penalty 0.001`."""
         return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in self.settings.items())
 
 
 def candidates(config: Config, device: torch.device) -> Iterator[Candidate]:
-    """Go through all models with all their settings."""
+    """Yield all models with all combinations of their hyperparameters."""
     yield Candidate("mean", {}, models.mean())
     for penalty in PENALTIES:
         yield Candidate("ridge", {"penalty": penalty}, models.ridge(penalty, rare=config.rare))
@@ -152,50 +150,51 @@ def load(config: Config) -> TableSet:
 
 
 def split(rows: int, config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Divide the indices of the rows at random into those of the training and the test set."""
+    """Split the indices of the rows at random into training and test set."""
     order = torch.randperm(rows, generator=generator)
     held_out = int(TEST_SHARE * rows)
     train_rows, test_rows = order[held_out:][: config.run.limit], order[:held_out][: config.run.limit]
     enough = len(train_rows) >= config.folds and len(test_rows) > 0
-    require(enough, f"the training set needs a row for each of {config.folds} folds, and the test set one", rows)
+    sizes = f"{len(train_rows)} and {len(test_rows)}"
+    require(enough, f"training and test set need at least {config.folds} (one per fold) and 1 rows", sizes)
     return train_rows, test_rows
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows with their targets and the predictions of each model."""
+    """Rows, their targets, and the predictions of each model."""
 
     table: Table
     targets: Tensor
     """(N,)"""
     models: dict[str, Tensor]
-    """Name of a model, and its (N,) predictions"""
+    """(N,) predictions by name of the model"""
 
     def errors(self) -> dict[str, float]:
-        """Return the root of the mean squared error of each model."""
+        """Compute the RMSE of each model."""
         return {model: rmse(predictions, self.targets) for model, predictions in self.models.items()}
 
 
 @dataclass(frozen=True)
 class Selected:
-    """The settings of a model with the lowest cross-validation error."""
+    """Hyperparameters of a model with the lowest cross-validation error."""
 
     candidate: Candidate
     predictions: Tensor
-    """(N,) prediction of each training row by a model that was fitted to the other folds"""
+    """(N,) predictions of the training rows, each by a model fitted to the other folds"""
     error: float
-    """Root of the mean squared error of these predictions"""
+    """RMSE of these predictions"""
 
 
 def select(
     config: Config, device: torch.device, table: Table, y: Tensor, parts: Sequence[Tensor]
 ) -> dict[str, Selected]:
-    """Cross-validate every model with all its settings on (N,) targets; print the errors, and select the best."""
+    """Cross-validate all candidates on (N,) targets and print their errors; return the best one of each model."""
     rows, selected = [], {}
     for candidate in candidates(config, device):
         predictions = out_of_fold(candidate.fit, table, y, parts)
         error = rmse(predictions, y)
-        rows.append([f"{candidate.model} {candidate.described()}", error])
+        rows.append([f"{candidate.model} {candidate.describe()}", error])
         if candidate.model not in selected or error < selected[candidate.model].error:
             selected[candidate.model] = Selected(candidate, predictions, error)
     print_table([f"{len(y):,} training rows, {len(parts)} folds", "cross-validation RMSE"], rows)
@@ -203,7 +202,7 @@ def select(
 
 
 def train(config: Config, data: TableSet | None = None) -> dict[str, float]:
-    """Select the settings of each model by cross-validation and return the errors of the selected models."""
+    """Select the hyperparameters of each model by cross-validation; return the errors of the selected models."""
     data = data or load(config)
     new_rows = None if config.predict is None else read_new_rows(config.predict, data)
     y = data.target.log() if data.log_target else data.target
@@ -235,26 +234,26 @@ def train(config: Config, data: TableSet | None = None) -> dict[str, float]:
 
 
 def save(run: Run, fitted: Mapping[str, Predictor]) -> None:
-    """Save ridge and MLP, and their encoding, which is the same."""
-    kept = {name: model for name, model in fitted.items() if isinstance(model, TableModel)}
+    """Save ridge regression, MLP and their common encoding."""
+    saved = {name: model for name, model in fitted.items() if isinstance(model, TableModel)}
     with run.writing("encoding.json") as path:
-        path.write_text(json.dumps(kept["ridge"].encoding.record(), indent=2) + "\n", encoding="utf-8")
-    run.save(nn.ModuleDict(kept))
+        path.write_text(json.dumps(saved["ridge"].encoding.record(), indent=2) + "\n", encoding="utf-8")
+    run.save(nn.ModuleDict(saved))
 
 
 def restore(folder: Path) -> tuple[dict[str, TableModel], Config]:
-    """Rebuild the ridge regression and the MLP that a run saved; each maps rows to (the logarithms of) targets."""
+    """Load ridge regression, MLP and Config of a run folder; models of --log-target predict logarithms."""
     config = read_config(folder, Config)
     encoding = Encoding.from_record(read_json(folder / "encoding.json"))
     features = len(encoding.names())
     functions = {"ridge": Linear(features), "mlp": fitting.Regressor(features, config.hidden_size, dropout=0.0)}
-    kept = {name: TableModel(encoding, function) for name, function in functions.items()}
-    load_weights(nn.ModuleDict(kept).eval(), folder)
-    return kept, config
+    saved = {name: TableModel(encoding, function) for name, function in functions.items()}
+    load_weights(nn.ModuleDict(saved).eval(), folder)
+    return saved, config
 
 
 def submit(run: Run, data: TableSet, candidate: Candidate, ids: Sequence[str], new: Table) -> None:
-    """Fit a model to all rows, and write its predictions of new rows in the layout of Kaggle: `Id,SalePrice`."""
+    """Fit a model to all rows and write its predictions of new rows in Kaggle's format, `Id,SalePrice`."""
     y = data.target.log() if data.log_target else data.target
     predictions = candidate.fit(data.inputs, y)(new)
     values = predictions.exp() if data.log_target else predictions
@@ -263,12 +262,12 @@ def submit(run: Run, data: TableSet, candidate: Candidate, ids: Sequence[str], n
     write_text(path, format_cells(columns))
     say(
         "wrote",
-        f"{path}: {len(ids):,} rows by {candidate.model} {candidate.described()}, fitted to all {len(y):,} rows",
+        f"{path}: {len(ids):,} rows by {candidate.model} {candidate.describe()}, fitted to all {len(y):,} rows",
     )
 
 
 def report(run: Run, data: TableSet, validated: Predictions, tested: Predictions, parts: Sequence[Tensor]) -> None:
-    """Print the errors; draw the predictions against the true values, and the error of each fold."""
+    """Print the errors; draw predictions against true values, and errors by fold."""
     from common.drawing import plots
 
     scale = "RMSE of logarithms" if data.log_target else "RMSE"
@@ -300,7 +299,7 @@ def report(run: Run, data: TableSet, validated: Predictions, tested: Predictions
 
 
 def report_importance(run: Run, data: TableSet, model: str, predict: Predictor, tested: Predictions) -> None:
-    """Draw the permutation importance of each column, for a model and for the best possible prediction."""
+    """Draw the permutation importance of the columns for a model and for the best possible prediction."""
     from common.drawing import plots
 
     predictors = {model: predict} | ({"best possible": data.best} if data.best is not None else {})

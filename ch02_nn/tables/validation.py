@@ -1,4 +1,4 @@
-"""K-fold cross-validation of a whole model, its encoding included, and permutation importance.
+"""K-fold cross-validation of models including their encoding; permutation importance.
 
 Dimensions: N rows, K folds.
 """
@@ -11,21 +11,23 @@ from torch import Tensor
 from common.data.tables.table import Table
 
 Predictor = Callable[[Table], Tensor]
-"""Maps N rows to (N,) predictions."""
+"""Function from N rows to (N,) predictions."""
 Fit = Callable[[Table, Tensor], Predictor]
-"""Maps training rows and their (N,) targets to a predictor."""
+"""Fits a model to training rows and their (N,) targets; returns a predictor."""
 
 
 def folds(rows: int, count: int, generator: torch.Generator) -> list[Tensor]:
-    """Divide the indices 0 ... N - 1 at random into K folds whose sizes differ by at most 1."""
+    """Split the indices 0 ... N - 1 at random into K folds whose sizes differ by at most 1."""
     if not 2 <= count <= rows:
-        raise ValueError(f"{rows} rows cannot be cut into {count} folds: there must be 2 or more, each with a row")
+        raise ValueError(
+            f"cannot split {rows} rows into {count} folds: the number of folds must be between 2 and {rows}"
+        )
     order = torch.randperm(rows, generator=generator)
     return [order[fold::count] for fold in range(count)]
 
 
 def out_of_fold(fit: Fit, table: Table, y: Tensor, parts: Sequence[Tensor]) -> Tensor:
-    """(N,) predictions of each fold by a model that was fitted to the other folds only"""
+    """Predict each fold by a model fitted to the other folds; return the (N,) predictions."""
     predictions = torch.full_like(y, torch.nan)
     for held_out in parts:
         others = torch.ones(len(y), dtype=torch.bool)
@@ -35,16 +37,16 @@ def out_of_fold(fit: Fit, table: Table, y: Tensor, parts: Sequence[Tensor]) -> T
 
 
 def rmse(predictions: Tensor, y: Tensor) -> float:
-    """Root of the mean squared error"""
+    """Compute the root mean squared error (RMSE)."""
     return float((predictions - y).square().mean().sqrt())
 
 
 def permutation_importance(
     predict: Predictor, table: Table, y: Tensor, generator: torch.Generator, repeats: int = 5
 ) -> dict[str, float]:
-    """Compute by how much the RMSE grows if the values of one column are exchanged between rows at random.
+    """Compute the increase of the RMSE if the values of a column are permuted, as a mean over random permutations.
 
-    Mean over some random permutations of each column (Breiman 2001, section 10; Fisher, Rudin & Dominici 2019).
+    Breiman (2001, section 10); Fisher, Rudin & Dominici (2019).
     """
     error = rmse(predict(table), y)
     importance = {}

@@ -39,7 +39,7 @@ class Config:
     """Data set for ppmi: the embedded synthetic corpus with known analogies, or a real text, in lower case."""
     text: str | None = None
     """UTF-8 file for ppmi instead of a data set."""
-    embedding_size: int = 64
+    embedding_size: int = 128
     """Vector size of ppmi."""
     window: int = 5
     """Maximum distance of two words that ppmi counts as a pair; a pair at distance d counts 1 / d."""
@@ -63,10 +63,10 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         limit = config.run.limit
         text = data or load_text(config.data, text=config.text, minimum_count=config.minimum_count, limit=limit)
         card, words = text.card, text.vocabulary.symbols
-        _, analogies = known_questions(text.vocabulary)
+        valid_questions, test_questions = known_questions(text.vocabulary)
     else:
         found, card = _load(config)
-        text, words, analogies = None, found.words, []
+        text, words, valid_questions, test_questions = None, found.words, [], []
     with Run.open(__name__, config, card, arithmetic="fp64" if text else "fp32") as run:
         require(distributed.world_size() == 1, "evaluate_vectors runs in one process", distributed.world_size())
         if text is not None:
@@ -77,11 +77,11 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         else:
             matrix = found.vectors
         vectors = Vectors(words, matrix)
-        metrics = analogy_accuracy(vectors, analogies)
+        metrics = analogy_accuracy(vectors, test_questions)
         if text is None or text.card.name != "planted":
             metrics |= word_tests_of(vectors)
-        report_vectors(run, vectors, metrics, analogies)
-        return run.finish(test=metrics)
+        report_vectors(run, vectors, metrics, test_questions)
+        return run.finish(valid=analogy_accuracy(vectors, valid_questions), test=metrics)
 
 
 def _load(config: Config) -> tuple[VectorFile, DataCard]:

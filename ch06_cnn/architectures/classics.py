@@ -21,7 +21,7 @@ from ch06_cnn.architectures.lenet import LeNet
 from ch06_cnn.architectures.nin import NiN
 from ch06_cnn.architectures.resnet import ResNet
 from ch06_cnn.architectures.vgg import VGG
-from ch06_cnn.convolution.augment import augment, coin
+from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.convolution.cnn import class_accuracy, make_optimizer, measure, one_cycle, predict, train_step
 from ch06_cnn.preprocessing import scaled
 from common import distributed
@@ -42,12 +42,12 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "densenet": DenseNet,
 }
-"""Roughly in order of publication."""
+"""Architectures by name, roughly in order of publication."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Hyperparameters that all networks share."""
+    """Hyperparameters, the same for all networks."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
@@ -79,7 +79,7 @@ def make_model(config: Config) -> nn.Module:
 
 
 def cost(model: nn.Module) -> dict[str, float]:
-    """Count a network's parameters, and the operations in matrix products and convolutions for one image."""
+    """Return the number of parameters, and the MFLOP of matrix products and convolutions for one image."""
     device = next(model.parameters()).device
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -89,7 +89,7 @@ def cost(model: nn.Module) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the network, or all of them, and return test metrics; with several, prefixed with the name of the network."""
+    """Train one network or all seven; return test metrics, for all seven with the name of the network as prefix."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     if config.network != "all":
         return train_one(config, data)
@@ -111,7 +111,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def train_one(config: Config, data: ImageSet) -> dict[str, float]:
-    """Fit one network and return its test metrics, parameters and operations."""
+    """Train one network and return its test metrics, number of parameters and MFLOP."""
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
             data.train.pixels,
@@ -128,7 +128,7 @@ def train_one(config: Config, data: ImageSet) -> dict[str, float]:
         for _ in run.epochs(config.epochs, len(batches), model=model, optimizer=optimizer, schedule=schedule):
             for images, labels in batches:
                 if config.augment:
-                    images = augment(images, coin(len(images), images.device), shift=4)
+                    images = augment(images, random_flips(len(images), images.device), shift=4)
                 loss = train_step(parallel, optimizer, scaled(images, bf16=run.bf16), labels, bf16=run.bf16)
                 schedule.step()
                 run.step(loss, images=len(images))
@@ -169,7 +169,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
-        batch = augment(images, coin(len(images), device), shift=4) if config.augment else images
+        batch = augment(images, random_flips(len(images), device), shift=4) if config.augment else images
         return train_step(model, optimizer, scaled(batch, bf16=bf16), labels, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

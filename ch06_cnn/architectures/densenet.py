@@ -15,7 +15,7 @@ def unit(channels: int, width: int, kernel: int) -> nn.Sequential:
 
 
 class Layer(nn.Module):
-    """Append `growth` feature maps to the input, through a bottleneck of four times as many."""
+    """Append `growth` feature maps to the input; a 1x1 convolution to 4 * growth channels is the bottleneck."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ def unit(channels: int, width: int, kernel: int) -> nn.Sequential:
 
 
 class Inception(nn.Module):
-    """Convolutions of 1x1, 3x3, 5x5 and a pooling in parallel; 1x1 convolutions reduce the cost of the larger ones."""
+    """1x1, 3x3, 5x5 convolutions and max pooling in parallel; 1x1 convolutions reduce the cost of the larger ones."""
 
     def __init__(self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool: int) -> None:
         super().__init__()

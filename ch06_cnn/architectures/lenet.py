@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class LeNet(nn.Module):
-    """Two convolutions with an output of 16 5x5 feature maps, and three linear layers."""
+    """Two convolutions, which reduce the image to 16 feature maps of 5x5, then three linear layers."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

@@ -8,8 +8,8 @@ the last.
 from torch import Tensor, nn
 
 
-def window_and_network(channels: int, widths: tuple[int, int, int], kernel: int) -> nn.Sequential:
-    """A convolution with the given kernel size and two 1x1 convolutions."""
+def nin_block(channels: int, widths: tuple[int, int, int], kernel: int) -> nn.Sequential:
+    """One convolution of the given kernel size and two 1x1 convolutions, each with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for width, size in zip(widths, (kernel, 1, 1), strict=True):
         layers += [nn.Conv2d(channels, width, size, padding=size // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
@@ -23,13 +23,13 @@ class NiN(nn.Module):
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            window_and_network(3, (192, 160, 96), kernel=5),
+            nin_block(3, (192, 160, 96), kernel=5),
             nn.MaxPool2d(3, stride=2, padding=1),
             nn.Dropout(0.5),
-            window_and_network(96, (192, 192, 192), kernel=5),
+            nin_block(96, (192, 192, 192), kernel=5),
             nn.MaxPool2d(3, stride=2, padding=1),
             nn.Dropout(0.5),
-            window_and_network(192, (192, 192, 192), kernel=3),
+            nin_block(192, (192, 192, 192), kernel=3),
         )
         self.maps = nn.Conv2d(192, classes, kernel_size=1)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """y = ReLU(x + F(x)), F two 3x3 convolutions; if the shape changes, the shortcut is a 1x1 convolution."""
+    """y = ReLU(shortcut(x) + F(x)), F two 3x3 convolutions; the shortcut is x, or a 1x1 convolution to a new shape."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -19,13 +19,15 @@ class Block(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
         )
-        self.past = nn.Sequential()
+        self.shortcut = nn.Sequential()
         if stride != 1 or channels != width:
-            self.past = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H / stride, W / stride)"""
-        return (self.past(x) + self.residual(x)).relu()
+        return (self.shortcut(x) + self.residual(x)).relu()
 
 
 class ResNet(nn.Module):

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 GREY = 128
-"""Value of the pixels of an erased square: the middle of the range of a byte."""
+"""Pixel value of an erased square: the middle of the range of a byte."""
 
 
-def reflect(places: Tensor, size: int) -> Tensor:
-    """Reflect positions outside of 0 ... size - 1 back inside (reflection padding)."""
-    return (size - 1 - (size - 1 - places).abs()).abs()
+def reflect(positions: Tensor, size: int) -> Tensor:
+    """Reflect positions outside 0 ... size - 1 into this range (reflection padding)."""
+    return (size - 1 - (size - 1 - positions).abs()).abs()
 
 
 def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
-    """(B,) whether to flip, (B, 2) first row and column -> (B, H * H) index of the old pixel for each new one
+    """(B,) flip mask, (B, 2) offsets (dy, dx) -> (B, H * H) index of the source pixel of each new pixel
 
     Row i of the new image is row `dy + i` of the old one, column j is column `dx + j`, counted from the right if the
     image is flipped.
@@ -31,20 +31,20 @@ def sources(flips: Tensor, offsets: Tensor, size: int) -> Tensor:
 
 
 def squares(count: int, size: int, side: int, device: torch.device) -> Tensor:
-    """Draw (B, 1, H, H) masks that are true in one square each, centred anywhere in the image."""
-    middles = torch.randint(size, (count, 2, 1), device=device)
-    distance = torch.arange(size, device=device) - middles + side // 2  # (B, 2, H): 0 ... side - 1 inside
+    """Sample (B, 1, H, H) masks, each true in one square centred at a random pixel and cut off at the border."""
+    centres = torch.randint(size, (count, 2, 1), device=device)
+    distance = torch.arange(size, device=device) - centres + side // 2  # (B, 2, H): 0 ... side - 1 inside
     inside = (distance >= 0) & (distance < side)
     return (inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
 
 
-def coin(count: int, device: torch.device) -> Tensor:
+def random_flips(count: int, device: torch.device) -> Tensor:
     """Sample (B,) booleans, true with probability 1/2."""
     return torch.rand(count, device=device) < 0.5
 
 
 def augment(images: Tensor, flips: Tensor, *, shift: int, cutout: int = 0) -> Tensor:
-    """(B, C, H, H) uint8, (B,) whether to flip -> (B, C, H, H) uint8, shifted at random by up to `shift` pixels
+    """(B, C, H, H) uint8, (B,) flip mask -> (B, C, H, H) uint8, shifted at random by up to `shift` pixels
 
     With `cutout`, a random square of that size becomes grey (DeVries & Taylor 2017). The random numbers come from the
     generator of the device of the images, so nothing is copied from the host.

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch06_cnn.convolution import layers
-from ch06_cnn.convolution import visualise as inside
-from ch06_cnn.convolution.augment import augment, coin
+from ch06_cnn.convolution import layers, visualise
+from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.preprocessing import scaled
 from common import distributed
 from common.benchmark import Workload
@@ -29,7 +28,7 @@ from common.data.images.loading import load_images
 from common.run import Run, load_weights
 
 DISCUSSED = ("bird", "cat")
-"""The classes that the book's text discusses, because its network does badly on them."""
+"""Classes that the book's text discusses, because its network classifies them badly."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,11 @@ class Config:
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     network: Literal["book", "linear", "mlp"] = "book"
-    """Network: the book's, or as a baseline without convolutions one linear layer or a multilayer perceptron (MLP)."""
+    """Network: the book's, or a baseline without convolutions: one linear layer or a multilayer perceptron (MLP)."""
     layers: Literal["torch", "by-hand"] = "torch"
     """Layers: torch's, or those by hand in layers.py (slower, convolutions in float32)."""
     epochs: int | None = None
-    """Number of epochs. Default: 10, or on small data sets as many as give 1,500 steps."""
+    """Number of epochs. Default: 10, or more on small data sets, for about 1,500 steps."""
     batch_size: int = 128
     """Batch size, over all processes."""
     learning_rate: float = 1e-3
@@ -55,7 +54,7 @@ class Config:
     augment: bool = False
     """Augmentation: random flips, shifts by up to 4 pixels, and one erased 8x8 square."""
     dropout: bool = True
-    """Dropout as in the book: 0.2 after each convolution (MLP: on the pixels), 0.55 before the last layer."""
+    """Dropout as in the book: rate 0.2 after each block (MLP: on the pixels), 0.55 before the last layer."""
     channels_last: bool = True
     """Memory format channels_last (NHWC) instead of torch's default (NCHW)."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -66,7 +65,7 @@ class Config:
 
 
 class BookNetwork(nn.Module):
-    """The book's network; with batch-norm, a convolution needs no bias."""
+    """The book's network, with the layers of the module `kit`; convolutions before batch normalisation have no bias."""
 
     def __init__(self, *, kit: Any = nn, batch_norm: bool = False, dropout: bool = True) -> None:
         super().__init__()
@@ -116,7 +115,7 @@ class MLP(nn.Module):
 
 
 def make_model(config: Config) -> nn.Module:
-    """Build the network that the Config asks for."""
+    """Build the network that the Config names."""
     if config.network == "linear":
         return LinearNetwork()
     if config.network == "mlp":
@@ -128,7 +127,7 @@ def make_model(config: Config) -> nn.Module:
 
 def augmented(images: Tensor) -> Tensor:
     """(B, 3, 32, 32) uint8 -> the same shape: random flips, shifts by up to 4 pixels, one erased 8x8 square"""
-    return augment(images, coin(len(images), images.device), shift=4, cutout=8)
+    return augment(images, random_flips(len(images), images.device), shift=4, cutout=8)
 
 
 def train_step(
@@ -145,7 +144,7 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    """Create a fused AdamW optimizer (Loshchilov & Hutter 2019) for all parameters."""
     return torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=True)
 
 
@@ -177,7 +176,7 @@ def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -> dict[str, float]:
-    """Accuracy, cross-entropy in nats per image, accuracy of the worst class and of those that the book discusses."""
+    """Return accuracy, cross-entropy in nats, lowest class accuracy, and accuracies of the classes in DISCUSSED."""
     accuracies = class_accuracy(logits, labels)
     discussed = {
         f"{name}_accuracy": float(accuracies[class_names.index(name)]) for name in DISCUSSED if name in class_names
@@ -191,7 +190,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Fit the network and return its test metrics."""
+    """Train the network and return its test metrics."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
@@ -226,20 +225,23 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
-    """Write the book's two files; draw confusions, class accuracies, worst mistakes, curves, filters and Grad-CAM."""
+    """Write the book's two files; draw confusion matrix, class accuracies, errors, curves, filters and Grad-CAM."""
     from common.drawing import plots
 
-    names, test, guesses = data.class_names, data.test, logits.argmax(1)
-    for name, numbers in (("testActual", test.labels), ("testPred", guesses)):  # as the book's: one number per line
+    names, test, predictions = data.class_names, data.test, logits.argmax(1)
+    for name, numbers in (
+        ("testActual", test.labels),
+        ("testPred", predictions),
+    ):  # as in the book: one number per line
         with run.writing(f"{name}.txt") as path:
             path.write_text("".join(f"{number}\n" for number in numbers.tolist()))
-    run.figure("confusion", plots.confusion_matrix(test.labels, guesses, names))
+    run.figure("confusion", plots.confusion_matrix(test.labels, predictions, names))
     accuracies = class_accuracy(logits, test.labels).mul(100).tolist()
     run.figure("classes", plots.bars(names, accuracies, title="test accuracy of each class", label="%"))
     losses = F.cross_entropy(logits, test.labels, reduction="none")
-    wrong = losses.where(guesses != test.labels, 0).topk(min(24, int((guesses != test.labels).sum()))).indices
+    wrong = losses.where(predictions != test.labels, 0).topk(min(24, int((predictions != test.labels).sum()))).indices
     if len(wrong):
-        titles = [f"{names[test.labels[i]]}\n→ {names[guesses[i]]}" for i in wrong.tolist()]
+        titles = [f"{names[test.labels[i]]}\n→ {names[predictions[i]]}" for i in wrong.tolist()]
         run.figure("mistakes", plots.image_grid(test.pixels[wrong], columns=8, titles=titles, size=1.0))
     panels = {
         "loss": ["train_loss", "valid_loss"],
@@ -252,9 +254,9 @@ def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
         pictures = torch.cat([images, *(augmented(images) for _ in rows[1:])])
         run.figure("augmented", plots.image_grid(pictures, columns=len(images), row_names=rows))
     if isinstance(model, BookNetwork):
-        inside.report(run, model.eval(), model.features, data, guesses)
+        visualise.report(run, model.eval(), model.features, data, predictions)
     elif isinstance(model, LinearNetwork):
-        run.figure("templates", inside.draw_filters(model.templates.weight.view(-1, 3, 32, 32), names))
+        run.figure("templates", visualise.draw_filters(model.templates.weight.view(-1, 3, 32, 32), names))
 
 
 def restore(folder: Path) -> tuple[nn.Module, Config]:

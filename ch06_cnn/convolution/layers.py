@@ -48,8 +48,8 @@ def col2im(columns: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
     images = columns.new_zeros(count, channels, *size)
     for i in range(kernel):
         for j in range(kernel):
-            rows, places = slice(i, i + stride * (down - 1) + 1, stride), slice(j, j + stride * (right - 1) + 1, stride)
-            images[:, :, rows, places] += columns[:, :, i, j]
+            rows, across = slice(i, i + stride * (down - 1) + 1, stride), slice(j, j + stride * (right - 1) + 1, stride)
+            images[:, :, rows, across] += columns[:, :, i, j]
     return images
 
 
@@ -102,32 +102,32 @@ def conv2d(images: Tensor, weight: Tensor, bias: Tensor | None = None, stride: i
 
 
 class _MaxPool2d(torch.autograd.Function):
-    """The maximum of each window; the gradient goes to it alone (to the first, if several are equal)."""
+    """Maximum of each window; only the maximal element (the first of equal ones) receives the gradient."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernel: int, stride: int) -> Tensor:
-        largest, place = im2col(images, kernel, stride).flatten(2, 3).max(dim=2)  # over K K
-        ctx.save_for_backward(place)
+        largest, index = im2col(images, kernel, stride).flatten(2, 3).max(dim=2)  # over K K
+        ctx.save_for_backward(index)
         ctx.kernel, ctx.stride, ctx.size = kernel, stride, images.shape[2:]
         return largest
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (dy,) = gradients
-        (place,) = ctx.saved_tensors
+        (index,) = ctx.saved_tensors
         count, channels, down, right = dy.shape
         columns = dy.new_zeros(count, channels, ctx.kernel**2, down, right)
-        columns.scatter_(2, place.unsqueeze(2), dy.unsqueeze(2))
+        columns.scatter_(2, index.unsqueeze(2), dy.unsqueeze(2))
         return col2im(columns.unflatten(2, (ctx.kernel, ctx.kernel)), ctx.size, ctx.stride), None, None
 
 
 def max_pool2d(images: Tensor, kernel: int, stride: int | None = None) -> Tensor:
-    """(B, C, H, W) -> (B, C, H', W')"""
+    """(B, C, H, W) -> (B, C, H', W'), the maximum of each window; the default stride is the kernel size"""
     return cast(Tensor, _MaxPool2d.apply(images, kernel, stride or kernel))
 
 
 class _AvgPool2d(torch.autograd.Function):
-    """The mean of each window; the gradient is divided equally among its elements."""
+    """Mean of each window; its elements receive equal shares of the gradient."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, kernel: int, stride: int) -> Tensor:
@@ -143,7 +143,7 @@ class _AvgPool2d(torch.autograd.Function):
 
 
 def avg_pool2d(images: Tensor, kernel: int, stride: int | None = None) -> Tensor:
-    """(B, C, H, W) -> (B, C, H', W')"""
+    """(B, C, H, W) -> (B, C, H', W'), the mean of each window; the default stride is the kernel size"""
     return cast(Tensor, _AvgPool2d.apply(images, kernel, stride or kernel))
 
 
@@ -163,7 +163,7 @@ class _BatchNorm(torch.autograd.Function):
         (dy,) = gradients
         x_hat, inverse_sd, gamma = ctx.saved_tensors
         dgamma, dbeta = (dy * x_hat).sum((0, 2, 3)), dy.sum((0, 2, 3))
-        # mean(dy) is the gradient through the batch mean, x_hat mean(dy x_hat) that through the variance.
+        # mean(dy) comes from the gradient of the batch mean, x_hat mean(dy x_hat) from that of the variance
         shared = dy.mean((0, 2, 3), keepdim=True) + x_hat * (dy * x_hat).mean((0, 2, 3), keepdim=True)
         return gamma[:, None, None] * inverse_sd * (dy - shared), dgamma, dbeta, None
 
@@ -192,14 +192,14 @@ def batch_norm(
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """Set each element to zero with probability p and scale the others by 1 / (1 - p); in evaluation, do nothing
 
-    The scale keeps the expected value, so evaluation needs none. The book's program applies dropout at test time too.
+    The scaling keeps the expected value in training. The book's program applies dropout at test time too.
     """
     if not training or p == 0:
         return x
     return x * (torch.rand_like(x) >= p) / (1 - p)
 
 
-# torch's layers with the functions above.
+# torch's layers, computed by the functions above.
 
 
 class Conv2d(nn.Conv2d):

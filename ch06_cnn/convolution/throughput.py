@@ -4,9 +4,9 @@
     python -m ch06_cnn.train throughput --batch-size 512
 
 Three comparisons: batches of flipped and shifted images from a per-sample DataLoader with torchvision's transforms, or
-by one gather per batch; training steps of the book's network, with channels last, and in bfloat16; the training
-step of the speed run's network against this machine's matrix products. What a per-sample DataLoader costs the training
-of a network is measured in chapter 4: `python -m ch04_cuda.train input_pipeline --network cnn`.
+from one gather per batch; training steps of the book's network in float32, with channels last, and in bfloat16; the
+arithmetic rate of the speed run's training step relative to a matrix product. Chapter 4 measures how a per-sample
+DataLoader affects training: `python -m ch04_cuda.train input_pipeline --network cnn`.
 
 Dimensions: B batch, C channels, H height, W width.
 """
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ch06_cnn.convolution import cnn
-from ch06_cnn.convolution.augment import augment, coin
+from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.preprocessing import MIDDLE, SPREAD, scaled
 from ch06_cnn.speedrun import speedrun
 from common import distributed
@@ -37,25 +37,25 @@ from common.progress import say
 from common.run import Run
 
 SHIFT = 4
-"""Largest shift of an image in pixels, in both ways of augmenting."""
+"""Maximum shift in pixels, the same for the transforms and for the gather."""
 
 SPEED_BATCH = 512
-"""Images per step of the speed run's network: its program's default."""
+"""Batch size of the speed run's network: the default of its program."""
 
 MATRIX = 2_048
-"""Rows and columns of the matrices whose product gives this machine's rate."""
+"""Size of the square matrices whose product is the reference for arithmetic rates."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the comparison."""
+    """Settings of the measurement."""
 
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     batch_size: int = 128
-    """Images per step."""
+    """Batch size."""
     rounds: int = 5
-    """Rounds of measurement after a warm-up; every variant is timed once in each."""
+    """Number of measurement rounds after a warm-up round; every variant is timed once per round."""
     seconds: float = 1.0
     """Minimum duration of one measurement, in seconds."""
     run: RunOptions = field(default_factory=RunOptions)
@@ -65,7 +65,7 @@ class Config:
 
 
 def usual_samples(split: Split) -> PerSample:
-    """Serve the images one at a time, randomly cropped and flipped by torchvision's transforms, and normalised."""
+    """Create a per-sample data set: random crop and flip by torchvision's transforms, then normalisation."""
     from torchvision import transforms
 
     crop_and_flip = [transforms.RandomCrop(32, padding=SHIFT), transforms.RandomHorizontalFlip()]
@@ -76,26 +76,26 @@ def usual_samples(split: Split) -> PerSample:
 
 
 Variant = Callable[[], float]
-"""Does some work and returns the amount: images, or billions of operations."""
+"""Runs once and returns the amount of work: images, or billions of operations."""
 
 
-def for_ever(batches: Batches | DataLoader) -> Iterator[tuple[Tensor, ...]]:
-    """Repeat the batches without end."""
+def repeat(batches: Batches | DataLoader) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the batches again and again, without end."""
     while True:
         yield from batches
 
 
 def transform(loader: Iterator[tuple[Tensor, ...]]) -> Variant:
-    """Collect batches of images that are transformed one at a time."""
+    """Return a variant that loads a batch from a per-sample loader."""
     return lambda: len(next(loader)[0])
 
 
 def gather(batches: Iterator[tuple[Tensor, ...]]) -> Variant:
-    """Make a batch by one index operation, one gather and one conversion."""
+    """Return a variant that makes a batch by one index operation, one gather and one conversion."""
 
     def run_once() -> float:
         images, _ = next(batches)
-        return len(scaled(augment(images, coin(len(images), images.device), shift=SHIFT), bf16=True))
+        return len(scaled(augment(images, random_flips(len(images), images.device), shift=SHIFT), bf16=True))
 
     return run_once
 
@@ -103,14 +103,14 @@ def gather(batches: Iterator[tuple[Tensor, ...]]) -> Variant:
 def train_from_memory(
     batches: Iterator[tuple[Tensor, ...]], device: torch.device, *, last: bool, bf16: bool
 ) -> Variant:
-    """Train the book's network from tensors in memory, augmented by one gather per batch."""
+    """Return a variant that trains the book's network on a batch in memory, augmented by one gather."""
     settings = cnn.Config(channels_last=last)
     model = cnn.make_model(settings).to(device)
     optimizer = cnn.make_optimizer(model, settings.learning_rate, settings.weight_decay)
 
     def run_once() -> float:
         images, labels = next(batches)
-        images = augment(images, coin(len(images), device), shift=SHIFT)
+        images = augment(images, random_flips(len(images), device), shift=SHIFT)
         cnn.train_step(model, optimizer, scaled(images, bf16=bf16, channels_last=last), labels, bf16=bf16)
         return len(labels)
 
@@ -118,7 +118,7 @@ def train_from_memory(
 
 
 def multiply(device: torch.device, *, bf16: bool) -> Variant:
-    """Multiply two matrices."""
+    """Return a variant that multiplies two square matrices."""
     a, b = torch.randn(2, MATRIX, MATRIX, device=device).to(torch.bfloat16 if bf16 else torch.float32)
 
     def run_once() -> float:
@@ -129,7 +129,7 @@ def multiply(device: torch.device, *, bf16: bool) -> Variant:
 
 
 def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> Variant:
-    """Train the speed run's network for a budget; count the operations of its convolutions and matrix products."""
+    """Return a variant that takes one training step of the speed run's network for a budget."""
     options = RunOptions(precision="bf16" if bf16 else "fp32")
     workload = speedrun.workload(speedrun.Config(budget=budget, batch_size=SPEED_BATCH, run=options), device)
     with FlopCounterMode(display=False) as counter:
@@ -144,14 +144,14 @@ def train_speed_network(device: torch.device, *, budget: float, bf16: bool) -> V
 
 
 def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[str, float]:
-    """Name the medians by their units, and give ratios as medians over the rounds."""
-    computing = ("matrix_product", "speed_network", "wide_network")
+    """Return the metrics: medians with the unit in their name, and ratios as medians over the rounds."""
+    arithmetic = ("matrix_product", "speed_network", "wide_network")
 
     def ratio(ours: str, theirs: str) -> float:
         return median_ratio(rates[ours], rates[theirs])
 
     return {
-        **{f"{n}_gflops" if n in computing else f"{n}_images_per_second": value for n, value in median.items()},
+        **{f"{n}_gflops" if n in arithmetic else f"{n}_images_per_second": value for n, value in median.items()},
         "gather_ratio": ratio("gather", "transforms"),
         **{f"{n}_ratio": ratio(n, "memory") for n in ("channels_last", "bf16") if n in rates},
         **{f"{name}_rate": ratio(name, "matrix_product") for name in ("speed_network", "wide_network")},
@@ -159,13 +159,13 @@ def summarise(rates: dict[str, list[float]], median: dict[str, float]) -> dict[s
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Run every variant, interleaved; return the median rate of each, and ratios within the rounds."""
+    """Time all variants, interleaved; return the median rate of each, and medians of ratios within rounds."""
     data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         device, bf16 = run.device, has_native_bf16(run.device)
-        loader = for_ever(DataLoader(usual_samples(data.train), batch_size=config.batch_size, shuffle=True))
-        stream = for_ever(
+        loader = repeat(DataLoader(usual_samples(data.train), batch_size=config.batch_size, shuffle=True))
+        stream = repeat(
             Batches(
                 data.train.pixels,
                 data.train.labels,

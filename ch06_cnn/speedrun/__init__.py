@@ -1,4 +1,4 @@
-"""CIFAR-10 as fast as possible; read in this order.
+"""The CIFAR-10 speed run; read in this order.
 
 speedrun   the program: the highest accuracy within a time budget
 muon       the Muon optimizer: orthogonalised momentum

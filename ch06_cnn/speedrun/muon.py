@@ -1,6 +1,6 @@
 """The Muon optimizer: momentum SGD with orthogonalised updates (Jordan et al. 2024).
 
-The gradient of a convolution, written as a matrix with one row per filter, has a few large singular values; in other
+The gradient of a convolution, as a matrix with one row per filter, has a few large singular values; in the other
 directions the weights change very slowly. Muon raises the small singular values towards 1, so that the weights change
 at more equal rates in all directions. `torch.optim.Muon` is the library's version for matrices.
 
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 ITERATIONS = 3
-"""Newton-Schulz iterations per update. Each multiplies small singular values by 3.4 and costs three matrix products.
+"""Newton-Schulz iterations per update. Each multiplies small singular values by 3.4 and takes three matrix products.
 `spectrum` measures the singular values of the momentum after the iterations; the README has those of the speed run."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Coefficients of a x + b x^3 + c x^5. Iterated, it maps (0, 1] to about 0.7 ... 1.2, and small x grow fastest."""
+"""Coefficients a, b, c of a x + b x^3 + c x^5. Iterated, it maps (0, 1] to about 0.7 ... 1.2; small x grow fastest."""
 
 
 def orthogonalise(matrix: Tensor, iterations: int = ITERATIONS) -> Tensor:
     """(R, Q) -> an approximation of U V^T, where U S V^T is the singular value decomposition of the matrix
 
-    Newton-Schulz iteration: X <- a X + b (X X^T) X + c (X X^T)^2 X applies the polynomial above to every singular value
+    Newton-Schulz iteration: X <- a X + b (X X^T) X + c (X X^T)^2 X applies this polynomial to every singular value
     and keeps the singular vectors. It uses matrix products only.
     """
     a, b, c = COEFFICIENTS

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch06_cnn.convolution.augment import augment, coin
+from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.convolution.cnn import measure, predict
 from ch06_cnn.preprocessing import scaled
 from ch06_cnn.speedrun.muon import ITERATIONS, Muon
@@ -37,7 +37,7 @@ from common.schedule import linear_at, out_of_time, progress
 WIDTHS = {0: (32, 64, 128), 200: (32, 128, 256), 450: (64, 256, 256)}
 """Widths of the three blocks, with the smallest budget in seconds for which each is used."""
 
-WHITENED = 5_000
+WHITENING_IMAGES = 5_000
 """Number of images from which the whitening filters are computed."""
 
 
@@ -48,9 +48,9 @@ class Config:
     data: Literal["auto", "cifar-10", "shapes"] = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
     budget: float = 60.0
-    """Training time in seconds, with whitening, without evaluation; the learning-rate schedule follows the clock."""
+    """Training time in seconds, including whitening, excluding evaluation; it also sets the learning-rate schedule."""
     epochs: int | None = None
-    """Number of epochs instead of a time budget; the schedule follows the steps, so the run is reproducible."""
+    """Number of epochs, instead of a time budget; the schedule depends on the step, so the run is reproducible."""
     widths: tuple[int, int, int] | None = None
     """Number of filters of the three blocks. Default: 32 64 128; from a budget of 200 s 32 128 256; from 450 s
     64 256 256."""
@@ -69,11 +69,11 @@ class Config:
     label_smoothing: float = 0.2
     """Label smoothing: share of the target probability that is spread over all classes."""
     flip: Literal["alternating", "random", "none"] = "alternating"
-    """Horizontal flips: each image in every second epoch, at random, or none."""
+    """Horizontal flips: alternating (each image in every second epoch), random, or none."""
     shift: int = 2
     """Maximum random shift, in pixels."""
     test_flip: bool = True
-    """Average the logits of both mirror images at test time."""
+    """Average the logits of each image and its mirror image at test time."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class SpeedNetwork(nn.Module):
 
     @staticmethod
     def convolution(channels: int, width: int, *, identity: bool, pool: bool) -> list[nn.Module]:
-        """A 3x3 convolution with pooling, batch normalisation and activation."""
+        """Return a 3x3 convolution, max pooling if `pool`, batch normalisation and activation."""
         convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
         if identity:
             nn.init.dirac_(convolution.weight.data[:channels])
@@ -162,7 +162,7 @@ class Optimizers:
         self.initial = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def set_progress(self, done: float) -> None:
-        """Set the learning rates for a share of the training, 0 ... 1."""
+        """Set the learning rates for the given progress of the training, 0 ... 1."""
         for optimizer, initial_rates in zip(self.optimizers, self.initial, strict=True):
             for group, initial_rate in zip(optimizer.param_groups, initial_rates, strict=True):
                 group["lr"] = linear_at(done, initial_rate)
@@ -174,7 +174,7 @@ class Optimizers:
             optimizer.zero_grad()
 
     def spectra(self) -> dict[int, Tensor]:
-        """Return the sorted singular values of Muon's momentum after 0, 3 and 5 iterations; for SGD nothing."""
+        """Return the sorted singular values of Muon's momentum after 0, 3 and 5 iterations; an empty dict for SGD."""
         muon = self.optimizers[-1]
         if not isinstance(muon, Muon) or not muon.state:
             return {}
@@ -209,17 +209,18 @@ def train_step(
 
 
 def flip_mask(initial: Tensor, epoch: int, flip: str) -> Tensor:
-    """(B,) initial random flips -> (B,) images to flip in this epoch
+    """(B,) initial random mask -> (B,) flip mask of this epoch
 
-    Alternating flips show both mirror images within any two epochs; independent random flips repeat half of them.
+    Alternating flips show both mirror images in any two consecutive epochs. Independent random flips show the same one
+    twice for half of the images.
     """
     if flip == "alternating":
         return initial ^ bool(epoch % 2)
-    return coin(len(initial), initial.device) if flip == "random" else torch.zeros_like(initial)
+    return random_flips(len(initial), initial.device) if flip == "random" else torch.zeros_like(initial)
 
 
 def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) -> Tensor:
-    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, with --test-flip averaged over both mirror images"""
+    """(N, 3, 32, 32) uint8 -> (N, K) logits on the CPU, with --test-flip averaged over image and mirror image"""
     logits = predict(model, images, bf16=bf16)
     return (logits + predict(model, images.flip(3), bf16=bf16)) / 2 if config.test_flip else logits
 
@@ -240,7 +241,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         model = make_model(config).to(run.device)
         with Timer(run.device) as preparation:
             if config.whitening:
-                images = scaled(data.train.pixels[:WHITENED].to(run.device), channels_last=False)
+                images = scaled(data.train.pixels[:WHITENING_IMAGES].to(run.device), channels_last=False)
                 model.first.weight.data.copy_(whitening_filters(images))
         parallel = distributed.wrap(model)
         optimizers = Optimizers(model, config, bf16=run.bf16)
@@ -294,7 +295,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     """Training step on random images, with augmentation and scaling, for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 3, 32, 32), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
-    initial_flips = coin(config.batch_size, device)
+    initial_flips = random_flips(config.batch_size, device)
     model = make_model(config).to(device)
     bf16 = config.run.precision == "bf16"
     optimizers = Optimizers(model, config, bf16=bf16)

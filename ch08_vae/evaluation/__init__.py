@@ -1,6 +1,6 @@
 """Evaluation of generative models, in reading order.
 
 likelihood      the ELBO, its two terms, importance-weighted bounds, active units
-classifier      the digit classifier whose features and predictions evaluate samples
+classifier      a digit classifier whose features and predictions are used to evaluate samples
 sample_quality  Fréchet distance, precision and recall, sharpness, classes covered
 """

@@ -1,7 +1,7 @@
 """A digit classifier for evaluating samples: 784-256-10, trained on the real training images.
 
-Generated images have no labels. The classifier predicts one for each of them, and its 256 hidden units are the feature
-space in which sample_quality.py compares generated images with real ones.
+Generated images have no labels. The classifier predicts their classes, and its 256 hidden units are the feature space
+in which sample_quality.py compares generated images with real ones.
 
 Dimensions: B batch, N images, P pixels (784), F features (256), K classes (10).
 """
@@ -18,21 +18,21 @@ from common.data.images.image_set import ImageSet
 from common.schedule import one_cycle, set_learning_rate
 
 EPOCHS, STEPS = 6, 300
-"""Passes over the training split; on a small set as many as make 300 steps."""
+"""Number of epochs; more on small data sets, for about 300 steps."""
 
 BATCH, LEARNING_RATE = 256, 4e-3
 
 
 def make_classifier() -> nn.Sequential:
-    """Linear, ReLU, dropout, linear: 784-256-10."""
+    """Create the classifier: linear, ReLU, dropout, linear, 784-256-10."""
     return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, CLASSES))
 
 
 def fit_classifier(data: ImageSet, device: torch.device) -> nn.Sequential:
-    """Train the classifier with fixed seeds, so that all runs on a device are measured by the same one.
+    """Train the classifier with fixed random seeds, so that all runs on a device use the same one.
 
-    The generators of the run keep their states. Each batch is shifted by up to one pixel, because generated digits are
-    not centred as exactly as real ones. Under torchrun each process trains the whole classifier, on all images.
+    The random generators of the run keep their states. Each batch is shifted by up to one pixel, because generated
+    digits are not centred as exactly as real ones. Under torchrun each process trains the classifier on all images.
     """
     pixels, labels = data.train.pixels.to(device), data.train.labels.to(device)
     generator = torch.Generator().manual_seed(0)
@@ -73,5 +73,5 @@ def features(classifier: nn.Sequential, images: Tensor) -> Tensor:
 
 
 def accuracy(classifier: nn.Sequential, images: Tensor, labels: Tensor) -> float:
-    """Share of (N, P) images whose predicted class is their (N,) label"""
+    """Return the share of (N, P) images whose predicted class is their (N,) label."""
     return float((probabilities(classifier, images).argmax(1) == labels.cpu()).float().mean())

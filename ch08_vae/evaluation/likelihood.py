@@ -4,7 +4,7 @@
     L_k  = E[log (1/k) sum_j w_j],   w_j = p(x | z_j) p(z_j) / q(z_j | x)    ELBO = L_1 <= L_50 <= L_5000 <= log p(x)
 
 The importance-weighted bound L_k increases with k and converges to log p(x) (Burda, Grosse & Salakhutdinov 2016,
-theorem 1). All values are in nats per image. Samples are decoded 2,000 at a time, so memory does not depend on k.
+theorem 1). All values are in nats per image. At most 2,000 samples are decoded at once, so memory does not depend on k.
 
 Dimensions: N images, P pixels (784), K classes, Z latent units, G groups of 50 samples.
 """
@@ -19,13 +19,13 @@ from torch import Tensor
 from ch08_vae.networks import VAE, kl_divergence, log_bernoulli
 
 GROUP = 50
-"""Importance samples per image of the bound that is computed for all images."""
+"""Number of importance samples per image for L_50, the bound that is computed for all images."""
 
 ROWS = 2_000
-"""Number of samples decoded at once."""
+"""Maximum number of samples decoded at once."""
 
 ACTIVE = 0.01
-"""A unit is active if the variance of its posterior mean over the images is above this (Burda et al., section 5.2)."""
+"""A unit is active if the variance of its posterior mean over the images exceeds this (Burda et al., section 5.2)."""
 
 
 def chunks(x: Tensor, classes: Tensor | None, size: int = ROWS) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -48,7 +48,7 @@ def log_weights(model: VAE, x: Tensor, classes: Tensor | None, samples: int) -> 
 
 @torch.inference_mode()
 def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> tuple[Tensor, Tensor]:
-    """(N, P) images -> (N,) mean of log w, the ELBO; (N, G) log-mean weight of each group of 50 samples: L_50"""
+    """(N, P) images -> (N,) mean of log w, the ELBO; (N, G) log of the mean weight of each group of 50 samples, L_50"""
     at_once = ROWS // GROUP
     elbos, bounds = [], []
     for part, condition in chunks(x, classes, max(1, at_once // groups)):
@@ -69,13 +69,13 @@ class Likelihood:
     bound_50: float
     """L_50, over all images."""
     log_likelihood: float
-    """L_k for the largest k: L_50 over all images plus the mean of L_k - L_50 over some of them."""
+    """L_k for the largest k: L_50 over all images plus the mean of L_k - L_50 over the first images."""
     log_likelihood_error: float
-    """Standard error of the mean of L_k - L_50, from using some of the images."""
+    """Standard error of that mean of L_k - L_50; 0 if all images are used."""
 
 
 def likelihood(model: VAE, x: Tensor, classes: Tensor | None, *, samples: int, images: int) -> Likelihood:
-    """Bound the mean log-likelihood of (N, P) images, with `samples` importance samples for the first `images` of them.
+    """Return bounds of the mean log-likelihood of (N, P) images, with k = `samples` for the first `images` of them.
 
     The standard deviation of log p(x) over images is much larger than that of the gain L_k - L_50, so a few hundred
     images are enough to estimate the mean gain. Both bounds of an image use the same samples.
@@ -102,7 +102,7 @@ def posterior(model: VAE, x: Tensor, classes: Tensor | None = None) -> tuple[Ten
 
 @torch.inference_mode()
 def decoded(model: VAE, z: Tensor, classes: Tensor | None = None) -> Tensor:
-    """(N, Z), (N, K) -> (N, P) probability of each pixel being 1, on the CPU"""
+    """(N, Z), (N, K) -> (N, P) probabilities that the pixels are 1, on the CPU"""
     return torch.cat([model.decode(part, condition).sigmoid().cpu() for part, condition in chunks(z, classes)])
 
 
@@ -113,7 +113,7 @@ def active_units(mu: Tensor) -> int:
 
 @torch.inference_mode()
 def measure(model: VAE, x: Tensor, classes: Tensor | None = None) -> dict[str, float]:
-    """Compute the ELBO of (N, P) images with one sample each, and its two terms."""
+    """Return the ELBO of (N, P) images, from one sample per image, and its two terms."""
     reconstruction, kl = 0.0, 0.0
     for part, condition in chunks(x, classes):
         logits, mu, logvar = model(part, condition)

@@ -15,7 +15,7 @@ COLUMNS = ("variant", "valid_accuracy", "valid_loss", "test_accuracy", "test_los
 
 
 def rank(cards: Sequence[Card]) -> list[Card]:
-    """Sort evaluated models by validation accuracy, the best first; test metrics are not used."""
+    """Sort evaluated models by descending validation accuracy; test metrics are not used."""
 
     def key(card: Card) -> tuple[float, float, str]:
         metrics = card.facts["metrics"]
@@ -25,7 +25,7 @@ def rank(cards: Sequence[Card]) -> list[Card]:
 
 
 def compare(inputs: Sequence[Path], out: Path) -> str:
-    """Compare all evaluations among the inputs."""
+    """Compare all evaluations among the inputs; write comparison.csv, comparison.png and the card to `out`."""
     cards = rank(cards_of(inputs, "evaluate"))
     rows = [{"variant": card.facts["variant"], **card.facts["metrics"], "model": card.facts["model"]} for card in cards]
     (out / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
@@ -44,7 +44,7 @@ def compare(inputs: Sequence[Path], out: Path) -> str:
 
 
 def draw(rows: Sequence[dict], path: Path) -> None:
-    """Draw the accuracies of all models as bars."""
+    """Draw a bar chart of the validation and test accuracies."""
     from common.drawing import plots
 
     names = [f"{row['variant']}, {split}" for row in rows for split in ("valid", "test")]

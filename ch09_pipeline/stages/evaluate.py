@@ -19,13 +19,16 @@ from common.files import atomic_path, write_json
 
 
 def evaluate(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
-    """Evaluate all models among the inputs; results are written to `out/<variant>`."""
+    """Evaluate all models among the inputs; results are written to `out/<variant>`.
+
+    Raises ValueError if there are no test images.
+    """
     require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     datums = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "test"]
     images = sum(card.facts["images"] for card in datums)
     if not images:
-        raise ValueError("no test images: names of test batches must begin with test")
+        raise ValueError("no test images among the inputs: names of test batches must begin with test")
     pixels, labels, _ = read_prepared(datums)
     test = Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
     return "\n".join(evaluate_one(model, datums, test, out, threads) for model in cards_of(inputs, "train"))

@@ -26,7 +26,10 @@ from common.files import atomic_path
 
 
 def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
-    """Classify all new files among the inputs; results are written to `out/<file>.csv`."""
+    """Classify all new files among the inputs; results are written to `out/<file>.csv`.
+
+    Raises ValueError if there are no new files.
+    """
     require(threads > 0, "--threads must be at least 1", threads)
     torch.set_num_threads(threads)
     card, new = card_and_raw_files(inputs, "publish")
@@ -63,14 +66,14 @@ def predict(inputs: Sequence[Path], out: Path, *, threads: int) -> str:
         )
         lines.append(summary)
     if not lines:
-        raise ValueError("no new image among the inputs: name image files or their folder after --in")
+        raise ValueError("no new image among the inputs: add image files or their folder to --in")
     return "\n".join(lines)
 
 
 def read_pictures(path: Path) -> Tensor:
-    """Read a file as (N, 3, 32, 32) bytes; an image is cropped to the central square and resized.
+    """Read a file as (N, 3, 32, 32) uint8; an image is cropped to its central square and resized.
 
-    Raises ValueError, naming the file, if it is not an image.
+    Raises ValueError, naming the file, if it cannot be read.
     """
     if path.suffix == ".bin":
         pixels, _ = decode_cifar(path.read_bytes(), path.name)

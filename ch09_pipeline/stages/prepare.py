@@ -2,10 +2,10 @@
 
     python -m ch09_pipeline.stages.prepare --in batches/batch-01.bin --out prepare
 
-A batch is a file in CIFAR-10's binary layout; test batches have names that begin with `test`. A broken batch is put
-into quarantine: its card gives the reason, its tensors are empty, and the other batches are prepared. Whether an image
-is held out for validation depends only on its bytes, so the split does not change when batches are added or removed,
-and copies of an image are in the same split.
+A batch is a file in CIFAR-10's binary layout; names of test batches begin with `test`. A broken batch is quarantined:
+its card gives the reason, its tensors are empty, and the other batches are prepared. Whether an image is held out for
+validation depends only on its pixels. The split therefore does not change when batches are added or removed, and copies
+of an image are in the same split.
 
 Dimensions: N images.
 """
@@ -24,11 +24,14 @@ from common.data.images.binary import decode_cifar
 from common.files import atomic_path
 
 HELD_OUT = 10
-"""One image in ten is held out for validation."""
+"""One image in HELD_OUT is held out for validation."""
 
 
 def prepare(inputs: Sequence[Path], out: Path) -> str:
-    """Prepare all batches among the inputs."""
+    """Prepare all batches among the inputs; results are written to `out/<batch>.safetensors` and `.json`.
+
+    Raises ValueError if there are no batches.
+    """
     lines = []
     for path in files_of(inputs):
         if path.suffix != ".bin" and path not in inputs:
@@ -70,7 +73,7 @@ def prepare(inputs: Sequence[Path], out: Path) -> str:
 def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Decode a batch to (N, 3, 32, 32) pixels and (N,) labels.
 
-    Raises ValueError for a broken batch, and for an image of a single colour, which is typical of disk damage.
+    Raises ValueError for a broken batch, and for an image of a single colour, which indicates a damaged disk.
     """
     pixels, labels = decode_cifar(data, name)
     flat = pixels.reshape(len(pixels), -1)
@@ -81,7 +84,7 @@ def decode(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_prepared(cards: Sequence[Card]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read and concatenate prepared batches: (N, 3, 32, 32) pixels, (N,) labels, (N,) flags of held-out images."""
+    """Read and concatenate prepared batches: (N, 3, 32, 32) pixels, (N,) labels, (N,) held-out flags."""
     datums = [load_file(card.path) for card in cards]
     pixels, labels, held_out = (
         np.concatenate([tensors[name] for tensors in datums]) for name in ("pixels", "labels", "held_out")

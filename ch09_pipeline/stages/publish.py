@@ -2,8 +2,8 @@
 
     python -m ch09_pipeline.stages.publish --in compare train --out publish --threshold 0.5
 
-The published folder is a run folder, which `ch06_cnn.convolution.cnn.restore` and chapter 10 can read. If a model is
-refused, the previously published one is kept.
+The published folder is a run folder, which `ch06_cnn.convolution.cnn.restore` and chapter 10 can read. If the best
+model is below the threshold, the previously published one is kept.
 """
 
 import shutil
@@ -26,7 +26,7 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
     best = comparison.facts["rows"][0]
     models = [card for card in cards_of(inputs, "train") if card.outputs["model.safetensors"] == best["model"]]
     if not models:
-        raise ValueError(f"the model that compares best, {best['variant']}, is not among the inputs: compare again")
+        raise ValueError(f"the best model of the comparison, {best['variant']}, is not among the inputs: compare again")
     if best["valid_accuracy"] < threshold:
         raise ValueError(
             f"refused: the best model, {best['variant']}, has a validation accuracy of {best['valid_accuracy']:.4f}, "
@@ -55,7 +55,7 @@ def publish(inputs: Sequence[Path], out: Path, *, threshold: float) -> str:
 
 
 def summary(model: Card, best: dict) -> dict:
-    """Build the summary.json of a run folder, with the metrics of the evaluation."""
+    """Build the content of summary.json in a run folder, with the metrics of the evaluation."""
     record = read_json(model.folder / "config.json")
     return {
         **{name: record[name] for name in ("chapter", "program", "config", "data")},

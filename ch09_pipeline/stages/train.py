@@ -25,7 +25,7 @@ VARIANTS = {"dropout": True, "nodropout": False}
 CLASS_NAMES = "batches.meta.txt"
 """The file of CIFAR-10's binary version with the names of the classes, one per line."""
 KEPT = ("model.safetensors", "config.json", "metrics.jsonl", "curves.png", "filters.png", "gradcam.png")
-"""Files that are kept of chapter 6's run folder."""
+"""Files of chapter 6's run folder that are kept."""
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
 ) -> str:
     """Train one variant; results are written to `out/<variant>`.
 
-    Raises ValueError if there are no training or no held-out images, or a setting is invalid.
+    Raises ValueError if there are no training images or no held-out images, or if a setting is invalid.
     """
     parameters = {name: value for name, value in locals().items() if name not in ("inputs", "out")}
     home, scratch = out / variant, out / f".{variant}"
@@ -54,7 +54,7 @@ def train(
     )
     cards = [card for card in cards_of(inputs, "prepare") if card.facts["split"] == "train"]
     if not cards:
-        raise ValueError("no training batch: names that begin with test are test batches")
+        raise ValueError("no training batch among the inputs: batches named test* are test batches")
     meta = [path for path in files_of(inputs) if path.name == CLASS_NAMES]
     data = training_images(cards, read_class_names(meta), limit)
     shutil.rmtree(scratch, ignore_errors=True)  # results of an interrupted run
@@ -82,9 +82,9 @@ def train(
 
 
 def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: int | None = None) -> ImageSet:
-    """Build the data set of the training; the held-out validation images also serve as its test split.
+    """Build the data set for training; the held-out validation images are also its test split.
 
-    Raises ValueError if there are no training or no held-out images.
+    Raises ValueError if there are no training images or no held-out images.
     """
     pixels, labels, held_out = read_prepared(cards)
     parts = {}
@@ -100,7 +100,7 @@ def training_images(cards: Sequence[Card], class_names: Sequence[str], limit: in
 
 
 def read_class_names(paths: Sequence[Path]) -> list[str]:
-    """Read the names of the ten classes, or use their numbers if there is no such file."""
+    """Read the names of the ten classes, or return their numbers if there is no file; raises ValueError if not ten."""
     if not paths:
         return [str(label) for label in range(10)]
     lines = paths[0].read_text(encoding="utf-8").splitlines()

@@ -1,7 +1,7 @@
 """Attack a server over loopback; each attack exhausted the memory or blocked the responses of a server without limits.
 
-Connections, bytes and seconds are bounded. Each attack returns the number of responses by status. The status None
-counts connections that the server closed without a response, and 0 those that it should have closed but did not.
+Connections, bytes and seconds are bounded. Each attack returns the number of responses by status. Status None stands
+for connections that the server closed without a response, status 0 for those that it should have closed but did not.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ Statuses = Counter[int | None]
 Address = tuple[str, int]
 
 PATIENCE = 15.0
-"""Seconds after which a request counts as hung."""
+"""Timeout of a connection, in seconds."""
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -30,7 +30,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, colours: int, data: bytes, extra: bytes = b"") -> bytes:
-    """Encode a PNG file with arbitrary pixel data and additional chunks after its header."""
+    """Encode a PNG file with any pixel data, and with additional chunks after its header."""
     header = struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)
     return SIGNATURE + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 
@@ -48,7 +48,7 @@ def upload_bytes(file: bytes) -> bytes:
 
 
 def post(path: str, kind: str, body: bytes) -> bytes:
-    """Encode a POST request that asks to close the connection."""
+    """Encode a POST request with the header Connection: close."""
     head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body
 
@@ -89,7 +89,7 @@ def send_forever(where: Address, first: bytes, more: bytes, seconds: float) -> S
 
 
 def endless_headers(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send an endless number of headers."""
+    """Send headers without end."""
     return send_forever(where, b"GET / HTTP/1.1\r\nHost: a\r\n", b"a: b\r\n" * 10_000, seconds)
 
 
@@ -104,13 +104,13 @@ def endless_address(where: Address, seconds: float = 6.0) -> Statuses:
 
 
 def endless_trailers(where: Address, seconds: float = 6.0) -> Statuses:
-    """Send an endless number of trailers, the headers after a chunked body."""
+    """Send trailers, the headers after a chunked body, without end."""
     head = b"POST /maze HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     return send_forever(where, head + b"2\r\n{}\r\n0\r\n", b"a: b\r\n" * 10_000, seconds)
 
 
 def compressed_comments(where: Address, count: int = 20) -> Statuses:
-    """Upload images at the same time, each with comments that decompress to 63 MiB."""
+    """Upload images on many connections at the same time, each with comments that decompress to 63 MiB."""
     request = post("/predict/image", f"multipart/form-data; boundary={BOUNDARY}", upload_bytes(heavy_png()))
     statuses: Statuses = Counter()
     with connections(where, count) as opened:
@@ -125,7 +125,7 @@ def compressed_comments(where: Address, count: int = 20) -> Statuses:
 
 
 def never_reading(where: Address, count: int = 300, seconds: float = 12.0) -> Statuses:
-    """Request the cards repeatedly on many connections without reading a response."""
+    """Request the model cards repeatedly on many connections without reading a response."""
     requests = b"GET /models HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000
     until, closed = time.monotonic() + seconds, set()
     with connections(where, count) as opened:
@@ -151,7 +151,7 @@ def silent(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
 
 
 def half_bodies(where: Address, count: int = 300, seconds: float = 3.0) -> Statuses:
-    """Send many large bodies except for their last byte."""
+    """Send large bodies without their last byte on many connections."""
     request = post("/predict", "application/json", bytes(200_000))
     with connections(where, count) as opened:
         for connection in opened:

@@ -1,16 +1,16 @@
-"""Send malformed requests and attacks to a server; it must refuse them with a reason and not grow in memory.
+"""Send malformed requests and attacks to a server; count its responses and measure its memory and latency.
 
     python -m ch10_deploy.train fuzzing
     python -m ch10_deploy.train fuzzing --requests 10000
 
 Schemathesis generates half of the requests, valid and invalid ones, from the server's openapi.json. The others are
-random bytes, valid requests with bytes changed, cut or doubled, and valid requests in which only the body is mutated.
-Among them is an image that decompresses to 1 GB. Then the attacks of `attacks.py` follow: endless heads, compressed
+random bytes, mutated requests, and valid requests with a mutated body; a mutation changes, deletes, doubles or inserts
+bytes. Among them is an image that decompresses to 1 GB. The attacks of `attacks.py` follow: endless heads, compressed
 comments, clients that never read, and hundreds of idle connections. Meanwhile another process probes `/healthz` and
 samples the server's memory.
 
-`responses_5xx` counts responses with status 500 or more according to the server's own /metrics, without 503.
-`responses_503` counts the responses by which the server refuses requests when it is overloaded.
+`responses_5xx` counts responses with status 500 or more, except 503, according to the server's own /metrics.
+`responses_503` counts the responses with which an overloaded server refuses requests.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from common.config import RunOptions, require_positive
 from common.progress import say
 from common.run import Run
 
-HESITATION = 0.5
+HALF_CLOSE_SECONDS = 0.5
 """Seconds without a response after which the client closes its sending side."""
 
 
@@ -49,7 +49,7 @@ class Config:
     models: Path | None = None
     """Folder of exported models; by default the newest export."""
     requests: int = 1_500
-    """Number of malformed and generated requests."""
+    """Number of generated and malformed requests."""
     run: RunOptions = field(default_factory=RunOptions)
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Request:
     kind: str = "application/json"
     method: str = "POST"
 
-    def written(self, host: str) -> bytes:
+    def encoded(self, host: str) -> bytes:
         """Encode the request."""
         head = f"{self.method} {self.path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {self.kind}\r\n"
         return f"{head}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n".encode() + self.body
@@ -76,8 +76,8 @@ def upload(file: bytes) -> Request:
     return Request("/predict/image", upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
 
 
-def good_requests() -> list[Request]:
-    """Build valid requests for all endpoints with parameters, and an image that decompresses to 1 GB."""
+def valid_requests() -> list[Request]:
+    """Build a valid request for each endpoint with parameters, and uploads of two decompression bombs."""
     grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
     return [
         *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
@@ -112,17 +112,17 @@ def mutated(data: bytes, generator: random.Random) -> bytes:
     return bytes(part)
 
 
-def broken_requests(count: int, host: str, generator: random.Random) -> Iterator[bytes]:
+def malformed_requests(count: int, host: str, generator: random.Random) -> Iterator[bytes]:
     """Yield `count` malformed requests: random bytes, mutated requests, and requests with a mutated body."""
-    good = good_requests()
+    good = valid_requests()
     for number in range(count):
         request = generator.choice(good)
         if number % 4 == 0:
             yield generator.randbytes(generator.randint(1, 3_000)) + b"\r\n\r\n"
         elif number % 4 == 1:
-            yield mutated(request.written(host), generator)
+            yield mutated(request.encoded(host), generator)
         else:
-            yield replace(request, body=mutated(request.body, generator)).written(host)
+            yield replace(request, body=mutated(request.body, generator)).encoded(host)
 
 
 def ask(where: tuple[str, int], request: bytes) -> int | None:
@@ -132,7 +132,10 @@ def ask(where: tuple[str, int], request: bytes) -> int | None:
     TimeoutError if the server neither answers nor closes the connection.
     """
     answer = b""
-    with contextlib.suppress(ConnectionError), socket.create_connection(where, timeout=HESITATION) as connection:
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection(where, timeout=HALF_CLOSE_SECONDS) as connection,
+    ):
         connection.sendall(request)
         try:
             answer = connection.recv(65_536)
@@ -143,10 +146,10 @@ def ask(where: tuple[str, int], request: bytes) -> int | None:
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else None
 
 
-def ask_broken(server: Running, count: int, generator: random.Random) -> Counter[int | None]:
+def send_malformed(server: Running, count: int, generator: random.Random) -> Counter[int | None]:
     """Send malformed requests and count the statuses of the responses."""
     host, port = where = server.where()
-    return Counter(ask(where, request) for request in broken_requests(count, f"{host}:{port}", generator))
+    return Counter(ask(where, request) for request in malformed_requests(count, f"{host}:{port}", generator))
 
 
 def answered(server: Running) -> Counter[int]:
@@ -170,7 +173,7 @@ def subnormals() -> Iterator[None]:
 
 
 @subnormals()
-def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
+def send_generated(server: Running, count: int, seed: int) -> Counter[int | None]:
     """Send valid and invalid requests generated by schemathesis; count the statuses of the responses.
 
     The status is None if the server closes the connection or has exited.
@@ -204,14 +207,14 @@ def ask_invented(server: Running, count: int, seed: int) -> Counter[int | None]:
         @seeded(seed)
         @asked
         @given(case=operation.as_strategy(generation_mode=mode))
-        def invent(case: "schemathesis.Case") -> None:
+        def send_case(case: "schemathesis.Case") -> None:
             try:
                 statuses[case.call(timeout=PATIENCE).status_code] += 1
             except requests.ConnectionError:
                 statuses[None] += 1
 
         with contextlib.suppress(Unsatisfiable):  # a request without parameters cannot be invalid
-            invent()
+            send_case()
     return statuses
 
 
@@ -220,13 +223,13 @@ def train(config: Config) -> dict[str, float]:
     models = config.models or newest_export(config.run.out)
     with Run.open(__name__, config, card_of(models), arithmetic="fp32") as run, running(models) as server:
         began, generator = time.perf_counter(), random.Random(config.run.seed)
-        ask_broken(server, min(100, config.requests), generator)  # warm-up, before memory is measured
+        send_malformed(server, min(100, config.requests), generator)  # warm-up, before memory is measured
         if (code := server.process.poll()) is not None:
             raise ChildProcessError(f"the server exited during the first requests (exit code {code})")
         before = server.memory()
         with watched(server.where(), server.process.pid) as quiet:
-            invented = ask_invented(server, config.requests // 2, config.run.seed)
-            broken = ask_broken(server, config.requests - invented.total(), generator)
+            invented = send_generated(server, config.requests // 2, config.run.seed)
+            broken = send_malformed(server, config.requests - invented.total(), generator)
         statuses = invented + broken
         report("invented", invented)
         report("broken", broken)

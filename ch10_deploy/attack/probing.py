@@ -2,7 +2,7 @@
 
 The probes run in a separate process, so that the load generator does not delay them:
 
-    python -m ch10_deploy.attack.probing 127.0.0.1 8000 1234  # address, port, process id; runs until its input ends
+    python -m ch10_deploy.attack.probing 127.0.0.1 8000 1234  # address, port, process id; runs until stdin ends
 
 Each probe opens a new connection, as Kubernetes does.
 """
@@ -30,7 +30,7 @@ PROBE = b"GET /healthz HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n"
 
 @dataclass
 class Watched:
-    """Results of the probes; filled in at the end."""
+    """Results of the probes; empty until the block of `watched` ends."""
 
     milliseconds: list[float] = field(default_factory=list)
     failed: int = 0
@@ -38,7 +38,7 @@ class Watched:
     """Peak memory of the server, in bytes."""
 
     def percentile(self, share: float) -> float:
-        """Compute a percentile of the latency; failed probes count as infinite."""
+        """Compute a percentile of the latency in milliseconds, 0.99 for the 99th; failed probes count as infinite."""
         times = sorted(self.milliseconds) + [math.inf] * self.failed
         return times[min(int(share * len(times)), len(times) - 1)] if times else math.inf
 

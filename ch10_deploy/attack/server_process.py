@@ -18,7 +18,7 @@ PATIENCE = 60.0
 """Maximum number of seconds for the server to start, and to exit."""
 
 LAST_OUTPUT = 500
-"""Number of characters of the server's last output that an error message repeats."""
+"""Maximum number of characters of the server's output in an error message."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Running:
     process: "subprocess.Popen[str]"
     url: str
     seconds: float
-    """Time from the start of the process until it listened."""
+    """Time in seconds from the start of the process until it listened."""
     stderr: TextIO
-    """Its stderr: errors and the access log."""
+    """The server's stderr: errors and the access log."""
 
     def where(self) -> tuple[str, int]:
-        """Return the address and port on which it listens."""
+        """Return the address and port on which the server listens."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         return host, int(port)
 
     def log(self) -> list[str]:
-        """Return the lines that it has written to stderr so far."""
+        """Return the lines that the server has written to stderr."""
         self.stderr.seek(0)
         return self.stderr.read().splitlines()
 
@@ -53,7 +53,10 @@ class Running:
 
 
 def url_of(process: "subprocess.Popen[str]", stderr: TextIO) -> str:
-    """Wait for the server's first line and return the URL at its end; kill the process if there is no such line."""
+    """Wait for the server's first line and return the URL in it; kill the process if the line does not arrive in time.
+
+    Raises ChildProcessError with the server's last output.
+    """
     assert process.stdout is not None
     timer = threading.Timer(PATIENCE, process.kill)
     timer.start()

@@ -50,7 +50,7 @@ def card_of(models: Path) -> DataCard:
 
 
 def draw_latency(run: Run, milliseconds: Sequence[float]) -> None:
-    """Draw the share of responses that arrived within each latency."""
+    """Draw the cumulative distribution of the latency."""
     from common.drawing import plots
 
     shares = [float(share) for share in range(101)]
@@ -59,7 +59,7 @@ def draw_latency(run: Run, milliseconds: Sequence[float]) -> None:
         {"latency under load": {"responses": (times, shares)}},
         columns=1,
         xlabel="latency, milliseconds",
-        ylabel="responses within it, %",
+        ylabel="cumulative share of responses, %",
         dots={"latency under load": {"median and 99th percentile": ([times[50], times[99]], [50.0, 99.0])}},
         log_x=True,
         size=1.6,

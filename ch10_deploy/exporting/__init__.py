@@ -2,5 +2,5 @@
 
 export   the program: export, compare with the original, write a card
 graphs   the graph of each network, from the client's input to the client's output
-sources  the newest finished run of each program, or a short training
+sources  the newest finished run of each program, or a short training run
 """

@@ -36,12 +36,12 @@ from common.progress import print_table, say
 from common.run import Run
 
 TOLERANCE = 1e-5
-"""Largest allowed difference of an output, relative to the original's largest absolute value or to 1."""
+"""Maximum difference of an output, relative to max(1, largest absolute value of the original); see `distance`."""
 
 COLUMNS = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
 
 ROUNDS, CALLS = 15, 5
-"""Interleaved rounds of the speed measurement, and calls per round."""
+"""Rounds of the speed measurement, in which the variants are interleaved, and calls per round."""
 
 Name = Literal["digits", "pictures", "decoder", "text", "films", "maze"]
 
@@ -80,13 +80,13 @@ def trace(graph: Graph) -> torch.export.ExportedProgram:
     shapes = tuple(
         {dimension: symbols[size] for dimension, size in graph.dynamic.get(name, {}).items()} for name in graph.inputs
     )
-    with torch.no_grad(), torch.backends.opt_einsum.flags(enabled=False):  # it would fix the dynamic dimensions
+    with torch.no_grad(), torch.backends.opt_einsum.flags(enabled=False):  # opt_einsum would fix the dynamic dimensions
         program = torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
     return program.run_decompositions(graph.decompositions) if graph.decompositions else program
 
 
 def write_onnx(program: torch.export.ExportedProgram, graph: Graph, path: Path) -> None:
-    """Write a traced network as ONNX, without the exporter's notes about this machine and its files."""
+    """Write a traced network as ONNX, without the exporter's metadata, which contain local file names."""
     import onnx
 
     made = torch.onnx.export(
@@ -118,7 +118,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 @torch.no_grad()
 def compare(name: str, graph: Graph, model: Model, program: Callable[..., Sequence[Tensor]]) -> Parity:
-    """Compare both exports with the original on all examples at once and on one alone.
+    """Compare both exports with the original on a batch of all examples and on a batch of one.
 
     Raises ValueError if an output differs by more than TOLERANCE.
     """
@@ -137,14 +137,14 @@ def compare(name: str, graph: Graph, model: Model, program: Callable[..., Sequen
                 if not difference <= TOLERANCE:
                     raise ValueError(
                         f"{name}: the {side} graph's {output} differ from the network's by {difference:.1e}, "
-                        f"more than {TOLERANCE:g}: it was not written"
+                        f"more than {TOLERANCE:g}: not exported"
                     )
                 worst[side] = max(worst[side], difference)
     return Parity(worst["ONNX"], worst["torch.export"], len(next(iter(graph.inputs.values()))))
 
 
 def describe(tensors: dict[str, Tensor], dynamic: dict[str, dict[int, str]]) -> dict[str, Any]:
-    """Describe inputs by type and shape; dynamic dimensions have a name instead of a size."""
+    """Describe inputs by type and shape, with names for dynamic dimensions."""
     return {
         name: {
             "type": str(tensor.dtype).removeprefix("torch."),
@@ -186,14 +186,14 @@ def make_card(
 
 
 def microseconds(call: Callable[[], object]) -> float:
-    """Time a call, averaged over a few, after one that restores the cache."""
+    """Return the mean time of a call in microseconds, after one call that warms up the cache."""
     call()
     return 1e6 * timeit.timeit(call, number=CALLS) / CALLS
 
 
 @torch.inference_mode()
 def speeds(graph: Graph, model: Model) -> dict[str, float]:
-    """Measure the median microseconds for one input in PyTorch and onnxruntime, interleaved."""
+    """Return the median time of one input in PyTorch and in onnxruntime, in microseconds, measured interleaved."""
     inputs = {key: value[:1] for key, value in graph.inputs.items()}
     arrays = {key: value.numpy() for key, value in inputs.items()}
     variants = {"eager": lambda: graph.module(*inputs.values()), "onnx": lambda: model(**arrays)}
@@ -202,15 +202,15 @@ def speeds(graph: Graph, model: Model) -> dict[str, float]:
 
 
 def export(name: str, folder: Path, run: Run) -> dict[str, float]:
-    """Export the network of a run with its card; return parity, speed and size."""
+    """Export the network of a run together with its card; return parity, times and size."""
     summary = read_json(folder / "summary.json")
     graph = SOURCES[name].graph(folder, option_of(summary["data"]))
     program = trace(graph)
     with run.writing(f"models/{name}.onnx") as onnx_path, run.writing(f"programs/{name}.pt2") as program_path:
         write_onnx(program, graph, onnx_path)
         torch.export.save(program, program_path)
-        model = Model(onnx_path.read_bytes())  # without a card, which needs the comparison's result
-        logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns of an unused dimension
+        model = Model(onnx_path.read_bytes())  # without its card, which contains the result of the comparison
+        logging.getLogger("torch._export").setLevel(logging.ERROR)  # it warns about an unused dimension
         loaded = torch.export.load(program_path).module()
         parity = compare(name, graph, model, loaded)
         card = make_card(name, folder, summary, graph, model, parity)
@@ -222,7 +222,7 @@ def export(name: str, folder: Path, run: Run) -> dict[str, float]:
     return {"parity": difference, **speeds(graph, model), "kilobytes": size / 1e3}
 
 
-def find(name: str, config: Config, run: Run) -> Path:
+def find_or_train(name: str, config: Config, run: Run) -> Path:
     """Find the run to export; train one if there is none."""
     source = SOURCES[name]
     folder = source.newest(config.runs) if config.runs else None
@@ -235,7 +235,7 @@ def find(name: str, config: Config, run: Run) -> Path:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Find or train the networks and export them; return parity, speed and size of each."""
+    """Find or train the networks and export them; return parity, times and size of each."""
     if config.runs is not None and not config.runs.is_dir():
         raise FileNotFoundError(
             f"--runs {config.runs} is not a folder: name one with earlier runs, or omit it to train now"
@@ -245,7 +245,7 @@ def train(config: Config) -> dict[str, float]:
     with Run.open(__name__, config, arithmetic="fp32") as run:
         rows, metrics = [], {}
         for name in dict.fromkeys(config.models):
-            folder = find(name, config, run)
+            folder = find_or_train(name, config, run)
             measures = export(name, folder, run)
             metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
             rows.append([name, f"{measures['parity']:.1e}", *(f"{measures[column]:,.0f}" for column in COLUMNS[1:])])

@@ -1,9 +1,10 @@
 """Define the exported graph of each network, from the client's input to the client's output, with example inputs.
 
-Preprocessing belongs to the graph, so that the server cannot scale pixels differently. Loops (generating a text,
-planning) are exported as one step, with the state as input and output.
+Preprocessing is part of the graph, so the server cannot scale pixels differently. Loops (text generation, planning) are
+exported as one step, with the state as input and output.
 
-Dimensions: B batch, K classes (10), Z latent units, V symbols, S numbers of a state, A = 4 actions, H x W tiles.
+Dimensions: B batch, K classes (10), Z latent units, V symbols, S size of the state, A = 4 actions, H x W tiles, R rated
+films, F films.
 """
 
 from collections.abc import Callable
@@ -39,18 +40,19 @@ EXAMPLES = 256
 """Number of inputs on which a graph is compared with its original."""
 
 MAZES = 200
-"""Number of mazes on the server, all outside the planner's training set."""
+"""Maximum number of mazes on the server; none is in the planner's training set."""
 
 
-MOST_RATED = 20
-"""Maximum number of films that a user may rate."""
+MAX_RATED = 20
+"""Maximum number of rated films in a request."""
 
 SOLVER_STEPS, TINY = 12, 1e-30
+"""Iterations of the conjugate gradient method, and the smallest denominator in it."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A network and what is needed to export it."""
+    """A network and its description for the export."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -58,11 +60,11 @@ class Graph:
     outputs: tuple[str, ...]
     """Names of the module's outputs."""
     original: Callable[..., tuple[Tensor, ...]]
-    """The chapter's own computation of the same outputs from the same inputs; the reference of the comparison."""
+    """The chapter's computation of the same outputs from the same inputs; the reference of the comparison."""
     dynamic: dict[str, dict[int, str]]
-    """Names of the inputs' dimensions that may have any size."""
+    """Dynamic dimensions, which may have any size: for each input, their names by position."""
     serving: dict[str, Any] = field(default_factory=dict)
-    """Data that the server needs in addition, such as class names."""
+    """Further data that the server needs, such as class names."""
     decompositions: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     """Replacements for operators that ONNX lacks."""
 
@@ -168,7 +170,7 @@ class Step(nn.Module):
 
     @property
     def sizes(self) -> list[int]:
-        """Return the lengths of the parts of the state vector."""
+        """Lengths of the parts of the state vector."""
         return list(chain.from_iterable(self.model.state_sizes))
 
     def states(self, flat: Tensor) -> list[State]:
@@ -218,21 +220,21 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
 
 
 class Suggest(nn.Module):
-    """Chapter 3's recommender for a new user: from their stars for a few films to predicted stars for all films."""
+    """Chapter 3's recommender for a new user: from the ratings of a few films to expected ratings of all films."""
 
     def __init__(self, folded: Folded, count: Tensor, step: float) -> None:
         super().__init__()
         self.folded, self.count, self.step = folded, count, step
 
     def forward(self, films: Tensor, stars: Tensor) -> tuple[Tensor, Tensor]:
-        """(R,) films, (R,) stars -> (R + 1, F) expected stars, given all R and all but one, (F,) ranking scores"""
+        """(R,) films, (R,) stars -> (R + 1, F) expected stars given all ratings and all but one, (F,) ranking scores"""
         rated = torch.arange(films.shape[0])
         kept = (torch.arange(-1, films.shape[0]).unsqueeze(1) != rated).double()
         expected = self.folded.versions(Person(films, stars), kept)
         return expected, self.count * chance_of_liking(expected[0], self.folded.biases.sd, self.step)
 
 
-def solved(a: Tensor, b: Tensor) -> Tensor:
+def conjugate_gradients(a: Tensor, b: Tensor) -> Tensor:
     """(V, D, D) symmetric positive definite A, (V, D) b -> (V, D) x with A x = b; replaces a solver that ONNX lacks
 
     Conjugate gradients with A's diagonal as preconditioner (Hestenes & Stiefel 1952; Saad 2003, algorithm 9.1). The
@@ -267,27 +269,27 @@ def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
         return torch.cat([expected.unsqueeze(0), folded.without_each(person)]), scores
 
     generator = torch.Generator().manual_seed(0)
-    rated = torch.randperm(ratings.n_films, generator=generator)[:MOST_RATED]
+    rated = torch.randperm(ratings.n_films, generator=generator)[:MAX_RATED]
     return Graph(
         module=Suggest(folded, count, step),
         inputs={"films": rated, "stars": torch.randint(1, 6, rated.shape, generator=generator).float()},
         outputs=("expected", "scores"),
         original=original,
         dynamic={"films": {0: "rated"}, "stars": {0: "rated"}},
-        serving={"titles": list(ratings.titles), "counts": count.int().tolist(), "most_rated": MOST_RATED},
-        decompositions={torch.ops.aten.linalg_solve.default: solved},
+        serving={"titles": list(ratings.titles), "counts": count.int().tolist(), "most_rated": MAX_RATED},
+        decompositions={torch.ops.aten.linalg_solve.default: conjugate_gradients},
     )
 
 
 class Sweep(nn.Module):
-    """One sweep of chapter 7's planner; the server repeats it for the length of the longest possible path."""
+    """One sweep of chapter 7's planner; the server repeats it, once per step of the longest possible path."""
 
     def __init__(self, model: Planner) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, picture: Tensor, values: Tensor) -> tuple[Tensor]:
-        """(B, 2, H, W) maze, (B, A, H, W) values -> (B, A, H, W) values after one more step"""
+        """(B, 2, H, W) maze, (B, A, H, W) values -> (B, A, H, W) values after one more sweep"""
         return (self.model.sweep(values, *self.model.rules(picture)),)
 
 

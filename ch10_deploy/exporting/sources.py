@@ -1,4 +1,4 @@
-"""Find the newest finished run of each program, or train a network now."""
+"""Find the newest finished run of each program, or train a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,23 +27,23 @@ class Source:
     embedded: str
     """Name of the embedded data set."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings that the server needs; only runs with them are exported."""
+    """Settings that the server requires; other runs are not exported."""
     quick: dict[str, Any] = field(default_factory=dict)
-    """Settings of a training of seconds."""
+    """Settings of a short training run, which takes seconds."""
     quick_limit: int | None = None
-    """The --limit of a training of seconds."""
+    """The --limit of a short training run."""
 
     def suits(self, folder: Path) -> bool:
-        """Return whether a run has the settings that the server needs."""
+        """Return whether a run has the settings that the server requires."""
         config = read_config(folder, self.program.Config)
         return all(getattr(config, name) == value for name, value in self.settings.items())
 
     def newest(self, runs: Path) -> Path | None:
-        """Find the newest finished run with suitable settings."""
+        """Find the newest finished run with the required settings; None if there is none."""
         return next((folder for folder in finished_runs(runs, self.program) if self.suits(folder)), None)
 
     def train(self, options: RunOptions, out: Path, *, embedded: bool, full: bool) -> Path:
-        """Train the network in the folder `out`; return the folder of the run."""
+        """Train the network, with a run folder in `out`; return the run folder."""
         config = self.program.Config(**self.settings, **({} if full else self.quick))
         if embedded:
             config = replace(config, **({} if self.embedded == "mazes" else {"data": self.embedded}))
@@ -52,7 +52,7 @@ class Source:
         run = replace(config.run, **shared, limit=limit, out=out)
         self.program.train(replace(config, run=run))
         folder = self.newest(out)
-        assert folder is not None, "a finished training has a run folder"
+        assert folder is not None, "a finished training run has a folder"
         return folder
 
 

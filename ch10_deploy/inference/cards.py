@@ -1,7 +1,7 @@
 """Validate model cards, the JSON files beside the graphs.
 
-A card may have been edited, so every field is checked before the server uses it. Each model has its own pydantic model
-for the part that the server uses (`serving`). Types are strict and unknown fields are refused. One checksum covers the
+A card may have been edited, so every field is checked before the server uses it. The part for the server (`serving`)
+has a pydantic model for each kind of network. Types are strict and unknown fields are refused. One checksum covers the
 card and the graph.
 """
 
@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-MOST_BYTES = 2**24
+MAX_BYTES = 2**24
 """Maximum size of a card in bytes; the titles of 62,000 films take 3 MB."""
 
-AGAIN = "export again with python -m ch10_deploy.train"
+EXPORT_AGAIN = "export again with python -m ch10_deploy.train"
 
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
@@ -39,7 +39,7 @@ class Data(Part):
 
 
 class Value(Part):
-    """Element type and shape of an input or output; a dimension of any size has a name instead of a number."""
+    """Element type and shape of an input or output, with names for dynamic dimensions."""
 
     type: str
     shape: list[int | str]
@@ -55,19 +55,19 @@ class Parity(Part):
 
 
 class Classes(Part):
-    """Data for serving a classifier."""
+    """Server's part of a classifier's card."""
 
     classes: Words
 
 
 class Latent(Part):
-    """Data for serving a decoder."""
+    """Server's part of a decoder's card."""
 
     latent_size: Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Symbols(Part):
-    """Data for serving a language model."""
+    """Server's part of a language model's card: its vocabulary, and the numbers of two symbols in it."""
 
     symbols: Words
     unknown: Annotated[int, Field(ge=0)] | None
@@ -84,7 +84,7 @@ class Symbols(Part):
 
 
 class Films(Part):
-    """Data for serving a recommender."""
+    """Server's part of a recommender's card: film titles and the number of ratings of each film."""
 
     titles: Words
     counts: list[Annotated[int, Field(ge=0)]]
@@ -98,7 +98,7 @@ class Films(Part):
 
 
 class Mazes(Part):
-    """Data for serving a planner: mazes with one start S and one exit E, and the lengths of their shortest paths."""
+    """Server's part of a planner's card: mazes with one start S and one exit E, and the lengths of shortest paths."""
 
     mazes: Annotated[list[Words], Field(min_length=1)]
     shortest: list[Annotated[int, Field(ge=0)]]
@@ -184,31 +184,31 @@ def checksum(card: Mapping[str, Any], graph: bytes) -> str:
     return hashlib.sha256(text.encode() + b"\n" + graph).hexdigest()
 
 
-def place_of(parts: tuple[int | str, ...]) -> str:
+def field_path(parts: tuple[int | str, ...]) -> str:
     """Format the path of a field: ("serving", "mazes", 3) becomes `serving.mazes[3]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
 def read_card(path: Path) -> tuple[Card, dict[str, Any]]:
-    """Read and validate a card; return it together with its unparsed JSON.
+    """Read and validate a card; return it together with its JSON content.
 
     Raises ValueError, naming the file and the first invalid field.
     """
     if path.stem not in CARDS:
-        raise ValueError(f"{path}: the models are {', '.join(CARDS)}: rename the card, or {AGAIN}")
+        raise ValueError(f"{path}: the models are {', '.join(CARDS)}: rename the card, or {EXPORT_AGAIN}")
     with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes, so it is not a model card: {AGAIN}")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is not a model card: {EXPORT_AGAIN}")
     try:
-        record = from_json(data, allow_inf_nan=False)  # also limits the depth of nested values
+        record = from_json(data, allow_inf_nan=False)  # also limits the nesting depth
         if not isinstance(record, dict):
             raise ValueError(f"a model card must be an object, got {type(record).__name__}")
     except ValueError as error:
-        raise ValueError(f"{path} is not a readable model card ({error}): {AGAIN}") from error
+        raise ValueError(f"{path} is not a readable model card ({error}): {EXPORT_AGAIN}") from error
     try:
         return CARDS[path.stem].model_validate_json(data), record
     except ValidationError as error:
         first = error.errors()[0]
-        field = place_of(first["loc"]) or "card"
-        raise ValueError(f"{path}: {field}: {first['msg']}: correct the card, or {AGAIN}") from error
+        field = field_path(first["loc"]) or "card"
+        raise ValueError(f"{path}: {field}: {first['msg']}: correct the card, or {EXPORT_AGAIN}") from error

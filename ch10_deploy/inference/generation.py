@@ -1,6 +1,6 @@
 """Generate text with chapter 5's language model, sampling one symbol at a time.
 
-Dimensions: V symbols, S numbers of a state.
+Dimensions: V symbols, S size of the state.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from ch10_deploy.inference.models import Model
 from ch10_deploy.server.refusal import Refusal
 
 
-class Writer:
+class TextGenerator:
     """Continue a prompt."""
 
     def __init__(self, model: Model) -> None:
@@ -22,8 +22,8 @@ class Writer:
         self.state_size: int = model.serving.state_size
         self.index = {symbol: number for number, symbol in enumerate(self.symbols)}
 
-    def numbers(self, prompt: str) -> list[int]:
-        """Convert a prompt to token numbers; an empty prompt means the start of a line.
+    def encode(self, prompt: str) -> list[int]:
+        """Convert a prompt to token numbers; an empty prompt becomes the start token.
 
         Raises Refusal if none of its characters is in the vocabulary.
         """
@@ -31,13 +31,13 @@ class Writer:
             return [self.first]
         numbers = [self.index.get(symbol, self.unknown) for symbol in prompt]
         if all(number in (None, self.unknown) for number in numbers):
-            raise Refusal("the network knows none of these characters: use those of its training text", field="prompt")
+            raise Refusal("no character is in the network's vocabulary: use those of its training text", field="prompt")
         return [number for number in numbers if number is not None]
 
-    def write(
+    def generate(
         self, numbers: list[int], *, length: int, temperature: float, top_k: int | None, seed: int
     ) -> Iterator[str]:
-        """Yield `length` symbols after the given ones; while the given ones are read, yield empty strings."""
+        """Yield one empty string for each token of the prompt, `numbers`, then `length` generated symbols."""
         rng = np.random.default_rng(seed)
         state = np.zeros((1, self.state_size), np.float32)
         logits = np.zeros(len(self.symbols))
@@ -45,7 +45,8 @@ class Writer:
             logits, state = self._step(number, state)
             yield ""
         for _ in range(length):
-            number = int(rng.choice(len(self.symbols), p=sharpen(logits, temperature=temperature, top_k=top_k)))
+            p = sampling_probabilities(logits, temperature=temperature, top_k=top_k)
+            number = int(rng.choice(len(self.symbols), p=p))
             yield self.symbols[number]
             logits, state = self._step(number, state)
 
@@ -58,8 +59,8 @@ class Writer:
         return logits, answer["next_state"]
 
 
-def sharpen(logits: np.ndarray, *, temperature: float, top_k: int | None) -> np.ndarray:
-    """(V,) logits -> (V,) sampling probabilities: chapter 5's function, without torch
+def sampling_probabilities(logits: np.ndarray, *, temperature: float, top_k: int | None) -> np.ndarray:
+    """(V,) logits -> (V,) sampling probabilities; chapter 5's function of this name, without torch
 
     p ~ exp(z / temperature) over the k most probable symbols; at temperature 0 only the most probable one.
     """

@@ -1,8 +1,8 @@
-"""Load exported models: an ONNX graph and its card, both verified before use.
+"""Load exported models, each an ONNX graph and its card, and verify both before use.
 
 Unlike a pickle, an ONNX graph cannot run code. Its bytes are read once, hashed together with the card, and compared
-with the card's checksum; the same bytes are then loaded, so the graph in use is the one that was verified. A graph with
-weights in other files is refused.
+with the card's checksum. The same bytes are then loaded, so the loaded graph is the verified one. A graph with weights
+in other files is rejected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from ch10_deploy.inference.cards import AGAIN, Card, checksum, read_card
+from ch10_deploy.inference.cards import EXPORT_AGAIN, Card, checksum, read_card
 from ch10_deploy.server.refusal import Refusal
 
 NAMES = ("digits", "pictures", "decoder", "text", "films", "maze")
 
 PRIVATE = "serving"
-"""The part of a card that only the server needs: vocabulary, titles, mazes."""
+"""Name of the part of a card that only the server uses: class names, vocabulary, titles, mazes."""
 
 
 def providers() -> list[str]:
@@ -26,7 +26,7 @@ def providers() -> list[str]:
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     present = [name for name in wanted if name in onnxruntime.get_available_providers()]
     if present[0] == wanted[0]:
-        onnxruntime.preload_dlls()  # CUDA's libraries, as installed by pip
+        onnxruntime.preload_dlls()  # CUDA's libraries that pip has installed
     return present
 
 
@@ -35,7 +35,7 @@ class Model:
 
     def __init__(self, graph: bytes, card: Card | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # many requests to small networks
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the networks are small and requests are many
         options.log_severity_level = 4
         self._card = card
         self.session = onnxruntime.InferenceSession(graph, options, providers=providers())
@@ -58,7 +58,7 @@ class Model:
         return self.card.serving
 
     def public_card(self) -> dict[str, Any]:
-        """Return the card without the part that only the server needs."""
+        """Return the card without the part that only the server uses."""
         return self.card.model_dump(exclude={PRIVATE})
 
 
@@ -71,13 +71,13 @@ def load_model(path: Path) -> Model:
     graph_path = path.with_suffix(".onnx")
     card, record = read_card(path)
     if card.name != path.stem:
-        raise ValueError(f"{path} is the card of {card.name!r}: rename it to {card.name}.json, or {AGAIN}")
+        raise ValueError(f"{path} is the card of {card.name!r}: rename it to {card.name}.json, or {EXPORT_AGAIN}")
     if not graph_path.is_file():
-        raise FileNotFoundError(f"{graph_path} is missing, though its card is there: {AGAIN}, or remove the card")
+        raise FileNotFoundError(f"{graph_path} is missing, but its card exists: {EXPORT_AGAIN}, or remove the card")
     graph = graph_path.read_bytes()
     if checksum(record, graph) != card.sha256:
         raise ValueError(
-            f"{path} and {graph_path.name} do not have the sha256 that the card names, so one was changed: {AGAIN}"
+            f"{path} and {graph_path.name} do not match the sha256 in the card, so one was changed: {EXPORT_AGAIN}"
         )
     try:
         model = Model(graph, card)
@@ -87,7 +87,9 @@ def load_model(path: Path) -> Model:
     for side, found in named.items():
         expected = getattr(card, side)
         if sorted(found) != sorted(expected):
-            raise ValueError(f"{graph_path} has the {side} {', '.join(found)}, its card says {', '.join(expected)}")
+            raise ValueError(
+                f"{graph_path} has the {side} {', '.join(found)}, but its card lists {', '.join(expected)}"
+            )
     return model
 
 
@@ -99,7 +101,7 @@ def one_line(error: Exception) -> str:
 def load_models(folder: Path) -> dict[str, Model]:
     """Load all models of a folder.
 
-    Raises FileNotFoundError, saying what to do, if there are none; otherwise as `load_model`.
+    Raises FileNotFoundError, with the command that exports models, if there are none; otherwise as `load_model`.
     """
     paths = [path for name in NAMES if (path := folder / f"{name}.json").is_file()]
     if not paths:
@@ -110,18 +112,18 @@ def load_models(folder: Path) -> dict[str, Model]:
 
 
 def find_card(folder: Path, name: str) -> Path:
-    """Find the card of a model; raises FileNotFoundError, saying what to do, if the folder does not contain it."""
+    """Find the card of a model; raises FileNotFoundError, with the command that exports it, if there is none."""
     card = folder / f"{name}.json"
     if not card.is_file():
-        door = f"python -m ch10_deploy.train export --models {name}"
-        raise FileNotFoundError(f"{folder} has no model {name!r}: export it with {door}")
+        command = f"python -m ch10_deploy.train export --models {name}"
+        raise FileNotFoundError(f"{folder} has no model {name!r}: export it with {command}")
     return card
 
 
 def newest_export(out: Path) -> Path:
     """Find the models of the newest export in a folder of runs, or else in `runs`.
 
-    Raises FileNotFoundError, saying what to do, if nothing was exported.
+    Raises FileNotFoundError, with the command that exports models, if there is none.
     """
     for home in (out, Path("runs")):
         finished = (home / "ch10_deploy" / "export").glob("*/summary.json")
@@ -132,7 +134,7 @@ def newest_export(out: Path) -> Path:
 
 
 def require_model(models: Mapping[str, Model], name: str) -> Model:
-    """Return a model by name; raises Refusal (404) if this server does not have it."""
+    """Return a model by name; raises Refusal (404) if it is not served."""
     if name not in models:
         raise Refusal(f"this server has no {name!r} model; it has {', '.join(models)}", status=404)
     return models[name]

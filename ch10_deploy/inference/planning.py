@@ -1,4 +1,4 @@
-"""Solve mazes with chapter 7's planner: compute action values by repeated sweeps, then follow the best actions.
+"""Solve mazes with chapter 7's planner: compute action values in repeated sweeps, then follow the best actions.
 
 Dimensions: A = 4 actions, H x W tiles.
 """
@@ -23,8 +23,8 @@ class MazePlanner:
         self.drawings = [np.array([list(row) for row in rows]) for rows in model.serving.mazes]
         self.shortest: list[int] = model.serving.shortest
 
-    def walk(self, seed: int) -> dict[str, Any]:
-        """Plan a path through the maze with a given seed; seeds beyond the number of exported mazes repeat them."""
+    def solve(self, seed: int) -> dict[str, Any]:
+        """Plan a path through the maze with number `seed` modulo the number of exported mazes."""
         number = seed % len(self.drawings)
         drawing = self.drawings[number]
         walls = drawing == "#"
@@ -40,7 +40,7 @@ class MazePlanner:
         }
 
     def values(self, walls: np.ndarray, goal: tuple[int, ...]) -> np.ndarray:
-        """(H, W) walls -> (A, H, W) action values, after as many sweeps as the longest possible path has steps"""
+        """(H, W) walls -> (A, H, W) action values, after one sweep per step of the longest possible path"""
         picture = np.zeros((1, 2, *walls.shape), np.float32)
         picture[0, 0] = ~walls
         picture[0, 1][goal] = 1
@@ -51,7 +51,7 @@ class MazePlanner:
 
 
 def follow(values: np.ndarray, walls: np.ndarray, start: tuple[int, ...], goal: tuple[int, ...]) -> list[Tile]:
-    """Follow the best action of each tile until the goal, or until a wall or a visited tile, which means a loop."""
+    """Follow the best action of each tile to the goal; stop at a wall or at a visited tile, which means a loop."""
     height, width = walls.shape
     best = values.argmax(0)
     tile: Tile = (start[0], start[1])
@@ -60,7 +60,9 @@ def follow(values: np.ndarray, walls: np.ndarray, start: tuple[int, ...], goal: 
         down, right = MOVES[best[tile]]
         ahead = tile[0] + down, tile[1] + right
         inside = 0 <= ahead[0] < height and 0 <= ahead[1] < width
-        if not inside or walls[ahead] or ahead in visited:  # at a wall the agent stays and repeats the action for ever
+        if (
+            not inside or walls[ahead] or ahead in visited
+        ):  # at a wall the agent would stay and repeat the action forever
             break
         tile = ahead
         path.append(tile)

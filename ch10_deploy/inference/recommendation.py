@@ -1,4 +1,4 @@
-"""Recommend films with chapter 3's recommender, given films that a user likes and dislikes, and give reasons.
+"""Recommend films with chapter 3's recommender, given films that a user likes and dislikes, and name reasons.
 
 Dimensions: R films rated by the user, F films.
 """
@@ -16,7 +16,7 @@ GOOD, BAD = 5.0, 1.0
 """Stars that represent a like and a dislike."""
 
 REASONS = 2
-"""Number of the user's films named as reasons for each recommendation."""
+"""Maximum number of the user's films named as reasons for a recommendation."""
 
 
 class FilmRecommender:
@@ -36,11 +36,11 @@ class FilmRecommender:
         return [self.titles.titles[film] for film in known]
 
     def recommend(self, likes: Sequence[str], dislikes: Sequence[str], top: int) -> dict[str, Any]:
-        """Recommend films; raises Refusal for an unknown title, one that is liked and disliked, too many, or none."""
+        """Recommend films; raises Refusal for unknown or contradictory titles, too many titles, or none."""
         named = len(likes) + len(dislikes)
-        if named > self.most_rated:  # the export was compared with at most this many
+        if named > self.most_rated:  # the export was verified with at most this number
             side = "likes" if len(likes) > self.most_rated else "dislikes"
-            raise Refusal(f"name at most {self.most_rated} films on both sides together, got {named}", field=side)
+            raise Refusal(f"name at most {self.most_rated} films, liked or disliked, got {named}", field=side)
         person: dict[int, float] = {}
         matched = []
         for field, asked, stars in (("likes", likes, GOOD), ("dislikes", dislikes, BAD)):
@@ -63,7 +63,7 @@ class FilmRecommender:
             raise Refusal(str(error), field=field) from error
 
     def suggest(self, person: dict[int, float], top: int) -> list[dict[str, Any]]:
-        """Rank the other films; the reasons are the user's films without which the predicted stars drop most."""
+        """Rank the other films; the reasons are the user's films without which the expected stars drop most."""
         films = np.array([*person])
         answer = self.model(films=films, stars=np.array([*person.values()], np.float32))
         stars, scores = answer["expected"], answer["scores"]  # (R + 1, F) given all R and all but one; (F,)

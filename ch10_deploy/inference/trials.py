@@ -1,7 +1,7 @@
 """Send a first request to each model before the server starts.
 
-A card and a graph can both be valid and still not fit, for example if there are more classes than probabilities.
-Without this check the first client would get status 500; with it the server does not start.
+A card and a graph can be valid and still not match, for example if there are more classes than probabilities. With this
+check the server does not start; without it, clients would receive status 500.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ch10_deploy.inference.cards import AGAIN
-from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.cards import EXPORT_AGAIN
+from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
 from ch10_deploy.inference.planning import MazePlanner
@@ -40,10 +40,10 @@ def try_decoder(model: Model) -> None:
 
 def try_text(model: Model) -> None:
     """Generate two symbols."""
-    writer = Writer(model)
-    logits = model(token=np.array([writer.first]), state=np.zeros((1, writer.state_size), np.float32))["logits"]
-    require_shape("logits", logits, (1, len(writer.symbols)))
-    [*writer.write([writer.first], length=2, temperature=1.0, top_k=None, seed=0)]
+    generator = TextGenerator(model)
+    logits = model(token=np.array([generator.first]), state=np.zeros((1, generator.state_size), np.float32))["logits"]
+    require_shape("logits", logits, (1, len(generator.symbols)))
+    [*generator.generate([generator.first], length=2, temperature=1.0, top_k=None, seed=0)]
 
 
 def try_films(model: Model) -> None:
@@ -57,7 +57,7 @@ def try_films(model: Model) -> None:
 
 def try_maze(model: Model) -> None:
     """Plan a path through the first maze."""
-    MazePlanner(model).walk(0)
+    MazePlanner(model).solve(0)
 
 
 TRIALS: dict[str, Callable[[Model], None]] = {
@@ -71,11 +71,12 @@ TRIALS: dict[str, Callable[[Model], None]] = {
 
 
 def try_model(model: Model, path: Path) -> Model:
-    """Send one request to a model and return the model; raises ValueError, naming its card's file, if this fails."""
+    """Send one request to a model and return the model; raises ValueError, naming the card's file, if this fails."""
     try:
         TRIALS[path.stem](model)
     except Exception as error:  # clients would see any exception as status 500
-        raise ValueError(f"{path}: the network cannot answer a first request ({one_line(error)}): {AGAIN}") from error
+        reason = f"the network cannot answer a first request ({one_line(error)})"
+        raise ValueError(f"{path}: {reason}: {EXPORT_AGAIN}") from error
     return model
 
 

@@ -5,12 +5,12 @@ const SERVER = new URL("..", import.meta.url);
 
 const KEY = "api-key";
 
-/** Number of retries after status 503, at the intervals in Retry-After. */
+/** Number of retries after status 503; the header Retry-After gives the interval. */
 const RETRIES = 3;
 
 /** A refused or failed request; the message gives the reason. */
 export class Refused extends Error {
-  /** @param {number} status of the answer; 0 where there was none */
+  /** @param {number} status HTTP status; 0 if there was no response */
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -21,17 +21,17 @@ export class Refused extends Error {
 export async function ask(path, body, signal) {
   const response = await request(path, body, signal);
   const answer = await connected(response.json());
-  signal?.throwIfAborted(); // it was cancelled while its last bytes arrived
+  signal?.throwIfAborted(); // cancelled while the last bytes arrived
   return answer;
 }
 
-/** Send a request and return the response; its body may not have arrived yet. */
+/** Send a request and return the response as soon as its head has arrived. */
 export async function request(path, body, signal) {
   for (let attempt = 0; ; attempt++) {
     const key = sessionStorage.getItem(KEY);
     const response = await send(path, body, key, signal);
     if (response.ok) return response;
-    const why = await reason(response); // always read: an unread response blocks its connection
+    const why = await reason(response); // always read the body: an unread response blocks its connection
     if (response.status === 401) await newKey(key);
     else if (response.status === 503 && attempt < RETRIES) await pause(response.headers.get("Retry-After"), signal);
     else throw new Refused(response.status, why);
@@ -39,7 +39,7 @@ export async function request(path, body, signal) {
 }
 
 /**
- * Make a function that processes one argument at a time; of the arguments that arrive meanwhile, only the last is kept.
+ * Return a function that processes one argument at a time. Of the arguments that arrive meanwhile, the last is kept.
  * `cancel` aborts the current call and discards the waiting argument.
  */
 export function newest(work) {
@@ -82,7 +82,7 @@ function send(path, body, key, signal) {
   return connected(fetch(new URL(path, SERVER), options));
 }
 
-/** The server's reason; a proxy in between may answer in another format. */
+/** The reason in an error response; a proxy may answer in another format. */
 async function reason(response) {
   const answer = await response.json().catch(() => null);
   return answer?.detail ?? `The server returned ${response.status} ${response.statusText}`.trim();
@@ -97,12 +97,12 @@ function pause(seconds, signal) {
   });
 }
 
-// The API key: requested once, by a dialog that all waiting requests share, and kept until the tab is closed.
+// The API key is requested once, by a dialog that all waiting requests share, and stored until the tab is closed.
 
 let asking = null;
 
 async function newKey(refused) {
-  if (sessionStorage.getItem(KEY) !== refused) return; // another request has obtained the key meanwhile
+  if (sessionStorage.getItem(KEY) !== refused) return; // another request has already obtained the key
   asking ??= fromDialog(refused !== null).finally(() => (asking = null));
   const key = await asking;
   if (!key) throw new Refused(401, "This server requires an API key.");

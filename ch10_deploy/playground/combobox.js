@@ -1,14 +1,14 @@
 /**
  * A text field with suggestions: the editable combobox with list autocomplete of the WAI-ARIA authoring practices.
  *
- * Down and Up open the list and move through it. Enter takes the marked entry, or the first. Escape closes the list, then
- * empties the field. Down or a click in the empty field lists the results of `find` for an empty text.
+ * Down and Up open the list and move through it. Enter chooses the marked entry, or else the first. Escape closes the
+ * list; pressed again, it empties the field. Down or a click in the empty field lists the results of `find` for "".
  */
 
 import { newest } from "./api.js";
 import { element } from "./elements.js";
 
-/** `find(text, signal)` returns titles; `take(title)` receives the chosen one. */
+/** Add suggestions to an input: `find(text, signal)` returns titles, `take(title)` receives the chosen one. */
 export function combobox(input, find, take) {
   const list = document.getElementById(input.getAttribute("aria-controls"));
   let marked = -1;
@@ -45,7 +45,7 @@ export function combobox(input, find, take) {
   }
   function step(by) {
     if (list.hidden) return suggest(input.value.trim());
-    const count = list.children.length + 1; // plus one for the field itself, where nothing is marked
+    const count = list.children.length + 1; // plus one for the field itself, when no entry is marked
     mark(((marked + 1 + by + count) % count) - 1);
   }
   const press = {

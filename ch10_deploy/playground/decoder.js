@@ -1,19 +1,19 @@
-/** Move over the latent plane of the autoencoder, and show the decoder's output at each point. */
+/** Move a marker over the latent plane of the autoencoder, and show the decoder's output there. */
 
 import { Refused, ask, newest } from "./api.js";
 import { withNotice, showPicture, prefersReducedMotion } from "./elements.js";
 
-/** The plane is shown from -REACH to REACH: three standard deviations of the prior. */
+/** The plane is shown from -REACH to REACH, three standard deviations of the prior. */
 const REACH = 3;
 
-/** Number of images per side of the map behind the plane. */
+/** Number of images per side of the map in the background of the plane. */
 const TILES = 13;
 
 const SIDE = 28;
 
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-/** Distance per key press; with Shift, five times as far. */
+/** Distance per key press; five times as much with Shift. */
 const STRIDE = 0.1;
 
 export function start(panel) {
@@ -64,7 +64,7 @@ function pointer(plane, walk) {
   });
 }
 
-/** A button that moves the marker along a non-periodic curve; in large, slow steps if reduced motion is preferred. */
+/** Make a button move the marker along a non-periodic curve; in large, slow steps if reduced motion is preferred. */
 function wander(button, where, go) {
   let timer = 0;
   const stop = () => {
@@ -78,7 +78,7 @@ function wander(button, where, go) {
     let angle = 0;
     const [startX, startY] = where();
     const step = () => {
-      if (button.closest("[hidden]")) return stop(); // another tab is shown
+      if (button.closest("[hidden]")) return stop(); // another tab was opened
       angle += still ? 0.2 : 0.01;
       const [x, y] = [2 * Math.sin(angle), 2 * Math.sin(angle * Math.SQRT2 + 0.8) - 2 * Math.sin(0.8)];
       const near = Math.exp(-angle); // start at the marker's position
@@ -91,7 +91,7 @@ function wander(button, where, go) {
   return { stop };
 }
 
-/** Fill the map behind the plane from the middle outwards, one image at a time; an error ends it. */
+/** Fill the map in the background from the middle outwards, one image at a time, until an error occurs. */
 async function drawMap(canvas) {
   canvas.width = canvas.height = TILES * SIDE;
   const context = canvas.getContext("2d");
@@ -106,6 +106,6 @@ async function drawMap(canvas) {
       context.drawImage(tile, column * SIDE, row * SIDE);
     }
   } catch (error) {
-    if (!(error instanceof Refused)) throw error; // the requests for the marker show the reason
+    if (!(error instanceof Refused)) throw error; // the requests for the marker show the error
   }
 }

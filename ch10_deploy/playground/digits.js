@@ -1,8 +1,8 @@
-/** Draw a digit, and show its classification while it is drawn. */
+/** Drawing pad for a digit, which is classified while it is drawn. */
 
 import { ask, newest } from "./api.js";
 import { element, withNotice, showPicture, prefersReducedMotion } from "./elements.js";
-import { shower } from "./guess.js";
+import { predictionView } from "./guess.js";
 import { SIDE, asMnist, rows } from "./mnist.js";
 import { strokesOf } from "./samples.js";
 
@@ -12,20 +12,20 @@ const STRIDE = 1 / 32;
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** Points added per animation frame when an example digit is drawn. */
-const POINTS_A_FRAME = 2;
+const POINTS_PER_FRAME = 2;
 
 export function start(panel) {
   const [undo, clear] = [panel.querySelector(".undo"), panel.querySelector(".clear")];
   const preview = panel.querySelector(".preview canvas");
   const pad = panel.querySelector(".pad");
-  const show = shower(panel, [..."0123456789"], "Nothing drawn yet.");
+  const show = predictionView(panel, [..."0123456789"], "Nothing drawn yet.");
   const guess = newest((picture, signal) =>
     withNotice(panel, async () => show(await ask("predict", { pixels: rows(picture) }, signal))),
   );
   let strokes = [];
   let due = 0;
 
-  /** Redraw, and request a prediction, at most once per animation frame. */
+  /** Redraw and request a prediction, at most once per animation frame. */
   function changed() {
     undo.disabled = clear.disabled = strokes.length === 0;
     due ||= requestAnimationFrame(() => {
@@ -81,7 +81,7 @@ function pointer(pad, drawing, playing) {
   }
 }
 
-/** Draw with the keyboard: arrow keys move the pen, the space bar lowers and lifts it. */
+/** Draw with the keyboard: the arrow keys move the pen, the space bar lowers or lifts it. */
 function keyboard(pad, drawing, playing) {
   const pen = pad.querySelector(".pen");
   const held = new Set();
@@ -130,7 +130,7 @@ function samples(panel, drawing) {
     const points = strokesOf(digit).flatMap((stroke) => stroke.map((point, index) => [point, index === 0]));
     let extend = null;
     const step = () => {
-      for (const [point, first] of points.splice(0, prefersReducedMotion() ? points.length : POINTS_A_FRAME)) {
+      for (const [point, first] of points.splice(0, prefersReducedMotion() ? points.length : POINTS_PER_FRAME)) {
         if (first) extend = drawing.begin(point);
         else extend(point);
       }

@@ -18,7 +18,7 @@ export function showPicture(canvas, pixels) {
   context.putImageData(image, 0, 0);
 }
 
-/** Whether the system is set to reduced motion. */
+/** Return whether the system is set to reduced motion. */
 export function prefersReducedMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
@@ -30,7 +30,7 @@ export function showNotice(panel, text) {
   notice.hidden = !text;
 }
 
-/** Run a request to the server; if the server refuses it, show the reason as a notice. */
+/** Run a request to the server; if it fails, show the reason as a notice and return null. */
 export async function withNotice(panel, work) {
   try {
     const answer = await work();
@@ -43,7 +43,7 @@ export async function withNotice(panel, work) {
   }
 }
 
-/** Make a function that announces text to screen readers once it has not changed for a moment. */
+/** Return a function that announces text to screen readers once it has not changed for `patience` milliseconds. */
 export function speaker(place, patience = 700) {
   let timer = 0;
   return (text) => {

@@ -6,7 +6,7 @@ import { element, withNotice, speaker } from "./elements.js";
 
 export function start(panel) {
   const chosen = { likes: [], dislikes: [] };
-  const show = shower(panel);
+  const show = recommendationView(panel);
   const suggest = newest((asked, signal) =>
     withNotice(panel, async () => show((await ask("recommend", { ...asked, top: 10 }, signal)).films)),
   );
@@ -42,8 +42,8 @@ export function start(panel) {
   }
 }
 
-/** Make a function that shows recommendations with their reasons. */
-function shower(panel) {
+/** Return a function that shows recommendations with their reasons. */
+function recommendationView(panel) {
   const [list, empty] = [panel.querySelector(".suggestions"), panel.querySelector(".empty")];
   const say = speaker(panel.querySelector(".spoken"));
   return (films) => {

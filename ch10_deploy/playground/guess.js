@@ -2,8 +2,8 @@
 
 import { element, percent, speaker } from "./elements.js";
 
-/** Make a function that shows a prediction, or the text `missing` for null. */
-export function shower(panel, classes, missing) {
+/** Return a function that shows a prediction, or the text `missing` for null. */
+export function predictionView(panel, classes, missing) {
   const [guess, list] = [panel.querySelector(".guess"), panel.querySelector(".bars")];
   const say = speaker(panel.querySelector(".spoken"));
   const bars = classes.map((name) => {

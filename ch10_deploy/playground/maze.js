@@ -102,7 +102,7 @@ function verdict({ path, solved, shortest_steps: shortest }) {
   return `Solved in ${steps} steps; the shortest path takes ${shortest}.`;
 }
 
-/** The centre of a tile, as x and y. */
+/** Format the centre of a tile as x and y. */
 function middle([row, column]) {
   return `${column + 0.5} ${row + 0.5}`;
 }

@@ -19,7 +19,7 @@ const PEN = 2.6;
 /** Position of the centre of mass: in MNIST, the middle of pixel 14, counted from 0. */
 const MIDDLE = 14.5;
 
-/** Minimum size of a drawing as a fraction of the pad; smaller ones are not enlarged further, so a dot stays a dot. */
+/** Size of a drawing, as a fraction of the pad, below which the scale is not increased further: a dot stays a dot. */
 const SMALLEST = 0.1;
 
 /** Rasterise strokes: 784 bytes, row by row. */
@@ -63,13 +63,13 @@ function inked(strokes) {
       for (const [start, end] of segments) {
         nearest = Math.min(nearest, squaredDistance(column + 0.5, row + 0.5, start, end));
       }
-      pixels[row * SIDE + column] = 255 * (PEN / 2 + 0.5 - Math.sqrt(nearest)); // the array rounds, and clamps to 0..255
+      pixels[row * SIDE + column] = 255 * (PEN / 2 + 0.5 - Math.sqrt(nearest)); // the array rounds and clamps to 0..255
     }
   }
   return pixels;
 }
 
-/** Squared distance of the point (x, y) from the segment between two points. */
+/** Compute the squared distance of the point (x, y) from the segment between two points. */
 function squaredDistance(x, y, [startX, startY], [endX, endY]) {
   const [alongX, alongY] = [endX - startX, endY - startY];
   const length = alongX * alongX + alongY * alongY;
@@ -79,7 +79,7 @@ function squaredDistance(x, y, [startX, startY], [endX, endY]) {
   return awayX * awayX + awayY * awayY;
 }
 
-/** The centre of mass of the ink, in pixels from the top left corner. */
+/** Compute the centre of mass of the ink, in pixels from the top left corner. */
 function centreOfMass(pixels) {
   let [ink, sumX, sumY] = [0, 0, 0];
   pixels.forEach((value, index) => {

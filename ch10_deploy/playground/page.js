@@ -1,4 +1,4 @@
-/** The page: six tabs, each started when it is first shown, if the server has its model. */
+/** The page: six tabs, each started when it is first shown and the server has its model. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
@@ -8,7 +8,7 @@ import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
 import * as text from "./text.js";
 
-/** Sections by the server's name of the model, which is also the panel's id. */
+/** Modules of the sections by the server's name of the model, which is also the id of the panel. */
 const SECTIONS = { digits, pictures, decoder, text, films, maze };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
@@ -28,7 +28,7 @@ function show(name) {
   start(name);
 }
 
-/** Show the selected panel, and store it in the address. */
+/** Show the panel of a tab, and store it in the address. */
 function choose(tab) {
   const name = tab.getAttribute("aria-controls");
   history.replaceState(null, "", `#${name}`);

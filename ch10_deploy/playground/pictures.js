@@ -2,7 +2,7 @@
 
 import { ask, newest } from "./api.js";
 import { withNotice, showNotice } from "./elements.js";
-import { shower } from "./guess.js";
+import { predictionView } from "./guess.js";
 
 /** Side of the network's input, in pixels. */
 const SIDE = 32;
@@ -14,7 +14,7 @@ export function start(panel) {
   const look = newest((pixels, signal) =>
     withNotice(panel, async () => {
       const answer = await ask("predict", { pixels }, signal);
-      show ??= shower(panel, answer.classes, "No picture yet.");
+      show ??= predictionView(panel, answer.classes, "No picture yet.");
       show(answer);
     }),
   );
@@ -22,7 +22,7 @@ export function start(panel) {
     const [file] = input.files;
     if (!file) return;
     const picture = await createImageBitmap(file).catch(() => null);
-    if (file !== input.files[0]) return; // another one was chosen meanwhile
+    if (file !== input.files[0]) return; // another file was chosen meanwhile
     if (!picture) {
       look.cancel();
       show?.(null);

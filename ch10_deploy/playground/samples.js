@@ -1,6 +1,6 @@
 /** Example strokes of the ten digits. */
 
-/** Corner points in hundredths of the pad; a smooth curve joins the corners of a stroke. */
+/** Corners of each stroke in hundredths of the pad; a smooth curve connects them. */
 const CORNERS = [
   [[[56, 14], [36, 22], [25, 50], [32, 78], [50, 87], [68, 76], [75, 48], [66, 22], [52, 13]]],
   [[[55, 13], [51, 50], [47, 88]]],
@@ -17,12 +17,12 @@ const CORNERS = [
 /** Number of points between two corners. */
 const STEPS = 8;
 
-/** The strokes of a digit, as mnist.js reads them. */
+/** Return the strokes of a digit, in the format of mnist.js. */
 export function strokesOf(digit) {
   return CORNERS[digit].map((corners) => curve(corners.map(([x, y]) => [x / 100, y / 100])));
 }
 
-/** The Catmull-Rom curve through corners: its tangent at each is parallel to the line between its neighbours. */
+/** Sample a Catmull-Rom curve: the tangent at a corner is parallel to the line between its neighbours. */
 function curve(corners) {
   const corner = (index) => corners[Math.min(Math.max(index, 0), corners.length - 1)];
   const points = [corners[0]];

@@ -53,12 +53,12 @@ async function stream(form, place, signal) {
   }
 }
 
-/** A field by its name; `form.length` would be the number of fields. */
+/** Find a field by name; `form.length` would be the number of fields. */
 function field(form, name) {
   return form.querySelector(`[name=${name}]`);
 }
 
-/** A prompt in the style of the training text. */
+/** Return an initial prompt in the style of the training text. */
 function beginning(card) {
   return card.data.name.includes("shakespeare") ? "What is the matter, " : "The value of ";
 }

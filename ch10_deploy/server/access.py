@@ -1,7 +1,7 @@
 """Write the access log: one JSON line per request, with the id that the response carries as X-Request-ID.
 
-A proxy or a client may send its own id. It is replaced if it is longer than 64 characters or contains others than
-letters, digits, dot, underscore and hyphen, so that clients cannot inject lines into the log.
+A proxy or a client may send its own id. It is replaced if it is longer than 64 characters or contains characters other
+than letters, digits, dots, underscores and hyphens, so that clients cannot inject lines into the log.
 """
 
 import re
@@ -14,16 +14,16 @@ from pydantic_core import to_json
 
 ID = b"x-request-id"
 
-PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-MOST_PATH = 200
+MAX_PATH = 200
 """Maximum number of characters of a path in the log."""
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """Return the id that a request carries, or a new one."""
     given = next((value for name, value in headers if name == ID), b"")
-    return given.decode() if PLAIN.fullmatch(given) else secrets.token_hex(8)
+    return given.decode() if VALID_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 class AccessLog:
@@ -41,7 +41,7 @@ class AccessLog:
             "id": request,
             "client": client[0] if client else None,
             "method": method,
-            "path": path[:MOST_PATH],
+            "path": path[:MAX_PATH],
             "status": status,
             "bytes": size,
             "ms": round(1e3 * seconds, 2),

@@ -2,8 +2,8 @@
 
     python -m ch10_deploy.serve
 
-Short requests are answered in the event loop itself: the digit network takes less time than a handover to another
-thread. There is one process; run more of them as pods in a cluster.
+Short requests are computed in the event loop itself, since the digit network takes less time than passing the request
+to another thread. The server is one process; in a cluster, run several pods.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from ch10_deploy.inference.cards import place_of
+from ch10_deploy.inference.cards import field_path
 from ch10_deploy.inference.models import Model
 from ch10_deploy.inference.trials import load_tried_models
 from ch10_deploy.server.access import ID, AccessLog
@@ -33,7 +33,7 @@ from ch10_deploy.server.endpoints import (
     add_text,
     as_json,
 )
-from ch10_deploy.server.gate import HEADERS, Gate, Limits, Measures
+from ch10_deploy.server.gate import HEADERS, Gate, Limits, Metrics
 from ch10_deploy.server.refusal import Refusal
 
 PAGE = Path(__file__).parents[1] / "playground"
@@ -91,7 +91,7 @@ def handle_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return as_json(Refusal(f"the body is not valid JSON: {first['ctx']['error']}").answer(), 400)
-        field = place_of(first["loc"][1:])  # the first part says whether it is in the body or the query
+        field = field_path(first["loc"][1:])  # the first part is `body` or `query`
         return as_json(Refusal(first["msg"], field=field or None).answer(), 422)
 
     @app.exception_handler(HTTPException)
@@ -99,13 +99,14 @@ def handle_errors(app: FastAPI) -> None:
         refusal = Refusal(f"{request.method} {request.url.path}: {error.detail}")
         headers = dict(error.headers or {})
         if "GET" in headers.get("allow", headers.get("Allow", "")):
-            headers = {"allow": "GET, HEAD"}  # the gate turns HEAD into GET
+            headers = {"allow": "GET, HEAD"}  # the gate handles HEAD as GET
         return as_json(refusal.answer(), error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, _: Exception) -> Response:
         identity = (ID, request.scope["request_id"].encode())  # the same id as in the log
-        headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}  # the gate cannot add them
+        # this response bypasses the gate, which adds the headers to others
+        headers = {name.decode(): value.decode() for name, value in (*HEADERS, identity)}
         return as_json(Refusal("internal error; see the server log").answer(), 500, headers)
 
 
@@ -127,7 +128,7 @@ def add_probes(app: FastAPI, gate: Gate, models: Mapping[str, Model]) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Return the metrics for Prometheus."""
-        return Response(generate_latest(gate.measures.registry), media_type="text/plain; version=0.0.4")
+        return Response(generate_latest(gate.metrics.registry), media_type="text/plain; version=0.0.4")
 
     listed = to_json([model.public_card() for model in models.values()])
 
@@ -171,21 +172,21 @@ def create_app(
 
     Each model runs once before this returns, so a listening server is ready.
     """
-    loaded, measures = load_tried_models(models), Measures()
+    loaded, metrics = load_tried_models(models), Metrics()
     app = FastAPI(
         title="Companion networks",
         version="1",
         openapi_url=None,  # served from memory by add_probes
         docs_url=None,  # the documentation pages load scripts from another host
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would lead to the host named in the request
+        redirect_slashes=False,  # a redirect would point to the host named in the request
         telemetry=SILENT,
         responses=PROBLEMS,
     )
     app.router.route_class = JsonRoute
-    gate = Gate(app.router, limits or Limits(), measures, api_key, log)
+    gate = Gate(app.router, limits or Limits(), metrics, api_key, log)
     app.state.gate, app.state.names = gate, [*loaded]
-    app.add_middleware(gate.around)
+    app.add_middleware(gate.wrap)
     handle_errors(app)
     add_images(app, loaded)  # first: routes are matched in this order, and /predict has the most requests
     add_probes(app, gate, loaded)

@@ -1,9 +1,9 @@
-"""Limit single connections and their number; uvicorn's HTTP/1 protocol has no such limits.
+"""Limits for each connection and for the number of connections, which uvicorn's HTTP/1 protocol lacks.
 
-Uvicorn reads heads of any length, queues any number of pipelined requests, and waits forever for a client that does not
-read. Here the size of a head, its number of headers and the number of pipelined requests are limited. So is the number
-of connections: a new one replaces the one that has waited longest for its client, so that health probes succeed even if
-other clients hold all connections open.
+Uvicorn reads request heads of any length, queues any number of pipelined requests, and waits forever for a client that
+does not read. Here the size of a head, its number of headers and the number of pipelined requests are limited. The
+number of connections is limited as well: a new one replaces the one that has waited longest for its client, so health
+probes succeed even if other clients hold all connections open.
 """
 
 import time
@@ -20,10 +20,10 @@ BUFFERED = 2**14
 """Bytes of responses that are buffered for a client; above this, the next response waits."""
 
 SPARE = 32
-"""Connections accepted beyond the limit while no connection is waiting for its client."""
+"""Maximum number of connections beyond the limit, accepted if no connection is waiting for its client."""
 
 
-class Crowd:
+class ConnectionTable:
     """All open connections, ordered by the time of their last response or of their opening."""
 
     def __init__(self, most: int) -> None:
@@ -31,7 +31,7 @@ class Crowd:
         self.open: dict[Connection, None] = {}
 
     def enter(self, connection: "Connection") -> None:
-        """Add a connection; if there are too many, close another one or else this one."""
+        """Add a connection; if there are too many, close one that waits for its client; if there is none, use SPARE."""
         if len(self.open) >= self.most and not self._make_room() and len(self.open) >= self.most + SPARE:
             connection.transport.abort()
             return
@@ -60,9 +60,9 @@ class Crowd:
 class Connection(HttpToolsProtocol):
     """Uvicorn's HTTP/1 connection with limits."""
 
-    def __init__(self, *arguments: Any, gate: Gate, crowd: Crowd, **named: Any) -> None:
+    def __init__(self, *arguments: Any, gate: Gate, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.gate, self.crowd, self.limits = gate, crowd, gate.limits
+        self.gate, self.table, self.limits = gate, table, gate.limits
         self.head = 0
         """Bytes of the current request's head and trailers."""
         self.unfinished = 0
@@ -78,11 +78,11 @@ class Connection(HttpToolsProtocol):
         """Register the connection and limit its write buffer."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=BUFFERED)
-        self.crowd.enter(self)
+        self.table.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify the request that is being answered; uvicorn notifies only the last one that arrived."""
-        self.crowd.leave(self)
+        self.table.leave(self)
         self.pipeline.clear()
         if self.answering is not None and not self.answering.response_complete:
             self.answering.disconnected = True
@@ -94,11 +94,11 @@ class Connection(HttpToolsProtocol):
         if self.ignores_input:
             return
         self._unset_keepalive_if_required()
-        whole, parser = memoryview(data), self.parser
+        received, parser = memoryview(data), self.parser
         assert parser is not None, "uvicorn removes it only when the connection is lost"
         try:
-            for start in range(0, len(whole), self.limits.head):
-                piece = whole[start : start + self.limits.head]
+            for start in range(0, len(received), self.limits.head):
+                piece = received[start : start + self.limits.head]
                 self.unfinished += len(piece)
                 parser.feed_data(piece)
                 if self.unfinished > self.limits.head:
@@ -106,7 +106,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:  # answered like any other request: this server supports only HTTP/1
             self._ignore_input()
         except httptools.HttpParserError:
-            self._turn_away(self.refusal or Refusal("this is not HTTP/1.1", status=400))
+            self._reject(self.refusal or Refusal("this is not HTTP/1.1", status=400))
 
     def _refuse(self, reason: str, status: int) -> None:
         self.refusal = Refusal(reason, status=status)
@@ -117,15 +117,15 @@ class Connection(HttpToolsProtocol):
         self.ignores_input = True
         self.cycle.keep_alive = False
 
-    def _turn_away(self, refusal: Refusal) -> None:
-        """Refuse data that do not parse; if earlier requests are pending, close after their responses instead."""
+    def _reject(self, refusal: Refusal) -> None:
+        """Refuse data that cannot be parsed; if earlier requests are pending, close after their responses instead."""
         pending = self.cycle is not None and not self.cycle.response_complete
         if pending and not self.cycle.more_body:
             self._ignore_input()
             return
         self.ignores_input = True
         if pending and (self.cycle is not self.answering or self.cycle.response_started):
-            self.transport.close()  # the client would read a second response as part of the first
+            self.transport.close()  # a second response would be read as part of the first
             return
         identity = request_id(self.headers or ())
         body, headers = encoded(refusal)
@@ -133,7 +133,7 @@ class Connection(HttpToolsProtocol):
         lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"connection: close\r\n\r\n" + body)
         self.transport.close()
-        self.gate.measures.count("other", refusal.status, 0.0)
+        self.gate.metrics.count("other", refusal.status, 0.0)
         self.gate.log.write(identity, self.client, "-", "-", refusal.status, len(body), 0.0)
 
     # Callbacks of the parser.
@@ -144,12 +144,12 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Collect a part of the address, up to the limit."""
+        """Receive a part of the address, up to the limit."""
         self._add_to_head(len(url), "address and headers of a request", 414)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header or trailer, up to the limits."""
+        """Receive a header or trailer, up to the limits."""
         self._add_to_head(len(name) + len(value) + 4, "the head of a request", 431)
         if len(self.headers) >= self.limits.headers:
             self._refuse(f"a request may have at most {self.limits.headers:,} headers", 431)
@@ -183,9 +183,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Start the next request, or become idle."""
-        self.crowd.answered(self)
+        self.table.answered(self)
         if self.answering is not None:
-            self.answering.body = bytearray()  # frees the body of a request that was refused before it was read
+            self.answering.body = bytearray()  # free the body of a request that was refused before the body was read
         super().on_response_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -198,11 +198,11 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body or self.flow.write_paused
 
-    def hang_up_if_overdue(self) -> None:
+    def close_if_overdue(self) -> None:
         """Close the connection if a head takes too long to arrive or a response takes too long to be read."""
         now, limit = time.monotonic(), self.limits.seconds
         idle = self.cycle is None or self.cycle.response_complete
-        awaits_head = idle and self.timeout_keep_alive_task is None  # while this runs, uvicorn closes idle connections
+        awaits_head = idle and self.timeout_keep_alive_task is None  # this task of uvicorn closes idle connections
         self.head_since = (self.head_since or now) if awaits_head else None
         unread = self.transport.get_write_buffer_size() > 0
         self.unread_since = (self.unread_since or now) if unread else None

@@ -1,7 +1,7 @@
 """Define the endpoints of the models: requests, validation and responses.
 
-FastAPI validates small bodies with pydantic; pixels are validated by our own code, in a fraction of the time. Types are
-strict (a string is not a number, and neither is true), and unknown fields are refused.
+FastAPI validates small bodies with pydantic; pixels are validated by `image_decoding`, in a fraction of the time. Types
+are strict (strings and booleans are not accepted as numbers), and unknown fields are refused.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from starlette.datastructures import UploadFile
 from starlette.types import Receive, Scope, Send
 
 from ch10_deploy.inference import image_decoding as pixels
-from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.recommendation import FilmRecommender
@@ -29,13 +29,14 @@ from ch10_deploy.server.refusal import Refusal
 T = TypeVar("T")
 
 BURST = 16
-"""Symbols that a text generates before it yields to other requests."""
+"""Number of symbols that are generated before the text yields to other requests."""
 
-WRITERS = 8
-"""Maximum number of texts generated concurrently; more are refused with 503. They share one thread. At 0.25 ms per
-symbol (README), eight of the longest (a prompt of 2,000 symbols and 2,000 new ones) finish within 10 s."""
+MAX_TEXTS = 8
+"""Maximum number of texts generated concurrently; further ones are refused with status 503. They share one thread. At
+0.25 ms per symbol (README), eight texts of maximum length (a prompt of 2,000 symbols and 2,000 new ones) take less than
+10 s."""
 
-MOST_IMAGES = 64
+MAX_IMAGES = 64
 """Maximum number of images in a batch."""
 
 JSON, FORM = "application/json", "multipart/form-data"
@@ -84,7 +85,7 @@ async def json_of(request: Request, field: str, like: str) -> Any:
 
 
 def worker(models: Mapping[str, Model], name: str, kind: Callable[[Model], T]) -> Callable[[], T]:
-    """Create the object that runs a model, if it is served; return a getter that raises Refusal (404) otherwise."""
+    """Create the object that runs a model, if served; return a getter that raises Refusal (404) if it is not."""
     made = [kind(models[name])] if name in models else []
 
     def get() -> T:
@@ -139,10 +140,10 @@ def classify_one(models: Mapping[str, Model], image: np.ndarray) -> dict[str, An
 
 
 def classify_batch(models: Mapping[str, Model], value: Any) -> dict[str, Any]:
-    """Classify a list of images; raises Refusal, naming the place, if one is invalid."""
-    if type(value) is not list or not 1 <= len(value) <= MOST_IMAGES:
-        found = f"a list of {len(value)}" if type(value) is list else "something else"
-        raise Refusal(f"must be a list of 1 to {MOST_IMAGES} images, got {found}", field="images")
+    """Classify a list of images; raises Refusal, naming the field, if one is invalid."""
+    if type(value) is not list or not 1 <= len(value) <= MAX_IMAGES:
+        found = f"a list of {len(value)}" if type(value) is list else "another type"
+        raise Refusal(f"must be a list of 1 to {MAX_IMAGES} images, got {found}", field="images")
     images = [pixels.from_lists(image, f"images[{number}]") for number, image in enumerate(value)]
     for number, image in enumerate(images):
         if image.shape != images[0].shape:
@@ -180,7 +181,7 @@ def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
         image = await asyncio.to_thread(pixels.from_png, await file_of(request))
         return as_json(classify_one(models, image))
 
-    batch = {"type": "array", "minItems": 1, "maxItems": MOST_IMAGES, "items": IMAGE}
+    batch = {"type": "array", "minItems": 1, "maxItems": MAX_IMAGES, "items": IMAGE}
     file = {"type": "string", "format": "binary"}
     for path, answer, body in (
         ("/predict", predict, body_of(JSON, {"pixels": IMAGE})),
@@ -191,7 +192,7 @@ def add_images(app: FastAPI, models: Mapping[str, Model]) -> None:
 
 
 class LatentRequest(Strict):
-    """A point of the decoder's latent space."""
+    """A point in the decoder's latent space."""
 
     latent: Annotated[list[Annotated[float, Field(ge=-1_000, le=1_000)]], Field(min_length=1, max_length=1_000)]
 
@@ -201,13 +202,13 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
 
     @app.post("/decode")
     async def decode(point: LatentRequest) -> Response:
-        """Decode a point of the latent space to 28x28 grey levels from 0 to 255."""
+        """Decode a point in the latent space to 28x28 grey levels from 0 to 255."""
         model = require_model(models, "decoder")
         needed, given = model.serving.latent_size, len(point.latent)
         if given != needed:
             raise Refusal(f"must have {needed} numbers, got {given}", field="latent")
-        picture = model(latent=np.array([point.latent], np.float32))["pixels"][0]
-        return as_json({"pixels": np.rint(picture).astype(int).tolist()})
+        image = model(latent=np.array([point.latent], np.float32))["pixels"][0]
+        return as_json({"pixels": np.rint(image).astype(int).tolist()})
 
 
 class TextRequest(Strict):
@@ -221,43 +222,43 @@ class TextRequest(Strict):
 
 
 async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
-    """Join pieces to bursts, and yield to other requests after each."""
+    """Join pieces to bursts, and let other requests run after each burst."""
     while burst := [*islice(pieces, BURST)]:
         yield "".join(burst)
-        await asyncio.sleep(0)  # lets other requests run
+        await asyncio.sleep(0)
 
 
 class TextStream(StreamingResponse):
-    """Stream a text while it is generated; it occupies one of the places until it is sent or the client disconnects."""
+    """Stream a text while it is generated; it occupies a slot until it has been sent or the client has disconnected."""
 
-    def __init__(self, pieces: Iterator[str], places: asyncio.Semaphore) -> None:
+    def __init__(self, pieces: Iterator[str], slots: asyncio.Semaphore) -> None:
         super().__init__(in_bursts(pieces), media_type="text/plain; charset=utf-8")
-        self.places = places
+        self.slots = slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the text; raises Refusal (503) if all places are taken."""
-        if self.places.locked():
-            raise Refusal(f"{WRITERS} texts are being written: try again in a second", status=503)
-        async with self.places:  # a generator that never starts would not release its place
+        """Send the text; raises Refusal (503) if all slots are taken."""
+        if self.slots.locked():
+            raise Refusal(f"{MAX_TEXTS} texts are being generated: try again in a second", status=503)
+        async with self.slots:  # released here, since a generator that never starts could not release it
             await super().__call__(scope, receive, send)
 
 
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Add the endpoint of the language model."""
-    writer_of, places = worker(models, "text", Writer), asyncio.Semaphore(WRITERS)
+    generator_of, slots = worker(models, "text", TextGenerator), asyncio.Semaphore(MAX_TEXTS)
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: TextRequest) -> Response:
         """Continue a prompt; the text is streamed while it is generated."""
-        writer = writer_of()
-        pieces = writer.write(
-            writer.numbers(text.prompt),
+        generator = generator_of()
+        pieces = generator.generate(
+            generator.encode(text.prompt),
             length=text.length,
             temperature=text.temperature,
             top_k=text.top_k,
             seed=text.seed,
         )
-        return TextStream(pieces, places)
+        return TextStream(pieces, slots)
 
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
@@ -275,7 +276,7 @@ def parse_integer(text: Any) -> Any:
     """Parse an integer of a query string; raises ValueError unless it consists of digits."""
     if isinstance(text, str):
         if not re.fullmatch("[0-9]{1,9}", text):
-            raise ValueError("must be a whole number, written in digits")
+            raise ValueError("must be a whole number in decimal digits")
         return int(text)
     return text
 
@@ -298,7 +299,7 @@ def add_films(app: FastAPI, models: Mapping[str, Model]) -> None:
 
     @app.post("/recommend")
     async def recommend(person: RecommendationRequest) -> Response:
-        """Recommend films, each with the user's films that contributed most."""
+        """Recommend films, each with those of the user's films that contributed most."""
         return as_json(await asyncio.to_thread(recommender().recommend, person.likes, person.dislikes, person.top))
 
 
@@ -315,4 +316,4 @@ def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
     @app.post("/maze")
     async def maze(choice: MazeRequest) -> Response:
         """Plan a path through a maze that is not in the training set."""
-        return as_json(await asyncio.to_thread(planner().walk, choice.seed))
+        return as_json(await asyncio.to_thread(planner().solve, choice.seed))

@@ -1,7 +1,7 @@
 """Check API key, concurrency, body size and time of each request before its endpoint; count and log it.
 
-This is plain ASGI middleware, which costs a few microseconds per request. The body is read here, before the request
-takes one of the places, so a slow client delays only itself.
+This is plain ASGI middleware, which takes a few microseconds per request. The body is read here, before the request
+occupies one of the `concurrency` slots, so a slow client delays only itself.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ PROBES = ("/healthz", "/readyz", "/metrics")
 """Health probes and metrics: exempt from the request limit and from authentication."""
 
 URGENT = ("/healthz", "/readyz")
-"""Probes that are answered immediately, without waiting for their turn."""
+"""Probes that do not wait for their turn."""
 
-OPEN = ("/", "/playground/")
-"""The page and its files, which require no key; the requests that the page sends do."""
+PUBLIC = ("/", "/playground/")
+"""The page and its files, which require no key; requests that the page sends require it."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -47,13 +47,13 @@ HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 
-THROWN_AWAY = 32
-"""A body that is too large is read and discarded up to this multiple of the limit, because a client that is still
-sending would not read the response."""
+DISCARD_FACTOR = 32
+"""Multiple of the body limit up to which a larger body is read and discarded, since a client that is still sending
+would not read the response."""
 
-TURN = 16
-"""Requests started per iteration of the event loop. A probe waits for a few iterations; if all 256 requests started in
-one, it would wait for all of them."""
+STARTS_PER_ITERATION = 16
+"""Requests started per iteration of the event loop. A probe waits for a few iterations; if all 256 requests were
+started in one iteration, the probe would wait for all of them."""
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of the buckets of the latency histogram, in seconds."""
@@ -64,13 +64,13 @@ class Limits:
     """Limits of the server."""
 
     concurrency: int = 256
-    """Maximum number of concurrent requests; more are refused with 503."""
+    """Maximum number of concurrent requests; further ones are refused with status 503."""
     body: int = 2**18
     """Maximum size of a request body, in bytes."""
     held: int = 2**23
-    """Maximum size of all bodies that are still arriving, in bytes; requests beyond it are refused with 503."""
+    """Maximum total size of the bodies that are being received, in bytes; beyond it, requests are refused with 503."""
     seconds: float = 10.0
-    """Maximum time for a head or a body to arrive, for a response to be computed and sent, and for it to be read."""
+    """Maximum time for each of: receiving a head, receiving a body, computing and sending a response, reading it."""
     head: int = 2**14
     """Maximum size of a request's address and headers, in bytes."""
     headers: int = 100
@@ -81,7 +81,7 @@ class Limits:
     """Maximum number of open connections."""
 
 
-class Measures:
+class Metrics:
     """Metrics for Prometheus."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Turns:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Make an ASGI `receive` that returns the body once, then waits for the client to disconnect."""
+    """Return an ASGI `receive` that returns the body once, then waits for the client to disconnect."""
     remaining: list[bytes] = [body]
 
     async def replayed() -> Message:
@@ -170,16 +170,16 @@ class Gate:
     """ASGI middleware with the limits; `draining` is set while the server shuts down."""
 
     def __init__(
-        self, app: App, limits: Limits, measures: Measures, api_key: str | None = None, log: AccessLog | None = None
+        self, app: App, limits: Limits, metrics: Metrics, api_key: str | None = None, log: AccessLog | None = None
     ) -> None:
-        self.app, self.limits, self.measures = app, limits, measures
+        self.app, self.limits, self.metrics = app, limits, metrics
         self.key = None if api_key is None else api_key.encode()
         self.log = log or AccessLog(None)
         self.running, self.held, self.draining = 0, 0, False
-        self.turns = Turns(TURN)
-        measures.running.set_function(lambda: self.running)
+        self.turns = Turns(STARTS_PER_ITERATION)
+        metrics.running.set_function(lambda: self.running)
 
-    def around(self, app: App) -> "Gate":
+    def wrap(self, app: App) -> "Gate":
         """Wrap an application."""
         self.app = app
         return self
@@ -208,19 +208,19 @@ class Gate:
             await send(message)
 
         try:
-            await self._pass(scope, receive, sending)
+            await self._forward(scope, receive, sending)
         except Refusal as refusal:
             if not status:  # otherwise the response has started, and uvicorn closes the connection
                 await refuse(refusal, sending)
         finally:
             route, seconds = scope.get("route"), time.perf_counter() - began
             path = getattr(route, "path", "other")
-            self.measures.count(path, status or 500, seconds)
+            self.metrics.count(path, status or 500, seconds)
             if path not in PROBES or status >= 400:
                 raw_path = scope.get("raw_path", b"").decode("ascii", "replace")
                 self.log.write(identity, scope.get("client"), method, raw_path, status or 500, size, seconds)
 
-    async def _pass(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _forward(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request to the application; raise Refusal if a limit is exceeded."""
         path = scope["path"]
         if path in PROBES:
@@ -228,7 +228,7 @@ class Gate:
                 await self.turns.wait()
             await self.app(scope, receive, send)
             return
-        if self.key is not None and not (path == OPEN[0] or path.startswith(OPEN[1])):
+        if self.key is not None and not (path == PUBLIC[0] or path.startswith(PUBLIC[1])):
             given = dict(scope["headers"]).get(b"x-api-key", b"")
             if not hmac.compare_digest(given, self.key):  # in constant time
                 raise Refusal("the API key is missing or wrong: send it in the header X-API-Key", status=401)
@@ -237,36 +237,36 @@ class Gate:
             raise Refusal("too many requests at once: try again in a second", status=503)
         try:
             async with asyncio.timeout(self.limits.seconds):
-                with self._place(send) as sending:
+                with self._slot(send) as sending:
                     await self.turns.wait()  # requests that arrive together are counted before one is answered
                     await self.app(scope, _replay(body, receive), sending)
         except TimeoutError:
             raise Refusal(f"no answer within {self.limits.seconds:g} seconds", status=503) from None
 
     @contextlib.contextmanager
-    def _place(self, send: Send) -> Iterator[Send]:
-        """Occupy a place until the end of the response is passed to uvicorn; its transfer does not occupy one."""
+    def _slot(self, send: Send) -> Iterator[Send]:
+        """Occupy a slot until the end of the response is passed to uvicorn, not until the client has received it."""
         self.running += 1
-        taken = True
+        occupied = True
 
         async def sending(message: Message) -> None:
-            nonlocal taken
-            if taken and message["type"] == "http.response.body" and not message.get("more_body"):
+            nonlocal occupied
+            if occupied and message["type"] == "http.response.body" and not message.get("more_body"):
                 self.running -= 1
-                taken = False
+                occupied = False
             await send(message)
 
         try:
             yield sending
         finally:
-            self.running -= taken
+            self.running -= occupied
 
     async def _body(self, receive: Receive) -> bytes:
-        """Read the body of a request; raise Refusal if it is too large or slow, or if all bodies are too large."""
+        """Read the body of a request; raise Refusal if it is too large or slow, or all bodies exceed their limit."""
         most, body, size = self.limits.body, bytearray(), 0
         try:
             async with asyncio.timeout(self.limits.seconds):
-                while size <= THROWN_AWAY * most:
+                while size <= DISCARD_FACTOR * most:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Refusal("the client disconnected before its request was complete", status=400)

@@ -1,6 +1,6 @@
 """The exception for a refused request, with a message for the client."""
 
-MOST_FIELD = 200
+MAX_FIELD = 200
 """Maximum number of characters of a field's name in a message; the client may have chosen the name."""
 
 
@@ -13,7 +13,7 @@ class Refusal(Exception):  # noqa: N818  # a response, not an error of the serve
 
     def answer(self) -> dict[str, str | None]:
         """Return the body of the response."""
-        field = self.field and self.field[:MOST_FIELD]
+        field = self.field and self.field[:MAX_FIELD]
         return {"detail": f"{field}: {self.reason}" if field else self.reason, "field": field}
 
     def headers(self) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Refused(ValueError):  # noqa: N818
 def read_bytes(path: Path, *, limit: int = LIMIT) -> bytes:
     """Read a file, unpacked if it is gzipped.
 
-    Raises ValueError, naming the file, if the gzip file is broken or unpacks to more than the limit.
+    Raises ValueError, naming the file, if the gzip file is corrupt or unpacks to more than the limit.
     """
     with path.open("rb") as file:
         if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
@@ -226,4 +226,4 @@ def _explained(archive: Path, member: str | None = None) -> Iterator[None]:
         words = " ".join(str(error).split()) or type(error).__name__
         kind = "gzip file" if archive.suffix not in (".zip", ".tar") and member is None else "archive"
         place = "" if member is None else f"{member!r}: "
-        raise Refused(f"{archive} is a broken {kind} ({place}{words}): delete it and download it again") from error
+        raise Refused(f"{archive} is a corrupt {kind} ({place}{words}): delete it and download it again") from error

@@ -241,7 +241,7 @@ def main() -> None:
             print(f"wrote {path.relative_to(tables.ROOT)}: {path.stat().st_size:,} bytes")
             return
         if isinstance(options, Aims):
-            print("\n".join(tables.missed_aims()) or "every recorded figure meets its target")
+            print("\n".join(tables.missed_targets()) or "every recorded figure meets its target")
             return
         if isinstance(options, Devices):
             path = tables.RESULTS / f"{options.name}.json"

@@ -130,7 +130,7 @@ def read_record(name: str) -> dict[str, Any]:
     return read_json(RESULTS / f"{name}.json")
 
 
-def missed_aims() -> list[str]:
+def missed_targets() -> list[str]:
     """List the recorded figures that miss their target in results/targets.toml, one line each."""
     missed = []
     for name, targets in tomllib.loads((RESULTS / "targets.toml").read_text(encoding="utf-8")).items():

@@ -1,4 +1,4 @@
-"""Chapter 1: the machines, the pictures, and the three programs."""
+"""Chapter 1: execution of graphs, diagrams, and the three programs."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from ch01_graphs import expressions, numerics, regression
 from ch01_graphs.draw import picture
 from ch01_graphs.gradient import grad
 from ch01_graphs.graph import Graph
-from ch01_graphs.machine import TapeMachine, compiled, written
+from ch01_graphs.machine import TapeMachine, compiled, format_value
 from common import cli
 
 CONFIG = regression.Config(samples=40, features=3, epochs=2, steps=5, rounds=1)
@@ -24,7 +24,7 @@ def small_graph():
     return loss, dw
 
 
-# Machines.
+# Execution.
 
 
 def test_tape_machine_records_every_node():
@@ -40,7 +40,7 @@ def test_tape_machine_records_every_node():
     assert all(record.seconds > 0 for record in records.values())
 
 
-def test_a_view_takes_no_memory_of_its_own():
+def test_a_view_uses_no_memory():
     graph = Graph()
     x = graph.matrix("x", 10, 20)
     y = x.mT.named("y")
@@ -48,7 +48,7 @@ def test_a_view_takes_no_memory_of_its_own():
     assert [record.bytes for record in TapeMachine(y).records()] == [800, 0]
 
 
-def test_generated_code_is_python_that_reads_like_the_formula():
+def test_generated_code_contains_the_operations():
     loss, _ = small_graph()
     code = loss.graph.program(loss).code
     assert "mul = w * x" in code
@@ -67,14 +67,14 @@ def test_generated_code_is_python_that_reads_like_the_formula():
         (torch.zeros(7), None, "vector of 7 float32"),
     ],
 )
-def test_written_values(value, digits, expected):
-    assert written(value, digits) == expected
+def test_values_are_formatted(value, digits, expected):
+    assert format_value(value, digits) == expected
 
 
-# Pictures.
+# Diagrams.
 
 
-def test_a_picture_holds_values_gradients_and_the_way_back():
+def test_a_diagram_contains_values_gradients_and_backward_edges():
     loss, dw = small_graph()
     drawn = picture(loss, dw, records=TapeMachine(loss, dw).records())
     assert drawn.nodes["w"] == {
@@ -92,7 +92,7 @@ def test_a_picture_holds_values_gradients_and_the_way_back():
 # Programs.
 
 
-def test_the_books_graphs_have_the_books_values(options, capsys):
+def test_expressions_reproduces_the_values_of_the_book(options, capsys):
     metrics = expressions.train(expressions.Config(run=options))
     assert metrics == {
         "sum": 4.5,
@@ -102,16 +102,16 @@ def test_the_books_graphs_have_the_books_values(options, capsys):
         "affine_1": 6.4,
         "square_error": 2.25,
     }
-    said = capsys.readouterr().out
-    assert "[12.399999999999999 6.4]" in said
-    assert "node 'matmul' = W @ x: " in said
+    printed = capsys.readouterr().out
+    assert "[12.399999999999999 6.4]" in printed
+    assert "node 'matmul' = W @ x: " in printed
     (folder,) = options.out.glob("*/*/*")
     for name in (*expressions.GRAPHS, "module"):
         assert (folder / f"{name}.dot").read_text().startswith("digraph {")
         assert (folder / f"{name}.png").stat().st_size > 1_000
 
 
-def test_rewritten_formulas_neither_overflow_nor_give_nan_but_still_round_to_zero(options):
+def test_rewritten_formulas_are_finite_but_still_round_to_zero(options):
     metrics = numerics.train(numerics.Config(points=41, run=options))
     assert metrics["rewritten_non_finite_values"] == metrics["rewritten_non_finite_gradients"] == 0
     for version in ("as_written", "rewritten"):
@@ -124,24 +124,26 @@ def test_rewritten_formulas_neither_overflow_nor_give_nan_but_still_round_to_zer
     assert metrics["rewritten_largest_error"] < 1e-7
 
 
-def test_false_zeros_are_told_from_zeros_and_underflow_from_rounding():
+def test_false_zeros_and_values_rounded_to_zero_are_counted():
     values = torch.tensor([0.0, 0.0, 0.0, -0.0, 1.0])
     exact = torch.tensor([0.0, 1e-50, 1e-30, -1e-30, 1.0], dtype=torch.float64)
     assert numerics.false_zeros(values, exact) == 3
     assert numerics.false_zeros(values, exact, numerics.SMALLEST_NORMAL) == 2
 
 
-def test_errors_follow_the_condition_number_unless_the_formula_is_unstable():
+def test_errors_match_the_condition_number_unless_the_formula_is_unstable():
     logarithm, difference = numerics.PROBLEMS[0], numerics.PROBLEMS[3]
-    assert numerics.worst_error(logarithm.formula, 1.001, 0.001) < 2 * numerics.bound(logarithm.formula, 1.001)
-    assert difference.better is not None
-    bound = numerics.bound(difference.formula, 1e6)
-    assert numerics.worst_error(difference.better, 1e6, 1e6) < 2 * bound
-    assert numerics.worst_error(difference.formula, 1e6, 1e6) > 1_000 * bound
+    assert numerics.largest_float32_error(logarithm.formula, 1.001, 0.001) < 2 * numerics.expected_error(
+        logarithm.formula, 1.001
+    )
+    assert difference.stable is not None
+    expected = numerics.expected_error(difference.formula, 1e6)
+    assert numerics.largest_float32_error(difference.stable, 1e6, 1e6) < 2 * expected
+    assert numerics.largest_float32_error(difference.formula, 1e6, 1e6) > 1_000 * expected
 
 
 @pytest.mark.parametrize("machine", ["compiled", "tape"])
-def test_regression_ends_at_the_exact_solution(options, machine):
+def test_regression_converges_to_the_exact_solution(options, machine):
     config = regression.Config(samples=60, features=3, epochs=3, steps=100, rounds=1, machine=machine, run=options)
     metrics = regression.train(config)
     assert metrics["distance_from_exact"] < 1e-5
@@ -155,8 +157,7 @@ def test_regression_ends_at_the_exact_solution(options, machine):
 
 
 @pytest.mark.parametrize("kind", ["compiled", "tape"])
-def test_the_graph_takes_the_steps_of_autograd(kind):
-    """Three steps end with autograd's weights."""
+def test_three_steps_of_the_graph_match_autograd(kind):
     X, y = regression.make_data(CONFIG)
     w, b = torch.zeros(3, requires_grad=True), torch.zeros((), requires_grad=True)
     optimizer = torch.optim.SGD([w, b], CONFIG.learning_rate)
@@ -173,80 +174,80 @@ def test_the_graph_takes_the_steps_of_autograd(kind):
 
 
 @pytest.mark.parametrize("make", [regression.eager_step, regression.dynamic_tape_step])
-def test_the_ways_that_are_timed_take_the_same_step_too(make, monkeypatch):
-    """Their weights are their own: they are caught as they are made, as the first and the second zeros."""
+def test_timed_variants_take_the_same_step_as_the_graph(make, monkeypatch):
+    """Their weights are local variables: the test records the first two tensors of torch.zeros, w and b."""
     X, y = regression.make_data(CONFIG)
-    made, zeros = [], torch.zeros
+    created, zeros = [], torch.zeros
 
-    def catch(*shape, **named):
-        made.append(zeros(*shape, **named))
-        return made[-1]
+    def record(*shape, **options):
+        created.append(zeros(*shape, **options))
+        return created[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "zeros", catch)
+        patch.setattr(torch, "zeros", record)
         step = make(CONFIG, X, y)
     ours = regression.build(CONFIG)
     for _ in range(3):
         step()
         regression.train_step(compiled(*ours.outputs), ours, X, y, CONFIG.learning_rate)
-    torch.testing.assert_close(made[0].detach().flatten(), ours.w)
-    torch.testing.assert_close(made[1].detach(), ours.b)
+    torch.testing.assert_close(created[0].detach().flatten(), ours.w)
+    torch.testing.assert_close(created[1].detach(), ours.b)
 
 
 @pytest.mark.bf16
-def test_bf16_is_what_is_trained_timed_and_measured(options, monkeypatch):
+def test_bf16_applies_to_training_timing_and_evaluation(options, monkeypatch):
     seen, make_machine = set(), regression.make_machine
 
     def state():
         return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
 
-    def make_watched(*arguments):
+    def make_recording_machine(*arguments):
         machine = make_machine(*arguments)
         return lambda **inputs: seen.add(state()) or machine(**inputs)
 
     def eager(*arguments):
         return lambda: seen.add((state(), torch.is_autocast_cache_enabled()))
 
-    monkeypatch.setattr(regression, "make_machine", make_watched)
+    monkeypatch.setattr(regression, "make_machine", make_recording_machine)
     monkeypatch.setattr(regression, "eager_step", eager)
     regression.train(dataclasses.replace(CONFIG, run=dataclasses.replace(options, precision="bf16")))
-    assert seen == {torch.bfloat16, (torch.bfloat16, False)}, "a cached bf16 weight would outlive the step"
+    assert seen == {torch.bfloat16, (torch.bfloat16, False)}, "the autocast cache would return outdated bf16 weights"
 
 
-def test_each_way_is_timed_once_a_round_but_for_the_warm_up():
+def test_each_variant_is_timed_once_per_round():
     speeds = regression.time_steps(dataclasses.replace(CONFIG, rounds=2), *regression.make_data(CONFIG), steps=2)
-    assert {way: len(rounds) for way, rounds in speeds.items()} == dict.fromkeys(
+    assert {variant: len(rounds) for variant, rounds in speeds.items()} == dict.fromkeys(
         ("eager", "compiled", "tape", "dynamic_tape"), 2
     )
     assert all(speed > 0 for rounds in speeds.values() for speed in rounds)
 
 
-def test_the_limit_is_how_many_samples_are_drawn(options, capsys):
+def test_limit_reduces_the_number_of_samples(options, capsys):
     limited = dataclasses.replace(CONFIG, run=dataclasses.replace(options, limit=20))
     X, y = regression.make_data(limited)
     assert (X.shape, y.shape) == ((20, 3), (20,))
     assert regression.workload(limited, torch.device("cpu")).items == 20
     regression.train(limited)
     (folder,) = options.out.glob("*/*/*")
-    assert regression.restore(folder)[1].drawn == 20
-    assert dataclasses.replace(limited, samples=10).drawn == 10
+    assert regression.restore(folder)[1].sample_count == 20
+    assert dataclasses.replace(limited, samples=10).sample_count == 10
 
 
 @pytest.mark.parametrize(("program", "arithmetic"), [(numerics, "fp32"), (expressions, "fp32 and fp64")])
-def test_what_is_computed_on_the_cpu_alone_says_so(options, program, arithmetic, capsys):
+def test_cpu_programs_print_their_arithmetic(options, program, arithmetic, capsys):
     assert program.Config().run.device == "cpu"
     program.train(program.Config(run=dataclasses.replace(options, precision="bf16")))
     (device,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("device")]
     assert device.endswith(f", {arithmetic}")
 
 
-def test_the_gradient_graph_is_small():
-    """Forward: X, y, w, b, matmul, add, sub, pow, mean. Back: a product with 2/N, its sum, X's transpose, a product."""
+def test_the_regression_graph_has_13_nodes():
+    """Forward: X, y, w, b, matmul, add, sub, pow, mean. Backward: times 2/N, its sum, X transposed, matmul."""
     outputs = regression.build(CONFIG).outputs
     assert len(outputs[0].graph.program(*outputs).graph.nodes) == 13 + 1
 
 
-def test_regression_repeats_resumes_and_is_restored(options, tmp_path, monkeypatch):
+def test_regression_is_repeatable_resumable_and_restorable(options, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, run=options)
     first = regression.train(config)
     again = regression.train(dataclasses.replace(config, run=dataclasses.replace(options, out=tmp_path / "again")))
@@ -257,18 +258,18 @@ def test_regression_repeats_resumes_and_is_restored(options, tmp_path, monkeypat
     X, y = regression.make_data(config)
     assert float(compiled(*restored.outputs)(X=X, y=y)[0]) == first["mse"]
 
-    real, part = regression.Run.log, dataclasses.replace(options, out=tmp_path / "part")
+    log, interrupted = regression.Run.log, dataclasses.replace(options, out=tmp_path / "interrupted")
 
     def stop_in_second_epoch(self, **splits):
         if self._epoch == 2:
             raise KeyboardInterrupt
-        real(self, **splits)
+        log(self, **splits)
 
     monkeypatch.setattr(regression.Run, "log", stop_in_second_epoch)
     with pytest.raises(KeyboardInterrupt):
-        regression.train(dataclasses.replace(config, run=part))
-    monkeypatch.setattr(regression.Run, "log", real)
-    resumed = regression.train(dataclasses.replace(config, run=dataclasses.replace(part, resume=True)))
+        regression.train(dataclasses.replace(config, run=interrupted))
+    monkeypatch.setattr(regression.Run, "log", log)
+    resumed = regression.train(dataclasses.replace(config, run=dataclasses.replace(interrupted, resume=True)))
     assert resumed["mse"] == first["mse"]
 
 
@@ -282,13 +283,13 @@ def test_regression_repeats_resumes_and_is_restored(options, tmp_path, monkeypat
         (["expressions", "--format", "gif"], "invalid choice 'gif'"),
     ],
 )
-def test_bad_settings_get_one_line(words, message, fails, tmp_path):
+def test_errors_of_invalid_flags(words, message, fails, tmp_path):
     error = fails(cli.main, expressions, numerics, regression, arguments=[*words, "--out", str(tmp_path)])
     assert message in error
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_workload_takes_steps_that_lower_the_loss(options, precision):
+def test_workload_steps_decrease_the_loss(options, precision):
     options = dataclasses.replace(options, precision=precision)
     work = regression.workload(dataclasses.replace(CONFIG, run=options), torch.device("cpu"))
     assert (work.items, work.unit) == (40, "samples")
@@ -297,7 +298,7 @@ def test_workload_takes_steps_that_lower_the_loss(options, precision):
 
 
 @pytest.mark.slow
-def test_torch_compile_gives_the_same_gradients():
+def test_torch_compile_computes_the_same_gradients():
     ours = regression.build(CONFIG)
     X, y = regression.make_data(CONFIG)
     expected = compiled(*ours.outputs)(X=X, y=y)

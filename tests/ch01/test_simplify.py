@@ -1,4 +1,4 @@
-"""Chapter 1: what `simplify` rewrites, what it leaves alone, and what it shows."""
+"""Chapter 1: rules of `simplify`, formulas that it must not change, and its list of rewrites."""
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ from ch01_graphs.simplify import simplify
 F64 = torch.float64
 
 
-def simpler(function, shape=(2, 3)):
-    """Simplify a function of one matrix x; give its formula."""
+def simplified_formula(function, shape=(2, 3)):
+    """Simplify a function of a matrix x; return its formula."""
     graph = Graph()
     return formula(simplify(function(graph.tensor("x", shape))).outputs[0], depth=6)
 
@@ -54,7 +54,7 @@ def simpler(function, shape=(2, 3)):
         (lambda x: x[0].expand(2, 3) * x, "x[0] * x"),
         (lambda x: x[0].expand(2, 3) * 2, "broadcast_to(x[0] * 2, (2, 3))"),
         (lambda x: x + x.graph.constant(torch.tensor(2.0)) * 3.0, "x + 6"),
-        # Nothing to simplify, though it looks alike.
+        # Similar formulas to which no rule applies.
         (lambda x: x.softmax(1), "softmax(x, dim=1)"),
         (lambda x: (2 + x.exp()).log(), "log(2 + exp(x))"),
         (lambda x: x.exp() / x.exp().sum(1), "exp(x) / sum(exp(x), dim=(1,))"),
@@ -75,14 +75,14 @@ def simpler(function, shape=(2, 3)):
 )
 def test_rewrites(function, expected):
     shape = (3, 3) if expected == "exp(x) / sum(exp(x), dim=(1,))" else (2, 3)
-    got = simpler(function, shape)
+    got = simplified_formula(function, shape)
     if expected is None:
         x = Graph().tensor("x", shape)
         expected = formula(function(x), depth=6)
     assert got == expected
 
 
-def test_equal_nodes_become_one_and_dead_ones_go():
+def test_common_subexpressions_are_merged_and_dead_code_is_removed():
     graph = Graph()
     x = graph.vector("x", 3)
     unused = (x.tanh() * 5).named("unused")
@@ -94,7 +94,7 @@ def test_equal_nodes_become_one_and_dead_ones_go():
     assert result.outputs[0].node.args[0] is result.outputs[0].node.args[1]
 
 
-def test_constants_are_computed_and_parameters_are_not():
+def test_constants_are_folded_and_parameters_are_kept():
     graph = Graph()
     w = graph.parameter("w", [1.0, 2.0])
     c = graph.constant([3.0, 4.0])
@@ -102,12 +102,12 @@ def test_constants_are_computed_and_parameters_are_not():
     assert result.nodes_after == 3
     kinds = {node.meta.get("kind") for node in result.graph.ir.nodes}
     assert {"parameter", "constant"} <= kinds
-    assert result.graph.values["w"] is graph.values["w"], "a solver changes this very tensor"
+    assert result.graph.values["w"] is graph.values["w"], "optimizers update this tensor in place"
     expected = torch.tensor([1.0, 2.0]) * (torch.tensor([9.0, 16.0]).exp() - torch.tensor([3.0, 4.0]))
     assert torch.equal(result.graph.run(result.outputs[0]), expected)
 
 
-def test_a_folded_constant_takes_no_name_that_is_given():
+def test_a_folded_constant_does_not_take_the_name_of_a_parameter():
     graph = Graph()
     six = graph.constant(torch.tensor([2.0])) * graph.constant(torch.tensor([3.0]))
     w = graph.parameter("constant_2", [5.0])
@@ -116,13 +116,13 @@ def test_a_folded_constant_takes_no_name_that_is_given():
     assert result.graph.run(*result.outputs).tolist() == [30.0]
 
 
-def test_each_rewrite_is_shown():
+def test_a_rewrite_is_formatted_with_its_rule():
     z = Graph().matrix("z", 2, 3)
     (first,) = simplify(z.softmax(1).log()).rewrites
     assert str(first) == "log(softmax(z, dim=1))  ->  log_softmax(z, dim=1)   (stable logarithm)"
 
 
-def test_names_bindings_and_gradients_are_kept():
+def test_names_bound_values_and_gradients_are_kept():
     graph = Graph()
     x, w = graph.vector("add", 2, F64), graph.parameter("mul", torch.tensor([1.0, -1.0], dtype=F64))
     loss = ((x + 0) * w + 0 * x + x * w).sum().named("loss")
@@ -139,12 +139,12 @@ def test_names_bindings_and_gradients_are_kept():
     )
 
 
-def test_rewritten_formulas_lose_nothing_where_written_ones_do():
-    """Values and gradients at inputs far outside exp's range, against float64."""
+def test_rewritten_formulas_are_accurate_where_exp_overflows():
+    """Compare values and gradients with float64 at inputs from -300 to 300."""
     x = torch.linspace(-300, 300, 61)
     for name, exact in numerics.EXACT.items():
-        written, rewritten = numerics.try_both(name, x)
-        assert numerics.non_finite(written.gradient) > 20, name
+        as_written, rewritten = numerics.evaluate_both(name, x)
+        assert numerics.non_finite(as_written.gradient) > 20, name
         assert numerics.non_finite(rewritten.value) == numerics.non_finite(rewritten.gradient) == 0, name
         assert numerics.largest_error(rewritten, exact(x.double())) < 2e-7, name
         value = x.double().requires_grad_()
@@ -153,7 +153,7 @@ def test_rewritten_formulas_lose_nothing_where_written_ones_do():
 
 
 def test_condition_numbers():
-    """By hand: k = 1 / |log x| for log x, |x / (x - 1)| for x - 1, and 1/2 for sqrt(x + 1) - sqrt(x) with large x."""
+    """k = 1 / |log x| for log x, |x / (x - 1)| for x - 1, and about 1/2 for sqrt(x + 1) - sqrt(x) with large x."""
     assert numerics.condition_number(lambda x: x.log(), 1.0001) == pytest.approx(10_000.5, rel=1e-6)
     assert numerics.condition_number(lambda x: x - 1, 3.0) == pytest.approx(1.5, rel=1e-12)
     assert numerics.condition_number(numerics.PROBLEMS[3].formula, 1e6) == pytest.approx(0.5, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Backpropagation by hand, and the classifier that takes either way: the same weights, the same result."""
+"""Backpropagation by hand, and the classifier by hand and with nn, which must give the same weights and results."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ def config(options):
 
 
 @pytest.fixture
-def _no_pictures(monkeypatch):
+def _no_figures(monkeypatch):
     monkeypatch.setattr(classifier, "report", lambda *_: None)
 
 
@@ -37,25 +37,25 @@ def by_autograd(model, x, labels):
 def by_hand(model, x, labels):
     layers = [(w.detach(), b.detach()) for w, b in model.layers()]
     trace = backprop.forward(layers, x, model.activation)
-    d = losses.cross_entropy_gradient(trace.sums[-1], labels)
+    d = losses.cross_entropy_gradient(trace.pre_activations[-1], labels)
     return trace, [g for pair in backprop.backward(layers, trace, d, model.activation) for g in pair]
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"step"}))
 @pytest.mark.parametrize("sizes", [(6, 3), (6, 5, 3), (6, 5, 4, 3)])
-def test_gradients_by_hand_are_autograds(activation, sizes):
+def test_gradients_by_hand_match_autograd(activation, sizes):
     torch.manual_seed(0)
     model = Classifier(sizes, activation).double()
     x, labels = torch.randn(7, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2, 2])
     trace, gradients = by_hand(model, x, labels)
-    torch.testing.assert_close(trace.sums[-1], model(x).detach(), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(trace.pre_activations[-1], model(x).detach(), rtol=1e-11, atol=1e-11)
     for ours, theirs in zip(gradients, by_autograd(model, x, labels), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 8), min_size=2, max_size=5), st.integers(1, 9))
-def test_gradients_have_the_shapes_of_their_weights_whatever_they_are(sizes, batch):
+def test_gradients_by_hand_match_autograd_for_random_sizes(sizes, batch):
     model = Classifier(tuple(sizes), "tanh").double()
     x = torch.randn(batch, sizes[0], dtype=torch.float64)
     labels = torch.arange(batch) % sizes[-1]
@@ -67,27 +67,27 @@ def test_gradients_have_the_shapes_of_their_weights_whatever_they_are(sizes, bat
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.zeros(2, 5).double(), r"layer 1 takes \(B, 6\), got \(2, 5\)"),
-        (torch.zeros(6).double(), r"layer 1 takes \(B, 6\), got \(6,\)"),
-        (torch.zeros(2, 6), "layer 1 computes in torch.float64, got torch.float32"),
+        (torch.zeros(2, 5).double(), r"layer 1 needs inputs of shape \(B, 6\), got \(2, 5\)"),
+        (torch.zeros(6).double(), r"layer 1 needs inputs of shape \(B, 6\), got \(6,\)"),
+        (torch.zeros(2, 6), "layer 1 needs inputs of dtype torch.float64, got torch.float32"),
     ],
 )
-def test_inputs_that_do_not_fit_are_one_line(x, message):
+def test_errors_of_wrong_inputs(x, message):
     model = Classifier((6, 3)).double()
     with pytest.raises(ValueError, match=message):
         backprop.forward(model.layers(), x, model.activation)
 
 
-def test_a_gradient_of_another_shape_is_one_line():
+def test_error_of_a_gradient_with_a_wrong_shape():
     model = Classifier((6, 3)).double()
     trace = backprop.forward(model.layers(), torch.zeros(2, 6).double(), model.activation)
-    with pytest.raises(ValueError, match=r"the logits are \(2, 3\), their gradient \(3,\)"):
+    with pytest.raises(ValueError, match=r"the gradient must have the shape of the logits, \(2, 3\), got \(3,\)"):
         backprop.backward(model.layers(), trace, torch.zeros(3).double(), model.activation)
 
 
 @pytest.mark.parametrize("model", ["softmax", "mlp"])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam", "adamw", "rmsprop"])
-def test_steps_by_hand_and_with_nn_end_at_the_same_weights(config, digits, model, optimizer):
+def test_steps_by_hand_and_with_nn_give_the_same_weights(config, digits, model, optimizer):
     config = replace(config, model=model, optimizer=optimizer, hidden_size=16, weight_decay=0.01)
     networks = []
     for by, step in (("nn", classifier.train_step), ("hand", classifier.hand_step)):
@@ -100,22 +100,22 @@ def test_steps_by_hand_and_with_nn_end_at_the_same_weights(config, digits, model
         networks.append((network, loss))
     for ours, theirs in zip(networks[0][0].parameters(), networks[1][0].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
-        assert theirs.grad is None, "the next step would not start from nothing"
+        assert theirs.grad is None, "the next step would add to this gradient"
     torch.testing.assert_close(networks[0][1], networks[1][1])
 
 
-@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.usefixtures("_no_figures")
 @pytest.mark.parametrize(("by", "other"), [("nn", "hand_step"), ("hand", "train_step")])
-def test_training_takes_the_way_it_is_told(config, digits, by, other, monkeypatch):
+def test_training_uses_the_step_and_optimizer_of_by(config, digits, by, other, monkeypatch):
     config = replace(config, by=by, epochs=1, batch_size=500)
-    monkeypatch.setattr(classifier, other, lambda *_, **__: pytest.fail("took the other way"))
+    monkeypatch.setattr(classifier, other, lambda *_, **__: pytest.fail(f"called {other}"))
     classifier.train(config, digits)
     rule = classifier.make_optimizer(classifier.make_model(config), config)
     assert type(rule) is (torch.optim.Adam if by == "nn" else OPTIMIZERS["adam"])
 
 
 @pytest.mark.parametrize("by", ["nn", "hand"])
-def test_one_batch_is_learned_by_heart(config, digits, by):
+def test_one_batch_can_be_overfitted(config, digits, by):
     torch.manual_seed(0)
     config = replace(config, by=by)
     model = classifier.make_model(config)
@@ -129,15 +129,15 @@ def test_one_batch_is_learned_by_heart(config, digits, by):
     )
 
 
-@pytest.mark.usefixtures("_no_pictures")
-def test_training_by_hand_and_with_nn_gives_the_same_figures(config, digits):
+@pytest.mark.usefixtures("_no_figures")
+def test_training_by_hand_and_with_nn_gives_the_same_metrics(config, digits):
     metrics = [classifier.train(replace(config, by=by), digits) for by in ("nn", "hand")]
     assert metrics[0]["test_accuracy"] > 0.85
     assert metrics[0]["test_accuracy"] == pytest.approx(metrics[1]["test_accuracy"], abs=0.01)
     assert metrics[0]["test_loss"] == pytest.approx(metrics[1]["test_loss"], rel=1e-3)
 
 
-def test_training_repeats_and_restores(config, digits):
+def test_training_is_repeatable_and_restorable(config, digits):
     first, second = classifier.train(config, digits), classifier.train(config, digits)
     folders = [path.parent for path in sorted(config.run.out.rglob("model.safetensors"))]
     one, two = (classifier.restore(folder)[0] for folder in folders)
@@ -158,19 +158,19 @@ def test_worst_mistakes_are_misclassified_images_with_the_largest_loss_first():
     assert classifier.worst_mistakes(logits, logits.argmax(1)).tolist() == []
 
 
-@pytest.mark.usefixtures("_no_pictures")
-def test_choices_are_made_without_the_test_split(config, digits):
+@pytest.mark.usefixtures("_no_figures")
+def test_weights_do_not_depend_on_the_test_set(config, digits):
     config = replace(config, model="softmax", epochs=1)
-    nonsense = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
-    for data in (digits, nonsense):
+    inverted = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
+    for data in (digits, inverted):
         classifier.train(config, data)
     one, two = (classifier.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.usefixtures("_no_figures")
 @pytest.mark.parametrize("by", ["nn", "hand"])
-def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits, by, monkeypatch):
+def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_run(config, digits, by, monkeypatch):
     config = replace(config, by=by, optimizer="adam")
     classifier.train(config, digits)
     calls, set_rate = [], classifier.set_learning_rate
@@ -191,33 +191,33 @@ def test_an_interrupted_run_ends_with_the_weights_of_a_whole_one(config, digits,
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.usefixtures("_no_figures")
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one-cycle", "warm-up"])
-def test_the_step_size_follows_the_schedule_over_the_whole_training(config, digits, schedule, monkeypatch):
+def test_the_learning_rate_follows_the_schedule(config, digits, schedule, monkeypatch):
     seen = []
     monkeypatch.setattr(classifier, "set_learning_rate", lambda optimizer, rate: seen.append(rate))
     classifier.train(replace(config, epochs=2, batch_size=400, schedule=schedule), digits)
     assert seen == [schedules.SCHEDULES[schedule](step, 8, config.learning_rate) for step in range(8)]
 
 
-@pytest.mark.usefixtures("_no_pictures")
-def test_zero_weights_teach_the_units_of_a_layer_nothing_of_their_own(config, digits):
+@pytest.mark.usefixtures("_no_figures")
+def test_with_zero_weights_all_hidden_units_stay_equal(config, digits):
     classifier.train(replace(config, initial="zeros", activation="sigmoid"), digits)
     (path,) = config.run.out.rglob("model.safetensors")
     weight = classifier.restore(path.parent)[0].layers()[0][0]
-    assert (weight - weight[:1]).abs().max().item() < 1e-6, "all rows are one"
+    assert (weight - weight[:1]).abs().max().item() < 1e-6, "the rows differ"
 
 
-@pytest.mark.usefixtures("_no_pictures")
-def test_small_sets_get_a_thousand_steps(config, digits):
+@pytest.mark.usefixtures("_no_figures")
+def test_small_data_sets_are_trained_for_a_thousand_steps(config, digits):
     classifier.train(replace(config, epochs=None, model="softmax"), digits)
     (path,) = config.run.out.rglob("metrics.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len(rows) == 50, "of twenty batches each"
+    assert len(rows) == 50, "50 epochs of 20 batches"
     assert rows[0]["learning_rate"] > rows[-1]["learning_rate"] > 0
 
 
-def test_workload_is_a_training_step(config):
+def test_workload_steps_decrease_the_loss(config):
     for by in ("nn", "hand"):
         work = classifier.workload(replace(config, by=by), torch.device("cpu"))
         assert isinstance(work, Workload)
@@ -235,17 +235,17 @@ def test_workload_is_a_training_step(config):
         ({"weight_decay": 1.0}, "--weight-decay must be at least 0 and below 1"),
     ],
 )
-def test_a_setting_out_of_range_is_one_line(changes, message):
+def test_errors_of_values_out_of_range(changes, message):
     with pytest.raises(ValueError, match=message):
         Config(**changes)
 
 
-def test_by_hand_computes_in_single_precision(options):
+def test_by_hand_needs_fp32(options):
     with pytest.raises(ValueError, match="--by hand needs --precision fp32, got bf16"):
         Config(by="hand", run=replace(options, precision="bf16"))
 
 
-def test_bf16_is_what_the_step_computes_in(config, digits):
+def test_bf16_applies_to_the_forward_pass(config, digits):
     seen = []
     model = classifier.make_model(config)
     model.linears[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))

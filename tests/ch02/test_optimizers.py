@@ -1,4 +1,4 @@
-"""Optimizers and schedules: equal to torch's own over a hundred steps, and to a calculation by hand."""
+"""Optimizers and schedules: comparison with torch over many steps, and with calculations by hand."""
 
 import copy
 import inspect
@@ -92,19 +92,20 @@ def described(pair) -> str:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=described)
-def test_a_hundred_steps_are_torchs(pair):
+def test_a_hundred_steps_match_torch(pair):
     ours, theirs = network(), network()
     start = copy.deepcopy(ours)
     run(ours, pair[0](ours.parameters()), 100)
     run(theirs, pair[1](theirs.parameters()), 100)
     for one, two, before in zip(ours.parameters(), theirs.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-13)
-        assert float((one - before).detach().abs().max()) > 1e-3, "nothing moved: equality says nothing"
+        assert float((one - before).detach().abs().max()) > 1e-3, (
+            "the weights did not change, so the comparison is void"
+        )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_defaults_are_torchs(name):
-    """Without any option, and with the settings the classifier passes, our rule stands in for torch's."""
+def test_defaults_match_torch(name):
     ours, theirs = network(), network()
     run(ours, OPTIMIZERS[name](ours.parameters()), 20)
     run(theirs, LIBRARY[name](theirs.parameters()), 20)
@@ -113,7 +114,7 @@ def test_the_defaults_are_torchs(name):
 
 
 def test_adamw_without_weight_decay_is_adam():
-    """So in the race, where both have the same grid of rates, the decay alone makes the difference."""
+    """The results of `race` for both therefore differ only because of the weight decay."""
     ours, theirs = network(), network()
     run(ours, AdamW(ours.parameters(), lr=0.01, weight_decay=0), 50)
     run(theirs, Adam(theirs.parameters(), lr=0.01), 50)
@@ -123,7 +124,7 @@ def test_adamw_without_weight_decay_is_adam():
     assert inspect.signature(Adam).parameters["weight_decay"].default == 0
 
 
-def test_gorgonias_rule_by_hand():
+def test_gorgonia_rmsprop_by_hand():
     p = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
     optimizer = GorgoniaRMSProp([p], weight_decay=0.01)
     weight, c = 1.0, 0.0
@@ -135,7 +136,7 @@ def test_gorgonias_rule_by_hand():
         assert p.item() == pytest.approx(weight, rel=1e-14)
 
 
-def test_gorgonias_first_step_is_thirty_two_learning_rates_long_and_torchs_ten():
+def test_first_step_of_gorgonia_rmsprop_is_32_learning_rates_and_of_rmsprop_10():
     steps = []
     for rule in (GorgoniaRMSProp, RMSprop):
         p = nn.Parameter(torch.zeros(1, dtype=torch.float64))
@@ -146,19 +147,19 @@ def test_gorgonias_first_step_is_thirty_two_learning_rates_long_and_torchs_ten()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_state_that_is_saved_and_loaded_goes_on_the_same(name):
-    whole, halves = network(), network()
-    run(whole, OPTIMIZERS[name](whole.parameters()), 20)
-    first = OPTIMIZERS[name](halves.parameters())
-    run(halves, first, 10)
-    second = OPTIMIZERS[name](halves.parameters())
+def test_steps_after_loading_a_saved_state_are_the_same(name):
+    uninterrupted, resumed = network(), network()
+    run(uninterrupted, OPTIMIZERS[name](uninterrupted.parameters()), 20)
+    first = OPTIMIZERS[name](resumed.parameters())
+    run(resumed, first, 10)
+    second = OPTIMIZERS[name](resumed.parameters())
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    run(halves, second, 10, first=10)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), halves.parameters(), strict=True))
+    run(resumed, second, 10, first=10)
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted.parameters(), resumed.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_one_learning_rate_a_row_is_as_many_runs(name):
+def test_several_learning_rates_at_once_match_separate_runs(name):
     rates = [0.01, 0.1]
     gradients = torch.randn(5, 1, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     together = nn.Parameter(torch.ones(2, 3, dtype=torch.float64))
@@ -176,20 +177,20 @@ def test_one_learning_rate_a_row_is_as_many_runs(name):
 
 
 def test_step_runs_the_closure_and_skips_parameters_without_gradient():
-    moved, still = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    optimizer = SGD([moved, still], lr=0.5)
+    updated, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = SGD([updated, unused], lr=0.5)
 
     def closure():
-        loss = moved.square().sum()
+        loss = updated.square().sum()
         loss.backward()
         return loss
 
     assert optimizer.step(closure).item() == 2
-    assert moved.tolist() == [0, 0]
-    assert still.tolist() == [1, 1]
+    assert updated.tolist() == [0, 0]
+    assert unused.tolist() == [1, 1]
 
 
-def test_step_leaves_gradients_as_they_are():
+def test_step_does_not_change_gradients():
     p = nn.Parameter(torch.ones(2))
     p.grad = torch.ones(2)
     SGD([p], lr=0.1, weight_decay=0.5).step()
@@ -199,7 +200,7 @@ def test_step_leaves_gradients_as_they_are():
 @pytest.mark.parametrize(
     ("rule", "settings", "message"),
     [
-        (SGD, {"lr": -1.0}, "SGD: lr must be a finite number, at least 0, got -1.0"),
+        (SGD, {"lr": -1.0}, "SGD: lr must be a finite number of at least 0, got -1.0"),
         (Adam, {"lr": float("nan")}, "Adam: lr must be a finite number"),
         (Momentum, {"momentum": 1.0}, "Momentum: momentum must be at least 0 and below 1, got 1.0"),
         (Momentum, {"dampening": -0.1}, "dampening must be at least 0 and below 1"),
@@ -211,26 +212,26 @@ def test_step_leaves_gradients_as_they_are():
         (Adagrad, {"eps": float("inf")}, "Adagrad: eps must be a finite number"),
     ],
 )
-def test_a_hyperparameter_out_of_range_is_one_line(rule, settings, message):
+def test_errors_of_hyperparameters_out_of_range(rule, settings, message):
     with pytest.raises(ValueError, match=message):
         rule([nn.Parameter(torch.ones(1))], **settings)
 
 
-def test_sparse_gradients_are_refused():
+def test_sparse_gradients_are_rejected():
     p = nn.Parameter(torch.ones(3))
     p.grad = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.tensor([1.0]), (3,), check_invariants=True)
-    with pytest.raises(ValueError, match="SGD takes dense gradients"):
+    with pytest.raises(ValueError, match="SGD needs dense gradients"):
         SGD([p]).step()
 
 
 def test_rules_are_short():
-    """Each rule is about ten lines: what it computes can be seen at once."""
+    """Each update rule has at most ten lines."""
     for rule in set(OPTIMIZERS.values()):
         assert len(inspect.getsource(rule._update).splitlines()) <= 10
 
 
-def sizes(make, steps):
-    """The learning rates that one of torch's schedulers gives."""
+def torch_schedule(make, steps):
+    """Return the learning rates of a scheduler of torch."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.7)
     scheduler = make(optimizer)
     found = []
@@ -241,13 +242,13 @@ def sizes(make, steps):
     return found
 
 
-def test_schedules_are_torchs():
+def test_schedules_match_torch():
     steps = 50
     expected = {
-        "step": sizes(lambda o: lr_scheduler.StepLR(o, 7, 0.3), steps),
-        "cosine": sizes(lambda o: lr_scheduler.CosineAnnealingLR(o, steps, 0.05), steps),
-        "warm-up": sizes(lambda o: lr_scheduler.LinearLR(o, 1 / 10, 1, total_iters=9), steps),
-        "one-cycle": sizes(lambda o: lr_scheduler.OneCycleLR(o, 0.7, steps, cycle_momentum=False), steps),
+        "step": torch_schedule(lambda o: lr_scheduler.StepLR(o, 7, 0.3), steps),
+        "cosine": torch_schedule(lambda o: lr_scheduler.CosineAnnealingLR(o, steps, 0.05), steps),
+        "warm-up": torch_schedule(lambda o: lr_scheduler.LinearLR(o, 1 / 10, 1, total_iters=9), steps),
+        "one-cycle": torch_schedule(lambda o: lr_scheduler.OneCycleLR(o, 0.7, steps, cycle_momentum=False), steps),
     }
     ours = {
         "step": [schedules.step_decay(t, 0.7, every=7, factor=0.3) for t in range(steps)],
@@ -260,14 +261,14 @@ def test_schedules_are_torchs():
 
 
 @pytest.mark.parametrize("warm", [0.1, 0.25, 0.5])
-def test_one_cycle_is_torchs_wherever_its_top_is(warm):
-    expected = sizes(lambda o: lr_scheduler.OneCycleLR(o, 2.0, 40, pct_start=warm, cycle_momentum=False), 40)
+def test_one_cycle_matches_torch_for_any_warm_up(warm):
+    expected = torch_schedule(lambda o: lr_scheduler.OneCycleLR(o, 2.0, 40, pct_start=warm, cycle_momentum=False), 40)
     assert [schedules.one_cycle(t, 40, 2.0, warm=warm) for t in range(40)] == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("name", schedules.SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
-def test_every_schedule_serves_the_shortest_trainings(name, steps):
+def test_schedules_support_few_steps(name, steps):
     values = [schedules.SCHEDULES[name](step, steps, 0.5) for step in range(steps)]
     assert all(0 <= value <= 0.5 for value in values)
     assert max(values) > 0.1
@@ -276,13 +277,16 @@ def test_every_schedule_serves_the_shortest_trainings(name, steps):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: schedules.one_cycle(10, 10, 1.0), "one cycle of 10 steps has steps 0 to 9, got 10"),
-        (lambda: schedules.one_cycle(0, 10, 1.0, warm=1.0), "must be between 0 and 1, got 1.0"),
-        (lambda: schedules.cosine(11, 10, 1.0), "has steps 0 to 10, got 11"),
-        (lambda: schedules.step_decay(1, 1.0, every=0), "at least 1 step between two drops, got 0"),
+        (lambda: schedules.one_cycle(10, 10, 1.0), "the step of a one-cycle schedule must be between 0 and 9, got 10"),
+        (
+            lambda: schedules.one_cycle(0, 10, 1.0, warm=1.0),
+            "the fraction of warm-up steps must be between 0 and 1, got 1.0",
+        ),
+        (lambda: schedules.cosine(11, 10, 1.0), "must be between 0 and 10, got 11"),
+        (lambda: schedules.step_decay(1, 1.0, every=0), "`every` must be at least 1, got 0"),
         (lambda: schedules.warm_up(1, 1.0, steps=0), "at least 1 step, got 0"),
     ],
 )
-def test_a_step_outside_its_schedule_is_one_line(call, message):
+def test_errors_of_schedules(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -33,8 +33,8 @@ def categories(*values):
     return Categories(levels, torch.tensor([-1 if value is None else levels.index(value) for value in values]))
 
 
-def made_up(rows=60, seed=0):
-    """A table with all kinds of columns, and a target that depends on them."""
+def make_table(rows=60, seed=0):
+    """Make a table with numbers, categories and missing values, and a target that depends on them."""
     generator = torch.Generator().manual_seed(seed)
     area = torch.rand(rows, generator=generator, dtype=torch.float64) * 100
     town = torch.randint(0, 3, (rows,), generator=generator)
@@ -45,14 +45,14 @@ def made_up(rows=60, seed=0):
     return Table(columns), y
 
 
-def made_up_set(rows=60):
-    table, y = made_up(rows)
+def make_table_set(rows=60):
+    table, y = make_table(rows)
     return TableSet(DataCard("made-up", True, "0", "made up"), table, y, "y")
 
 
 @pytest.fixture
 def small(options, monkeypatch):
-    """A Config and grids that take a moment."""
+    """Config and grids of hyperparameters for a short run."""
     for name, grid in {"PENALTIES": (1e-3, 1.0), "DROPOUTS": (0.1,), "DECAYS": (0.1,)}.items():
         monkeypatch.setattr(tables, name, grid)
     monkeypatch.setattr(tables, "RATES", (0.1,))
@@ -63,7 +63,7 @@ def small(options, monkeypatch):
 # Encoding.
 
 
-def test_one_hot_and_scaling_by_hand():
+def test_encoding_by_hand():
     train = Table(
         {
             "area": numbers(1, 3, NAN, 5),
@@ -96,7 +96,7 @@ def test_one_hot_and_scaling_by_hand():
     torch.testing.assert_close(encoding.codes(train), torch.tensor(codes, dtype=torch.float64), equal_nan=True)
 
 
-def test_what_the_training_rows_lack_is_encoded_too():
+def test_encoding_of_values_that_the_training_rows_lack():
     train = Table({"area": numbers(1, 2, 3, 6), "street": categories("a", "a", "b", "b")})
     encoding = Encoding.fit(train, rare=2)
     assert encoding.names() == ["area", "street = a", "street = b"]
@@ -111,8 +111,8 @@ def test_what_the_training_rows_lack_is_encoded_too():
     assert rare.features(unseen).tolist() == [[0, 1], [0, 1], [0, 1], [1, 0]]
 
 
-def test_levels_are_found_by_name_in_another_file():
-    """A level's code depends on the file; its feature must not."""
+def test_features_depend_on_the_name_of_a_level_and_not_on_its_code():
+    """The codes of the levels differ between files."""
     encoding = Encoding.fit(Table({"x": categories("b", "c", "b", "c")}), rare=1)
     assert encoding.features(Table({"x": categories("c", "a", "b")})).tolist() == [[0, 1], [0, 0], [1, 0]]
 
@@ -122,7 +122,7 @@ rows_of_levels = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=2, ma
 
 @settings(max_examples=100, deadline=None)
 @given(rows_of_levels, st.integers(1, 5))
-def test_each_training_row_has_one_feature_of_each_category(values, rare):
+def test_one_feature_per_category_is_1_in_each_training_row(values, rare):
     if len(set(values)) < 2:
         return
     table = Table({"x": categories(*values)})
@@ -138,7 +138,7 @@ def test_each_training_row_has_one_feature_of_each_category(values, rare):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.none() | st.integers(-1000, 1000), min_size=3, max_size=30))
-def test_scaled_numbers_have_mean_0_and_deviation_1(values):
+def test_scaled_numbers_have_mean_0_and_standard_deviation_1(values):
     known = [value for value in values if value is not None]
     scale = Scale.fit(numbers(*(NAN if value is None else value for value in values)).values)
     if len(set(known)) < 2:
@@ -148,20 +148,20 @@ def test_scaled_numbers_have_mean_0_and_deviation_1(values):
     table = Table({"x": numbers(*(NAN if value is None else value for value in values))})
     z = scale.features(table, "x")
     assert z.shape[1] == 1 + (None in values)
-    there = torch.tensor([value is not None for value in values])
-    assert float(z[there, 0].mean()) == pytest.approx(0, abs=1e-9)
-    assert float(z[there, 0].std()) == pytest.approx(1)
-    assert z[~there].tolist() == [[0, 1]] * (len(values) - len(known))
+    present = torch.tensor([value is not None for value in values])
+    assert float(z[present, 0].mean()) == pytest.approx(0, abs=1e-9)
+    assert float(z[present, 0].std()) == pytest.approx(1)
+    assert z[~present].tolist() == [[0, 1]] * (len(values) - len(known))
 
 
-def test_an_encoding_survives_json():
-    table, _ = made_up()
+def test_an_encoding_can_be_saved_as_json():
+    table, _ = make_table()
     encoding = Encoding.fit(table, rare=5)
     assert Encoding.from_record(json.loads(json.dumps(encoding.record()))) == encoding
 
 
-def test_columns_that_do_not_vary_are_refused():
-    with pytest.raises(ValueError, match="none of the input columns varies in the 2 training rows"):
+def test_error_of_constant_columns():
+    with pytest.raises(ValueError, match="all input columns are constant in the 2 training rows"):
         Encoding.fit(Table({"a": numbers(1, 1), "b": categories("x", "x"), "c": numbers(NAN, NAN)}), rare=1)
 
 
@@ -169,8 +169,8 @@ def test_columns_that_do_not_vary_are_refused():
 
 
 def test_ridge_solves_the_normal_equations():
-    """(X^T X + N lambda I) w = X^T y, centred."""
-    table, y = made_up()
+    """(X^T X + N lambda I) w = X^T y with centred X and y."""
+    table, y = make_table()
     model = models.ridge(0.3, rare=5)(table, y)
     assert isinstance(model, models.TableModel)
     assert isinstance(model.function, models.Linear)
@@ -181,10 +181,10 @@ def test_ridge_solves_the_normal_equations():
     torch.testing.assert_close(model(table), a @ w + y.mean())
 
 
-def test_ridge_is_scikit_learns():
+def test_ridge_matches_scikit_learn():
     from sklearn.linear_model import Ridge
 
-    table, y = made_up()
+    table, y = make_table()
     x = Encoding.fit(table, 5).features(table).numpy()
     expected = Ridge(alpha=len(y) * 0.01).fit(x, y.numpy()).predict(x)
     torch.testing.assert_close(models.ridge(0.01, rare=5)(table, y)(table), torch.from_numpy(expected))
@@ -195,8 +195,8 @@ def mlp(**changes):
     return models.mlp(changes.pop("dropout", 0.0), changes.pop("decay", 0.0), **settings | changes)
 
 
-def test_an_mlp_learns_a_table():
-    table, _ = made_up(20)
+def test_an_mlp_fits_a_table():
+    table, _ = make_table(20)
     table = Table({**table.columns, "area": numbers(*range(20))})
     y = 12 + 0.1 * table.numbers("area") + (table.categories("town").codes == 1).double()
     steps = [50]
@@ -208,8 +208,8 @@ def test_an_mlp_learns_a_table():
     )
 
 
-def test_an_mlp_is_the_network_of_the_standardised_target():
-    table, y = made_up()
+def test_an_mlp_rescales_the_predictions_of_its_network():
+    table, y = make_table()
     model = mlp(steps=1, dropout=0.5)(table, y)
     assert isinstance(model, models.TableModel)
     assert isinstance(model.function, fitting.Regressor)
@@ -218,8 +218,8 @@ def test_an_mlp_is_the_network_of_the_standardised_target():
     torch.testing.assert_close(model(table), model.function(x).detach().double() * y.std() + y.mean())
 
 
-def test_every_fold_starts_from_the_same_weights_and_weights_decay():
-    table, y = made_up()
+def test_initial_weights_are_the_same_in_every_fold_and_weight_decay_applies():
+    table, y = make_table()
     predictions = []
     for noise, decay in ((1, 0.0), (2, 0.0), (1, 50.0)):
         torch.manual_seed(noise)
@@ -228,14 +228,14 @@ def test_every_fold_starts_from_the_same_weights_and_weights_decay():
     assert float(predictions[2].std()) < 0.5 * float(predictions[0].std())
 
 
-def test_an_mlp_that_diverges_says_so(monkeypatch):
-    table, y = made_up()
+def test_error_of_a_divergent_mlp(monkeypatch):
+    table, y = make_table()
     monkeypatch.setattr(fitting, "train_step", lambda *_: torch.tensor(NAN))
     with pytest.raises(FloatingPointError, match="the loss of the MLP is nan: lower --learning-rate"):
         mlp()(table, y)
 
 
-def test_trees_split_missing_values_and_categories():
+def test_trees_use_missing_values_and_categories():
     missing, kind = [n % 2 == 0 for n in range(120)], ["abc"[n % 3] for n in range(120)]
     table = Table({"x": numbers(*(NAN if m else n % 7 for n, m in enumerate(missing))), "kind": categories(*kind)})
     y = torch.tensor([10.0 * m + {"a": 1, "b": 5, "c": 0}[k] for m, k in zip(missing, kind, strict=True)]).double()
@@ -244,8 +244,8 @@ def test_trees_split_missing_values_and_categories():
     assert models.trees(0.3, 4, rare=5)(table, y)(new).isfinite().all()
 
 
-def test_trees_get_categories_as_categories(monkeypatch):
-    """Two groups of levels that no order of the codes separates: one split of a set does."""
+def test_trees_split_categories_into_sets(monkeypatch):
+    """The target depends on whether the code of the level is odd, which no threshold of the code separates."""
     levels = [f"{n:02}" for n in range(20)] * 30
     y = torch.tensor([float(int(level) % 2) for level in levels]).double()
     predictor = models.trees(0.5, 2, rare=5, iterations=20)(Table({"x": categories(*levels)}), y)
@@ -259,7 +259,7 @@ def test_trees_get_categories_as_categories(monkeypatch):
 @given(st.integers(2, 60), st.integers(2, 60), st.integers(0, 5))
 def test_every_row_is_in_one_validation_fold(rows, count, seed):
     if count > rows:
-        with pytest.raises(ValueError, match=f"{rows} rows cannot be cut into {count} folds"):
+        with pytest.raises(ValueError, match=f"cannot split {rows} rows into {count} folds"):
             folds(rows, count, torch.Generator())
         return
     parts = folds(rows, count, torch.Generator().manual_seed(seed))
@@ -268,16 +268,16 @@ def test_every_row_is_in_one_validation_fold(rows, count, seed):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_each_row_is_predicted_by_a_model_that_did_not_see_it():
+def test_each_row_is_predicted_by_a_model_fitted_without_it():
     y = torch.arange(11.0).double()
     table = Table({"x": Numbers(y)})
 
-    def fit(seen, targets):
-        assert torch.equal(seen.numbers("x"), targets)
+    def fit(training, targets):
+        assert torch.equal(training.numbers("x"), targets)
 
         def predict(new):
             assert not set(new.numbers("x").tolist()) & set(targets.tolist())
-            assert len(new) + len(seen) == 11
+            assert len(new) + len(training) == 11
             return new.numbers("x") + 2
 
         return predict
@@ -296,10 +296,10 @@ CANDIDATES = {
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_what_is_fitted_does_not_depend_on_the_validation_rows(name):
-    """Neither their inputs nor their targets: mean, deviation, levels and weights are of the other folds."""
-    table, y = made_up()
-    probe, _ = made_up(30, seed=1)
+def test_encoding_and_model_do_not_depend_on_the_validation_rows(name):
+    """Neither inputs nor targets of a fold change scales, levels and weights of the model that predicts it."""
+    table, y = make_table()
+    probe, _ = make_table(30, seed=1)
     part = folds(60, 3, torch.Generator().manual_seed(0))[0]
     area, town, pool = table.numbers("area").clone(), table.categories("town"), table.categories("pool")
     area[part], other_y = 1e6, y.clone()
@@ -311,7 +311,7 @@ def test_what_is_fitted_does_not_depend_on_the_validation_rows(name):
 
     def fit(rows, targets):
         predict = CANDIDATES[name](rows, targets)
-        if len(fitted) % 3 == 0:  # the first fold, whose validation rows differ
+        if len(fitted) % 3 == 0:  # the first fold, in which only validation rows differ
             encoding = Encoding.fit(rows, 5)
             fitted.append((encoding, predict(probe), predict(table[part])))
         else:
@@ -323,11 +323,11 @@ def test_what_is_fitted_does_not_depend_on_the_validation_rows(name):
     assert fitted[0][0] == fitted[3][0]
     assert torch.equal(fitted[0][1], fitted[3][1])
     assert torch.equal(fitted[0][2], one[part])
-    assert not torch.equal(one[parts[1]], two[parts[1]]), "the other folds were fitted to the rows that differ"
+    assert not torch.equal(one[parts[1]], two[parts[1]]), "the models of the other folds must differ"
 
 
 def test_permutation_importance_by_hand():
-    """The predictor w x with y = w x: exchanging x in a known order adds w^2 (x - x')^2."""
+    """For y = 3 x, the predictor 3 x with permuted inputs x' has the squared errors 9 (x - x')²."""
     x, y = torch.tensor([1.0, 2.0, 4.0]).double(), torch.tensor([3.0, 6.0, 12.0]).double()
     table = Table({"x": Numbers(x), "useless": numbers(5, 6, 7)})
     importance = permutation_importance(
@@ -340,7 +340,7 @@ def test_permutation_importance_by_hand():
     assert importance == {"x": pytest.approx(expected), "useless": 0}
 
 
-def test_what_does_not_matter_to_the_price_has_no_importance():
+def test_columns_without_effect_on_the_price_have_no_importance():
     data = load_table("houses")
     assert data.best is not None
     generator = torch.Generator().manual_seed(0)
@@ -357,31 +357,31 @@ def run_folder(config):
     return max(config.run.out.glob("*/tables/*"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def test_training_repeats_restores_and_shows(small):
-    data = made_up_set()
+def test_training_is_repeatable_restorable_and_drawn(small):
+    data = make_table_set()
     first, second = tables.train(small, data), tables.train(small, data)
     assert first == second
     one, two = (path.parent for path in sorted(small.run.out.rglob("model.safetensors")))
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
-    kept, config = tables.restore(one)
+    restored, config = tables.restore(one)
     assert config == small
     order = torch.randperm(60, generator=torch.Generator().manual_seed(small.run.seed))
     test = order[:12]
-    for name, model in kept.items():
+    for name, model in restored.items():
         assert rmse(model(data.inputs[test]), data.target[test]) == pytest.approx(first[f"{name}_test_rmse"], rel=1e-6)
     for name in ("predictions", "folds", "importance"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_another_seed_makes_other_splits_and_weights(small):
-    data = made_up_set()
+def test_another_seed_changes_the_split(small):
+    data = make_table_set()
     first = tables.train(small, data)
     second = tables.train(replace(small, run=replace(small.run, seed=1)), data)
     assert first["mean_test_rmse"] != second["mean_test_rmse"]
 
 
-def test_what_is_selected_and_fitted_does_not_depend_on_the_test_rows(small):
-    data = made_up_set()
+def test_selection_and_models_do_not_depend_on_the_test_rows(small):
+    data = make_table_set()
     test = torch.randperm(60, generator=torch.Generator().manual_seed(small.run.seed))[:12]
     area, y = data.inputs.numbers("area").clone(), data.target.clone()
     area[test], y[test] = 1e6, -100.0
@@ -394,8 +394,8 @@ def test_what_is_selected_and_fitted_does_not_depend_on_the_test_rows(small):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_the_settings_with_the_lowest_error_are_selected(small, monkeypatch):
-    table, y = made_up()
+def test_the_hyperparameters_with_the_lowest_error_are_selected(small, monkeypatch):
+    table, y = make_table()
     parts = folds(60, 3, torch.Generator().manual_seed(0))
     selected = tables.select(small, CPU, table, y, parts)
     assert selected["ridge"].candidate.settings == {"penalty": 1e-3}
@@ -404,18 +404,18 @@ def test_the_settings_with_the_lowest_error_are_selected(small, monkeypatch):
     assert selected["ridge"].error == pytest.approx(rmse(expected, y))
 
 
-def test_logarithms_are_predicted_and_measured(small):
-    data = made_up_set()
-    of_logarithms = tables.train(small, data)
+def test_log_target_predicts_and_evaluates_logarithms(small):
+    data = make_table_set()
+    expected = tables.train(small, data)
     prices = replace(data, target=data.target.exp(), log_target=True)
     metrics = tables.train(small, prices)
-    for name, value in of_logarithms.items():
+    for name, value in expected.items():
         if name.endswith("rmse"):
             assert metrics[name.removesuffix("rmse") + "log_rmse"] == pytest.approx(value, rel=1e-3)
 
 
 def write_houses(folder):
-    """A training file with 40 rows, and a test file with 3, in the layout of Kaggle."""
+    """Write a training file with 40 rows and a test file with 3 in Kaggle's format; return the prices of the latter."""
     rows = [(n, 50 + 7 * n % 60, "ab"[n % 2], "NA" if n % 5 else "Gd") for n in range(1, 44)]
     lines = [f"{n},{area},{zone},{pool}" for n, area, zone, pool in rows]
     prices = [round(1000 * math.exp(0.01 * area + (zone == "a"))) for _, area, zone, _ in rows]
@@ -425,7 +425,7 @@ def write_houses(folder):
     return prices[40:]
 
 
-def test_a_submission_is_written_in_kaggles_layout(small, tmp_path, monkeypatch, capsys):
+def test_a_submission_has_the_format_of_kaggle(small, tmp_path, monkeypatch, capsys):
     write_houses(tmp_path)
 
     def fit(table, y):
@@ -441,22 +441,22 @@ def test_a_submission_is_written_in_kaggles_layout(small, tmp_path, monkeypatch,
     expected = f"Id,SalePrice\n41,{areas[0] / 10:g}\n42,{areas[1] / 10:g}\n43,{areas[2] / 10:g}\n"
     assert (run_folder(small) / "submission.csv").read_bytes() == expected.encode()
     assert "3 rows by ridge penalty 1, fitted to all 40 rows" in capsys.readouterr().out
-    chosen = tmp_path / "out" / "mine.csv"
-    tables.train(replace(config, log_target=True, submission=chosen))
+    submission = tmp_path / "out" / "mine.csv"
+    tables.train(replace(config, log_target=True, submission=submission))
     values = [f"{math.exp(area / 10):.10g}" for area in areas]
     expected = "Id,SalePrice\n" + "".join(f"{n},{v}\n" for n, v in zip((41, 42, 43), values, strict=True))
-    assert chosen.read_bytes() == expected.encode()
+    assert submission.read_bytes() == expected.encode()
 
 
-def test_houses_are_read_from_files_and_predicted(small, tmp_path):
+def test_csv_files_are_read_and_predicted(small, tmp_path):
     prices = write_houses(tmp_path)
     config = replace(small, csv=tmp_path / "train.csv", target="SalePrice", log_target=True)
     metrics = tables.train(replace(config, predict=tmp_path / "test.csv"))
     assert metrics["ridge_test_log_rmse"] < 0.1 * metrics["mean_test_log_rmse"]
     header, *lines = (run_folder(small) / "submission.csv").read_text().splitlines()
     assert header == "Id,SalePrice"
-    written = [float(line.partition(",")[2]) for line in lines]
-    assert written == pytest.approx(prices, rel=0.05)
+    predictions = [float(line.partition(",")[2]) for line in lines]
+    assert predictions == pytest.approx(prices, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -464,25 +464,25 @@ def test_houses_are_read_from_files_and_predicted(small, tmp_path):
     [
         (["--csv", "no.csv", "--target", "y"], "no.csv does not exist: --csv takes a file"),
         (["--csv", "no.csv"], "--csv needs --target, the column to predict"),
-        (["--target", "y"], "--target needs --csv, the file, got y"),
-        (["--predict", "test.csv"], "--predict needs --csv, the file, got test.csv"),
+        (["--target", "y"], "--target needs --csv, got y"),
+        (["--predict", "test.csv"], "--predict needs --csv, got test.csv"),
         (["--submission", "s.csv"], "--submission needs --predict, got s.csv"),
-        (["--csv", "a.csv", "--target", "y", "--data", "diabetes"], "--csv takes the place of --data"),
+        (["--csv", "a.csv", "--target", "y", "--data", "diabetes"], "--csv replaces --data"),
         (
             ["--csv", "a.csv", "--target", "y", "--predict", "b.csv", "--submission", "./b.csv"],
-            "--submission must not be a file that is read, got b.csv",
+            "--submission must not be an input file, got b.csv",
         ),
         (["--folds", "1"], "--folds must be at least 2, got 1"),
-        (["--learning-rate", "0.1"], "--learning-rate must be below 0.1, because AdamW multiplies it"),
-        (["--limit", "4"], "the training set needs a row for each of 5 folds, and the test set one, got 1500"),
+        (["--learning-rate", "0.1"], "--learning-rate must be below 0.1, 1 / (largest weight decay)"),
+        (["--limit", "4"], "training and test set need at least 5 (one per fold) and 1 rows, got 4 and 4"),
     ],
 )
-def test_a_mistake_is_one_line(fails, tmp_path, words, message):
+def test_errors_of_tables(fails, tmp_path, words, message):
     assert message in fails(cli.main, tables, arguments=["tables", *words, "--out", str(tmp_path)])
 
 
-def test_saved_weights_of_other_features_are_refused(small):
-    tables.train(small, made_up_set())
+def test_error_of_saved_weights_for_other_features(small):
+    tables.train(small, make_table_set())
     folder = run_folder(small)
     record = json.loads((folder / "encoding.json").read_text())
     del record["pool"]
@@ -491,8 +491,8 @@ def test_saved_weights_of_other_features_are_refused(small):
         tables.restore(folder)
 
 
-def test_a_model_maps_rows_wherever_its_parameters_are():
-    table, y = made_up()
+def test_a_model_returns_float64_without_gradient():
+    table, y = make_table()
     model = models.ridge(0.1, rare=5)(table, y)
     assert isinstance(model, nn.Module)
     assert model(table).dtype == torch.float64

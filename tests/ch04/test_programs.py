@@ -311,7 +311,7 @@ def test_a_recorded_graph_takes_the_same_steps():
 
 
 @pytest.mark.slow
-def test_processes_share_a_batch_and_agree_on_its_gradient(options):
+def test_processes_share_a_batch_and_agree_on_its_gradient(options, warm):
     config = data_parallel.Config(network="mlp", batch_size=64, processes=2, steps=3, run=options)
     found = data_parallel.train(config)
     assert found["ring_sent_mb_1"] == found["formula_sent_mb_1"] == 0

@@ -233,7 +233,7 @@ def test_a_missing_file_and_a_broken_archive_are_named(tmp_path):
     with pytest.raises(ValueError, match=re.escape(f"{folder / 'dev.tsv'} not found: put it there, or remove")):
         load_sentences("auto")
     (tmp_path / "data" / "SST-2.zip").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="is a broken archive"):
+    with pytest.raises(ValueError, match="is a corrupt archive"):
         load_sentences("auto")
     (folder / "train.tsv").write_bytes(HEADER.encode() + b"\xff\t1\n")
     (folder / "dev.tsv").write_text(HEADER + "x\t1\n")

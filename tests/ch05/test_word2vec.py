@@ -377,6 +377,19 @@ def test_padding_does_not_count_towards_the_limit():
     assert table.tolist() == [[most, most]]
 
 
+def test_a_step_does_not_count_the_padding_of_short_paths():
+    """Thirty paths with padding, which has the number of inner node 0, and one path through this node."""
+    tree = HierarchicalSoftmax(torch.tensor([100, 1, 1]))
+    model = bag_model(3, tree.outputs)
+    examples = Examples(Bags.single(torch.arange(31) % 3), Bags.single(torch.tensor([0] * 30 + [1])))
+    decisions = tree.decisions(examples.targets.elements, torch.Generator())
+    assert decisions.outputs[-1].tolist() == [1, 0]
+    u, h = model.u[0].clone(), model.hidden(examples.inputs)[-1]
+    g = torch.sigmoid(u @ h) - decisions.labels[-1, 1]
+    train_step(model, examples, decisions, 0.1)
+    torch.testing.assert_close(model.u[0].detach(), (u - 0.1 * g * h).detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_the_initial_vectors_are_word2vecs():
     torch.manual_seed(0)
     model = WordVectors(1_000, 1_000, 50)
@@ -431,7 +444,7 @@ def test_an_epoch_with_fewer_windows_than_steps_is_named(config, planted, monkey
         word2vec.train(replace(config, batch_size=16), planted)
 
 
-@pytest.mark.parametrize(("model", "objective"), VARIANTS)
+@pytest.mark.parametrize(("model", "objective"), [("skipgram", "negative"), ("cbow", "hierarchical")])
 def test_training_repeats_restores_and_writes(config, planted, model, objective):
     config = replace(config, model=model, objective=objective)
     first, second = word2vec.train(config, planted), word2vec.train(config, planted)
@@ -520,10 +533,11 @@ def test_the_planted_analogies_are_found(options):
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "objective"), VARIANTS[1:])
 def test_the_other_variants_find_most_of_the_planted_analogies(options, model, objective):
-    metrics = word2vec.train(Config(model=model, objective=objective, epochs=6, run=options))
-    assert metrics["test_accuracy"] > 0.6
+    metrics = word2vec.train(Config(model=model, objective=objective, run=options))
+    assert metrics["test_accuracy"] > 0.7
     assert metrics["test_accuracy"] > metrics["test_nearest_accuracy"] + 0.3
 
 

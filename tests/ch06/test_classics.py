@@ -1,4 +1,4 @@
-"""Seven networks: their published sizes, their common loop, their table; and what feeding them costs."""
+"""Seven classic networks: parameter counts, training loop and table of results; the throughput program."""
 
 import json
 from dataclasses import replace
@@ -29,8 +29,8 @@ def parameters(model):
     return sum(p.numel() for p in model.parameters())
 
 
-def dense_size(growth=12, depth=6):
-    """Batch-norm has two numbers a channel; a layer is one bottleneck of 1x1 and one convolution of 3x3."""
+def densenet_size(growth=12, depth=6):
+    """Parameters of DenseNet: two per channel in batch normalisation; a layer has a 1x1 and a 3x3 convolution."""
     channels = 2 * growth
     total = 27 * channels
     for block in range(3):
@@ -43,8 +43,8 @@ def dense_size(growth=12, depth=6):
     return total + 2 * channels + (channels + 1) * 10
 
 
-def residual_size():
-    """Two convolutions of 3x3 a block, and one of 1x1 where the shape changes, each with batch-norm."""
+def resnet_size():
+    """Parameters of ResNet-18: two 3x3 convolutions per block, and a 1x1 if the shape changes, with batch-norm."""
     total, channels = 27 * 64 + 2 * 64, 64
     for width in (64, 128, 256, 512):
         total += 9 * channels * width + 3 * 9 * width * width + 4 * 2 * width
@@ -53,22 +53,22 @@ def residual_size():
     return total + 513 * 10
 
 
-# The sum over the layers that the papers list: (kernel size squared x channels in + bias) x filters.
+# Sums over the layers in the papers: (kernel size squared x input channels + bias) x filters.
 SIZES = {
     "lenet": (5 * 5 * 3 + 1) * 6 + (5 * 5 * 6 + 1) * 16 + 401 * 120 + 121 * 84 + 85 * 10,
     "vgg": 9 * (3 * 64 + 64 * 128 + 128 * 256 + 256**2 + 256 * 512 + 3 * 512**2) + 2 * (64 + 128 + 512 + 2048) + 5130,
-    "resnet": residual_size(),
-    "densenet": dense_size(),
+    "resnet": resnet_size(),
+    "densenet": densenet_size(),
 }
 
 
 @pytest.mark.parametrize("name", list(SIZES))
-def test_sizes_are_those_of_the_papers_layers(name):
+def test_parameter_counts_equal_the_sums_over_the_layers(name):
     assert parameters(NETWORKS[name]()) == SIZES[name]
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_every_network_gives_ten_logits_and_every_weight_learns(name):
+def test_every_network_returns_ten_logits_and_every_weight_has_a_gradient(name):
     torch.manual_seed(0)
     model = classics.make_model(Config(network=name))
     logits = model(torch.randn(2, 3, 32, 32))
@@ -77,15 +77,15 @@ def test_every_network_gives_ten_logits_and_every_weight_learns(name):
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
 
 
-def test_operations_are_counted_for_one_image():
-    """LeNet by hand: two operations a multiplication."""
+def test_operations_of_one_image():
+    """LeNet by hand: two operations per multiply-add."""
     model = NETWORKS["lenet"]()
     by_hand = 2 * (28 * 28 * 6 * 75 + 10 * 10 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
     assert classics.cost(model) == {"parameters": 62_006, "megaflops": by_hand / 1e6}
     assert model.training
 
 
-def test_a_dense_layer_keeps_what_was_there():
+def test_a_dense_layer_appends_to_its_input():
     x = torch.randn(1, 24, 4, 4)
     layer = DenseNet().features[1].eval()
     y = layer(x)
@@ -94,7 +94,7 @@ def test_a_dense_layer_keeps_what_was_there():
 
 
 @pytest.mark.parametrize("name", ["lenet", "resnet"])
-def test_one_batch_is_learned_by_heart(config, shapes, name):
+def test_one_batch_is_overfitted(config, shapes, name):
     torch.manual_seed(0)
     model = classics.make_model(replace(config, network=name))
     optimizer = classics.make_optimizer(model, config.learning_rate, config.weight_decay)
@@ -106,7 +106,7 @@ def test_one_batch_is_learned_by_heart(config, shapes, name):
     )
 
 
-def test_training_repeats_and_restores(config, shapes):
+def test_training_is_repeatable_and_restores(config, shapes):
     first, second = classics.train(config, shapes), classics.train(config, shapes)
     assert first["test_loss"] == second["test_loss"]
     assert first["parameters"] == 62_006
@@ -116,29 +116,29 @@ def test_training_repeats_and_restores(config, shapes):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
-def test_the_loop_augments_shuffles_and_goes_through_one_cycle(config, shapes, monkeypatch):
-    seen, sizes = [], []
+def test_the_loop_augments_and_shuffles_with_a_one_cycle_schedule(config, shapes, monkeypatch):
+    seen, rates = [], []
 
     def watch(model, optimizer, pixels, labels, *, bf16):
         seen.append(pixels.clone())
-        sizes.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()  # without gradients nothing moves
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()  # no gradients: the weights do not change
         return torch.tensor(1.0)
 
     monkeypatch.setattr(classics, "train_step", watch)
     for augment in (True, False):
         classics.train(replace(config, epochs=5, augment=augment), shapes)
-    stored = {picture.numpy().tobytes() for picture in scaled(shapes.train.pixels)}
-    augmented, plain = ([picture.numpy().tobytes() for picture in torch.cat(half)] for half in (seen[:10], seen[10:]))
+    stored = {image.numpy().tobytes() for image in scaled(shapes.train.pixels)}
+    augmented, plain = ([image.numpy().tobytes() for image in torch.cat(half)] for half in (seen[:10], seen[10:]))
     assert set(plain) == stored
     assert plain[:40] != plain[40:80], "every epoch has the same order"
-    assert len(set(augmented) - stored) > 150, "of 200 pictures hardly any is neither flipped nor shifted"
-    assert sizes[:10] == sizes[10:]
-    assert max(sizes) == pytest.approx(config.learning_rate, rel=0.05)
-    assert sizes[0] < 0.1 * config.learning_rate > sizes[9]
+    assert len(set(augmented) - stored) > 150, "too many of the 200 images are neither flipped nor shifted"
+    assert rates[:10] == rates[10:]
+    assert max(rates) == pytest.approx(config.learning_rate, rel=0.05)
+    assert rates[0] < 0.1 * config.learning_rate > rates[9]
 
 
-def test_all_are_trained_in_turn_and_compared(config, shapes, monkeypatch, capsys):
+def test_all_networks_are_trained_one_after_the_other_and_tabulated(config, shapes, monkeypatch, capsys):
     monkeypatch.setattr(classics, "NETWORKS", {name: NETWORKS[name] for name in ("lenet", "alexnet")})
     metrics = classics.train(replace(config, network="all"), shapes)
     assert {"lenet_test_accuracy", "alexnet_test_accuracy", "alexnet_parameters"} <= set(metrics)
@@ -148,23 +148,23 @@ def test_all_are_trained_in_turn_and_compared(config, shapes, monkeypatch, capsy
     assert f"{metrics['alexnet_parameters']:,.0f}" in table
 
 
-def test_resuming_all_asks_for_one(config):
+def test_resume_requires_one_network(config):
     with pytest.raises(ValueError, match="--resume continues one network: name it with --network, got all"):
         replace(config, network="all", run=replace(config.run, resume=True))
     with pytest.raises(ValueError, match="name one network with --network, got all"):
         classics.workload(replace(config, network="all"), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("how", [True, False])
-def test_the_benchmark_augments_as_training_does(config, monkeypatch, how):
+@pytest.mark.parametrize("augment", [True, False])
+def test_the_benchmark_augments_as_training_does(config, monkeypatch, augment):
     seen = []
     monkeypatch.setattr(classics, "augment", lambda images, flips, **settings: seen.append(settings) or images)
-    classics.workload(replace(config, augment=how), torch.device("cpu")).step()
-    assert seen == [{"shift": 4}] * how
+    classics.workload(replace(config, augment=augment), torch.device("cpu")).step()
+    assert seen == [{"shift": 4}] * augment
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
+def test_throughput_metrics_and_figures(options, shapes, monkeypatch, bf16):
     monkeypatch.setattr(throughput, "MATRIX", 64)
     monkeypatch.setattr(throughput, "has_native_bf16", lambda device: bf16)
     monkeypatch.setattr(throughput, "SPEED_BATCH", 4)
@@ -183,11 +183,11 @@ def test_throughput_compares_like_with_like(options, shapes, monkeypatch, bf16):
     (folder,) = config.run.out.glob("*/throughput/*")
     assert {"augmentation.png", "throughput.png"} <= {path.name for path in folder.iterdir()}
     device = json.loads((folder / "summary.json").read_text())["device"]
-    assert device.endswith(", fp32 and bf16"), "whatever --precision says"
+    assert device.endswith(", fp32 and bf16"), "--precision is not used"
 
 
-def test_both_ways_give_the_same_pixels(shapes, monkeypatch):
-    """Without their random parts, torchvision's transforms and ours are the same function."""
+def test_transforms_and_scaled_give_the_same_pixels(shapes, monkeypatch):
+    """Without random crop and flip, torchvision's transforms equal `scaled`."""
     from torchvision import transforms
 
     images = throughput.usual_samples(shapes.train)
@@ -198,10 +198,10 @@ def test_both_ways_give_the_same_pixels(shapes, monkeypatch):
         assert label == int(shapes.train.labels[index])
 
 
-def test_ways_report_what_they_did(shapes):
+def test_variants_return_the_number_of_images(shapes):
     device = torch.device("cpu")
-    bytes_of_five = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
-    assert throughput.gather(bytes_of_five)() == 5
+    uint8_batches = iter([(shapes.train.pixels[:5], shapes.train.labels[:5])])
+    assert throughput.gather(uint8_batches)() == 5
     assert throughput.transform(iter([(scaled(shapes.train.pixels[:6]), shapes.train.labels[:6])]))() == 6
     batches = iter([(shapes.train.pixels[:7], shapes.train.labels[:7])])
     assert throughput.train_from_memory(batches, device, last=False, bf16=False)() == 7

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ch06_cnn.convolution import cnn, layers
-from ch06_cnn.convolution import visualise as inside
+from ch06_cnn.convolution import cnn, layers, visualise
 from ch06_cnn.convolution.cnn import BookNetwork, Config
 from ch06_cnn.preprocessing import scaled
 from common.data.images.image_set import Split
@@ -28,11 +27,11 @@ def config(options):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_figures(monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
 
 
-def test_the_network_has_the_books_shape():
+def test_layers_of_the_network_are_those_of_the_book():
     shapes = [tuple(p.shape) for p in BookNetwork().parameters() if p.ndim > 1]
     assert shapes == [(32, 3, 5, 5), (64, 32, 5, 5), (128, 64, 5, 5), (256, 512), (10, 256)]
     drops = [module.p for module in BookNetwork().modules() if isinstance(module, nn.Dropout)]
@@ -41,8 +40,8 @@ def test_the_network_has_the_books_shape():
     assert sum(isinstance(m, nn.BatchNorm2d) for m in BookNetwork(batch_norm=True).modules()) == 3
 
 
-def test_step_is_adamws():
-    """The update of one step, written out (Loshchilov & Hutter 2019, algorithm 2)."""
+def test_training_step_equals_adamw():
+    """One update by the formula (Loshchilov & Hutter 2019, algorithm 2)."""
     torch.manual_seed(0)
     model = BookNetwork(dropout=False).double()
     before = [p.detach().clone() for p in model.parameters()]
@@ -53,7 +52,7 @@ def test_step_is_adamws():
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
         expected = old * (1 - 0.01 * 0.1) - 0.01 * g / (g.abs() + 1e-8)  # first step: m / sqrt(v) = g / |g|
         torch.testing.assert_close(new.detach(), expected, rtol=1e-5, atol=1e-8)
-    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+    assert all(p.grad is None for p in model.parameters()), "the gradients are not reset"
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -61,7 +60,7 @@ def test_step_is_adamws():
     "settings",
     [{}, {"batch_norm": True}, {"network": "linear"}, {"network": "mlp"}, {"layers": "by-hand", "batch_norm": True}],
 )
-def test_one_batch_is_learned_by_heart(config, shapes, settings, bf16):
+def test_one_batch_is_overfitted(config, shapes, settings, bf16):
     torch.manual_seed(0)
     config = replace(config, dropout=False, learning_rate=1e-3, **settings)
     model = cnn.make_model(config)
@@ -75,7 +74,7 @@ def test_one_batch_is_learned_by_heart(config, shapes, settings, bf16):
     )
 
 
-def test_bf16_and_channels_last_are_what_the_step_computes_in(config, shapes):
+def test_training_step_computes_in_bf16_and_channels_last(config, shapes):
     seen = []
     for bf16, last in ((True, True), (False, False)):
         model = cnn.make_model(replace(config, channels_last=last))
@@ -92,22 +91,22 @@ def test_bf16_and_channels_last_are_what_the_step_computes_in(config, shapes):
     assert seen == [(torch.bfloat16, True), (torch.float32, False)]
 
 
-def test_convolutions_by_hand_compute_in_float32_whatever_the_precision():
+def test_convolutions_by_hand_compute_in_float32_under_autocast():
     model, seen = BookNetwork(kit=layers, batch_norm=True), []
     for module in model.features:
         module.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.randn(2, 3, 32, 32))
     assert set(seen) == {torch.float32}
-    assert logits.dtype == torch.bfloat16, "the linear layers are torch's"
+    assert logits.dtype == torch.bfloat16, "the linear layers use autocast"
 
 
-def test_nothing_is_dropped_when_predicting_and_training_goes_on(shapes):
+def test_predict_disables_dropout_and_restores_the_mode(shapes):
     model = BookNetwork(batch_norm=True)
     images = shapes.test.pixels
     first, second = cnn.predict(model, images), cnn.predict(model, images)
     assert torch.equal(first, second)
-    assert model.training, "prediction within a training switched dropout off for good"
+    assert model.training, "predict did not restore training mode"
     torch.testing.assert_close(first, model.eval()(scaled(images)).detach())
     cnn.predict(model, images)
     assert not model.training
@@ -134,7 +133,7 @@ def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_training_repeats_restores_and_leaves_what_a_person_looks_at(config, shapes):
+def test_training_is_repeatable_restores_and_writes_its_files(config, shapes):
     config = replace(config, augment=True, batch_norm=True)
     first, second = cnn.train(config, shapes), cnn.train(config, shapes)
     assert first["test_loss"] == second["test_loss"]
@@ -153,42 +152,42 @@ def test_training_repeats_restores_and_leaves_what_a_person_looks_at(config, sha
     assert guessed == cnn.predict(one, shapes.test.pixels).argmax(1).tolist()
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_choices_are_made_without_the_test_split(config, shapes):
-    """Another test split changes nothing that was learned."""
-    nonsense = replace(shapes, test=Split(255 - shapes.test.pixels, shapes.test.labels.flip(0)))
-    for data in (shapes, nonsense):
+@pytest.mark.usefixtures("no_figures")
+def test_training_does_not_use_the_test_set(config, shapes):
+    """Different test data give the same weights."""
+    different = replace(shapes, test=Split(255 - shapes.test.pixels, shapes.test.labels.flip(0)))
+    for data in (shapes, different):
         cnn.train(config, data)
     one, two = (cnn.restore(folder)[0] for folder in runs(config))
     assert same(one, two)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, shapes, monkeypatch):
-    sizes = []
+@pytest.mark.usefixtures("no_figures")
+def test_learning_rate_follows_one_cycle_over_the_whole_training(config, shapes, monkeypatch):
+    rates = []
     step = cnn.train_step
 
     def watch(model, optimizer, *arguments, **named):
-        sizes.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         return step(model, optimizer, *arguments, **named)
 
     monkeypatch.setattr(cnn, "train_step", watch)
     cnn.train(replace(config, network="linear", epochs=5), shapes)
-    assert len(sizes) == 10
-    peak = sizes.index(max(sizes))
+    assert len(rates) == 10
+    peak = rates.index(max(rates))
     assert peak in (2, 3)
-    assert max(sizes) == pytest.approx(config.learning_rate, rel=0.05)
-    assert sizes[: peak + 1] == sorted(sizes[: peak + 1])
-    assert sizes[peak:] == sorted(sizes[peak:], reverse=True)
-    assert sizes[-1] < 0.01 * config.learning_rate
+    assert max(rates) == pytest.approx(config.learning_rate, rel=0.05)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 0.01 * config.learning_rate
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_every_epoch_has_an_order_of_its_own(config, shapes, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_every_epoch_has_a_different_order(config, shapes, monkeypatch):
     seen = []
 
     def watch(model, optimizer, pixels, labels, *, bf16):
-        seen.extend(picture.numpy().tobytes() for picture in pixels)
+        seen.extend(image.numpy().tobytes() for image in pixels)
         optimizer.step()  # without gradients nothing moves
         return torch.tensor(1.0)
 
@@ -198,9 +197,9 @@ def test_every_epoch_has_an_order_of_its_own(config, shapes, monkeypatch):
     assert seen[:96] != seen[96:]
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("augmented", [False, True])
-def test_the_step_gets_augmented_images(config, shapes, monkeypatch, augmented):
+def test_augmented_images_reach_the_training_step(config, shapes, monkeypatch, augmented):
     made, given = [], []
     augment = cnn.augment
 
@@ -222,8 +221,8 @@ def test_the_step_gets_augmented_images(config, shapes, monkeypatch, augmented):
         torch.testing.assert_close(pixels, scaled(images))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_settings_reach_network_and_optimizer(config, shapes, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_settings_reach_the_network_and_the_optimizer(config, shapes, monkeypatch):
     seen = []
     make_optimizer = cnn.make_optimizer
     monkeypatch.setattr(cnn, "make_optimizer", lambda *a: seen.append((a[0], make_optimizer(*a))) or seen[-1][1])
@@ -240,16 +239,16 @@ def test_the_mlp_has_more_parameters_than_the_books_network():
     model = cnn.make_model(Config(network="mlp"))
     shapes = [tuple(p.shape) for p in model.parameters() if p.ndim > 1]
     assert shapes == [(512, 3072), (256, 512), (10, 256)]
-    sizes = [sum(p.numel() for p in network.parameters()) for network in (model, BookNetwork())]
-    assert sizes[0] > 4 * sizes[1]
+    counts = [sum(p.numel() for p in network.parameters()) for network in (model, BookNetwork())]
+    assert counts[0] > 4 * counts[1]
     drops = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     assert drops == [0.2, 0.55]
     off = cnn.make_model(Config(network="mlp", dropout=False))
     assert not any(module.p for module in off.modules() if isinstance(module, nn.Dropout))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_training_accuracy_is_that_of_training_images(config, shapes):
+@pytest.mark.usefixtures("no_figures")
+def test_train_accuracy_is_measured_on_training_images(config, shapes):
     data = replace(shapes, test=shapes.test[:40])
     found = cnn.train(replace(config, network="linear"), data)
     model, _ = cnn.restore(runs(config)[0])
@@ -257,7 +256,7 @@ def test_training_accuracy_is_that_of_training_images(config, shapes):
     assert found["train_accuracy"] == pytest.approx(float(right.float().mean()))
 
 
-def test_a_linear_network_leaves_its_templates(config, shapes):
+def test_a_linear_network_writes_its_templates(config, shapes):
     cnn.train(replace(config, network="linear"), shapes)
     (folder,) = runs(config)
     assert (folder / "templates.png").exists()
@@ -268,54 +267,54 @@ def test_a_linear_network_leaves_its_templates(config, shapes):
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_a_handful_of_images_is_enough(options, limit):
+def test_training_runs_with_very_few_images(options, limit):
     metrics = cnn.train(Config(data="shapes", epochs=1, run=replace(options, limit=limit)))
     assert 0 <= metrics["test_accuracy"] <= 1
 
 
-# Inside.
+# Figures.
 
 
 def test_grad_cam_by_hand():
-    """One convolution and a mean: the map is the rectified sum of the class's weights times the feature maps."""
+    """One convolution and global average pooling: the map is ReLU(sum of the class's weights times feature maps)."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head := nn.Linear(4, 10)
     )
     pixels, classes = torch.randn(2, 3, 8, 8), torch.tensor([3, 7])
-    heat = inside.grad_cam(model, model[0], pixels, classes)
+    heat = visualise.grad_cam(model, model[0], pixels, classes)
     maps, weight = model[0](pixels).detach(), head.weight[classes].detach()
     expected = torch.einsum("bchw,bc->bhw", maps, weight).relu()
     torch.testing.assert_close(heat, expected / expected.amax((1, 2), keepdim=True))
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_feature_maps_are_what_every_rectifier_lets_through():
+def test_feature_maps_are_the_outputs_of_all_relus():
     model = BookNetwork(batch_norm=True).eval()
     pixels = torch.randn(2, 3, 32, 32)
-    maps = inside.feature_maps(model.features, pixels)
+    maps = visualise.feature_maps(model.features, pixels)
     assert [tuple(m.shape) for m in maps] == [(2, 32, 30, 30), (2, 64, 13, 13), (2, 128, 4, 4)]
     torch.testing.assert_close(maps[0], model.features[1](model.features[0](pixels)).relu().detach())
     assert not model.features[2]._forward_hooks
 
 
-def test_examples_are_the_first_of_each_class_that_is_there():
-    assert inside.examples(torch.tensor([2, 0, 2, 0, 3]), 5).tolist() == [1, 0, 4]
+def test_examples_are_the_first_of_each_class_that_occurs():
+    assert visualise.examples(torch.tensor([2, 0, 2, 0, 3]), 5).tolist() == [1, 0, 4]
 
 
-def test_each_picture_is_spread_over_the_whole_range():
-    spread = inside.spread_out(torch.randn(5, 3, 4, 4))
+def test_rescale_maps_each_image_to_zero_one():
+    spread = visualise.rescale(torch.randn(5, 3, 4, 4))
     assert spread.amin((1, 2, 3)).tolist() == [0] * 5
     assert spread.amax((1, 2, 3)).tolist() == [1] * 5
-    assert inside.spread_out(torch.ones(1, 3, 2, 2)).eq(0).all()
+    assert visualise.rescale(torch.ones(1, 3, 2, 2)).eq(0).all()
 
 
-# The contrast.
+# Convolutional against linear network.
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_pictures")
-def test_shapes_need_convolutions(options):
+@pytest.mark.usefixtures("no_figures")
+def test_convolutional_network_is_more_accurate_than_the_linear_one(options):
     data = load_images("shapes", limit=4_000)
     options = replace(options, precision="auto")
     linear = cnn.train(Config(data="shapes", network="linear", epochs=3, run=options), data)
@@ -333,13 +332,13 @@ def test_shapes_need_convolutions(options):
         ({"weight_decay": 1}, "--weight-decay must be at least 0 and below 1, got 1"),
     ],
 )
-def test_settings_that_cannot_be(bad, message):
+def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         Config(**bad)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_a_resumed_run_ends_with_the_same_weights(config, shapes, monkeypatch):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
     config = replace(config, epochs=3, augment=True, batch_size=64)
     cnn.train(config, shapes)
@@ -347,7 +346,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypat
 
     def stop_in_the_third_epoch(*arguments, **named):
         calls.append(1)
-        if len(calls) == 6:  # two batches an epoch: in the middle of the third
+        if len(calls) == 6:  # two batches per epoch: in the middle of the third epoch
             raise KeyboardInterrupt
         return step(*arguments, **named)
 

@@ -1,4 +1,4 @@
-"""Convolution, pooling, batch-norm and dropout by hand: equal to torch's, forward and backward."""
+"""Convolution, pooling, batch normalisation and dropout by hand: equal to torch's, forward and backward."""
 
 import pytest
 import torch
@@ -10,15 +10,15 @@ from torch.nn import functional as F
 from ch06_cnn.convolution import cnn, layers
 
 
-def assert_equal_both_ways(ours, theirs, *inputs):
-    """Hold two functions equal in float64: what they give, and every gradient of a random sum of it."""
+def assert_equal_forward_and_backward(ours, theirs, *inputs):
+    """Compare two functions in float64: their outputs, and all gradients of a random weighted sum of the outputs."""
     results = []
     weight = None
     for function in (ours, theirs):
         leaves = [x.detach().clone().requires_grad_() for x in inputs]
-        answer = function(*leaves)
-        weight = torch.randn_like(answer) if weight is None else weight
-        results.append((answer.detach(), torch.autograd.grad((answer * weight).sum(), leaves)))
+        output = function(*leaves)
+        weight = torch.randn_like(output) if weight is None else weight
+        results.append((output.detach(), torch.autograd.grad((output * weight).sum(), leaves)))
     (one, gradients), (two, expected) = results
     torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
     for gradient, wanted in zip(gradients, expected, strict=True):
@@ -44,33 +44,35 @@ SHAPES = st.fixed_dictionaries(
 
 
 @settings(max_examples=40, deadline=None)
-@given(s=SHAPES, by=st.sampled_from([layers.conv2d, layers.conv2d_direct]), biased=st.booleans())
-def test_convolution_is_torchs(s, by, biased):
+@given(s=SHAPES, convolve=st.sampled_from([layers.conv2d, layers.conv2d_direct]), has_bias=st.booleans())
+def test_convolution_equals_torch(s, convolve, has_bias):
     images = normal(s["batch"], s["channels"], s["height"], s["width"])
     weight = normal(s["filters"], s["channels"], s["kernel"], s["kernel"], seed=1)
-    bias = [normal(s["filters"], seed=2)] * biased
+    bias = [normal(s["filters"], seed=2)] * has_bias
     options = {"stride": s["stride"], "padding": s["padding"]}
-    assert_equal_both_ways(lambda *x: by(*x, **options), lambda *x: F.conv2d(*x, **options), images, weight, *bias)
+    assert_equal_forward_and_backward(
+        lambda *x: convolve(*x, **options), lambda *x: F.conv2d(*x, **options), images, weight, *bias
+    )
 
 
 def test_a_convolution_by_hand():
     image = torch.tensor([[[[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]]])
-    weight = torch.tensor([[[[1.0, 0], [0, -1]]]])  # each pixel minus its neighbour below on the right
+    weight = torch.tensor([[[[1.0, 0], [0, -1]]]])  # each pixel minus its lower right neighbour
     for convolve in (layers.conv2d, layers.conv2d_direct):
         assert convolve(image, weight, torch.tensor([10.0])).tolist() == [[[[6, 6], [6, 6]]]]
 
 
 @settings(max_examples=30, deadline=None)
 @given(s=SHAPES)
-def test_pooling_is_torchs(s):
+def test_pooling_equals_torch(s):
     images = normal(s["batch"], s["channels"], s["height"], s["width"])
     for ours, theirs in ((layers.max_pool2d, F.max_pool2d), (layers.avg_pool2d, F.avg_pool2d)):
-        assert_equal_both_ways(
+        assert_equal_forward_and_backward(
             lambda x, f=ours: f(x, s["kernel"], s["stride"]), lambda x, f=theirs: f(x, s["kernel"], s["stride"]), images
         )
 
 
-def test_pooling_steps_by_its_window_unless_told_otherwise_and_the_first_of_equals_gets_the_gradient():
+def test_default_pooling_stride_is_the_kernel_size_and_the_first_maximum_gets_the_gradient():
     image = torch.tensor([[[[1.0, 1, 0, 5], [1, 1, 2, 0]]]], requires_grad=True)
     pooled = layers.max_pool2d(image, 2)
     assert pooled.tolist() == [[[[1, 5]]]]
@@ -91,7 +93,7 @@ def test_col2im_is_the_adjoint_of_im2col(s, stride):
     torch.testing.assert_close((columns * y).sum(), (x * back).sum())
 
 
-def test_batch_norm_is_torchs_in_training_and_evaluation():
+def test_batch_norm_equals_torch_in_training_and_evaluation():
     torch.manual_seed(0)
     ours, theirs = layers.BatchNorm2d(3).double(), nn.BatchNorm2d(3).double()
     with torch.no_grad():
@@ -100,7 +102,7 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
     ours.load_state_dict(theirs.state_dict())
     for seed in range(3):
         x = 3 + 2 * normal(4, 3, 5, 6, seed=seed)
-        assert_equal_both_ways(ours, theirs, x)
+        assert_equal_forward_and_backward(ours, theirs, x)
         weight = normal(4, 3, 5, 6, seed=9)
         for module in (ours, theirs):
             module.zero_grad()
@@ -109,14 +111,14 @@ def test_batch_norm_is_torchs_in_training_and_evaluation():
         torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
-    assert_equal_both_ways(ours.eval(), theirs.eval(), x)
+    assert_equal_forward_and_backward(ours.eval(), theirs.eval(), x)
     assert theirs.running_mean is not None and theirs.running_var is not None
     torch.testing.assert_close(layers.batch_norm(
         x, theirs.running_mean, theirs.running_var, theirs.weight, theirs.bias, training=False
     ), theirs(x))  # fmt: skip
 
 
-def test_dropout_keeps_the_mean_and_drops_the_share():
+def test_dropout_rate_and_mean():
     torch.manual_seed(0)
     x = torch.ones(100_000)
     dropped = layers.dropout(x, 0.55, training=True)
@@ -128,7 +130,7 @@ def test_dropout_keeps_the_mean_and_drops_the_share():
     assert float((layers.Dropout(0.2)(x) == 0).float().mean()) == pytest.approx(0.2, abs=0.01)
 
 
-def test_dropout_passes_the_gradient_where_it_passed_the_number():
+def test_dropout_applies_the_same_mask_to_the_gradient():
     x = torch.ones(50, dtype=torch.float64, requires_grad=True)
     y = layers.dropout(x, 0.4, training=True)
     y.sum().backward()
@@ -137,8 +139,8 @@ def test_dropout_passes_the_gradient_where_it_passed_the_number():
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_the_whole_network_by_hand_takes_torchs_steps(batch_norm):
-    """Same names, same weights, same gradients, same update."""
+def test_network_by_hand_takes_the_same_steps_as_torch(batch_norm):
+    """The state of both networks is equal after two SGD steps."""
     torch.manual_seed(0)
     settings = {"batch_norm": batch_norm, "dropout": False}
     theirs = cnn.BookNetwork(**settings).double()
@@ -150,5 +152,5 @@ def test_the_whole_network_by_hand_takes_torchs_steps(batch_norm):
             optimizer = torch.optim.SGD(model.parameters(), 0.1)
             cnn.train_step(model, optimizer, pixels, labels)
     for (name, one), (_, two) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
-        if one.is_floating_point():  # torch also counts the batches, which nothing here uses
+        if one.is_floating_point():  # skips num_batches_tracked, which layers.py does not update
             torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-8, msg=name)

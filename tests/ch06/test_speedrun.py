@@ -1,4 +1,4 @@
-"""The speed run: its network, its optimizers, the clock, and every switch."""
+"""The speed run: network, optimizers, time budget and all switches."""
 
 import json
 from dataclasses import replace
@@ -27,55 +27,55 @@ def config(options):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_figures(monkeypatch):
     monkeypatch.setattr(speedrun, "report", lambda *_: None)
 
 
 @torch.no_grad()
-def test_network_starts_as_the_identity_and_undecided():
+def test_convolutions_start_as_the_identity_with_small_logits():
     torch.manual_seed(0)
     model = SpeedNetwork((24, 32, 48)).eval()
     images = torch.randn(2, 3, 32, 32)
     first = model.blocks[0]
     x = F.silu(model.first(images))
-    assert torch.equal(first(x), x), "a convolution does not pass its input on"
+    assert torch.equal(first(x), x), "the convolution is not the identity"
     torch.testing.assert_close(model.blocks[7](x)[:, :24], x)
     assert float(model(images).softmax(1).max()) < 0.5
     assert not model.first.weight.requires_grad
-    rough = SpeedNetwork((24, 32, 48), identity=False, learn_first=True)
-    assert not torch.equal(rough.blocks[0](x), x)
-    assert rough.first.weight.requires_grad
+    random = SpeedNetwork((24, 32, 48), identity=False, learn_first=True)
+    assert not torch.equal(random.blocks[0](x), x)
+    assert random.first.weight.requires_grad
 
 
 @pytest.mark.parametrize(
     ("budget", "widths"),
     [(5, (32, 64, 128)), (60, (32, 64, 128)), (300, (32, 128, 256)), (600, (64, 256, 256)), (9999, (64, 256, 256))],
 )
-def test_the_budget_chooses_the_widths_unless_they_are_given(budget, widths):
+def test_default_widths_depend_on_the_budget(budget, widths):
     model = speedrun.make_model(Config(budget=budget))
     assert [model.blocks[i].out_channels for i in (0, 7, 14)] == list(widths)
     own = speedrun.make_model(Config(budget=budget, widths=(8, 16, 8)))
     assert own.head.in_features == 8
 
 
-def test_the_learning_rate_follows_the_optimizer():
+def test_default_learning_rate_depends_on_the_optimizer():
     assert (Config().learning_rate, Config(optimizer="sgd").learning_rate) == (0.12, 2.0)
     assert Config(optimizer="sgd", learning_rate=0.5).learning_rate == 0.5
 
 
-def test_step_sizes_fall_in_a_straight_line_to_zero_and_no_further():
+def test_learning_rates_decay_linearly_to_zero():
     optimizers = Optimizers(SpeedNetwork((8, 8, 8)), Config())
-    sizes = []
+    rates = []
     for progress in (0.0, 0.25, 1.0, 1.1):
         optimizers.set_progress(progress)
-        sizes.append([group["lr"] for part in optimizers.optimizers for group in part.param_groups])
-    assert sizes[0] == [Optimizers.BIASES, Optimizers.HEAD, 0.12]
-    assert sizes[1] == pytest.approx([0.75 * size for size in sizes[0]])
-    assert sizes[2] == sizes[3] == [0, 0, 0]
+        rates.append([group["lr"] for part in optimizers.optimizers for group in part.param_groups])
+    assert rates[0] == [Optimizers.BIASES, Optimizers.HEAD, 0.12]
+    assert rates[1] == pytest.approx([0.75 * rate for rate in rates[0]])
+    assert rates[2] == rates[3] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
-def test_every_parameter_that_learns_has_one_optimizer(optimizer):
+def test_every_trainable_parameter_has_one_optimizer(optimizer):
     model = SpeedNetwork((8, 8, 8), learn_first=True)
     optimizers = Optimizers(model, Config(optimizer=optimizer))
     held = [p for part in optimizers.optimizers for group in part.param_groups for p in group["params"]]
@@ -91,8 +91,8 @@ def test_flips():
     assert torch.equal(once, ~again)
     assert torch.equal(again, first)
     assert not speedrun.flip_mask(first, 1, "none").any()
-    coins = [speedrun.flip_mask(first, epoch, "random") for epoch in (1, 2)]
-    assert 0.4 < float((coins[0] == coins[1]).float().mean()) < 0.6
+    random = [speedrun.flip_mask(first, epoch, "random") for epoch in (1, 2)]
+    assert 0.4 < float((random[0] == random[1]).float().mean()) < 0.6
 
 
 @pytest.mark.parametrize("flip", ["alternating", "random", "none"])
@@ -108,23 +108,23 @@ def test_the_benchmark_flips_as_training_does(config, monkeypatch, flip):
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
-def test_one_batch_is_learned_by_heart(shapes, optimizer, bf16):
+def test_one_batch_is_overfitted(shapes, optimizer, bf16):
     torch.manual_seed(0)
     model = SpeedNetwork((8, 16, 32))
     model.first.weight.data.copy_(whitening_filters(scaled(shapes.train.pixels)))
     optimizers = Optimizers(model, Config(optimizer=optimizer), bf16=bf16)
     pixels, labels = scaled(shapes.train.pixels[:32], bf16=bf16), shapes.train.labels[:32]
-    optimizers.set_progress(0.3)  # at a constant rate: learning ends when the task is learned
+    optimizers.set_progress(0.3)  # constant learning rate
     losses = []
     train_until(
         lambda: losses[-1] < 0.3,
         lambda: losses.append(float(speedrun.train_step(model, optimizers, pixels, labels, bf16=bf16))),
         at_most=500,
     )
-    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+    assert all(p.grad is None for p in model.parameters()), "the gradients are not reset"
 
 
-def test_label_smoothing_is_part_of_the_step(shapes):
+def test_training_step_smooths_the_labels(shapes):
     torch.manual_seed(0)
     model = SpeedNetwork((8, 8, 8))
     pixels, labels = scaled(shapes.train.pixels[:16]), shapes.train.labels[:16]
@@ -145,13 +145,13 @@ def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_by_passes_a_run_repeats_learns_and_restores(config, shapes):
+def test_a_run_by_epochs_is_repeatable_learns_and_restores(config, shapes):
     config = replace(config, epochs=8)
     first, second = speedrun.train(config, shapes), speedrun.train(config, shapes)
     assert first["test_loss"] == second["test_loss"]
     one, two = weights_of(config)
     assert same(one, two)
-    assert first["test_accuracy"] > 0.15, "chance is 0.1"
+    assert first["test_accuracy"] > 0.15, "chance level is 0.1"
     logits = speedrun.classify(one, shapes.test.pixels, config, bf16=False)
     right = float((logits.argmax(1) == shapes.test.labels).float().mean())
     assert right == pytest.approx(first["test_accuracy"])
@@ -162,7 +162,7 @@ def test_by_passes_a_run_repeats_learns_and_restores(config, shapes):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The arguments of every training step of a run that does not train."""
+    """Record the arguments of every training step, without training."""
     seen = {name: [] for name in ("flips", "shift", "augmented", "pixels", "label_smoothing", "optimizers", "model")}
     augment, flip_mask = speedrun.augment, speedrun.flip_mask
     masks = []
@@ -190,7 +190,7 @@ def calls(monkeypatch):
     return seen
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("shift", [0, 3])
 @pytest.mark.parametrize("flip", ["alternating", "random", "none"])
 def test_augmentation_reaches_the_step(config, shapes, calls, flip, shift):
@@ -201,7 +201,7 @@ def test_augmentation_reaches_the_step(config, shapes, calls, flip, shift):
         torch.testing.assert_close(pixels, scaled(augmented))
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(("optimizer", "label_smoothing"), [("muon", 0.0), ("sgd", 0.3)])
 def test_optimizer_and_label_smoothing_reach_the_step(config, shapes, calls, optimizer, label_smoothing):
     settings = {"optimizer": optimizer, "label_smoothing": label_smoothing, "learning_rate": 0.5, "muon_iterations": 4}
@@ -216,10 +216,10 @@ def test_optimizer_and_label_smoothing_reach_the_step(config, shapes, calls, opt
         assert group["iterations"] == 4
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("whitening", [False, True])
-def test_the_first_weights_follow_their_switches(config, shapes, calls, whitening, identity):
+def test_whitening_and_identity_set_the_initial_weights(config, shapes, calls, whitening, identity):
     speedrun.train(replace(config, whitening=whitening, identity=identity), shapes)
     model = calls["model"][0]
     filters = whitening_filters(scaled(shapes.train.pixels, channels_last=False))
@@ -229,7 +229,7 @@ def test_the_first_weights_follow_their_switches(config, shapes, calls, whitenin
     assert torch.equal(second, torch.nn.init.dirac_(torch.empty_like(second))) == identity
 
 
-def test_both_mirror_images_count_at_the_test(config, shapes):
+def test_test_flip_averages_both_mirror_images(config, shapes):
     model = SpeedNetwork((8, 8, 8))
     images = shapes.test.pixels[:20]
     both = speedrun.classify(model, images, config, bf16=False)
@@ -239,15 +239,15 @@ def test_both_mirror_images_count_at_the_test(config, shapes):
     torch.testing.assert_close(one, model.eval()(scaled(images)).detach())
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_first_layer_is_computed_from_the_training_pictures_and_stays(config, shapes):
+@pytest.mark.usefixtures("no_figures")
+def test_whitening_uses_the_training_images_and_is_not_trained(config, shapes):
     speedrun.train(config, shapes)
     (model,) = weights_of(config)
     torch.testing.assert_close(model.first.weight, whitening_filters(scaled(shapes.train.pixels)))
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_every_epoch_flips_anew_and_every_picture_keeps_its_first_coin(config, shapes, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_every_epoch_receives_the_same_initial_flips(config, shapes, monkeypatch):
     seen = []
     flip_mask = speedrun.flip_mask
 
@@ -258,13 +258,13 @@ def test_every_epoch_flips_anew_and_every_picture_keeps_its_first_coin(config, s
     monkeypatch.setattr(speedrun, "flip_mask", watch)
     speedrun.train(replace(config, epochs=3, batch_size=96), shapes)
     assert [epoch for epoch, _ in seen] == [1, 1, 2, 2, 3, 3]
-    heads = [seen[i][1] + seen[i + 1][1] for i in (0, 2, 4)]
-    assert heads[0] == heads[1] == heads[2]
-    assert 50 < heads[0] < 142
+    flipped = [seen[i][1] + seen[i + 1][1] for i in (0, 2, 4)]
+    assert flipped[0] == flipped[1] == flipped[2]
+    assert 50 < flipped[0] < 142
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_a_resumed_run_ends_with_the_same_weights(config, shapes, monkeypatch):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
     config = replace(config, epochs=3)
     speedrun.train(config, shapes)
@@ -272,7 +272,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypat
 
     def stop_in_the_third_epoch(*arguments, **named):
         calls.append(1)
-        if len(calls) == 8:  # three batches an epoch: in the middle of the third
+        if len(calls) == 8:  # three batches per epoch: in the middle of the third epoch
             raise KeyboardInterrupt
         return step(*arguments, **named)
 
@@ -285,24 +285,26 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, shapes, monkeypat
     assert same(one, two)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_clock_ends_the_run_in_mid_epoch(config, shapes, monkeypatch):
-    """Every look at the clock moves it by a second: the run takes as many steps as it can pay for."""
+@pytest.mark.usefixtures("no_figures")
+def test_the_budget_ends_the_run_within_an_epoch(config, shapes, monkeypatch):
+    """Every call of the clock adds a second; the run stops when the budget is used."""
     ticks = iter(range(10_000))
     monkeypatch.setattr(speedrun.Run, "elapsed", lambda run: float(next(ticks)))
-    shares = []
-    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: shares.append(progress))
+    progress_values = []
+    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: progress_values.append(progress))
     speedrun.train(replace(config, epochs=None, budget=9.0), shapes)
-    assert shares == pytest.approx([0, 2 / 9, 4 / 9, 6 / 9, 8 / 9], abs=0.05), "two looks a step"
+    assert progress_values == pytest.approx([0, 2 / 9, 4 / 9, 6 / 9, 8 / 9], abs=0.05), (
+        "two calls of the clock per step"
+    )
     (path,) = config.run.out.rglob("metrics.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2], "three batches, then two"
+    assert [row["epoch"] for row in rows] == [1, 2], "three batches in the first epoch, two in the second"
     assert (path.parent / "checkpoint.pt").exists()
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_budget_pays_for_the_preparation(config, shapes, monkeypatch):
-    """A second per look at the clock, two looks per step, and five seconds of preparation."""
+@pytest.mark.usefixtures("no_figures")
+def test_the_budget_includes_the_preparation(config, shapes, monkeypatch):
+    """A second per call of the clock, two calls per step, and five seconds of preparation."""
 
     class Preparation:
         seconds = 5.0
@@ -319,10 +321,10 @@ def test_the_budget_pays_for_the_preparation(config, shapes, monkeypatch):
     ticks = iter(range(10_000))
     monkeypatch.setattr(speedrun, "Timer", Preparation)
     monkeypatch.setattr(speedrun.Run, "elapsed", lambda run: float(next(ticks)))
-    shares = []
-    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: shares.append(progress))
+    progress_values = []
+    monkeypatch.setattr(Optimizers, "set_progress", lambda self, progress: progress_values.append(progress))
     speedrun.train(replace(config, epochs=None, budget=9.0), shapes)
-    assert shares == pytest.approx([5 / 9, 7 / 9, 9 / 9]), "then ten seconds have passed"
+    assert progress_values == pytest.approx([5 / 9, 7 / 9, 9 / 9]), "the budget is used after three steps"
 
 
 @pytest.mark.parametrize(
@@ -336,6 +338,6 @@ def test_the_budget_pays_for_the_preparation(config, shapes, monkeypatch):
         ({"muon_iterations": 0}, "--muon-iterations must be a number above 0"),
     ],
 )
-def test_settings_that_cannot_be(bad, message):
+def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         Config(**bad)

@@ -1,4 +1,4 @@
-"""The book's deep Q-network: as written it trains on nothing and cannot reach the exit; mended, both are possible."""
+"""The book's deep Q-network: as written it never trains and cannot reach the exit; corrected, it does both."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -22,13 +22,13 @@ def config(options):
 
 
 @pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
+def _no_figures(monkeypatch):
     monkeypatch.setattr(book, "report", lambda *_: None)
 
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The model as it was initialised, and the replay buffer, of every run of `book.train`."""
+    """Collect the initial model, the trained model and the replay buffer of every run of `book.train`."""
     made = []
     make_model, make_replay_buffer = book.make_model, book.make_replay_buffer
 
@@ -59,13 +59,13 @@ def saved(config):
 # The network.
 
 
-def test_the_network_reads_x_y_dx_dy():
+def test_the_network_input_is_x_y_dx_dy():
     torch.manual_seed(0)
     model = book.BookNetwork((11, 21)).double()
     values = model(torch.tensor([3 * 21 + 7]))
     for action, (dx, dy) in enumerate([(0, -1), (1, 0), (0, 1), (-1, 0)]):
-        given = torch.tensor([[7, 3, dx, dy]], dtype=torch.float64)
-        torch.testing.assert_close(values[0, action], model.layers(given)[0, 0])
+        inputs = torch.tensor([[7, 3, dx, dy]], dtype=torch.float64)
+        torch.testing.assert_close(values[0, action], model.layers(inputs)[0, 0])
     assert [tuple(p.shape) for p in model.parameters()] == [(128, 4), (128,), (128, 128), (128,), (1, 128), (1,)]
 
 
@@ -82,7 +82,7 @@ def test_as_written_replay_is_never_called(config, parts, monkeypatch):
     ((made,), (buffer,)) = parts
     assert same(made["model"], made["initial"])
     assert same(book.restore(saved(config)[0])[0], made["initial"])
-    assert buffer.added == 20 + 2 * 12, "transitions are remembered"
+    assert buffer.added == 20 + 2 * 12, "the transitions are stored"
 
 
 def test_as_written_the_exit_cannot_be_reached(config, parts):
@@ -90,15 +90,17 @@ def test_as_written_the_exit_cannot_be_reached(config, parts):
     environment = book.make_environment(config, maze, CPU)
     assert environment.rewards.max() <= 0
     leads_to_exit = (environment.table == environment.exits[0]).view(-1, ACTIONS).any(1).nonzero().flatten()
-    assert leads_to_exit.tolist() == [int(environment.exits[0])], "only from the walled exit itself"
-    assert not maze.walls[maze.exit], "the maze itself is not changed"
+    assert leads_to_exit.tolist() == [int(environment.exits[0])], "only the exit itself, now a wall"
+    assert not maze.walls[maze.exit], "the maze was modified"
     metrics = book.train(replace(config, time_limit=10_000, warm_up=2_000, buffer_size=2_100))
     (buffer,) = parts[1]
     assert not buffer.terminated.any() and not (buffer.next_state == environment.exits[0]).any()
-    assert metrics["shortest_steps"] == one_maze.distances(maze)[maze.start], "measured in the maze with its exit"
+    assert metrics["shortest_steps"] == one_maze.distances(maze)[maze.start], (
+        "the metrics do not refer to the maze with its exit"
+    )
 
 
-# Mended.
+# Corrected (--mended).
 
 
 def test_mended_trains_after_every_step_and_reaches_the_exit(config, parts, monkeypatch):
@@ -114,7 +116,7 @@ def test_mended_trains_after_every_step_and_reaches_the_exit(config, parts, monk
     assert buffer.terminated.any() and buffer.reward[buffer.terminated].eq(100).all()
 
 
-def test_mended_pays_a_hundred_for_one_action(config):
+def test_mended_rewards_only_the_exit_with_a_hundred(config):
     maze = one_maze.maze_of(config)
     environment = book.make_environment(replace(config, mended=True), maze, CPU)
     rewards = environment.rewards.view(*maze.walls.shape, ACTIONS)
@@ -130,7 +132,7 @@ def test_mended_pays_a_hundred_for_one_action(config):
     assert set(others.tolist()) == {0.0, -1.0}
 
 
-def test_mended_uses_a_target_network_and_a_falling_learning_rate(config, monkeypatch):
+def test_mended_uses_a_target_network_and_decays_the_learning_rate(config, monkeypatch):
     observations, rates = [], []
     step = book.train_step
 
@@ -150,7 +152,7 @@ def test_mended_uses_a_target_network_and_a_falling_learning_rate(config, monkey
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_epsilon_decays_by_a_factor_to_a_hundredth(config, monkeypatch, mended):
+def test_epsilon_decays_exponentially_to_its_minimum(config, monkeypatch, mended):
     assert [book.epsilon_at(config, step) for step in (0, 1, 100, 918, 919, 5_000)] == pytest.approx(
         [1, 0.995, 0.995**100, 0.995**918, 0.01, 0.01]
     )
@@ -160,17 +162,17 @@ def test_epsilon_decays_by_a_factor_to_a_hundredth(config, monkeypatch, mended):
         book, "environment_step", lambda e, b, m, epsilon: epsilons.append(epsilon) or step(e, b, m, epsilon)
     )
     book.train(replace(config, mended=mended))
-    assert epsilons == pytest.approx([1.0] * 20 + [0.995**t for t in range(24)]), "it goes on over the epochs"
+    assert epsilons == pytest.approx([1.0] * 20 + [0.995**t for t in range(24)]), "epsilon restarts in an epoch"
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_the_discount_is_the_books(config, mended):
+def test_the_discount_is_that_of_the_book(config, mended):
     buffer = book.make_replay_buffer(replace(book.Config(), mended=mended), CPU)
     assert buffer.discount == 0.95 and buffer.n_steps == 8 and buffer.alpha == 0
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_a_run_repeats_and_restores(config, mended):
+def test_a_run_is_repeatable_and_restores(config, mended):
     config = replace(config, mended=mended)
     first, second = book.train(config), book.train(config)
     assert first["right_rate"] == second["right_rate"]
@@ -181,7 +183,7 @@ def test_a_run_repeats_and_restores(config, mended):
 
 
 @pytest.mark.parametrize("mended", [False, True])
-def test_an_interrupted_run_ends_with_the_same_weights_and_buffer(config, parts, monkeypatch, mended):
+def test_a_resumed_run_ends_with_the_same_weights_and_buffer(config, parts, monkeypatch, mended):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
     config = replace(config, mended=mended)
     book.train(config)
@@ -203,7 +205,7 @@ def test_an_interrupted_run_ends_with_the_same_weights_and_buffer(config, parts,
     assert torch.equal(buffers[0].state, buffers[-1].state)
 
 
-def test_the_pictures_are_drawn(config, monkeypatch):
+def test_the_figures_are_written(config, monkeypatch):
     monkeypatch.setattr(book, "report", dqn.report)
     book.train(replace(config, rows=2, columns=2, epochs=1))
     (folder,) = saved(config)
@@ -223,7 +225,7 @@ def test_play_shows_the_books_agent_in_its_maze(config, capsys, fails, tmp_path)
     assert "was trained in one maze only" in error
 
 
-def test_the_benchmarks_step_runs(config):
+def test_the_benchmark_step_runs(config):
     workload = book.workload(config, CPU)
     loss = workload.step()
     assert isinstance(loss, torch.Tensor) and float(loss) > 0
@@ -240,9 +242,9 @@ def test_the_benchmarks_step_runs(config):
         ({"min_epsilon": -0.1}, "--min-epsilon must be between 0 and 1, got -0.1"),
         ({"n_steps": 50, "buffer_size": 10}, "--n-steps must not exceed --buffer-size, got 50"),
         ({"warm_up": 7}, "--n-steps must not exceed --warm-up, got 8"),
-        ({"run": RunOptions(precision="bf16")}, "--precision must be fp32, got bf16"),
+        ({"run": RunOptions(precision="bf16")}, r"--precision must be fp32 \(rewards .*\), got bf16"),
     ],
 )
-def test_settings_that_cannot_be(bad, message):
+def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         book.Config(**bad)

@@ -1,4 +1,4 @@
-"""Agents of one maze: the table, the deep Q-network with its switches, the actor-critic."""
+"""Agents of one maze: the table, the deep Q-network with its switches, the actor-critic; throughput."""
 
 import json
 import math
@@ -21,7 +21,7 @@ CORRIDOR = parse_maze("#####\nS   E\n#####")
 
 @pytest.fixture
 def config(options):
-    """A maze of 3 x 4 cells: small enough for a second."""
+    """Settings of a short training in a maze of 3 x 4 cells."""
     return dqn.Config(
         maze=1, rows=3, columns=4, environments=16, warm_up=200, buffer_size=300, batch_size=64, epochs=4, steps=60,
         n_steps=2,
@@ -30,7 +30,7 @@ def config(options):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_figures(monkeypatch):
     for program in (dqn, actor_critic, q_table):
         monkeypatch.setattr(program, "report", lambda *_: None)
 
@@ -48,21 +48,21 @@ def some_batch(size=32, states=15, dtype=torch.float64):
     )
 
 
-# The maze and what is measured in it.
+# The maze and its metrics.
 
 
-def perfect_values(maze, discount=0.9):
-    """(H, W, A) by value iteration"""
+def optimal_values(maze, discount=0.9):
+    """Return the (H, W, A) optimal values, by value iteration."""
     return q_table.value_iteration(MazeBatch([maze]), discount)[0].view(*maze.walls.shape, ACTIONS)
 
 
-def test_greedy_path_and_measures():
-    values = perfect_values(CORRIDOR)
+def test_greedy_path_and_metrics():
+    values = optimal_values(CORRIDOR)
     assert one_maze.greedy_path(values, CORRIDOR) == shortest_path(CORRIDOR)
     metrics = one_maze.measure(values, CORRIDOR)
     assert metrics == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "right_rate": 1}
     assert one_maze.is_shortest(metrics)
-    values[1, 2] = torch.tensor([0, 0, 0, 1])  # at the third tile it turns back
+    values[1, 2] = torch.tensor([0, 0, 0, 1])  # back to the west at the third tile
     assert one_maze.greedy_path(values, CORRIDOR) == [(1, 0), (1, 1), (1, 2)]
     metrics = one_maze.measure(values, CORRIDOR)
     assert (metrics["solve_rate"], metrics["path_steps"], metrics["right_rate"]) == (0, 15, 0.75)
@@ -71,7 +71,7 @@ def test_greedy_path_and_measures():
 
 def test_a_detour_is_solved_but_not_shortest():
     maze = parse_maze("######\nS    E\n#    #\n######")
-    values = perfect_values(maze)
+    values = optimal_values(maze)
     values[1, 1], values[2, 1], values[2, 2] = (torch.eye(4)[a].double() for a in (2, 1, 0))
     metrics = one_maze.measure(values, maze)
     assert (metrics["solve_rate"], metrics["path_steps"], metrics["shortest_steps"]) == (1, 7, 5)
@@ -87,7 +87,9 @@ def test_solve_time():
     other.load_state_dict(solved.state_dict())
     assert other.metrics() == solved.metrics()
     other.update(False, seconds=5.0, steps=50)
-    assert other.metrics() == {"solved_seconds": 5.0, "solved_steps": 50}, "never: the whole training"
+    assert other.metrics() == {"solved_seconds": 5.0, "solved_steps": 50}, (
+        "not solved: the effort of the whole training"
+    )
 
 
 def test_episode_statistics_by_hand():
@@ -101,7 +103,7 @@ def test_episode_statistics_by_hand():
     assert one_maze.episode_statistics([environment.step(right)])["episode_return"] == 0
 
 
-def test_the_maze_is_that_of_the_seed(config):
+def test_the_maze_depends_on_seed_loops_and_algorithm(config):
     def drawn(**changes):
         return str(one_maze.maze_of(replace(config, **changes)))
 
@@ -114,8 +116,8 @@ def test_the_maze_is_that_of_the_seed(config):
 # The table.
 
 
-def test_value_iteration_is_the_power_of_the_distance():
-    """Q*(s, a) = g^(steps - 1) of the best way that begins with a."""
+def test_value_iteration_gives_powers_of_the_discount():
+    """Q*(s, a) = g^(steps - 1) for the shortest path that begins with a."""
     maze = one_maze.maze_of(dqn.Config(maze=4, rows=3, columns=3, loops=0.3))
     best, sweeps = q_table.value_iteration(MazeBatch([maze]), 0.9)
     steps = distances(maze).flatten()
@@ -126,7 +128,7 @@ def test_value_iteration_is_the_power_of_the_distance():
     assert sweeps > int(steps[steps > 0].max())
 
 
-def test_one_update_of_the_table_by_hand():
+def test_q_learning_update_by_hand():
     table = torch.arange(60, dtype=torch.float64).view(15, 4)
     before = table.clone()
     step = Step(
@@ -134,11 +136,13 @@ def test_one_update_of_the_table_by_hand():
     )
     states, actions = torch.tensor([5, 8]), torch.tensor([1, 1])
     errors = q_table.update(table, states, actions, step, discount=0.9, learning_rate=0.5)
-    assert errors.tolist() == pytest.approx([0.5 + 0.9 * 27 - 21, 1.0 - 33]), "out of time goes on, the exit does not"
+    assert errors.tolist() == pytest.approx([0.5 + 0.9 * 27 - 21, 1.0 - 33]), (
+        "bootstrap after the time limit, not after the exit"
+    )
     assert table[5, 1] == pytest.approx(21 + 0.5 * float(errors[0]))
     assert table[8, 1] == pytest.approx(33 + 0.5 * float(errors[1]))
     table[5, 1], table[8, 1] = before[5, 1], before[8, 1]
-    assert torch.equal(table, before), "another value was moved"
+    assert torch.equal(table, before), "another value was changed"
 
 
 def test_actions_of_the_table_are_greedy_with_random_ties():
@@ -152,9 +156,9 @@ def test_actions_of_the_table_are_greedy_with_random_ties():
     assert 0.67 < float((chosen == 0).float().mean()) < 0.73
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("environments", [1, 32])
-def test_the_learned_table_is_the_best_one(options, environments):
+def test_the_learned_table_is_optimal(options, environments):
     steps = 8_000 if environments == 1 else 60_000
     config = q_table.Config(maze=2, rows=2, columns=3, environments=environments, steps=steps, epsilon=1.0, run=options)
     found = q_table.train(config)
@@ -162,7 +166,9 @@ def test_the_learned_table_is_the_best_one(options, environments):
     assert found["start_error"] < 1e-9
     assert found["solved_seconds"] <= found["train_seconds"]
     assert q_table.train(config)["solved_steps"] == found["solved_steps"] <= steps
-    assert found["episode_return"] == 1 and found["episode_steps"] > found["shortest_steps"], "it explores"
+    assert found["episode_return"] == 1 and found["episode_steps"] > found["shortest_steps"], (
+        "training episodes include random actions"
+    )
     for path in config.run.out.rglob("summary.json"):
         assert json.loads(path.read_text())["metrics"]["planning_sweeps"] > found["shortest_steps"]
 
@@ -170,7 +176,7 @@ def test_the_learned_table_is_the_best_one(options, environments):
 # The networks.
 
 
-def test_q_network_is_its_formula():
+def test_q_network_equals_its_formula():
     torch.manual_seed(0)
     model = QNetwork((3, 5)).double()
     row, column = torch.zeros(3, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
@@ -192,10 +198,10 @@ def test_dueling_advantages_have_mean_zero_around_the_value():
     torch.testing.assert_close(model(states) - model(states).mean(1, keepdim=True), a - a.mean(1, keepdim=True))
 
 
-# The step.
+# The training step.
 
 
-def test_actions_follow_epsilon():
+def test_epsilon_is_the_fraction_of_random_actions():
     torch.manual_seed(0)
     model = QNetwork((3, 5))
     states = torch.full((8_000,), 7)
@@ -206,7 +212,7 @@ def test_actions_follow_epsilon():
         assert share == pytest.approx(1 - epsilon + epsilon / 4, abs=0.03)
 
 
-def test_epsilon_falls_linearly_over_the_first_half(config):
+def test_epsilon_decays_linearly_over_the_first_half(config):
     config = replace(config, epsilon=0.2)
     assert [dqn.epsilon_at(config, step) for step in (0, 60, 120, 239)] == pytest.approx([1, 0.6, 0.2, 0.2])
 
@@ -227,11 +233,13 @@ def test_targets_by_hand():
         discount=torch.tensor([0.5, 0.5, 0.0]),
     )
     assert dqn.targets(batch, learning, target, double=False).tolist() == [1 + 2, 1 + 20, 1]
-    assert dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], "chosen by the one, valued"
+    assert dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], (
+        "selected by the online network, evaluated by the target network"
+    )
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_a_step_is_the_gradient_of_the_weighted_loss_and_leaves_the_target_alone(double):
+def test_training_step_equals_the_gradient_of_the_weighted_loss_and_keeps_the_target_network(double):
     torch.manual_seed(0)
     model, target = QNetwork((3, 5)).double(), QNetwork((3, 5)).double()
     before, still = deepcopy(model), deepcopy(target)
@@ -253,11 +261,11 @@ def test_a_step_is_the_gradient_of_the_weighted_loss_and_leaves_the_target_alone
     ):
         torch.testing.assert_close(new, old - 0.1 * g)
     assert all(torch.equal(a, b) for a, b in zip(target.parameters(), still.parameters(), strict=True))
-    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+    assert all(p.grad is None for p in model.parameters()), "the gradients are not reset"
 
 
 @pytest.mark.parametrize("dueling", [False, True])
-def test_one_batch_is_learned_by_heart(dueling):
+def test_one_batch_is_overfitted(dueling):
     torch.manual_seed(0)
     model = QNetwork((3, 5), dueling=dueling)
     batch = some_batch(dtype=torch.float32)
@@ -283,7 +291,7 @@ def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_it_finds_the_way_repeats_and_restores(config):
+def test_dqn_solves_its_maze_is_repeatable_and_restores(config):
     config = replace(config, rows=2, columns=3, epochs=8, steps=80, n_steps=3)
     first, second = dqn.train(config), dqn.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
@@ -297,15 +305,15 @@ def test_it_finds_the_way_repeats_and_restores(config):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     from PIL import Image
 
-    with Image.open(folder / "walk.gif") as film:
-        assert getattr(film, "n_frames") == first["path_steps"] + 1  # noqa: B009
-        assert film.size == (16 * 7, 16 * 5)
+    with Image.open(folder / "walk.gif") as animation:
+        assert getattr(animation, "n_frames") == first["path_steps"] + 1  # noqa: B009
+        assert animation.size == (16 * 7, 16 * 5)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["data"]["name"] == "mazes" and summary["data"]["embedded"] is True
     assert summary["metrics"]["solved_seconds"] <= summary["metrics"]["train_seconds"] + 1e-2
     gradient_steps = summary["metrics"]["solved_gradient_steps"]
     assert gradient_steps in range(80, 641, 80)
-    assert summary["metrics"]["solved_steps"] == 16 * (200 + gradient_steps), "the warm-up counts"
+    assert summary["metrics"]["solved_steps"] == 16 * (200 + gradient_steps), "the warm-up steps are included"
     assert 0 < summary["metrics"]["episode_return"] <= 1
 
 
@@ -322,10 +330,10 @@ def test_settings_reach_the_environment_the_buffer_and_the_network(config):
     assert dqn.make_model(config).value is None
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("double", [False, True])
 def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
-    """The warm-up is random, epsilon then falls; each step samples a batch, trains on it and hands its errors back."""
+    """Random warm-up, then decaying epsilon; each step samples a batch, trains on it and updates its priorities."""
     calls = {name: [] for name in ("epsilon", "sample", "train", "errors", "priorities")}
     environment_step, train_step = dqn.environment_step, dqn.train_step
     sample, update_priorities = dqn.ReplayBuffer.sample, dqn.ReplayBuffer.update_priorities
@@ -364,13 +372,13 @@ def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
         assert batch is updated and errors is given
 
 
-def test_only_reaching_the_exit_is_rewarded(config):
+def test_only_the_exit_is_rewarded(config):
     maze = one_maze.maze_of(config)
     rewards = dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
-    assert rewards[~maze.walls].sum() == 1, "one floor tile, one action"
+    assert rewards[~maze.walls].sum() == 1, "one action of one floor tile"
 
 
-def test_episodes_may_start_everywhere_but_at_the_exit(config):
+def test_exploring_starts_cover_all_floor_tiles_except_the_exit(config):
     maze = one_maze.maze_of(config)
     tiles = int((~maze.walls).sum()) - 1
     config = replace(config, starts="everywhere", environments=2 * tiles)
@@ -381,9 +389,9 @@ def test_episodes_may_start_everywhere_but_at_the_exit(config):
     assert usual.state.unique().tolist() == [maze.start[0] * 9 + maze.start[1]]
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("program", ["dqn", "actor_critic"])
-def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch, program):
+def test_a_resumed_run_ends_with_the_same_weights(config, monkeypatch, program):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
     module = {"dqn": dqn, "actor_critic": actor_critic}[program]
     if module is dqn:
@@ -408,8 +416,8 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch, prog
     assert same(one, two)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_target_network_is_a_copy_of_earlier(config, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_the_target_network_is_copied_every_n_steps(config, monkeypatch):
     observations = []
     step = dqn.train_step
 
@@ -429,8 +437,8 @@ def test_the_target_network_is_a_copy_of_earlier(config, monkeypatch):
 # The actor-critic.
 
 
-def test_advantages_are_those_of_the_definition():
-    """Sum the surprises to the end of the episode; the exit has no future, a time limit has."""
+def test_advantages_equal_the_definition():
+    """Sum the TD errors to the end of the episode; bootstrap at the time limit, but not at the exit."""
     torch.manual_seed(0)
     shape, g, gae_lambda = (7, 3), 0.9, 0.8
     value, next_value, reward = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
@@ -450,7 +458,7 @@ def test_advantages_are_those_of_the_definition():
             assert float(found[t, m]) == pytest.approx(expected)
 
 
-def test_the_policys_draws_have_its_probabilities():
+def test_sampled_actions_have_the_probabilities_of_the_policy():
     torch.manual_seed(0)
     model = actor_critic.ActorCritic((3, 5))
     model.policy.weight.data.mul_(10)
@@ -460,7 +468,7 @@ def test_the_policys_draws_have_its_probabilities():
     torch.testing.assert_close(chosen, expected, atol=0.015, rtol=0)
 
 
-def test_a_step_of_the_actor_critic_is_the_gradient_of_its_loss():
+def test_training_step_of_the_actor_critic_equals_the_gradient_of_its_loss():
     torch.manual_seed(0)
     config = actor_critic.Config(critic_weight=0.3, entropy_weight=0.07)
     model = actor_critic.ActorCritic((3, 5))
@@ -473,12 +481,12 @@ def test_a_step_of_the_actor_critic_is_the_gradient_of_its_loss():
     loss = actor_critic.train_step(model, optimizer, rollout, config)
     logits, value = before(rollout.state)
     next_value = before(rollout.next_state)[1].detach()
-    gained = actor_critic.advantages(rollout, value.detach(), next_value, discount=0.99, gae_lambda=0.95)
+    advantage = actor_critic.advantages(rollout, value.detach(), next_value, discount=0.99, gae_lambda=0.95)
     logp = logits.log_softmax(2)
     taken = logp.gather(2, rollout.action.unsqueeze(2)).squeeze(2)
     entropy = -(logp.exp() * logp).sum(2).mean()
-    actor = -(gained * taken).mean()
-    expected = actor + 0.3 * (value.detach() + gained - value).square().mean() - 0.07 * entropy
+    actor = -(advantage * taken).mean()
+    expected = actor + 0.3 * (value.detach() + advantage - value).square().mean() - 0.07 * entropy
     torch.testing.assert_close(loss, expected.detach())
     gradients = torch.autograd.grad(expected, list(before.parameters()))
     norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
@@ -486,7 +494,7 @@ def test_a_step_of_the_actor_critic_is_the_gradient_of_its_loss():
         torch.testing.assert_close(new, old - 0.01 * g * min(1, 0.5 / (norm + 1e-6)), rtol=1e-4, atol=1e-6)
 
 
-def test_the_actor_critic_finds_the_way_and_repeats(options):
+def test_the_actor_critic_solves_its_maze_and_is_repeatable(options):
     config = actor_critic.Config(maze=1, rows=2, columns=3, environments=64, epochs=4, steps=40, run=options)
     first, second = actor_critic.train(config), actor_critic.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
@@ -496,10 +504,10 @@ def test_the_actor_critic_finds_the_way_and_repeats(options):
     assert (folder / "values.png").exists() and (folder / "walk.gif").exists()
 
 
-# The rest.
+# Throughput, benchmark, invalid settings.
 
 
-def test_throughput_measures_every_way(options):
+def test_throughput_metrics_of_every_variant(options):
     config = throughput.Config(mazes=64, rows=2, columns=2, rounds=1, seconds=0.01, run=options)
     found = throughput.train(config)
     for kind in ("random", "stepping", "acting"):
@@ -508,24 +516,24 @@ def test_throughput_measures_every_way(options):
         assert found[f"{kind}_ratio"] == pytest.approx(ours / theirs)
 
 
-def test_throughput_counts_what_it_walks():
+def test_variants_return_the_number_of_environment_steps():
     maze = one_maze.maze_of(dqn.Config(maze=0, rows=2, columns=2))
     environment = MazeBatch([maze, maze, maze])
     calls = []
     step = environment.step
     environment.step = lambda actions: calls.append(len(actions)) or step(actions)
-    ways = (
+    variants = (
         throughput.batched_stepping,
         throughput.batched_random,
         lambda e: throughput.batched_acting(e, QNetwork((5, 5))),
     )
-    for way in ways:
+    for variant in variants:
         calls.clear()
-        assert way(environment)() == sum(calls) > 0
+        assert variant(environment)() == sum(calls) > 0
 
 
 @pytest.mark.parametrize("program", [dqn, actor_critic])
-def test_the_benchmarks_step_runs(config, program):
+def test_the_benchmark_step_runs(config, program):
     workload = program.workload(program.Config(rows=2, columns=2, environments=8, run=config.run), torch.device("cpu"))
     assert math.isfinite(float(workload.step()))
     assert workload.unit == "steps" and workload.items > 0
@@ -537,7 +545,7 @@ def test_the_benchmarks_step_runs(config, program):
         (dqn, {"rows": 0}, "--rows must be a number above 0"),
         (dqn, {"discount": 1.0}, "--discount must be between 0 and 1, got 1"),
         (dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
-        (dqn, {"run": RunOptions(precision="bf16")}, "--precision must be fp32, got bf16"),
+        (dqn, {"run": RunOptions(precision="bf16")}, r"--precision must be fp32 \(Q-values .*\), got bf16"),
         (dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
         (dqn, {"n_steps": 50, "buffer_size": 10}, "--n-steps must not exceed --buffer-size, got 50"),
         (dqn, {"target_every": -1}, "--target-every must not be negative"),
@@ -552,14 +560,14 @@ def test_the_benchmarks_step_runs(config, program):
         (throughput, {"mazes": 0}, "--mazes must be a number above 0"),
     ],
 )
-def test_settings_that_cannot_be(program, bad, message):
+def test_invalid_settings_are_rejected(program, bad, message):
     with pytest.raises(ValueError, match=message):
         program.Config(**bad)
 
 
 def test_the_gradient_of_a_large_error_is_bounded():
-    """Huber: an error of 100 and one of 1,000 move the output bias equally far."""
-    moved = []
+    """Huber loss: TD errors of 100 and of 1,000 change the output bias equally."""
+    changes = []
     for target in (100.0, 1_000.0):
         torch.manual_seed(0)
         model = QNetwork((3, 5)).double()
@@ -570,12 +578,12 @@ def test_the_gradient_of_a_large_error_is_bounded():
             weight=torch.ones(32).double(),
         )  # fmt: skip
         dqn.train_step(model, model, torch.optim.SGD(model.parameters(), 1.0), far)
-        moved.append(model.advantage.bias.detach() - before)
-    torch.testing.assert_close(moved[0], moved[1])
-    assert float(moved[0].sum()) == pytest.approx(1.0), "the mean of 32 gradients of 1, one action each"
+        changes.append(model.advantage.bias.detach() - before)
+    torch.testing.assert_close(changes[0], changes[1])
+    assert float(changes[0].sum()) == pytest.approx(1.0), "the mean of 32 gradients of 1, each of one action"
 
 
-def test_learning_curves_of_every_agent(options, config, monkeypatch):
+def test_learning_curves_of_all_agents(options, config, monkeypatch):
     small = actor_critic.Config(rows=3, columns=4, environments=16, rollout=4, steps=5)
     agents = {
         "dqn": ("DQN", replace(config, maze=None), dqn.train),
@@ -584,9 +592,9 @@ def test_learning_curves_of_every_agent(options, config, monkeypatch):
     monkeypatch.setattr(learning_curves, "AGENTS", agents)
     metrics = learning_curves.train(learning_curves.Config(mazes=2, epochs=2, run=options))
     assert set(metrics) >= {f"{name}_{key}" for name in agents for key in learning_curves.MEASURES}
-    (picture,) = options.out.glob("*/*/*/learning_curves.png")
+    (figure,) = options.out.glob("*/*/*/learning_curves.png")
     for name in agents:
         for seed in (0, 1):
-            assert len(learning_curves.read_history(picture.parent / "agents" / name / str(seed))) == 2
+            assert len(learning_curves.read_history(figure.parent / "agents" / name / str(seed))) == 2
     assert learning_curves.steps_per_epoch(config) == (200 * 16, 60 * 16)
     assert learning_curves.steps_per_epoch(small) == (0, 5 * 4 * 16)

@@ -1,4 +1,4 @@
-"""The network for all mazes: its planning, its targets, its measures; and watching it play."""
+"""The network for all mazes: planner, targets, training, metrics; and the player."""
 
 import json
 import random
@@ -25,12 +25,12 @@ def config(options):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
+def no_figures(monkeypatch):
     monkeypatch.setattr(generalise, "report", lambda *_: None)
 
 
-def planner_with_true_rules(discount=0.9):
-    """A planner whose rules are set by hand: what it ought to learn."""
+def planner_with_exact_rules(discount=0.9):
+    """Return a planner whose weights are set to the exact rules of the environment."""
     model = Planner(channels=6)
     first, _, last = model.read
     assert isinstance(first, torch.nn.Conv2d) and isinstance(last, torch.nn.Conv2d)
@@ -38,9 +38,9 @@ def planner_with_true_rules(discount=0.9):
     for p in model.parameters():
         p.data.zero_()
     for channel, (down, right) in enumerate(MOVES):
-        first.weight.data[channel, 0, 1 + down, 1 + right] = 1  # channel a: is there floor where action a leads?
+        first.weight.data[channel, 0, 1 + down, 1 + right] = 1  # channel a: floor on the tile that action a leads to
         model.moves.data[channel, 3 * (1 + down) + 1 + right] = 40
-    first.weight.data[4, 0, 1, 1] = first.weight.data[5, 1, 1, 1] = 1  # is here floor? is here the exit?
+    first.weight.data[4, 0, 1, 1] = first.weight.data[5, 1, 1, 1] = 1  # channel 4: floor on this tile; channel 5: exit
     last.weight.data[0, 5] = 1
     last.weight.data[1, 4], last.weight.data[1, 5] = 40 + torch.logit(torch.tensor(discount)), -80
     last.bias.data[1] = -40
@@ -50,23 +50,23 @@ def planner_with_true_rules(discount=0.9):
     return model
 
 
-def picture_of(mazes):
+def image_of(mazes):
     walls = torch.stack([maze.walls for maze in mazes])
     return planes_of(walls, MazeBatch(mazes).exits)
 
 
-def test_the_picture_shows_floor_and_exit():
-    picture = picture_of([parse_maze(CORRIDOR)] * 2)
-    assert picture.shape == (2, 2, 3, 5)
-    assert picture[1, 0].tolist() == [[0] * 5, [1] * 5, [0] * 5]
-    assert picture[1, 1].nonzero().tolist() == [[1, 4]]
+def test_the_image_has_a_floor_and_an_exit_channel():
+    image = image_of([parse_maze(CORRIDOR)] * 2)
+    assert image.shape == (2, 2, 3, 5)
+    assert image[1, 0].tolist() == [[0] * 5, [1] * 5, [0] * 5]
+    assert image[1, 1].nonzero().tolist() == [[1, 4]]
 
 
-def test_a_planner_that_knows_the_rules_is_value_iteration():
-    """Looking k steps ahead gives what value iteration gives: the rules are all that has to be learned."""
+def test_a_planner_with_exact_rules_equals_value_iteration():
+    """With the exact rules and enough iterations, the Q-values are optimal and all mazes are solved."""
     mazes = draw_mazes(6, 3, 4, seed=0, algorithms=tuple(CARVE), loops=(0.0, 0.3))
-    model = planner_with_true_rules()
-    found = model(picture_of(mazes), 80).detach()
+    model = planner_with_exact_rules()
+    found = model(image_of(mazes), 80).detach()
     for maze, values in zip(mazes, found, strict=True):
         best = q_table.value_iteration(MazeBatch([maze]), 0.9)[0].view(values.shape).float()
         counts = ~maze.walls
@@ -78,15 +78,15 @@ def test_a_planner_that_knows_the_rules_is_value_iteration():
     }  # fmt: skip
 
 
-def test_one_more_iteration_sees_one_step_further():
-    model = planner_with_true_rules()
-    picture = picture_of([parse_maze("#########\nS       E\n#########")])
-    for ahead in range(1, 8):
-        known = model(picture, ahead)[0, 1, :8].detach().amax(1) > 0.05
-        assert int(known.sum()) == ahead
+def test_each_iteration_extends_the_horizon_by_one_step():
+    model = planner_with_exact_rules()
+    image = image_of([parse_maze("#########\nS       E\n#########")])
+    for iterations in range(1, 8):
+        reached = model(image, iterations)[0, 1, :8].detach().amax(1) > 0.05
+        assert int(reached.sum()) == iterations
 
 
-def test_an_ordinary_network_sees_as_far_as_it_has_layers():
+def test_the_receptive_field_of_the_convolutional_network_is_its_depth():
     torch.manual_seed(0)
     model = Convolutional(channels=4, layers=3)
     torch.nn.init.normal_(model.last.weight)
@@ -94,30 +94,30 @@ def test_an_ordinary_network_sees_as_far_as_it_has_layers():
     two = one.clone()
     two[0, 1, 2, 0] = 1
     changed = (model(one, 0) != model(two, 0)).any(3)[0].any(0)
-    assert int(changed.nonzero().max()) == 1 + 3 + 1, "a tile for each layer, the first and the last"
+    assert int(changed.nonzero().max()) == 1 + 3 + 1, "one tile per layer, including the first and the last"
 
 
 def test_targets_by_hand():
     walls = torch.stack([parse_maze(CORRIDOR).walls] * 2)
     transitions = generalise.transitions_of(walls, torch.tensor([9, 15 + 7]))
-    assert transitions.mask.sum(dim=(1, 2)).tolist() == [4, 4], "floor without the exit"
+    assert transitions.mask.sum(dim=(1, 2)).tolist() == [4, 4], "floor tiles except the exit"
     values = torch.arange(2 * 15 * 4).view(2, 3, 5, 4).float()
     y = generalise.targets(transitions, values, 0.5)
-    assert y[0, 1, 3].tolist() == [0.5 * 35, 1.0, 0.5 * 35, 0.5 * 31], "the exit pays one, and has no future"
-    assert y[0, 1, 0].tolist() == [0.5 * 23, 0.5 * 27, 0.5 * 23, 0.5 * 23], "a wall, and beyond the board: it stays"
+    assert y[0, 1, 3].tolist() == [0.5 * 35, 1.0, 0.5 * 35, 0.5 * 31], "reward 1 at the exit, without bootstrapping"
+    assert y[0, 1, 0].tolist() == [0.5 * 23, 0.5 * 27, 0.5 * 23, 0.5 * 23], "blocked by a wall or the border"
     assert y[1, 1, 1].tolist() == [0.5 * 87, 1.0, 0.5 * 87, 0.5 * 83], "the second maze has its own exit"
     assert y[1, 1, 3].tolist()[3] == 1.0
 
 
-def test_batches_move_half_of_the_exits_to_any_floor_tile():
+def test_half_of_the_exits_in_a_batch_are_random_floor_tiles():
     torch.manual_seed(0)
     mazes = draw_mazes(5, 3, 3, seed=0)
     walls = torch.stack([maze.walls for maze in mazes])
     exits = torch.tensor([r * 7 + c for r, c in (maze.exit for maze in mazes)])
-    chosen, ends = generalise.sample_batch(walls, exits, 4_000)
-    tiles = ends % 49
-    assert torch.equal(ends // 49, torch.arange(4_000))
-    assert not chosen.flatten(1)[range(4_000), tiles].any(), "an exit in a wall"
+    chosen, exit_states = generalise.sample_batch(walls, exits, 4_000)
+    tiles = exit_states % 49
+    assert torch.equal(exit_states // 49, torch.arange(4_000))
+    assert not chosen.flatten(1)[range(4_000), tiles].any(), "an exit is in a wall"
     assert float((tiles == exits[0]).float().mean()) == pytest.approx(0.5 + 0.5 / 19, abs=0.03)
     elsewhere = tiles[tiles != exits[0]].bincount(minlength=49)
     assert int((elsewhere > 0).sum()) >= 18
@@ -125,7 +125,7 @@ def test_batches_move_half_of_the_exits_to_any_floor_tile():
 
 
 @pytest.mark.parametrize("network", ["planner", "convolutional"])
-def test_one_batch_is_learned_by_heart(network):
+def test_one_batch_is_overfitted(network):
     torch.manual_seed(1)
     model = generalise.make_model(generalise.Config(network=network))
     target = deepcopy(model)
@@ -143,14 +143,14 @@ def test_one_batch_is_learned_by_heart(network):
 
     def learned():
         return losses[-1] < 2e-3 and bool(
-            (generalise.path_lengths(model(transitions.picture, 10).detach(), mazes) > 0).all()
+            (generalise.path_lengths(model(transitions.image, 10).detach(), mazes) > 0).all()
         )
 
     train_until(learned, step, at_most=3_000)
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_step_is_the_gradient_of_the_loss_and_leaves_the_target_alone():
+def test_training_step_equals_the_gradient_of_the_loss_and_keeps_the_target_network():
     torch.manual_seed(0)
     model, target = Planner(), Planner()
     before, still = deepcopy(model), deepcopy(target)
@@ -158,8 +158,8 @@ def test_a_step_is_the_gradient_of_the_loss_and_leaves_the_target_alone():
     transitions = generalise.transitions_of(torch.stack([maze.walls for maze in mazes]), MazeBatch(mazes).exits)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     loss = generalise.train_step(model, target, optimizer, transitions, horizon=5, discount=0.9)
-    y = generalise.targets(transitions, target(transitions.picture, 4), 0.9)
-    expected = ((before(transitions.picture, 5) - y) ** 2)[transitions.mask].mean()
+    y = generalise.targets(transitions, target(transitions.image, 4), 0.9)
+    expected = ((before(transitions.image, 5) - y) ** 2)[transitions.mask].mean()
     torch.testing.assert_close(loss, expected.detach())
     gradients = torch.autograd.grad(expected, list(before.parameters()))
     scale = min(1.0, 1 / float(torch.stack([g.norm() for g in gradients]).norm()))
@@ -168,13 +168,13 @@ def test_a_step_is_the_gradient_of_the_loss_and_leaves_the_target_alone():
     assert all(torch.equal(a, b) for a, b in zip(target.parameters(), still.parameters(), strict=True))
 
 
-def test_measures_count_failures_and_detours(monkeypatch):
+def test_metrics_of_unsolved_mazes_and_detours(monkeypatch):
     straight = "######\nS    E\n#    #\n######"
     mazes = [parse_maze(straight)] * 3
     values = torch.stack([q_table.value_iteration(MazeBatch(mazes[:1]), 0.9)[0].view(4, 6, 4)] * 3)
-    for tile, action in (((1, 1), 2), ((2, 1), 1), ((2, 2), 0)):  # a detour of two steps in the second maze
+    for tile, action in (((1, 1), 2), ((2, 1), 1), ((2, 2), 0)):  # a path two steps longer in the second maze
         values[1][tile] = torch.eye(4)[action].double()
-    values[2, 1, 2] = torch.eye(4)[3].double()  # and the third turns back for ever
+    values[2, 1, 2] = torch.eye(4)[3].double()  # an endless cycle in the third maze
     assert generalise.path_lengths(values, mazes).tolist() == [5, 7, 0]
     monkeypatch.setattr(generalise, "values_of", lambda model, mazes: values)
     found = generalise.measure(torch.nn.Identity(), mazes)
@@ -182,7 +182,7 @@ def test_measures_count_failures_and_detours(monkeypatch):
     assert found["path_over_shortest"] == pytest.approx((1 + 7 / 5) / 2) and found["mean_shortest"] == 5
     monkeypatch.setattr(generalise, "values_of", lambda model, mazes: values[2:])
     none = generalise.measure(torch.nn.Identity(), mazes[2:])
-    assert none["solve_rate"] == 0 and "path_over_shortest" not in none, "there is no path to measure"
+    assert none["solve_rate"] == 0 and "path_over_shortest" not in none, "no maze is solved"
 
 
 def test_values_do_not_depend_on_the_chunks():
@@ -194,7 +194,7 @@ def test_values_do_not_depend_on_the_chunks():
     torch.testing.assert_close(together[60], generalise.values_of(model, mazes[60:61])[0])
 
 
-def test_splits_differ_and_share_nothing(config):
+def test_splits_have_no_common_mazes(config):
     whole = generalise.Config()
     drawn = generalise.draw_split(whole, "train", 300)
     tests = generalise.draw_split(whole, "test", 300)
@@ -203,7 +203,7 @@ def test_splits_differ_and_share_nothing(config):
     assert generalise.draw_split(whole, "large", 2, scale=2)[0].walls.shape == (21, 41)
     assert len(generalise.draw_split(replace(config, run=replace(config.run, limit=7)), "train", 60)) == 7
     assert len(generalise.unseen(drawn[:5], drawn[:3])) == 2
-    with pytest.raises(ValueError, match="every maze of that size is in the training set"):
+    with pytest.raises(ValueError, match="all mazes of this size are in the training set: increase --rows"):
         generalise.unseen(drawn[:3], drawn)
 
 
@@ -216,7 +216,7 @@ def same(one, two):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_by_steps_a_run_repeats_and_restores(config):
+def test_a_run_by_epochs_is_repeatable_and_restores(config):
     first, second = generalise.train(config), generalise.train(config)
     one, two = weights_of(config)
     assert same(one, two) and first["test_solve_rate"] == second["test_solve_rate"]
@@ -229,19 +229,19 @@ def test_by_steps_a_run_repeats_and_restores(config):
     assert json.loads((folder / "summary.json").read_text())["data"]["embedded"] is True
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_the_clock_ends_the_run_in_mid_round(config, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_the_budget_ends_the_run_within_an_epoch(config, monkeypatch):
     ticks = iter(range(10_000))
     monkeypatch.setattr(generalise.Run, "elapsed", lambda run: float(next(ticks)))
     calls = []
     step = generalise.train_step
     monkeypatch.setattr(generalise, "train_step", lambda *a, **n: calls.append(1) or step(*a, **n))
     generalise.train(replace(config, epochs=None, budget=9.0))
-    assert len(calls) == 5, "two looks at the clock a step"
+    assert len(calls) == 5, "two calls of the clock per step"
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch):
+@pytest.mark.usefixtures("no_figures")
+def test_a_resumed_run_ends_with_the_same_weights(config, monkeypatch):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(generalise, "STEPS", 12)
     config = replace(config, epochs=3, target_every=5)
@@ -264,7 +264,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, monkeypatch):
 
 
 @pytest.mark.parametrize("network", ["planner", "convolutional"])
-def test_the_benchmarks_step_runs(config, network):
+def test_the_benchmark_step_runs(config, network):
     settings = generalise.Config(network=network, rows=3, columns=4, batch_size=8, horizon=3, run=config.run)
     workload = generalise.workload(settings, torch.device("cpu"))
     loss = workload.step()
@@ -280,9 +280,9 @@ def test_defaults_depend_on_the_network():
     assert (given.target_every, given.learning_rate) == (0, 0.5)
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("target_every", [0, 5])
-def test_the_target_network_is_updated_in_time(config, monkeypatch, target_every):
+def test_the_target_network_is_copied_every_n_steps(config, monkeypatch, target_every):
     monkeypatch.setattr(generalise, "STEPS", 12)
     observations = []
     step = generalise.train_step
@@ -307,37 +307,37 @@ def test_the_target_network_is_updated_in_time(config, monkeypatch, target_every
         ({"mazes": 0}, "--mazes must be a number above 0"),
     ],
 )
-def test_settings_that_cannot_be(bad, message):
+def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         generalise.Config(**bad)
 
 
-# Watching.
+# The player.
 
 
 @pytest.fixture
 def trained(config, monkeypatch):
-    """A finished run whose planner knows the rules."""
-    monkeypatch.setattr(generalise, "make_model", lambda config: planner_with_true_rules())
+    """Folder with a finished run whose planner has the exact rules."""
+    monkeypatch.setattr(generalise, "make_model", lambda config: planner_with_exact_rules())
     monkeypatch.setattr(generalise, "train_step", lambda *a, **n: torch.zeros(()))
     generalise.train(replace(config, epochs=1))
     return config.run.out
 
 
-def test_play_walks_carved_and_drawn_mazes(trained, tmp_path, capsys):
+def test_play_shows_generated_mazes_and_mazes_from_files(trained, tmp_path, capsys):
     play.main(["--maze", "7", "--rows", "3", "--columns", "5", "--out", str(trained), "--gif", str(tmp_path / "w.gif")])
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     maze = carve(3, 5, random.Random(7))
     steps = int(distances(maze)[maze.start])
-    assert f"reached the exit in {steps} steps; the shortest path has {steps}" in said
-    walls = [line.replace(".", " ") for line in said.splitlines() if line.startswith(("#", "S"))]
+    assert f"reached the exit in {steps} steps; the shortest path has {steps}" in output
+    walls = [line.replace(".", " ") for line in output.splitlines() if line.startswith(("#", "S"))]
     assert walls == str(maze).replace("E", "@").splitlines()
-    assert sum(line.count(".") for line in said.splitlines() if line.startswith(("#", "S"))) == steps - 1
+    assert sum(line.count(".") for line in output.splitlines() if line.startswith(("#", "S"))) == steps - 1
     assert (tmp_path / "w.gif").read_bytes()[:3] == b"GIF"
     (tmp_path / "m.txt").write_text(CORRIDOR)
     play.main(["--file", str(tmp_path / "m.txt"), "--out", str(trained)])
-    said = capsys.readouterr().out
-    assert "S...@" in said and "3x5 tiles, shortest path 4 steps" in said
+    output = capsys.readouterr().out
+    assert "S...@" in output and "3x5 tiles, shortest path 4 steps" in output
 
 
 @pytest.mark.parametrize(
@@ -348,14 +348,14 @@ def test_play_walks_carved_and_drawn_mazes(trained, tmp_path, capsys):
         ("#####\nS # E\n#####", "the exit cannot be reached from the start"),
     ],
 )
-def test_play_names_a_bad_maze_in_one_line(trained, tmp_path, fails, capsys, text, message):
+def test_play_reports_an_invalid_maze_in_one_line(trained, tmp_path, fails, capsys, text, message):
     (tmp_path / "m.txt").write_text(text)
     capsys.readouterr()
     error = fails(play.main, ["--file", str(tmp_path / "m.txt"), "--out", str(trained)])
     assert message in error and "m.txt" in error
 
 
-def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
+def test_play_shows_single_maze_agents_in_their_maze(options, capsys, fails, tmp_path):
     small = {"maze": 1, "rows": 2, "columns": 2, "environments": 4, "epochs": 1, "steps": 5, "run": options}
     dqn.train(dqn.Config(**small, warm_up=1, n_steps=1))
     actor_critic.train(actor_critic.Config(**small))
@@ -365,17 +365,17 @@ def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
     for program in ("dqn", "actor_critic"):
         folder = next(options.out.glob(f"ch07_dqn/{program}/*"))
         play.main(["--folder", str(folder)])
-        said = capsys.readouterr().out
-        assert f"agent    {program}, from" in said and "5x5 tiles" in said
+        output = capsys.readouterr().out
+        assert f"agent    {program}, from" in output and "5x5 tiles" in output
         assert "was trained in one maze only" in fails(
             play.main, ["--folder", str(folder), "--file", str(tmp_path / "m.txt")]
         )
     folder = next(options.out.glob("ch07_dqn/q_table/*"))
-    assert "is a run of q_table, which has no agent" in fails(play.main, ["--folder", str(folder)])
+    assert "is a run of q_table, which has no agent to play" in fails(play.main, ["--folder", str(folder)])
     assert "is not a run folder" in fails(play.main, ["--folder", str(tmp_path)])
 
 
-def test_play_without_a_run_says_how_to_get_one(fails, tmp_path):
+def test_play_without_a_run_names_the_training_command(fails, tmp_path):
     assert "gone.txt does not exist" in fails(play.main, ["--out", str(tmp_path), "--file", "gone.txt"])
     error = fails(play.main, ["--out", str(tmp_path)])
     assert "train one with python -m ch07_dqn.train generalise" in error
@@ -383,13 +383,13 @@ def test_play_without_a_run_says_how_to_get_one(fails, tmp_path):
     assert "did you mean --maze?" in fails(play.main, ["--maz", "3"])
 
 
-def test_a_walk_that_never_arrives_is_said(trained, monkeypatch, capsys):
+def test_play_reports_a_path_that_does_not_reach_the_exit(trained, monkeypatch, capsys):
     monkeypatch.setattr(generalise, "values_of", lambda model, mazes: torch.zeros(1, *mazes[0].walls.shape, 4))
     play.main(["--out", str(trained)])
     assert "the path repeats after 0 steps and does not reach the exit" in capsys.readouterr().out
 
 
-def test_a_wide_drawing_is_square():
+def test_wide_text_has_two_columns_per_tile():
     maze = parse_maze(CORRIDOR)
-    rows = play.drawn(maze, [(1, 0), (1, 1), (1, 2)], wide=True).splitlines()
+    rows = play.render(maze, [(1, 0), (1, 1), (1, 2)], wide=True).splitlines()
     assert rows == ["██" * 5, "S · @   E ", "██" * 5]

@@ -1,4 +1,4 @@
-"""The replay buffer: sampling, importance weights, n-step returns."""
+"""Replay buffer: sampling, importance-sampling weights, n-step returns."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from common.data.mazes.batch import Step
 
 
 def fill(buffer, rows, environments, generator, *, ends=0.3):
-    """Add generated transitions to a replay buffer; return them as a list of rows."""
+    """Add random transitions to a replay buffer; return them as a list of rows."""
     transitions = []
     for row in range(rows):
         state = torch.arange(environments) + 100 * row
@@ -24,7 +24,7 @@ def fill(buffer, rows, environments, generator, *, ends=0.3):
 
 
 def by_hand(transitions, row, column, n, g):
-    """The n-step return, the next state and its discount, step by step."""
+    """Compute the n-step return, the next state and its discount in a loop."""
     total, factor = 0.0, 1.0
     for k in range(n):
         _, _, step = transitions[row + k]
@@ -47,8 +47,8 @@ def by_hand(transitions, row, column, n, g):
     alpha=st.sampled_from([0.0, 0.6]),
     seed=st.integers(0, 1000),
 )
-def test_returns_are_those_of_the_definition(n, capacity, rows, environments, alpha, seed):
-    """Exits end a return and are worth nothing more; a time limit ends it too, but what was reached keeps its worth."""
+def test_n_step_returns_equal_the_definition(n, capacity, rows, environments, alpha, seed):
+    """The exit ends a return without bootstrapping; the time limit ends it with the value of the last state."""
     torch.manual_seed(seed)
     buffer = ReplayBuffer(capacity, environments, discount=0.9, n_steps=n, alpha=alpha)
     transitions = fill(buffer, rows, environments, torch.Generator().manual_seed(seed))
@@ -56,7 +56,7 @@ def test_returns_are_those_of_the_definition(n, capacity, rows, environments, al
     batch = buffer.sample(64)
     for i in range(64):
         row, column = divmod(int(batch.state[i]), 100)
-        assert rows - min(rows, capacity) <= row <= rows - n, "too old, or its return is not complete"
+        assert rows - min(rows, capacity) <= row <= rows - n, "overwritten, or the return is incomplete"
         total, next_state, factor = by_hand(transitions, row, column, n, 0.9)
         assert float(batch.n_step_return[i]) == pytest.approx(total, rel=1e-5, abs=1e-6)
         assert int(batch.next_state[i]) == next_state
@@ -64,35 +64,35 @@ def test_returns_are_those_of_the_definition(n, capacity, rows, environments, al
         assert int(batch.action[i]) == int(transitions[row][1][column])
 
 
-def test_an_exit_is_the_end_and_a_time_limit_is_not():
+def test_the_exit_is_terminal_and_the_time_limit_is_not():
     buffer = ReplayBuffer(4, 2, discount=0.5)
     states = torch.tensor([1, 2])
     step = Step(states + 1, torch.ones(2), torch.tensor([True, False]), torch.tensor([True, True]))
     buffer.add(states, torch.zeros(2, dtype=torch.int64), step)
     torch.manual_seed(0)
     batch = buffer.sample(50)
-    assert batch.discount[batch.state == 1].eq(0).all(), "the exit, even in the last moment"
-    assert batch.discount[batch.state == 2].eq(0.5).all(), "out of time"
+    assert batch.discount[batch.state == 1].eq(0).all(), "the exit, reached at the time limit"
+    assert batch.discount[batch.state == 2].eq(0.5).all(), "the time limit"
     assert set(batch.state.tolist()) == {1, 2}
 
 
-def test_uniform_draws_are_uniform():
+def test_uniform_sampling_is_uniform():
     torch.manual_seed(0)
     buffer = ReplayBuffer(5, 2, discount=0.9)
     fill(buffer, 8, 2, torch.Generator().manual_seed(0))
     batch = buffer.sample(20_000)
     counts = batch.index.bincount(minlength=10).double()
-    assert float(((counts - 2_000) ** 2 / 2_000).sum()) < 27.9, "chi-square of 9 degrees, one in a thousand"
+    assert float(((counts - 2_000) ** 2 / 2_000).sum()) < 27.9, "chi-squared test with 9 degrees of freedom, p < 0.001"
     assert batch.weight.eq(1).all()
 
 
-def test_prioritised_draws_and_their_weights():
+def test_prioritised_sampling_and_its_weights():
     """P = p^alpha / sum p^alpha, w = (N P)^-beta / max w."""
     torch.manual_seed(0)
     buffer = ReplayBuffer(5, 2, discount=0.9, alpha=0.7)
     fill(buffer, 5, 2, torch.Generator().manual_seed(0))
     everything = buffer.sample(500)
-    errors = -(everything.index + 1.0)  # the sign does not count
+    errors = -(everything.index + 1.0)  # the sign has no effect
     buffer.update_priorities(everything, errors)
     assert len(everything.index.unique()) == 10
     p = (torch.arange(10) + 1.0 + ReplayBuffer.MIN_PRIORITY).double() ** 0.7
@@ -105,23 +105,25 @@ def test_prioritised_draws_and_their_weights():
     assert buffer.sample(100, beta=0.0).weight.eq(1).all()
 
 
-def test_new_steps_come_first_and_overwritten_ones_not_at_all():
+def test_new_transitions_have_the_largest_priority_and_overwritten_ones_none():
     torch.manual_seed(0)
     buffer = ReplayBuffer(4, 1, discount=0.9, alpha=1.0, n_steps=2)
     generator = torch.Generator().manual_seed(0)
     fill(buffer, 4, 1, generator)
-    assert buffer.priority.flatten().tolist() == [1, 1, 1, 0], "the newest has no return of two steps yet"
+    assert buffer.priority.flatten().tolist() == [1, 1, 1, 0], "the newest transition has no complete 2-step return yet"
     batch = buffer.sample(64)
     buffer.update_priorities(batch, torch.full((64,), 7.0))
     assert float(buffer.max_priority) == pytest.approx(7.0)
     no = torch.tensor([False])
     buffer.add(torch.tensor([900]), torch.tensor([0]), Step(torch.tensor([901]), torch.zeros(1), no, no))
     seven = pytest.approx(7.0)
-    assert buffer.priority.flatten().tolist() == [0, seven, seven, seven], "row 0 is new, row 3 complete now"
+    assert buffer.priority.flatten().tolist() == [0, seven, seven, seven], (
+        "row 0 is new; the return of row 3 is now complete"
+    )
     assert 0 not in buffer.sample(200).index
 
 
-def test_what_was_never_surprising_is_not_lost():
+def test_transitions_without_td_error_keep_a_positive_priority():
     buffer = ReplayBuffer(3, 1, discount=0.9, alpha=1.0)
     fill(buffer, 3, 1, torch.Generator().manual_seed(0))
     buffer.update_priorities(buffer.sample(100), torch.zeros(100))
@@ -129,7 +131,7 @@ def test_what_was_never_surprising_is_not_lost():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_a_buffer_survives_a_checkpoint(alpha):
+def test_the_buffer_resumes_from_its_state(alpha):
     def new():
         return ReplayBuffer(5, 2, discount=0.9, n_steps=2, alpha=alpha)
 
@@ -145,6 +147,6 @@ def test_a_buffer_survives_a_checkpoint(alpha):
     assert all(torch.equal(a, b) for a, b in zip(first, other.sample(30), strict=True))
 
 
-def test_a_buffer_that_cannot_be():
+def test_a_buffer_with_too_few_rows_is_rejected():
     with pytest.raises(ValueError, match="must hold at least n steps, got 2 rows, n=3"):
         ReplayBuffer(2, 1, discount=0.9, n_steps=3)

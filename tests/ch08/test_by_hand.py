@@ -1,4 +1,4 @@
-"""The VAE's step with its gradient written by hand, against autograd's."""
+"""The VAE's training step with gradients written by hand, compared with autograd."""
 
 import copy
 
@@ -13,7 +13,7 @@ from conftest import train_until
 
 
 def twins(*, bf16: bool = False, dtype: torch.dtype = torch.float32, hidden=(32, 16)):
-    """Make the same network twice: one that autograd trains, and one that is trained by hand."""
+    """Make two equal networks with optimizers: one trained with autograd, one with gradients by hand."""
     torch.manual_seed(0)
     model = VAE(5, hidden=hidden).to(dtype)
     twin = copy.deepcopy(model)
@@ -26,7 +26,7 @@ def binary_images(count: int, dtype: torch.dtype = torch.float32) -> torch.Tenso
 
 @pytest.mark.parametrize("hidden", [(32, 16), (24,), (16, 12, 8)])
 @pytest.mark.parametrize("beta", [1.0, 0.3])
-def test_steps_by_hand_are_autograds(hidden, beta):
+def test_steps_by_hand_equal_autograd(hidden, beta):
     model, optimizer, twin, hand = twins(dtype=torch.float64, hidden=hidden)
     start = copy.deepcopy(twin.state_dict())
     for seed, count in enumerate((8, 8, 3)):  # the last batch of an epoch is smaller
@@ -35,12 +35,12 @@ def test_steps_by_hand_are_autograds(hidden, beta):
         expected = vae.train_step(model, optimizer, x, beta=beta)
         torch.manual_seed(seed)
         torch.testing.assert_close(hand.step(x, beta=beta), expected)
-    for (name, mine), theirs in zip(twin.named_parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
-        assert not torch.equal(mine, start[name]), name
+    for (name, ours), theirs in zip(twin.named_parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+        assert not torch.equal(ours, start[name]), name
 
 
-def test_gradients_by_hand_are_autograds():
+def test_gradients_by_hand_equal_autograd():
     model, _, _, hand = twins(dtype=torch.float64)
     x = binary_images(8, torch.float64)
     torch.manual_seed(1)
@@ -52,7 +52,7 @@ def test_gradients_by_hand_are_autograds():
     torch.testing.assert_close(hand.gradient, torch.cat(gradients), rtol=1e-9, atol=1e-12)
 
 
-def test_grey_levels_are_learned_by_hand_too():
+def test_step_by_hand_on_grey_levels_equals_autograd():
     model, optimizer, _, hand = twins(dtype=torch.float64)
     x = torch.rand(8, 784, dtype=torch.float64)
     torch.manual_seed(1)
@@ -61,7 +61,7 @@ def test_grey_levels_are_learned_by_hand_too():
     torch.testing.assert_close(hand.step(x), expected)
 
 
-def test_bfloat16_by_hand_is_near_autograds():
+def test_bfloat16_by_hand_is_close_to_autograd():
     model, optimizer, twin, hand = twins(bf16=True)
     x = binary_images(64)
     for seed in range(20):
@@ -81,13 +81,13 @@ def test_gradients_by_hand_overfit_one_batch(digits, bf16):
     x = pixels.fixed(digits.train.pixels[:16], "dynamic")
     assert float(hand.step(x)) > 500
 
-    def learned():  # by the network itself
+    def learned():  # evaluates the network, not the hand-written step
         return bool(-vae.log_bernoulli(model.decode(model(x)[1]), x).mean() < 150)
 
     train_until(learned, lambda: hand.step(x), at_most=1_500)
 
 
 @pytest.mark.parametrize("settings", [{"architecture": "conv"}, {"conditional": True}])
-def test_other_networks_are_refused(settings):
-    with pytest.raises(ValueError, match="gradients by hand exist for linear layers without classes only"):
+def test_unsupported_networks_are_rejected(settings):
+    with pytest.raises(ValueError, match="gradients by hand support only unconditional networks of linear layers"):
         HandWritten(VAE(5, **settings), 1e-3)

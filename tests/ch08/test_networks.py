@@ -1,4 +1,4 @@
-"""The VAE's formulas: its networks, its KL terms, its bounds, and its preprocessing."""
+"""Networks, KL terms, likelihood bounds and preprocessing of the VAE."""
 
 import math
 
@@ -30,7 +30,7 @@ def condition(count):
     return torch.nn.functional.one_hot(torch.arange(count) % 10, 10).double()
 
 
-def test_the_network_has_the_books_shape():
+def test_layer_sizes_are_those_of_the_book():
     shapes = [tuple(p.shape) for p in VAE(8).parameters() if p.ndim == 2]
     assert shapes == [(256, 784), (128, 256), (16, 128), (128, 8), (256, 128), (784, 256)]
 
@@ -46,7 +46,7 @@ def test_every_architecture_returns_logits_and_posteriors(architecture, conditio
     assert sum(p.numel() for p in model.parameters()) > 1e5
 
 
-def test_forward_is_the_formula(model, x):
+def test_encoder_and_decoder_equal_the_formula(model, x):
     w1, b1, w2, b2, w3, b3, w4, b4, w5, b5, w6, b6 = (p.detach() for p in model.parameters())
 
     def silu(a):
@@ -61,7 +61,7 @@ def test_forward_is_the_formula(model, x):
     torch.testing.assert_close(model.decode(z), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_class_reaches_both_halves():
+def test_encoder_and_decoder_depend_on_the_class():
     torch.manual_seed(0)
     model = VAE(3, hidden=(16, 8), conditional=True)
     x, z, classes = torch.rand(1, 784), torch.randn(1, 3), torch.eye(10)
@@ -71,7 +71,7 @@ def test_the_class_reaches_both_halves():
     assert (torch.pdist(images) > 1e-3).all()
 
 
-def test_a_sample_has_the_posteriors_mean_and_deviation_and_passes_gradients():
+def test_samples_have_the_moments_of_the_posterior_and_pass_gradients():
     torch.manual_seed(0)
     mu = torch.tensor([[1.0, -2.0]], dtype=torch.float64, requires_grad=True)
     logvar = torch.tensor([[0.0, math.log(9)]], dtype=torch.float64, requires_grad=True)
@@ -83,13 +83,13 @@ def test_a_sample_has_the_posteriors_mean_and_deviation_and_passes_gradients():
     torch.testing.assert_close(to_logvar, logvar.detach().exp(), rtol=0.05, atol=0)  # and sigma^2 by log sigma^2
 
 
-def test_kl_is_that_of_torchs_distributions():
+def test_kl_equals_torch_distributions():
     mu, logvar = torch.randn(2, 50, 4, dtype=torch.float64)
     expected = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(networks.kl_divergence(mu, logvar), expected)
 
 
-def test_closed_form_kl_is_the_monte_carlo_mean():
+def test_kl_equals_the_monte_carlo_estimate():
     torch.manual_seed(0)
     mu, logvar = torch.tensor([[0.7, -1.5, 0.0]]), torch.tensor([[-1.0, 0.5, -4.0]])
     q = Normal(mu, (logvar / 2).exp())
@@ -98,20 +98,20 @@ def test_closed_form_kl_is_the_monte_carlo_mean():
     torch.testing.assert_close(networks.kl_divergence(mu, logvar), estimate, rtol=0, atol=0.015)
 
 
-def test_the_books_kl_takes_log_sigma_for_log_variance():
+def test_the_books_kl_has_log_sigma_in_place_of_log_variance():
     mu, sigma = torch.tensor([[0.5, 2.0]]), torch.tensor([[0.1, 0.9]])
     expected = (mu**2 + sigma - 1 - sigma.log()) / 2
     torch.testing.assert_close(book_kl(mu, 2 * sigma.log()), expected)
-    assert float(book_kl(torch.zeros(1), torch.zeros(1))) == 0, "both are zero at the prior"
+    assert float(book_kl(torch.zeros(1), torch.zeros(1))) == 0, "not zero at the prior"
 
 
-def test_log_bernoulli_is_that_of_torchs_distributions():
+def test_log_bernoulli_equals_torch_distributions():
     logits = 6 * torch.randn(7, 784, dtype=torch.float64)
     x = torch.bernoulli(torch.rand(7, 784, dtype=torch.float64))
     torch.testing.assert_close(networks.log_bernoulli(logits, x), Bernoulli(logits=logits).log_prob(x).sum(1))
 
 
-def test_log_weights_equal_those_of_torchs_distributions(model, x):
+def test_log_weights_equal_torch_distributions(model, x):
     torch.manual_seed(3)
     log_w = evaluation.log_weights(model, x, None, 4)
     torch.manual_seed(3)
@@ -126,7 +126,7 @@ def test_log_weights_equal_those_of_torchs_distributions(model, x):
 
 
 class KnownLikelihood(VAE):
-    """Only the first pixel depends on z, and the posterior is the prior."""
+    """VAE with a known likelihood: only the first pixel depends on z, and the posterior is the prior."""
 
     def encode(self, x, classes=None):
         return torch.zeros(len(x), 1), torch.zeros(len(x), 1)
@@ -135,7 +135,7 @@ class KnownLikelihood(VAE):
         return torch.cat([4 * z, torch.zeros(len(z), 783)], dim=1)
 
 
-def test_bounds_grow_with_k_and_tend_to_the_likelihood():
+def test_bounds_increase_with_k_and_converge_to_the_likelihood():
     """p(x_0 = 1) = E[sigmoid(4 z)] = 1/2, so log p(x) = -784 log 2; the posterior is the prior."""
     torch.manual_seed(0)
     x = torch.bernoulli(torch.full((40, 784), 0.5))
@@ -148,7 +148,7 @@ def test_bounds_grow_with_k_and_tend_to_the_likelihood():
     assert bounds.elbo == pytest.approx(elbo, abs=0.15)
 
 
-def test_the_bound_of_a_network_grows_with_k(model, x):
+def test_the_bound_of_a_network_increases_with_k(model, x):
     with torch.no_grad():
         model.posterior.weight.mul_(20)  # a posterior far from the exact one
     gains = []
@@ -161,7 +161,7 @@ def test_the_bound_of_a_network_grows_with_k(model, x):
     assert 0.01 < gains[1] < gains[2] - 0.01
 
 
-def test_the_gain_of_some_images_is_added_to_the_bound_of_all(model, x):
+def test_the_gain_of_the_first_images_is_added_to_the_bound_of_all(model, x):
     torch.manual_seed(0)
     whole = evaluation.likelihood(model, x, None, samples=500, images=12)
     assert whole.log_likelihood_error == 0
@@ -174,7 +174,7 @@ def test_the_gain_of_some_images_is_added_to_the_bound_of_all(model, x):
 
 @settings(deadline=None, max_examples=15)
 @given(images=st.integers(1, 7), groups=st.integers(1, 5), rows=st.integers(50, 220), conditional=st.booleans())
-def test_memory_is_bounded_whatever_k(images, groups, rows, conditional):
+def test_the_number_of_samples_decoded_at_once_is_bounded(images, groups, rows, conditional):
     model = VAE(2, hidden=(4,), conditional=conditional)
     seen = []
     model.decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
@@ -189,7 +189,7 @@ def test_memory_is_bounded_whatever_k(images, groups, rows, conditional):
     assert bool((elbo <= bounds.mean(1) + 1e-9).all()), "the mean of logs is below the log of the mean"
 
 
-def test_classes_stay_with_their_images(monkeypatch):
+def test_chunks_keep_classes_and_images_together(monkeypatch):
     torch.manual_seed(0)
     model = VAE(2, hidden=(8,), conditional=True)
     x, classes = torch.bernoulli(torch.full((9, 784), 0.4)), condition(9).float()
@@ -201,7 +201,7 @@ def test_classes_stay_with_their_images(monkeypatch):
         torch.testing.assert_close(one, other)
 
 
-def test_measure_is_the_bound_and_its_parts(model, x):
+def test_measure_returns_the_elbo_and_its_terms(model, x):
     torch.manual_seed(0)
     measures = evaluation.measure(model, x)
     model.requires_grad_(False)
@@ -214,7 +214,7 @@ def test_measure_is_the_bound_and_its_parts(model, x):
 
 
 def test_active_units_by_hand():
-    mu = torch.tensor([[0.0, 0.1, 3.0], [0.15, 0.1, -3.0]])  # variances .0056, 0, 9
+    mu = torch.tensor([[0.0, 0.1, 3.0], [0.15, 0.1, -3.0]])  # variances 0.0056, 0, 9
     assert evaluation.active_units(mu) == 1
     assert evaluation.active_units(2 * mu) == 2
 
@@ -232,18 +232,20 @@ def test_binarisation_samples_with_grey_levels_as_probabilities(digits):
     torch.manual_seed(2)
     before = torch.get_rng_state()
     two = pixels.fixed(digits.test.pixels, "dynamic")
-    assert torch.equal(one, two), "test pixels are the same in every run"
-    assert torch.equal(before, torch.get_rng_state()), "and the global generator keeps its state"
+    assert torch.equal(one, two), "test pixels depend on the global generator"
+    assert torch.equal(before, torch.get_rng_state()), "the state of the global generator changed"
 
 
-def test_test_pixels_are_sampled_with_a_generator_of_their_own(digits, monkeypatch):
+def test_test_pixels_are_sampled_with_a_separate_generator(digits, monkeypatch):
     torch.manual_seed(pixels.BINARY_SEED)
     recorded = pixels.binarised(digits.test.pixels, "dynamic")  # from torch's global generator on the CPU
-    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("it would seed the GPUs' generators as well"))
+    monkeypatch.setattr(
+        torch, "manual_seed", lambda seed: pytest.fail("torch.manual_seed also seeds the generators of the GPUs")
+    )
     assert torch.equal(pixels.fixed(digits.test.pixels, "dynamic"), recorded)
 
 
-def test_the_decoders_first_output_is_the_mean_image(digits):
+def test_the_initial_output_of_the_decoder_is_the_mean_image(digits):
     model = VAE(3, hidden=(8,))
     networks.initialise_output_bias(model, digits.train.pixels)
     last = list(model.decoder.parameters())[-2:]

@@ -1,4 +1,4 @@
-"""The film of the training, and the figures of a variational autoencoder."""
+"""The animation of the training, and the figures of a variational autoencoder."""
 
 import numpy as np
 import pytest
@@ -18,29 +18,29 @@ def frames(film) -> int:
     return film.n_frames
 
 
-def test_the_film_keeps_its_pages_through_a_checkpoint(tmp_path):
+def test_the_film_restores_its_pages_and_writes_a_gif(tmp_path):
     film = Film(epochs=100, pages=3)
     assert film.epochs == {1, 10, 100}
     for epoch in range(1, 13):
         film.take(epoch, lambda epoch=epoch: torch.full((20, 784), epoch / 100))
-    again = Film(epochs=100, pages=3)
-    again.load_state_dict(film.state_dict())
-    assert list(again.pages) == [1, 10]
-    names, images = again.first_rows(2)
+    restored = Film(epochs=100, pages=3)
+    restored.load_state_dict(film.state_dict())
+    assert list(restored.pages) == [1, 10]
+    names, images = restored.first_rows(2)
     assert names == ["epoch 1", "epoch 10"]
     assert images.shape == (20, 1, 28, 28)
     assert float(images[10].max()) == pytest.approx(0.1, abs=0.01)
-    again.write(tmp_path / "film.gif")
+    restored.write(tmp_path / "film.gif")
     with Image.open(tmp_path / "film.gif") as written:
         assert frames(written) == 2
         assert written.size == (600, 16 + 120)
         assert written.info["loop"] == 0
         written.seek(1)
         frame = torch.from_numpy(np.array(written.convert("L")))
-        assert abs(int(frame[46, 30]) - 26) <= 2  # a tenth of 255, in the middle of the first image
+        assert abs(int(frame[46, 30]) - 26) <= 2  # 0.1 * 255, in the centre of the first image
 
 
-def test_film_pages_show_the_same_images_and_points(digits):
+def test_film_pages_use_the_same_images_and_latent_samples(digits):
     torch.manual_seed(0)
     x = pixels.fixed(digits.valid.pixels[:10], "dynamic")
     model = VAE(3, hidden=(8,))
@@ -81,7 +81,7 @@ def test_a_traversal_varies_one_unit_per_row_in_order_of_kl(monkeypatch):
         torch.testing.assert_close(z[row][:, others], mu[:, others].expand(11, 2))
 
 
-def test_a_mosaic_puts_each_tile_in_its_place():
+def test_positions_of_the_tiles_of_a_mosaic():
     images = torch.arange(6).view(6, 1, 1, 1).expand(6, 1, 4, 4) / 10
     (axes,) = plots.mosaic(images, columns=3, row_names=["a", "b"], title="t").axes
     sheet = np.asarray(axes.images[0].get_array())
@@ -89,11 +89,11 @@ def test_a_mosaic_puts_each_tile_in_its_place():
     assert sheet[0, 0] == 0
     assert sheet[0, 5] == pytest.approx(0.1)
     assert sheet[8, 13] == pytest.approx(0.5)
-    assert sheet[4, 0] == 1, "a white line between the rows"
+    assert sheet[4, 0] == 1, "no white line between the rows"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
 
 
-def test_a_latent_space_of_many_dimensions_is_drawn_along_its_principal_components(digits, monkeypatch):
+def test_a_latent_space_of_many_units_is_projected_to_its_principal_components(digits, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "scatter", lambda points, *_, **__: drawn.append(points))
     mu = torch.randn(len(digits.test), 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5, 2, 3, 4])

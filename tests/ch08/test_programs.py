@@ -1,4 +1,4 @@
-"""The chapter's other programs: classifier, GAN, latent sweep, throughput."""
+"""Digit classifier, GAN, latent sweep, throughput."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def frames(film) -> int:
 # The classifier.
 
 
-def test_the_classifier_is_accurate_repeatable_and_keeps_the_generators_state(digits):
+def test_the_classifier_is_accurate_and_repeatable_and_keeps_the_generator_state(digits):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     one = classifier.fit_classifier(digits, CPU)
@@ -64,7 +64,7 @@ def test_fitting_restores_the_generator_of_its_device(digits, monkeypatch, name,
 
 
 @pytest.mark.gpu
-def test_classifier_and_test_pixels_keep_the_gpus_generator_state(digits):
+def test_classifier_and_test_pixels_keep_the_generator_state_of_the_gpu(digits):
     torch.cuda.manual_seed(7)
     before = torch.cuda.get_rng_state()
     pixels.fixed(digits.test.pixels, "dynamic", "cuda")
@@ -72,7 +72,7 @@ def test_classifier_and_test_pixels_keep_the_gpus_generator_state(digits):
     assert torch.equal(before, torch.cuda.get_rng_state())
 
 
-def test_features_probabilities_and_accuracy_are_those_of_the_network():
+def test_features_probabilities_and_accuracy_equal_the_formulas():
     torch.manual_seed(0)
     network = classifier.make_classifier().eval()
     images, labels = torch.rand(2_003, 784), torch.arange(2_003) % 10
@@ -100,7 +100,7 @@ def make_pair(config):
     return pair, (gan.make_optimizer(pair.generator, rate), gan.make_optimizer(pair.discriminator, rate))
 
 
-def test_the_pairs_shapes_and_weights(gan_config):
+def test_output_shapes_and_initial_weights_of_the_pair(gan_config):
     pair, _ = make_pair(replace(gan_config, width=32))
     generated = pair.generator(torch.randn(3, 64))
     assert generated.shape == (3, 1, 28, 28)
@@ -121,8 +121,8 @@ def test_pixels_are_scaled_to_the_range_of_the_generator():
     torch.testing.assert_close(samples, (pair.generator(z).detach().flatten(1) + 1) / 2)
 
 
-def test_each_network_steps_on_its_own_loss_only(gan_config, digits):
-    """One step of Adam for each network, written by hand, on the binary cross-entropies."""
+def test_each_network_takes_a_step_on_its_own_loss(gan_config, digits):
+    """The first Adam update of each network by the formula, on the binary cross-entropies."""
     pair, optimizers = make_pair(gan_config)
     reference, _ = make_pair(gan_config)
     real = gan.scaled(digits.train.pixels[:16])
@@ -145,12 +145,12 @@ def test_each_network_steps_on_its_own_loss_only(gan_config, digits):
 def assert_stepped(before, after, loss):
     gradients = torch.autograd.grad(loss, list(before.parameters()))
     for old, new, g in zip(before.parameters(), after.parameters(), gradients, strict=True):
-        big = g.abs() > 1e-6  # the direction of smaller ones is rounding
+        big = g.abs() > 1e-6  # the sign of smaller ones depends on rounding
         expected = old.detach() - 1e-3 * g / (g.abs() + 1e-8)
         torch.testing.assert_close(new.detach()[big], expected[big], rtol=1e-3, atol=2e-5)
 
 
-def test_the_generator_lowers_its_loss_against_a_fixed_discriminator(gan_config, digits):
+def test_the_generator_decreases_its_loss_against_a_fixed_discriminator(gan_config, digits):
     pair, optimizers = make_pair(gan_config)
     real = gan.scaled(digits.train.pixels[:32])
     for group in optimizers[1].param_groups:
@@ -168,7 +168,7 @@ def test_pixel_variance_by_hand():
     assert gan.pixel_variance(torch.rand(2_000, 784)) == pytest.approx(1 / 12, rel=0.05)
 
 
-def test_the_monitor_sees_a_collapse(digits):
+def test_the_monitor_detects_a_mode_collapse(digits):
     network = classifier.fit_classifier(digits, CPU)
     real, other = pixels.flat(digits.valid.pixels), pixels.flat(digits.test.pixels)
     healthy, collapsed = gan.monitor(network, other, real), gan.monitor(network, other[:1].repeat(100, 1), real)
@@ -226,12 +226,12 @@ def test_a_resumed_gan_has_the_same_weights(gan_config, monkeypatch):
 
 
 @pytest.mark.parametrize("limit", [2, 129])
-def test_a_last_batch_of_one_image_does_no_harm(gan_config, limit):
+def test_training_works_with_a_last_batch_of_one_image(gan_config, limit):
     found = gan.train(replace(gan_config, epochs=1), load_images("digits", limit=limit))
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_one_image_is_too_few_for_a_gan(gan_config):
+def test_a_gan_requires_two_images(gan_config):
     with pytest.raises(ValueError, match="--limit must leave at least 2 images, got 1"):
         gan.train(gan_config, load_images("digits", limit=1))
     with pytest.raises(ValueError, match="--batch-size must be at least 2"):
@@ -258,7 +258,7 @@ def test_the_sweep_compares_vaes_with_plain_autoencoders(options, digits, capsys
     assert "latent 8" in capsys.readouterr().out
 
 
-def test_a_handful_of_images_is_enough_for_a_sweep(options):
+def test_the_sweep_runs_with_very_few_images(options):
     config = latent_sweep.Config(data="digits", latent_sizes=(1, 2), hidden=(4,), epochs=1, run=options)
     for limit in (1, 3):
         assert latent_sweep.train(config, load_images("digits", limit=limit))["latent_2_elbo"] < 0
@@ -296,7 +296,7 @@ def test_code_samples_have_the_mean_and_deviation_of_the_codes():
         ({"latent_sizes": (0,)}, "--latent-sizes must be a number above 0"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(ValueError, match=message):
         latent_sweep.Config(**settings)
 
@@ -316,7 +316,7 @@ def test_throughput_samples_pixels_with_grey_levels_as_probabilities(digits, opt
     assert ((mean - expected).abs() <= 6 * deviation + 1e-6).all()
 
 
-def test_throughput_measures_every_variant(digits, options):
+def test_throughput_metrics_of_every_variant(digits, options):
     config = throughput.Config(data="digits", batch_size=64, rounds=1, seconds=0.2, run=options)
     metrics = throughput.train(config, digits)
     for name in ("default", "random_bits", "fp32", "bf16", "hand_bf16"):
@@ -325,4 +325,4 @@ def test_throughput_measures_every_variant(digits, options):
     assert metrics["fp32_ratio"] == pytest.approx(ratio)
     assert list(options.out.rglob("throughput.png"))
     (path,) = options.out.rglob("summary.json")
-    assert json.loads(path.read_text())["device"].endswith(", fp32 and bf16"), "whatever --precision says"
+    assert json.loads(path.read_text())["device"].endswith(", fp32 and bf16"), "--precision is not used"

@@ -1,4 +1,4 @@
-"""The samples that sample.py generates with a trained VAE."""
+"""Samples and interpolations of sample.py, from trained VAEs."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from common.folder import newest_run
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """An unconditional and a conditional run, trained until the classifier recognises their digits."""
+    """Folder with an unconditional and a conditional run, trained until the classifier recognises their digits."""
     out = tmp_path_factory.mktemp("runs")
     for name, conditional in (("plain", False), ("conditional", True)):
         options = RunOptions(device="cpu", precision="fp32", threads=1, out=out / name)
@@ -41,7 +41,7 @@ def test_a_conditional_model_generates_the_given_class(runs):
     assert "sample_accuracy" not in summary(runs / "plain")
 
 
-def test_the_plane_of_two_units_is_drawn(runs):
+def test_the_latent_plane_of_two_units_is_drawn(runs):
     for name in ("plain", "conditional"):
         assert len(list((runs / name).rglob("manifold.png"))) == 1
 
@@ -69,13 +69,13 @@ def test_the_command_generates_the_given_number_of_samples(runs, tmp_path, capsy
     assert capsys.readouterr().out.startswith("model    mlp VAE, 2 latent units, from ")
     first = seen["images"]
     sample.main(["--count", "5", "--out", str(runs / "plain")])
-    assert torch.equal(first, seen["images"]), "the same seed gives the same samples"
+    assert torch.equal(first, seen["images"]), "the same seed gives different samples"
     sample.main(["--count", "5", "--seed", "1", "--out", str(runs / "plain")])
     assert not torch.equal(first, seen["images"])
     assert len(list((runs / "plain").rglob("sample.png"))) == 1
 
 
-def test_samples_of_a_given_class_are_classified_as_it(runs, digits, monkeypatch):
+def test_samples_of_a_given_class_are_classified_correctly(runs, digits, monkeypatch):
     seen = watch_mosaic(monkeypatch)
     classifier = fit_classifier(digits, torch.device("cpu"))
     for digit in (0, 6):
@@ -114,19 +114,19 @@ def condition(x, digit, config):
             "--digit needs a conditional model: train one with python -m ch08_vae.train vae --conditional, "
             "or name the folder of such a run with --folder",
         ),
-        (["--digit", "10"], "a class is a number from 0 to 9, got 10"),
-        (["--interpolate", "3", "11"], "a class is a number from 0 to 9, got 11"),
-        (["--digit", "7", "--interpolate", "3", "8"], "not both"),
+        (["--digit", "10"], "--digit and --interpolate take classes from 0 to 9, got 10"),
+        (["--interpolate", "3", "11"], "--digit and --interpolate take classes from 0 to 9, got 11"),
+        (["--digit", "7", "--interpolate", "3", "8"], "--digit and --interpolate cannot be used together, got both"),
         (["--picture", "drawing"], "--picture must be a file name with an extension, such as samples.png, got drawing"),
         (["--count", "0"], "--count must be a number above 0, got 0"),
         (["--cont", "3"], "did you mean --count?"),
     ],
 )
-def test_a_mistake_is_one_line(fails, runs, words, message):
+def test_invalid_options_are_reported_in_one_line(fails, runs, words, message):
     assert message in fails(sample.main, [*words, "--out", str(runs / "plain")])
 
 
-def test_a_class_without_test_images_is_named(fails, runs, monkeypatch):
+def test_a_class_without_test_images_is_reported(fails, runs, monkeypatch):
     data = load_images("digits")
     rest = replace(data, test=data.test[(data.test.labels != 3).nonzero().flatten()])
     monkeypatch.setattr(sample, "load_images", lambda name: rest)
@@ -134,11 +134,11 @@ def test_a_class_without_test_images_is_named(fails, runs, monkeypatch):
     assert "--interpolate needs test images of class 3, got none" in error
 
 
-def test_without_a_run_the_error_names_the_command(fails, tmp_path):
+def test_without_a_run_the_error_names_the_training_command(fails, tmp_path):
     assert "train one with python -m ch08_vae.train vae" in fails(sample.main, ["--out", str(tmp_path)])
 
 
-def test_a_different_version_of_the_data_is_refused(fails, runs, monkeypatch):
+def test_a_different_version_of_the_data_is_rejected(fails, runs, monkeypatch):
     monkeypatch.setattr("common.data.images.loading.SPLIT_SEED", 1)
     error = fails(sample.main, ["--interpolate", "3", "8", "--out", str(runs / "plain")])
     assert "was trained on a different version of digits: train again" in error

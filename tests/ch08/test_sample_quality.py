@@ -1,4 +1,4 @@
-"""The measures of generated images, against scipy, closed forms and values by hand."""
+"""Metrics of generated images, compared with scipy, closed forms and values computed by hand."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from common.data.images.loading import load_images
 
 
 def gaussian(mean, deviations, count=2_000):
-    """Points whose sample mean and sample covariance are exactly those given."""
+    """Return points with exactly the given sample mean and standard deviations, uncorrelated."""
     points = torch.randn(count, len(mean), dtype=torch.float64)
     points = points - points.mean(0)
     points = points @ torch.linalg.inv(torch.linalg.cholesky(points.mT.cov(correction=0))).mT
@@ -25,7 +25,7 @@ def gaussian(mean, deviations, count=2_000):
 
 @pytest.mark.parametrize(("count", "width"), [(500, 12), (12, 30)])
 def test_frechet_distance_equals_the_formula_with_scipys_matrix_root(count, width):
-    """Full covariances; in the second case they are singular, with fewer points than features."""
+    """Full covariances; in the second case they are singular (fewer points than features)."""
     torch.manual_seed(0)
     a = torch.randn(count, width, dtype=torch.float64) @ torch.randn(width, width, dtype=torch.float64)
     b = torch.randn(count, width, dtype=torch.float64) @ torch.randn(width, width, dtype=torch.float64) + 1
@@ -55,27 +55,29 @@ def test_frechet_distance_of_single_images_is_that_of_their_features():
     assert sample_quality.frechet_distance(a, a) == 0
 
 
-def on_a_line(*places):
+def points_on_a_line(*places):
     return torch.tensor(places).unsqueeze(1)
 
 
 def test_precision_and_recall_by_hand():
     """Points on a line and k = 1, where the radius is the distance to the nearest other point."""
-    real = on_a_line(0.0, 1.0, 10.0, 12.0)  # radii 1, 1, 2, 2: covers [-1, 2] and [8, 14]
-    generated = on_a_line(0.5, 1.75, 3.0, 20.0, 21.0)  # radii 1.25, 1.25, 1.25, 1, 1: [-.75, 4.25], [19, 22]
+    real = points_on_a_line(0.0, 1.0, 10.0, 12.0)  # radii 1, 1, 2, 2: covers [-1, 2] and [8, 14]
+    generated = points_on_a_line(0.5, 1.75, 3.0, 20.0, 21.0)  # radii 1.25, 1.25, 1.25, 1, 1: [-0.75, 4.25], [19, 22]
     precision, recall = sample_quality.precision_and_recall(real, generated, k=1)
-    assert precision == pytest.approx(2 / 5), "0.5 and 1.75 lie near real images"
-    assert recall == pytest.approx(2 / 4), "0 and 1 lie near generated images"
+    assert precision == pytest.approx(2 / 5), "0.5 and 1.75 are inside the balls of real images"
+    assert recall == pytest.approx(2 / 4), "0 and 1 are inside the balls of generated images"
 
 
 def test_the_radius_is_the_distance_to_the_third_other_point():
-    points = on_a_line(0.0, 1.0, 3.0, 7.0, 20.0)
+    points = points_on_a_line(0.0, 1.0, 3.0, 7.0, 20.0)
     assert sample_quality.neighbour_radii(points).tolist() == [7, 6, 4, 7, 19]
-    assert sample_quality.neighbour_radii(points[:2]).tolist() == [1, 1], "with fewer points, the farthest"
+    assert sample_quality.neighbour_radii(points[:2]).tolist() == [1, 1], (
+        "with fewer points, the distance to the farthest"
+    )
     assert sample_quality.neighbour_radii(points[:1]).tolist() == [0]
 
 
-def test_blocks_do_not_change_precision_and_recall():
+def test_precision_and_recall_do_not_depend_on_the_chunks():
     torch.manual_seed(0)
     real, generated = torch.randn(2_300, 4), 1.5 * torch.randn(1_100, 4)
     precision, recall = sample_quality.precision_and_recall(real, generated)
@@ -86,7 +88,7 @@ def test_blocks_do_not_change_precision_and_recall():
     assert precision < recall - 0.05
 
 
-def test_collapse_costs_recall_and_noise_costs_precision():
+def test_collapse_decreases_recall_and_noise_decreases_precision():
     torch.manual_seed(0)
     real = torch.randn(500, 3)
     collapsed, noisy = 0.05 * torch.randn(500, 3), 8 * torch.randn(500, 3)
@@ -103,7 +105,7 @@ def test_laplacian_variance_by_hand():
     images = torch.zeros(2, 28, 28)
     images[0, 14, 14] = 1
     images[1] = torch.arange(28) / 28
-    expected = (16 + 4) / 26**2 / 2  # its mean is 0; the second image adds nothing
+    expected = (16 + 4) / 26**2 / 2  # the mean of the Laplacian is 0; the second image contributes 0
     assert sample_quality.laplacian_variance(images.flatten(1)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -133,7 +135,7 @@ def test_the_halves_alternate_and_do_not_overlap(digits):
     assert torch.equal(second, pixels[:1])
 
 
-def test_references_are_measured_as_samples_are(digits):
+def test_references_are_measured_like_samples(digits):
     classifier = fit_classifier(digits, torch.device("cpu"))
     state = torch.get_rng_state()
     references = sample_quality.measure_references(classifier, digits)
@@ -144,13 +146,13 @@ def test_references_are_measured_as_samples_are(digits):
     samples = sample_quality.measure_samples(classifier, second, digits)
     assert samples.items() <= real.items()
     assert real["accuracy"] > 0.95
-    assert means["confidence"] > 0.95, "confidence does not see that means are blurred and have no variety,"
-    assert means["frechet_distance"] > 2 * real["frechet_distance"], "but the distance does,"
-    assert means["recall"] < 0.1 < 0.7 < real["recall"], "and so does recall,"
-    assert means["sharpness"] < 0.8 < real["sharpness"] < 1.2, "and so does sharpness"
+    assert means["confidence"] > 0.95, "class means have a high confidence"
+    assert means["frechet_distance"] > 2 * real["frechet_distance"], "but a larger Fréchet distance"
+    assert means["recall"] < 0.1 < 0.7 < real["recall"], "a recall near 0"
+    assert means["sharpness"] < 0.8 < real["sharpness"] < 1.2, "and a lower sharpness"
 
 
-def test_class_means_are_those_of_the_classes_in_turn(digits):
+def test_class_means_repeat_the_classes_in_order(digits):
     means = sample_quality.class_means(digits.train, 23)
     images = preprocessing.flat(digits.train.pixels)
     torch.testing.assert_close(means[13], images[digits.train.labels == 3].mean(0))
@@ -160,7 +162,7 @@ def test_class_means_are_those_of_the_classes_in_turn(digits):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_few_images_give_finite_measures(limit):
+def test_metrics_of_few_images_are_finite(limit):
     data = load_images("digits", limit=limit)
     classifier = fit_classifier(data, torch.device("cpu"))
     for measures in sample_quality.measure_references(classifier, data).values():

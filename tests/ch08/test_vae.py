@@ -1,4 +1,4 @@
-"""The vae program: its step, its metrics, and its figures."""
+"""The vae program: training step, schedules, metrics and figures."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def config(options):
 
 
 def fit_one_batch(digits, goal=None, **settings):
-    """Train on one batch, until the loss is below the goal or, without one, for 300 steps."""
+    """Train on one batch until the loss is below the goal, or for 300 steps without a goal."""
     torch.manual_seed(0)
     config = Config(**{"hidden": (64,), **settings})
     model = vae.make_model(config)
@@ -48,17 +48,17 @@ def fit_one_batch(digits, goal=None, **settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"conditional": True}, {"binarisation": "none"}])
-def test_one_batch_is_learned(digits, settings):
+def test_one_batch_is_overfitted(digits, settings):
     _, _, losses = fit_one_batch(digits, goal=150, **settings)
     assert losses[0] > 500
 
 
-def test_convolutions_learn_one_batch(digits):
+def test_convolutions_overfit_one_batch(digits):
     _, _, losses = fit_one_batch(digits, goal=250, architecture="conv")
     assert losses[0] > 500
 
 
-def test_a_larger_beta_lowers_the_kl_divergence(digits):
+def test_a_larger_beta_decreases_the_kl_divergence(digits):
     divergences = []
     for beta in (0.2, 5.0):
         model, x, _ = fit_one_batch(digits, beta=beta)
@@ -67,7 +67,7 @@ def test_a_larger_beta_lowers_the_kl_divergence(digits):
     assert divergences[0] > 2 * divergences[1]
 
 
-def test_the_books_kl_makes_units_more_precise(digits):
+def test_the_books_kl_decreases_the_posterior_deviations(digits):
     sigma = {}
     for kl in ("exact", "book"):
         model, x, _ = fit_one_batch(digits, kl=kl)
@@ -76,8 +76,8 @@ def test_the_books_kl_makes_units_more_precise(digits):
     assert sigma["book"] < 0.95 * sigma["exact"]
 
 
-def test_step_is_adams_on_minus_the_elbo(digits):
-    """The update of one step, written out (Kingma & Ba 2015, algorithm 1)."""
+def test_training_step_equals_adam_on_the_negative_elbo(digits):
+    """One update by the formula (Kingma & Ba 2015, algorithm 1)."""
     torch.manual_seed(0)
     model = VAE(4, hidden=(8,))
     before = [p.detach().clone() for p in model.parameters()]
@@ -94,14 +94,14 @@ def test_step_is_adams_on_minus_the_elbo(digits):
     assert float(loss) == pytest.approx(-float(bound.detach()), rel=1e-6)
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
         torch.testing.assert_close(new.detach(), old - 0.002 * g / (g.abs() + 1e-8), rtol=1e-3, atol=2e-5)
-    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+    assert all(p.grad is None for p in model.parameters()), "the gradients are not reset"
 
 
-def test_the_learning_rate_goes_through_one_cycle(config, digits, monkeypatch):
-    sizes = []
-    monkeypatch.setattr(vae, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+def test_the_learning_rate_follows_one_cycle(config, digits, monkeypatch):
+    rates = []
+    monkeypatch.setattr(vae, "set_learning_rate", lambda optimizer, rate: rates.append(rate))
     vae.train(replace(config, batch_size=500), digits)
-    assert sizes == [one_cycle(step, 6, config.learning_rate, warm_up=0.1) for step in range(6)]
+    assert rates == [one_cycle(step, 6, config.learning_rate, warm_up=0.1) for step in range(6)]
 
 
 def test_the_kl_weight_increases_linearly(config, digits, monkeypatch):
@@ -114,11 +114,11 @@ def test_the_kl_weight_increases_linearly(config, digits, monkeypatch):
         return step(*arguments, beta=beta, **settings)
 
     monkeypatch.setattr(vae, "train_step", watch)
-    vae.train(replace(config, batch_size=500, beta=2.0, warm_up=0.5), digits)  # three steps an epoch, two epochs
+    vae.train(replace(config, batch_size=500, beta=2.0, warm_up=0.5), digits)  # three steps per epoch, two epochs
     assert seen == pytest.approx([2 / 3, 4 / 3, 2, 2, 2, 2])
 
 
-def test_bf16_is_used_by_the_layers_and_not_by_the_bound(digits):
+def test_bf16_is_used_by_the_layers_but_not_by_the_loss(digits):
     seen = []
     model = VAE(4, hidden=(8,))
     model.decoder[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
@@ -136,12 +136,14 @@ def frames(film) -> int:
     return film.n_frames
 
 
-def test_training_learns_repeats_and_restores(config, digits):
+def test_training_learns_is_repeatable_and_restores(config, digits):
     config = replace(config, epochs=25)
     first, second = vae.train(config, digits), vae.train(config, digits)
     mean_image = networks.log_odds(digits.train.pixels)
     test = pixels.fixed(digits.test.pixels, "dynamic")
-    assert first["test_elbo"] > float(networks.log_bernoulli(mean_image, test).mean()) + 5, "better than the mean image"
+    assert first["test_elbo"] > float(networks.log_bernoulli(mean_image, test).mean()) + 5, (
+        "not better than the mean image"
+    )
     assert first["test_elbo"] < first["test_bound_50"] <= first["test_log_likelihood"] < 0
     assert first["test_elbo"] == pytest.approx(first["test_reconstruction"] - first["test_kl"])
     same = {name for name in first if not name.endswith(("seconds", "per_second"))}
@@ -179,7 +181,7 @@ def test_a_resumed_run_has_the_same_weights_and_film(config, digits, monkeypatch
     assert resumed.with_name("training.gif").read_bytes() == reference.with_name("training.gif").read_bytes()
 
 
-def test_grey_levels_are_never_called_a_likelihood(config, digits):
+def test_metrics_of_grey_levels_are_not_named_likelihood(config, digits):
     metrics = vae.train(replace(config, binarisation="none"), digits)
     assert metrics["test_grey_loss"] == pytest.approx(metrics["test_grey_reconstruction"] + metrics["test_kl"])
     assert metrics["test_grey_loss"] > 0
@@ -190,8 +192,8 @@ def test_grey_levels_are_never_called_a_likelihood(config, digits):
     assert "valid_elbo" not in row
 
 
-def test_choices_are_made_without_the_test_split(config, digits):
-    """Another test split gives the same weights and validation metrics."""
+def test_training_does_not_use_the_test_set(config, digits):
+    """Different test data give the same weights and validation metrics."""
     other_test = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
     for data in (digits, other_test):
         vae.train(config, data)
@@ -202,7 +204,7 @@ def test_choices_are_made_without_the_test_split(config, digits):
 
 
 @pytest.mark.parametrize("limit", [1, 2, 20])
-def test_a_handful_of_images_is_enough(config, limit):
+def test_training_runs_with_very_few_images(config, limit):
     data = load_images("digits", limit=limit)
     for changes in ({"latent_size": 1}, {"latent_size": 2, "conditional": True}):
         assert vae.train(replace(config, **changes), data)["test_elbo"] < 0
@@ -222,7 +224,7 @@ def test_a_handful_of_images_is_enough(config, limit):
         ({"importance_samples": 0}, "--importance-samples must be a multiple of 50 above 0, got 0"),
     ],
 )
-def test_a_wrong_setting_is_named(settings, message):
+def test_invalid_settings_are_rejected(settings, message):
     with pytest.raises(ValueError, match=message):
         Config(**settings)
 

@@ -1,4 +1,4 @@
-"""The same stages under other engines: Pachyderm's specifications, a Kubeflow pipeline, versions of the data by DVC."""
+"""The stages with other engines: Pachyderm specifications, a Kubeflow pipeline, data versions with DVC."""
 
 import dataclasses
 import importlib.util
@@ -21,8 +21,6 @@ from ch09_pipeline.pipeline import Config
 from common.config import RunOptions
 from conftest import ROOT
 
-pytest_plugins = ("warm_python",)
-
 SPECIFICATIONS = {path.stem: json.loads(path.read_text()) for path in sorted(rehearse.SPECIFICATIONS.glob("*.json"))}
 
 
@@ -31,15 +29,9 @@ def needs(module: str, extra: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason=f"{module} is not installed: pip install '.[{extra}]'")
 
 
-@pytest.fixture
-def warm(warm_python, monkeypatch):
-    """Let the stages of the test start without their imports."""
-    monkeypatch.setattr(sys, "executable", warm_python)
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, Path]:
-    """Two batches to train on, one to test with, and three new pictures, one of them broken."""
+    """Two training batches, one test batch, and three new images, one of them broken."""
     home = tmp_path_factory.mktemp("sources")
     return {"data": write_batches(home / "data", ["batch-1", "batch-2", "test-1"]), "new": write_pictures(home / "new")}
 
@@ -48,7 +40,7 @@ def sources(tmp_path_factory) -> dict[str, Path]:
 
 
 def check(value: object, kind: typing.Any, where: str) -> None:
-    """Raise ValueError where JSON is not what a message of the SDK holds: its own parser lets typos pass."""
+    """Raise ValueError if JSON does not match a message of the SDK, whose own parser ignores unknown fields."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is list and isinstance(value, list):
         for number, item in enumerate(value):
@@ -81,7 +73,7 @@ def check_specification(specification: dict) -> None:
 
 @needs("pachyderm_sdk", "pachyderm")
 @pytest.mark.parametrize("name", SPECIFICATIONS)
-def test_a_specification_has_the_fields_of_the_sdk_and_no_others(name):
+def test_a_specification_has_only_fields_of_the_sdk(name):
     from pachyderm_sdk.api import pps
 
     specification = SPECIFICATIONS[name]
@@ -119,7 +111,7 @@ def test_a_specification_has_the_fields_of_the_sdk_and_no_others(name):
         ((), "description", ["x"], "description is"),
     ],
 )
-def test_a_typo_in_a_specification_is_found(place, key, value, message):
+def test_a_typo_in_a_specification_is_detected(place, key, value, message):
     specification = deepcopy(SPECIFICATIONS["prepare"])
     inner = specification
     for step in place:
@@ -129,8 +121,8 @@ def test_a_typo_in_a_specification_is_found(place, key, value, message):
         check_specification(specification)
 
 
-def test_parallelism_has_several_datums_to_work_on(sources):
-    """A glob of `/` makes one datum, on which more than one worker would wait; the book's specification does that."""
+def test_pipelines_with_several_workers_have_several_datums(sources):
+    """With the glob `/`, as in the book's specification, there is one datum, and only one worker has work."""
     repositories = {"data": sources["data"], "new": sources["new"]}
     for name, source in (("prepare", "data"), ("predict", "new")):
         entry = SPECIFICATIONS[name]
@@ -141,7 +133,7 @@ def test_parallelism_has_several_datums_to_work_on(sources):
         assert len(rehearse.datums_of({"pfs": pfs}, repositories)) == 3
 
 
-def test_datums_are_cut_crossed_and_united(tmp_path):
+def test_datums_of_globs_crosses_and_unions(tmp_path):
     for name in ("a/x", "a/y", "b/z", "c/sub/w"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -164,18 +156,18 @@ def test_datums_are_cut_crossed_and_united(tmp_path):
     assert rehearse.repositories_of({"cross": [crossed, united, pfs("c", "/")]}) == {"a", "b", "c"}
 
 
-def test_pipelines_run_after_those_they_read():
-    order = [entry["pipeline"]["name"] for entry in rehearse.in_order(list(SPECIFICATIONS.values()))]
+def test_pipelines_are_sorted_topologically():
+    order = [entry["pipeline"]["name"] for entry in rehearse.topological_order(list(SPECIFICATIONS.values()))]
     for name, entry in SPECIFICATIONS.items():
         assert all(
             order.index(other) < order.index(name) for other in rehearse.repositories_of(entry["input"]) & set(order)
         )
     loop = [{"pipeline": {"name": a}, "input": {"pfs": {"repo": b, "glob": "/"}}} for a, b in ("xy", "yx")]
-    with pytest.raises(ValueError, match="the pipelines x, y wait for each other"):
-        rehearse.in_order(loop)
+    with pytest.raises(ValueError, match="the pipelines x, y depend on each other"):
+        rehearse.topological_order(loop)
 
 
-def test_a_datum_sees_its_files_alone_and_a_failure_names_its_reason(tmp_path):
+def test_a_datum_has_only_its_files_and_failures_are_reported(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("one", "two"):
         (tmp_path / "in" / name).write_text(name)
@@ -203,7 +195,7 @@ def test_a_pipeline_without_a_datum_is_an_error(tmp_path):
 
 @pytest.fixture(scope="module")
 def rehearsed(sources, tmp_path_factory, warm_python) -> dict[str, Path]:
-    """Every specification's own command, run on a /pfs of its own."""
+    """Repositories after the commands of all specifications have run, each datum in its own /pfs."""
     out = tmp_path_factory.mktemp("pachyderm") / "out"
     flags = {"--epochs": 1, "--threshold": 0}
     with pytest.MonkeyPatch.context() as patch:
@@ -212,7 +204,7 @@ def rehearsed(sources, tmp_path_factory, warm_python) -> dict[str, Path]:
 
 
 @pytest.mark.slow
-def test_every_specification_runs_to_its_end(rehearsed):
+def test_all_specifications_run(rehearsed):
     names = {name: sorted(str(path.relative_to(home)) for path in files_of([home])) for name, home in rehearsed.items()}
     assert names["prepare"] == [
         f"{name}.{kind}" for name in ("batch-1", "batch-2", "test-1") for kind in ("json", "safetensors")
@@ -257,7 +249,7 @@ def test_the_kubeflow_pipeline_compiles(tmp_path, command, warm):
 
 
 @needs("kfp", "kubeflow")
-def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command, warm):
+def test_a_failed_kubeflow_run_prints_one_line(tmp_path, command, warm):
     (tmp_path / "empty").mkdir()
     words = ["--new", str(tmp_path / "empty"), "--out", str(tmp_path / "kfp")]
     done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "nowhere"), *words)
@@ -266,15 +258,13 @@ def test_a_kubeflow_run_that_fails_ends_in_one_line(tmp_path, command, warm):
     done = command("ch09_pipeline.kubeflow", "--data", str(tmp_path / "empty"), *words)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
-    assert 'kubeflow.py", line' not in done.stderr, "a traceback of ours"
+    assert 'kubeflow.py", line' not in done.stderr, "a traceback of the suite was printed"
     assert "no batch (*.bin)" in done.stdout + done.stderr
 
 
 @needs("kfp", "kubeflow")
 @pytest.mark.slow
-def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(
-    sources, rehearsed, tmp_path, command, warm
-):
+def test_kubeflow_on_this_machine_and_pachyderm_train_the_same_model(sources, rehearsed, tmp_path, command, warm):
     words = [
         "--data",
         sources["data"],
@@ -305,7 +295,7 @@ def test_the_kubeflow_pipeline_runs_here_and_every_engine_makes_the_same_model(
 @needs("dvc", "data-versions")
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed(tmp_path, warm):
+def test_checking_out_earlier_data_reruns_only_the_affected_jobs(tmp_path, warm):
     home = tmp_path / "repository"
     data = write_batches(home / "data", ["batch-1", "batch-2", "batch-3", "test-1"])
     names = {f"GIT_{who}_{what}": "reader@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -332,7 +322,7 @@ def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed
     work = pipeline.work_folder(options, data)
     first = checksum(work / "publish/model.safetensors")
     (data / "batch-2.bin").write_bytes((data / "batch-3.bin").read_bytes())
-    keep("the second batch is another")
+    keep("replace the second batch")
     metrics, _ = run(config)
     assert metrics["jobs"] == 1 + 5
     assert checksum(work / "publish/model.safetensors") != first
@@ -344,10 +334,10 @@ def test_going_back_to_an_earlier_version_of_the_data_rebuilds_only_what_changed
     assert checksum(work / "publish/model.safetensors") == first
 
 
-# What is installed.
+# Packaging.
 
 
-def test_what_is_no_python_is_installed_as_well():
+def test_files_other_than_python_are_installed():
     kept = setuptools_settings()["package-data"]["ch09_pipeline"]
     package = ROOT / "ch09_pipeline"
     found = {path for pattern in kept for path in package.glob(pattern)}
@@ -356,8 +346,8 @@ def test_what_is_no_python_is_installed_as_well():
     }
 
 
-def test_the_plugin_is_installed_where_the_engine_looks_for_it():
-    """The engine looks beside its own file, so the packages that are installed must hold the plugin's folder."""
+def test_the_plugin_is_installed_beside_the_engine():
+    """The engine looks for the plugin beside its own file, so the installed packages must include its folder."""
     setuptools = pytest.importorskip("setuptools")
     patterns = setuptools_settings()["packages"]["find"]["include"]
     packages = setuptools.find_namespace_packages(str(ROOT), include=patterns)

@@ -1,4 +1,4 @@
-"""The engine without Snakemake: its messages are parsed, failures are reported, processes are ended."""
+"""The engine without Snakemake: parsing of events, reports of failures, termination of processes."""
 
 import ast
 import importlib.util
@@ -19,11 +19,11 @@ import pytest
 from ch09_pipeline import engine, graph
 from ch09_pipeline.engine import Event, Job
 
-# What Snakemake says.
+# Events and reasons.
 
 
 def line(event: str, number: int, **fields: object) -> str:
-    """Spell an event as the plugin writes it."""
+    """Encode an event as the plugin does."""
     return json.dumps({"event": event, "number": number, **fields}) + "\n"
 
 
@@ -32,7 +32,7 @@ def start_line(number: int, rule: str, *, reason: str = "Missing output files: x
     return line("start", number, rule=rule, wildcards=wildcards, reason=reason, **fields)
 
 
-def test_events_are_read_from_what_the_plugin_writes():
+def test_events_of_the_plugin_are_parsed():
     params = "Params have changed since last execution: Union of all: before: '--threshold 0' now: '--threshold 2'"
     stream = [
         start_line(
@@ -58,10 +58,10 @@ def test_events_are_read_from_what_the_plugin_writes():
     ]
 
 
-def test_an_event_that_was_cut_short_is_left():
-    whole = start_line(1, "publish")
-    assert [event.job.rule for event in engine.read_events([whole, whole[:-20]])] == ["publish"]
-    assert [event.job.rule for event in engine.read_events([whole, whole.rstrip("\n")])] == ["publish"]
+def test_an_incomplete_last_event_is_ignored():
+    complete = start_line(1, "publish")
+    assert [event.job.rule for event in engine.read_events([complete, complete[:-20]])] == ["publish"]
+    assert [event.job.rule for event in engine.read_events([complete, complete.rstrip("\n")])] == ["publish"]
 
 
 @pytest.mark.parametrize(
@@ -86,33 +86,33 @@ def test_an_event_that_was_cut_short_is_left():
         ("Forced execution", "Forced execution"),
     ],
 )
-def test_reasons_are_given_in_a_few_words(reason, message):
+def test_reasons_are_shortened(reason, message):
     assert engine.explain(reason) == message
 
 
-def test_jobs_are_joined_by_the_files_that_they_write_and_read():
+def test_edges_connect_the_writer_of_a_file_to_its_readers():
     jobs = [
         Job(3, "publish", "", "", ("train/x/card.json", "/raw/file"), ("published.json",)),
         Job(1, "train", "x", "", (), ("train/x/card.json", "train/x/model")),
         Job(2, "evaluate", "x", "", ("train/x/card.json", "train/x/model"), ("evaluate/x/card.json",)),
     ]
-    joined = graph.join(jobs, {"train x", "publish"})
-    assert set(joined.edges) == {(1, 2), (1, 3)}
-    assert dict(joined.nodes(data=True)) == {
+    found = graph.job_graph(jobs, {"train x", "publish"})
+    assert set(found.edges) == {(1, 2), (1, 3)}
+    assert dict(found.nodes(data=True)) == {
         1: {"rule": "train", "item": "x", "due": True},
         2: {"rule": "evaluate", "item": "x", "due": False},
         3: {"rule": "publish", "item": "", "due": True},
     }
 
 
-# The plugin.
+# The logger plugin.
 
 
 def record(**fields: object) -> logging.LogRecord:
     return logging.makeLogRecord(fields)
 
 
-def test_the_plugin_writes_the_start_the_end_and_the_failure_of_a_job_and_nothing_else():
+def test_the_plugin_describes_start_end_and_failure_of_jobs_only():
     plugin = load_plugin()
     event = plugin.LogEvent
     info = {"jobid": 3, "rule_name": "prepare", "wildcards": {"datum": "x"}, "reason": "why", "log": ["logs/x.log"]}
@@ -127,7 +127,7 @@ def test_the_plugin_writes_the_start_the_end_and_the_failure_of_a_job_and_nothin
     assert plugin.describe(record(msg="Building DAG of jobs...")) is None
 
 
-def test_the_plugin_writes_a_line_at_once_whatever_the_name_and_survives_its_reader():
+def test_the_plugin_escapes_special_names_and_ignores_a_closed_pipe():
     plugin = load_plugin()
     reader, writer = os.pipe()
     handler = plugin.LogHandler(types.SimpleNamespace(), plugin.LogHandlerSettings(writer))
@@ -146,20 +146,20 @@ def test_the_plugin_writes_a_line_at_once_whatever_the_name_and_survives_its_rea
 
 
 def load_plugin() -> types.ModuleType:
-    """Import the plugin as Snakemake does: by name, from the folder that the engine puts on Python's path."""
+    """Import the plugin as Snakemake does: by name, from the folder that the engine adds to PYTHONPATH."""
     pytest.importorskip("snakemake_interface_logger_plugins", reason="Snakemake is not installed")
     (found,) = pkgutil.iter_modules([str(engine.PLUGINS)])
-    assert found.ispkg, "Snakemake takes packages only"
+    assert found.ispkg, "Snakemake loads only packages"
     assert found.name == "snakemake_logger_plugin_events"
     spec = found.module_finder.find_spec(found.name, None)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[found.name] = module  # dataclasses look their module up
+    sys.modules[found.name] = module  # dataclasses look up their module here
     spec.loader.exec_module(module)
     return module
 
 
-# What a failed stage leaves.
+# Failed stages.
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def load_plugin() -> types.ModuleType:
         ("error: ünï \udcff\n", "ünï \ufffd ({log})"),
     ],
 )
-def test_the_reason_of_a_failed_stage_is_given_and_progress_is_none(tmp_path, words, message):
+def test_a_failed_stage_is_explained_by_the_last_line_of_its_log(tmp_path, words, message):
     log = tmp_path / "train.log"
     if words is not None:
         log.write_bytes(words.encode(errors="surrogateescape"))
@@ -181,62 +181,62 @@ def test_the_reason_of_a_failed_stage_is_given_and_progress_is_none(tmp_path, wo
     assert engine._failure(tmp_path, event) == message.format(log=log)
 
 
-# A small program in the place of Snakemake.
+# A small program replaces Snakemake.
 
 
-def put_in_its_place(monkeypatch, program: str) -> list[tuple[str, ...]]:
-    """Let the engine start a program of Python, in which `tell` writes an event; gives the flags of its starts."""
-    asked: list[tuple[str, ...]] = []
-    head = "import os, signal, sys, time\ndef tell(text): os.write(int(sys.argv[1]), text.encode())\n"
+def replace_snakemake(monkeypatch, program: str) -> list[tuple[str, ...]]:
+    """Make the engine start a Python program in which `emit` writes an event; return the flags of each start."""
+    calls: list[tuple[str, ...]] = []
+    head = "import os, signal, sys, time\ndef emit(text): os.write(int(sys.argv[1]), text.encode())\n"
 
     def command(work: Path, *flags: str, descriptor: int) -> list[str]:
-        assert work.is_absolute(), "Snakemake starts within it"
-        asked.append(flags)
+        assert work.is_absolute(), "Snakemake starts in this folder"
+        calls.append(flags)
         return [sys.executable, "-c", head + program, str(descriptor)]
 
     monkeypatch.setattr(engine, "command", command)
-    return asked
+    return calls
 
 
-def test_where_snakemake_fails_its_last_three_lines_are_told(tmp_path, monkeypatch):
+def test_a_failure_of_snakemake_is_reported_with_its_last_three_lines(tmp_path, monkeypatch):
     message = (
         "print('one', 'two', '', 'three', file=sys.stderr, sep='\\n'); os.write(1, b'f\\xffur\\n\\n'); sys.exit(1)"
     )
-    put_in_its_place(monkeypatch, f"print('zero', flush=True); {message}")
+    replace_snakemake(monkeypatch, f"print('zero', flush=True); {message}")
     with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         engine.plan(tmp_path)
     with pytest.raises(ValueError, match=r"^Snakemake failed: two three f\ufffdur$"):
         list(engine.run(tmp_path, 1, lock=0))
     for program, message in (("print('only')", "only"), ("pass", "nothing")):
-        put_in_its_place(monkeypatch, f"{program}; sys.exit(1)")
+        replace_snakemake(monkeypatch, f"{program}; sys.exit(1)")
         with pytest.raises(ValueError, match=rf"^Snakemake failed: {message}$"):
             engine.plan(tmp_path)
 
 
-def test_a_plan_lists_the_jobs_but_for_the_target_and_hands_its_flags_on(tmp_path, monkeypatch):
+def test_a_plan_omits_the_target_and_passes_flags_on(tmp_path, monkeypatch):
     lines = start_line(1, "train", variant="x") + start_line(0, "all") + start_line(2, "publish")
-    asked = put_in_its_place(monkeypatch, f"tell({lines!r})")
+    calls = replace_snakemake(monkeypatch, f"emit({lines!r})")
     assert [job.name for job in engine.plan(tmp_path, "--forceall")] == ["train x", "publish"]
-    assert asked == [("--cores", "1", "--dry-run", "--forceall")]
+    assert calls == [("--cores", "1", "--dry-run", "--forceall")]
 
 
-def test_a_failed_stage_is_told_once_everything_else_is_done(tmp_path, monkeypatch):
+def test_failed_stages_are_reported_after_all_other_jobs(tmp_path, monkeypatch):
     (tmp_path / "x.log").write_text("error: too few images\n")
     lines = start_line(1, "train", variant="x") + start_line(2, "prepare", datum="y") + start_line(3, "publish")
     lines += line("error", 1, logs=["x.log"]) + line("error", 3, logs=["none.log"]) + line("finish", 2)
-    put_in_its_place(monkeypatch, f"tell({lines!r}); print('words of Snakemake'); sys.exit(1)")
+    replace_snakemake(monkeypatch, f"emit({lines!r}); print('words of Snakemake'); sys.exit(1)")
     seen = []
     message = rf"^train x: too few images \({tmp_path}/x.log\); publish: it exited without output$"
     with pytest.raises(ValueError, match=message):
         seen.extend((event.kind, event.job.rule) for event in engine.run(tmp_path, 1, lock=0))
     assert seen == [("start", "train"), ("start", "prepare"), ("start", "publish"), ("finish", "prepare")]
     lines = start_line(0, "all") + line("finish", 0)
-    put_in_its_place(monkeypatch, f"tell({lines!r})")
-    assert list(engine.run(tmp_path, 1, lock=0)) == [], "the target is no stage"
+    replace_snakemake(monkeypatch, f"emit({lines!r})")
+    assert list(engine.run(tmp_path, 1, lock=0)) == [], "the target must not be reported"
 
 
-def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeypatch, someone_types):
-    """The program reports what it was given: its folder, its session, its path, its input and which files are open."""
+def test_folder_environment_and_files_of_the_snakemake_process(tmp_path, monkeypatch, typed_input):
+    """The program reports its folder, session, PYTHONPATH, standard input and lock file."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "/more")
@@ -246,7 +246,9 @@ def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeyp
     )
     with engine.locked(Path("work")) as lock:
         facts = facts.replace("LOCK", str(lock))
-        put_in_its_place(monkeypatch, f"assert os.environ['PYTHONUNBUFFERED']; print(*map(repr, ({facts})), sep='\\n')")
+        replace_snakemake(
+            monkeypatch, f"assert os.environ['PYTHONUNBUFFERED']; print(*map(repr, ({facts})), sep='\\n')"
+        )
         with engine._stopping(engine.start(Path("work"), lock=lock)) as running:
             assert running.process.wait() == 0
             assert list(running.events) == []
@@ -256,14 +258,14 @@ def test_snakemake_gets_its_state_its_path_and_nothing_to_read(tmp_path, monkeyp
     assert (folder, session, given) == (str(tmp_path / "work"), True, "")
     assert path == os.pathsep.join([str(engine.ROOT), str(engine.PLUGINS), "/more"])
     monkeypatch.delenv("PYTHONPATH")
-    put_in_its_place(monkeypatch, "print(os.environ['PYTHONPATH'])")
+    replace_snakemake(monkeypatch, "print(os.environ['PYTHONPATH'])")
     with engine._stopping(engine.start(Path("work"))) as running:
         running.process.wait()
         running.messages.seek(0)
         assert running.messages.read().decode() == os.pathsep.join([str(engine.ROOT), f"{engine.PLUGINS}\n"])
 
 
-def test_the_command_names_the_files_of_the_work_folder_and_the_plugin(tmp_path):
+def test_the_command_line_of_snakemake(tmp_path):
     words = engine.command(tmp_path, "--cores", "3", descriptor=7)
     assert words[:3] == [sys.executable, "-m", "snakemake"]
     assert words[-2:] == ["--cores", "3"]
@@ -272,9 +274,9 @@ def test_the_command_names_the_files_of_the_work_folder_and_the_plugin(tmp_path)
     assert given["--directory"] == str(tmp_path)
     assert given["--configfile"] == str(tmp_path / "settings.json")
     assert (given["--logger"], given["--logger-events-descriptor"]) == ("events", "7")
-    assert given["--scheduler"] == "greedy", "the other one needs a solver"
+    assert given["--scheduler"] == "greedy", "the default scheduler needs a solver"
     assert {"--nolock", "--nocolor", "--rerun-incomplete"} <= set(words)
-    assert int(given["--max-checksum-file-size"]) >= 10**12, "large files are compared by content as well"
+    assert int(given["--max-checksum-file-size"]) >= 10**12, "large files must also be compared by content"
 
 
 def open_files() -> set[str]:
@@ -282,8 +284,8 @@ def open_files() -> set[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
-def test_neither_a_plan_nor_a_start_that_fails_leaves_a_file_open(tmp_path, monkeypatch):
-    put_in_its_place(monkeypatch, "pass")
+def test_plans_and_failed_starts_close_their_files(tmp_path, monkeypatch):
+    replace_snakemake(monkeypatch, "pass")
     before = open_files()
     engine.plan(tmp_path)
     assert open_files() == before
@@ -295,25 +297,25 @@ def test_neither_a_plan_nor_a_start_that_fails_leaves_a_file_open(tmp_path, monk
 
 @pytest.fixture
 def handler():
-    """A handler of SIGTERM that no test before has left behind."""
+    """A new handler of SIGTERM; the previous one is restored after the test."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     yield signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_run_asks_for_its_cores_holds_the_lock_and_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
+def test_a_run_passes_cores_and_lock_and_restores_the_sigterm_handler(tmp_path, monkeypatch, handler):
     with engine.locked(tmp_path) as lock:
         held = f"assert os.fstat({lock}).st_ino == {os.fstat(lock).st_ino}"
-        asked = put_in_its_place(monkeypatch, f"{held}; tell({start_line(1, 'train')!r}); time.sleep(60)")
+        calls = replace_snakemake(monkeypatch, f"{held}; emit({start_line(1, 'train')!r}); time.sleep(60)")
         events = engine.run(tmp_path, 3, lock)
         assert next(events).job.rule == "train"
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
         events.close()
     assert signal.getsignal(signal.SIGTERM) is handler
-    assert asked == [("--cores", "3", "--keep-going")]
+    assert calls == [("--cores", "3", "--keep-going")]
 
 
-def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, monkeypatch, handler):
+def test_a_failed_start_restores_the_sigterm_handler(tmp_path, monkeypatch, handler):
     monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"^Snakemake is not installed: pip install '\.\[pipeline\]'$"):
         list(engine.run(tmp_path, 1, lock=0))
@@ -321,8 +323,8 @@ def test_a_run_that_cannot_start_gives_the_handler_of_sigterm_back(tmp_path, mon
 
 
 @pytest.fixture
-def someone_types():
-    """Words that wait to be read from the standard input of the tests."""
+def typed_input():
+    """Unread text on the standard input of the tests."""
     kept, (reader, writer) = os.dup(0), os.pipe()
     os.write(writer, b"words")
     os.dup2(reader, 0)
@@ -334,7 +336,7 @@ def someone_types():
 
 
 def stop_once_ready(work: Path) -> subprocess.Popen[bytes]:
-    """Start the program, wait until it tells `ready`, and stop it."""
+    """Start the program, wait for its event `ready`, and stop it."""
     running = engine.start(work)
     assert running.events.readline() == "ready\n"
     with engine._stopping(running):
@@ -342,41 +344,41 @@ def stop_once_ready(work: Path) -> subprocess.Popen[bytes]:
     return running.process
 
 
-def test_a_stopped_engine_is_interrupted_first_and_may_end_by_itself(tmp_path, monkeypatch):
-    wait = "\ntry:\n    tell('ready\\n'); time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(7)"
-    put_in_its_place(monkeypatch, f"signal.signal(signal.SIGINT, signal.default_int_handler){wait}")
+def test_the_process_is_interrupted_first_and_may_exit_by_itself(tmp_path, monkeypatch):
+    wait = "\ntry:\n    emit('ready\\n'); time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(7)"
+    replace_snakemake(monkeypatch, f"signal.signal(signal.SIGINT, signal.default_int_handler){wait}")
     assert stop_once_ready(tmp_path).returncode == 7
 
 
-def test_what_ignores_the_interrupt_is_killed(tmp_path, monkeypatch):
+def test_a_process_that_ignores_the_interrupt_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "PATIENCE", 0.3)
-    put_in_its_place(monkeypatch, "signal.signal(signal.SIGINT, signal.SIG_IGN); tell('ready\\n'); time.sleep(60)")
+    replace_snakemake(monkeypatch, "signal.signal(signal.SIGINT, signal.SIG_IGN); emit('ready\\n'); time.sleep(60)")
     assert stop_once_ready(tmp_path).returncode == -signal.SIGKILL
 
 
-def test_an_engine_that_still_writes_events_can_be_stopped(tmp_path, monkeypatch):
-    """Its pipe is full, so it waits for a reader that has gone: closing the pipe lets it follow."""
-    endless = "\ntry:\n    tell('ready\\n')\n    while True: tell('x' * 10000)\nexcept OSError:\n    sys.exit(8)"
-    put_in_its_place(monkeypatch, f"signal.signal(signal.SIGINT, signal.SIG_IGN){endless}")
+def test_a_process_that_blocks_on_a_full_event_pipe_can_be_stopped(tmp_path, monkeypatch):
+    """Closing the reading end of the pipe unblocks the process."""
+    endless = "\ntry:\n    emit('ready\\n')\n    while True: emit('x' * 10000)\nexcept OSError:\n    sys.exit(8)"
+    replace_snakemake(monkeypatch, f"signal.signal(signal.SIGINT, signal.SIG_IGN){endless}")
     assert stop_once_ready(tmp_path).returncode == 8
 
 
-def test_jobs_end_with_an_engine_that_is_gone(tmp_path):
-    reader, writer = os.pipe()  # it is at its end once the last process that writes to it is gone
+def test_jobs_that_outlive_snakemake_are_killed(tmp_path):
+    reader, writer = os.pipe()  # at its end once the last process that writes to it has exited
     process = subprocess.Popen(["sh", "-c", "sleep 60 & exit 1"], stdout=writer, start_new_session=True)
     os.close(writer)
     process.wait()
-    assert not select.select([reader], [], [], 0.2)[0], "the job ends with its engine by itself"
+    assert not select.select([reader], [], [], 0.2)[0], "the job has not outlived its parent"
     nothing = (tmp_path / "nothing").open("w+"), (tmp_path / "nothing").open("rb")
     with engine._stopping(engine.Snakemake(process, *nothing)):
         pass
     assert all(file.closed for file in nothing)
-    assert select.select([reader], [], [], 10)[0], "the job lives on"
+    assert select.select([reader], [], [], 10)[0], "the job is still running"
     assert os.read(reader, 1) == b""
     os.close(reader)
 
 
-def test_one_run_at_a_time_is_at_work_in_a_folder(tmp_path):
+def test_a_work_folder_is_locked_during_a_run(tmp_path):
     with engine.locked(tmp_path) as lock:
         assert os.fstat(lock).st_ino == (tmp_path / ".lock").stat().st_ino
         message = rf"^another run uses {tmp_path}: wait for it, or choose another"

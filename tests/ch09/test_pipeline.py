@@ -1,4 +1,4 @@
-"""The pipeline under Snakemake: what runs, what does not run again, what survives being stopped, who made what."""
+"""The pipeline with Snakemake: due jobs, file names, provenance, interruption, settings and errors."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ from conftest import REAL_DATA_DIR, ROOT
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install '.[pipeline]'")
 
-pytest_plugins = ("warm_python",)
+pytestmark = pytest.mark.usefixtures("warm")  # commands that start with PYTHON are not warm
 
 PYTHON = sys.executable
 DOWNSTREAM = {"evaluate dropout", "evaluate nodropout", "compare", "publish", "predict"}
@@ -58,17 +58,11 @@ def write_pictures(folder: Path) -> Path:
 
 
 def run(config: Config) -> tuple[dict[str, float], str]:
-    """Run the pipeline; give its measures and what it said."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    """Run the pipeline; return its metrics and its output."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         metrics = pipeline.train(config)
-    return metrics, said.getvalue()
-
-
-@pytest.fixture(autouse=True)
-def _warm(warm_python, monkeypatch):
-    """Let the engine and its jobs start without their imports; what starts with PYTHON has all of its own."""
-    monkeypatch.setattr(sys, "executable", warm_python)
+    return metrics, output.getvalue()
 
 
 @dataclass(frozen=True)
@@ -77,16 +71,16 @@ class Finished:
     work: Path
     data: Path
     metrics: dict[str, float]
-    said: str
+    output: str
 
     def due(self) -> dict[str, str]:
-        """The jobs that would run now, with their reasons."""
+        """Return the due jobs and their reasons."""
         return {job.name: job.reason for job in engine.plan(self.work)}
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory, warm_python) -> Finished:
-    """One run on six batches, one of them broken, which the tests of this file share."""
+    """One run on six training batches, one of them broken, and a test batch; shared by the tests of this file."""
     home = tmp_path_factory.mktemp("pipeline")
     data = write_batches(home / "my batches", [*(f"batch-{n}" for n in range(1, 6)), "test-1"])
     (data / "batch-6.bin").write_bytes(bytes(1000))
@@ -95,13 +89,13 @@ def first(tmp_path_factory, warm_python) -> Finished:
     config = Config(data=data, new=new, epochs=1, threshold=0, jobs=2, run=options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", warm_python)
-        metrics, said = run(config)
-    return Finished(config, pipeline.work_folder(options, data), data, metrics, said)
+        metrics, output = run(config)
+    return Finished(config, pipeline.work_folder(options, data), data, metrics, output)
 
 
 @pytest.fixture
 def finished(first):
-    """The shared run; batches, new pictures and settings are put back after the test."""
+    """The shared run; batches, new images and settings are restored after the test."""
     folders = (first.data, first.config.new)
     before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
     settings = (first.work / "settings.json").read_text()
@@ -114,14 +108,14 @@ def finished(first):
     (first.work / "settings.json").write_text(settings)
 
 
-# What runs, and what does not run again.
+# Due jobs.
 
 
-def test_the_first_run_makes_everything_and_says_so(first):
+def test_the_first_run_runs_all_jobs_and_reports_them(first):
     assert first.metrics["jobs"] == 7 + 2 + 2 + 3
     assert first.metrics["datums"] == 6
     assert first.metrics["quarantined"] == 2
-    lines = first.said.splitlines()
+    lines = first.output.splitlines()
     assert lines[0].startswith("data     my batches: 6 training batches, 1 test batches, 360 images, yours, in ")
     assert "prepare  batch-1, batch-2, batch-3 and 4 more: not made yet" in lines
     assert "train    dropout, nodropout: not made yet" in lines
@@ -159,27 +153,27 @@ def test_the_first_run_makes_everything_and_says_so(first):
     for name, stage in (("comparison", "compare"), ("confusion", f"evaluate/{variant}")):
         assert (folder / f"{name}.png").read_bytes() == (first.work / stage / f"{name}.png").read_bytes()
     beside_source = [*ROOT.glob(".snakemake"), *(ROOT / "ch09_pipeline").rglob(".snakemake")]
-    assert not beside_source, "the state of the engine lies among the source"
+    assert not beside_source, "Snakemake's state is among the source files"
 
 
-def test_a_second_run_does_nothing(finished):
+def test_a_second_run_has_no_due_jobs(finished):
     before = {
         path: path.stat().st_mtime_ns for path in finished.work.glob("*/**/*.*") if ".snakemake" not in path.parts
     }
     for path in finished.data.iterdir():
         path.touch()
     for path in finished.work.glob("train/*/model.safetensors"):
-        assert path.stat().st_size > 10**6, "a file that Snakemake compares by content without being told to"
+        assert path.stat().st_size > 10**6, "Snakemake compares smaller files by content in any case"
         path.touch()
     before = {path: path.stat().st_mtime_ns for path in before}
-    metrics, said = run(finished.config)
-    assert "jobs     nothing to do: all results are up to date with data, code and settings" in said
+    metrics, output = run(finished.config)
+    assert "jobs     nothing to do: all results are up to date with data, code and settings" in output
     assert metrics == finished.metrics | {"jobs": 0}
     after = {path: path.stat().st_mtime_ns for path in before if finished.data not in path.parents}
     assert after == before
 
 
-def test_a_changed_batch_is_prepared_alone_and_everything_follows(finished):
+def test_a_changed_batch_is_prepared_and_all_later_stages_run(finished):
     path = finished.data / "batch-2.bin"
     path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     due = finished.due()
@@ -188,7 +182,7 @@ def test_a_changed_batch_is_prepared_alone_and_everything_follows(finished):
     assert due["train dropout"] == "an input was updated"
 
 
-def test_a_changed_batch_is_noticed_by_content_even_with_an_old_date(finished):
+def test_a_changed_batch_with_an_old_date_is_detected_by_its_content(finished):
     path = finished.data / "batch-2.bin"
     times = path.stat()
     path.write_bytes(bytes(reversed(path.read_bytes())))
@@ -196,7 +190,7 @@ def test_a_changed_batch_is_noticed_by_content_even_with_an_old_date(finished):
     assert finished.due()["prepare batch-2"] == "its content has changed"
 
 
-def test_a_new_batch_is_prepared_alone(finished):
+def test_only_the_new_batch_is_prepared(finished):
     shutil.copyfile(finished.data / "batch-2.bin", finished.data / "batch-7.bin")
     due = finished.due()
     assert due.keys() == {"prepare batch-7"} | TRAIN | DOWNSTREAM
@@ -204,20 +198,20 @@ def test_a_new_batch_is_prepared_alone(finished):
     assert due["train nodropout"] in ("a datum was added or removed", "an input was updated")
 
 
-def test_a_removed_batch_trains_anew(finished):
+def test_training_runs_again_after_a_batch_was_removed(finished):
     (finished.data / "batch-2.bin").unlink()
     due = finished.due()
     assert due.keys() == TRAIN | DOWNSTREAM
     assert due["train dropout"] == "a datum was added or removed"
 
 
-def test_a_changed_test_batch_trains_nothing(finished):
+def test_training_does_not_run_again_after_a_test_batch_was_changed(finished):
     path = finished.data / "test-1.bin"
     path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     assert finished.due().keys() == {"prepare test-1"} | DOWNSTREAM
 
 
-def test_new_pictures_are_only_classified(finished):
+def test_new_images_only_rerun_predict(finished):
     shutil.copyfile(finished.config.new / "0.png", finished.config.new / "2.png")
     assert finished.due().keys() == {"predict"}
     for name in ("0.png", "2.png"):
@@ -225,7 +219,7 @@ def test_new_pictures_are_only_classified(finished):
     assert finished.due() == {"predict": "a datum was added or removed"}
 
 
-def test_other_settings_run_the_stages_that_have_them(finished):
+def test_a_changed_setting_reruns_the_stages_that_use_it(finished):
     settings = pipeline.settings(replace(finished.config, epochs=2), finished.data, finished.config.new)
     (finished.work / "settings.json").write_text(json.dumps(settings))
     due = finished.due()
@@ -237,20 +231,20 @@ def test_other_settings_run_the_stages_that_have_them(finished):
     assert finished.due().keys() == {"publish", "predict"}
 
 
-def test_changed_code_runs_the_stages_that_consist_of_it(finished, tmp_path, monkeypatch):
+def test_changed_code_reruns_the_stages_that_use_it(finished, tmp_path, monkeypatch):
     for package in ("ch06_cnn", "ch09_pipeline", "common"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(engine, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "executable", PYTHON)
     assert not finished.due()
     with (tmp_path / "ch09_pipeline/stages/compare.py").open("a") as file:
-        file.write("# a remark\n")
+        file.write("# a comment\n")
     due = finished.due()
     assert due.keys() == {"compare", "publish", "predict"}
     assert due["compare"] == "the stage's code has changed"
 
 
-def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
+def test_status_lists_due_jobs_without_running_them(finished, capsys):
     (finished.data / "batch-2.bin").unlink()
     shutil.copyfile(finished.data / "batch-1.bin", finished.data / "batch-6.bin")
     (finished.data / "batch-6.bin").write_bytes(bytes(1000))
@@ -266,8 +260,8 @@ def test_status_shows_what_is_due_and_runs_nothing(finished, capsys):
     assert lines[-1] == "jobs     7 due"
 
 
-def test_status_reports_quarantine_of_what_is_there_now_only(finished):
-    """A datum that was replaced or removed, or that no stage has seen yet, has no result to report."""
+def test_status_reports_quarantine_of_current_files_only(finished):
+    """Files that were replaced or removed, or that no stage has read yet, are not reported."""
     shutil.copyfile(finished.data / "batch-1.bin", finished.data / "batch-6.bin")
     (finished.config.new / "later.png").write_bytes(b"no picture")
     folders = finished.work, finished.data, finished.config.new
@@ -276,20 +270,20 @@ def test_status_reports_quarantine_of_what_is_there_now_only(finished):
     assert pipeline.quarantined(*folders) == []
 
 
-# Names of files.
+# File names.
 
 
 ODD = ("x{y}", "-w<o>rk #1; 100%7B|&", "a'b\"c *?[a] $HOME `id` \\", "ünï漢 ~,=: ")
 
 
 def long_name(length: int) -> str:
-    """Make up a name that has so many bytes once it is encoded, and does not repeat itself."""
+    """Return a name that has `length` bytes when encoded, and no repetitions."""
     return "{ü}" + "".join(f"{number:03}" for number in range(length))[: length - len("%7Bü%7D".encode())]
 
 
 def test_any_file_name_works(tmp_path, capsys):
-    """Braces and angle brackets are Snakemake's, the others the shell's; the longest names are as long as may be."""
-    longest = [long_name(names.LONGEST - len(suffix)) for suffix in (".safetensors", ".json.png")]
+    """Snakemake interprets braces and angle brackets, the shell the other characters; two names have maximum length."""
+    longest = [long_name(names.MAX_NAME_BYTES - len(suffix)) for suffix in (".safetensors", ".json.png")]
     data = write_batches(tmp_path / "da{t}a <o> *", [*ODD, longest[0], "test {z}"], images=20)
     new = write_pictures(tmp_path / "n{e}w")
     for name in (*ODD, longest[1]):
@@ -297,18 +291,18 @@ def test_any_file_name_works(tmp_path, capsys):
     (new / "x{y}.json").write_text("{")
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "the runs")
     config = Config(data=data, new=new, variants=("nodropout",), epochs=1, threshold=0, run=options)
-    metrics, said = run(config)
+    metrics, output = run(config)
     assert metrics["jobs"] == 6 + 5
     assert metrics["datums"] == 6
     assert metrics["quarantined"] == 2
-    assert "broken   in quarantine: x{y}.json cannot be read: it is not an image" in said.splitlines()
+    assert "broken   in quarantine: x{y}.json cannot be read: it is not an image" in output.splitlines()
     work = pipeline.work_folder(options, data)
     published = read_card(work / "publish/card.json")
     assert published.facts["datums"] == dict.fromkeys((*ODD, longest[0]), 20)
     tables = {path.name: path.read_text().splitlines() for path in (work / "predict").glob("*.csv")}
     assert len(tables) == 3 + len(ODD) + 2
     assert tables["x%7By%7D.png.csv"][1].startswith("x{y}.png,0,")
-    assert len(tables["x%7By%7D.json.csv"]) == 1, "a heading and no row"
+    assert len(tables["x%7By%7D.json.csv"]) == 1, "a header and no rows"
     assert read_card(work / "prepare/x%7By%7D.json").inputs == {"x{y}.bin": checksum(data / "x{y}.bin")}
     assert not engine.plan(work)
     config = provenance.Config(data=data, run=options)
@@ -335,7 +329,7 @@ def test_any_file_name_works(tmp_path, capsys):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=20))
-def test_names_of_results_are_spelled_one_to_one_and_without_what_snakemake_reads(name):
+def test_encoded_names_can_be_decoded_and_contain_no_braces(name):
     assert names.decode(names.encode(name)) == name
     assert not set("{}<>") & set(names.encode(name))
     assert names.encode("Batch-1 (ü)~") == "Batch-1 (ü)~"
@@ -356,7 +350,7 @@ def test_names_of_results_are_spelled_one_to_one_and_without_what_snakemake_read
         (long_name(243), r"{ü}.*: with the suffix of results, its name is \d+ bytes too long: rename it"),
     ],
 )
-def test_a_name_that_cannot_be_used_is_refused_by_name_before_anything_runs(tmp_path, name, message):
+def test_an_unusable_name_is_reported_before_any_job_runs(tmp_path, name, message):
     data, new = write_batches(tmp_path / "data", ["batch", "test"], images=5), tmp_path / "new"
     new.mkdir()
     options = RunOptions(device="cpu", out=tmp_path / "runs")
@@ -372,10 +366,10 @@ def test_a_name_that_cannot_be_used_is_refused_by_name_before_anything_runs(tmp_
         pipeline.train(Config(data=data, new=new, run=options))
     with pytest.raises(ValueError, match=message):
         status.folders({"data": str(data), "new": str(new)})
-    assert not options.out.exists(), "something ran"
+    assert not options.out.exists(), "a job ran"
 
 
-def test_batches_and_pictures_that_are_not_what_they_seem_are_refused_by_name(tmp_path, monkeypatch):
+def test_batches_and_images_that_cannot_be_read_are_reported(tmp_path, monkeypatch):
     data, new = write_batches(tmp_path / "data", ["batch", "test"], images=5), tmp_path / "new"
     new.mkdir()
     (new / "folder").mkdir()
@@ -409,11 +403,11 @@ def test_batches_and_pictures_that_are_not_what_they_seem_are_refused_by_name(tm
         names.check_pictures(new)
     (new / "link").unlink()
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != long_name(240))
-    with pytest.raises(ValueError, match="no permission to read it: change its permissions"):
+    with pytest.raises(ValueError, match="no read permission: change its permissions"):
         names.check_pictures(new)
 
 
-def test_a_work_folder_whose_path_snakemake_would_read_as_wildcards_is_refused(tmp_path):
+def test_a_work_folder_with_wildcards_in_its_path_is_rejected(tmp_path):
     for name in ("{x}", "a<b"):
         options = RunOptions(device="cpu", out=tmp_path / name)
         with pytest.raises(ValueError, match=rf"^--out must be a folder without {{}} and <> in its path, got .*{name}"):
@@ -421,17 +415,17 @@ def test_a_work_folder_whose_path_snakemake_would_read_as_wildcards_is_refused(t
         assert not options.out.exists()
 
 
-def test_a_folder_of_the_last_run_that_is_gone_is_named(tmp_path):
+def test_a_missing_folder_of_the_last_run_is_reported(tmp_path):
     (tmp_path / "data").mkdir()
     settings = {"data": str(tmp_path / "data"), "new": str(tmp_path / "new")}
     with pytest.raises(
-        FileNotFoundError, match=r"/new, the folder of new pictures of the last run, does not exist: restore it"
+        FileNotFoundError, match=r"/new, the folder of new images of the last run, does not exist: restore it"
     ):
         status.folders(settings)
 
 
-def test_the_bar_shows_names_as_they_are(tmp_path, monkeypatch):
-    """Rich reads [/x] as the end of a style, which nothing has begun."""
+def test_the_progress_bar_shows_markup_in_names_literally(tmp_path, monkeypatch):
+    """Rich interprets [/x] as the end of a style."""
 
     class Eager(Progress):
         def update(self, *arguments, **named) -> None:
@@ -443,15 +437,15 @@ def test_the_bar_shows_names_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(engine, "plan", lambda work: [job])
     monkeypatch.setattr(engine, "run", lambda *_: (engine.Event(kind, job) for kind in ("start", "finish")))
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         assert pipeline.run_jobs(tmp_path, 1, 0) == [job]
-    assert " prepare [/x] [bold]" in said.getvalue(), "the bar"
-    assert "prepare  [/x] [bold]: not made yet" in said.getvalue()
+    assert " prepare [/x] [bold]" in output.getvalue(), "the progress bar"
+    assert "prepare  [/x] [bold]: not made yet" in output.getvalue()
 
 
 @pytest.mark.slow
-def test_a_refused_model_fails_the_run_each_time_and_the_earlier_one_stays(finished):
+def test_a_rejected_model_fails_every_run_and_the_published_one_is_kept(finished):
     before = {path.name: path.read_bytes() for path in (finished.work / "publish").iterdir()}
     for _ in range(2):
         with pytest.raises(
@@ -464,7 +458,7 @@ def test_a_refused_model_fails_the_run_each_time_and_the_earlier_one_stays(finis
 
 
 @pytest.mark.parametrize("lost", ["publish", "publish/model.safetensors"])
-def test_what_was_published_comes_back_when_it_is_lost(finished, lost):
+def test_lost_published_files_are_restored(finished, lost):
     path = finished.work / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     metrics, _ = run(finished.config)
@@ -472,28 +466,28 @@ def test_what_was_published_comes_back_when_it_is_lost(finished, lost):
     assert cnn.restore(finished.work / "publish")
 
 
-# Where a model comes from, and the picture.
+# Provenance and graph.
 
 
-def test_provenance_names_data_code_and_parameters(finished, capsys):
+def test_provenance_lists_data_code_and_parameters(finished, capsys):
     run(finished.config)
     capsys.readouterr()
     config = provenance.Config(data=finished.data, run=finished.config.run)
     assert provenance.train(config) == {"files": 8, "data_changed": 0, "code_changed": 0}
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in ("batch-1.bin", "batch-6.bin", "test-1.bin", "batches.meta.txt"):
-        assert f"{name} " in said
-        assert checksum(finished.data / name)[:16] in said
-    assert checksum(finished.work / "publish/model.safetensors") in said
-    assert "epochs 1, batch size 64, learning rate 0.002, seed 0" in said
-    assert "in quarantine: batch-6.bin" in said
-    assert f"torch {torch.__version__.partition('+')[0]}" in said
+        assert f"{name} " in output
+        assert checksum(finished.data / name)[:16] in output
+    assert checksum(finished.work / "publish/model.safetensors") in output
+    assert "epochs 1, batch size 64, learning rate 0.002, seed 0" in output
+    assert "in quarantine: batch-6.bin" in output
+    assert f"torch {torch.__version__.partition('+')[0]}" in output
     (finished.data / "batch-1.bin").write_bytes(b"another")
     (finished.data / "batch-2.bin").unlink()
     assert provenance.train(config)["data_changed"] == 2
 
 
-def test_a_copied_model_keeps_its_provenance_and_another_model_has_none(finished, tmp_path):
+def test_a_copied_model_keeps_its_provenance_and_a_changed_one_is_rejected(finished, tmp_path):
     run(finished.config)
     copy = tmp_path / "copy"
     shutil.copytree(finished.work / "publish", copy)
@@ -509,15 +503,15 @@ def test_a_copied_model_keeps_its_provenance_and_another_model_has_none(finished
         provenance.train(replace(config, model=finished.work / "compare"))
 
 
-def test_a_gap_in_the_chain_is_found():
+def test_an_incomplete_lineage_is_reported():
     made = {"stage": "prepare", "inputs": {"x.bin": "1"}, "outputs": {"x.safetensors": "2"}}
     used = {"stage": "train", "inputs": {"prepare/x.safetensors": "2"}, "outputs": {"model.safetensors": "3"}}
     provenance.check_chain([made, used])
-    with pytest.raises(ValueError, match=r"no stage in it made prepare/x.safetensors, which train read"):
+    with pytest.raises(ValueError, match=r"it has no stage that wrote prepare/x.safetensors, which train read"):
         provenance.check_chain([used])
 
 
-def test_the_picture_folds_jobs_that_stand_at_the_same_place(finished):
+def test_the_diagram_merges_jobs_with_the_same_neighbours_and_state(finished):
     run(finished.config)
     shutil.copyfile(finished.data / "batch-1.bin", finished.data / "test-1.bin")
     metrics = graph.train(graph.Config(finished.data, finished.config.run))
@@ -532,11 +526,11 @@ def test_the_picture_folds_jobs_that_stand_at_the_same_place(finished):
         assert picture.size[0] > 300
 
 
-# Stopped in the middle; by hand. These leave other results behind than they found, so they come last.
+# Interruption. These tests change the shared results, so they come last.
 
 
 def stage_of(work: Path, name: str) -> list[int]:
-    """Find the processes of a stage that write below a work folder."""
+    """Find the processes of a stage in a work folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -547,34 +541,34 @@ def stage_of(work: Path, name: str) -> list[int]:
 
 
 def start_long_training(config: Config) -> subprocess.Popen[str]:
-    """Start the pipeline as a person would, and wait until it trains."""
+    """Start the pipeline as a command, and wait until it trains."""
     words = ["--data", config.data, "--new", config.new, "--out", config.run.out, "--device", "cpu", "--jobs", 2]
     words += ["--epochs", 5000, "--variants", "nodropout", "--precision", "fp32"]
     command = [PYTHON, "-m", "ch09_pipeline.train", "pipeline", *map(str, words)]
-    door = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     work = pipeline.work_folder(config.run, config.data)
     before = time.time()
-    for _ in range(3000):  # a busy machine takes minutes
+    for _ in range(3000):  # this takes minutes on a busy machine
         time.sleep(0.1)
         if any(path.stat().st_mtime > before for path in work.glob("train/.nodropout/*/*/*/metrics.jsonl")):
-            return door
-        assert door.poll() is None, door.communicate()
-    door.kill()
-    raise AssertionError("the training did not start", door.communicate())
+            return process
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    raise AssertionError("the training did not start", process.communicate())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
-    door = start_long_training(finished.config)
+def test_a_signal_stops_every_process_and_releases_the_lock(finished, number):
+    process = start_long_training(finished.config)
     with pytest.raises(ValueError, match="another run uses"):
         run(finished.config)
-    door.send_signal(number)
-    said, errors = door.communicate(timeout=300)
-    assert door.returncode == 130
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
     assert errors == ""
-    assert "stopped  finished jobs are kept; continue with: python -m ch09_pipeline.train pipeline --data" in said
+    assert "stopped  finished jobs are kept; continue with: python -m ch09_pipeline.train pipeline --data" in output
     assert not stage_of(finished.work, "train")
     with engine.locked(finished.work):
         pass
@@ -582,26 +576,26 @@ def test_a_signal_stops_every_process_and_lets_the_lock_go(finished, number):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
-def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_the_same_to_the_bit(finished, tmp_path):
+def test_a_run_after_a_kill_equals_stages_run_by_hand(finished, tmp_path):
     config = finished.config
     path = finished.data / "batch-2.bin"
     path.write_bytes(path.read_bytes()[: 30 * CIFAR_RECORD])
     (finished.data / "batch-1.bin").unlink()
     shutil.copyfile(finished.data / "batch-3.bin", finished.data / "batch-7.bin")
-    door = start_long_training(config)
+    process = start_long_training(config)
     (number,) = stage_of(finished.work, "train")
-    door.kill()
-    door.communicate()
-    with pytest.raises(ValueError, match="another run uses"):  # the engine, which goes on alone
+    process.kill()
+    process.communicate()
+    with pytest.raises(ValueError, match="another run uses"):  # Snakemake is still running
         run(config)
-    os.killpg(os.getpgid(number), signal.SIGKILL)  # the engine and its stage
+    os.killpg(os.getpgid(number), signal.SIGKILL)  # Snakemake and its stage
     for _ in range(100):
         time.sleep(0.1)
         with contextlib.suppress(ValueError), engine.locked(finished.work):
             break
     assert not (finished.work / "train/nodropout/card.json").exists()
     metrics, _ = run(config)
-    assert metrics["jobs"] == 7, "what was prepared before the kill is whole, and is not prepared again"
+    assert metrics["jobs"] == 7, "results of prepare from before the kill are complete, and must not be made again"
     assert metrics["datums"] == 6
     facts = read_card(finished.work / "publish/card.json").facts
     assert facts["datums"] == {"batch-2": 30, "batch-3": 60, "batch-4": 60, "batch-5": 60, "batch-6": 0, "batch-7": 60}
@@ -621,20 +615,20 @@ def test_killed_in_the_middle_nothing_half_is_taken_for_whole_and_by_hand_it_is_
     assert checksum(mine) == checksum(published)
 
 
-# What is written of jobs, and handed to stages.
+# Lists of jobs, and settings of stages.
 
 
-def test_jobs_are_named_or_counted():
+def test_jobs_are_listed_by_reason_and_long_lists_are_shortened():
     jobs = [Job(n, "prepare", f"batch-{n}", "not made yet") for n in range(1, 8)]
     jobs.append(Job(8, "prepare", "batch-8", "its content has changed"))
-    assert pipeline.account(jobs) == [
+    assert pipeline.list_by_reason(jobs) == [
         "batch-1, batch-2, batch-3 and 4 more: not made yet",
         "batch-8: its content has changed",
     ]
-    assert pipeline.account([Job(1, "compare", "", "not made yet")]) == ["not made yet"]
+    assert pipeline.list_by_reason([Job(1, "compare", "", "not made yet")]) == ["not made yet"]
 
 
-def test_every_setting_reaches_its_stage():
+def test_settings_are_passed_to_the_stages():
     options = RunOptions(seed=7, device="cuda", precision="bf16", threads=3, limit=100)
     config = Config(
         variants=("nodropout", "dropout", "nodropout"),
@@ -668,31 +662,31 @@ def test_every_setting_reaches_its_stage():
         assert "--limit" not in settings["flags"]["train"]
 
 
-def test_as_many_jobs_run_side_by_side_as_are_asked_for_or_there_are_processors(finished, monkeypatch):
-    asked = []
-    monkeypatch.setattr(pipeline, "run_jobs", lambda work, cores, lock: asked.append(cores) or [])
+def test_the_number_of_parallel_jobs_is_the_setting_or_that_of_the_processors(finished, monkeypatch):
+    cores_used = []
+    monkeypatch.setattr(pipeline, "run_jobs", lambda work, cores, lock: cores_used.append(cores) or [])
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     for jobs in (2, None):
         run(replace(finished.config, jobs=jobs))
-    assert asked == [2, 7]
+    assert cores_used == [2, 7]
 
 
-# What a user can get wrong.
+# User errors.
 
 
-def test_mistakes_are_named(tmp_path, monkeypatch):
+def test_user_errors_are_reported(tmp_path, monkeypatch):
     options = RunOptions(device="cpu", out=tmp_path / "runs")
     config = Config(run=options)
     with pytest.raises(FileNotFoundError, match=r"--data .*nowhere: no such folder; omit --data"):
         pipeline.train(replace(config, data=tmp_path / "nowhere"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/batch.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"holds 1 training batches and 0 test batches"):
+    with pytest.raises(ValueError, match=r"contains 1 training batches and 0 test batches"):
         pipeline.train(replace(config, data=tmp_path / "data"))
     (tmp_path / "data/test.bin").write_bytes(b"")
     with pytest.raises(ValueError, match=r"--new must be a folder, got .*nowhere"):
         pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "nowhere"))
-    assert not (tmp_path / "runs").exists(), "a mistake leaves folders behind"
+    assert not (tmp_path / "runs").exists(), "no folder may be created after an error"
     with pytest.raises(ValueError, match=r"--resume is not needed"):
         pipeline.train(replace(config, run=replace(options, resume=True)))
     with pytest.raises(FileNotFoundError, match=r"no pipeline has run in .*: start with python -m ch09_pipeline.train"):
@@ -702,7 +696,7 @@ def test_mistakes_are_named(tmp_path, monkeypatch):
         pipeline.train(replace(config, data=tmp_path / "data", new=tmp_path / "data"))
 
 
-def test_two_repositories_of_one_name_do_not_share_a_work_folder(finished, tmp_path):
+def test_data_folders_of_the_same_name_do_not_share_a_work_folder(finished, tmp_path):
     other = Path(shutil.copytree(finished.data, tmp_path / finished.data.name))
     message = r"the last run in .* was on .*my batches, not on .*my batches: choose another --out"
     with pytest.raises(ValueError, match=message):
@@ -710,10 +704,10 @@ def test_two_repositories_of_one_name_do_not_share_a_work_folder(finished, tmp_p
     with pytest.raises(ValueError, match=message):
         status.train(status.Config(other, finished.config.run))
     (tmp_path / "settings.json").write_text(json.dumps({"data": str(tmp_path / "gone")}))
-    pipeline.check_repository(tmp_path, other)  # it was moved here
+    pipeline.check_repository(tmp_path, other)  # the earlier data folder no longer exists: it may have been moved here
 
 
-def test_before_anything_is_published_it_has_no_provenance(tmp_path):
+def test_provenance_needs_a_published_model(tmp_path):
     options = RunOptions(out=tmp_path)
     work = pipeline.work_folder(options, None)
     work.mkdir(parents=True)
@@ -731,12 +725,12 @@ def test_before_anything_is_published_it_has_no_provenance(tmp_path):
         ({"threshold": 1.5}, "--threshold must be between 0 and 1, got 1.5"),
     ],
 )
-def test_settings_that_cannot_be(bad, message):
+def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         Config(**bad)
 
 
-def test_only_broken_batches_end_in_one_line_that_says_so(tmp_path):
+def test_a_run_without_valid_batches_is_one_error(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     for name in ("batch", "test"):
@@ -746,10 +740,10 @@ def test_only_broken_batches_end_in_one_line_that_says_so(tmp_path):
         run(Config(data=data, new=data, variants=("nodropout",), run=options))
 
 
-# The embedded repositories.
+# Embedded data.
 
 
-def test_embedded_batches_are_the_same_everywhere_and_written_once(tmp_path):
+def test_embedded_batches_are_repeatable_and_written_once(tmp_path):
     repository.embed_batches(tmp_path / "a")
     repository.embed_batches(tmp_path / "b")
     one, two = (repository.describe(tmp_path / name, name="shapes", embedded=True) for name in "ab")
@@ -757,17 +751,17 @@ def test_embedded_batches_are_the_same_everywhere_and_written_once(tmp_path):
     assert one.description.startswith("20 training batches, 2 test batches, 5,500 images, embedded")
     (tmp_path / "a/batch-01.bin").unlink()
     repository.embed_batches(tmp_path / "a")
-    assert not (tmp_path / "a/batch-01.bin").exists(), "what a person removes stays removed"
+    assert not (tmp_path / "a/batch-01.bin").exists(), "a batch that the user removed must not be restored"
     assert repository.describe(tmp_path / "a", name="shapes", embedded=True).sha256 != two.sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_of_two_that_make_a_folder_at_once_the_first_counts(tmp_path):
+def test_if_two_processes_create_a_folder_the_first_wins(tmp_path):
     folder = tmp_path / "data"
 
     def fill(scratch: Path) -> None:
         (scratch / "second").touch()
-        folder.mkdir()  # the other one is done meanwhile
+        folder.mkdir()  # the other process finishes first
         (folder / "first").touch()
 
     repository._fill_once(folder, fill)
@@ -775,7 +769,7 @@ def test_of_two_that_make_a_folder_at_once_the_first_counts(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
+def test_embedded_images_are_named_after_their_classes(tmp_path):
     repository.embed_pictures(tmp_path / "new")
     pictures = names.pictures(tmp_path / "new")
     assert len(pictures) == 12
@@ -784,11 +778,11 @@ def test_embedded_pictures_are_named_after_what_they_show(tmp_path):
         assert picture.size == (32, 32)
 
 
-# Many datums; real ones.
+# Many batches; real batches.
 
 
 @pytest.mark.slow
-def test_what_a_change_costs_in_jobs(tmp_path):
+def test_number_of_jobs_after_each_change(tmp_path):
     options = RunOptions(device="cpu", precision="fp32", threads=1, limit=100, out=tmp_path / "runs")
     metrics = rerun_costs.train(rerun_costs.Config(epochs=1, run=options))
     recorded = json.loads((ROOT / "results/ch09/rerun-costs.json").read_text())["metrics"]
@@ -798,28 +792,28 @@ def test_what_a_change_costs_in_jobs(tmp_path):
 
 
 @pytest.mark.slow
-def test_of_50_batches_two_broken_ones_are_named_and_48_go_on(tmp_path):
+def test_two_of_50_batches_are_quarantined_and_the_others_used(tmp_path):
     names = [f"batch-{n:03}" for n in range(45)] + [f"test-{n}" for n in range(5)]
     data = write_batches(tmp_path / "many", names, images=4)
     (data / "batch-007.bin").write_bytes(b"")
     (data / "test-3.bin").write_bytes(bytes(CIFAR_RECORD))
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=tmp_path / "runs")
     config = Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options)
-    metrics, said = run(config)
+    metrics, output = run(config)
     assert metrics["jobs"] == 50 + 5
     assert metrics["datums"] == 48
     assert metrics["quarantined"] == 2
-    assert "broken   in quarantine: batch-007.bin is not a CIFAR-10 binary file: 0 bytes" in said
-    assert "broken   in quarantine: test-3.bin has an image of a single colour, number 0" in said
+    assert "broken   in quarantine: batch-007.bin is not a CIFAR-10 binary file: 0 bytes" in output
+    assert "broken   in quarantine: test-3.bin has an image of a single colour, number 0" in output
 
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_cifar_10_as_it_is_published_goes_through(tmp_path):
+def test_the_pipeline_runs_on_the_published_cifar_10_files(tmp_path):
     options = RunOptions(device="cpu", threads=1, limit=500, out=tmp_path / "runs")
     data = REAL_DATA_DIR / "cifar-10-batches-bin"
-    metrics, said = run(Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options))
-    assert said.startswith("data     cifar-10-batches-bin: 5 training batches, 1 test batches, 60,000 images")
+    metrics, output = run(Config(data=data, variants=("nodropout",), epochs=1, threshold=0, run=options))
+    assert output.startswith("data     cifar-10-batches-bin: 5 training batches, 1 test batches, 60,000 images")
     assert metrics["datums"] == 6
     published = read_card(pipeline.work_folder(options, data) / "publish/card.json")
     assert published.facts["class_names"][:2] == ["airplane", "automobile"]

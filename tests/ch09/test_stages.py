@@ -1,4 +1,4 @@
-"""The stages of the pipeline, called as functions: what they make, vouch for, refuse and put into quarantine."""
+"""The stages of the pipeline, called as functions: results, cards, errors and quarantine."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ FLAGS: dict[str, Any] = {
 
 
 def flags(**change: Any) -> dict[str, Any]:
-    """The settings of a short training, but for some."""
+    """Return the settings of a short training run, with some changed."""
     return FLAGS | change
 
 
@@ -54,7 +54,7 @@ def draw(count: int, seed: int = 0) -> bytes:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Every stage's result on three batches, made once; tests that change something work on a copy."""
+    """Results of all stages on three batches, made once; tests that change files use `copy`."""
     home = tmp_path_factory.mktemp("made")
     (home / "data").mkdir()
     for seed, name in enumerate(("batch-1", "batch-2", "test-1")):
@@ -79,7 +79,7 @@ def copy(made, tmp_path):
 # Prepare.
 
 
-def test_tensors_are_the_batch_and_the_card_says_what_is_in_them(made):
+def test_tensors_and_card_match_the_batch(made):
     pixels, labels = decode_cifar((made / "data/batch-1.bin").read_bytes(), "")
     tensors = load_file(made / "prepare/batch-1.safetensors")
     np.testing.assert_array_equal(tensors["pixels"], pixels)
@@ -98,10 +98,10 @@ def test_tensors_are_the_batch_and_the_card_says_what_is_in_them(made):
     assert not (made / "prepare/batches.meta.json").exists()
 
 
-def test_an_image_stays_on_its_side_of_the_split_wherever_it_lies(made, tmp_path):
+def test_the_split_of_an_image_does_not_depend_on_its_position(made, tmp_path):
     data = (made / "data/batch-1.bin").read_bytes()
-    turned = b"".join(reversed([data[i : i + CIFAR_RECORD] for i in range(0, len(data), CIFAR_RECORD)]))
-    (tmp_path / "batch-9.bin").write_bytes(turned)
+    reordered = b"".join(reversed([data[i : i + CIFAR_RECORD] for i in range(0, len(data), CIFAR_RECORD)]))
+    (tmp_path / "batch-9.bin").write_bytes(reordered)
     prepare([tmp_path / "batch-9.bin"], tmp_path / "out")
     before, after = (
         load_file(path)["held_out"]
@@ -126,12 +126,12 @@ def test_about_a_tenth_is_held_out(tmp_path):
         (draw(2) + bytes(CIFAR_RECORD), "x.bin has an image of a single colour, number 2"),
     ],
 )
-def test_a_broken_batch_goes_into_quarantine_with_its_reason_and_the_rest_goes_on(tmp_path, content, reason):
+def test_a_broken_batch_is_quarantined_and_the_others_are_prepared(tmp_path, content, reason):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/x.bin").write_bytes(content)
     (tmp_path / "data/y.bin").write_bytes(draw(5))
-    said = prepare([tmp_path / "data"], tmp_path / "out")
-    assert said.splitlines()[0].startswith("quarantined x.bin: ")
+    output = prepare([tmp_path / "data"], tmp_path / "out")
+    assert output.splitlines()[0].startswith("quarantined x.bin: ")
     card = read_card(tmp_path / "out/x.json")
     assert reason in card.facts["quarantined"]
     assert card.facts["images"] == 0
@@ -143,7 +143,7 @@ def test_a_broken_batch_goes_into_quarantine_with_its_reason_and_the_rest_goes_o
 
 @st.composite
 def batches(draw):
-    """Bytes that are nearly a batch: records of few colours, one of them perhaps cut short."""
+    """Bytes similar to a batch: records with few colours, possibly without the first byte."""
     seed = draw(st.integers(0, 2**32 - 1))
     labels = draw(st.lists(st.integers(0, 11), max_size=3))
     colours = draw(st.integers(1, 3))
@@ -153,7 +153,7 @@ def batches(draw):
 
 
 @given(batches() | st.binary(max_size=100))
-def test_any_bytes_are_a_batch_or_a_reason(data):
+def test_any_bytes_are_decoded_or_rejected_with_a_reason(data):
     records = [data[start : start + CIFAR_RECORD] for start in range(0, len(data), CIFAR_RECORD)]
     if records and all(len(r) == CIFAR_RECORD and r[0] <= 9 and len(set(r[1:])) > 1 for r in records):
         pixels, labels = decode(data, "x.bin")
@@ -173,22 +173,22 @@ def test_a_folder_without_batches_is_an_error(tmp_path):
 # Cards.
 
 
-def test_cards_carry_everything_that_went_before(made):
+def test_cards_contain_the_complete_lineage(made):
     card = read_card(made / "publish/card.json")
     stages = [entry["stage"] for entry in card.lineage]
     assert sorted(stages) == ["compare"] + ["evaluate"] * 2 + ["prepare"] * 3 + ["train"] * 2
-    made_by_someone = {value for entry in card.lineage for value in entry["outputs"].values()}
+    written = {value for entry in card.lineage for value in entry["outputs"].values()}
     raw = {checksum(path) for path in (made / "data").iterdir()}
     evaluated = {path for variant in ("dropout", "nodropout") for path in (made / f"evaluate/{variant}").iterdir()}
     compared = read_card(made / "compare/card.json").inputs
     assert set(compared.values()) == {checksum(path) for path in evaluated if path.name != "card.json"}
     assert "evaluate/nodropout/metrics.json" in compared
     for entry in (*card.lineage, card.essentials()):
-        assert set(entry["inputs"].values()) <= made_by_someone | raw
+        assert set(entry["inputs"].values()) <= written | raw
     assert raw <= {value for entry in card.lineage for value in entry["inputs"].values()}
 
 
-def test_a_card_does_not_vouch_for_other_files(copy):
+def test_files_that_do_not_match_their_card_are_rejected(copy):
     (copy / "prepare/batch-1.safetensors").write_bytes(b"something else")
     with pytest.raises(
         ValueError, match=r"batch-1.safetensors does not match its card batch-1.json: run prepare again"
@@ -199,14 +199,14 @@ def test_a_card_does_not_vouch_for_other_files(copy):
         evaluate([copy / "train", copy / "prepare"], copy / "evaluate", threads=1)
 
 
-def test_half_a_card_is_no_card(copy):
+def test_a_truncated_card_is_rejected(copy):
     path = copy / "prepare/batch-1.json"
     path.write_text(path.read_text()[:100])
     with pytest.raises(ValueError, match=r"batch-1.json is not valid JSON"):
         train([copy / "prepare"], copy / "train", **flags())
 
 
-def test_cards_come_in_the_order_of_numbers(tmp_path):
+def test_cards_are_sorted_by_number(tmp_path):
     for number in (10, 9, 1):
         (tmp_path / f"batch-{number}.bin").write_bytes(draw(1, number))
     prepare([tmp_path], tmp_path / "out")
@@ -223,7 +223,7 @@ def test_missing_cards_are_an_error(tmp_path):
 # Train.
 
 
-def test_training_repeats_itself_and_its_settings_count(made, tmp_path, monkeypatch):
+def test_training_is_repeatable_and_depends_on_its_settings(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     weights = {}
     for name, change in {"again": {}, "seed": {"seed": 1}, "epochs": {"epochs": 2}}.items():
@@ -235,7 +235,7 @@ def test_training_repeats_itself_and_its_settings_count(made, tmp_path, monkeypa
     assert checksum(made / "train/nodropout/model.safetensors") != first
 
 
-def test_test_batches_have_no_part_in_training(made, tmp_path, monkeypatch):
+def test_test_batches_are_not_used_in_training(made, tmp_path, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     named = [made / f"prepare/batch-{number}.json" for number in (1, 2)]
     train(named, tmp_path, **flags())
@@ -246,16 +246,16 @@ def test_test_batches_have_no_part_in_training(made, tmp_path, monkeypatch):
     assert facts["images"] == {"train": 120 - held_out, "valid": held_out}
 
 
-def test_a_model_says_that_it_was_trained_on_what_it_was_trained_on(made, tmp_path):
+def test_the_card_of_a_model_names_its_training_data(made, tmp_path):
     card = read_card(made / "train/dropout/card.json")
     batches = {f"prepare/batch-{number}.safetensors" for number in (1, 2)}
     assert card.inputs.keys() == {"batches.meta.txt"} | batches
     assert [name for entry in card.lineage for name in entry["inputs"]] == ["batch-1.bin", "batch-2.bin"]
-    with pytest.raises(ValueError, match=r"^no training batch: names that begin with test are test batches"):
+    with pytest.raises(ValueError, match=r"^no training batch among the inputs: batches named test\* are test batches"):
         train([made / "prepare/test-1.json"], tmp_path, **flags())
 
 
-def test_nothing_of_the_scratch_folder_stays(made):
+def test_the_scratch_folder_is_removed(made):
     assert sorted(path.name for path in (made / "train/dropout").iterdir()) == [
         "card.json",
         "config.json",
@@ -265,7 +265,7 @@ def test_nothing_of_the_scratch_folder_stays(made):
     assert sorted(path.name for path in (made / "train").iterdir()) == ["dropout", "nodropout"]
 
 
-def test_a_stopped_training_leaves_no_card_and_the_next_one_is_whole(copy, monkeypatch):
+def test_training_after_an_interruption_gives_the_same_model(copy, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     before = checksum(copy / "train/dropout/model.safetensors")
     (copy / "train/dropout/card.json").unlink()
@@ -279,14 +279,14 @@ def test_a_stopped_training_leaves_no_card_and_the_next_one_is_whole(copy, monke
     assert not scratch.exists()
 
 
-def test_only_broken_batches_are_too_few(tmp_path):
+def test_training_without_valid_batches_is_an_error(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"broken")
     prepare([tmp_path / "x.bin"], tmp_path / "prepare")
     with pytest.raises(ValueError, match="none of 0 images is in the train split: add batches"):
         train([tmp_path / "prepare"], tmp_path / "train", **flags())
 
 
-def test_class_names_must_be_ten(made, tmp_path):
+def test_the_file_of_class_names_must_have_ten(made, tmp_path):
     (tmp_path / "batches.meta.txt").write_text("cat\ndog\n")
     with pytest.raises(ValueError, match="names 2 classes, not 10"):
         train([made / "prepare", tmp_path], tmp_path / "train", **flags())
@@ -302,12 +302,12 @@ def test_class_names_must_be_ten(made, tmp_path):
         ({"epochs": 0}, "--epochs must be a number above 0, got 0"),
     ],
 )
-def test_settings_that_cannot_be_train_nothing(made, tmp_path, bad, message):
+def test_invalid_settings_are_rejected(made, tmp_path, bad, message):
     with pytest.raises(ValueError, match=message):
         train([made / "prepare"], tmp_path, **flags(**bad))
 
 
-def test_no_thread_can_neither_evaluate_nor_predict(made, tmp_path):
+def test_zero_threads_are_rejected(made, tmp_path):
     with pytest.raises(ValueError, match="--threads must be at least 1, got 0"):
         evaluate([made / "train", made / "prepare"], tmp_path, threads=0)
     with pytest.raises(ValueError, match="--threads must be at least 1, got 0"):
@@ -317,7 +317,7 @@ def test_no_thread_can_neither_evaluate_nor_predict(made, tmp_path):
 # Evaluate, compare, publish.
 
 
-def test_metrics_are_those_of_the_network_on_the_test_batch(made):
+def test_metrics_match_the_network_on_the_test_batch(made):
     model, _ = cnn.restore(made / "train/dropout")
     pixels, labels = decode_cifar((made / "data/test-1.bin").read_bytes(), "")
     with torch.inference_mode():
@@ -331,7 +331,7 @@ def test_metrics_are_those_of_the_network_on_the_test_batch(made):
     assert by_class["star"] == pytest.approx((guesses[labels == 4] == 4).mean())
 
 
-def test_without_test_batches_there_is_nothing_to_evaluate(made, tmp_path):
+def test_evaluation_needs_a_test_batch(made, tmp_path):
     with pytest.raises(ValueError, match="names of test batches must begin with test"):
         evaluate([made / "train", made / "prepare/batch-1.json"], tmp_path, threads=1)
 
@@ -342,7 +342,7 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_the_best_is_chosen_by_validation_whatever_the_test_says(copy):
+def test_the_best_model_is_chosen_by_validation_accuracy(copy):
     for variant, valid, test in (("dropout", 0.6, 0.1), ("nodropout", 0.5, 0.9)):
         measures = {"valid_accuracy": valid, "test_accuracy": test}
         edit(copy / f"evaluate/{variant}/card.json", lambda card, m=measures: card["facts"]["metrics"].update(m))
@@ -354,7 +354,7 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_says(copy):
     assert read_card(copy / "publish/card.json").facts["variant"] == "dropout"
 
 
-def test_what_is_published_is_the_trained_model_in_a_run_folder(made):
+def test_the_published_folder_is_a_run_folder_with_the_trained_model(made):
     card = read_card(made / "publish/card.json")
     variant = card.facts["variant"]
     for name in ("model.safetensors", "config.json"):
@@ -370,7 +370,7 @@ def test_what_is_published_is_the_trained_model_in_a_run_folder(made):
     assert summary["metrics"]["test_accuracy"] == evaluation["accuracy"]
 
 
-def test_a_model_below_the_threshold_is_refused_and_the_earlier_one_stays(copy):
+def test_a_model_below_the_threshold_is_rejected_and_the_published_one_is_kept(copy):
     before = {path.name: path.read_bytes() for path in (copy / "publish").iterdir()}
     with pytest.raises(
         ValueError, match=r"refused: the best model, \w+, has a validation accuracy of .* --threshold 1"
@@ -379,7 +379,7 @@ def test_a_model_below_the_threshold_is_refused_and_the_earlier_one_stays(copy):
     assert {path.name: path.read_bytes() for path in (copy / "publish").iterdir()} == before
 
 
-def test_a_model_that_was_trained_anew_must_be_compared_anew(copy, monkeypatch):
+def test_a_retrained_model_must_be_compared_again(copy, monkeypatch):
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     for variant in ("dropout", "nodropout"):
         train([copy / "prepare"], copy / "train", **flags(seed=5, variant=variant))
@@ -390,7 +390,7 @@ def test_a_model_that_was_trained_anew_must_be_compared_anew(copy, monkeypatch):
 # Predict.
 
 
-def test_new_pictures_and_batches_are_classified_and_broken_ones_named(made, tmp_path):
+def test_new_images_and_batches_are_classified_and_broken_ones_quarantined(made, tmp_path):
     new, out = tmp_path / "new", tmp_path / "out"
     new.mkdir()
     drawn = draw_shapes(3, torch.Generator().manual_seed(9))
@@ -398,8 +398,8 @@ def test_new_pictures_and_batches_are_classified_and_broken_ones_named(made, tmp
     (new / "three.bin").write_bytes(encode_cifar(drawn))
     (new / "broken.jpg").write_bytes(b"no picture")
     (new / ".hidden").write_bytes(b"nobody's")
-    said = predict([made / "publish", new], out, threads=1)
-    assert "quarantined broken.jpg: broken.jpg cannot be read: it is not an image" in said
+    output = predict([made / "publish", new], out, threads=1)
+    assert "quarantined broken.jpg: broken.jpg cannot be read: it is not an image" in output
     rows = {path.name: list(csv.reader(path.read_text().splitlines())) for path in out.glob("*.csv")}
     assert {name: len(lines) - 1 for name, lines in rows.items()} == {
         "one.png.csv": 1,
@@ -407,16 +407,16 @@ def test_new_pictures_and_batches_are_classified_and_broken_ones_named(made, tmp
         "broken.jpg.csv": 0,
     }
     model, _ = cnn.restore(made / "publish")
-    shares = cnn.predict(model, drawn.pixels).softmax(1)
-    sure, guess = shares.max(1)
-    expected = [["three.bin", str(n), NAMES[guess[n]], f"{sure[n]:.4f}"] for n in range(3)]
+    probabilities = cnn.predict(model, drawn.pixels).softmax(1)
+    best, classes = probabilities.max(1)
+    expected = [["three.bin", str(n), NAMES[classes[n]], f"{best[n]:.4f}"] for n in range(3)]
     assert rows["three.bin.csv"][1:] == expected
     assert rows["one.png.csv"][1][2:] == expected[0][2:]
     assert read_card(out / "one.png.json").inputs["one.png"] == checksum(new / "one.png")
 
 
-def test_json_among_the_new_pictures_goes_into_quarantine_whatever_it_holds(made, tmp_path):
-    """It may be cut short, nested too deep, look like a card, or be a copy of the model's own without its files."""
+def test_json_files_among_the_new_images_are_quarantined(made, tmp_path):
+    """They may be truncated, deeply nested, similar to a card, or a copy of the model's card without its files."""
     new, out = tmp_path / "new", tmp_path / "out"
     new.mkdir()
     card = json.loads((made / "publish/card.json").read_text())
@@ -425,18 +425,18 @@ def test_json_among_the_new_pictures_goes_into_quarantine_whatever_it_holds(made
     for name, content in contents.items():
         (new / f"{name}.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(new / "one.png")
-    said = {}
+    output = {}
     for order in ([made / "publish", new], [new, made / "publish"]):
-        said[order[0]] = sorted(predict(order, out, threads=1).splitlines())
-        assert len(said[order[0]]) == 1 + len(contents)
+        output[order[0]] = sorted(predict(order, out, threads=1).splitlines())
+        assert len(output[order[0]]) == 1 + len(contents)
         assert read_card(out / "one.png.json").facts["quarantined"] is None
         for name in contents:
             reason = read_card(out / f"{name}.json.json").facts["quarantined"]
             assert reason == f"{name}.json cannot be read: it is not an image"
-    assert said[new] == said[made / "publish"]
+    assert output[new] == output[made / "publish"]
 
 
-def test_predicting_needs_a_published_model_that_is_whole(copy, tmp_path):
+def test_prediction_needs_a_complete_published_model(copy, tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "one.png")
     with pytest.raises(ValueError, match=r"^no card of the stage publish in .*train, .*one.png$"):
         predict([copy / "train", tmp_path / "one.png"], tmp_path / "out", threads=1)
@@ -447,15 +447,15 @@ def test_predicting_needs_a_published_model_that_is_whole(copy, tmp_path):
     with pytest.raises(ValueError, match=r"^no card of the stage publish in .*card.json is not valid JSON"):
         predict([copy / "publish", tmp_path / "one.png"], tmp_path / "out", threads=1)
     with pytest.raises(ValueError, match="no new image among the inputs"):
-        predict([made_again(copy) / "publish"], tmp_path / "out", threads=1)
+        predict([published_again(copy) / "publish"], tmp_path / "out", threads=1)
 
 
-def made_again(home: Path) -> Path:
+def published_again(home: Path) -> Path:
     publish([home / "compare", home / "train"], home / "publish", threshold=0)
     return home
 
 
-def test_results_have_names_that_every_engine_takes_as_they_are(made, tmp_path):
+def test_names_of_results_are_encoded_for_all_engines(made, tmp_path):
     (tmp_path / "x{y}<z>%.bin").write_bytes(draw(5))
     prepare([tmp_path / "x{y}<z>%.bin"], tmp_path / "out")
     card = read_card(tmp_path / "out/x%7By%7D%3Cz%3E%25.json")
@@ -465,16 +465,16 @@ def test_results_have_names_that_every_engine_takes_as_they_are(made, tmp_path):
     assert (tmp_path / "out/x%7By%7D%3Cz%3E%25.bin.csv").read_text().splitlines()[1].startswith("x{y}<z>%.bin,0,")
 
 
-def test_a_large_grey_picture_is_brought_to_the_size_of_the_network(tmp_path):
+def test_a_large_grey_image_is_cropped_and_resized(tmp_path):
     Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (60, 1))).save(tmp_path / "grey.png")
     pixels = read_pictures(tmp_path / "grey.png")
     assert pixels.shape == (1, 3, 32, 32)
     assert pixels.dtype == torch.uint8
     assert pixels[0, 0].eq(pixels[0, 2]).all()
-    assert 20 <= pixels.min() < 25, "the square is not from the middle: 20 ... 79"
+    assert 20 <= pixels.min() < 25, "the central square has the levels 20 to 79"
 
 
-def test_a_picture_that_breaks_in_the_middle_is_named(tmp_path):
+def test_an_image_with_a_damaged_chunk_is_reported(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     path = tmp_path / "x.png"
     Image.fromarray(noise).save(path)
@@ -485,7 +485,7 @@ def test_a_picture_that_breaks_in_the_middle_is_named(tmp_path):
         read_pictures(path)
 
 
-# The command line and the source.
+# Command line and source files.
 
 
 @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ def test_a_picture_that_breaks_in_the_middle_is_named(tmp_path):
         (["--in", "README.md", "--out", "x"], "no card of the stage compare in README.md"),
     ],
 )
-def test_a_mistake_is_one_line_and_code_2(words, message):
+def test_a_user_error_is_one_line_and_exit_code_2(words, message):
     done = subprocess.run(
         [sys.executable, "-m", "ch09_pipeline.stages.publish", *words], cwd=ROOT, capture_output=True, text=True
     )
@@ -508,13 +508,13 @@ def test_a_mistake_is_one_line_and_code_2(words, message):
     assert message in done.stderr
 
 
-def test_preparing_needs_no_torch():
+def test_prepare_does_not_import_torch():
     script = "import sys, ch09_pipeline.stages.prepare; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_source_files_are_what_is_imported():
+def test_source_files_are_the_imported_ones():
     script = """
 import sys, ch09_pipeline.stages.publish as module
 own = [module for name, module in sys.modules.items() if name.split(".")[0] in ("common", "ch09_pipeline")]
@@ -526,7 +526,7 @@ print(*{module.__file__ for module in own}, sep="\\n")
     assert Path("ch06_cnn/convolution/cnn.py") in sources.source_files("ch09_pipeline.stages.train")
 
 
-def test_any_byte_of_the_source_counts(tmp_path, monkeypatch):
+def test_the_code_checksum_changes_with_any_imported_file(tmp_path, monkeypatch):
     package = tmp_path / "ch99_x"
     package.mkdir()
     for name, text in {

@@ -1,4 +1,4 @@
-"""Batch inference: every image in exactly one share, whatever the folder holds; what is broken is named."""
+"""Batch inference: every image is in exactly one shard, and broken files are reported."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from ch10_deploy import batch
-from ch10_deploy.batch import Options, Source, share
+from ch10_deploy.batch import Options, Source, select_shard
 from ch10_deploy.inference.cards import checksum
 from common.data.images.binary import CIFAR_RECORD
 
@@ -22,7 +22,7 @@ CLASSES = list("0123456789")
 
 
 def write_model(folder: Path, name: str) -> None:
-    """Write a network that names an image's brightness, from 0 for black to 9 for white, with its card."""
+    """Write a network, with its card, that classifies images by brightness, from 0 for black to 9 for white."""
     level = np.arange(10, dtype=np.float32)
     shape = ["batch", *batch.SHAPES[name]]
     nodes = [
@@ -71,12 +71,12 @@ def write_model(folder: Path, name: str) -> None:
 
 
 def grey(*levels: int) -> np.ndarray:
-    """(N, 28, 28) uint8 images, each of one brightness"""
+    """(N, 28, 28) uint8 images, each of a single grey level"""
     return np.repeat(np.array([round(level * 255 / 9) for level in levels], np.uint8), 28 * 28).reshape(-1, 28, 28)
 
 
 def cifar_records(*levels: int) -> bytes:
-    """CIFAR-10's records of images of one brightness each, with labels that say something else."""
+    """Encode images of a single grey level as CIFAR-10 records, with other labels."""
     return b"".join(
         bytes([(level + 1) % 10]) + bytes([round(level * 255 / 9)]) * (CIFAR_RECORD - 1) for level in levels
     )
@@ -93,7 +93,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def digits_folder(tmp_path):
-    """Thirteen grey images in three files of three kinds, among them things that are no images; and the models."""
+    """Thirteen grey images in files of three formats, with other files among them; writes the model as well."""
     folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     (folder / "b-images-idx3-ubyte").write_bytes(idx(grey(0, 1, 2, 3, 4)))
@@ -114,7 +114,7 @@ LABELS = [
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 13, 20])
 @pytest.mark.parametrize("batch_size", [1, 4, 256])
-def test_shares_together_hold_every_image_once_and_rightly_named(digits_folder, tmp_path, shards, batch_size):
+def test_shards_contain_every_image_once_with_the_correct_label(digits_folder, tmp_path, shards, batch_size):
     found = []
     for shard in range(shards):
         options = Options(
@@ -134,7 +134,7 @@ def test_shares_together_hold_every_image_once_and_rightly_named(digits_folder, 
     assert names == [f"{shard:05d}-of-{shards:05d}.csv" for shard in range(shards)]
 
 
-def test_an_unpacked_file_beside_its_packed_one_is_taken_once(digits_folder):
+def test_a_file_and_its_gzipped_copy_are_read_once(digits_folder):
     before = batch.find_sources(digits_folder)
     (digits_folder / "b-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(grey(0, 1, 2, 3, 4))))
     assert batch.find_sources(digits_folder) == before
@@ -142,7 +142,7 @@ def test_an_unpacked_file_beside_its_packed_one_is_taken_once(digits_folder):
     assert [source.path.name for source in batch.find_sources(digits_folder)][1] == "b-images-idx3-ubyte.gz"
 
 
-def test_cifar_files_are_read_in_the_order_of_their_planes(tmp_path):
+def test_cifar_files_are_read_plane_by_plane(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "test_batch.bin").write_bytes(cifar_records(4, 9))
@@ -158,16 +158,16 @@ def test_cifar_files_are_read_in_the_order_of_their_planes(tmp_path):
 
 
 @given(counts=st.lists(st.integers(1, 7), min_size=1, max_size=6), shards=st.integers(1, 12))
-def test_shares_are_disjoint_complete_in_order_and_even(counts, shards):
+def test_shards_partition_the_images_in_order_and_evenly(counts, shards):
     sources = [Source(Path(f"{number}.bin"), count) for number, count in enumerate(counts)]
-    whole = [(path, index) for path, count in sources for index in range(count)]
-    shares = [share(sources, shard, shards) for shard in range(shards)]
-    taken = [[(path, index) for path, first, last in part for index in range(first, last)] for part in shares]
-    assert [item for part in taken for item in part] == whole
-    assert max(map(len, taken)) - min(map(len, taken)) <= 1
+    images = [(path, index) for path, count in sources for index in range(count)]
+    parts = [select_shard(sources, shard, shards) for shard in range(shards)]
+    selected = [[(path, index) for path, first, last in part for index in range(first, last)] for part in parts]
+    assert [item for part in selected for item in part] == images
+    assert max(map(len, selected)) - min(map(len, selected)) <= 1
 
 
-def test_the_clusters_number_picks_the_share_and_a_flag_overrules_it(digits_folder, tmp_path, monkeypatch, fails):
+def test_the_flag_shard_takes_precedence_over_the_index_of_the_job(digits_folder, tmp_path, monkeypatch, fails):
     common = ["--images", str(digits_folder), "--model", "digits", "--models", str(tmp_path / "models")]
     words = [*common, "--out", str(tmp_path / "out"), "--shards", "4"]
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "2")
@@ -181,23 +181,23 @@ def test_the_clusters_number_picks_the_share_and_a_flag_overrules_it(digits_fold
     assert "--shards must be a number above 0" in fails(batch.main, [*common, "--shards", "0"])
 
 
-def test_what_is_broken_is_named_and_nothing_half_written(digits_folder, tmp_path, fails):
+def test_broken_files_are_reported_and_no_partial_table_is_written(digits_folder, tmp_path, fails):
     words = ["--images", str(digits_folder), "--model", "digits", "--models", str(tmp_path / "models")]
     out = tmp_path / "out"
 
-    def mistake(name: str, data: bytes) -> str:
+    def error_of(name: str, data: bytes) -> str:
         (digits_folder / name).write_bytes(data)
         error = fails(batch.main, [*words, "--out", str(out)])
         (digits_folder / name).unlink()
-        assert not list(out.glob("*")), "half a table"
+        assert not list(out.glob("*")), "a partial table was written"
         assert name in error
         return error
 
-    assert "has the wrong size" in mistake("z-idx3-ubyte", idx(grey(1, 2))[:-1])
-    assert "not a readable PNG" in mistake("z.png", b"\x89PNG\r\n\x1a\n")
-    assert "records of 3,073 bytes" in mistake("z.bin", cifar_records(1)[:-1])
-    assert "must hold images of 28x28, got (32, 32, 3)" in mistake("z.bin", cifar_records(1))
-    assert "has label 200" in mistake("z.bin", bytes([200]) + cifar_records(1)[1:])
+    assert "has the wrong size" in error_of("z-idx3-ubyte", idx(grey(1, 2))[:-1])
+    assert "not a readable PNG" in error_of("z.png", b"\x89PNG\r\n\x1a\n")
+    assert "records of 3,073 bytes" in error_of("z.bin", cifar_records(1)[:-1])
+    assert "must contain images of 28x28, got (32, 32, 3)" in error_of("z.bin", cifar_records(1))
+    assert "has label 200" in error_of("z.bin", bytes([200]) + cifar_records(1)[1:])
     (tmp_path / "empty").mkdir()
     assert "there are no images in" in fails(batch.main, ["--images", str(tmp_path / "empty"), *words[2:]])
     assert "there are no images in" in fails(batch.main, ["--images", str(tmp_path / "absent"), *words[2:]])
@@ -217,7 +217,7 @@ sys.meta_path[:] = map(Hidden, sys.meta_path)
 """
 
 
-def test_it_needs_no_torch(digits_folder, tmp_path, command):
+def test_batch_inference_runs_without_torch(digits_folder, tmp_path, command):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
     done = command(
         "ch10_deploy.batch",

@@ -1,4 +1,4 @@
-"""Exports: they answer as the originals do, on inputs that the export has not seen, or are not written."""
+"""Exports: outputs equal the originals' on new inputs, and exports that differ are not written."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from ch10_deploy.exporting import export, graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import generation as writing
 from ch10_deploy.inference.cards import checksum
-from ch10_deploy.inference.generation import Writer
+from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.recommendation import FilmRecommender
@@ -35,7 +35,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def run_of(trained):
-    """The run that a network was exported from."""
+    """Return a function that finds the run from which a network was exported."""
 
     def find(name: str):
         return SOURCES[name].newest(trained)
@@ -43,7 +43,7 @@ def run_of(trained):
     return find
 
 
-def test_every_network_is_exported_and_within_its_tolerance(models):
+def test_all_networks_are_exported_within_the_tolerance(models):
     assert sorted(path.name for path in models.iterdir()) == sorted(
         f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
     )
@@ -59,7 +59,7 @@ def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
-def test_digits_are_those_of_the_original_whatever_the_batch(models, run_of, count):
+def test_digits_equal_the_original_for_any_batch_size(models, run_of, count):
     pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
     answer = load_model(models / "digits.json")(pixels=pixels.numpy())
     expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
@@ -67,7 +67,7 @@ def test_digits_are_those_of_the_original_whatever_the_batch(models, run_of, cou
     assert_close(answer["probabilities"], expected.softmax(1))
 
 
-def test_pictures_are_those_of_the_original_with_colours_last(models, run_of):
+def test_pictures_equal_the_original_with_channels_last(models, run_of):
     pixels = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     answer = load_model(models / "pictures.json")(pixels=pixels.numpy())
     expected = cnn.predict(cnn.restore(run_of("pictures"))[0], pixels.permute(0, 3, 1, 2))
@@ -75,7 +75,7 @@ def test_pictures_are_those_of_the_original_with_colours_last(models, run_of):
     assert_close(answer["probabilities"], expected.softmax(1))
 
 
-def test_drawings_are_those_of_the_original_in_grey_levels(models, run_of):
+def test_decoded_images_equal_the_original_in_grey_levels(models, run_of):
     latent = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
     answer = load_model(models / "decoder.json")(latent=latent.numpy())
     logits = vae.restore(run_of("decoder"))[0].decode(latent)
@@ -84,12 +84,12 @@ def test_drawings_are_those_of_the_original_in_grey_levels(models, run_of):
     assert float(answer["pixels"].max()) <= 255
 
 
-def test_a_text_at_temperature_zero_is_the_originals(models, run_of):
+def test_a_text_at_temperature_zero_equals_the_original(models, run_of):
     model, vocabulary, _ = language_model.restore(run_of("text"))
-    writer = Writer(load_model(models / "text.json"))
+    generator = TextGenerator(load_model(models / "text.json"))
     prompt = vocabulary.encode("The value").tolist()
-    assert writer.numbers("The value") == prompt
-    written = "".join(writer.write(prompt, length=60, temperature=0, top_k=None, seed=0))
+    assert generator.encode("The value") == prompt
+    written = "".join(generator.generate(prompt, length=60, temperature=0, top_k=None, seed=0))
     original = sampling.generate_tokens(model, vocabulary, prompt, temperature=0)
     assert written == "".join(vocabulary.decode([next(original) for _ in range(60)]))
 
@@ -112,19 +112,21 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
     top_k=st.sampled_from([None, 1, 3, 50]),
 )
 @settings(deadline=None, max_examples=60)
-def test_what_is_drawn_from_is_chapter_fives(logits, temperature, top_k):
-    found = writing.sharpen(np.array(logits), temperature=temperature, top_k=top_k)
+def test_sampling_probabilities_equal_chapter_5(logits, temperature, top_k):
+    found = writing.sampling_probabilities(np.array(logits), temperature=temperature, top_k=top_k)
     scores = torch.tensor(logits, dtype=torch.float64)
     expected = sampling.sampling_probabilities(scores, temperature=temperature, top_k=top_k)
     assert_close(found, expected, atol=1e-9)
 
 
-def test_a_text_depends_on_its_seed_and_temperature_alone(models):
-    writer = Writer(load_model(models / "text.json"))
+def test_a_text_is_repeatable_and_depends_on_seed_and_temperature(models):
+    generator = TextGenerator(load_model(models / "text.json"))
 
     def write(**changes) -> str:
         return "".join(
-            writer.write([writer.first], **({"length": 40, "temperature": 1.0, "top_k": None, "seed": 1} | changes))
+            generator.generate(
+                [generator.first], **({"length": 40, "temperature": 1.0, "top_k": None, "seed": 1} | changes)
+            )
         )
 
     assert write() == write()
@@ -133,30 +135,30 @@ def test_a_text_depends_on_its_seed_and_temperature_alone(models):
     assert len(write(length=7)) == 7
 
 
-def test_the_unknown_symbol_is_never_written(models):
-    writer = Writer(load_model(models / "text.json"))
-    assert writer.unknown is not None
-    logits, _ = writer._step(3, np.zeros((1, writer.state_size), np.float32))
-    assert writing.sharpen(logits, temperature=2.0, top_k=None)[writer.unknown] == 0
+def test_the_unknown_symbol_has_probability_zero(models):
+    generator = TextGenerator(load_model(models / "text.json"))
+    assert generator.unknown is not None
+    logits, _ = generator._step(3, np.zeros((1, generator.state_size), np.float32))
+    assert writing.sampling_probabilities(logits, temperature=2.0, top_k=None)[generator.unknown] == 0
 
 
-def test_walks_are_those_of_the_original_and_its_mazes_are_new_to_it(models, run_of):
+def test_paths_equal_the_original_on_mazes_outside_the_training_set(models, run_of):
     planner = MazePlanner(load_model(models / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
     drawn = [parse_maze("\n".join(rows)) for rows in planner.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
     assert not known & {letters(maze) for maze in drawn}
     for number in range(8):
-        answer = planner.walk(number)
+        answer = planner.solve(number)
         expected = greedy_path(generalise.values_of(network, [drawn[number]])[0], drawn[number])
         assert [tuple(tile) for tile in answer["path"]] == expected
         assert answer["solved"] == (expected[-1] == drawn[number].exit)
         assert answer["tiles"] == drawn[number].walls.int().tolist()
         assert (answer["start"], answer["goal"]) == (drawn[number].start, drawn[number].exit)
-    assert planner.walk(3) == planner.walk(3 + len(drawn))
+    assert planner.solve(3) == planner.solve(3 + len(drawn))
 
 
-def test_a_walk_reaches_the_goal_where_the_values_lead_there():
+def test_a_path_follows_the_action_values():
     from ch10_deploy.inference.planning import MOVES, follow
     from common.data.mazes.maze import distances, shortest_path
 
@@ -172,13 +174,13 @@ def test_a_walk_reaches_the_goal_where_the_values_lead_there():
     assert follow(-values, walls, maze.start, maze.exit)[-1] != maze.exit
 
 
-def test_suggestions_are_those_of_the_original(models, run_of):
-    suggester = FilmRecommender(load_model(models / "films.json"))
-    machine, config, data = recommender.restore(run_of("films"))
+def test_recommendations_equal_the_original(models, run_of):
+    recommender_model = FilmRecommender(load_model(models / "films.json"))
+    model, config, data = recommender.restore(run_of("films"))
     likes, dislikes = [data.titles[5], data.titles[70], data.titles[200]], [data.titles[33]]
     options = recommend.Options(like=tuple(likes), dislike=tuple(dislikes), top=8)
-    expected = recommend.suggest(machine, config, data, recommend.find_person(options, data), options)
-    answer = suggester.recommend(likes, dislikes, 8)
+    expected = recommend.suggest(model, config, data, recommend.find_person(options, data), options)
+    answer = recommender_model.recommend(likes, dislikes, 8)
     assert [film["title"] for film in answer["films"]] == [data.titles[each.film] for each in expected]
     assert [film["rating"] for film in answer["films"]] == pytest.approx([each.stars for each in expected], abs=1e-5)
     assert [film["because"] for film in answer["films"]] == [
@@ -186,16 +188,16 @@ def test_suggestions_are_those_of_the_original(models, run_of):
     ]
 
 
-def test_conjugate_gradients_solve_what_the_recommender_asks():
+def test_conjugate_gradients_equal_a_direct_solver():
     generator = torch.Generator().manual_seed(0)
-    h = torch.randn(5, graphs.MOST_RATED, 101, dtype=torch.float64, generator=generator)
-    prior = torch.rand(101, dtype=torch.float64, generator=generator).mul(200).add(50)  # as trained units have it
+    h = torch.randn(5, graphs.MAX_RATED, 101, dtype=torch.float64, generator=generator)
+    prior = torch.rand(101, dtype=torch.float64, generator=generator).mul(200).add(50)  # similar to trained units
     a, b = h.mT @ h + prior.diag(), torch.randn(5, 101, dtype=torch.float64, generator=generator)
-    torch.testing.assert_close(graphs.solved(a, b), torch.linalg.solve(a, b), rtol=1e-6, atol=1e-7)
-    assert torch.equal(graphs.solved(a, torch.zeros_like(b)), torch.zeros_like(b))
+    torch.testing.assert_close(graphs.conjugate_gradients(a, b), torch.linalg.solve(a, b), rtol=1e-6, atol=1e-7)
+    assert torch.equal(graphs.conjugate_gradients(a, torch.zeros_like(b)), torch.zeros_like(b))
 
 
-def test_a_card_says_what_it_is_of(models, run_of):
+def test_cards_match_their_runs_and_graphs(models, run_of):
     for name in NAMES:
         text = (models / f"{name}.json").read_text()
         card, folder = json.loads(text), run_of(name)
@@ -209,13 +211,13 @@ def test_a_card_says_what_it_is_of(models, run_of):
         assert card["sha256"] == checksum(card, graph)
         assert {"torch", "onnx", "onnxruntime"} <= card["versions"].keys()
         for trace in (str(ROOT), "site-packages", "File "):
-            assert trace.encode() not in graph, "where the exporter ran is nobody's business"
+            assert trace.encode() not in graph, "the graph contains a local path"
     card = json.loads((models / "digits.json").read_text())
     assert card["inputs"] == {"pixels": {"type": "uint8", "shape": ["batch", 28, 28]}}
     assert card["outputs"]["logits"] == {"type": "float", "shape": ["batch", 10]}
 
 
-def test_the_program_for_pytorch_answers_alike(models, run_of):
+def test_the_torch_export_program_equals_the_original(models, run_of):
     program = torch.export.load(models.parent / "programs" / "digits.pt2").module()
     pixels = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
     expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
@@ -230,8 +232,8 @@ def test_the_program_for_pytorch_answers_alike(models, run_of):
         (lambda probabilities: probabilities + 1e-3, "probabilities", "1.0e-03"),
     ],
 )
-def test_an_export_that_answers_otherwise_is_not_written(trained, options, monkeypatch, change, output, size):
-    def spoiled(folder, data):
+def test_an_export_that_differs_is_not_written(trained, options, monkeypatch, change, output, size):
+    def changed(folder, data):
         graph = graphs.digits(folder, data)
 
         def original(pixels):
@@ -240,33 +242,33 @@ def test_an_export_that_answers_otherwise_is_not_written(trained, options, monke
 
         return replace(graph, original=original)
 
-    monkeypatch.setitem(SOURCES, "digits", replace(SOURCES["digits"], graph=spoiled))
+    monkeypatch.setitem(SOURCES, "digits", replace(SOURCES["digits"], graph=changed))
     config = export.Config(models=("digits",), runs=trained, run=options)
     with pytest.raises(ValueError, match=f"digits: the ONNX graph's {output} differ .* by {size}, more than 1e-05"):
         export.train(config)
     assert not [path for path in options.out.rglob("*") if path.suffix in (".onnx", ".pt2") or path.stem == "digits"]
 
 
-def test_the_newest_run_that_suits_is_taken(trained, options):
+def test_the_newest_run_with_suitable_settings_is_found(trained, options):
     source = SOURCES["decoder"]
-    suiting = source.newest(trained)
-    assert suiting is not None
+    suitable = source.newest(trained)
+    assert suitable is not None
     few = replace(options, limit=50)
     quick = {"data": "digits", "epochs": 1, "importance_samples": 50, "likelihood_images": 2}
     vae.train(vae.Config(latent_size=5, **quick, run=few))
-    assert source.newest(options.out) is None, "that one has five latent units"
+    assert source.newest(options.out) is None, "a run with five latent units is not suitable"
     assert source.newest(options.out / "nothing") is None
 
 
-def test_what_is_missing_is_trained_and_the_rest_taken(options, capsys):
+def test_missing_runs_are_trained_and_existing_ones_exported(options, capsys):
     few = replace(options, limit=100)
     feedforward.train(feedforward.Config(data="digits", epochs=1, run=few))
     config = export.Config(models=("digits", "decoder", "digits"), runs=options.out, data="embedded", run=few)
     metrics = export.train(config)
-    said = capsys.readouterr().out
-    assert said.startswith("data     digits: 100 train")
-    assert "digits: from" in said
-    assert "decoder: training ch08_vae.vae" in said
+    output = capsys.readouterr().out
+    assert output.startswith("data     digits: 100 train")
+    assert "digits: from" in output
+    assert "decoder: training ch08_vae.vae" in output
     measures = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
     assert set(metrics) == {f"{name}_{measure}" for name in ("digits", "decoder") for measure in measures}
     assert max(metrics["digits_parity"], metrics["decoder_parity"]) <= 1e-5
@@ -276,11 +278,11 @@ def test_what_is_missing_is_trained_and_the_rest_taken(options, capsys):
     assert read_config(trained_now, vae.Config).run.precision == options.precision == "fp32"
 
 
-def test_a_mistyped_folder_of_runs_is_not_answered_by_a_training(options, tmp_path):
+def test_a_missing_folder_of_runs_is_an_error(options, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--runs .*rnus is not a folder"):
         export.train(export.Config(models=("digits",), runs=tmp_path / "rnus", run=options))
 
 
-def test_an_export_needs_a_network():
+def test_an_export_needs_at_least_one_network():
     with pytest.raises(ValueError, match="--models needs at least one of digits, pictures"):
         export.Config(models=())

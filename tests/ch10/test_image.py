@@ -1,4 +1,4 @@
-"""Images: what the Dockerfiles say, and on a machine with buildah the server's image itself, built and asked."""
+"""Container images: checks of the Dockerfiles and, with buildah, a build and a run of the server's image."""
 
 import ast
 import http.client
@@ -31,7 +31,7 @@ USER = 10001
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
-    """A Dockerfile's instructions, comments left out and continued lines joined."""
+    """List the instructions of a Dockerfile, without comments and with continued lines joined."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ").splitlines()
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined) if word]
@@ -44,36 +44,36 @@ def last_stage(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_the_linter_has_nothing_to_say(path):
+def test_hadolint_reports_nothing(path):
     done = subprocess.run([Path(sys.executable).parent / "hadolint", path], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
 
 @pytest.mark.parametrize("path", [DOCKERFILES[0], DOCKERFILES[2]], ids=lambda path: str(path.relative_to(DEPLOY)))
-def test_an_image_has_a_base_of_a_minor_version_no_root_and_no_shell_between(path):
+def test_an_image_has_a_minor_version_as_base_and_runs_without_root_and_shell(path):
     (base,) = [rest for word, rest in instructions(path) if word == "ARG" and rest.startswith("BASE=")]
     assert re.fullmatch(r"BASE=python:3\.\d+-slim-\w+", base)
     assert [rest for word, rest in instructions(path) if word == "FROM"] == ["${BASE} AS build", "${BASE}"]
     final = last_stage(path)
     assert final["USER"] == f"{USER}:{USER}"
-    assert isinstance(json.loads(final["CMD"]), list)  # through a shell, SIGTERM would not arrive
+    assert isinstance(json.loads(final["CMD"]), list)  # a shell would not forward SIGTERM
     text = path.read_text(encoding="utf-8")
     assert text.count("--constraint constraints.txt") == 1
-    assert "http" not in text.replace("http://127.0.0.1", ""), "an index is named by who builds, in a secret"
+    assert "http" not in text.replace("http://127.0.0.1", ""), "package indexes are passed as a secret"
 
 
-def test_the_server_image_and_the_server_agree():
+def test_the_server_image_matches_the_settings_of_the_server():
     final = last_stage(DOCKERFILES[0])
     assert json.loads(final["CMD"]) == ["python", "-m", "ch10_deploy.serve", "--host", "0.0.0.0"]
     assert final["EXPOSE"] == str(serve.Options().port)
     environment = dict(word.split("=", 1) for word in final["ENV"].split())
-    known = {name for name in environment if serve.words_of({name: "x"})}
+    known = {name for name in environment if serve.flags_of({name: "x"})}
     assert known == {"DEPLOY_MODELS", "DEPLOY_PORT"} == {name for name in environment if name.startswith("DEPLOY_")}
     assert environment["DEPLOY_PORT"] == final["EXPOSE"]
 
 
-def asked_for(path: Path, folder: Path, **arguments: str) -> list[str]:
-    """Run the Dockerfile's own command that writes requirements.txt, with its build arguments; give the lines."""
+def requirements_lines(path: Path, folder: Path, **arguments: str) -> list[str]:
+    """Run the command of the Dockerfile that writes requirements.txt, with build arguments; return the lines."""
     defaults = [rest.partition("=") for word, rest in instructions(path) if word == "ARG"]
     values = {name: value.strip('"') for name, _, value in defaults} | arguments
     (command,) = [rest for word, rest in instructions(path) if word == "RUN" and "> requirements.txt" in rest]
@@ -83,30 +83,30 @@ def asked_for(path: Path, folder: Path, **arguments: str) -> list[str]:
     return (folder / "requirements.txt").read_text().splitlines()
 
 
-def test_the_dockerfiles_install_what_pyproject_names(tmp_path):
+def test_the_dockerfiles_install_requirements_of_pyproject(tmp_path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert asked_for(DOCKERFILES[2], tmp_path) == project["dependencies"]
-    lines = asked_for(DOCKERFILES[0], tmp_path)
+    assert requirements_lines(DOCKERFILES[2], tmp_path) == project["dependencies"]
+    lines = requirements_lines(DOCKERFILES[0], tmp_path)
     assert {re.split(r"[\[<>=]", line)[0] for line in lines} == requirements()
     assert set(lines) <= {*project["dependencies"], *project["optional-dependencies"]["serve"]}
     cuda = "onnxruntime-gpu[cuda,cudnn]==1.31.1"
-    other = asked_for(DOCKERFILES[0], tmp_path, ONNXRUNTIME=cuda)
+    other = requirements_lines(DOCKERFILES[0], tmp_path, ONNXRUNTIME=cuda)
     assert set(other) - set(lines) == {cuda}
     assert {line.partition(">")[0] for line in set(lines) - set(other)} == {"onnxruntime"}
     with pytest.raises(subprocess.CalledProcessError):
-        asked_for(DOCKERFILES[0], tmp_path, CORE="numpy pilow")
+        requirements_lines(DOCKERFILES[0], tmp_path, CORE="numpy pilow")
 
 
-def reached(start: str) -> tuple[set[str], set[str]]:
-    """What a module of ours imports when it starts: modules of ours, and top-level names of others'."""
-    ours, others, ahead = set(), set(), [start]
+def imports_of(start: str) -> tuple[set[str], set[str]]:
+    """Return what a module imports when it is loaded: modules of the suite, and names of other packages."""
+    own, others, ahead = set(), set(), [start]
     while ahead:
         name = ahead.pop()
         path = ROOT / Path(*name.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if name in ours or not path.is_file():
+        if name in own or not path.is_file():
             continue
-        ours.add(name)
+        own.add(name)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             found = []
             if isinstance(node, ast.Import):
@@ -119,11 +119,11 @@ def reached(start: str) -> tuple[set[str], set[str]]:
                     ahead += [top, other]
                 elif top not in sys.stdlib_module_names:
                     others.add(top)
-    return ours, others
+    return own, others
 
 
 def requirements() -> set[str]:
-    """What the Dockerfile installs: the extra `serve`, and what its argument CORE names."""
+    """Return the packages that the Dockerfile installs: the extra `serve`, and those in its argument CORE."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (core,) = [rest for word, rest in instructions(DOCKERFILES[0]) if word == "ARG" and rest.startswith("CORE=")]
     names = {re.split(r"[\[<>=]", line)[0] for line in project["optional-dependencies"]["serve"]}
@@ -133,16 +133,16 @@ def requirements() -> set[str]:
 
 
 @pytest.mark.parametrize("start", ["ch10_deploy.serve", "ch10_deploy.batch"])
-def test_what_the_image_runs_starts_with_what_is_installed_there(start):
-    ours, others = reached(start)
-    brought = {"pydantic_core": "fastapi", "pydantic": "fastapi", "starlette": "fastapi", "anyio": "fastapi"}
-    spelled = {"prometheus_client": "prometheus-client", "PIL": "pillow"}
-    assert {brought.get(name, spelled.get(name, name)) for name in others} <= requirements()
-    assert {"ch10_deploy", "common", "ch10_deploy.inference.models"} <= ours
+def test_programs_of_the_image_import_only_installed_packages(start):
+    own, others = imports_of(start)
+    installed_with = {"pydantic_core": "fastapi", "pydantic": "fastapi", "starlette": "fastapi", "anyio": "fastapi"}
+    distribution_names = {"prometheus_client": "prometheus-client", "PIL": "pillow"}
+    assert {installed_with.get(name, distribution_names.get(name, name)) for name in others} <= requirements()
+    assert {"ch10_deploy", "common", "ch10_deploy.inference.models"} <= own
     assert "onnxruntime" in others
 
 
-def test_compose_runs_the_image_as_a_cluster_does():
+def test_compose_has_the_restrictions_of_the_cluster():
     composition = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     server = composition["services"]["server"]
     assert server["build"] == {"context": "..", "dockerfile": "ch10_deploy/cluster/Dockerfile"}
@@ -150,7 +150,7 @@ def test_compose_runs_the_image_as_a_cluster_does():
     tags = {image["name"]: image["newTag"] for image in versions["images"]}
     assert server["image"] == f"deep-learning-server:{tags['deep-learning-server']}"
     port = last_stage(DOCKERFILES[0])["EXPOSE"]
-    assert server["ports"] == [f"127.0.0.1:{port}:{port}"], "open to the whole network"
+    assert server["ports"] == [f"127.0.0.1:{port}:{port}"], "the port is open to the network"
     (volume,) = server["volumes"]
     assert (volume["target"], volume["read_only"]) == ("/models", True)
     assert server["read_only"] is True
@@ -160,7 +160,7 @@ def test_compose_runs_the_image_as_a_cluster_does():
     assert options.drain_seconds + options.timeout + 1 < int(server["stop_grace_period"].removesuffix("s"))
 
 
-# From here on the image is built and run. Of the training image, 6 GB, only the context is looked at.
+# Build and run of the server's image. Of the training image (6 GB) only the build context is checked.
 
 PACKAGES = [
     "python3",
@@ -175,23 +175,23 @@ PACKAGES = [
     "libc-bin",
     "libstdc++6",
 ]
-"""Debian's, with what they depend on: all that our Dockerfile uses of python:3.11-slim-bookworm, but for pip."""
+"""Debian packages that the Dockerfile uses from python:3.11-slim-bookworm, in addition to pip."""
 
 
-def why_not() -> str:
-    """Say what is missing to build an image here, or nothing."""
+def missing_requirement() -> str:
+    """Return the reason why no image can be built on this machine; empty if one can."""
     missing = [tool for tool in ("buildah", "dpkg-query", "unshare", "chroot") if shutil.which(tool) is None]
     if missing:
         return f"{', '.join(missing)} not installed"
     if os.geteuid() != 0:
         return "building needs root"
     if not Path("/usr/bin/python3.11").exists() or sys.version_info[:2] != (3, 11):
-        return "this is no Debian with Python 3.11, of which the stand-in for the base could be made"
+        return "the replacement of the base image needs Debian with Python 3.11"
     return ""
 
 
 class Store:
-    """Images and containers in a folder of their own, which goes when the tests have ended."""
+    """Images and containers in a temporary folder, which is removed after the tests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -200,25 +200,25 @@ class Store:
         folder.mkdir()
 
     def __call__(self, *words: str | Path) -> str:
-        """Run buildah; give what it prints."""
+        """Run buildah; return its output."""
         where = ["--root", self.folder / "images", "--runroot", self.folder / "run"]
         done = subprocess.run(["buildah", *where, *words], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout.strip()
 
     def build(self, dockerfile: Path, context: Path, tag: str, *words: str) -> None:
-        """Build an image as its Dockerfile says; pip's settings come as a secret, and its packages from a folder."""
+        """Build an image from a Dockerfile; pip's settings are a secret, and packages come from a folder."""
         pip = ["--secret", f"id=pip,src={self.secret}", "--volume", f"{self.wheels}:/wheels:ro"]
         how = ["--format", "docker", "--isolation", "chroot", "--network", "host", "--pull-never"]
         self("build", *how, *pip, *words, "--file", dockerfile, "--tag", tag, context)
 
     def mounted(self, tag: str) -> Path:
-        """Give the folder in which a container of an image can be looked at."""
+        """Mount a container of an image; return the folder."""
         return Path(self("mount", self("from", "--pull-never", tag)))
 
 
 def make_base(store: Store) -> None:
-    """Make the stand-in for python:3.11-slim-bookworm out of this machine's own Debian packages, and pip."""
+    """Build a replacement for python:3.11-slim-bookworm from this machine's Debian packages and pip."""
     root = store.folder / "debian"
     root.mkdir()
     kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
@@ -255,25 +255,25 @@ def make_base(store: Store) -> None:
 
 
 def fetch_packages(store: Store) -> None:
-    """Fetch what is installed into the image, with pip's settings of this machine."""
+    """Download the packages that the image installs, with pip's settings of this machine."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     core = [line for line in project["dependencies"] if line.partition(">")[0] in requirements()]
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", store.wheels]
     words += ["--constraint", ROOT / "constraints.txt", *core, *project["optional-dependencies"]["serve"]]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"the package index cannot be reached: {done.stderr[-300:]}")
+        pytest.skip(f"the package index cannot be imports_of: {done.stderr[-300:]}")
 
 
 CACHE = Path("/var/lib/containers/cache")
-"""What buildah notes of layers it has seen; it lies here whatever its folder."""
+"""Cache of layers that buildah writes here, independently of --root."""
 
 
 @contextmanager
 def filled_store(folder: Path) -> Iterator[Store]:
-    """Build the server's image; take everything away again."""
+    """Build the server's image; remove everything afterwards."""
     store = Store(folder)
-    noted = CACHE.exists()
+    cached = CACHE.exists()
     try:
         store.secret.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
         fetch_packages(store)
@@ -287,22 +287,22 @@ def filled_store(folder: Path) -> Iterator[Store]:
         for mount in [mount for mount in reversed(mounts) if Path(mount).is_relative_to(folder)]:
             subprocess.run(["umount", mount], check=True)
         shutil.rmtree(folder)
-        if not noted:
+        if not cached:
             shutil.rmtree(CACHE, ignore_errors=True)
-            with suppress(OSError):  # it holds what others have put there
+            with suppress(OSError):  # other programs use the folder
                 CACHE.parent.rmdir()
 
 
 def inside(image: tuple[Path, dict[str, Any]], command: list[str], mounts: dict[str, Path], **more: str) -> list[str]:
-    """Give the command that runs another as a container would: the image's files read-only, its user, its environment.
+    """Build a command that runs `command` as in a container: read-only files, user and environment of the image.
 
-    The process that is started becomes that command, so signals and exit codes are the command's own.
+    The started process is replaced by the command, so signals and exit codes are those of the command.
     """
     root, settings = image
     environment = [*settings["Env"], *(f"{name}={value}" for name, value in more.items())]
     lines = [f"mount --bind {root} {root}"]
     for target, source in mounts.items():
-        (root / target.lstrip("/")).mkdir(parents=True, exist_ok=True)  # as a container's engine does
+        (root / target.lstrip("/")).mkdir(parents=True, exist_ok=True)  # as container engines do
         lines.append(f"mount --bind {source} {root}{target}")
     lines += [f"mount -o remount,bind,ro {root}", f"mount -t tmpfs tmpfs {root}/tmp", f"mount -t proc proc {root}/proc"]
     words = ["env", "--ignore-environment", f"--chdir={settings['WorkingDir']}", *environment, *command]
@@ -338,7 +338,7 @@ def check_contents(image, store):
     assert not list(root.glob("app/ch10_deploy/*.md")) and not (root / "app/ch10_deploy/kubernetes").exists()
     size = sum(path.lstat().st_size for path in (root / "venv").rglob("*") if not path.is_symlink())
     assert size < 300e6, f"{size / 1e6:.0f} MB of packages"
-    assert not (root / "etc/pip.conf").exists(), "the secret has become a layer"
+    assert not (root / "etc/pip.conf").exists(), "the secret is in a layer"
     assert "find-links" not in store("inspect", "--type", "image", "localhost/server")
 
 
@@ -358,7 +358,7 @@ def check_versions(image):
 
 
 def check_serving(image, folder):
-    """Healthy, ready, right; after SIGTERM not ready, still right, and then gone with code 0."""
+    """Check health, readiness and predictions; after SIGTERM not ready, still correct predictions, and exit code 0."""
     _, settings = image
     write_model(folder / "models", "digits")
     (folder / "models").chmod(0o755)
@@ -371,7 +371,7 @@ def check_serving(image, folder):
     check = inside(image, settings["Healthcheck"]["Test"][1:], {}, **more)
     write = subprocess.run(inside(image, ["touch", "/tmp/x", "/app/x"], {}), capture_output=True, text=True)
     assert write.stderr.count("\n") == 1 and "'/app/x': Read-only file system" in write.stderr
-    assert subprocess.run(check, capture_output=True).returncode != 0, "healthy before it was there"
+    assert subprocess.run(check, capture_output=True).returncode != 0, "healthy before the start"
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert server.stdout is not None
@@ -413,18 +413,18 @@ def check_models_image(store, folder):
     assert sorted(path.name for path in root.iterdir() if path.is_file()) == ["digits.json", "digits.onnx"]
     for path in (folder / "models").iterdir():
         assert (root / path.name).read_bytes() == path.read_bytes()
-        assert (root / path.name).stat().st_mode & 0o444 == 0o444, "the server could not read it"
+        assert (root / path.name).stat().st_mode & 0o444 == 0o444, "the server cannot read the file"
 
 
 def check_training_context(store, folder):
-    """What is sent to the build of the training image: the programs, and nothing that lies beside them."""
+    """Check that only the programs are sent to the build of the training image."""
     folder.mkdir()
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
     ignore = ("--ignorefile", f"{DOCKERFILES[2]}.dockerignore")
     store.build(folder / "Dockerfile", ROOT, "localhost/context", *ignore)
     root = store.mounted("localhost/context")
     chapters = {path.parent.name for path in ROOT.glob("ch*/__init__.py")}
-    found = {path.name for path in root.iterdir()} - {"wheels"}  # where the packages would be lent to the build
+    found = {path.name for path in root.iterdir()} - {"wheels"}  # mount point of the packages
     assert found == {*chapters, "common", "pyproject.toml", "constraints.txt"}
     assert (root / "ch06_cnn" / "train.py").is_file()
     assert list(root.glob("ch04_cuda/kernels/*.cpp"))
@@ -432,9 +432,9 @@ def check_training_context(store, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-def test_the_image_is_built_and_does_its_work(tmp_path):
-    """One test, because building takes a minute, and tests may be shared out over processes."""
+@pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement())
+def test_the_server_image_is_built_and_works(tmp_path):
+    """One test, since the build takes a minute and tests may be distributed over processes."""
     with filled_store(tmp_path / "store") as store:
         settings = json.loads(store("inspect", "--type", "image", "localhost/server"))["Docker"]["config"]
         image = store.mounted("localhost/server"), settings

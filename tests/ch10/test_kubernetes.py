@@ -1,4 +1,4 @@
-"""Manifests: valid by the cluster's own schemas, and what schemas do not see: whether the parts find each other."""
+"""Manifests: validation by the schemas of Kubernetes, and consistency, which schemas do not check."""
 
 import copy
 import functools
@@ -30,10 +30,10 @@ OVERLAYS = ["kubernetes/overlays/cpu", "kubernetes/overlays/gpu", "kubernetes/ov
 WITHOUT_SERVER = ["kubernetes/batch", "training/job", "training/kubeflow"]
 EVERYTHING = [*OVERLAYS, *WITHOUT_SERVER]
 VERSIONS = ["1.35", "1.36", kubernetes_validate.latest_version()]
-"""From the first Kubernetes that mounts images as volumes unasked, to the newest whose schema is here."""
+"""From the first version of Kubernetes with image volumes enabled by default, to the newest installed schema."""
 
 OTHERS = {"HTTPRoute", "TrainJob"}
-"""Kinds that are not Kubernetes' own: HTTPRoute is tested below, TrainJob in ch10/test_training.py."""
+"""Kinds without a schema of Kubernetes: HTTPRoute is tested below, TrainJob in ch10/test_training.py."""
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
@@ -42,7 +42,7 @@ needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kube
 def built(folder: str) -> tuple[dict[str, Any], ...]:
     done = subprocess.run(["kubectl", "kustomize", DEPLOY / folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, done.stderr  # a deprecated field, for one
+    assert not done.stderr, done.stderr  # for example, a deprecated field
     return tuple(yaml.safe_load_all(done.stdout))
 
 
@@ -65,7 +65,7 @@ def pod_of(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def selected(things: list[dict[str, Any]], labels: dict[str, str]) -> list[str]:
-    """Names of the workloads whose pods carry these labels."""
+    """Return the names of the workloads whose pods have these labels."""
     return [
         thing["metadata"]["name"]
         for thing in workloads(things)
@@ -74,7 +74,7 @@ def selected(things: list[dict[str, Any]], labels: dict[str, str]) -> list[str]:
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every key with its value, however deep."""
+    """Yield all keys with their values, at any depth."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key, inner
@@ -87,15 +87,15 @@ def walk(value: Any) -> Iterator[tuple[str, Any]]:
 @needs_kubectl
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("folder", EVERYTHING)
-def test_every_object_is_valid_by_the_strict_schema(folder, version):
+def test_objects_are_valid_according_to_the_strict_schema(folder, version):
     known = [thing for thing in objects(folder) if thing["kind"] not in OTHERS]
-    assert known, "nothing was looked at"
+    assert known, "no object was validated"
     for thing in known:
-        kubernetes_validate.validate(thing, version, strict=True)  # raises what is wrong
+        kubernetes_validate.validate(thing, version, strict=True)  # raises for an invalid object
 
 
 @needs_kubectl
-def test_the_strict_schema_refuses_a_typo_and_a_wrong_type():
+def test_the_strict_schema_rejects_a_typo_and_a_wrong_type():
     (deployment,) = objects("kubernetes/overlays/cpu", "Deployment")
     pod_of(deployment)["terminationGracePeriod"] = 30
     with pytest.raises(kubernetes_validate.ValidationError, match="terminationGracePeriod"):
@@ -108,7 +108,7 @@ def test_the_strict_schema_refuses_a_typo_and_a_wrong_type():
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", EVERYTHING)
-def test_everything_lies_in_the_namespace_and_has_a_name_of_its_own(folder):
+def test_objects_are_in_the_namespace_and_have_unique_names(folder):
     things = objects(folder)
     assert {thing["metadata"].get("namespace") for thing in things if thing["kind"] != "Namespace"} == {"deep-learning"}
     names = [(thing["kind"], thing["metadata"]["name"]) for thing in things]
@@ -117,7 +117,7 @@ def test_everything_lies_in_the_namespace_and_has_a_name_of_its_own(folder):
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", EVERYTHING)
-def test_selectors_find_the_pods_that_they_mean(folder):
+def test_selectors_match_the_intended_pods(folder):
     things = objects(folder)
     for thing in things:
         name, spec = thing["metadata"]["name"], thing.get("spec", {})
@@ -131,9 +131,11 @@ def test_selectors_find_the_pods_that_they_mean(folder):
             case "HorizontalPodAutoscaler":
                 target = named(things, spec["scaleTargetRef"]["kind"], spec["scaleTargetRef"]["name"])
                 assert target["apiVersion"] == spec["scaleTargetRef"]["apiVersion"]
-                assert "replicas" not in target["spec"], "applying the file would undo what the autoscaler has done"
+                assert "replicas" not in target["spec"], (
+                    "applying the file must not reset the autoscaler's number of replicas"
+                )
                 for container in pod_of(target)["containers"]:
-                    assert "cpu" in container["resources"]["requests"], "utilisation is a share of what is requested"
+                    assert "cpu" in container["resources"]["requests"], "utilisation is relative to the requested CPU"
         for constraint in (workload for workload in workloads([thing])):
             for spread in pod_of(constraint).get("topologySpreadConstraints", []):
                 assert selected(things, spread["labelSelector"]["matchLabels"]) == [name]
@@ -141,7 +143,7 @@ def test_selectors_find_the_pods_that_they_mean(folder):
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", EVERYTHING)
-def test_ports_that_are_named_exist(folder):
+def test_named_ports_exist(folder):
     things = objects(folder)
     ports = {
         workload["metadata"]["name"]: {
@@ -174,7 +176,7 @@ def test_ports_that_are_named_exist(folder):
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_probes_and_prometheus_ask_what_the_server_answers_without_a_key(folder, tmp_path):
+def test_probes_and_prometheus_use_paths_that_need_no_key(folder, tmp_path):
     write_model(tmp_path, "digits")
     app = create_app(tmp_path)
     answered = {route.path for route in app.routes if "GET" in getattr(route, "methods", ())}  # pyright: ignore[reportAttributeAccessIssue]
@@ -185,20 +187,20 @@ def test_probes_and_prometheus_ask_what_the_server_answers_without_a_key(folder,
         paths = [*probes, annotations["prometheus.io/path"]]
         assert paths == ["/healthz", "/readyz", "/healthz", "/metrics"]
         assert set(paths) <= answered
-        assert set(paths) <= set(PROBES), "would ask for the key"
+        assert set(paths) <= set(PROBES), "the path requires the key"
         (port,) = container["ports"]
         assert port["containerPort"] == serve.Options().port == int(annotations["prometheus.io/port"])
 
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_the_servers_environment_is_what_it_reads_and_mounts_are_where_it_looks(folder):
+def test_environment_and_mounts_match_the_options_of_the_server(folder):
     for deployment in objects(folder, "Deployment"):
         pod = pod_of(deployment)
         (container,) = pod["containers"]
         environment = {entry["name"]: entry["value"] for entry in container["env"]}
-        options = cli.parse(serve.Options, serve.words_of(environment), prog="serve", description="")
-        assert len(serve.words_of(environment)) == 2 * len(environment), "a name that the server does not know"
+        options = cli.parse(serve.Options, serve.flags_of(environment), prog="serve", description="")
+        assert len(serve.flags_of(environment)) == 2 * len(environment), "a variable that the server does not read"
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
         assert {mount["name"] for mount in mounts.values()} == volumes.keys()
@@ -208,13 +210,17 @@ def test_the_servers_environment_is_what_it_reads_and_mounts_are_where_it_looks(
         unwritable = [path for path, mount in mounts.items() if mount.get("readOnly")]
         assert sorted(unwritable) == ["/models", "/run/secrets/deploy"]
         worst = options.drain_seconds + options.timeout + 1  # serve.py: drain, then uvicorn's graceful shutdown
-        assert worst + 5 <= pod["terminationGracePeriodSeconds"], "the server would be killed in the midst of an answer"
+        assert worst + 5 <= pod["terminationGracePeriodSeconds"], (
+            "the server may be killed before its responses are complete"
+        )
         probe = container["readinessProbe"]
-        assert options.drain_seconds >= probe["periodSeconds"] * 1.5, "the drain would be over before anybody noticed"
+        assert options.drain_seconds >= probe["periodSeconds"] * 1.5, (
+            "the drain ends before a readiness probe has failed"
+        )
 
 
 def violations(pod: dict[str, Any]) -> list[str]:
-    """What the profile `restricted` of the Pod Security Standards would refuse, and what we forbid besides."""
+    """List violations of the profile `restricted` of the Pod Security Standards, and of further rules."""
     found = []
     context = pod.get("securityContext", {})
     if context.get("runAsNonRoot") is not True:
@@ -254,7 +260,7 @@ def test_pods_are_restricted(folder):
     assert pods
     for pod in pods:
         assert violations(pod) == []
-    for damage, expected in (
+    for change, expected in (
         (lambda pod: pod["securityContext"].update(runAsNonRoot=False), "may be root"),
         (lambda pod: pod["securityContext"].pop("seccompProfile"), "any system call"),
         (lambda pod: pod.update(hostNetwork=True), "hostNetwork"),
@@ -265,12 +271,12 @@ def test_pods_are_restricted(folder):
         (lambda pod: pod["containers"][0]["resources"].pop("limits"), "no limit of memory"),
     ):
         broken = copy.deepcopy(pods[0])
-        damage(broken)
+        change(broken)
         assert violations(broken) == [expected]
 
 
 @needs_kubectl
-def test_the_namespace_enforces_it_and_lets_nobody_speak_unasked():
+def test_the_namespace_enforces_restrictions_and_denies_traffic():
     things = objects("kubernetes/overlays/cpu")
     (namespace,) = [thing for thing in things if thing["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -283,7 +289,7 @@ def test_the_namespace_enforces_it_and_lets_nobody_speak_unasked():
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", EVERYTHING)
-def test_whatever_is_referred_to_is_defined_or_explained(folder):
+def test_references_are_defined_or_explained(folder):
     things = objects(folder)
     page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     for key, value in walk(things):
@@ -294,7 +300,7 @@ def test_whatever_is_referred_to_is_defined_or_explained(folder):
                 name = value.get("secretName") or value["name"]
                 assert f"kubectl create secret generic {name} " in page
             case "serviceAccountName" | "configMap" | "configMapRef" | "configMapKeyRef":
-                raise AssertionError(f"{key} {value}: nothing here defines one")
+                raise AssertionError(f"{key} {value} is not defined")
             case "image" | "reference" if isinstance(value, str):
                 assert re.fullmatch(r"deep-learning-(server|models|training):\d[\w.-]*", value), (
                     "an image without a tag"
@@ -303,7 +309,7 @@ def test_whatever_is_referred_to_is_defined_or_explained(folder):
 
 @needs_kubectl
 @pytest.mark.parametrize("folder", OVERLAYS)
-def test_the_autoscaler_and_the_budget_leave_somebody_to_answer(folder):
+def test_autoscaler_and_budget_keep_a_pod_running(folder):
     things = objects(folder)
     scalers = [thing for thing in things if thing["kind"] == "HorizontalPodAutoscaler"]
     assert len(scalers) == len(objects(folder, "Deployment"))
@@ -317,7 +323,7 @@ def test_the_autoscaler_and_the_budget_leave_somebody_to_answer(folder):
         assert budget["maxUnavailable"] < scaler["minReplicas"]
 
 
-ROUTE = {  # what HTTPRoute of Gateway API v1 knows, as far as ours goes
+ROUTE = {  # the fields of HTTPRoute (Gateway API v1) that are used here
     "apiVersion": None,
     "kind": None,
     "metadata": {"name": None, "namespace": None, "labels": {"app.kubernetes.io/part-of": None}},
@@ -343,7 +349,7 @@ def has_shape(value: Any, shape: Any) -> bool:
 
 
 @needs_kubectl
-def test_the_canary_is_another_version_beside_the_first_and_gets_a_tenth():
+def test_the_canary_has_other_models_and_receives_a_tenth_of_the_requests():
     things = objects("kubernetes/overlays/canary")
     route = named(things, "HTTPRoute", "server")
     assert route["apiVersion"] == "gateway.networking.k8s.io/v1"
@@ -362,17 +368,17 @@ def test_the_canary_is_another_version_beside_the_first_and_gets_a_tenth():
         (target,) = selected(things, service["spec"]["selector"])
         pods.append(pod_of(named(things, "Deployment", target)))
     references = [volume["image"].pop("reference") for pod in pods for volume in pod["volumes"] if "image" in volume]
-    assert len(set(references)) == 2, "both have the same models"
+    assert len(set(references)) == 2, "both versions have the same models"
     for pod in pods:
-        pod.pop("topologySpreadConstraints")  # each spreads its own
-    assert pods[0] == pods[1], "they differ in more than their models"
+        pod.pop("topologySpreadConstraints")  # each version spreads its own pods
+    assert pods[0] == pods[1], "the versions differ in more than their models"
     parent = route["spec"]["parentRefs"][0]
     page = " ".join((DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8").split())
     assert f"`{parent['name']}` in the namespace `{parent['namespace']}`" in page
 
 
 @needs_kubectl
-def test_the_gpu_overlay_asks_for_one_and_for_the_image_that_can_use_it():
+def test_the_gpu_overlay_requests_a_gpu_and_the_cuda_image():
     things = objects("kubernetes/overlays/gpu")
     deployment = named(things, "Deployment", "server")
     pod = pod_of(deployment)
@@ -391,10 +397,10 @@ def test_the_gpu_overlay_asks_for_one_and_for_the_image_that_can_use_it():
             assert {"key": key, "operator": "Exists", "effect": effect} in pod["tolerations"]
     assert gpus
     rolling = deployment["spec"]["strategy"]["rollingUpdate"]
-    assert rolling == {"maxUnavailable": 1, "maxSurge": 0}, "a new pod would wait for a GPU that the old one holds"
+    assert rolling == {"maxUnavailable": 1, "maxSurge": 0}, "a new pod waits for the GPU of the old one"
 
 
-def test_cuda_computes_where_the_build_has_it(monkeypatch):
+def test_cuda_is_used_if_the_build_supports_it(monkeypatch):
     assert models.providers() == ["CPUExecutionProvider"]
     loaded = []
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append(True), raising=False)
@@ -405,15 +411,15 @@ def test_cuda_computes_where_the_build_has_it(monkeypatch):
 
 
 @needs_kubectl
-def test_the_batch_job_asks_for_what_the_program_understands():
+def test_the_batch_job_matches_the_options_of_the_program():
     (job,) = objects("kubernetes/batch", "Job")
     spec = job["spec"]
     (container,) = pod_of(job)["containers"]
     assert container["command"] == ["python", "-m", "ch10_deploy.batch"]
     options = cli.parse(BatchOptions, container["args"], prog="batch", description="")
-    assert spec["completionMode"] == "Indexed"  # without it there is no JOB_COMPLETION_INDEX
+    assert spec["completionMode"] == "Indexed"  # sets JOB_COMPLETION_INDEX
     assert options.shards == spec["completions"] >= spec["parallelism"]
-    assert options.shard is None, "every pod would do the same share"
+    assert options.shard is None, "all pods have the same shard"
     mounts = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
     for path in (options.models, options.images, options.out):
         assert any(Path(path or "").is_relative_to(mount) for mount in mounts), f"{path} is on no volume"
@@ -431,16 +437,16 @@ def groups() -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / "kops" / "cluster.yaml").read_text(encoding="utf-8")))[1:]
 
 
-def test_the_cluster_file_is_in_itself_consistent_and_has_none_of_the_books_holes():
+def test_the_cluster_file_is_consistent_and_secure():
     name, spec = cluster()["metadata"]["name"], cluster()["spec"]
     for side in ("kubernetesApiAccess", "sshAccess"):
         assert spec[side]
-        assert all(int(cidr.rpartition("/")[2]) >= 24 for cidr in spec[side]), f"{side} is open to the world"
+        assert all(int(cidr.rpartition("/")[2]) >= 24 for cidr in spec[side]), f"{side} is public"
     assert spec["authorization"] == {"rbac": {}}
     assert spec["kubelet"]["anonymousAuth"] is False
     assert set(spec["topology"].values()) == {"private"}
-    assert spec["metricsServer"]["enabled"], "the autoscaler would have nothing to read"
-    assert spec["networking"] == {"cilium": {}}, "kubenet, for one, ignores NetworkPolicies"
+    assert spec["metricsServer"]["enabled"], "the autoscaler needs metrics"
+    assert spec["networking"] == {"cilium": {}}, "others, such as kubenet, ignore NetworkPolicies"
     assert ".".join(spec["kubernetesVersion"].split(".")[:2]) in VERSIONS
     assert spec["configBase"].endswith(name)
     subnets = {subnet["name"]: subnet["type"] for subnet in spec["subnets"]}
@@ -457,7 +463,7 @@ def test_the_cluster_file_is_in_itself_consistent_and_has_none_of_the_books_hole
             assert member["encryptedVolume"] is True
 
 
-def test_nothing_here_holds_a_key_or_opens_a_door_to_the_world():
+def test_manifests_contain_no_secrets_and_no_public_access():
     files = [path for path in DEPLOY.rglob("*") if path.suffix == ".yaml" or "Dockerfile" in path.name]
     assert len(files) > 20
     for path in files:
@@ -467,14 +473,14 @@ def test_nothing_here_holds_a_key_or_opens_a_door_to_the_world():
 
 
 def page_commands() -> list[str]:
-    """Every command line of the page's code blocks, continued lines joined."""
+    """List the commands in the code blocks of the page, with continued lines joined."""
     page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)).replace("\\\n", " ")
     return [line.partition(" # ")[0].strip() for line in blocks.splitlines()]
 
 
 @needs_kubectl
-def test_the_pages_commands_name_what_exists_and_are_understood(monkeypatch):
+def test_commands_of_the_page_have_existing_paths_and_valid_flags(monkeypatch):
     commands = page_commands()
     assert len(commands) > 25
     for command in commands:
@@ -485,18 +491,18 @@ def test_the_pages_commands_name_what_exists_and_are_understood(monkeypatch):
         assert f"kubectl apply --kustomize ch10_deploy/cluster/{folder}\n" in text + "\n"
     for match in re.finditer(r"^python -m ch10_deploy\.batch (.*)$", text, re.M):
         cli.parse(BatchOptions, shlex.split(match[1]), prog="batch", description="")
-    asked = []
-    monkeypatch.setattr(speedrun, "train", asked.append)
+    configs = []
+    monkeypatch.setattr(speedrun, "train", configs.append)
     for match in re.finditer(r"torchrun -m ch06_cnn\.train (.*)$", text, re.M):
         cli.main(speedrun, arguments=shlex.split(match[1]))
-    assert len(asked) == 2
+    assert len(configs) == 2
     for tag in ("deep-learning-server:0.1.0", "deep-learning-models:1", "deep-learning-training:0.1.0"):
         assert f"--tag {tag} " in text
         assert any(tag in str(thing) for folder in EVERYTHING for thing in built(folder))
 
 
 def set_images(words: list[str], folder: Path) -> None:
-    """Do what `kustomize edit set image` does: kubectl has no edit."""
+    """Replace `kustomize edit set image`, which kubectl lacks."""
     path = folder / "kustomization.yaml"
     file = yaml.safe_load(path.read_text(encoding="utf-8"))
     images = {image["name"]: image for image in file["images"]}
@@ -508,7 +514,7 @@ def set_images(words: list[str], folder: Path) -> None:
 
 
 @needs_kubectl
-def test_a_registry_is_named_once_for_server_and_models(tmp_path):
+def test_the_registry_is_set_in_one_place(tmp_path):
     (words,) = [shlex.split(command) for command in page_commands() if command.startswith("kustomize edit set image ")]
     shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
     set_images(words[4:], tmp_path / "kubernetes" / "versions")
@@ -525,9 +531,9 @@ def test_a_registry_is_named_once_for_server_and_models(tmp_path):
         assert after == [f"registry.example.com/{image}" for image in before], folder
 
 
-def test_the_measures_that_the_page_compares_exist(tmp_path):
+def test_the_metrics_on_the_page_exist(tmp_path):
     write_model(tmp_path, "digits")
-    names = {family.name for family in create_app(tmp_path).state.gate.measures.registry.collect()}
+    names = {family.name for family in create_app(tmp_path).state.gate.metrics.registry.collect()}
     page = (DEPLOY.parent / "CLUSTER.md").read_text(encoding="utf-8")
     assert {"requests", "request_seconds"} <= names
     assert "`requests_total` and `request_seconds`" in page

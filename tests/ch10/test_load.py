@@ -1,4 +1,4 @@
-"""Under load: what the load generator counts, that overload is answered or refused, that the end loses nothing."""
+"""Load: counts of the load generator, overload, shutdown without lost requests, fuzzing, and probes."""
 
 import asyncio
 import json
@@ -20,14 +20,15 @@ from ch10_deploy.loadtest import Options, Tally, run_load
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 FULL = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"
+LATER = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Scripted:
-    """A server that answers each request of a connection with the next piece of a script, and then hangs up."""
+    """A server that answers the requests of a connection with the entries of a script, and then closes it."""
 
     def __init__(self, *script: bytes | None):
-        self.script, self.asked = script, 0
+        self.script, self.requests = script, 0
         self.tasks: set[asyncio.Task] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,10 +47,10 @@ class Scripted:
                 await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
             except asyncio.IncompleteReadError:
                 break
-            self.asked += 1
+            self.requests += 1
             if answer is None:
                 await asyncio.sleep(30)
-            for place in range(0, len(answer or b""), 7):  # dribbled: answers need not come in one piece
+            for place in range(0, len(answer or b""), 7):  # in small parts, as responses may arrive
                 writer.write((answer or b"")[place : place + 7])
                 await writer.drain()
                 await asyncio.sleep(0)
@@ -58,8 +59,8 @@ class Scripted:
         async def both() -> Tally:
             server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            asked = {"connections": 1, "seconds": 0.4, "patience": 0.3} | options
-            tally = await loadtest.load(Options(url=f"http://127.0.0.1:{port}", **asked))
+            settings = {"connections": 1, "seconds": 0.4, "patience": 0.3} | options
+            tally = await loadtest.load(Options(url=f"http://127.0.0.1:{port}", **settings))
             server.close()
             for task in self.tasks:
                 task.cancel()
@@ -70,7 +71,7 @@ class Scripted:
         return asyncio.run(both())
 
 
-def test_answers_are_counted_by_their_status():
+def test_responses_are_counted_by_status():
     tally = Scripted(OK, FULL, OK, LAST).measured(requests=4)
     assert tally.statuses == {200: 3, 503: 1}
     assert len(tally.milliseconds) == 4
@@ -80,17 +81,17 @@ def test_answers_are_counted_by_their_status():
     assert 0 < measures["p50_ms"] <= measures["p99_ms"] <= measures["slowest_ms"]
 
 
-def test_it_connects_again_where_the_server_ends_the_connection():
+def test_the_client_reconnects_after_the_server_has_closed_the_connection():
     server = Scripted(LAST)
     tally = server.measured(requests=5)
     assert tally.statuses == {200: 5}
-    assert server.asked == 5
+    assert server.requests == 5
     assert tally.metrics()["errors"] == 0
 
 
-def test_requests_without_an_answer_are_errors():
+def test_requests_without_a_response_are_errors():
     tally = Scripted(OK, b"").measured(requests=3)
-    assert tally.lost >= 1, "the server hung up on a request"
+    assert tally.lost >= 1, "no request was counted as lost"
     assert tally.metrics()["errors"] == tally.lost
     tally = Scripted(OK, None).measured()
     assert (tally.hung, tally.lost, tally.statuses) == (1, 0, {200: 1})
@@ -103,7 +104,16 @@ def test_other_statuses_are_errors():
     assert tally.metrics()["errors"] == 1
 
 
-def test_it_ends_in_time_and_waits_for_what_is_due():
+def test_a_refused_connection_waits_as_long_as_the_server_asks():
+    server = Scripted(LATER, OK, LAST)
+    tally = server.measured(requests=3, seconds=10)
+    assert tally.statuses == {503: 1, 200: 2}
+    assert tally.seconds >= 1
+    assert max(tally.milliseconds) < 500, "the pause is not latency"
+    assert Scripted(LATER, OK).measured().statuses == {503: 1}, "the test ends during a pause"
+
+
+def test_the_load_test_ends_in_time_and_waits_for_outstanding_responses():
     began = time.perf_counter()
     tally = Scripted(*[OK] * 100_000).measured(connections=3, seconds=0.5)
     assert 0.5 <= time.perf_counter() - began < 3
@@ -121,7 +131,7 @@ def test_it_ends_in_time_and_waits_for_what_is_due():
         (["--connections", "0"], "--connections must be between 1 and 10,000"),
     ],
 )
-def test_mistakes_are_one_line(fails, words, message):
+def test_user_errors_are_one_line(fails, words, message):
     assert message in fails(loadtest.main, words)
 
 
@@ -131,16 +141,16 @@ def server(models):
         yield found
 
 
-def test_the_command_says_how_it_went(server, capsys):
+def test_the_command_prints_its_results(server, capsys):
     with pytest.raises(SystemExit) as stop:
         loadtest.main(["--url", server.url, "--requests", "200", "--connections", "4"])
     assert stop.value.code == 0
-    said = capsys.readouterr().out
-    assert "requests/s answered with 200" in said
-    assert "0 lost, 0 hung, 0 not connected" in said
+    output = capsys.readouterr().out
+    assert "requests/s answered with 200" in output
+    assert "0 lost, 0 hung, 0 not connected" in output
 
 
-def test_more_than_it_takes_on_is_answered_or_refused_never_kept_waiting(server):
+def test_under_overload_requests_are_answered_or_refused_in_time(server):
     probes: list[int] = []
 
     def probe() -> None:
@@ -152,16 +162,18 @@ def test_more_than_it_takes_on_is_answered_or_refused_never_kept_waiting(server)
     prober.start()
     tally = run_load(Options(url=server.url, connections=512, seconds=3))
     prober.join(30)
-    assert probes == [200] * 5, "a probe is a new connection, and must not wait behind the others"
+    assert probes == [200] * 5, "a probe, on a new connection, must not wait for other requests"
     assert (tally.lost, tally.hung, tally.unconnected) == (0, 0, 0)
     assert set(tally.statuses) == {200, 503}
     assert tally.statuses[200] > 100
     assert httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200
-    assert run_load(Options(url=server.url, connections=8, seconds=0.5)).metrics()["refused"] == 0, "it has recovered"
+    assert run_load(Options(url=server.url, connections=8, seconds=0.5)).metrics()["refused"] == 0, (
+        "the server has not recovered"
+    )
 
 
-def whole_answer(connection: socket.socket) -> bytes:
-    """Read one answer to its end; nothing where the server hangs up before."""
+def read_response(connection: socket.socket) -> bytes:
+    """Read one complete response; return nothing if the server closes the connection earlier."""
     answer, missing = b"", 1
     while missing > 0:
         part = connection.recv(65_536)
@@ -174,34 +186,34 @@ def whole_answer(connection: socket.socket) -> bytes:
     return answer
 
 
-def asking(server, counted: Counter, until: threading.Event) -> None:
-    """Ask over one connection after the other; a request counts as lost once it was sent and nothing came back."""
+def send_requests(server, counted: Counter, until: threading.Event) -> None:
+    """Send requests over one connection after the other; count a sent request without a response as lost."""
     host, port = server.url.removeprefix("http://").split(":")
     request = loadtest.digit_requests(host)[0]
     while not until.is_set():
         try:
             connection = socket.create_connection((host, int(port)), timeout=20)
         except ConnectionError:
-            return  # it does not listen any more: nothing was accepted
+            return  # the server no longer listens, so no request was accepted
         with connection:
             answer = b""
             while not until.is_set():
                 try:
                     connection.sendall(request)
-                    answer = whole_answer(connection)
+                    answer = read_response(connection)
                 except ConnectionError:
                     answer = b""
                 counted[answer[9:12].decode() or "lost"] += 1
                 if b"connection: close" in answer.lower() or not answer:
                     break
         if b"connection: close" in answer.lower():
-            return  # as a load balancer does: elsewhere
+            return  # a load balancer would continue with another server
 
 
 def test_sigterm_under_load_loses_no_accepted_request(models):
     with running(models, "--drain-seconds", "3") as server:
         counted, until = Counter(), threading.Event()
-        threads = [threading.Thread(target=asking, args=(server, counted, until)) for _ in range(8)]
+        threads = [threading.Thread(target=send_requests, args=(server, counted, until)) for _ in range(8)]
         for thread in threads:
             thread.start()
         time.sleep(0.7)
@@ -210,7 +222,7 @@ def test_sigterm_under_load_loses_no_accepted_request(models):
             time.sleep(0.3)
             assert httpx.get(f"{server.url}/readyz").status_code == 503
             assert httpx.get(f"{server.url}/healthz").status_code == 200
-            assert len(text.read().decode()) == 2000, "what was begun is finished"
+            assert len(text.read().decode()) == 2000, "the started response must be completed"
         for thread in threads:
             thread.join(30)
         until.set()
@@ -219,8 +231,8 @@ def test_sigterm_under_load_loses_no_accepted_request(models):
     assert counted["200"] > 50
 
 
-def test_sigterm_waits_for_an_answer_that_has_begun(models):
-    """Without any time to drain, a text that is being written is still written to its end."""
+def test_sigterm_waits_for_a_started_response(models):
+    """Without draining, a text that is being generated is still completed."""
     with (
         running(models, "--drain-seconds", "0") as server,
         httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}, timeout=20) as text,
@@ -239,13 +251,13 @@ def test_a_second_sigterm_or_ctrl_c_does_not_wait_for_the_drain(models, signals)
             while httpx.get(f"{server.url}/readyz").status_code != 503 and time.monotonic() < until:
                 time.sleep(0.05)
             server.process.send_signal(again)
-        server.process.wait(60)  # ten minutes too early
+        server.process.wait(60)  # long before the end of the drain
 
 
-def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
+def test_malformed_requests_are_refused_and_do_not_increase_memory(server):
     before = server.memory()
-    broken = fuzzing.ask_broken(server, 300, random.Random(1))
-    invented = fuzzing.ask_invented(server, 150, seed=1)
+    broken = fuzzing.send_malformed(server, 300, random.Random(1))
+    invented = fuzzing.send_generated(server, 150, seed=1)
     statuses = broken + invented
     assert statuses.total() >= 450
     assert not [status for status in statuses if status and status >= 500], statuses
@@ -255,7 +267,7 @@ def test_broken_requests_are_refused_in_words_and_cost_no_memory(server):
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
-def test_a_server_that_dies_is_counted_not_a_crash(models, monkeypatch):
+def test_requests_to_a_killed_server_are_counted_without_an_error(models, monkeypatch):
     import schemathesis
 
     load = schemathesis.openapi.from_url
@@ -268,28 +280,28 @@ def test_a_server_that_dies_is_counted_not_a_crash(models, monkeypatch):
 
     monkeypatch.setattr(schemathesis.openapi, "from_url", load_and_kill)
     with running(models) as server:
-        invented = fuzzing.ask_invented(server, 20, seed=1)
+        invented = fuzzing.send_generated(server, 20, seed=1)
         assert set(invented) == {None}
-        assert fuzzing.ask_broken(server, 5, random.Random(1)) == {None: 5}
+        assert fuzzing.send_malformed(server, 5, random.Random(1)) == {None: 5}
 
 
-def test_a_server_that_dies_at_once_is_reported_as_such(models, monkeypatch, options):
+def test_a_server_that_exits_during_the_first_requests_is_reported(models, monkeypatch, options):
     monkeypatch.setattr(
-        fuzzing, "ask_broken", lambda server, count, dice: server.process.kill() or server.process.wait()
+        fuzzing, "send_malformed", lambda server, count, generator: server.process.kill() or server.process.wait()
     )
     with pytest.raises(ChildProcessError, match=r"exited during the first requests \(exit code -9\)"):
         fuzzing.train(fuzzing.Config(models=models, requests=30, run=options))
 
 
-def test_spoiled_requests_repeat_and_are_spoiled():
-    one, two = (list(fuzzing.broken_requests(40, "x", random.Random(3))) for _ in range(2))
+def test_malformed_requests_are_repeatable_and_differ_from_valid_ones():
+    one, two = (list(fuzzing.malformed_requests(40, "x", random.Random(3))) for _ in range(2))
     assert one == two
-    good = {request.written("x") for request in fuzzing.good_requests()}
+    good = {request.encoded("x") for request in fuzzing.valid_requests()}
     assert len(good & set(one)) < 5
 
 
 @pytest.mark.slow
-def test_both_programs_record_what_they_saw(models, options):
+def test_both_programs_record_their_metrics(models, options):
     metrics = serving.train(serving.Config(models=models, connections=4, seconds=0.3, run=options))
     assert metrics["requests_per_second"] > 0
     assert metrics["errors"] == 0
@@ -307,15 +319,15 @@ def test_both_programs_record_what_they_saw(models, options):
         assert json.loads(path.read_text())["data"]["name"] == "digits"
 
 
-def test_what_the_probes_saw_is_summed_up():
+def test_percentiles_of_the_probes():
     seen = probing.Watched([float(number) for number in range(1, 101)], failed=0)
     assert (seen.percentile(0.5), seen.percentile(0.99), seen.percentile(1)) == (51, 100, 100)
     seen.failed = 2
-    assert seen.percentile(0.99) == float("inf"), "a probe without an answer is never in time"
+    assert seen.percentile(0.99) == float("inf"), "a failed probe counts as infinite latency"
     assert probing.Watched().percentile(0.5) == float("inf")
 
 
-def test_the_server_is_watched_from_another_process(server):
+def test_the_server_is_probed_from_another_process(server):
     before = fuzzing.answered(server)
     with probing.watched(server.where(), server.process.pid) as seen:
         time.sleep(0.5)
@@ -323,19 +335,19 @@ def test_the_server_is_watched_from_another_process(server):
     assert len(seen.milliseconds) >= 1
     assert fuzzing.answered(server)[200] >= before[200] + len(seen.milliseconds)
     assert abs(seen.memory - server.memory()) < 20e6
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        where = nobody.getsockname()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        where = closed.getsockname()
     assert not probing.probe(where)
 
 
-def test_an_export_without_digits_is_named_with_what_to_do(options, tmp_path):
+def test_an_export_without_digits_is_reported_with_the_command(options, tmp_path):
     write_model(tmp_path / "models", "pictures")
     for program in (serving, fuzzing):
         with pytest.raises(FileNotFoundError, match=r"has no model 'digits': export it with .* export --models digits"):
             program.train(program.Config(models=tmp_path / "models", run=options))
 
 
-def test_without_an_export_there_is_one_line(options, monkeypatch, tmp_path):
+def test_a_missing_export_is_reported_with_the_command(options, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for program in (serving, fuzzing):
         with pytest.raises(FileNotFoundError, match=r"export with python -m ch10_deploy.train"):

@@ -1,4 +1,4 @@
-"""The playground page, in a real browser, on a real server with a network that was trained for it."""
+"""The playground page, tested in Chromium with a real server and a network trained here."""
 
 import io
 import json
@@ -33,7 +33,7 @@ QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
 TABS = ("Draw", "Show", "Walk", "Write", "Films", "Maze")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-HAND = {
+STROKES = {
     0: [[(50, 15), (35, 22), (27, 50), (34, 78), (50, 86), (66, 78), (74, 50), (66, 22), (50, 15)]],
     1: [[(52, 14), (49, 86)]],
     2: [[(27, 28), (40, 15), (60, 16), (68, 30), (58, 52), (26, 84), (76, 84)]],
@@ -45,7 +45,7 @@ HAND = {
     8: [[(62, 22), (46, 14), (35, 28), (64, 66), (54, 86), (36, 76), (40, 58), (64, 34), (62, 22)]],
     9: [[(66, 30), (50, 15), (34, 28), (42, 46), (60, 42), (66, 30), (62, 60), (54, 86)]],
 }
-"""Strokes of the ten digits, in hundredths of the pad, with corners where a hand has curves."""
+"""Strokes of the ten digits in hundredths of the pad, with straight lines instead of curves."""
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def on_mnist() -> bool:
 
 
 @pytest.fixture
-def enough(on_mnist) -> int:
-    """Of ten digits: all, learned from MNIST; the embedded scans are few and coarse, and we saw the 7 missed."""
+def required(on_mnist) -> int:
+    """Required number of correct digits out of ten: all with MNIST, eight with the small embedded set."""
     return 10 if on_mnist else 8
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, on_mnist) -> Path:
-    """The folder of an export: a network that was trained here, on MNIST where it is on disk."""
+    """The folder of an export, with a network trained on MNIST if available, else on the embedded digits."""
     folder = tmp_path_factory.mktemp("playground")
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -117,34 +117,34 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def people(browser):
-    """Browser contexts by their settings: a new one for each test would take most of the time."""
+def contexts(browser):
+    """Browser contexts by their settings, shared by the tests, since a new one takes long to create."""
     known = {}
 
-    def person(**settings):
+    def context(**settings):
         if repr(settings) not in known:
             known[repr(settings)] = browser.new_context(**settings)
         return known[repr(settings)]
 
-    return person
+    return context
 
 
 @pytest.fixture
-def visit(people, address):
-    """Open the page; at the end of the test no request has left the server's host, and the console is silent."""
-    pages, asked, complaints, expected = [], [], [], []
+def visit(contexts, address):
+    """Open the page; after the test, check that all requests went to the server and the console has no errors."""
+    pages, requests, errors, expected = [], [], [], []
 
     def open_page(*, expect: str = "", at: str = address, prepare=None, **settings):
         expected.extend([expect] if expect else [])
-        page = people(**{"viewport": DESKTOP, **settings}).new_page()
+        page = contexts(**{"viewport": DESKTOP, **settings}).new_page()
         pages.append(page)
-        page.on("request", lambda request: asked.append((urlsplit(at).netloc, urlsplit(request.url).netloc)))
+        page.on("request", lambda request: requests.append((urlsplit(at).netloc, urlsplit(request.url).netloc)))
         page.begun = page.ended = 0
         page.on("request", lambda _: vars(page).update(begun=page.begun + 1))
         for end in ("requestfinished", "requestfailed"):
             page.on(end, lambda _: vars(page).update(ended=page.ended + 1))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         if prepare:
             prepare(page)
         page.goto(at)
@@ -154,8 +154,8 @@ def visit(people, address):
     yield open_page
     for page in pages:
         page.close()
-    assert asked and all(here == there for here, there in asked)
-    assert [text for text in complaints if not any(re.search(pattern, text) for pattern in expected)] == []
+    assert requests and all(here == there for here, there in requests)
+    assert [text for text in errors if not any(re.search(pattern, text) for pattern in expected)] == []
 
 
 def draw(page, strokes) -> None:
@@ -176,11 +176,11 @@ def wait_until(page, condition: Callable[[], bool]) -> None:
         if condition():
             return
         page.wait_for_timeout(5)
-    raise AssertionError("it did not come about in time")
+    raise AssertionError("the condition was not met in time")
 
 
 def settle(page) -> None:
-    """Wait until two pictures of the screen, and a little more, have passed without a question begun or under way."""
+    """Wait until two animation frames and 20 ms have passed without a started or running request."""
     quiet = (
         "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))"
     )
@@ -201,31 +201,31 @@ def guess_of(page) -> str:
 # Drawing
 
 
-def test_drawn_digits_are_recognised(visit, enough):
+def test_drawn_digits_are_recognised(visit, required):
     page = visit()
     guesses = {}
-    for digit, strokes in HAND.items():
+    for digit, strokes in STROKES.items():
         draw(page, strokes)
         guesses[digit] = guess_of(page)
         page.get_by_role("button", name="Clear").click()
         assert guess_of(page) == ""
     right = sum(guess == str(digit) for digit, guess in guesses.items())
-    assert right >= enough, guesses
+    assert right >= required, guesses
 
 
-def test_digits_that_draw_themselves_are_recognised(visit, enough):
+def test_example_digits_are_recognised(visit, required):
     page = visit(reduced_motion="reduce")
     guesses = []
     for digit in range(10):
         page.get_by_role("button", name=f"Digit {digit}").click()
         guesses.append(guess_of(page))
-    assert sum(guess == str(digit) for digit, guess in enumerate(guesses)) >= enough, guesses
+    assert sum(guess == str(digit) for digit, guess in enumerate(guesses)) >= required, guesses
 
 
-def test_probabilities_are_those_of_the_server(visit, address):
+def test_the_page_shows_the_probabilities_of_the_server(visit, address):
     page = visit()
     with page.expect_response("**/predict") as seen:
-        draw(page, [HAND[7][0][:1]])
+        draw(page, [STROKES[7][0][:1]])
     answer = seen.value.json()
     settle(page)
     assert page.locator("#digits .bars li.first > span").first.text_content() == answer["label"]
@@ -242,7 +242,7 @@ def test_probabilities_are_those_of_the_server(visit, address):
 
 
 def inked(strokes: list[np.ndarray], width: float = 2.6) -> np.ndarray:
-    """(points, 2) in pixels -> (28, 28): grey levels of all the strokes' segments."""
+    """(points, 2) in pixels -> (28, 28) grey levels of the segments of all strokes"""
     starts = np.concatenate([np.concatenate([stroke[:1], stroke[:-1]]) for stroke in strokes])
     along = np.concatenate(strokes) - starts
     centres = np.stack(np.meshgrid(np.arange(28) + 0.5, np.arange(28) + 0.5), axis=-1)[:, :, None]
@@ -253,7 +253,7 @@ def inked(strokes: list[np.ndarray], width: float = 2.6) -> np.ndarray:
 
 
 def as_mnist(strokes: list[np.ndarray]) -> np.ndarray:
-    """The reference: scale the box to 20 pixels, move the centre of mass into the middle of pixel 14."""
+    """Reference: scale the bounding box to 20 pixels, move the centre of mass to the middle of pixel 14."""
     points = np.concatenate(strokes)
     low, high = points.min(0), points.max(0)
     scale = (20 - 2.6) / max(*(high - low), 0.1)
@@ -265,7 +265,7 @@ def as_mnist(strokes: list[np.ndarray]) -> np.ndarray:
 
 
 def in_page(page, cases: list[list[np.ndarray]]) -> np.ndarray:
-    """What the page's own module makes of strokes."""
+    """Convert strokes with the page's own module."""
     script = """async (cases) => {
         const { asMnist, rows } = await import("/playground/mnist.js");
         return cases.map((strokes) => rows(asMnist(strokes)));
@@ -273,13 +273,13 @@ def in_page(page, cases: list[list[np.ndarray]]) -> np.ndarray:
     return np.array(page.evaluate(script, [[stroke.tolist() for stroke in strokes] for strokes in cases]))
 
 
-def test_centring_is_mnist_s(visit):
-    dice = np.random.default_rng(0)
-    walks = [[dice.random((dice.integers(1, 9), 2)) for _ in range(dice.integers(1, 4))] for _ in range(25)]
-    hands = [[np.array(stroke) / 100 for stroke in strokes] for strokes in HAND.values()]
+def test_centring_equals_mnist(visit):
+    rng = np.random.default_rng(0)
+    walks = [[rng.random((rng.integers(1, 9), 2)) for _ in range(rng.integers(1, 4))] for _ in range(25)]
+    hands = [[np.array(stroke) / 100 for stroke in strokes] for strokes in STROKES.values()]
     corner = [
         np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 0.02), (0.0, 0.02), (0.0, 1.0)])
-    ]  # its mass is far from its middle
+    ]  # its centre of mass is far from the middle of its box
     cases = [*walks, *hands, corner, [np.array([(0.2, 0.9)])]]
     pictures = in_page(visit(), cases)
     assert pictures.shape == (len(cases), 28, 28)
@@ -287,8 +287,8 @@ def test_centring_is_mnist_s(visit):
         np.testing.assert_allclose(picture, as_mnist(strokes), atol=0.51)
 
 
-def test_a_digit_means_the_same_wherever_and_however_large_it_is_drawn(visit):
-    strokes = [np.array(stroke) / 100 for stroke in HAND[3]]
+def test_position_and_size_of_a_drawing_do_not_matter(visit):
+    strokes = [np.array(stroke) / 100 for stroke in STROKES[3]]
     large, small, dot = in_page(
         visit(), [strokes, [0.3 * stroke + 0.6 for stroke in strokes], [np.array([(0.9, 0.1)])]]
     )
@@ -303,9 +303,9 @@ def test_a_digit_means_the_same_wherever_and_however_large_it_is_drawn(visit):
     assert 4 <= (dot > 127).sum() <= 9
 
 
-def test_a_stroke_that_is_taken_back_while_it_is_drawn_stays_away(visit):
+def test_a_stroke_undone_while_it_is_drawn_stays_removed(visit):
     page = visit()
-    draw(page, HAND[1])
+    draw(page, STROKES[1])
     pad = page.locator(".pad").bounding_box()
     page.mouse.move(pad["x"] + 20, pad["y"] + 20)
     page.mouse.down()
@@ -317,7 +317,7 @@ def test_a_stroke_that_is_taken_back_while_it_is_drawn_stays_away(visit):
     assert page.locator(".strokes polyline").count() == 1
 
 
-def test_preview_shows_what_is_sent(visit):
+def test_the_preview_shows_the_pixels_that_are_sent(visit):
     page = visit()
     with page.expect_request("**/predict") as seen:
         draw(page, [[(30, 30)]])
@@ -328,20 +328,20 @@ def test_preview_shows_what_is_sent(visit):
     assert np.array(shown).reshape(28, 28, 4)[..., 3].tolist() == sent
 
 
-def test_one_question_at_a_time_and_the_last_drawing_counts(visit):
-    under_way, most, sent = 0, 0, []
+def test_requests_are_sent_one_at_a_time_ending_with_the_last_drawing(visit):
+    running, most, sent = 0, 0, []
 
     def slowly(route):
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         sent.append(route.request.post_data_json["pixels"])
         page.wait_for_timeout(30)
-        under_way -= 1
+        running -= 1
         route.continue_()
 
     page = visit(prepare=lambda page: page.route("**/predict", slowly))
-    draw(page, HAND[3])
+    draw(page, STROKES[3])
     settle(page)
     assert 1 < len(sent) < 20
     assert most == 1
@@ -351,10 +351,10 @@ def test_one_question_at_a_time_and_the_last_drawing_counts(visit):
     assert sent[-1] == np.array(last).reshape(28, 28, 4)[..., 3].tolist()
 
 
-def test_clear_takes_back_the_question_too(visit):
+def test_clear_cancels_the_request(visit):
     held = []
     page = visit(prepare=lambda page: page.route("**/predict", lambda route: held.append(route)))
-    draw(page, HAND[1])
+    draw(page, STROKES[1])
     with page.expect_event("requestfailed") as failed:
         page.get_by_role("button", name="Clear").click()
     assert failed.value.failure == "net::ERR_ABORTED"
@@ -365,7 +365,7 @@ def test_clear_takes_back_the_question_too(visit):
     assert page.get_by_role("button", name="Undo").is_disabled()
 
 
-def test_a_finger_draws_and_a_second_one_does_not(visit):
+def test_only_the_first_finger_draws(visit):
     page = visit(viewport=PHONE, has_touch=True)
     pad = page.locator(".pad").bounding_box()
     touch = page.context.new_cdp_session(page)
@@ -384,15 +384,15 @@ def test_a_finger_draws_and_a_second_one_does_not(visit):
     assert guess_of(page) == "1"
     assert page.locator(".strokes polyline").count() == 1
     page.wait_for_timeout(100)
-    assert page.evaluate("scrollY") == 0  # the page stays under the finger
+    assert page.evaluate("scrollY") == 0  # the page must not scroll
 
 
 # Keyboard
 
 
-def test_a_digit_can_be_drawn_without_a_pointer(visit):
+def test_a_digit_can_be_drawn_with_the_keyboard(visit):
     page = visit()
-    page.keyboard.press("Tab")  # the chosen one of the tabs
+    page.keyboard.press("Tab")  # the selected tab
     page.keyboard.press("Tab")
     assert page.locator(".pad").evaluate("pad => pad === document.activeElement && pad.matches(':focus-visible')")
     assert page.locator(".pad").evaluate("pad => getComputedStyle(pad).outlineStyle") == "solid"
@@ -411,7 +411,7 @@ def test_a_digit_can_be_drawn_without_a_pointer(visit):
     assert page.locator(".strokes polyline").get_attribute("points").split()[-1] == "0.4375,0.9375"
 
 
-def test_tabs_by_keyboard_and_by_address(visit, address):
+def test_tabs_are_selected_by_keyboard_and_address(visit, address):
     page = visit(at=address + "#films", prepare=None)
     assert page.get_by_role("tab", selected=True).text_content() == "Films"
     page.get_by_role("tab", name="Films").focus()
@@ -426,7 +426,7 @@ def test_tabs_by_keyboard_and_by_address(visit, address):
     assert page.url.endswith("#digits")
 
 
-# The other networks, answered as the server's contract says
+# The other networks, with responses by the test
 
 
 def card(name: str) -> dict:
@@ -440,13 +440,13 @@ def square(level: float) -> list[list[int]]:
 
 @pytest.fixture
 def answered(visit):
-    """Open a tab of a page whose questions are answered here; gives the page, and what it asks."""
-    asked = []
+    """Return a function that opens a tab of a page whose requests are answered here; it returns page and requests."""
+    requests = []
 
     def answer(path: str, body: dict, query: str) -> object:
         if path == "models":
             return [card(name) for name in ("digits", "pictures", "decoder", "text", "films", "maze")]
-        asked.append((path, body or query))
+        requests.append((path, body or query))
         if path == "predict":
             share = np.ravel(body["pixels"])[0] / 255
             return {"classes": ["cat", "dog"], "label": "dog", "probabilities": [1 - share, share]}
@@ -476,13 +476,13 @@ def answered(visit):
         page = visit(prepare=prepare, **settings)
         page.get_by_role("tab", name=name).click()
         assert page.get_by_role("tabpanel").locator(".source").text_content().endswith("test loss 1.235.")
-        return page, asked
+        return page, requests
 
     return open_tab
 
 
 def picture_file(width: int, height: int) -> dict:
-    """A picture whose middle square is red above and blue below, with green beside it."""
+    """Encode an image whose central square is red above and blue below, with green on both sides."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, :, 1] = 255
     left, top, edge = (width - height) // 2, 0, height
@@ -493,11 +493,11 @@ def picture_file(width: int, height: int) -> dict:
     return {"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()}
 
 
-def test_a_picture_is_shrunk_to_its_middle_square_and_shown(answered):
-    page, asked = answered("Show")
+def test_an_image_is_cropped_to_its_central_square_and_scaled(answered):
+    page, requests = answered("Show")
     page.get_by_label("Picture").set_input_files(picture_file(120, 64))
     playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
-    ((path, body),) = asked
+    ((path, body),) = requests
     pixels = np.array(body["pixels"])
     assert (path, pixels.shape) == ("predict", (32, 32, 3))
     assert (pixels[:15] == (204, 0, 0)).all()
@@ -512,18 +512,18 @@ def test_a_picture_is_shrunk_to_its_middle_square_and_shown(answered):
     page.get_by_label("Picture").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
     playwright_api.expect(page.locator("#pictures .notice")).to_contain_text("cannot read that file as a picture")
     playwright_api.expect(page.locator("#pictures .guess strong")).to_be_empty()
-    assert len(asked) == 1
+    assert len(requests) == 1
     page.get_by_label("Picture").set_input_files(picture_file(32, 32))
     playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
     assert page.locator("#pictures .notice").is_hidden()
     assert page.locator("#pictures .bars li").count() == 2
 
 
-def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
-    page, asked = answered("Walk")
-    wait_until(page, lambda: len(asked) == 1 + 13 * 13)
+def test_the_marker_moves_by_keys_sliders_and_pointer(answered):
+    page, requests = answered("Walk")
+    wait_until(page, lambda: len(requests) == 1 + 13 * 13)
     settle(page)
-    tiles = [body["latent"] for path, body in asked if path == "decode"][1:]
+    tiles = [body["latent"] for path, body in requests if path == "decode"][1:]
     assert len(tiles) == 13 * 13 and np.hypot(*tiles[0]) == 0 and max(np.hypot(*tile) for tile in tiles) < 3 * 2**0.5
     levels = page.locator(".plane canvas").evaluate(
         "canvas => [[14, 14], [350, 14]].map(([x, y]) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3])"
@@ -537,34 +537,34 @@ def test_plane_is_walked_by_keys_sliders_and_pointer(answered):
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Shift+ArrowLeft"):
         page.keyboard.press(key)
     settle(page)
-    assert asked[-1] == ("decode", {"latent": [-0.3, 0.1]})
+    assert requests[-1] == ("decode", {"latent": [-0.3, 0.1]})
     assert page.get_by_label("First number").input_value() == "-0.3"
     assert page.locator("#plane-place").text_content() == "(-0.30, 0.10)"
     for _ in range(9):
         page.keyboard.press("Shift+ArrowUp")
     settle(page)
-    assert asked[-1][1]["latent"] == [-0.3, 3]
+    assert requests[-1][1]["latent"] == [-0.3, 3]
     drawn = page.locator("#decoder .drawing canvas").evaluate(
         "canvas => canvas.getContext('2d').getImageData(5, 5, 1, 1).data[3]"
     )
     assert drawn == round(255 * (2.7 + 6) / 12)
     page.get_by_label("Second number").fill("-1")
     settle(page)
-    assert asked[-1][1]["latent"] == [-0.3, -1]
+    assert requests[-1][1]["latent"] == [-0.3, -1]
     box = plane.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.75)
     settle(page)
-    assert asked[-1][1]["latent"] == pytest.approx([1.5, -1.5], abs=0.03)
+    assert requests[-1][1]["latent"] == pytest.approx([1.5, -1.5], abs=0.03)
     page.get_by_role("button", name="Wander").click()
-    wait_until(page, lambda: asked[-1][1]["latent"] != pytest.approx([1.5, -1.5], abs=0.03))
+    wait_until(page, lambda: requests[-1][1]["latent"] != pytest.approx([1.5, -1.5], abs=0.03))
     assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "true"
     plane.focus()
     page.keyboard.press("ArrowUp")
     assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "false"
 
 
-def test_films_are_chosen_and_dropped_by_keyboard(answered):
-    page, asked = answered("Films")
+def test_films_are_added_and_removed_by_keyboard(answered):
+    page, requests = answered("Films")
     box = page.get_by_role("combobox", name="Films you like")
     box.focus()
     page.keyboard.type("a")
@@ -580,7 +580,7 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
     playwright_api.expect(options).to_have_count(0)
     assert box.get_attribute("aria-expanded") == "false" and box.input_value() == ""
     page.keyboard.type("a")
-    playwright_api.expect(options).to_have_count(2)  # what is chosen is not offered again
+    playwright_api.expect(options).to_have_count(2)  # chosen films are not suggested again
     page.keyboard.press("ArrowUp")
     assert page.get_by_role("option", selected=True).text_content() == "Gamma (2002)"
     page.keyboard.press("ArrowUp")
@@ -597,7 +597,7 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
     page.keyboard.press("Enter")
     settle(page)
     wish = {"likes": ["Beta (2001)", "Alpha (1999)"], "dislikes": ["Gamma (2002)"], "top": 10}
-    assert asked[-1] == ("recommend", wish)
+    assert requests[-1] == ("recommend", wish)
     row = page.locator(".suggestions li")
     assert row.text_content() == "Omega (1990)4.3 ★because of Alpha (1999)"
     page.get_by_role("button", name="Remove Beta (2001)").focus()
@@ -608,24 +608,24 @@ def test_films_are_chosen_and_dropped_by_keyboard(answered):
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == label
     assert page.evaluate("document.activeElement.id") == "likes-input"
     page.get_by_role("button", name="Remove Gamma (2002)").click()
-    disliked.click()  # the empty field offers what most people know
+    disliked.click()  # the empty field suggests the films with the most ratings
     playwright_api.expect(options).to_have_count(3)
-    assert asked[-1] == ("films", "query=&limit=8")
+    assert requests[-1] == ("films", "query=&limit=8")
     options.first.click()
     page.get_by_role("button", name="Remove Alpha (1999)").click()
     assert page.locator(".suggestions li").count() == 0
     assert page.locator(".empty").is_visible()
 
 
-def test_maze_is_walked_and_told(answered):
-    page, asked = answered("Maze")
+def test_the_path_through_a_maze_is_animated_and_its_result_shown(answered):
+    page, requests = answered("Maze")
     agent, result = page.locator(".agent"), page.locator(".result")
     page.get_by_label("Speed").fill("1")
     page.get_by_label("Maze number").fill("8")
-    page.keyboard.press("Enter")  # while the first one is still walking
+    page.keyboard.press("Enter")  # while the first path is still animated
     wait_until(page, lambda: len(page.locator(".trail").get_attribute("d") or "") > 20)
     settle(page)
-    assert asked == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
+    assert requests == [("maze", {"seed": 7}), ("maze", {"seed": 8})]
     assert result.text_content() == "A maze of 4 by 4 tiles."
     page.get_by_role("button", name="Pause").click()
     place = float(agent.get_attribute("cx"))
@@ -640,17 +640,17 @@ def test_maze_is_walked_and_told(answered):
     assert floor == "M0.5 1.5h1M1.5 1.5h1M2.5 1.5h0M2.5 1.5v1M2.5 2.5h1M3.5 2.5h0"
     page.get_by_role("button", name="Another maze").click()
     settle(page)
-    assert asked[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
+    assert requests[-1][1]["seed"] == int(page.get_by_label("Maze number").input_value())
     page.get_by_label("Maze number").fill("9")
     page.keyboard.press("Enter")
     playwright_api.expect(result).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
 
 
-class Writer(BaseHTTPRequestHandler):
-    """Streams a text in chunks as the server does; by the prompt: to its end, for ever, or until it breaks off."""
+class TextHandler(BaseHTTPRequestHandler):
+    """Stream a text in chunks like the server: a short one for the prompt `end`, one that breaks off, or a long one."""
 
     protocol_version = "HTTP/1.1"
-    gone = threading.Event()
+    disconnected = threading.Event()
 
     def do_POST(self):
         prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
@@ -668,14 +668,14 @@ class Writer(BaseHTTPRequestHandler):
                     return
             self.wfile.write(b"0\r\n\r\n")
         except OSError:
-            self.gone.set()
+            self.disconnected.set()
 
     def log_message(self, *_):
         pass
 
 
-def test_text_appears_as_it_comes_and_stops_when_told(visit):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Writer) as elsewhere:
+def test_a_text_is_shown_while_it_is_generated_and_can_be_stopped(visit):
+    with ThreadingHTTPServer(("127.0.0.1", 0), TextHandler) as elsewhere:
         threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
         there = f"http://127.0.0.1:{elsewhere.server_port}/"
 
@@ -686,24 +686,24 @@ def test_text_appears_as_it_comes_and_stops_when_told(visit):
         page = visit(expect="ERR_INCOMPLETE_CHUNKED_ENCODING", prepare=prepare)
         page.get_by_role("tab", name="Write").click()
         prompt, added = page.get_by_label("How the text begins"), page.locator(".added")
-        said = page.locator("#text .spoken")
+        status = page.locator("#text .spoken")
         assert prompt.input_value() == "The value of "
         prompt.fill("end")
         page.get_by_label("Temperature").fill("1.3")
         with page.expect_request("**/generate") as seen:
             page.get_by_role("button", name="Write on").click()
-        playwright_api.expect(said).to_have_text("Done after 4 characters.")
+        playwright_api.expect(status).to_have_text("Done after 4 characters.")
         assert added.text_content() == "café" and page.locator(".begun").text_content() == "end"
         sent = seen.value.post_data_json
         assert (sent["length"], sent["temperature"]) == (400, 1.3) and 0 <= sent["seed"] < 2**31
 
         prompt.fill("for ever")
         page.get_by_role("button", name="Write on").press("Enter")
-        playwright_api.expect(added).to_contain_text("xxx")  # long before its end
-        page.keyboard.press("Enter")  # the same button stops
-        playwright_api.expect(said).to_have_text(re.compile(r"^Stopped after \d+ characters\.$"))
-        assert int(re.findall(r"\d+", said.text_content())[0]) == len(added.text_content()) < 2_004
-        assert Writer.gone.wait(5)
+        playwright_api.expect(added).to_contain_text("xxx")  # long before the end
+        page.keyboard.press("Enter")  # the same button stops the text
+        playwright_api.expect(status).to_have_text(re.compile(r"^Stopped after \d+ characters\.$"))
+        assert int(re.findall(r"\d+", status.text_content())[0]) == len(added.text_content()) < 2_004
+        assert TextHandler.disconnected.wait(5)
 
         prompt.fill("break")
         page.get_by_role("button", name="Write on").click()
@@ -712,33 +712,33 @@ def test_text_appears_as_it_comes_and_stops_when_told(visit):
         elsewhere.shutdown()
 
 
-def test_less_motion_is_respected(answered):
+def test_reduced_motion_is_respected(answered):
     page, _ = answered("Maze", reduced_motion="reduce")
     page.get_by_label("Speed").fill("1")
     page.get_by_role("button", name="Another maze").click()
     settle(page)
-    assert page.get_by_role("button", name="Walk again").is_visible()  # three or four seconds too early
+    assert page.get_by_role("button", name="Walk again").is_visible()  # the animation would take three or four seconds
     assert page.locator(".agent").get_attribute("cx") in ("2.5", "3.5")
     page.get_by_role("tab", name="Draw").click()
-    asked = []
-    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    requests = []
+    page.on("request", lambda request: requests.append(urlsplit(request.url).path))
     page.get_by_role("button", name="Digit 8").click()
     settle(page)
-    assert asked.count("/predict") == 1  # drawn at once, not point after point
+    assert requests.count("/predict") == 1  # drawn completely, not point by point
     assert (
         page.locator("#digits .track").first.evaluate("track => getComputedStyle(track, '::before').transitionDuration")
         == "0s"
     )
 
 
-# All of them in earnest
+# All networks with a real server
 
 
 @pytest.fixture(scope="module")
-def everything(models, tmp_path_factory) -> Path:
-    """A folder with every network, trained for a moment on embedded data."""
-    folder = tmp_path_factory.mktemp("everything")
-    moment: dict[export.Name, dict] = {
+def all_models(models, tmp_path_factory) -> Path:
+    """A folder with all networks, trained briefly on embedded data."""
+    folder = tmp_path_factory.mktemp("all_models")
+    short: dict[export.Name, dict] = {
         "pictures": {"epochs": 1},
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
         "text": {"epochs": 1, "hidden_size": 32},
@@ -746,23 +746,23 @@ def everything(models, tmp_path_factory) -> Path:
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
     }
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
-    for name, settings in moment.items():
+    for name, settings in short.items():
         source = export.SOURCES[name]
         data = {} if name == "maze" else {"data": source.embedded}
         limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000}.get(name))
         source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
-    export.train(export.Config(models=(*moment,), runs=folder, data="embedded", run=options))
+    export.train(export.Config(models=(*short,), runs=folder, data="embedded", run=options))
     found = next(folder.glob("ch10_deploy/export/*/models"))
     shutil.copytree(models, found, dirs_exist_ok=True)
     return found
 
 
 @pytest.mark.slow
-def test_every_network_answers_on_the_page(visit, everything):
-    process, address = start_server(everything)
+def test_all_networks_answer_on_the_page(visit, all_models):
+    process, address = start_server(all_models)
     try:
         page = visit(at=address)
-        draw(page, HAND[0])
+        draw(page, STROKES[0])
         assert guess_of(page) == "0"
         page.get_by_role("tab", name="Show").click()
         page.get_by_label("Picture").set_input_files(picture_file(100, 64))
@@ -787,15 +787,15 @@ def test_every_network_answers_on_the_page(visit, everything):
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
-        page.close()  # before its server, which it may be asking something
+        page.close()  # before its server, since a request may be running
     finally:
         stop_server(process)
 
 
-# Where something is missing
+# Missing models and server errors
 
 
-def test_networks_that_are_not_served_say_how_they_come_about(visit):
+def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
     page = visit()
     assert page.locator("#digits .source").text_content().startswith("ch03_autoencoder_rbm.feedforward, trained on ")
     assert not page.locator("#digits .absent").is_visible()
@@ -814,17 +814,17 @@ def test_networks_that_are_not_served_say_how_they_come_about(visit):
         assert panel.locator(".source").text_content() == ""
 
 
-def test_a_server_that_has_gone_is_said_kindly_and_tried_again(visit):
-    gone = lambda route: route.abort("connectionrefused")  # noqa: E731
-    page = visit(expect="ERR_CONNECTION_REFUSED", prepare=lambda page: page.route("**/models", gone))
+def test_a_missing_server_is_reported_and_can_be_tried_again(visit):
+    disconnected = lambda route: route.abort("connectionrefused")  # noqa: E731
+    page = visit(expect="ERR_CONNECTION_REFUSED", prepare=lambda page: page.route("**/models", disconnected))
     trouble = page.locator(".server")
     playwright_api.expect(trouble).to_contain_text("The server does not answer.")
     assert not page.locator("#digits .work").is_visible()
     page.unroute("**/models")
     trouble.get_by_role("button", name="Try again").click()
     playwright_api.expect(trouble).to_be_hidden()
-    page.route("**/predict", gone)
-    draw(page, HAND[1])
+    page.route("**/predict", disconnected)
+    draw(page, STROKES[1])
     playwright_api.expect(page.locator("#digits .notice")).to_contain_text("The server does not answer.")
     page.unroute("**/predict")
     draw(page, [[(50, 50), (50, 60)]])
@@ -832,7 +832,7 @@ def test_a_server_that_has_gone_is_said_kindly_and_tried_again(visit):
     assert page.locator("#digits .notice").is_hidden()
 
 
-def test_a_busy_server_is_asked_again_when_it_says(visit):
+def test_a_busy_server_is_asked_again_after_retry_after(visit):
     times = []
 
     def busy(route):
@@ -848,7 +848,7 @@ def test_a_busy_server_is_asked_again_when_it_says(visit):
     assert page.locator("#digits .notice").is_hidden()
 
 
-def test_the_key_is_asked_once(visit, models, tmp_path):
+def test_the_key_is_requested_once(visit, models, tmp_path):
     key = tmp_path / "key"
     key.write_text("0123456789abcdef-key")
     process, guarded = start_server(models, "--api-key-file", str(key))
@@ -866,17 +866,17 @@ def test_the_key_is_asked_once(visit, models, tmp_path):
         dialog.get_by_label("Key").fill(key.read_text())
         page.keyboard.press("Enter")
         playwright_api.expect(dialog).to_be_hidden()
-        draw(page, HAND[1])
+        draw(page, STROKES[1])
         assert guess_of(page) == "1"
         page.reload()
-        draw(page, HAND[1])
+        draw(page, STROKES[1])
         assert guess_of(page) == "1"
         assert key.read_text() not in page.content()
     finally:
         stop_server(process)
 
 
-# What is seen
+# Appearance and accessibility
 
 
 CONTRAST = """() => {
@@ -907,7 +907,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_text_can_be_read_and_nothing_sticks_out(visit, scheme, size):
+def test_text_has_enough_contrast_and_fits_the_width(visit, scheme, size):
     page = visit(viewport=size, color_scheme=scheme, reduced_motion="reduce")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", paper))) > 380) == (scheme == "light")
@@ -915,7 +915,7 @@ def test_text_can_be_read_and_nothing_sticks_out(visit, scheme, size):
     settle(page)
     for name in TABS:
         page.get_by_role("tab", name=name).click()
-        for part in (".absent", ".work"):  # both, whatever is served
+        for part in (".absent", ".work"):  # both, with and without the model
             page.get_by_role("tabpanel").locator(part).evaluate("part => (part.hidden = false)")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, name
         ratios = page.evaluate(CONTRAST)
@@ -923,26 +923,26 @@ def test_text_can_be_read_and_nothing_sticks_out(visit, scheme, size):
         assert min(ratios)[0] >= 4.5, (name, min(ratios))
 
 
-def test_everything_that_can_be_reached_has_a_name_of_its_own(visit):
+def test_focusable_elements_have_unique_names(visit):
     page = visit()
     devtools = page.context.new_cdp_session(page)
     page.evaluate("document.querySelectorAll('.absent, .work, details').forEach((one) => (one.hidden = false))")
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
-        reached = []
+        focusable = []
         for node in devtools.send("Accessibility.getFullAXTree")["nodes"]:
             features = {feature["name"]: feature["value"].get("value") for feature in node.get("properties", [])}
             if features.get("focusable") and node["role"]["value"] != "RootWebArea":
-                reached.append((node["role"]["value"], node["name"]["value"]))
-        assert len(reached) > len(TABS)
-        assert all(name for _, name in reached), reached
-        assert len(set(reached)) == len(reached), reached
+                focusable.append((node["role"]["value"], node["name"]["value"]))
+        assert len(focusable) > len(TABS)
+        assert all(name for _, name in focusable), focusable
+        assert len(set(focusable)) == len(focusable), focusable
 
 
-# What must never be
+# Security
 
 
-def test_policy_is_strict_and_the_page_needs_no_exception(visit, address):
+def test_the_content_security_policy_is_strict(visit, address):
     page = visit(expect="Content Security Policy|ERR_BLOCKED|Failed to fetch")
     policy = page.request.get(address).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
@@ -951,7 +951,7 @@ def test_policy_is_strict_and_the_page_needs_no_exception(visit, address):
     assert blocked == "TypeError"
 
 
-def test_sources_are_plain():
+def test_sources_have_no_inline_scripts_and_no_other_hosts():
     files = sorted(path for path in PLAYGROUND.iterdir())
     assert {path.suffix for path in files} == {".html", ".css", ".js", ".svg"}
     for path in files:

@@ -1,4 +1,4 @@
-"""The server: what it answers, what it refuses and in which words, and what it takes no harm from."""
+"""The server: responses, errors, limits, verification of models, and its command."""
 
 import asyncio
 import contextlib
@@ -41,21 +41,21 @@ BLANK = [[0] * 28 for _ in range(28)]
 
 
 class Client:
-    """Asks an application in this process, without a network."""
+    """Send requests to an application in this process, without a network."""
 
     def __init__(self, app):
         self.app = app
 
-    def __call__(self, method: str, path: str, **asked) -> httpx.Response:
+    def __call__(self, method: str, path: str, **options) -> httpx.Response:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                return await client.request(method, path, **asked)
+                return await client.request(method, path, **options)
 
         return asyncio.run(ask())
 
-    def post(self, path: str, body: object, **asked) -> httpx.Response:
-        return self("POST", path, json=body, **asked)
+    def post(self, path: str, body: object, **options) -> httpx.Response:
+        return self("POST", path, json=body, **options)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def ask(models) -> Client:
     return Client(create_app(models))
 
 
-def test_what_serves_imports_no_torch():
+def test_the_server_does_not_import_torch():
     script = """
 import sys
 import ch10_deploy.serve, ch10_deploy.server.app, ch10_deploy.loadtest
@@ -74,19 +74,19 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
 
 
-# What it answers.
+# Responses.
 
 
-def test_probes(ask):
+def test_probes_and_model_cards(ask):
     assert ask("GET", "/healthz").json() == {"status": "ok"}
     assert ask("GET", "/readyz").json() == {"status": "ready", "models": list(NAMES)}
     cards = ask("GET", "/models").json()
     assert [card["name"] for card in cards] == list(NAMES)
-    assert all("serving" not in card for card in cards), "titles, mazes and vocabularies are the server's business"
+    assert all("serving" not in card for card in cards), "titles, mazes and vocabularies must not be sent"
     assert all({"data", "metrics", "sha256", "weights_sha256", "parity", "versions"} <= card.keys() for card in cards)
 
 
-def test_digits_and_pictures_are_told_by_their_shape(ask, models):
+def test_the_shape_of_an_image_selects_the_network(ask, models):
     image = np.random.default_rng(0).integers(0, 256, (28, 28))
     answer = ask.post("/predict", {"pixels": image.tolist()}).json()
     p = load_model(models / "digits.json")(pixels=image[np.newaxis].astype(np.uint8))["probabilities"][0]
@@ -111,7 +111,7 @@ def png_of(image: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def ordinary_png(pixels: np.ndarray) -> bytes:
-    """A file with all that GIMP, Pillow or a phone write besides pixels."""
+    """Encode a file with the metadata that GIMP, Pillow or phones write."""
     kept = PngImagePlugin.PngInfo()
     kept.add_text("Comment", "drawn by hand")
     kept.add_text("Description", "compressed " * 100, zip=True)
@@ -125,30 +125,30 @@ def ordinary_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_an_ordinary_file_is_read_and_what_is_no_pixel_is_never_unpacked(ask, monkeypatch):
+def test_metadata_of_a_png_file_are_never_decompressed(ask, monkeypatch):
     file = ordinary_png(NOISE)
     for kind in (b"tEXt", b"zTXt", b"iTXt", b"gAMA", b"tIME", b"pHYs", b"iCCP", b"eXIf", b"vpAg"):
         assert kind in file
-    unpacked = []
-    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda data: unpacked.append(data) or b"")
+    decompressed = []
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda data: decompressed.append(data) or b"")
     for data in (file, heavy_png()):
-        kinds = re.findall(rb"[A-Za-z]{4}", pixels.only_pixels(data)[:40])
+        kinds = re.findall(rb"[A-Za-z]{4}", pixels.remove_metadata(data)[:40])
         assert kinds[0] == b"IHDR"
         assert ask("POST", "/predict/image", **upload(data)).status_code == 200
     assert np.array_equal(pixels.from_png(file), NOISE)
-    assert unpacked == []
+    assert decompressed == []
     assert len(heavy_png()) > 60_000
-    assert len(pixels.only_pixels(heavy_png())) < 200
+    assert len(pixels.remove_metadata(heavy_png())) < 200
 
 
-def test_what_is_transparent_and_of_few_colours_keeps_its_palette():
+def test_palette_and_transparency_are_kept():
     picture = Image.fromarray(NOISE // 16).convert("P")
     picture.putpalette([16 * (number % 16) for number in range(256) for _ in range(3)])
     file = io.BytesIO()
     picture.save(file, "PNG", transparency=3)
-    assert {b"PLTE", b"tRNS"} <= set(re.findall(rb"PLTE|tRNS", pixels.only_pixels(file.getvalue())))
-    with Image.open(io.BytesIO(file.getvalue())) as whole:
-        assert np.array_equal(pixels.from_png(file.getvalue()), np.asarray(whole.convert("L")))
+    assert {b"PLTE", b"tRNS"} <= set(re.findall(rb"PLTE|tRNS", pixels.remove_metadata(file.getvalue())))
+    with Image.open(io.BytesIO(file.getvalue())) as image:
+        assert np.array_equal(pixels.from_png(file.getvalue()), np.asarray(image.convert("L")))
 
 
 def test_a_file_is_decoded_in_another_thread(ask, monkeypatch):
@@ -161,7 +161,7 @@ def test_a_file_is_decoded_in_another_thread(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
-def test_a_png_file_is_the_same_as_its_pixels(ask, mode):
+def test_a_png_file_and_its_pixels_give_the_same_response(ask, mode):
     grey = np.random.default_rng(1).integers(0, 2, (28, 28), dtype=np.uint8) * 255
     from_file = ask("POST", "/predict/image", **upload(png_of(Image.fromarray(grey).convert(mode)))).json()
     assert from_file == ask.post("/predict", {"pixels": grey.tolist()}).json()
@@ -170,13 +170,13 @@ def test_a_png_file_is_the_same_as_its_pixels(ask, mode):
     assert from_file == ask.post("/predict", {"pixels": colour.tolist()}).json()
 
 
-def test_drawing_writing_films_and_mazes(ask, models):
+def test_decoder_text_films_and_mazes(ask, models):
     picture = np.array(ask.post("/decode", {"latent": [0.5, -1]}).json()["pixels"])
     assert picture.shape == (28, 28)
     assert picture.min() >= 0
     assert picture.max() <= 255
-    asked = {"prompt": "The", "length": 50, "temperature": 0.7, "top_k": 5, "seed": 4}
-    first, second = (ask.post("/generate", asked) for _ in range(2))
+    body = {"prompt": "The", "length": 50, "temperature": 0.7, "top_k": 5, "seed": 4}
+    first, second = (ask.post("/generate", body) for _ in range(2))
     assert first.headers["content-type"] == "text/plain; charset=utf-8"
     assert len(first.text) == 50
     assert first.text == second.text
@@ -196,12 +196,12 @@ def test_drawing_writing_films_and_mazes(ask, models):
     assert ask.post("/maze", {"seed": 5}).json() == maze
 
 
-def test_a_text_gives_way_to_others(ask):
+def test_a_text_yields_to_other_requests(ask):
     async def both() -> list[str]:
         ended = []
 
-        async def one(method: str, path: str, **asked) -> None:
-            await client.request(method, path, **asked)
+        async def one(method: str, path: str, **options) -> None:
+            await client.request(method, path, **options)
             ended.append(path)
 
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
@@ -211,15 +211,15 @@ def test_a_text_gives_way_to_others(ask):
     assert asyncio.run(both()) == ["/healthz", "/generate"]
 
 
-def test_it_speaks_for_itself(ask):
+def test_the_openapi_description_lists_the_endpoints(ask):
     description = ask("GET", "/openapi.json").json()
     paths = {"/predict", "/predict/image", "/decode", "/generate", "/recommend", "/maze", "/films", "/models"}
     assert paths <= description["paths"].keys()
     for path in ("/docs", "/redoc"):
-        assert ask("GET", path).status_code == 404, "that page would load scripts from elsewhere"
+        assert ask("GET", path).status_code == 404, "the page loads scripts from another host"
 
 
-def test_every_answer_carries_the_headers_that_browsers_heed(ask, monkeypatch):
+def test_all_responses_have_the_security_headers(ask, monkeypatch):
     monkeypatch.setattr(pixels, "from_png", lambda value: 1 / 0)
     mistake = ask("POST", "/predict/image", **upload(b"x"))
     assert mistake.status_code == 500
@@ -233,7 +233,7 @@ def test_every_answer_carries_the_headers_that_browsers_heed(ask, monkeypatch):
         assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
-def test_what_is_counted(models):
+def test_metrics_of_requests(models):
     ask = Client(create_app(models))
     for _ in range(3):
         ask("GET", "/healthz")
@@ -243,13 +243,13 @@ def test_what_is_counted(models):
     text = ask("GET", "/metrics").text
     assert 'requests_total{path="/healthz",status="200"} 3.0' in text
     assert 'requests_total{path="/predict",status="422"} 1.0' in text
-    assert 'requests_total{path="other",status="404"} 2.0' in text, "a name for every path would fill the memory"
+    assert 'requests_total{path="other",status="404"} 2.0' in text, "unknown paths must share one label"
     assert 'request_seconds_count{path="/healthz"} 3.0' in text
     assert "requests_running 0.0" in text
     assert "process_resident_memory_bytes" in text
 
 
-# What it refuses.
+# Invalid requests.
 
 BAD = [
     ("/predict", {"pixels": [*BLANK[:27], [1.0] + [0] * 27]}, 422, "without a decimal point, got 1.0"),
@@ -257,7 +257,7 @@ BAD = [
     ("/predict/batch", {"images": BLANK}, 422, "images[0][0]: must be a list of 28, got 0"),
     ("/predict/batch", {"images": []}, 422, "images: must be a list of 1 to 64 images, got a list of 0"),
     ("/predict/batch", {"images": [[]] * 65}, 422, "images: must be a list of 1 to 64 images, got a list of 65"),
-    ("/predict/batch", {"images": BLANK[0][0]}, 422, "images: must be a list of 1 to 64 images, got something else"),
+    ("/predict/batch", {"images": BLANK[0][0]}, 422, "images: must be a list of 1 to 64 images, got another type"),
     ("/predict/batch", {"images": [BLANK, [*BLANK[:27], [0] * 27 + [-1]]]}, 422, "images[1][27][27]: a pixel is"),
     ("/predict/batch", {"images": [BLANK, [[[0, 0, 0]] * 32] * 32]}, 422, "images[1]: all images of a batch"),
     ("/predict/batch", {"pixels": BLANK}, 422, "images: the body must be an object"),
@@ -308,13 +308,13 @@ BAD = [
     ("/generate", {"temperature": 2.1}, 422, "temperature: "),
     ("/generate", {"top_k": 0}, 422, "top_k: "),
     ("/generate", {"seed": -1}, 422, "seed: "),
-    ("/generate", {"prompt": "\u4e2d\u6587"}, 422, "prompt: the network knows none of these characters"),
+    ("/generate", {"prompt": "\u4e2d\u6587"}, 422, "prompt: no character is in the network's vocabulary"),
     ("/generate", {"prompt": "x" * 2001}, 422, "prompt: "),
     ("/recommend", {}, 422, "likes: name at least one film"),
     ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: no film 'no such film at all'"),
     ("/recommend", {"likes": ["x"] * 21}, 422, "likes: "),
     ("/recommend", {"likes": [5]}, 422, "likes[0]: "),
-    ("/recommend", {"likes": ["x"], "dislikes": ["y"] * 20}, 422, "dislikes: name at most 20 films on both sides"),
+    ("/recommend", {"likes": ["x"], "dislikes": ["y"] * 20}, 422, "dislikes: name at most 20 films, liked or disliked"),
     ("/recommend", {"likes": [], "top": 0}, 422, "top: "),
     ("/maze", {"seed": "x"}, 422, "seed: "),
     ("/maze", {"seed": 2**63}, 422, "seed: "),
@@ -322,7 +322,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "reason"), BAD)
-def test_a_bad_field_is_named_with_the_reason(ask, path, body, status, reason):
+def test_an_invalid_field_is_reported_with_the_reason(ask, path, body, status, reason):
     answer = ask("POST", path, content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code == status
     problem = answer.json()
@@ -331,7 +331,7 @@ def test_a_bad_field_is_named_with_the_reason(ask, path, body, status, reason):
     assert problem["field"] is not None and problem["detail"].startswith(problem["field"])
 
 
-def test_an_unknown_title_is_met_with_those_that_it_may_mean(ask):
+def test_an_unknown_title_is_answered_with_suggestions(ask):
     film = ask("GET", "/films", params={"limit": 1}).json()["films"][0]
     answer = ask.post("/recommend", {"dislikes": [film[1:]]})
     assert answer.status_code == 422
@@ -354,18 +354,18 @@ def test_an_unknown_title_is_met_with_those_that_it_may_mean(ask):
         (json.dumps({"pixels": BLANK}).encode(), "application/json; charset=utf-8", 200),
     ],
 )
-def test_what_is_no_json(ask, content, kind, status):
+def test_invalid_json_and_content_types(ask, content, kind, status):
     assert ask("POST", "/predict", content=content, headers={"content-type": kind}).status_code == status
 
 
-def test_a_question_that_is_too_long_is_named_as_the_field(ask):
+def test_a_query_that_is_too_long_is_reported_as_the_field(ask):
     problem = ask("GET", "/films", params={"query": "x" * 201}).json()
     assert problem["field"] == "query"
     assert problem["detail"].startswith("query: String should have at most 200 characters")
 
 
 @pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/recommend", "/maze"])
-def test_broken_json_is_called_that_everywhere(ask, path):
+def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith("the body is not valid JSON: ")
@@ -389,7 +389,7 @@ def test_broken_json_is_called_that_everywhere(ask, path):
 def test_a_broken_body_is_refused(ask, path, content, status):
     answer = ask("POST", path, content=content, headers={"content-type": "application/json"})
     if content == b"" and not path.startswith("/predict"):
-        status = 422  # for FastAPI the body is missing, rather than no JSON
+        status = 422  # FastAPI reports a missing body
     assert answer.status_code == status
     assert answer.json()["detail"]
 
@@ -406,13 +406,13 @@ def test_a_broken_body_is_refused(ask, path, content, status):
         {"content-type": "application/json", "content-encoding": "gzip"},
     ],
 )
-def test_a_body_of_another_type_is_refused_as_such(ask, path, headers):
+def test_a_body_of_another_content_type_is_refused(ask, path, headers):
     answer = ask("POST", path, content=b"{}", headers=headers)
     assert answer.status_code == 415
     assert "the body must " in answer.json()["detail"]
 
 
-def test_a_file_must_come_as_a_form(ask):
+def test_a_file_must_be_sent_as_a_form(ask):
     for headers in ({}, {"content-type": "image/png"}, {"content-type": "application/json"}):
         answer = ask("POST", "/predict/image", content=png_of(Image.fromarray(NOISE)), headers=headers)
         assert answer.status_code == 415
@@ -420,22 +420,22 @@ def test_a_file_must_come_as_a_form(ask):
 
 
 @pytest.mark.parametrize("limit", ["x", " 5", "5.0", "+5", "1_0", "٥", "", "0", "101", "-1", "5&limit=x"])
-def test_the_number_of_a_query_is_digits_alone(ask, limit):
+def test_a_number_in_a_query_must_consist_of_digits(ask, limit):
     problem = ask("GET", f"/films?limit={limit}")
     assert problem.status_code == 422
     assert problem.json()["field"] == "limit"
 
 
-def test_an_unknown_parameter_of_a_query_is_refused(ask):
+def test_an_unknown_query_parameter_is_refused(ask):
     problem = ask("GET", "/films", params={"qery": "x"})
     assert problem.status_code == 422
     assert problem.json() == {"detail": "qery: Extra inputs are not permitted", "field": "qery"}
 
 
-def test_a_batch_is_answered_as_each_of_its_images(ask):
-    dice = np.random.default_rng(3)
+def test_a_batch_gives_the_same_predictions_as_single_images(ask):
+    rng = np.random.default_rng(3)
     for shape in ((28, 28), (32, 32, 3)):
-        images = dice.integers(0, 256, (5, *shape)).tolist()
+        images = rng.integers(0, 256, (5, *shape)).tolist()
         answer = ask.post("/predict/batch", {"images": images}).json()
         each = [ask.post("/predict", {"pixels": image}).json() for image in images]
         assert answer["model"] == each[0]["model"]
@@ -458,20 +458,20 @@ def test_a_batch_is_answered_as_each_of_its_images(ask):
         (png_of(Image.new("I;16", (28, 28))), "8 bits per channel"),
         (png(60_000, 60_000, 2, bytes(10**6)), "file: "),
         (png(28, 28, 0, b""), "not a readable PNG"),
-        (png(28, 28, 0, bytes(28 * 29), chunk(b"NeWs", b"")), "its chunk b'NeWs' is unknown"),
-        (png(28, 28, 0, bytes(28 * 29), chunk(b"IHDR", b"")), "in another order"),
-        (png(28, 28, 0, bytes(28 * 29), b"\xff\xff\xff\xffzTXt"), "cut short"),
-        (png(28, 28, 0, bytes(28 * 29))[:-12], "cut short"),
-        (b"\x89PNG\r\n\x1a\n", "cut short"),
+        (png(28, 28, 0, bytes(28 * 29), chunk(b"NeWs", b"")), "unknown chunk b'NeWs'"),
+        (png(28, 28, 0, bytes(28 * 29), chunk(b"IHDR", b"")), "in the wrong order"),
+        (png(28, 28, 0, bytes(28 * 29), b"\xff\xff\xff\xffzTXt"), "truncated"),
+        (png(28, 28, 0, bytes(28 * 29))[:-12], "truncated"),
+        (b"\x89PNG\r\n\x1a\n", "truncated"),
     ],
 )
-def test_a_file_that_is_no_picture_of_that_size(ask, data, reason):
+def test_a_file_that_is_not_an_image_of_the_right_size_is_refused(ask, data, reason):
     began = time.perf_counter()
     answer = ask("POST", "/predict/image", **upload(data))
     assert answer.status_code == 422
     assert reason in answer.json()["detail"]
     assert answer.json()["field"] == "file"
-    assert time.perf_counter() - began < 2, "10 gigabytes of pixels were unpacked"
+    assert time.perf_counter() - began < 2, "10 GB of pixels were decompressed"
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_a_file_that_is_no_picture_of_that_size(ask, data, reason):
         ({"files": {"x": (None, b"x")}}, 400),
     ],
 )
-def test_the_form_has_its_file_and_nothing_else(ask, fields, status):
+def test_a_form_must_have_exactly_one_file(ask, fields, status):
     answer = ask("POST", "/predict/image", **fields)
     assert answer.status_code == status
     assert answer.json()["field"] == ("file" if status == 422 else None)
@@ -505,25 +505,25 @@ def test_other_paths_and_methods(ask):
 
 @pytest.mark.parametrize("path", ["/films/", "/healthz/", "/predict/", "/playground/page.js/"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_nobody_is_sent_to_the_host_that_the_request_names(ask, path, method):
+def test_there_are_no_redirects_to_the_host_of_the_request(ask, path, method):
     answer = ask(method, path, headers={"host": "evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers
     assert "evil" not in answer.text
 
 
-def test_a_model_that_is_not_there_is_a_reasoned_404(models, tmp_path):
+def test_a_model_that_is_not_served_is_a_404_with_a_reason(models, tmp_path):
     for suffix in ("json", "onnx"):
         shutil.copy(models / f"digits.{suffix}", tmp_path)
     ask = Client(create_app(tmp_path))
-    asked = {
+    bodies = {
         "/decode": {"latent": [1, 2]},
         "/generate": {},
         "/recommend": {"likes": ["x"]},
         "/maze": {},
         "/predict": {"pixels": [[[0, 0, 0]] * 32] * 32},
     }
-    for path, body in asked.items():
+    for path, body in bodies.items():
         answer = ask.post(path, body)
         assert answer.status_code == 404
         assert "model; it has digits" in answer.json()["detail"]
@@ -537,7 +537,7 @@ def test_a_model_that_is_not_there_is_a_reasoned_404(models, tmp_path):
 
 @given(st.data())
 @settings(deadline=None, max_examples=40)
-def test_good_pixels_arrive_as_they_are(data):
+def test_valid_pixels_are_decoded(data):
     shape = data.draw(st.sampled_from([(28, 28), (32, 32, 3)]))
     image = np.random.default_rng(data.draw(st.integers(0, 2**32))).integers(0, 256, shape)
     found = pixels.from_lists(image.tolist())
@@ -556,31 +556,31 @@ junk = st.recursive(
 
 @given(junk, st.integers(0, 27), st.integers(0, 27))
 @settings(deadline=None, max_examples=150)
-def test_bad_pixels_are_refused_wherever_they_are(value, row, column):
+def test_invalid_pixels_are_refused_at_any_position(value, row, column):
     good = type(value) is int and value in range(256)
-    for spoiled in (value, replaced(BLANK, row, value), replaced(BLANK, row, replaced(BLANK[row], column, value))):
+    for pixel_rows in (value, replaced(BLANK, row, value), replaced(BLANK, row, replaced(BLANK[row], column, value))):
         try:
-            found = pixels.from_lists(spoiled)
+            found = pixels.from_lists(pixel_rows)
         except Refusal as refusal:
-            said = refusal
+            refused = refusal
         else:
             assert good
             assert found.shape == (28, 28)
             continue
-        assert (said.field or "").startswith("pixels")
-        json.dumps(said.answer())
+        assert (refused.field or "").startswith("pixels")
+        json.dumps(refused.answer())
 
 
 def replaced(items: list, place: int, value: object) -> list:
     return [*items[:place], value, *items[place + 1 :]]
 
 
-# How much, how long, who.
+# Limits and the API key.
 
 
 @pytest.mark.parametrize("known_length", [True, False])
 @pytest.mark.parametrize(("size", "status"), [(1_000, 400), (1_001, 413), (40_000, 413)])
-def test_a_body_has_a_limit_whether_its_length_is_known_or_not(models, known_length, size, status):
+def test_the_limit_of_a_body_applies_with_and_without_content_length(models, known_length, size, status):
     ask = Client(create_app(models, Limits(body=1_000)))
 
     async def parts():
@@ -596,7 +596,7 @@ def test_a_body_has_a_limit_whether_its_length_is_known_or_not(models, known_len
         assert answer.headers["connection"] == "close"
 
 
-def test_the_key(models):
+def test_requests_need_the_api_key(models):
     ask = Client(create_app(models, api_key="a key of some length"))
     assert ask.post("/predict", {"pixels": BLANK}).status_code == 401
     for wrong in ("a key of some lengtH", "", "x"):
@@ -608,8 +608,8 @@ def test_the_key(models):
     for path in ("/models", "/films", "/openapi.json", "/nowhere"):
         assert ask("GET", path).status_code == 401
     for path in ("/healthz", "/readyz", "/metrics"):
-        assert ask("GET", path).status_code == 200, "probes have no key"
-    assert ask("GET", "/").status_code != 401, "the page is what asks for the key"
+        assert ask("GET", path).status_code == 200, "probes need no key"
+    assert ask("GET", "/").status_code != 401, "the page needs no key, since it requests the key"
 
 
 def test_keys_are_compared_in_constant_time(models, monkeypatch):
@@ -620,11 +620,11 @@ def test_keys_are_compared_in_constant_time(models, monkeypatch):
 
 
 class Waiting:
-    """An application behind a gate that answers on request of the test."""
+    """An application behind a gate that answers when the test sets `go`."""
 
     def __init__(self, **limits):
         self.go = asyncio.Event()
-        self.gate = gate.Gate(self.answer, Limits(**limits), gate.Measures())
+        self.gate = gate.Gate(self.answer, Limits(**limits), gate.Metrics())
 
     async def answer(self, scope, receive, send):
         await self.go.wait()
@@ -635,7 +635,7 @@ class Waiting:
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.gate), base_url="http://test")
 
 
-def test_beyond_the_limit_requests_are_refused_at_once_but_probes_are_not():
+def test_requests_beyond_the_limit_are_refused_but_probes_are_not():
     async def crowd():
         waiting = Waiting(concurrency=2)
         async with waiting.client() as client:
@@ -650,13 +650,13 @@ def test_beyond_the_limit_requests_are_refused_at_once_but_probes_are_not():
             waiting.go.set()
             assert (await probe).status_code == 200
             assert [(await task).status_code for task in held] == [200, 200]
-            assert (await client.get("/later")).status_code == 200, "a place was never given back"
+            assert (await client.get("/later")).status_code == 200, "a slot was not released"
         assert waiting.gate.running == 0
 
     asyncio.run(crowd())
 
 
-def test_an_answer_that_takes_too_long_is_given_up():
+def test_a_response_that_takes_too_long_is_cancelled():
     async def wait():
         waiting = Waiting(seconds=0.1)
         async with waiting.client() as client:
@@ -669,8 +669,8 @@ def test_an_answer_that_takes_too_long_is_given_up():
     asyncio.run(wait())
 
 
-def test_a_body_that_never_comes_is_given_up_without_taking_a_place():
-    async def dribble():
+def test_a_body_that_does_not_arrive_times_out_without_occupying_a_slot():
+    async def send_slowly():
         waiting = Waiting(seconds=0.1)
         sent = []
 
@@ -686,10 +686,10 @@ def test_a_body_that_never_comes_is_given_up_without_taking_a_place():
         assert sent[0]["status"] == 408
         assert (b"connection", b"close") in sent[0]["headers"]
 
-    asyncio.run(dribble())
+    asyncio.run(send_slowly())
 
 
-def test_bodies_that_are_still_arriving_are_bounded_all_together():
+def test_the_total_size_of_incomplete_bodies_is_limited():
     async def crowd():
         waiting = Waiting(held=100, body=80)
         waiting.go.set()
@@ -714,18 +714,20 @@ def test_bodies_that_are_still_arriving_are_bounded_all_together():
         held = [asyncio.create_task(ask(40, 20)) for _ in range(2)]
         await asyncio.sleep(0.01)
         assert waiting.gate.held == 80
-        assert await asyncio.wait_for(ask(21, 0), 5) == 503, "before the rest of it has come"
+        assert await asyncio.wait_for(ask(21, 0), 5) == 503, "it must be refused before the rest arrives"
         small = asyncio.create_task(ask(20, 0))
         await asyncio.sleep(0.01)
         assert waiting.gate.held == 100
         rest.set()
-        assert [await task for task in (*held, small)] == [503, 200, 200], "the first part that goes beyond is refused"
+        assert [await task for task in (*held, small)] == [503, 200, 200], (
+            "the first part beyond the limit must be refused"
+        )
         assert waiting.gate.held == 0
 
     asyncio.run(crowd())
 
 
-def test_a_place_is_free_once_the_answer_is_made_however_slowly_it_is_read():
+def test_a_slow_reader_does_not_occupy_a_slot():
     async def crowd():
         waiting = Waiting(concurrency=1)
         waiting.go.set()
@@ -751,7 +753,7 @@ def test_a_place_is_free_once_the_answer_is_made_however_slowly_it_is_read():
     asyncio.run(crowd())
 
 
-def test_a_few_requests_begin_in_each_round_in_their_order():
+def test_requests_start_in_order_a_few_per_iteration():
     async def rounds():
         turns, began = gate.Turns(2), []
 
@@ -766,7 +768,7 @@ def test_a_few_requests_begin_in_each_round_in_their_order():
         while len(began) < 5:
             await asyncio.sleep(0)
             sizes.append(len(began))
-        assert began == [0, 2, 3, 4, 5], "one that was given up holds up nobody"
+        assert began == [0, 2, 3, 4, 5], "a cancelled request must not delay the others"
         steps = [after - before for before, after in zip([0, *sizes], sizes, strict=False)]
         assert max(steps) <= 2
         await asyncio.wait_for(turns.wait(), 5)
@@ -775,7 +777,7 @@ def test_a_few_requests_begin_in_each_round_in_their_order():
     asyncio.run(rounds())
 
 
-def test_a_turn_that_ends_with_its_event_loop_is_not_waited_for():
+def test_a_turn_of_a_closed_event_loop_is_skipped():
     turns = gate.Turns(1)
 
     async def ends() -> None:
@@ -787,35 +789,35 @@ def test_a_turn_that_ends_with_its_event_loop_is_not_waited_for():
     asyncio.run(asyncio.wait_for(turns.wait(), 5))
 
 
-def test_only_so_many_texts_are_written_at_once(ask):
+def test_the_number_of_concurrent_texts_is_limited(ask):
     async def crowd() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
-            asked = [client.post("/generate", json={"length": 100}) for _ in range(endpoints.WRITERS + 2)]
-            return await asyncio.gather(*asked)
+            requests = [client.post("/generate", json={"length": 100}) for _ in range(endpoints.MAX_TEXTS + 2)]
+            return await asyncio.gather(*requests)
 
-    for _ in range(2):  # the places are given back
+    for _ in range(2):  # the slots are released
         answers = asyncio.run(crowd())
-        assert sorted(answer.status_code for answer in answers) == [200] * endpoints.WRITERS + [503] * 2
+        assert sorted(answer.status_code for answer in answers) == [200] * endpoints.MAX_TEXTS + [503] * 2
         refused = [answer for answer in answers if answer.status_code == 503]
         assert all(answer.headers["retry-after"] == "1" for answer in refused)
-        assert "8 texts are being written" in refused[0].json()["detail"]
+        assert "8 texts are being generated" in refused[0].json()["detail"]
 
 
 @pytest.mark.parametrize("after", [0, 2])
-def test_who_leaves_before_or_while_a_text_is_written_gives_the_place_back(ask, after):
+def test_a_disconnect_before_or_during_a_text_releases_its_slot(ask, after):
     async def leave() -> int:
-        whole = {"type": "http.request", "body": b'{"length": 1000}', "more_body": False}
-        asked, parts, gone = [whole], [], asyncio.Event()
+        request = {"type": "http.request", "body": b'{"length": 1000}', "more_body": False}
+        pending, parts, gone = [request], [], asyncio.Event()
 
         async def receive():
-            if asked:
-                return asked.pop()
+            if pending:
+                return pending.pop()
             await gone.wait()
             return {"type": "http.disconnect"}
 
         async def send(message):
             parts.append(message)
-            if not after:  # not even the head arrives: the text is never begun
+            if not after:  # the client is gone before the head: the text is never started
                 raise OSError("gone")
             if len(parts) > after:
                 gone.set()
@@ -826,12 +828,12 @@ def test_who_leaves_before_or_while_a_text_is_written_gives_the_place_back(ask, 
             await ask.app(scope, receive, send)
         return len(parts)
 
-    for _ in range(endpoints.WRITERS + 1):
-        assert asyncio.run(leave()) < 10, "it was written on for nobody"
+    for _ in range(endpoints.MAX_TEXTS + 1):
+        assert asyncio.run(leave()) < 10, "the text was generated after the disconnect"
     assert ask.post("/generate", {"length": 1}).status_code == 200
 
 
-def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
+def test_a_draining_server_answers_is_not_ready_and_closes_connections(models):
     app = create_app(models)
     ask = Client(app)
     app.state.gate.draining = True
@@ -844,7 +846,7 @@ def test_while_it_drains_it_answers_says_so_and_asks_to_come_no_more(models):
     assert answer.headers["connection"] == "close"
 
 
-def test_a_mistake_of_ours_is_a_500_that_tells_nothing(models, monkeypatch):
+def test_an_internal_error_is_a_500_without_details(models, monkeypatch):
     app = create_app(models)
     monkeypatch.setattr(pixels, "from_lists", lambda value: 1 / 0)
     app.state.gate.log.stream = written = io.StringIO()
@@ -854,11 +856,13 @@ def test_a_mistake_of_ours_is_a_500_that_tells_nothing(models, monkeypatch):
     assert answer.json()["detail"] == "internal error; see the server log"
     assert "ZeroDivisionError" not in answer.text
     line = json.loads(written.getvalue())
-    assert (line["id"], line["status"]) == (answer.headers["x-request-id"], 500), "by the id the log finds it"
+    assert (line["id"], line["status"]) == (answer.headers["x-request-id"], 500), (
+        "log and response must have the same id"
+    )
     assert 'requests_total{path="/predict",status="500"} 1.0' in ask("GET", "/metrics").text
 
 
-# Networks: checked before they count.
+# Verification of models.
 
 
 @pytest.fixture
@@ -869,7 +873,7 @@ def copied(models, tmp_path):
 
 
 def change_card(folder, **changes):
-    """Change a card and give it the checksum that belongs to it: what is refused then is the field."""
+    """Change a card and update its checksum, so that only the changed field is invalid."""
     path = folder / "digits.json"
     card = json.loads(path.read_text()) | changes
     card["sha256"] = checksum(card, path.with_suffix(".onnx").read_bytes())
@@ -883,19 +887,19 @@ def test_one_checksum_covers_network_and_card(copied, changed):
     place = -100 if changed.endswith("onnx") else data.index(b"feedforward") + 1
     data[place] ^= 1
     (copied / changed).write_bytes(data)
-    with pytest.raises(ValueError, match=r"digits\.json and digits\.onnx do not have the sha256 that the card names"):
+    with pytest.raises(ValueError, match=r"digits\.json and digits\.onnx do not match the sha256 in the card"):
         load_models(copied)
 
 
-def test_what_is_no_network_is_refused(copied):
-    (copied / "digits.onnx").write_bytes(b"\x80\x04\x95 cos\nsystem\n")  # how a pickle begins
+def test_a_file_that_is_not_a_network_is_rejected(copied):
+    (copied / "digits.onnx").write_bytes(b"\x80\x04\x95 cos\nsystem\n")  # the start of a pickle
     change_card(copied)
     with pytest.raises(ValueError, match="cannot be loaded by onnxruntime") as error:
         load_models(copied)
     assert "\n" not in str(error.value)
 
 
-def test_weights_in_other_files_are_refused(copied):
+def test_weights_in_other_files_are_rejected(copied):
     model = onnx.load(copied / "digits.onnx")
     convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save(model, copied / "digits.onnx")
@@ -905,13 +909,15 @@ def test_weights_in_other_files_are_refused(copied):
         load_models(copied)
 
 
-def test_cards_and_networks_must_belong_together(copied):
+def test_a_card_must_match_its_network(copied):
     value = {"type": "uint8", "shape": ["batch", 28, 28]}
     change_card(copied, inputs={"picture": value})
-    with pytest.raises(ValueError, match=r"digits\.onnx has the inputs pixels, its card says picture"):
+    with pytest.raises(ValueError, match=r"digits\.onnx has the inputs pixels, but its card lists picture"):
         load_models(copied)
     change_card(copied, inputs={"pixels": value}, outputs={"logits": value})
-    with pytest.raises(ValueError, match=r"digits\.onnx has the outputs logits, probabilities, its card says logits"):
+    with pytest.raises(
+        ValueError, match=r"digits\.onnx has the outputs logits, probabilities, but its card lists logits"
+    ):
         load_models(copied)
     change_card(copied, name="pictures")
     with pytest.raises(ValueError, match=r"is the card of 'pictures': rename it to pictures\.json"):
@@ -926,10 +932,10 @@ def test_cards_and_networks_must_belong_together(copied):
         (b"\xff\xfe", "is not a readable model card"),
         (b'{"name": ' + b"[" * 100_000, "recursion limit exceeded"),
         (b'{"name": NaN}', "is not a readable model card"),
-        (b" " * (cards.MOST_BYTES + 1), "larger than 16,777,216 bytes"),
+        (b" " * (cards.MAX_BYTES + 1), "larger than 16,777,216 bytes"),
     ],
 )
-def test_a_card_that_is_none_is_named_in_one_line(copied, fails, text, reason):
+def test_an_invalid_card_is_reported_in_one_line(copied, fails, text, reason):
     (copied / "digits.json").write_bytes(text)
     error = fails(serve.main, ["--models", str(copied)])
     assert str(copied / "digits.json") in error
@@ -956,7 +962,7 @@ def test_a_card_that_is_none_is_named_in_one_line(copied, fails, text, reason):
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
     ],
 )
-def test_a_wrong_field_of_a_card_is_named_with_the_file(copied, fails, changes, field):
+def test_an_invalid_field_of_a_card_is_reported_with_the_file(copied, fails, changes, field):
     change_card(copied, **changes)
     error = fails(serve.main, ["--models", str(copied)])
     assert f"{copied / 'digits.json'}: {field}" in error
@@ -978,7 +984,7 @@ def test_a_wrong_field_of_a_card_is_named_with_the_file(copied, fails, changes, 
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
     ],
 )
-def test_what_a_card_says_must_fit_together(models, tmp_path, name, serving, reason):
+def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serving, reason):
     card = json.loads((models / f"{name}.json").read_text()) | {"serving": serving}
     (tmp_path / f"{name}.json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match=re.escape(reason)):
@@ -997,8 +1003,8 @@ def test_what_a_card_says_must_fit_together(models, tmp_path, name, serving, rea
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],
 )
-def test_a_network_that_cannot_answer_keeps_the_server_from_starting(models, tmp_path, name, changes, reason):
-    """Card and graph are each in order, and their checksum, too: only a first request shows that they do not fit."""
+def test_the_server_does_not_start_with_a_network_that_cannot_answer(models, tmp_path, name, changes, reason):
+    """Card, graph and checksum are valid; only a first request shows that they do not match."""
     for suffix in ("json", "onnx"):
         shutil.copy(models / f"{name}.{suffix}", tmp_path)
     path = tmp_path / f"{name}.json"
@@ -1012,11 +1018,11 @@ def test_a_network_that_cannot_answer_keeps_the_server_from_starting(models, tmp
     assert "\n" not in str(error.value)
 
 
-def test_every_model_has_its_card_and_its_trial():
+def test_every_model_has_a_card_class_and_a_trial():
     assert tuple(cards.CARDS) == tuple(trials.TRIALS) == NAMES
 
 
-def test_a_card_without_its_network_and_an_empty_folder(copied, tmp_path, monkeypatch):
+def test_a_missing_network_and_an_empty_folder_are_reported(copied, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (copied / "digits.onnx").rename(copied / "digits.pt")
     with pytest.raises(FileNotFoundError, match=r"digits\.onnx is missing"):
@@ -1032,7 +1038,7 @@ def test_a_card_without_its_network_and_an_empty_folder(copied, tmp_path, monkey
 # The command.
 
 
-def test_the_environment_gives_flags_and_flags_count_more(monkeypatch, tmp_path):
+def test_environment_variables_are_flags_with_lower_precedence(monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(serve, "serve", seen.append)
     for name, value in {
@@ -1047,15 +1053,15 @@ def test_the_environment_gives_flags_and_flags_count_more(monkeypatch, tmp_path)
     assert (str(options.models), options.port, options.host, options.api_key_file) == ("there", 82, "0.0.0.0", None)
 
 
-def test_an_empty_name_of_the_keys_file_is_no_wish_for_none(monkeypatch, fails):
-    monkeypatch.setattr(serve, "serve", lambda options: pytest.fail("it serves without a key"))
+def test_an_empty_name_of_the_key_file_is_an_error(monkeypatch, fails):
+    monkeypatch.setattr(serve, "serve", lambda options: pytest.fail("the server runs without a key"))
     monkeypatch.setenv("DEPLOY_API_KEY_FILE", "")
     assert "DEPLOY_API_KEY_FILE is empty: name the file with the key, or unset it" in fails(serve.main, [])
-    assert serve.words_of({"DEPLOY_PORT": ""}) == []
+    assert serve.flags_of({"DEPLOY_PORT": ""}) == []
 
 
 @pytest.mark.parametrize("key", [None, "a key of some length"])
-def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(models, monkeypatch, tmp_path, capsys, key):
+def test_the_first_line_shows_models_and_whether_a_key_is_required(models, monkeypatch, tmp_path, capsys, key):
     (tmp_path / "key").write_text(key or "")
     monkeypatch.setattr(serve.Server, "run", lambda server, sockets: asyncio.run(start(server, sockets)))
 
@@ -1086,7 +1092,7 @@ def test_the_first_line_says_what_is_served_and_whether_a_key_is_asked_for(model
         (["--out", "nowhere"], "nothing was exported to nowhere yet: export with"),
     ],
 )
-def test_a_mistake_is_one_line(fails, words, message, monkeypatch, tmp_path):
+def test_a_user_error_is_one_line(fails, words, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert message in fails(serve.main, words)
 
@@ -1104,9 +1110,9 @@ def test_a_key_must_be_long_enough(fails, models, tmp_path):
         serve.read_key(tmp_path / "key")
 
 
-def test_a_port_that_is_taken_is_said_in_one_line(fails, models):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_in_use_is_reported_in_one_line(fails, models):
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         words = ["--models", str(models), "--port", str(port)]
         assert f"cannot listen on 127.0.0.1:{port} (" in fails(serve.main, words)
 
@@ -1117,12 +1123,12 @@ def server(models):
         yield found
 
 
-def test_the_first_answer_comes_soon(server):
-    assert server.seconds < 20, "it takes one or two on a machine with nothing else to do"
+def test_the_server_starts_in_time(server):
+    assert server.seconds < 20, "it takes one or two seconds on a quiet machine"
     assert httpx.get(f"{server.url}/readyz").json()["status"] == "ready"
 
 
-def test_a_text_comes_as_it_is_written(server):
+def test_a_text_is_streamed(server):
     with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
         assert answer.headers["transfer-encoding"] == "chunked"
         parts = list(answer.iter_text())
@@ -1130,7 +1136,7 @@ def test_a_text_comes_as_it_is_written(server):
     assert len(parts) > 10
 
 
-def test_who_goes_away_while_a_text_is_written_leaves_nothing_behind(server):
+def test_a_disconnect_during_a_text_stops_its_generation(server):
     for _ in range(5):
         with httpx.stream("POST", f"{server.url}/generate", json={"length": 2000}) as answer:
             next(answer.iter_bytes(1))
@@ -1139,17 +1145,17 @@ def test_who_goes_away_while_a_text_is_written_leaves_nothing_behind(server):
         busy := "requests_running 0.0" not in httpx.get(f"{server.url}/metrics").text
     ) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not busy, "a text is still being written"
+    assert not busy, "a text is still being generated"
 
 
-def test_a_sender_of_too_much_gets_to_read_why(server):
+def test_a_client_can_read_the_error_after_sending_a_body_that_is_too_large(server):
     answer = httpx.post(f"{server.url}/predict", content=b"x" * 3_000_000)
     assert answer.status_code == 413
 
 
-def test_half_a_request_is_given_up_in_time(server):
+def test_incomplete_requests_time_out(server):
     host, port = server.url.removeprefix("http://").split(":")
-    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with (
         socket.create_connection((host, int(port)), timeout=10) as body,
         socket.create_connection((host, int(port)), timeout=10) as head,
@@ -1160,22 +1166,22 @@ def test_half_a_request_is_given_up_in_time(server):
         body.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         head.sendall(b"POST /predict HTTP/1.1\r\nHo")
         for connection in (second, patient):
-            connection.sendall(whole)
+            connection.sendall(request)
             answer = b""
             while not answer.endswith(b"}"):
                 answer += connection.recv(10_000)
-        second.sendall(whole[:-2])
+        second.sendall(request[:-2])
         assert body.recv(10_000).startswith(b"HTTP/1.1 408 ")
         for connection in (head, second, silent):
-            assert connection.recv(10_000) == b"", "the server hung up"
-        patient.sendall(whole)
-        assert patient.recv(10_000).startswith(b"HTTP/1.1 200 "), "between two requests one may rest"
+            assert connection.recv(10_000) == b"", "the connection was not closed"
+        patient.sendall(request)
+        assert patient.recv(10_000).startswith(b"HTTP/1.1 200 "), "an idle connection must stay open"
 
 
-def test_a_server_that_does_not_begin_is_an_error_with_what_it_said(tmp_path, monkeypatch):
-    said = rf"did not start \(exit code 2\): error: there are no exported models in {tmp_path}"
-    with pytest.raises(ChildProcessError, match=said), running(tmp_path):
+def test_a_server_that_does_not_start_is_an_error_with_its_output(tmp_path, monkeypatch):
+    message = rf"did not start \(exit code 2\): error: there are no exported models in {tmp_path}"
+    with pytest.raises(ChildProcessError, match=message), running(tmp_path):
         pass
-    monkeypatch.setattr(runner, "PATIENCE", 0.01)  # before Python itself has begun
+    monkeypatch.setattr(runner, "PATIENCE", 0.01)  # before Python itself has started
     with pytest.raises(ChildProcessError, match=r"did not start \(exit code -9\): no output"), running(tmp_path):
         pass

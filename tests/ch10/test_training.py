@@ -1,4 +1,4 @@
-"""Training in a cluster: both manifests say the same, and what they say works, rehearsed on one machine."""
+"""Training in a cluster: both manifests are equivalent, and their commands work, tested on one machine."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ from conftest import ROOT
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 
 INJECTED = {"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT"}
-"""What the Kubeflow Trainer gives the pods of a TrainJob whose runtime is torch's."""
+"""Variables that the Kubeflow Trainer sets in the pods of a TrainJob with the torch runtime."""
 
 
 def job() -> dict[str, Any]:
@@ -35,12 +35,12 @@ def train_job() -> dict[str, Any]:
 
 
 def environment_of(entries: list[dict[str, Any]]) -> dict[str, str | None]:
-    """Values by name; None for what only the cluster knows."""
+    """Return the values by name; None for values that the cluster sets."""
     return {entry["name"]: entry.get("value") for entry in entries}
 
 
-def test_the_train_job_is_what_the_trainer_understands():
-    """Its models drop a field that they do not know, so what comes back must be what went in."""
+def test_the_train_job_is_valid_for_the_trainer():
+    """The Trainer's models drop unknown fields, so a round trip must not change the manifest."""
     assert TrainJob.from_dict(train_job()).to_dict() == train_job()  # pyright: ignore[reportOptionalMemberAccess]
     for path in (["spec"], ["spec", "trainer"], ["spec", "runtimePatches", 0, "trainingRuntimeSpec"]):
         broken = train_job()
@@ -51,7 +51,7 @@ def test_the_train_job_is_what_the_trainer_understands():
         assert TrainJob.from_dict(broken).to_dict() != broken  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def test_the_train_job_names_what_the_trainer_brings():
+def test_the_train_job_refers_to_the_runtime_of_the_trainer():
     spec = train_job()["spec"]
     assert train_job()["apiVersion"] == "trainer.kubeflow.org/v1alpha1"
     assert spec["runtimeRef"]["name"] == "torch-distributed"
@@ -59,11 +59,11 @@ def test_the_train_job_names_what_the_trainer_brings():
     (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
     assert (replicated["name"], container["name"]) == ("node", "node")  # as in the runtime
-    assert "env" not in container  # the Trainer refuses it there
-    assert not INJECTED & environment_of(spec["trainer"]["env"]).keys()  # and these it sets itself
+    assert "env" not in container  # the Trainer rejects it there
+    assert not INJECTED & environment_of(spec["trainer"]["env"]).keys()  # the Trainer sets these
 
 
-def test_both_manifests_train_the_same_in_the_same_way():
+def test_both_manifests_run_the_same_training():
     plain, kubeflow = job()["spec"], train_job()["spec"]
     pod = pod_of(job())
     (container,) = pod["containers"]
@@ -86,18 +86,18 @@ def test_both_manifests_train_the_same_in_the_same_way():
     assert template["metadata"]["labels"].items() <= plain["template"]["metadata"]["labels"].items()
 
 
-def test_the_pods_of_the_job_find_each_other():
+def test_the_pods_of_the_job_can_connect_to_each_other():
     things = objects("training/job")
     spec, name = job()["spec"], job()["metadata"]["name"]
     service = named(things, "Service", pod_of(job())["subdomain"])
     assert service["spec"]["clusterIP"] == "None"
-    assert service["spec"]["publishNotReadyAddresses"] is True  # all wait for the first, which is never ready alone
+    assert service["spec"]["publishNotReadyAddresses"] is True  # the pods connect before they are ready
     environment = environment_of(pod_of(job())["containers"][0]["env"])
     assert environment["PET_MASTER_ADDR"] == f"{name}-0.{service['metadata']['name']}"
     (port,) = service["spec"]["ports"]
     assert environment["PET_MASTER_PORT"] == str(port["port"])
     assert spec["completionMode"] == "Indexed"
-    assert spec["parallelism"] == spec["completions"], "some would wait for others that are not started"
+    assert spec["parallelism"] == spec["completions"], "all pods must run at the same time"
     (rank,) = [entry for entry in pod_of(job())["containers"][0]["env"] if entry["name"] == "PET_NODE_RANK"]
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     assert rank["valueFrom"]["fieldRef"] == {"apiVersion": "v1", "fieldPath": index} or (
@@ -110,21 +110,21 @@ def test_the_pods_of_the_job_find_each_other():
     assert {(port["port"], port["protocol"]) for port in policy["egress"][1]["ports"]} == {(53, "UDP"), (53, "TCP")}
 
 
-def test_the_program_understands_what_it_is_asked(monkeypatch):
+def test_the_arguments_of_the_job_are_valid(monkeypatch):
     (container,) = pod_of(job())["containers"]
     assert container["command"] == ["torchrun", "-m", "ch06_cnn.train"]
-    asked = []
-    monkeypatch.setattr(speedrun, "train", asked.append)
+    configs = []
+    monkeypatch.setattr(speedrun, "train", configs.append)
     importlib.import_module("ch06_cnn.train")
     cli.main(speedrun, arguments=container["args"])
-    (config,) = asked
+    (config,) = configs
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
     environment = environment_of(container["env"])
     for path in (str(config.run.out), environment["DATA_DIR"]):
         assert path is not None
-        assert any(path.startswith(f"{mount}/") for mount in mounts), f"{path} would be lost with the pod"
+        assert any(path.startswith(f"{mount}/") for mount in mounts), f"{path} is not on a volume"
     assert environment["OMP_NUM_THREADS"] == container["resources"]["limits"]["cpu"]
-    assert config.run.resume == "auto", "a Job that is restarted would begin at epoch 1"
+    assert config.run.resume == "auto", "a restarted Job must resume"
 
 
 PROGRAM = """
@@ -134,12 +134,12 @@ from safetensors.torch import save
 from common import distributed
 from common.run import Run
 original = Run.save
-def save_and_tell(self, model):
+def save_and_hash(self, model):
     weights = {name: value.data.contiguous() for name, value in model.named_parameters()}
     digests = Path(DIGESTS, f"rank-{distributed.rank()}-of-{distributed.world_size()}")
     digests.write_text(hashlib.sha256(save(weights)).hexdigest())
     original(self, model)
-Run.save = save_and_tell
+Run.save = save_and_hash
 runpy.run_module("ch06_cnn.train", run_name="__main__")
 """
 
@@ -164,10 +164,10 @@ runpy.run_module("ch06_cnn.train", run_name="__main__")
 
 
 def start_nodes(tmp_path: Path, text: str, epochs: int) -> tuple[list[int], list[tuple[str, str]]]:
-    """Run both pods' processes on this machine to their end; give their exit codes and what they said.
+    """Run the processes of both pods on this machine; return their exit codes and outputs.
 
-    A node is an agent, `torchrun`, started as the manifest says; only addresses and folders are of this machine, and it
-    is over sooner.
+    A node is a torchrun agent with the arguments of the manifest, except for local addresses and folders, fewer epochs
+    and less data.
     """
     (container,) = pod_of(job())["containers"]
     program = tmp_path / "program.py"
@@ -201,24 +201,24 @@ def start_nodes(tmp_path: Path, text: str, epochs: int) -> tuple[list[int], list
 
 
 @pytest.mark.slow
-def test_rehearsal_two_nodes_end_with_the_same_weights(tmp_path):
-    """Weights are what is learned: batch-norm's running means are each node's own, and the first's count."""
+def test_two_nodes_end_with_the_same_weights(tmp_path, warm):
+    """Only parameters are compared: running means of batch norm differ, and those of the first node are saved."""
     digests = tmp_path / "digests"
     digests.mkdir()
     codes, outputs = start_nodes(tmp_path, f"DIGESTS = {str(digests)!r}\n{PROGRAM}", epochs=1)
     assert codes == [0, 0], [errors for _, errors in outputs]
     assert sorted(path.name for path in digests.iterdir()) == ["rank-0-of-2", "rank-1-of-2"]
-    assert len({path.read_text() for path in digests.iterdir()}) == 1, "the nodes went different ways"
+    assert len({path.read_text() for path in digests.iterdir()}) == 1, "the weights of the nodes differ"
     assert "process 1 of 2" in outputs[0][0]
     assert "epoch 1/1" in outputs[0][0]
-    assert "epoch 1/1" not in outputs[1][0], "only the first node reports"
+    assert "epoch 1/1" not in outputs[1][0], "only the first node may report"
     (summary,) = (tmp_path / "runs").glob("*/*/*/summary.json")
     assert json.loads(summary.read_text())["program"] == "speedrun"
 
 
 @pytest.mark.slow
-def test_rehearsal_nodes_that_died_and_are_restarted_go_on_where_they_were(tmp_path):
-    """The Job starts the same command again, which continues after the last checkpoint in the same folder."""
+def test_killed_nodes_resume_from_the_last_checkpoint(tmp_path, warm):
+    """The Job runs the same command again, which resumes in the same folder."""
     codes, _ = start_nodes(tmp_path, f"DIES = True\n{DYING}", epochs=2)
     assert 0 not in codes
     (folder,) = (tmp_path / "runs").glob("*/*/*")

@@ -19,7 +19,7 @@ def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 array of the shape in its header.
 
     The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number, too
-    few or too many bytes, or a broken gzip file.
+    few or too many bytes, or a corrupt gzip file.
     """
     data = archives.read_bytes(path)
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):

@@ -30,7 +30,7 @@ Passage = tuple[Tile, Tile]
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 """Changes of row and column by the actions 0 to 3: up, right, down, left."""
 
-WALL, FLOOR, START, EXIT, WALKER = "#", " ", "S", "E", "@"
+WALL, FLOOR, START, EXIT, AGENT = "#", " ", "S", "E", "@"
 LEGEND = f"{WALL!r} wall, {FLOOR!r} or '.' floor, {START!r} start, {EXIT!r} exit"
 
 
@@ -175,7 +175,7 @@ def card_of(mazes: Sequence[Maze], description: str) -> DataCard:
 def letters(maze: Maze, at: Tile | None = None) -> str:
     """Write a maze as text, with the agent at tile `at`."""
     rows = [[WALL if wall else FLOOR for wall in row] for row in maze.walls.tolist()]
-    for tile, letter in ((maze.start, START), (maze.exit, EXIT), (at, WALKER)):
+    for tile, letter in ((maze.start, START), (maze.exit, EXIT), (at, AGENT)):
         if tile is not None:
             rows[tile[0]][tile[1]] = letter
     return "\n".join("".join(row) for row in rows)
