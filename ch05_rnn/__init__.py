@@ -9,7 +9,7 @@ glove           word vectors that fit the logarithms of co-occurrence counts
 fasttext        word vectors from character n-grams, also of unseen words
 evaluate_vectors  a counting baseline and pre-trained word vectors, evaluated
 word_throughput   words per second of skip-gram and fastText, compared with gensim
-sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
+sentiment       sentence classification: LSTM or convolutions, compared with bags of words and n-grams
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
 captioning      image captions: convolutional encoder, LSTM decoder with spatial attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast

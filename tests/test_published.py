@@ -85,7 +85,7 @@ PARTS = {
     "tiny-shakespeare": "partial: 700 of 1,115,394 characters",
     "wikitext-2": "partial: 34 of 10,780,437 train characters",
     "etth1": "partial: 14,500 of 17,420 values",
-    "sst-2": "partial: 40 of 67,349 train sentences",
+    "sst-2": "partial: 40 of 6,920 train sentences",
     "flickr8k": "partial: 2 of 6,000 train images",
 }
 

@@ -100,10 +100,22 @@ RELEASES: dict[str, tuple[Release, ...]] = {
             {"words": "5d5f74b8d275407caad13a125d6db79d7011cbea3ead0af458bc69841870c983"},
         ),
     ),
-    # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
+    # The sentences alone, and the sentences and phrases of the GLUE benchmark; both are called SST-2.
     "sst-2": (
-        Release({"train sentences": 67_349, "dev sentences": 872}),
-        Release({"train sentences": 6_920, "positive train sentences": 3_610, "dev sentences": 872}),
+        Release(
+            {
+                "train sentences": 6_920,
+                "positive train sentences": 3_610,
+                "dev sentences": 872,
+                "test sentences": 1_821,
+            },
+            {
+                "train sentences": "4bdc38ba1cf151a802f72b0ba750d22404ad7103b6597b8c39b875a9f28f0b9c",
+                "dev sentences": "5a6e516ec8c2ece1c86fe5c2877de566d35cd4b364395382a790c222cfd49915",
+                "test sentences": "c204bc7652500e47fab2711fbebdf87f7491ec6aad8a2b806346f7d53f4634e0",
+            },
+        ),
+        Release({"train sentences": 67_349, "dev sentences": 872, "test sentences": 0}),
     ),
 }
 """The newest release first."""
