@@ -7,6 +7,7 @@ throughput      tokens per second of four LSTM implementations and two output la
 word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
+translation     translation with subwords: Transformer or GRUs with attention, beam search, BLEU
 captioning      image captions: convolutional encoder, LSTM decoder with spatial attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
 """

@@ -10,11 +10,12 @@ from ch05_rnn.language import budgets, language_model
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
+from ch05_rnn.translation import translation
 from ch05_rnn.words import word2vec
 from common.cli import main
 
 if __name__ == "__main__":
     main(
         language_model,
-        extra=[budgets, gradients, throughput, word2vec, sentiment, seq2seq, captioning, forecast],
+        extra=[budgets, gradients, throughput, word2vec, sentiment, seq2seq, translation, captioning, forecast],
     )

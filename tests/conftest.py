@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items):
 
 
 INSTALLED_BY_CI = re.compile(
-    "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I
+    "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu", re.I
 )
 """What .ci/run installs: a test that is skipped there for want of one of these has found a broken installation."""
 
