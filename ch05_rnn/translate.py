@@ -5,6 +5,7 @@ python -m ch05_rnn.translate "Der Mann hat den Ball gekauft." --beam 5 --draw al
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def translate_subwords(config: Config, folder: Path) -> list[str]:
     )
     if config.draw is not None:
         figure = evaluation.draw_alignments(model, encoding, list(zip(config.texts, outputs, strict=True)))
-        with atomic_path(config.draw) as temporary:
+        with atomic_path(config.draw) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # scripts that the font lacks are drawn as boxes
             figure.savefig(temporary, format="png")
         say("saved", str(config.draw))
     return outputs

@@ -93,13 +93,22 @@ def exact_match(outputs: list[str], pairs: Pairs) -> Tensor:
     return torch.tensor([output in its for output, its in zip(outputs, references(pairs), strict=True)])
 
 
+def accuracy_by_kind(outputs: list[str], pairs: Pairs) -> dict[str, float]:
+    """Compute the share of exact matches of each kind; nothing if all pairs are of one kind."""
+    correct, kinds = exact_match(outputs, pairs).float(), list(dict.fromkeys(pairs.kinds))
+    if len(kinds) == 1:
+        return {}
+    return {kind: float(correct[[its == kind for its in pairs.kinds]].mean()) for kind in kinds}
+
+
 def measure(outputs: list[str], pairs: Pairs) -> dict[str, float]:
-    """Compute BLEU, BLEU of the texts in lower case, and the share of exact matches."""
+    """Compute BLEU, BLEU of the texts in lower case, and the share of exact matches, also of each kind."""
     targets = references(pairs)
     return {
         "bleu": bleu.score(outputs, targets),
         "lowercase_bleu": bleu.score(outputs, targets, lowercase=True),
         "accuracy": float(exact_match(outputs, pairs).float().mean()),
+        **{f"{kind.replace(' ', '_')}_accuracy": value for kind, value in accuracy_by_kind(outputs, pairs).items()},
     }
 
 

@@ -156,7 +156,10 @@ class TranslationTransformer(nn.Module):
         for block in self.encoder:
             x = block(x, mask, turn)
         states = self.encoder_norm(x)
-        memory = [part for block in self.decoder for part in block.cross_attention.keys_values(states)]
+        memory: list[Tensor] = []
+        for block in self.decoder:
+            assert isinstance(block, DecoderBlock)
+            memory += block.cross_attention.keys_values(states)
         empty = states.new_empty(len(sources), self.heads, 0, self.head_size)
         return (mask, *memory), (empty,) * (2 * len(self.decoder))
 
@@ -187,9 +190,10 @@ class TranslationTransformer(nn.Module):
 
         The weights of all heads, averaged.
         """
-        attention, inputs = self.decoder[-1].cross_attention, []
-        hook = attention.register_forward_pre_hook(lambda _, its: inputs.append(its))
+        last, inputs = self.decoder[-1], []
+        assert isinstance(last, DecoderBlock)
+        hook = last.cross_attention.register_forward_pre_hook(lambda _, its: inputs.append(its))
         self(sources, tokens)
         hook.remove()
         ((x, (keys, _), mask),) = inputs
-        return attention.weights(x, keys, mask)
+        return last.cross_attention.weights(x, keys, mask)

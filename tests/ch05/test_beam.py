@@ -53,7 +53,8 @@ def all_texts(log_p, length):
 
 def list_search(log_p, width, max_length, length_penalty):
     """Beam search as its docstring describes it, for one text, without stopping early."""
-    beginnings, complete = [((), 0.0)], []
+    beginnings: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    complete = []
     for length in range(1, max_length + 1):
         extensions = [
             ((*text, token), total + float(log_p[(START, *text)[-1], token]))

@@ -1,5 +1,6 @@
 """BLEU, against examples that are counted by hand, and against sacrebleu."""
 
+import importlib
 import math
 
 import pytest
@@ -93,39 +94,41 @@ def test_without_sacrebleu_a_score_is_computed_by_hand(monkeypatch):
     assert module.implementation() == "by hand, with tokeniser 13a: sacrebleu is not installed"
 
 
-class TestSacrebleu:
-    """The same numbers as the package, if it is installed."""
+# The same numbers as sacrebleu, if it is installed.
 
-    @pytest.fixture(autouse=True, scope="class")
-    def _installed(self):
-        pytest.importorskip("sacrebleu", reason="sacrebleu is not installed: pip install '.[translation]'")
 
-    @pytest.mark.parametrize("lowercase", [False, True])
-    def test_scores_are_equal(self, lowercase):
-        assert score(OUTPUTS, REFERENCES, lowercase=lowercase) == pytest.approx(
-            score_by_hand(OUTPUTS, REFERENCES, lowercase=lowercase), rel=1e-12
-        )
-        assert module.implementation().startswith("sacrebleu 2")
+@pytest.fixture(scope="module")
+def sacrebleu():
+    return pytest.importorskip("sacrebleu", reason="sacrebleu is not installed: pip install '.[translation]'")
 
-    WORDS = st.lists(st.sampled_from(["a", "b", "C", "c", "d.", "1,5", "e-f", '"g"', "\u00fc"]), max_size=9).map(
-        " ".join
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_scores_are_equal(sacrebleu, lowercase):
+    assert score(OUTPUTS, REFERENCES, lowercase=lowercase) == pytest.approx(
+        score_by_hand(OUTPUTS, REFERENCES, lowercase=lowercase), rel=1e-12
     )
+    assert module.implementation().startswith("sacrebleu 2")
 
-    @given(st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=4))
-    def test_scores_of_random_texts_are_equal(self, pairs):
-        outputs, references = (list(column) for column in zip(*pairs, strict=True))
-        assert score(outputs, references) == pytest.approx(score_by_hand(outputs, references), rel=1e-9, abs=1e-12)
 
-    @given(st.text(max_size=60))
-    def test_texts_are_split_equally(self, text):
-        from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a  # pyright: ignore[reportMissingImports]
+TEXT = st.lists(st.sampled_from(["a", "b", "C", "c", "d.", "1,5", "e-f", '"g"', "\u00fc"]), max_size=9).map(" ".join)
 
-        assert tokenise_13a(text) == Tokenizer13a()(text.rstrip()).split()
 
-    def test_tokens_that_were_split_before_have_the_same_bleu(self):
-        from sacrebleu.metrics import BLEU  # pyright: ignore[reportMissingImports]
+@given(st.lists(st.tuples(TEXT, st.lists(TEXT, min_size=1, max_size=3)), min_size=1, max_size=4))
+def test_scores_of_random_texts_are_equal(sacrebleu, pairs):
+    outputs, references = (list(column) for column in zip(*pairs, strict=True))
+    assert score(outputs, references) == pytest.approx(score_by_hand(outputs, references), rel=1e-9, abs=1e-12)
 
-        outputs, references = [CANDIDATE_1, CANDIDATE_2], [REFERENCES_1] * 2
-        streams = [[" ".join(its[number]) for its in references] for number in range(3)]
-        theirs = BLEU(tokenize="none", force=True).corpus_score([" ".join(output) for output in outputs], streams)
-        assert bleu(outputs, references) == pytest.approx(theirs.score / 100, rel=1e-12)
+
+@given(st.text(max_size=60))
+def test_texts_are_split_equally(sacrebleu, text):
+    tokeniser = importlib.import_module("sacrebleu.tokenizers.tokenizer_13a").Tokenizer13a()
+    assert tokenise_13a(text) == tokeniser(text.rstrip()).split()
+
+
+def test_tokens_that_were_split_before_have_the_same_bleu(sacrebleu):
+    outputs, references = [CANDIDATE_1, CANDIDATE_2], [REFERENCES_1] * 2
+    streams = [[" ".join(its[number]) for its in references] for number in range(3)]
+    theirs = sacrebleu.metrics.BLEU(tokenize="none", force=True).corpus_score(
+        [" ".join(output) for output in outputs], streams
+    )
+    assert bleu(outputs, references) == pytest.approx(theirs.score / 100, rel=1e-12)

@@ -179,20 +179,26 @@ def test_a_translation_is_right_if_it_is_one_of_the_targets():
     assert found["bleu"] == pytest.approx((16 / 17 * 13 / 14 * 10 / 11 * 7 / 8) ** (1 / 4))
 
 
+def test_each_kind_has_an_accuracy():
+    pairs = Pairs(["a", "b", "c"], ["x", "y", "z"], ["first kind", "other", "first kind"])
+    found = evaluation.measure(["x", "y", "y"], pairs)
+    assert (found["first_kind_accuracy"], found["other_accuracy"]) == (0.5, 1)
+
+
 @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.bf16)])
 def test_one_batch_is_learned_by_heart(german, config, network, bf16):
-    few = german.train[:12]
-    config = replace(config, network=network, embedding_size=32, hidden_size=32, dropout=0.0, learning_rate=0.01)
+    few, sizes = german.train[:8], {"embedding_size": 32, "hidden_size": 32, "merges": 150}
+    config = replace(config, network=network, dropout=0.0, learning_rate=0.01, **sizes)
     encoding, model = make(config, few)
     optimizer = translation.make_optimizer(model, config)
-    batch = TokenisedPairs.of(few, encoding).batch(torch.arange(12), torch.device("cpu"))
+    batch = TokenisedPairs.of(few, encoding).batch(torch.arange(8), torch.device("cpu"))
     train_until(
-        lambda: evaluation.translate(model, encoding, few.sources, max_length=40) == few.targets,
+        lambda: evaluation.translate(model, encoding, few.sources, max_length=80) == few.targets,
         lambda: translation.train_step(model, optimizer, *batch, smoothing=0.1, bf16=bf16),
-        at_most=600,
-        every=20,
+        at_most=400,
+        every=10,
     )
-    assert evaluation.translate(model, encoding, few.sources, max_length=40, beam=3) == few.targets
+    assert evaluation.translate(model, encoding, few.sources, max_length=80, beam=3) == few.targets
 
 
 # A run.
@@ -352,7 +358,7 @@ def test_a_mistake_is_one_line_and_leaves_no_files(fails, tmp_path, words, messa
 
 def test_settings_follow_data_and_network():
     assert (Config().merges, Config(data="multi30k").merges) == (300, 8_000)
-    assert Config(data="multi30k").hidden_size == 1024 and Config(data="multi30k", network="gru").hidden_size == 512
+    assert Config(data="multi30k").dropout == 0.3 and Config(data="multi30k", network="gru").dropout == 0.4
     assert Config(data="multi30k", merges=7).merges == 7
     assert Config(data="multi30k", network="gru").layers == 3, "which GRUs do not use"
 

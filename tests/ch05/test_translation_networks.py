@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,12 @@ from ch05_rnn.sentences.padding import PAD
 from ch05_rnn.translation.gru import TranslationGRU
 from ch05_rnn.translation.transformer import MaskedAttention, TranslationTransformer
 
-V, E, H = 9, 8, 6
+V, E, H = 10, 8, 6
 SOURCES = torch.tensor([[5, 6, 7, 8, END], [7, 5, END, PAD, PAD], [8, END, PAD, PAD, PAD]])
 TOKENS = torch.tensor([[START, 4, 5, 6], [START, 6, 6, 7], [START, 8, 4, 4]])
 
 
-def make(network, *, by_hand=False, dropout=0.0):
+def make(network, *, by_hand=False, dropout=0.0) -> Any:
     """A small network in float64; the matrices that are zero at first are random too."""
     torch.manual_seed(0)
     if network == "gru":
@@ -152,7 +153,7 @@ def test_the_gru_s_decoder_is_its_equations():
         for t, token in enumerate(TOKENS[n].tolist()):
             e = torch.stack([v @ torch.tanh(W(s) + U @ h[0, r]) for r in range(length)])
             alpha = e.exp() / e.exp().sum()
-            c = sum(alpha[r] * h[0, r] for r in range(length))
+            c = torch.stack([alpha[r] * h[0, r] for r in range(length)]).sum(0)
             y = E_[token] * math.sqrt(E)
             s = gru_step(model.cell, torch.cat([y, c]), s)
             r = torch.tanh(model.readout(torch.cat([s, c, y])))

@@ -128,8 +128,8 @@ class Phrase(NamedTuple):
 
     def english(self) -> str:
         """Write the phrase in English: `an old man`."""
-        adjectives = OF_PERSONS if self.noun in PERSONS else OF_THINGS
-        words = " ".join([adjectives[self.adjective]] * bool(self.adjective) + [self.noun.english])
+        adjectives = {"": "", **(OF_PERSONS if self.noun in PERSONS else OF_THINGS)}
+        words = f"{adjectives[self.adjective]} {self.noun.english}".strip()
         article = "an" if self.article == "a" and words[0] in "aeiou" else self.article
         return f"{article} {words}"
 
