@@ -11,11 +11,12 @@ from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
 from ch05_rnn.words import evaluate_vectors, fasttext, glove, word2vec, word_throughput
+from ch05_rnn.translation import translation
 from common.cli import main
 
 if __name__ == "__main__":
     words = [word2vec, glove, fasttext, evaluate_vectors, word_throughput]
     main(
         language_model,
-        extra=[budgets, gradients, throughput, *words, sentiment, seq2seq, captioning, forecast],
+        extra=[budgets, gradients, throughput, *words, sentiment, seq2seq, translation, captioning, forecast],
     )
