@@ -10,8 +10,8 @@ from ch05_rnn.language import budgets, language_model
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
-from ch05_rnn.words import evaluate_vectors, fasttext, glove, word2vec, word_throughput
 from ch05_rnn.translation import translation
+from ch05_rnn.words import evaluate_vectors, fasttext, glove, word2vec, word_throughput
 from common.cli import main
 
 if __name__ == "__main__":
