@@ -7,6 +7,8 @@ word2vec        word vectors by skip-gram with negative sampling, evaluated on a
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
+memory_network  questions about stories: an end-to-end or dynamic memory network compared with n-grams
+restarts        memory networks with different random seeds, averaged
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

@@ -6,6 +6,7 @@ python -m ch05_rnn.train --benchmark                   # time their training ste
 """
 
 from ch05_rnn.language import language_model
+from ch05_rnn.memory import memory_network, restarts
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
@@ -13,4 +14,6 @@ from ch05_rnn.words import word2vec
 from common.cli import main
 
 if __name__ == "__main__":
-    main(language_model, extra=[gradients, throughput, word2vec, sentiment, seq2seq, forecast])
+    main(
+        language_model, extra=[gradients, throughput, word2vec, sentiment, seq2seq, forecast, memory_network, restarts]
+    )

@@ -90,6 +90,7 @@ RELEASES: dict[str, tuple[Release, ...]] = {
             },
         ),
     ),
+    "babi": (Release({"train questions": 20_000, "test questions": 20_000}),),
     # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
     "sst-2": (
         Release({"train sentences": 67_349, "dev sentences": 872}),
