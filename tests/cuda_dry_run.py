@@ -560,7 +560,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
 """Settings of one program that those for all do not fit."""
-RUN_OTHERS = {"ch07_dqn.learning_curves"}
+RUN_OTHERS = {"ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
 """Programs that only train those of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},

@@ -22,7 +22,7 @@ from test_house import CHAPTERS, programs, written_commands
 
 pytest_plugins = ("warm_python",)
 
-EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar"]
+EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar", "stories"]
 
 SHORTER = {
     "annealed_chains": 10,
@@ -45,6 +45,7 @@ SHORTER = {
     "ratings": (1_000,),
     "requests": 40,
     "rounds": 1,
+    "restarts": 2,
     "samples": 40,
     "seconds": 0.01,
     "sizes": (64, 128),

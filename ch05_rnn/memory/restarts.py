@@ -1,8 +1,9 @@
 """Average the answers of several memory networks that differ only in their random seed.
 
     python -m ch05_rnn.train restarts                                   # train three networks and average them
-    python -m ch05_rnn.train restarts --data babi --networks 5
-    python -m ch05_rnn.train restarts --folders RUN RUN RUN             # networks that are trained already
+    python -m ch05_rnn.train restarts --data babi --restarts 5
+
+`--folders` averages networks that are trained already: the run folders of memory_network, one after the other.
 
 Training ends in different local minima (Sukhbaatar et al. 2015 repeat it ten times and keep the best). The mean of the
 predicted probabilities is compared with the mean error of the networks and with the network that has the lowest
@@ -32,18 +33,18 @@ class Config:
 
     data: StoriesName = "stories"
     """Data set of the questions."""
-    networks: int = 3
+    restarts: int = 3
     """Number of networks to train, with consecutive random seeds."""
     epochs: int | None = None
     """Training epochs of each network. Default: those of memory_network."""
-    folders: tuple[Path, ...] = ()
-    """Run folders of memory_network to average, instead of training networks."""
+    folders: tuple[Path, ...] | None = None
+    """Run folders of memory_network to average. Default: train new networks."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
-        require_positive(self, "networks", "epochs")
-        several = len(self.folders) != 1 and self.networks > 1
-        require(several, "an average needs at least 2 networks", 1)
+        require_positive(self, "restarts", "epochs")
+        several = self.restarts if self.folders is None else len(self.folders)
+        require(several > 1, "an average needs at least 2 networks", several)
 
 
 def probabilities(folder: Path, questions: Sequence[Question], answers: tuple[str, ...]) -> Tensor:
@@ -86,8 +87,8 @@ def train(config: Config, data: StorySet | None = None) -> dict[str, float]:
     """Train the networks, unless their folders are given, and return the test metrics of all ways to combine them."""
     data = data or load_stories(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        folders = list(config.folders)
-        for number in range(0 if folders else config.networks):
+        folders = list(config.folders or [])
+        for number in range(0 if folders else config.restarts):
             seed = config.run.seed + number
             out = run.folder / "networks" / str(seed)
             options = replace(config.run, seed=seed, out=out, resume=False)

@@ -553,7 +553,7 @@ def test_sentences_end_at_marks_and_lines():
 
 def test_probabilities_are_averaged(config, generated, monkeypatch):
     monkeypatch.setattr(memory_network, "report", lambda *_: None)
-    averaged = restarts.Config(networks=2, epochs=1, run=config.run)
+    averaged = restarts.Config(restarts=2, epochs=1, run=config.run)
     metrics = restarts.train(averaged, generated)
     folders = sorted((newest(config.run.out, "restarts") / "networks").glob("*/*/*/*/"))
     assert [folder.name[-2:] for folder in folders] == ["s0", "s1"]
@@ -587,7 +587,7 @@ def test_probabilities_are_averaged(config, generated, monkeypatch):
         (["memory_network", "--hops", "0"], "--hops must be a number above 0, got 0"),
         (["memory_network", "--network", "dynamic", "--linear-start"], "--linear-start needs --network end_to_end"),
         (["memory_network", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
-        (["restarts", "--networks", "1"], "an average needs at least 2 networks, got 1"),
+        (["restarts", "--restarts", "1"], "an average needs at least 2 networks, got 1"),
         (["restarts", "--folders", "nowhere"], "an average needs at least 2 networks, got 1"),
         (["restarts", "--folders", "here", "there"], "here is not a run folder: it has no config.json"),
     ],

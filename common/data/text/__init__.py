@@ -6,4 +6,6 @@ sentences   sentences with a sentiment
 pairs       source and target sentences
 dates       invented pairs: a date as people write it, and in ISO form
 analogies   invented sentences in which words have planted relations
+stories     questions about short stories: generated ones, and the bAbI files
+simulated_stories  the simulation that generates stories, answers and supporting facts
 """
