@@ -30,7 +30,7 @@ ORDERS = (1, 2, 3)
 SELECTIONS: tuple[Selection, ...] = ("all", "matching")
 FREQUENT = 0.5
 """Words in a larger share of the statements do not make a statement match the question."""
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 8, 128, 0.03
+STEPS, BATCH_SIZE, LEARNING_RATE = 1_000, 128, 0.03
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def fit(reader: Reader, questions: Sequence[Question], labels: Tensor, seed: int
     ends = torch.cat([starts[1:], torch.tensor([len(numbers)])])
     model = LogisticRegression(len(reader.features), int(labels.max()) + 1)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
-    batches = [
-        index for _ in range(EPOCHS) for index in torch.randperm(len(questions), generator=generator).split(BATCH_SIZE)
-    ]
-    for step, index in enumerate(batches):
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / len(batches))
+    batches: list[Tensor] = []
+    while len(batches) < STEPS:
+        batches += torch.randperm(len(questions), generator=generator).split(BATCH_SIZE)
+    for step, index in enumerate(batches[:STEPS]):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
         lengths = (ends - starts)[index]
         owner = torch.repeat_interleave(lengths)
         first = lengths.cumsum(0) - lengths
@@ -137,7 +137,8 @@ class Baseline:
     @property
     def description(self) -> str:
         """Say which n-grams of which statements are read."""
-        return f"n-grams of up to {self.reader.order} words, {self.reader.selection} statements"
+        words = f"up to {self.reader.order} words" if self.reader.order > 1 else "one word"
+        return f"n-grams of {words}, {self.reader.selection} statements"
 
     def predict(self, questions: Sequence[Question]) -> Tensor:
         """N questions -> (N,) classes"""
