@@ -1,10 +1,10 @@
-"""The tour: every chapter's core programs for a moment, in one table and one report that needs no network to read.
+"""The tour: run the core programs of every chapter briefly, and write one table and one self-contained report.
 
 python tour.py                          # embedded data, small budgets: a minute and a half on two cores
 python tour.py --chapters 3,5           # some chapters only
 python tour.py --jobs 1                 # one program after the other
 python tour.py --full                   # real data and the programs' own settings, one after the other: hours
-python tour.py --compare                # and the training steps on every device of this machine, side by side
+python tour.py --compare                # also time the training steps on every device of this machine
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from tour_workers import Workers
 ROOT = Path(__file__).parent
 TEMPLATE = ROOT / "tour.html"
 MOST_WORKERS = 8
-"""The longest stop takes as long as an eighth of all."""
+"""Maximum default number of workers: the longest stop takes about an eighth of the total time."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +48,51 @@ class Options:
     full: bool = False
     """Real data and the programs' own settings, instead of embedded data and small budgets: hours on a CPU."""
     compare: bool = False
-    """Time the training steps of these chapters on every device of this machine as well."""
+    """Also time the training steps of these chapters on every device of this machine."""
     jobs: int | None = None
-    """Programs that run side by side, each on one CPU thread; by default one per core, up to 8, and 1 with --full.
-    Programs that measure speed run alone at the end. With 1, programs take as many threads as suit them."""
+    """Number of programs that run at the same time, each on one CPU thread; by default one per core, up to 8, and 1
+    with --full. Programs that measure throughput run alone at the end. With 1, programs choose their threads."""
     device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    """Device: auto (the GPU, if there is one), cpu, cuda, cuda:1 or mps."""
     out: Path = Path("runs")
-    """Folder that receives tour/<time>/ with the report and every run."""
+    """Folder in which tour/<time>/, with the report and all runs, is created."""
 
     def __post_init__(self) -> None:
         require(self.jobs is None or 1 <= self.jobs <= 64, "--jobs must be between 1 and 64", self.jobs)
 
     def stops(self) -> list[Stop]:
-        """Give the stops of the chosen chapters; raise ValueError where one has none."""
+        """Return the stops of the chosen chapters; raise ValueError if a chapter has none."""
         there = sorted({stop.chapter for stop in STOPS})
         words = self.chapters.replace(",", " ").split()
         unknown = [word for word in words if not word.isdigit() or int(word) not in there]
         if unknown:
-            raise ValueError(f"--chapters: no chapter {', '.join(unknown)}; there are {', '.join(map(str, there))}")
+            raise ValueError(
+                f"--chapters: unknown chapter {', '.join(unknown)}; choose from {', '.join(map(str, there))}"
+            )
         chosen = [stop for stop in STOPS if not words or stop.chapter in map(int, words)]
         return [stop for stop in chosen if sys.platform != "win32" or not stop.posix]
 
     def workers(self, stops: int) -> int:
-        """Choose the number of processes for a number of stops."""
+        """Return the number of processes for a number of stops."""
         return min(self.jobs or (1 if self.full else min(os.cpu_count() or 1, MOST_WORKERS)), stops)
 
 
 def console() -> Console:
-    """Give a console that writes plainly; where the output is no terminal, the table gets the room it needs."""
+    """Return a console without markup; if the output is not a terminal, it is 140 characters wide."""
     output = Console(highlight=False, markup=False)
     return output if output.is_terminal else Console(highlight=False, markup=False, width=140)
 
 
 def say(label: str, text: str) -> None:
-    """Print one labelled line. (`common.progress.say` loads torch, which only the workers need.)"""
+    """Print one labelled line (`common.progress.say` loads torch, which only the workers need)."""
     console().print(f"{label:<8} {text}", soft_wrap=True)
 
 
 def table_of(visits: Sequence[Visit], running: Sequence[Stop] = ()) -> Table:
-    """Lay the visits out as a table, with a line of what is running."""
+    """Build a table of the visits, with a line of the running stops."""
     table = Table(box=box.SIMPLE, caption=f"running: {', '.join(stop.title for stop in running)}" if running else None)
     table.add_column("ch", justify="right")
-    for heading in ("program", "data", "result", "against"):
+    for heading in ("program", "data", "result", "baseline"):
         table.add_column(heading)
     table.add_column("seconds", justify="right")
     table.add_column("device")
@@ -104,7 +106,7 @@ def table_of(visits: Sequence[Visit], running: Sequence[Stop] = ()) -> Table:
 
 @contextlib.contextmanager
 def live_table(visits: list[Visit], workers: Workers) -> Iterator[Callable[[], None]]:
-    """Keep the table on the screen while it grows; where the output is no terminal, print it once at the end."""
+    """Update the table on the terminal while it grows; if the output is not a terminal, print it once at the end."""
     output = console()
     if not output.is_terminal:
         yield lambda: None
@@ -116,7 +118,7 @@ def live_table(visits: list[Visit], workers: Workers) -> Iterator[Callable[[], N
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter in the report: its title, its idea (how its README begins), and the visits of it."""
+    """A chapter in the report: title, idea (first paragraph of its README) and visits."""
 
     number: int
     title: str
@@ -125,7 +127,7 @@ class Chapter:
 
 
 def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
-    """Gather the visits by chapter."""
+    """Group the visits by chapter."""
     found: dict[str, list[Visit]] = {}
     for visit in visits:
         found.setdefault(visit.stop.module.partition(".")[0], []).append(visit)
@@ -141,25 +143,25 @@ def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
 
 
 def idea_of(readme: str) -> str:
-    """Take the first paragraph below a README's title, its links by their words."""
+    """Return the first paragraph below a README's title, with links replaced by their text."""
     return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", readme.split("\n\n")[1]).replace("\n", " ")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the report says besides the visits."""
+    """Contents of the report besides the visits."""
 
     machine: dict[str, Any]
     versions: dict[str, str]
     seconds: float
     workers: int
     timings: Sequence[Any] = ()
-    """Of training steps on every device."""
+    """Timings of training steps on every device."""
     devices_picture: tour_visit.Picture | None = None
 
 
 def write_report(path: Path, visits: Sequence[Visit], about: Report) -> None:
-    """Write the report: one HTML page that holds its pictures and asks for nothing from outside."""
+    """Write the report: one HTML page that contains its pictures and loads nothing from the network."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -170,14 +172,16 @@ def write_report(path: Path, visits: Sequence[Visit], about: Report) -> None:
 
 
 def take(stops: Sequence[Stop], visits: list[Visit], workers: Workers, request: Request, *, in_order: bool) -> None:
-    """Visit the stops, those that measure speed alone at the end, and keep the visits in the order of the stops."""
+    """Visit the stops, those that measure throughput alone at the end; keep the visits in the order of the stops."""
     with live_table(visits, workers) as refresh:
         together = [stop for stop in stops if in_order or not stop.alone]
         groups = [together, *([stop] for stop in stops if stop not in together)]
         for group in groups:
             for visit in workers.visit(group, request, in_order=in_order):
                 visits.append(visit)
-                visits[:] = sorted(visits, key=lambda visit: stops.index(visit.stop))  # whole for the refreshing thread
+                visits[:] = sorted(
+                    visits, key=lambda visit: stops.index(visit.stop)
+                )  # atomic, for the refreshing thread
                 refresh()
 
 
@@ -190,9 +194,9 @@ def tour(options: Options) -> int:
         folder.mkdir(parents=True)
     count = options.workers(len(stops))
     request = Request(options.full, options.device, None if count == 1 else 1, folder)
-    data = "real data where it can be had" if options.full else "embedded data"
-    together = f"{count} side by side" if count > 1 else "one after the other"
-    say("tour", f"{len(stops)} stops on {data}, {together}; what the programs print goes to {folder / 'printed'}")
+    data = "real data if available" if options.full else "embedded data"
+    together = f"{count} at a time" if count > 1 else "one after the other"
+    say("tour", f"{len(stops)} stops on {data}, {together}; the output of the programs is in {folder / 'printed'}")
     visits: list[Visit] = []
     with Workers(count, options.device) as workers:
         try:
@@ -203,7 +207,7 @@ def tour(options: Options) -> int:
         take(stops, visits, workers, request, in_order=count == 1)
         report = Report(**about, seconds=time.perf_counter() - start, workers=count)
         write_report(folder / "index.html", visits, report)
-        if options.compare:  # a device that fails now takes the table along, and not the report
+        if options.compare:  # after the report, which a failing device then does not affect
             modules = [stop.module for stop in stops]
             timings, picture = workers.ask(tour_visit.compare_devices, modules, folder)
             if timings:
@@ -213,7 +217,7 @@ def tour(options: Options) -> int:
                 compared = Report(**{**vars(report), "timings": timings, "devices_picture": picture})
                 write_report(folder / "index.html", visits, compared)
     failed = sum(bool(visit.error) for visit in visits)
-    say("done", f"{len(visits) - failed} of {len(visits)} stops went well, in {report.seconds:.0f} s")
+    say("done", f"{len(visits) - failed} of {len(visits)} stops succeeded in {report.seconds:.0f} s")
     size = (folder / "index.html").stat().st_size / 1e6
     say("report", f"{folder / 'index.html'} ({size:.1f} MB, opens in any browser)")
     return failed

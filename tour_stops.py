@@ -1,4 +1,4 @@
-"""The stops of the tour: which programs it visits, how briefly, and what their results are compared with."""
+"""Stops of the tour: its programs, their small settings, and the baselines of their results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,59 +9,59 @@ from common.config import RunOptions
 
 
 def nothing_more(_folder: Path) -> dict[str, Any]:
-    """Make no settings from the tour's folder."""
+    """Return no further settings."""
     return {}
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A program of the tour, and the measure that sums it up."""
+    """A program of the tour, and the metric that summarises it."""
 
     module: str
     metric: str
     against: tuple[str, str | float] | None = None
-    """What the measure is compared with: in words, and a measure of the same run or a figure that needs no run."""
+    """Baseline of the metric: its name, and a metric of the same run or a constant."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What makes the program this stop."""
+    """Settings that define this stop."""
     short: dict[str, Any] = field(default_factory=dict)
-    """What makes it short and keeps it to embedded data; --full goes without."""
+    """Settings for a short run on embedded data; not used with --full."""
     make: Callable[[Path], dict[str, Any]] = nothing_more
-    """Settings that come from the tour's folder, before the program starts; --full goes without them as well."""
+    """Function from the tour's folder to further settings, called before the program starts; not used with --full."""
     seconds: float = 3.0
-    """About how long it takes on one core: the longest stops begin first."""
+    """Approximate duration on one core; the longest stops start first."""
     needs: str = ""
-    """Module whose stop must have ended, because this one goes on with its results."""
+    """Module whose stop must end first, because this one uses its results."""
     alone: bool = False
-    """It measures speed: nothing else may run beside it."""
+    """It measures throughput, so no other stop may run at the same time."""
     posix: bool = False
-    """It needs a system other than Windows."""
+    """It does not run on Windows."""
     label: str = ""
-    """The measure in words, where its name does not say it."""
+    """Description of the metric, if its name is not clear."""
 
     @property
     def chapter(self) -> int:
-        """The number in `ch03_autoencoder_rbm.digits.feedforward`."""
+        """Number of the chapter: 3 for `ch03_autoencoder_rbm.digits.feedforward`."""
         return int(self.module[2:4])
 
     @property
     def title(self) -> str:
-        """Name the program and what is special about it: `autoencoder, noise 0.5`."""
+        """Name of the program with its special settings: `autoencoder, noise 0.5`."""
         special = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items()]
         return ", ".join([self.module.rpartition(".")[2], *special])
 
     @property
     def measure(self) -> str:
-        """Name the measure."""
+        """Description of the metric."""
         return self.label or self.metric.replace("_", " ")
 
 
 def earlier_runs(folder: Path) -> dict[str, Any]:
-    """Let chapter 10 export what the tour has trained."""
+    """Make chapter 10 export the networks that the tour has trained."""
     return {"runs": folder}
 
 
 def digit_batches(folder: Path) -> dict[str, Any]:
-    """Write the digits as batches and a few as new pictures for chapter 9: they are learned faster than the shapes."""
+    """Write digits as batches, and a few as new pictures, for chapter 9: they are learned faster than the shapes."""
     from PIL import Image
     from torch.nn import functional as F
 
@@ -88,16 +88,16 @@ def digit_batches(folder: Path) -> dict[str, Any]:
 
 
 def pipeline_data(folder: Path) -> dict[str, Any]:
-    """Name what `digit_batches` has made."""
+    """Return the folder of the data that `digit_batches` has written."""
     return {"data": folder / "digits"}
 
 
 GUESSING = ("guessing", 0.1)
 PIXELS_ALONE = ("independent pixels", -178.0)
-"""Log-likelihood of the digits' test split, binarised, where each pixel is on as often as in the training split."""
+"""Log-likelihood of the binarised test split of the digits if pixels are independent with their training means."""
 
 THE_MEAN_IMAGE = ("the mean image", 0.0316)
-"""Mean squared error of the digits' test split where every drawing is the mean of the training split."""
+"""Mean squared error of the digits' test split if every reconstruction is the mean of the training split."""
 A_LINEAR_NETWORK = ("a linear network", 0.117)
 """Test accuracy on the embedded shapes: `results/ch06/shapes-linear.json`."""
 
@@ -164,7 +164,7 @@ STOPS = [
     Stop(
         "ch03_autoencoder_rbm.digits.autoencoder",
         "test_mse",
-        ("as it came", "test_input_mse"),
+        ("the noisy input", "test_input_mse"),
         {"noise": 0.5},
         {"data": "digits", "epochs": 60},
         seconds=6,
@@ -221,7 +221,7 @@ STOPS = [
         "test_accuracy",
         ("the nearest neighbour", "test_nearest_accuracy"),
         short={"epochs": 8},
-        label="analogies right",
+        label="analogy accuracy",
         seconds=4,
     ),
     Stop(
@@ -301,7 +301,7 @@ STOPS = [
         "sample_classes",
         ("real digits", 10.0),
         short={"data": "digits", "epochs": 15, "width": 12},
-        label="classes drawn",
+        label="classes among samples",
         seconds=8,
     ),
     Stop(

@@ -1,6 +1,6 @@
-"""What a worker of the tour does: run one program, keep its measures, its pictures and what it printed.
+"""Run one program in a worker of the tour; collect its metrics, pictures and output.
 
-Nothing here loads torch at import: the process that shows the table has no use for it.
+This module does not import torch, which the process that shows the table does not need.
 """
 
 import base64
@@ -21,44 +21,44 @@ from tour_stops import Stop
 
 PICTURES = (".png", ".gif")
 PICTURE_QUALITY, FILM_QUALITY = 80, 50
-"""Of WebP, 0 to 100: pictures have text in them, animations are short."""
+"""WebP quality of pictures (which contain text) and of animations, 0 to 100."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """How a stop is to be visited."""
+    """Options of a visit."""
 
     full: bool
     """Real data and the program's own settings."""
     device: str
     threads: int | None
-    """CPU threads of programs that do not choose themselves; None takes all."""
+    """CPU threads of programs that do not choose their number; None uses all."""
     folder: Path
-    """The tour's folder, which receives every run."""
+    """Folder of the tour, in which all runs are created."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture or a film of a run."""
+    """A picture or an animation of a run."""
 
     name: str
     address: str
-    """A data: address, which holds it."""
+    """data: URL with the content."""
     width: int
     height: int
 
 
 @dataclass
 class Visit:
-    """What happened at a stop."""
+    """Result of a stop."""
 
     stop: Stop
     idea: str = ""
     command: str = ""
     result: str = ""
-    """The measure that sums the stop up, or that it failed."""
+    """Metric that summarises the stop, or the error."""
     baseline: str = ""
-    """What that is compared with."""
+    """Baseline of the metric."""
     data: str = ""
     device: str = ""
     seconds: float = 0.0
@@ -68,12 +68,12 @@ class Visit:
     error: str = ""
 
     def fail(self, error: str) -> None:
-        """Keep why the stop failed."""
+        """Record why the stop failed."""
         self.error, self.result = error, f"failed: {error}"
 
 
 def settings_of(stop: Stop, request: Request) -> Any:
-    """Make the Config that a stop is run with."""
+    """Build the Config of a stop."""
     module = importlib.import_module(stop.module)
     short = {} if request.full else stop.short | stop.make(request.folder)
     config = module.Config(**stop.settings, **short)
@@ -82,7 +82,7 @@ def settings_of(stop: Stop, request: Request) -> Any:
 
 
 def visit(stop: Stop, request: Request) -> Visit:
-    """Run a program; what it prints goes to a file of its own. A failure is kept, not raised."""
+    """Run a program, with its output in a file. An error is recorded, not raised."""
     visit = Visit(stop)
     start = time.perf_counter()
     log = request.folder / "printed" / f"{stop.module}{'-' if stop.settings else ''}{'-'.join(stop.settings)}.txt"
@@ -109,7 +109,7 @@ def visit(stop: Stop, request: Request) -> Visit:
 
 
 def look_at_the_run(visit: Visit, settings: dict[str, Any], folder: Path) -> None:
-    """Take data, device and pictures from the run of these settings: other stops may run the same program now."""
+    """Read data, device and pictures of the run with these settings; other stops may run the same program."""
     chapter, program = chapter_and_name(visit.stop.module)
     for path in (folder / chapter / program).glob("*/summary.json"):
         summary = read_json(path)
@@ -119,7 +119,7 @@ def look_at_the_run(visit: Visit, settings: dict[str, Any], folder: Path) -> Non
 
 
 def compared(stop: Stop, metrics: dict[str, float]) -> str:
-    """Name the baseline and its figure: `guessing: 0.1`."""
+    """Describe the baseline and its value: `guessing: 0.1`."""
     if stop.against is None:
         return ""
     words, value = stop.against
@@ -127,17 +127,17 @@ def compared(stop: Stop, metrics: dict[str, float]) -> str:
 
 
 def figure(value: float) -> str:
-    """Write a figure with four digits, and thousands with commas."""
+    """Format a number with four digits, and thousands with commas."""
     return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def first_line(text: str | None) -> str:
-    """Take a docstring's first line."""
+    """Return the first line of a docstring."""
     return (text or "").strip().partition("\n")[0]
 
 
 def inlined(path: Path) -> Picture:
-    """Make a picture or a film small, and an address that holds it."""
+    """Compress a picture or an animation and embed it in a data: URL."""
     from PIL import Image
 
     small = io.BytesIO()
@@ -151,9 +151,9 @@ def inlined(path: Path) -> Picture:
 
 
 def get_ready(device: str) -> dict[str, Any]:
-    """Load what every program loads, on one thread, and describe the machine.
+    """Import the libraries of all programs, set one thread, and describe the machine.
 
-    Raises ValueError where there is no such device.
+    Raises ValueError if the device does not exist.
     """
     import matplotlib.figure  # noqa: F401
     import torch
@@ -166,7 +166,7 @@ def get_ready(device: str) -> dict[str, Any]:
 
 
 def compare_devices(modules: Sequence[str], folder: Path) -> tuple[list[Any], Picture | None]:
-    """Time each program's training step on every device; give the timings and a picture of them."""
+    """Time each program's training step on every device; return the timings and a picture of them."""
     from common import benchmark
 
     timings = [

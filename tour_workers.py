@@ -1,7 +1,7 @@
-"""Processes that visit the stops of the tour side by side; each loads torch once.
+"""Worker processes that visit the stops of the tour in parallel; each loads torch once.
 
-They are started anew instead of forked: a fork of a process whose threads have computed can hang. One that dies takes
-its stop along and is replaced.
+They are spawned, not forked: a fork of a process whose threads have computed can hang. A worker that dies is replaced,
+and its stop fails.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from tour_stops import Stop
 from tour_visit import Request, Visit
 
 PATIENCE = 10.0
-"""Seconds that a worker has to finish after it is asked to stop."""
+"""Seconds that a worker has to end after it is asked to stop."""
 
 CONTEXT = multiprocessing.get_context("spawn")
 
 
 def serve(connection: Connection, device: str) -> None:
-    """Do what is asked through a connection, until it is closed."""
-    # Ctrl-C reaches every process of the terminal. The tour's own alone decides, and then tells the others to end; a
-    # handler, unlike SIG_IGN, is not handed on to the programs that a stop may start.
+    """Call the functions that are sent through a connection and send their results, until it is closed."""
+    # Ctrl-C reaches every process of the terminal. Workers ignore it, because the main process terminates them. A
+    # handler, unlike SIG_IGN, is not inherited by the programs that a stop may start.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -37,23 +37,23 @@ def serve(connection: Connection, device: str) -> None:
             function, *arguments = connection.recv()
             connection.send(function(*arguments))
     except EOFError:
-        return  # there is nothing more to do
+        return  # the connection is closed
     except (OSError, KeyboardInterrupt):
-        os._exit(1)  # at once: torch has much to do at a usual end
+        os._exit(1)  # at once: a normal exit with torch takes longer
 
 
 class Worker:
-    """A process, and the end of the connection through which it is asked."""
+    """A worker process and the connection to it."""
 
     def __init__(self, device: str) -> None:
         self.connection, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=serve, args=(theirs, device))
         self.process.start()
-        theirs.close()  # so that the end of the process closes the connection
+        theirs.close()  # so that the connection closes when the process ends
         self.stop: Stop | None = None
 
     def answer(self) -> Any:
-        """Receive what was asked for; raises RuntimeError where the process has died."""
+        """Receive the result of a call; raises RuntimeError if the process has died."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -61,17 +61,17 @@ class Worker:
             raise RuntimeError(f"its process has died, exit code {self.process.exitcode}") from None
 
     def ask(self, function: Callable, *arguments: Any) -> None:
-        """Ask for a function's result."""
-        with contextlib.suppress(BrokenPipeError):  # it has died: `answer` tells
+        """Send a function to call."""
+        with contextlib.suppress(BrokenPipeError):  # the process has died: `answer` raises
             self.connection.send((function, *arguments))
 
 
 class Workers:
-    """Workers that are stopped when the block is left: `with Workers(2, "cpu") as workers: ...`."""
+    """Pool of workers that are stopped at the end of a block: `with Workers(2, "cpu") as workers: ...`."""
 
     def __init__(self, count: int, device: str) -> None:
         self.device = device
-        # numpy's matrix products have threads of their own, and other workers need the cores
+        # otherwise numpy's matrix products use threads of their own, on the cores of other workers
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self.workers = [Worker(device) for _ in range(count)]
 
@@ -80,7 +80,7 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for worker in self.workers:
-            worker.connection.close()  # ends one that waits
+            worker.connection.close()  # ends a worker that waits
             if kind is not None:
                 worker.process.terminate()
         for worker in self.workers:
@@ -90,19 +90,19 @@ class Workers:
                 worker.process.join()
 
     def get_ready(self) -> dict[str, Any]:
-        """Wait for the workers; give what they say of the machine. Raises ValueError for an absent device."""
-        said = [worker.answer() for worker in self.workers]
-        if isinstance(said[0], ValueError):
-            raise said[0]
-        return said[0]
+        """Wait for the workers; return their description of the machine. Raises ValueError if the device is absent."""
+        answers = [worker.answer() for worker in self.workers]
+        if isinstance(answers[0], ValueError):
+            raise answers[0]
+        return answers[0]
 
     def ask(self, function: Callable, *arguments: Any) -> Any:
-        """Let one worker compute a function while the others wait."""
+        """Call a function in one worker while the others wait."""
         self.workers[0].ask(function, *arguments)
         return self.workers[0].answer()
 
     def visit(self, stops: Sequence[Stop], request: Request, *, in_order: bool = False) -> Iterator[Visit]:
-        """Visit all stops, the longest first unless in order; yield each when it is done."""
+        """Visit all stops, the longest first unless `in_order`; yield each visit when it ends."""
         waiting = list(stops) if in_order else longest_first(stops)
         while waiting or self.at_work():
             for worker in self.workers:
@@ -116,15 +116,15 @@ class Workers:
                 yield self.end(worker)
 
     def at_work(self) -> list[Stop]:
-        """List the stops that are being visited."""
+        """Return the stops that are being visited."""
         return [worker.stop for worker in self.workers if worker.stop]
 
     def misses(self, stop: Stop, waiting: Sequence[Stop]) -> bool:
-        """Tell whether a stop goes on with the results of another that is not done."""
+        """Return whether a stop needs the results of another stop that has not ended."""
         return any(other.module == stop.needs for other in (*waiting, *self.at_work()))
 
     def end(self, worker: Worker) -> Visit:
-        """Take the visit of a worker; replace one that has died."""
+        """Return the visit of a worker; replace the worker if it has died."""
         stop, worker.stop = worker.stop, None
         assert stop is not None
         try:
@@ -138,6 +138,6 @@ class Workers:
 
 
 def longest_first(stops: Sequence[Stop]) -> list[Stop]:
-    """Order stops by their seconds and those of what waits for them, so that the workers end at about the same time."""
+    """Sort stops by their seconds plus those of the stop that needs them, so that all workers end at about one time."""
     waits = {stop.needs: stop.seconds for stop in stops if stop.needs}
     return sorted(stops, key=lambda stop: stop.seconds + waits.get(stop.module, 0), reverse=True)

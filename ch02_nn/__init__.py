@@ -7,6 +7,7 @@ activations   eleven activation functions and their derivatives, in one picture
 initial       weight initialisation: zeros, Glorot, He; activations and gradients of a deep network
 classifier    softmax regression and an MLP, by hand and with nn
 fitting       under- and overfitting, weight decay, dropout, k-fold cross-validation
+tables        ridge regression, an MLP and boosted trees on tables with missing values; a Kaggle submission
 fizzbuzz      FizzBuzz trained on 101 ... 1023 and tested on 1 ... 100
 race          nine optimizers with one grid of learning rates, on Rosenbrock's function and on digits
 """

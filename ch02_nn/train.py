@@ -6,7 +6,8 @@ python -m ch02_nn.train --benchmark           # time their training steps on eve
 """
 
 from ch02_nn import activations, classifier, descent, fitting, fizzbuzz, initial, race, regression, simple
+from ch02_nn.tables import tables
 from common.cli import main
 
 if __name__ == "__main__":
-    main(descent, simple, regression, activations, initial, classifier, fitting, fizzbuzz, extra=[race])
+    main(descent, simple, regression, activations, initial, classifier, fitting, fizzbuzz, extra=[race, tables])

@@ -1,11 +1,13 @@
 """Chapter 5: recurrent networks for text and time series.
 
-language_model  predict the next character or word of a text, and generate text: RNN, GRU or LSTM
+language_model  predict the next character or word of a text, and generate text: recurrent network or Transformer
+budgets         loss of an LSTM and a Transformer against training time
 gradients       vanishing and exploding gradients, and the longest lag that each cell learns
 throughput      tokens per second of four LSTM implementations and two output layers
 word2vec        word vectors by skip-gram with negative sampling, evaluated on analogies
 sentiment       sentence classification: a bidirectional LSTM compared with a bag of words
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
+captioning      image captions: convolutional encoder, LSTM decoder with spatial attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
 memory_network  questions about stories: an end-to-end or dynamic memory network compared with n-grams
 restarts        memory networks with different random seeds, averaged

@@ -3,6 +3,7 @@
     python -m ch05_rnn.generate --prompt "ROMEO:" --length 1000
     python -m ch05_rnn.generate --prompt "To be, or not to" --temperature 0.5 --top-p 0.9 --seed 3
     python -m ch05_rnn.generate --prompt "The value of the" --next 5
+    python -m ch05_rnn.generate --length 1000 --no-cache
 
 The network reads the prompt, then its own output, one token at a time. Characters or words outside its vocabulary are
 read as <unknown>, with a warning; <unknown> is never generated.
@@ -21,7 +22,7 @@ import torch
 
 from ch05_rnn.language import language_model
 from ch05_rnn.language.language_model import Config
-from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.network import Network
 from ch05_rnn.language.sampling import detokenise, generate_tokens, next_logits, start_token
 from ch05_rnn.language.visualise import printable
 from common.cli import one_line_errors, parse
@@ -51,6 +52,9 @@ class Options:
     """Sample from the smallest set of tokens whose probabilities sum to at least P (nucleus sampling)."""
     next: int | None = None
     """List the N most probable next tokens instead of generating text."""
+    cache: bool = True
+    """Carry the state from token to token: in a Transformer, keys and values of the last tokens. With --no-cache the
+    whole text is read again for each token; the logits are the same, the time is not."""
     seed: int = 0
     """Random seed of the sampling."""
     folder: Path | None = None
@@ -81,7 +85,7 @@ def read_prompt(prompt: str, vocabulary: Vocabulary, config: Config) -> list[str
 
 
 def generate(
-    model: LanguageModel, vocabulary: Vocabulary, config: Config, options: Options, prompt: list[str]
+    model: Network, vocabulary: Vocabulary, config: Config, options: Options, prompt: list[str]
 ) -> Iterator[str]:
     """Yield the prompt and the generated text, token by token."""
     generated = generate_tokens(
@@ -92,6 +96,7 @@ def generate(
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        cached=options.cache,
     )
     symbols = (vocabulary.symbols[token] for token in islice(generated, options.length))
     return detokenise(chain(prompt, symbols), config.level)
@@ -102,9 +107,7 @@ def encode_prompt(prompt: list[str], vocabulary: Vocabulary) -> list[int]:
     return vocabulary.encode(prompt).tolist() or [start_token(vocabulary)]
 
 
-def most_probable(
-    model: LanguageModel, vocabulary: Vocabulary, prompt: list[str], count: int
-) -> list[tuple[str, float]]:
+def most_probable(model: Network, vocabulary: Vocabulary, prompt: list[str], count: int) -> list[tuple[str, float]]:
     """Return the most probable next tokens and their probabilities."""
     p = next_logits(model, vocabulary, encode_prompt(prompt, vocabulary)).softmax(0)
     best = p.topk(min(count, len(vocabulary) - 1))
@@ -116,7 +119,8 @@ def run_command(options: Options) -> None:
     set_threads(1)  # one token at a time is too little work for several threads
     folder = options.folder or newest_run(options.out, language_model)
     model, vocabulary, config = language_model.restore(folder)
-    say("model", f"{config.cell}, vocabulary of {len(vocabulary):,}, from {folder}")
+    kind = config.cell if config.network == "recurrent" else config.network
+    say("model", f"{kind}, vocabulary of {len(vocabulary):,}, from {folder}")
     prompt = read_prompt(options.prompt, vocabulary, config)
     if options.next is not None:
         rows = [(printable(symbol), f"{p:.2%}") for symbol, p in most_probable(model, vocabulary, prompt, options.next)]
@@ -127,7 +131,8 @@ def run_command(options: Options) -> None:
         print(piece, end="", flush=True)
     seconds = time.perf_counter() - start
     print()
-    say("speed", f"{options.length:,} {config.level}s in {seconds:.2f} s")
+    rate = options.length / seconds
+    say("speed", f"{options.length:,} {config.level}s in {seconds:.2f} s, {rate:,.0f} {config.level}s/s")
 
 
 def main(words: list[str] | None = None) -> None:

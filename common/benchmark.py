@@ -1,4 +1,4 @@
-"""Time training steps on every device of this machine: the table of CPU against GPU.
+"""Time training steps on every device of this machine and tabulate CPU and GPU throughput.
 
 All variants are built first, then timed interleaved, round after round in one process, so that a disturbance of the
 machine affects every variant alike. Each figure is a median over the rounds, with its spread.
@@ -28,22 +28,22 @@ W = TypeVar("W")
 
 ROUNDS = 9
 ROUND_SECONDS = 0.08
-"""About how long one variant runs in one round."""
+"""Approximate duration of one variant in one round."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One training step on data that already lie on the device."""
+    """One training step on data that are already on the device."""
 
     step: Callable[[], object]
     items: int
-    """Samples that one step sees."""
+    """Samples per step."""
     unit: str = "images"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a step."""
+    """Program, device, threads and precision of a timed step."""
 
     program: str
     device: str
@@ -52,28 +52,28 @@ class Variant:
 
     @property
     def place(self) -> str:
-        """Name the place in a few characters: `cpu x 2` or `cuda:0`."""
+        """Short name of device and threads: `cpu x 2` or `cuda:0`."""
         return f"cpu x {self.threads}" if self.device == "cpu" else self.device
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of a variant."""
+    """Measurements of one variant."""
 
     variant: Variant
     milliseconds: float
     """Median time of one step."""
     spread: float
-    """Half the distance between the quartiles of the rounds, as a share of the median."""
+    """Half the interquartile range over the rounds, relative to the median."""
     items_per_second: float
     unit: str
     gflops: float
-    """Billion floating-point operations a second, counted in matrix products and convolutions."""
+    """Billion floating-point operations per second, counted in matrix products and convolutions."""
     peak_megabytes: float | None
-    """Most memory in use during the steps, of the device or (for a CPU) of the whole process, with the models and
-    batches of the other variants; None where unknown."""
+    """Peak memory during the steps, of the device or (for a CPU) of the whole process, including the models and batches
+    of the other variants; None if unknown."""
     ratio: float
-    """Speed against the program's fp32 step on all CPU threads."""
+    """Speed relative to the program's fp32 step on all CPU threads."""
 
 
 def interleaved(
@@ -96,7 +96,7 @@ def interleaved(
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Give the median over the rounds of ours / theirs: of rates, how many times as fast ours is; of times, theirs."""
+    """Return the median over the rounds of ours / theirs: for rates the speedup of ours, for times that of theirs."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -122,7 +122,7 @@ def seconds_a_call(way: Callable[[], object], seconds: float, device: torch.devi
 
 
 def variants(program: str) -> list[Variant]:
-    """List what this machine can compare, the reference first: threads and precisions, then the accelerators."""
+    """List the variants that this machine can time: CPU threads (the reference first), accelerators, then bf16."""
     found = [Variant(program, "cpu", devices.ALL_THREADS, "fp32")]
     if devices.ALL_THREADS > 1:
         found.append(Variant(program, "cpu", 1, "fp32"))
@@ -146,7 +146,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
         except ValueError:
             if variant.precision == "fp32":
                 raise
-            continue  # the program's Config refuses bfloat16: there is no such step to time
+            continue  # the program's Config rejects bfloat16
         devices.seed_everything(config.run.seed)
         workload = module.workload(variant_config, device)
         devices.set_threads(variant.threads)
@@ -163,7 +163,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
             devices.set_threads(variant.threads)
             _reset_peak_memory(device)
             seconds = _seconds(workload, device, steps)
-            if number > 0:  # the first round only warms caches and thread pools
+            if number > 0:  # the first round only warms up caches and thread pools
                 samples[variant].append(seconds)
                 now = _peak_megabytes(device)
                 peaks[variant] = now and max(now, peaks[variant] or 0)
@@ -224,7 +224,7 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
     machine = devices.describe_machine()
     say(
         "machine",
-        f"{machine['cpu']}, {devices.ALL_THREADS} threads; {machine.get('gpu', 'no GPU: CPU alone is compared')}",
+        f"{machine['cpu']}, {devices.ALL_THREADS} threads; {machine.get('gpu', 'no GPU: only the CPU is timed')}",
     )
     timings = [timing for module, config in jobs for timing in measure(module, config)]
     print_table(timings)
@@ -246,10 +246,10 @@ def print_table(timings: list[Timing]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(title="one training step: median of the rounds, ± half the distance of the quartiles", box=box.SIMPLE)
+    table = Table(title="one training step: median over the rounds, ± half the interquartile range", box=box.SIMPLE)
     for heading in ("program", "device", "precision"):
         table.add_column(heading)
-    for heading in ("ms/step", "±", "a second", "GFLOP/s", "peak MB", "ratio"):
+    for heading in ("ms/step", "±", "per second", "GFLOP/s", "peak MB", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
     for number, timing in enumerate(timings):
         variant, memory = timing.variant, timing.peak_megabytes
@@ -269,7 +269,7 @@ def print_table(timings: list[Timing]) -> None:
 
 
 def draw(timings: list[Timing]) -> "Figure":
-    """Draw the items a second of every variant, a panel a program."""
+    """Draw the throughput of every variant, one panel per program."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The weights of the best epoch of a training, by validation loss."""
+"""Keep the weights of the epoch with the lowest validation loss."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class BestWeights:
-    """The weights of the epoch with the lowest validation loss; part of the checkpoint."""
+    """Weights of the epoch with the lowest validation loss; part of the checkpoint."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.loss, self.epoch = model, math.inf, 0

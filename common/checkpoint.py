@@ -1,4 +1,4 @@
-"""Everything needed to go on as if nothing had happened: the parts' states and every random state."""
+"""Checkpoints for an exact resume: the state of every part of a training run and of every random generator."""
 
 import io
 import random
@@ -14,20 +14,20 @@ from common.files import atomic_path
 
 
 class Stateful(Protocol):
-    """What a checkpoint can hold: a model, an optimizer, a schedule, or anything else with a state."""
+    """Part of a checkpoint: a model, an optimizer, a schedule, or any other object with a state."""
 
     def state_dict(self) -> Any:
-        """Give the state as tensors, numbers, text, lists and dictionaries."""
+        """Return the state as tensors, numbers, text, lists and dictionaries."""
         ...
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
-        """Take over such a state."""
+        """Load such a state."""
         ...
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     epoch: int
     history: list[dict[str, float]]
@@ -40,7 +40,7 @@ class Progress:
 def save_checkpoint(
     path: Path, progress: Progress, parts: dict[str, Stateful], order: torch.Generator, device: torch.device
 ) -> None:
-    """Write a checkpoint atomically: how far the run is, the parts' states, and the state of every generator."""
+    """Write a checkpoint atomically: the progress, the states of the parts, and the state of every generator."""
     content = {
         "progress": asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items()},
@@ -50,13 +50,13 @@ def save_checkpoint(
     memory = io.BytesIO()
     torch.save(content, memory)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(memory.getvalue())  # a full disk is an OSError here, and not in torch.save
+        temporary.write_bytes(memory.getvalue())  # a full disk raises OSError here, but not in torch.save
 
 
 def load_checkpoint(path: Path, parts: dict[str, Stateful], order: torch.Generator, device: torch.device) -> Progress:
-    """Restore a checkpoint into its parts and generators; return how far the run was.
+    """Load a checkpoint into its parts and generators; return the progress of the run.
 
-    Raises ValueError, naming the file, where it is broken. Reads tensors and plain values only, never code.
+    Raises ValueError, naming the file, if it is damaged. Loads tensors and plain values only, never code.
     """
     place = ""
     try:
@@ -70,12 +70,10 @@ def load_checkpoint(path: Path, parts: dict[str, Stateful], order: torch.Generat
         order.set_state(content["order"])
         place = "random"
         _restore_random_state(content["random"], device)
-    except (OSError, MemoryError, torch.OutOfMemoryError):  # the checkpoint may be whole
+    except (OSError, MemoryError, torch.OutOfMemoryError):  # the file may be intact
         raise
-    except (
-        Exception
-    ) as error:  # torch.load raises whatever broken bytes lead it to, and each part has errors of its own
-        if not place:  # not torch's message: for a file that holds code it advises weights_only=False, to run that code
+    except Exception as error:  # torch.load raises many types for damaged bytes, and each part has its own
+        if not place:  # not torch's message, which recommends weights_only=False for a file with code: that runs it
             reason = "is damaged, or holds more than tensors and plain values"
         elif isinstance(error, KeyError):
             reason = f"has no {error} ({place})"
@@ -106,7 +104,7 @@ def _restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 def _device_generator(device: torch.device) -> torch.Generator:
-    """Give the accelerator's own generator, which dropout and noise on it draw from."""
+    """Return the accelerator's own generator, which dropout and noise on that device use."""
     if device.type == "mps":
         return torch.mps._get_default_mps_generator()
     return torch.cuda.default_generators[device.index or 0]

@@ -1,4 +1,4 @@
-"""The door of every chapter: pick a program, read its Config from the command line, run it.
+"""Command line of every chapter: choose a program, read its Config from the flags, run it.
 
 A program is a module with `Config` (a frozen dataclass whose field `run` holds the RunOptions), `train(config)` and, if
 it has a training step to time, `workload(config, device)`. tyro reads the flags from the Config's fields and their
@@ -36,7 +36,7 @@ TERMINATED = 143
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has arrived: what runs ends as by Ctrl-C."""
+    """SIGTERM was received; it is handled like Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Program(Generic[C]):
 
 @dataclass(frozen=True)
 class Measurement(Generic[C]):
-    """Flags of a program that has no training step of its own to time."""
+    """Flags of a program without a training step to time."""
 
     config: C
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """Flags that work without a program's name, for every core program."""
+    """Flags without a program name, which apply to all core programs."""
 
     run: RunOptions = field(default_factory=RunOptions)
     benchmark: bool = False
@@ -66,25 +66,25 @@ class Chapter:
 
 @dataclass(frozen=True)
 class UntimedChapter:
-    """The same where no core program has a training step to time."""
+    """Flags without a program name, for a chapter whose core programs have no training step to time."""
 
     run: RunOptions = field(default_factory=RunOptions)
 
 
 def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequence[str] | None = None) -> None:
-    """Run the program that the command line names, or without a name the chapter's core programs in order."""
+    """Run the program named on the command line, or all core programs in order if no program is named."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     programs = {_name(module): module for module in (*core, *extra)}
     package = core[0].__name__.partition(".")[0]
-    door = f"python -m {package}.train"
+    command = f"python -m {package}.train"
     with one_line_errors(), sigterm_like_ctrl_c():
         if words and not words[0].startswith("-"):
             name = words.pop(0)
             if name not in programs:
-                raise ValueError(f"there is no program {name!r}{_suggest(name, programs)}; try {door} --help")
+                raise ValueError(f"unknown program {name!r}{_suggest(name, programs)}; try {command} --help")
             module = programs[name]
             kind = Program[module.Config] if hasattr(module, "workload") else Measurement[module.Config]
-            chosen = parse(kind, words, prog=f"{door} {name}", description=_description(module))
+            chosen = parse(kind, words, prog=f"{command} {name}", description=_description(module))
             jobs, benchmark = [(module, chosen.config)], isinstance(chosen, Program) and chosen.benchmark
         else:
             listing = "\n".join(f"  {name:<14} {_first_line(module)}" for name, module in programs.items())
@@ -92,11 +92,11 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
             about = f"{_first_line(sys.modules[package])}\n\nPrograms (with no name: {names}):\n{listing}"
             late = [word for word in words if word in programs]
             if late:
-                raise ValueError(f"put the program first: {door} {late[0]} ...")
+                raise ValueError(f"put the program first: {command} {late[0]} ...")
             timed = any(hasattr(module, "workload") for module in core)
-            chosen = parse(Chapter if timed else UntimedChapter, words, prog=door, description=about)
+            chosen = parse(Chapter if timed else UntimedChapter, words, prog=command, description=about)
             if chosen.run.resume:
-                raise ValueError(f"--resume needs a program's name: {door} {_name(core[0])} --resume")
+                raise ValueError(f"--resume needs a program name: {command} {_name(core[0])} --resume")
             jobs = [(module, _with_options(module, chosen.run)) for module in core]
             benchmark = isinstance(chosen, Chapter) and chosen.benchmark
         if benchmark:
@@ -109,13 +109,13 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
 
 
 def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -> T:
-    """Read a dataclass from command-line words; --help prints and exits, a mistake raises ValueError in one line."""
+    """Parse command-line words into a dataclass; --help prints and exits, a mistake raises a one-line ValueError."""
     complaint = io.StringIO()
     _hide_none(kind)
     style = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     try:
         with contextlib.redirect_stderr(complaint), warnings.catch_warnings():
-            # None stands for a default that depends on another field; its type does not allow None (config.default_by)
+            # None marks a default that depends on another field, although the type excludes None (config.default_by)
             warnings.filterwarnings("ignore", r"(?s)The field .* the default value `None` has type", UserWarning)
             return tyro.cli(kind, args=words, prog=prog, description=description, config=style)
     except SystemExit as stop:
@@ -125,9 +125,9 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -
 
 
 def _hide_none(kind: Any) -> None:
-    """Let --help show `--limit INT` where tyro would show `--limit {None}|INT ... (default: None)`.
+    """Make --help show `--limit INT` instead of tyro's `--limit {None}|INT ... (default: None)`.
 
-    A field whose default is None says in its docstring what happens without it.
+    The docstring of a field whose default is None describes the default.
     """
     for part in (kind, *typing.get_args(kind)):
         if not dataclasses.is_dataclass(part) or not isinstance(part, type):
@@ -143,7 +143,7 @@ def _hide_none(kind: Any) -> None:
 
 
 def _metavar(hint: Any) -> str:
-    """Name the values of a flag: INT, {a,b} or INT [INT ...]."""
+    """Return the placeholder for a flag's values in --help: INT, {a,b} or INT [INT ...]."""
     arguments = [argument for argument in typing.get_args(hint) if argument is not type(None)]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return "|".join(_metavar(argument) for argument in arguments)
@@ -157,49 +157,49 @@ def _metavar(hint: Any) -> str:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can cause into one line and exit code 2; `python -X dev` shows the traceback instead."""
+    """Print errors that a user can cause as one line and exit with code 2; `python -X dev` shows the traceback."""
     try:
         yield
     except Terminated:
         sys.exit(TERMINATED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, `head` for one, has gone
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
-        message = " ".join(str(error).split()) or "out of memory"  # all that a MemoryError has to say
+        message = " ".join(str(error).split()) or "out of memory"  # a MemoryError has no message
         if isinstance(error, RuntimeError):
             if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in message:
                 raise
-            message = f"out of memory: lower --batch-size, or whatever makes it large ({message.partition('. ')[0]})"
+            message = f"out of memory: lower --batch-size or another size ({message.partition('. ')[0]})"
         if sys.flags.dev_mode:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(USER_ERROR)
     finally:
-        if "common.distributed" in sys.modules:  # what needs no torch, as a server, has not loaded it
+        if "common.distributed" in sys.modules:  # a server, for example, does not load torch
             sys.modules["common.distributed"].stop()
 
 
 @contextlib.contextmanager
 def sigterm_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, by which clusters stop a program, raise Terminated in the block instead of ending the process."""
+    """Make SIGTERM, with which clusters stop a program, raise Terminated in the block instead of ending the process."""
     arrived = False
 
     def end(_number: int, _frame: FrameType | None) -> None:
         nonlocal arrived
         arrived = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun may send it twice; the end is not to be cut short
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun may send it again during the shutdown
         raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
-    except RuntimeError as error:  # under torchrun: another process has ended first, and with it the connection
+    except RuntimeError as error:  # under torchrun, another process has already closed the connection
         if arrived:
             raise Terminated from error
         raise
@@ -208,9 +208,9 @@ def sigterm_like_ctrl_c() -> Iterator[None]:
 
 
 def _one_line(complaint: str) -> str:
-    """Take the message, and the nearest flag if one is proposed, out of the box that tyro draws around an error.
+    """Extract the message and the suggested flag, if any, from the box that tyro draws around an error.
 
-    The box holds parts between rules: a title, the message, perhaps proposals, and where to find help.
+    Horizontal rules divide the box into a title, the message, optional suggestions, and where to find help.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
     parts: list[list[str]] = [[]]
@@ -232,11 +232,11 @@ def _one_line(complaint: str) -> str:
 
 def _suggest(word: str, known: dict[str, Any]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+    return f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(known)}"
 
 
 def _with_options(module: ModuleType, options: RunOptions) -> Any:
-    """Make the program's default Config, with the shared options that were given instead of its own."""
+    """Return the program's default Config, with the shared options that were given replacing its own."""
     config, usual = module.Config(), RunOptions()
     given = {name: value for name, value in vars(options).items() if value != getattr(usual, name)}
     return replace(config, run=replace(config.run, **given))

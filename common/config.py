@@ -1,4 +1,4 @@
-"""What a run was asked to do: the options every program shares, and a Config as flags and as JSON."""
+"""Options that all programs share, and conversions of a Config to flags and JSON."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from common.files import read_json
 C = TypeVar("C")
 
 MOST_THREADS = 4 * (os.cpu_count() or 1)
-"""More than these only wait for each other."""
+"""Largest accepted number of threads."""
 
 
 def _read_resume(words: list[str]) -> bool | str:
@@ -30,7 +30,7 @@ RESUME = PrimitiveConstructorSpec[bool | str](
     is_instance=lambda value: isinstance(value, bool | str),
     str_from_instance=lambda value: [str(value)],
 )
-"""How the command line spells `resume`: --resume, --resume auto or --resume FOLDER."""
+"""Command-line syntax of `resume`: --resume, --resume auto or --resume FOLDER."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class RunOptions:
     seed: int = 0
     """Seed of the random number generators; the same seed gives the same weights."""
     device: str = "auto"
-    """auto (the GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    """Device: auto (the GPU, if there is one), cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the training step; auto takes bf16 autocast where it is expected to be faster, else fp32."""
+    """Precision of the training step; auto uses bf16 autocast if it is expected to be faster, else fp32."""
     threads: int | None = None
-    """Number of CPU threads; 0 uses all. Default: the number that suits the program."""
+    """Number of CPU threads; 0 uses all. Default: chosen by the program."""
     limit: int | None = None
-    """Use at most this many training, validation and test samples, for a quick look. Default: all."""
+    """Maximum number of samples in each of the training, validation and test sets. Default: all."""
     out: Path = Path("runs")
-    """Folder in which the run's folder is created."""
+    """Folder in which the run folder is created."""
     resume: Annotated[bool | str, RESUME] = False
-    """Resume the newest unfinished run of this program with the same settings; with a run's folder, resume that run;
+    """Resume the newest unfinished run of this program with the same settings; with a run folder, resume that run;
     with auto, resume if there is such a run, else start a new one."""
 
     def __post_init__(self) -> None:
@@ -58,22 +58,22 @@ class RunOptions:
         fits = 0 <= (self.threads or 0) <= MOST_THREADS
         require(fits, f"--threads must be between 0 and {MOST_THREADS}", self.threads)
         require(self.limit is None or self.limit > 0, "--limit must be at least 1", self.limit)
-        require(self.resume != "", "--resume takes auto or a run's folder", "an empty name")
+        require(self.resume != "", "--resume takes auto or a run folder", "an empty name")
 
 
 def require(condition: bool, rule: str, value: object) -> None:
-    """Raise ValueError with the rule and the value that broke it, where the condition does not hold."""
+    """Raise ValueError with the rule and the offending value if the condition is false."""
     if not condition:
         raise ValueError(f"{rule}, got {value}")
 
 
 def flag(name: str) -> str:
-    """Spell a field's name as its flag: `batch_size` is `--batch-size`."""
+    """Convert a field name to its flag: `batch_size` to `--batch-size`."""
     return "--" + name.replace("_", "-")
 
 
 def require_positive(config: Any, *names: str) -> None:
-    """Raise ValueError, naming the flag, for each field that is given and is not a number above zero."""
+    """Raise ValueError, naming the flag, if a field is given and is not a number above zero."""
     for name in names:
         value = getattr(config, name)
         for number in value if isinstance(value, tuple) else (value,):
@@ -83,7 +83,8 @@ def require_positive(config: Any, *names: str) -> None:
 def default_by(other: str, **values: Any) -> Any:
     """Declare a field whose default depends on another field's value: `default_by("level", char=512, word=256)`.
 
-    The Config's `__post_init__` calls `fill_defaults`, so no field is None once the Config exists.
+    A value may itself be a `default_by` of a third field. The Config's `__post_init__` calls `fill_defaults`, so no
+    field is None once the Config exists.
     """
     return dataclasses.field(default=None, metadata={DEFAULT_BY: (other, values)})
 
@@ -95,12 +96,26 @@ def fill_defaults(config: Any) -> None:
     """Set every field that was not given to its default (see `default_by`)."""
     for field in dataclasses.fields(config):
         if DEFAULT_BY in field.metadata and getattr(config, field.name) is None:
-            other, values = field.metadata[DEFAULT_BY]
-            object.__setattr__(config, field.name, values[getattr(config, other)])
+            object.__setattr__(config, field.name, default_of(field, config))
+
+
+def default_of(field: Any, config: Any) -> Any:
+    """Return the default of a field declared with `default_by`, for the values of the other fields of a Config."""
+    other, values = field.metadata[DEFAULT_BY]
+    value = values[getattr(config, other)]
+    return default_of(value, config) if isinstance(value, dataclasses.Field) else value
+
+
+def deciding_fields(field: Any) -> set[str]:
+    """Name the fields that decide the default of a field; none for a field not declared with `default_by`."""
+    if DEFAULT_BY not in field.metadata:
+        return set()
+    other, values = field.metadata[DEFAULT_BY]
+    return {other}.union(*(deciding_fields(value) for value in values.values() if isinstance(value, dataclasses.Field)))
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Turn a Config into what JSON holds: paths as text, tuples as lists."""
+    """Convert a Config to JSON types: paths to strings, tuples to lists."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -113,9 +128,9 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def read_config(folder: Path, config_class: type[C]) -> C:
-    """Read the Config that a run folder was made with, perhaps on a machine with more threads.
+    """Read the Config of a run folder, with the number of threads limited to what this machine accepts.
 
-    Raises FileNotFoundError where the folder is no run, ValueError where it is another program's.
+    Raises FileNotFoundError if the folder is not a run folder, ValueError if it belongs to another program.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -133,10 +148,10 @@ def read_config(folder: Path, config_class: type[C]) -> C:
 
 
 def changed_flags(config: Any) -> list[str]:
-    """Spell the fields that differ from their defaults as command-line flags."""
+    """List the fields that differ from their defaults as command-line words."""
     words: list[str] = []
     usual = type(config)()
-    deciding = {field.metadata[DEFAULT_BY][0] for field in dataclasses.fields(config) if DEFAULT_BY in field.metadata}
+    deciding = set[str]().union(*map(deciding_fields, dataclasses.fields(config)))
     alike = type(config)(**{name: getattr(config, name) for name in deciding})
     defaults = _flat_fields(alike) | {name: getattr(usual, name) for name in deciding}
     for name, value in _flat_fields(config).items():
@@ -150,16 +165,16 @@ def changed_flags(config: Any) -> list[str]:
 
 
 def _flat_fields(config: Any) -> dict[str, Any]:
-    """Give a Config's fields and those of its RunOptions as one dictionary, as the command line does."""
+    """Return the fields of a Config and of its RunOptions in one dictionary, as on the command line."""
     return {name: value for name, value in vars(config).items() if name != "run"} | vars(config.run)
 
 
 def chapter_and_name(module: str) -> tuple[str, str]:
-    """Split a program's module: `ch05_rnn.language.language_model` is `language_model` of chapter `ch05_rnn`."""
+    """Split a module name: `ch05_rnn.language.language_model` is program `language_model` of chapter `ch05_rnn`."""
     return module.partition(".")[0], module.rpartition(".")[2]
 
 
 def command_line(module: str, config: Any) -> str:
-    """Spell the command that runs a program (`ch03_autoencoder_rbm.digits.feedforward`) with this Config."""
+    """Return the command that runs a program (`ch03_autoencoder_rbm.digits.feedforward`) with this Config."""
     chapter, program = chapter_and_name(module)
     return shlex.join(["python", "-m", f"{chapter}.train", program, *changed_flags(config)])

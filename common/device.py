@@ -1,4 +1,4 @@
-"""Choose a device and a precision, seed every generator, time without lying, and say what machine this is."""
+"""Choose device and precision, seed the random generators, time code on a device, and describe the machine."""
 
 import contextlib
 import ctypes
@@ -22,20 +22,20 @@ from common.progress import say
 Precision = Literal["fp32", "bf16"]
 
 ALL_THREADS = torch.get_num_threads()
-"""How many threads torch takes on this machine when nobody says otherwise."""
+"""Torch's default number of threads on this machine."""
 
 
-# Numbers below 1e-38 become zero: a network that has converged is full of them, and the processor takes a hundred times
-# longer for each. Threads inherit this when they are born, so it is said once, before torch has any.
+# Flush numbers below 1e-38 to zero: a converged network has many of them, and each takes the processor a hundred times
+# longer. Threads inherit the setting when they start, so it is set before torch starts any.
 torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep large blocks that are freed, for the next ones, instead of giving them back at once.
+    """Make the C library reuse large freed blocks instead of returning them to the system at once.
 
-    The activations of a convolutional network are larger than the 32 MiB from which glibc asks the kernel for every
-    block anew, and the kernel fills each of its pages with zeros on first touch: a good part of a training step. The
-    price is some memory at the peak. Does nothing where the C library has no mallopt.
+    The activations of a convolutional network exceed 32 MiB, above which glibc requests every block from the kernel.
+    The kernel zeroes each page on first access, which takes a considerable part of a training step. Reuse increases the
+    peak memory slightly. Does nothing if the C library has no mallopt.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -49,7 +49,7 @@ keep_freed_memory()
 
 
 def present_devices() -> list[str]:
-    """Name every device of this machine: `cpu` first, then the accelerators."""
+    """List the devices of this machine: `cpu` first, then the accelerators."""
     if not torch.accelerator.is_available():
         return ["cpu"]
     accelerator = torch.accelerator.current_accelerator()
@@ -60,10 +60,10 @@ def present_devices() -> list[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is present.
+    """Convert `auto`, `cpu`, `cuda`, `cuda:1` or `mps` to an available device.
 
-    `auto` is the accelerator where there is one. Under torchrun each process takes the accelerator of its local rank.
-    Raises ValueError, naming what is present, for any other.
+    `auto` is the accelerator, if there is one. Under torchrun each process uses the accelerator of its local rank.
+    Raises ValueError, listing the available devices, for any other name.
     """
     present = present_devices()
     local, processes = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -79,7 +79,7 @@ def resolve_device(name: str) -> torch.device:
 
 @functools.cache
 def has_bf16_kernels(device: torch.device) -> bool:
-    """Tell whether torch computes everything that these chapters need in bfloat16 on a device.
+    """Return whether torch has every bfloat16 operation that the chapters need on a device.
 
     oneDNN has no bfloat16 LSTM for processors without AVX-512 and raises a RuntimeError instead of emulating it.
     """
@@ -96,7 +96,7 @@ def has_bf16_kernels(device: torch.device) -> bool:
 
 
 def has_native_bf16(device: torch.device) -> bool:
-    """Tell whether the hardware multiplies bfloat16 itself, instead of emulating it."""
+    """Return whether the hardware multiplies bfloat16 natively, without emulation."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -106,10 +106,10 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether training in bfloat16 is expected to be faster than in float32.
+    """Return whether training in bfloat16 is expected to be faster than in float32.
 
     On an Intel processor with AVX-512 bfloat16 but without AMX, bfloat16 was slower for the MLP, CNN and LSTM of
-    chapter 4, the language model (by a factor of 1.6), the speed network of chapter 6 and the VAE. On an AMD Zen 4,
+    chapter 4, the language model (by a factor of 1.6), the speedrun network of chapter 6 and the VAE. On an AMD Zen 4,
     with the same instructions, it was faster for chapter 6's CNN.
     """
     if device.type == "cpu" and "Intel" in cpu_model() and not torch.cpu.get_capabilities().get("amx_bf16"):
@@ -118,9 +118,9 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Turn `auto` into bf16 where it is expected to be faster, else into fp32.
+    """Convert `auto` to bf16 if it is expected to be faster, else to fp32.
 
-    `bf16` becomes fp32, with a line of notice, on a processor for which the CPU library lacks bfloat16 operations.
+    `bf16` becomes fp32, with a printed notice, on a processor for which the CPU library lacks bfloat16 operations.
     """
     if name == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
@@ -131,7 +131,7 @@ def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.devic
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """Give float64, or float32 on Apple's GPUs, which have no wider one."""
+    """Return float64, or float32 on Apple's GPUs, which do not support float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -143,18 +143,18 @@ def seed_everything(seed: int) -> None:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use that many CPU threads; 0 means all."""
+    """Set the number of CPU threads that torch uses; 0 means all."""
     torch.set_num_threads(threads or ALL_THREADS)
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was asked to do."""
+    """Wait until the device has finished all queued work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 class Timer:
-    """Seconds a block took on a device, queue drained before and after: `with Timer(device) as timer: ...`."""
+    """Time a block on a device, synchronised before and after: `with Timer(device) as timer: ...`."""
 
     seconds = 0.0
 
@@ -172,7 +172,7 @@ class Timer:
 
 
 def cpu_model() -> str:
-    """Name the processor as its maker does."""
+    """Return the model name of the processor."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -184,7 +184,7 @@ def cpu_model() -> str:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name a device in words, as `cpu: AMD EPYC, 2 threads` or `cuda:0: NVIDIA H100`."""
+    """Describe a device, as `cpu: AMD EPYC, 2 threads` or `cuda:0: NVIDIA H100`."""
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return f"cpu: {cpu_model()}, {threads} thread{'s' if threads > 1 else ''}"
@@ -194,7 +194,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def describe_machine() -> dict[str, str | int]:
-    """Say what this machine is made of, for records that are compared with other machines'."""
+    """Describe processor, cores, system and GPU of this machine, for comparisons between machines."""
     machine: dict[str, str | int] = {"cpu": cpu_model(), "cores": os.cpu_count() or 1, "system": platform.platform()}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
@@ -204,6 +204,6 @@ def describe_machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what can change a result."""
+    """Return the versions of Python and of the packages that can change a result."""
     names = ("torch", "torchvision", "numpy")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,10 +1,10 @@
-"""Data parallelism under torchrun; in a single process nothing here does anything.
+"""Data parallelism under torchrun; in a single process, these functions have no effect.
 
     torchrun --standalone --nproc-per-node 2 -m ch03_autoencoder_rbm.train feedforward
 
 Every process draws the same shuffled order, takes its share of each batch, and averages its gradients with the
-others' (DistributedDataParallel), so N processes take the same steps as one process with the same batch size, as long
-as N divides it. Only what is random within a step, as noise or dropout, differs.
+others' (DistributedDataParallel), so N processes take the same steps as one process with the same batch size, if N
+divides it. Only random operations within a step, such as noise and dropout, differ.
 """
 
 import atexit
@@ -20,48 +20,48 @@ T = TypeVar("T")
 
 
 def start(device: torch.device) -> None:
-    """Join the other processes if torchrun started this one: nccl between GPUs, gloo between CPUs."""
+    """Join the process group if torchrun started this process: nccl between GPUs, gloo between CPUs."""
     if dist.is_torchelastic_launched() and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(stop)  # gloo's threads abort a process that ends, however it ends, without leaving them
+        atexit.register(stop)  # without this, gloo's threads abort a process that ends
 
 
 def stop() -> None:
-    """Leave the other processes."""
+    """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def world_size() -> int:
-    """Count the processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_world_size() -> int:
-    """Count the processes that train together on this machine."""
+    """Return the number of processes that train together on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Give this process's number, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_main() -> bool:
-    """Tell whether this is the process that prints and writes."""
+    """Return whether this is the process that prints and writes."""
     return rank() == 0
 
 
 def wrap(model: nn.Module) -> nn.Module:
-    """Let backward average the gradients over the processes; a single process gets the model itself."""
+    """Make backward average the gradients over the processes; a single process gets the model itself."""
     return DistributedDataParallel(model) if world_size() > 1 else model
 
 
 def shard(index: Tensor) -> Tensor:
-    """(B,) a batch's sample numbers -> (B / N,) this process's share of them.
+    """(B,) sample numbers of a batch -> (B / N,) those of this process
 
-    Shares are equal, so that the mean of their gradients is the batch's gradient: up to N - 1 samples of a batch that
-    N does not divide sit out.
+    Shares are equal, so that the mean of their gradients is the gradient of the batch; if N does not divide B, up to
+    N - 1 samples are skipped.
     """
     size = world_size()
     return index[: len(index) // size * size][rank() :: size]
@@ -77,7 +77,7 @@ def mean(value: float) -> float:
 
 
 def from_main(value: T) -> T:
-    """Give every process the main process's value."""
+    """Broadcast the main process's value to every process."""
     if world_size() == 1:
         return value
     box = [value]

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, brought to the disk, then renamed."""
+"""Write files atomically: to a temporary name, flushed to disk, then renamed."""
 
 import errno
 import json
@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 UNFINISHED = ".unfinished-"
-"""How the temporary names begin."""
+"""Prefix of temporary names."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskFullError(OSError):
-    """No room for a file; the message names the file and the remedy."""
+    """Not enough disk space for a file; the message names the file and what to do."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it into place if the block succeeds, remove it if not.
+    """Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds, else remove it.
 
-    File and folder are on the disk when the block ends, so that not even a power failure leaves half a file. Raises
-    DiskFullError where there is no room.
+    File and folder are flushed to disk, so that even a power failure does not leave a partial file. Raises
+    DiskFullError if the disk is full.
     """
     with explain_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o644)  # mkstemp makes private files
-            _sync_file(temporary)  # before the rename: else the new name can reach the disk without its content
+            _sync_file(temporary)  # first, or the new name could reach the disk before the content
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
@@ -47,28 +47,28 @@ def _sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk; where the system cannot do that, they follow in time."""
-    if os.name == "nt":  # Windows opens no folders
+    """Flush the entries of a folder to disk, if the system supports it."""
+    if os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no fsync of a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot fsync a folder
             raise
     finally:
         os.close(handle)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in a folder; nobody else may be writing there."""
+    """Remove the temporary files of a killed process from a folder; no other process may be writing there."""
     for path in folder.rglob(f"{UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Let a block that writes a file fail with the file's name and the remedy where there is no room for it."""
+    """Raise DiskFullError, naming the file and what to do, if the block fails because the disk is full."""
     try:
         yield
     except OSError as error:
@@ -78,14 +78,14 @@ def explain_full_disk(path: Path) -> Iterator[None]:
 
 
 def full_disk(path: Path, number: int = errno.ENOSPC) -> DiskFullError:
-    """Make the error that says that there is no room for a file, and what to do."""
-    remedy = "make room there or choose another folder, then run the command again; a training goes on with --resume"
-    return DiskFullError(f"no room to write {path} ({os.strerror(number)}): {remedy}")
+    """Build the error for a file that does not fit on the disk."""
+    remedy = "free some space or choose another folder, then run the command again; resume a training with --resume"
+    return DiskFullError(f"no space to write {path} ({os.strerror(number)}): {remedy}")
 
 
 @contextmanager
 def explain_unwritable(folder: Path) -> Iterator[None]:
-    """Let a block that writes below an output folder fail with what cannot be written and the flag that chooses it."""
+    """Raise OSError, naming the folder and --out, if the block cannot write below an output folder."""
     try:
         yield
     except DiskFullError:
@@ -106,8 +106,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a file that is not JSON is named in the error."""
+    """Read JSON; raise ValueError, naming the file, if it is not valid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or lists within lists without end
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
         raise ValueError(f"{path} is not valid JSON: {error}") from error

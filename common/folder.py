@@ -1,4 +1,4 @@
-"""Where a run writes: a folder of its own, or the one of the run that it goes on with; and where it is found again."""
+"""Create the folder of a new run, lock that of a run to resume, and find the folders of finished runs."""
 
 from datetime import datetime
 from itertools import count
@@ -13,14 +13,14 @@ from common.progress import say
 
 
 class NothingToResumeError(ValueError):
-    """No run can go on with what was asked; the message gives the reason."""
+    """No run can be resumed with these settings; the message gives the reason."""
 
 
 def open_folder(options: RunOptions, record: dict[str, Any]) -> FolderLock:
-    """Lock the folder of a new run, or that of the earlier run which --resume names or finds.
+    """Lock the folder of a new run, or of the earlier run that --resume names or finds.
 
-    `record` is what was asked: chapter, program, config and data. Raises ValueError where no run can go on or where
-    another process has the folder; OSError where it cannot be written.
+    `record` holds chapter, program, config and data. Raises ValueError if no run can be resumed or another process
+    uses the folder; OSError if it cannot be written.
     """
     home = options.out / record["chapter"] / record["program"]
     if options.resume:
@@ -36,48 +36,50 @@ def open_folder(options: RunOptions, record: dict[str, Any]) -> FolderLock:
 
 
 def make_folder(home: Path, seed: int, record: dict[str, Any]) -> FolderLock:
-    """Make `<time>-s<seed>` in a program's home and lock it; the record becomes its config.json.
+    """Create `<time>-s<seed>` in a program's folder, lock it, and write the record to its config.json.
 
-    Raises OSError, naming the home and the flag, where it cannot be written.
+    Raises OSError, naming the folder and --out, if it cannot be written.
     """
     name = f"{datetime.now():%Y%m%d-%H%M%S}-s{seed}"
     with explain_unwritable(home):
         home.mkdir(parents=True, exist_ok=True)
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        lock = FolderLock(next(home / name for name in names if _is_new(home / name)))
-        write_json(lock.folder / "config.json", record)  # only now can another process find it, and it is locked
+        lock = FolderLock(next(home / name for name in names if _create(home / name)))
+        write_json(lock.folder / "config.json", record)  # after the lock: other processes find runs by this file
         sync_folder(home)
     return lock
 
 
 def find_resumable(home: Path, record: dict[str, Any]) -> Path:
-    """Find a program's newest run that is not complete and was started with the record's settings and data.
+    """Find a program's newest unfinished run with the settings and data of the record.
 
-    Raises NothingToResumeError, with the reason, where there is none.
+    Raises NothingToResumeError, with the reason, if there is none.
     """
     configs = sorted(home.glob("*/config.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     if not configs:
-        raise NothingToResumeError(f"nothing to resume: there is no run in {home}")
+        raise NothingToResumeError(f"nothing to resume: {home} has no runs")
     unfinished = [path.parent for path in configs if not _is_complete(path.parent)]
     if not unfinished:
         raise NothingToResumeError(f"nothing to resume: the newest run, {configs[0].parent}, is complete")
     obstacles = {folder: _obstacle(folder, record) for folder in unfinished}
     suitable = next((folder for folder, obstacle in obstacles.items() if obstacle is None), None)
     if suitable is None:
-        older = f" (nor can {len(unfinished) - 1} older unfinished run(s))" if len(unfinished) > 1 else ""
+        older = (
+            f" ({len(unfinished) - 1} older unfinished run(s) cannot be resumed either)" if len(unfinished) > 1 else ""
+        )
         raise NothingToResumeError(f"nothing to resume: {obstacles[unfinished[0]]}{older}")
     return suitable
 
 
 def take_up(folder: Path, record: dict[str, Any]) -> FolderLock:
-    """Lock the folder of a run to go on with, and remove the files that it was writing when it was killed.
+    """Lock the folder of a run to resume, and remove the files that it was writing when it was killed.
 
-    Raises NothingToResumeError where the run cannot go on, ValueError where another process has it.
+    Raises NothingToResumeError if the run cannot be resumed, ValueError if another process uses it.
     """
     if not (folder / "config.json").is_file():
         raise NothingToResumeError(f"nothing to resume: {folder} is not a run folder: it has no config.json")
     lock = FolderLock(folder)
-    obstacle = _obstacle(folder, record)  # only now: until it was locked, another process might have completed it
+    obstacle = _obstacle(folder, record)  # after the lock: another process could complete the run before
     if obstacle:
         lock.release(forget=_is_complete(folder))
         raise NothingToResumeError(f"nothing to resume: {obstacle}")
@@ -90,7 +92,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _obstacle(folder: Path, record: dict[str, Any]) -> str | None:
-    """Say why a run cannot go on with what the record asks for; None where it can."""
+    """Return why a run cannot be resumed with the record's settings, or None if it can."""
     path = folder / "config.json"
     if _is_complete(folder):
         return f"the run {folder} is complete"
@@ -105,7 +107,7 @@ def _obstacle(folder: Path, record: dict[str, Any]) -> str | None:
     names = {**then, **now}
     different = [f"{n} was {then.get(n)} and is now {now.get(n)}" for n in names if then.get(n) != now.get(n)]
     if different:
-        return f"{folder} was started with other settings and cannot go on: {'; '.join(different)}"
+        return f"{folder} was started with other settings: {'; '.join(different)}"
     return None
 
 
@@ -118,27 +120,27 @@ def finished_runs(out: Path, program: ModuleType) -> list[Path]:
 
 
 def newest_run(out: Path, program: ModuleType) -> Path:
-    """Find the newest finished run of a program, to ask what it has learned.
+    """Find the newest finished run of a program.
 
-    Raises FileNotFoundError where there is none.
+    Raises FileNotFoundError if there is none.
     """
     finished = finished_runs(out, program)
     if not finished:
         chapter, name = chapter_and_name(program.__name__)
         home = out / chapter / name
-        raise FileNotFoundError(f"there is no finished run in {home}: train one with python -m {chapter}.train {name}")
+        raise FileNotFoundError(f"{home} has no finished run: train one with python -m {chapter}.train {name}")
     return finished[0]
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    """Flatten a record to what two runs must share for one to go on with the other."""
+    """Return the settings of a record that must match for a resume, in one dictionary."""
     config = dict(record["config"])
     options = {name: value for name, value in config.pop("run").items() if name not in ("resume", "out")}
     return {**{flag(name): value for name, value in (config | options).items()}, "the data": record["data"]}
 
 
-def _is_new(folder: Path) -> bool:
-    """Make a folder; tell whether it was not there before."""
+def _create(folder: Path) -> bool:
+    """Create a folder; return False if it exists already."""
     try:
         folder.mkdir()
     except FileExistsError:

@@ -1,11 +1,11 @@
 """Kill training programs at random moments, resume them, and compare their weights with those of an undisturbed run.
 
-python -m common.killtest                                # every program that keeps checkpoints, on embedded data
-python -m common.killtest feedforward vae --seed 3       # two of them, at other moments
-python -m common.killtest --record                       # keep the result in results/killtest.json
+python -m common.killtest                                # every program that saves checkpoints, on embedded data
+python -m common.killtest feedforward vae --seed 3       # two of them, killed at other moments
+python -m common.killtest --record                       # save the result in results/killtest.json
 
-Each program is trained three times with the same settings: to its end; until SIGKILL, at a moment that is uniformly
-distributed over the time that the first run took; and from there with `--resume`.
+Each program is trained three times with the same settings: to the end; until SIGKILL, at a time drawn uniformly from
+the duration of the first run; and from there to the end with `--resume`.
 """
 
 import contextlib
@@ -46,6 +46,7 @@ PROGRAMS = {
         "ch05_rnn.train word2vec --epochs 3",
         "ch05_rnn.train sentiment --data grammar --limit 1000 --epochs 4",
         "ch05_rnn.train seq2seq --limit 1000 --epochs 4",
+        "ch05_rnn.train captioning --limit 200 --epochs 4",
         "ch05_rnn.train forecast --epochs 5",
         "ch06_cnn.train cnn --data shapes --limit 300 --epochs 4",
         "ch06_cnn.train speedrun --data shapes --limit 600 --epochs 3",
@@ -58,50 +59,50 @@ PROGRAMS = {
         "ch08_vae.train gan --data digits --limit 600 --epochs 3",
     )
 }
-"""Small settings for the programs that keep checkpoints and weights; epochs, never a time budget, end the training."""
+"""Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""
 
 ATTEMPTS = 5
-"""A program that has ended before its moment came is killed again at another."""
+"""Number of attempts to kill a program before it ends; each attempt draws a new moment."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to kill, and when."""
+    """Options of the kill test."""
 
     programs: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(PROGRAMS)
-    """Names of programs."""
+    """Programs to test."""
     seed: int = 0
-    """Seed of the moments."""
+    """Random seed of the moments at which runs are killed."""
     out: Path = tables.ROOT / "runs" / "killtest"
     """Folder of the runs; emptied first."""
     record: bool = False
-    """Keep the result in results/killtest.json."""
+    """Save the result in results/killtest.json."""
 
     def __post_init__(self) -> None:
         for name in self.programs:
             require(name in PROGRAMS, f"the programs are {', '.join(PROGRAMS)}", name)
-        require(not self.record or set(self.programs) == set(PROGRAMS), "--record takes every program", self.programs)
+        require(not self.record or set(self.programs) == set(PROGRAMS), "--record needs every program", self.programs)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one program."""
+    """Result for one program."""
 
     program: str
     seconds: float
-    """How long after its start the run was killed."""
+    """Seconds from the start of the run to the kill."""
     epochs: int
-    """Epochs that it had then finished."""
+    """Epochs finished by then."""
     checkpoint: bool
-    """Whether it had a checkpoint then; without one, it begins again."""
+    """Whether it had a checkpoint by then; without one, the resumed run starts at epoch 1."""
     identical: bool
-    """Whether the resumed run has the weights of the undisturbed one, to the bit."""
+    """Whether the weights of the resumed and the undisturbed run are bitwise identical."""
 
 
 def kill_and_resume(words: list[str], out: Path, moments: random.Random) -> Outcome:
     """Train once undisturbed, once killed and resumed, and compare the weights.
 
-    Raises ValueError where a training fails, or is always over before it can be killed.
+    Raises ValueError if a run fails, or if it ends before the kill in every attempt.
     """
     words = [*words, "--device", "cpu", "--threads", "1"]
     whole, killed = out / "whole", out / "killed"
@@ -120,7 +121,7 @@ def kill_and_resume(words: list[str], out: Path, moments: random.Random) -> Outc
         if not list(killed.glob("*/*/*/summary.json")):
             break
     else:
-        raise ValueError(f"{words[1]} was over {ATTEMPTS} times before it was killed: give it more to do")
+        raise ValueError(f"{words[1]} ended before the kill in {ATTEMPTS} attempts: increase its epochs or steps")
     folder = _folder(killed)
     log = folder / "metrics.jsonl"
     epochs = log.read_text(encoding="utf-8").count("\n") if log.exists() else 0
@@ -142,8 +143,8 @@ def _finish(words: list[str], out: Path) -> None:
     with _start(words, out) as process:
         process.wait()
     if process.returncode:
-        said = (out / "output").read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"]
-        raise ValueError(f"{words[1]} failed and said: {said[-1]}")
+        printed = (out / "output").read_text(encoding="utf-8", errors="replace").splitlines() or ["(no output)"]
+        raise ValueError(f"{words[1]} failed; last line of its output: {printed[-1]}")
 
 
 def _folder(out: Path) -> Path:
@@ -153,14 +154,14 @@ def _folder(out: Path) -> Path:
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Tell whether two runs have saved the same weights, to the bit."""
+    """Return whether two runs have saved bitwise identical weights."""
     weights = [{path.name: path.read_bytes() for path in run.glob("*.safetensors")} for run in (one, other)]
     require(bool(weights[0]), "a run must save its weights", one)
     return weights[0] == weights[1]
 
 
 def summarise(options: Options, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
-    """Make the record of a test of all programs."""
+    """Build the record of a test of all programs."""
     example = read_json(next(options.out.glob(f"{outcomes[0].program}/whole/*/*/*/summary.json")))
     counts = {
         "programs": len(outcomes),
@@ -184,21 +185,21 @@ def summarise(options: Options, outcomes: list[Outcome], seconds: float) -> dict
 
 
 def main() -> None:
-    """Read the command line, test the programs, and exit with 1 where weights differ."""
+    """Read the command line, test the programs, and exit with 1 if weights differ."""
     with one_line_errors():
         options = parse(Options, sys.argv[1:], prog="python -m common.killtest", description=__doc__ or "")
         outcomes, began = [], time.perf_counter()
         shutil.rmtree(options.out, ignore_errors=True)
         for name in options.programs:
-            moments = random.Random(f"{options.seed} {name}")  # whatever the other programs are
+            moments = random.Random(f"{options.seed} {name}")  # independent of the other programs
             outcome = kill_and_resume(PROGRAMS[name].split(), options.out / name, moments)
             outcomes.append(outcome)
             state = "with a checkpoint" if outcome.checkpoint else "without a checkpoint"
-            verdict = "the same weights" if outcome.identical else "OTHER WEIGHTS"
+            verdict = "identical weights" if outcome.identical else "DIFFERENT WEIGHTS"
             moment = f"killed after {outcome.seconds:.1f} s, {outcome.epochs} epochs, {state}"
             print(f"{name:<15} {moment}; resumed: {verdict}", flush=True)
         same = sum(outcome.identical for outcome in outcomes)
-        print(f"{same} of {len(outcomes)} programs ended with the weights of the undisturbed run")
+        print(f"{same} of {len(outcomes)} programs have the weights of the undisturbed run")
         if options.record:
             path = tables.RESULTS / "killtest.json"
             write_json(path, summarise(options, outcomes, time.perf_counter() - began))

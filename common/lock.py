@@ -1,7 +1,7 @@
-"""The lock of a run folder: one process writes to it, and a second one is refused by the name of the first.
+"""Lock a run folder for one process; a second process gets an error that names the first.
 
-The operating system holds the lock (`flock`, and its counterpart on Windows), so it ends with its process, however that
-ends: a killed process leaves no stale lock.
+The operating system holds the lock (`flock`, or its counterpart on Windows) and releases it when the process ends, even
+if the process is killed, so a lock cannot become stale.
 """
 
 import os
@@ -16,9 +16,9 @@ from common.files import read_json, write_json
 
 
 class FolderLock:
-    """The lock of one folder, held until `release` or the end of the process.
+    """Lock of one folder, held until `release` or the end of the process.
 
-    Raises ValueError, naming the holder, where another run has it; OSError where the folder cannot be locked.
+    Raises ValueError, naming the holder, if another process holds it; OSError if the folder cannot be locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,11 +40,11 @@ class FolderLock:
         try:
             holder = read_json(self._holder)
             return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (OSError, ValueError, TypeError, KeyError):  # it has the lock and has not yet written its name
+        except (OSError, ValueError, TypeError, KeyError):  # the holder has not yet written its name
             return "another process"
 
     def release(self, *, forget: bool) -> None:
-        """Let the next process have the folder; `forget` removes the lock's file too, where no process will want it."""
+        """Release the folder; with `forget`, also remove the lock file of a folder that is no longer written to."""
         self._holder.unlink(missing_ok=True)
         if forget:
             with suppress(OSError):  # Windows does not remove an open file

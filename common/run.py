@@ -1,7 +1,7 @@
-"""The run folder: what was asked, what came out, and everything needed to go on after a crash.
+"""A training run and its folder: configuration, metrics, results, and checkpoints to resume from.
 
-runs/<chapter>/<program>/<time>-s<seed>/ holds config.json, metrics.jsonl (a line an epoch), checkpoint.pt,
-summary.json, model.safetensors and the figures. Every file is whole or absent, but for metrics.jsonl, which grows.
+runs/<chapter>/<program>/<time>-s<seed>/ holds config.json, metrics.jsonl (one line per epoch), checkpoint.pt,
+summary.json, model.safetensors and the figures. All files are written atomically, except metrics.jsonl, which grows.
 """
 
 import json
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHECKPOINT_SECONDS = 1.0
-"""Epochs shorter than this share a checkpoint."""
+"""Minimum time between checkpoints; the first and the last epoch always save one."""
 
 LOOK_SECONDS = 0.1
-"""How often the losses are fetched from the device, to be shown and checked."""
+"""Time between transfers of the losses from the device, which are then displayed and checked."""
 
 
 class Run:
@@ -46,7 +46,7 @@ class Run:
         self.command = command_line(module, config)
         self.device = devices.resolve_device(options.device)
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)  # streams, graphs and Triton's kernels go to the current device
+            torch.cuda.set_device(self.device)  # streams, graphs and Triton's kernels use the current device
         distributed.start(self.device)
         self.is_main = distributed.is_main()
         self._threads_before = torch.get_num_threads()
@@ -67,13 +67,12 @@ class Run:
 
     @classmethod
     def open(cls, module: str, config: Any, card: DataCard | None = None, *, arithmetic: str | None = None) -> "Run":
-        """Start the run of a program (its `__name__`), or go on with an earlier one where the Config says resume.
+        """Start the run of a program (its `__name__`), or resume an earlier one if the Config says so.
 
-        `arithmetic` names what a program computes in that takes no notice of --precision, as in `fp64`.
+        `arithmetic` names the precision of a program that ignores --precision, as `fp64`.
 
-        Seeds everything, says which data and device it uses, and writes config.json. Raises ValueError for an absent
-        device, where no run can be resumed and where another process has its folder; OSError for a folder that
-        cannot be written.
+        Seeds all generators, prints data and device, and writes config.json. Raises ValueError if the device is absent,
+        no run can be resumed, or another process uses the folder; OSError if the folder cannot be written.
         """
         run = cls(module, config, card, arithmetic)
         if card is not None:
@@ -89,10 +88,10 @@ class Run:
         torch.set_num_threads(self._threads_before)
         if self._bar is not None:
             self._bar.stop()
-        if kind is not None and issubclass(kind, KeyboardInterrupt):  # Ctrl-C, or SIGTERM at the chapter's door
+        if kind is not None and issubclass(kind, KeyboardInterrupt):  # Ctrl-C, or SIGTERM (see cli.py)
             kept = (self.folder / "checkpoint.pt").exists()
             command = self._resume_command()
-            say("stopped", f"the last checkpoint is kept; go on with: {command}" if kept else "nothing was saved yet")
+            say("stopped", f"the last checkpoint is kept; resume with: {command}" if kept else "nothing was saved yet")
         if self._lock is not None:
             self._lock.release(forget=(self.folder / "summary.json").exists())
 
@@ -112,7 +111,7 @@ class Run:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Give a path to write a file of the run to; the file appears in the folder once the block succeeds."""
+        """Yield a temporary path for a file of the run; the file is renamed into the folder if the block succeeds."""
         with atomic_path(self.folder / name) as temporary:
             yield temporary
 
@@ -130,7 +129,7 @@ class Run:
             with self.writing("model.safetensors") as path:
                 try:
                     save_model(model, str(path))
-                except SafetensorError as error:  # says `No space left on device (os error 28)`
+                except SafetensorError as error:  # its message: `No space left on device (os error 28)`
                     number = re.search(r"\(os error (\d+)\)", str(error))
                     message = f"cannot write {self.folder / 'model.safetensors'}: {error}"
                     raise (OSError(int(number[1]), message) if number else OSError(message)) from error
@@ -138,10 +137,10 @@ class Run:
     # The loop.
 
     def epochs(self, epochs: int | None, steps: int, **parts: Stateful) -> Iterator[int]:
-        """Count the epochs from 1 (or from where a resumed run stopped), each of `steps` steps; None: until `end`.
+        """Yield the epochs from 1 (or from where a resumed run stopped), each of `steps` steps; None: until `end`.
 
-        The named parts (model, optimizer, schedule ...) are restored before and saved after, together with every
-        random state, so that an interrupted and resumed run ends with the same weights as one that was not.
+        The named parts (model, optimizer, schedule ...) are loaded before and saved after, together with every random
+        state, so that a resumed run ends with the same weights as an uninterrupted one.
         """
         first = self._restore(parts) + 1
         if first > 1:
@@ -161,44 +160,44 @@ class Run:
         self._bar.stop()
 
     def _start_epoch(self, epoch: int, steps: int, bar: EpochBar) -> None:
-        if distributed.world_size() > 1:  # a checkpoint keeps one process's generators: the others' follow from this
+        if distributed.world_size() > 1:  # a checkpoint holds the generators of one process only
             torch.manual_seed(hash((self.config.run.seed, epoch, distributed.rank())))
         self._epoch, self._steps, self._step, self._ended = epoch, steps, 0, False
         self._epoch_items, self._loss_sum = 0, 0.0
         self._pending: list[Tensor] = []
         bar.start_epoch(epoch)
         devices.synchronise(self.device)
-        self._epoch_start = self._looked = time.perf_counter()
+        self._epoch_start = self._fetched = time.perf_counter()
 
     def step(self, loss: Tensor, **processed: int) -> None:
-        """Count one training step: its loss and the items that it processed, as `run.step(loss, images=len(images))`.
+        """Count one training step: its loss and number of items, as in `run.step(loss, images=len(images))`.
 
-        Raises FloatingPointError, naming epoch and step, once a loss is not finite.
+        Raises FloatingPointError, naming epoch and step, if a loss is not finite.
         """
         ((self._unit, items),) = processed.items()
         self._step += 1
         self._epoch_items += items * distributed.world_size()
         self._pending.append(loss.detach())
-        if self._step == self._steps or time.perf_counter() - self._looked > LOOK_SECONDS:
-            self._look()
+        if self._step == self._steps or time.perf_counter() - self._fetched > LOOK_SECONDS:
+            self._fetch_losses()
 
     def elapsed(self) -> float:
-        """Seconds of training so far, within an epoch, evaluation and checkpoints apart; a resumed run counts on."""
+        """Return the training seconds so far, within an epoch, without evaluation and checkpoints, across resumes."""
         return self.train_seconds + time.perf_counter() - self._epoch_start
 
     def end(self) -> None:
-        """End the epoch, and the training, after the steps that were counted so far."""
+        """End the epoch and the training after the steps counted so far."""
         self._ended, self._steps = True, self._step
         if self._pending:
-            self._look()
+            self._fetch_losses()
 
     def add(self, label: str, text: str) -> None:
-        """Print one labelled line after `log`, below that of the epoch; a long training leaves few of both."""
+        """Print a labelled line after `log`, below the epoch's line; a long training run prints only some epochs."""
         assert self._bar is not None
         self._bar.add(label, text)
 
-    def _look(self) -> None:
-        """Fetch the losses of the steps since the last look: on a GPU, this waits for them."""
+    def _fetch_losses(self) -> None:
+        """Fetch and check the losses of the steps since the last call; on a GPU, this waits for the steps."""
         losses = torch.stack(self._pending).cpu().double()
         finite = losses.isfinite()
         if not finite.all():
@@ -210,7 +209,7 @@ class Run:
             )
         self._loss_sum += float(losses.sum())
         self._pending.clear()
-        self._looked = time.perf_counter()
+        self._fetched = time.perf_counter()
         assert self._bar is not None
         self._bar.update(self._step, float(losses[-1]), self._rate())
 
@@ -220,12 +219,12 @@ class Run:
                 raise FloatingPointError(f"{name} is {value:.3g} after epoch {self._epoch}: lower --learning-rate")
 
     def _rate(self) -> str:
-        return f"{self._epoch_items / (self._looked - self._epoch_start):,.0f} {self._unit}/s"
+        return f"{self._epoch_items / (self._fetched - self._epoch_start):,.0f} {self._unit}/s"
 
     def log(self, **splits: Mapping[str, float]) -> None:
-        """Record the epoch: its mean training loss, its speed, and measures as in `run.log(valid=measure(...))`."""
+        """Record the epoch: mean training loss, throughput, and metrics as in `run.log(valid=measure(...))`."""
         assert self._step == self._steps, f"{self._step} of {self._steps} steps were counted"
-        seconds = self._looked - self._epoch_start
+        seconds = self._fetched - self._epoch_start
         self.train_seconds += seconds
         self._items += self._epoch_items
         measures = {"train_loss": distributed.mean(self._loss_sum / self._steps), **_flatten(splits)}
@@ -252,26 +251,26 @@ class Run:
             save_checkpoint(self.folder / "checkpoint.pt", progress, parts, self.generator, self.device)
 
     def _seconds(self) -> float:
-        """Seconds since the run was opened, and those of the part that it goes on with."""
+        """Return the seconds since the run was opened, plus those before a resume."""
         return self._earlier_seconds + time.perf_counter() - self._opened
 
     def _restore(self, parts: dict[str, Stateful]) -> int:
-        """Restore the newest checkpoint, if there is one; return the epoch after which it was made, else 0."""
+        """Load the checkpoint, if there is one; return its epoch, else 0."""
         checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
         if not checkpoint.exists():
-            metrics.unlink(missing_ok=True)  # of a run that was stopped within its first epoch
+            metrics.unlink(missing_ok=True)  # the run was stopped within its first epoch
             return 0
         progress = load_checkpoint(checkpoint, parts, self.generator, self.device)
         self.history, self._earlier_seconds = progress.history, progress.seconds
         self.train_seconds, self._items, self._unit = progress.train_seconds, progress.items, progress.unit
-        if self.is_main:  # epochs after the checkpoint come again
+        if self.is_main:  # epochs after the checkpoint are repeated
             write_text(metrics, "".join(json.dumps(row) + "\n" for row in self.history))
         return progress.epoch
 
     # The end.
 
     def finish(self, **splits: Mapping[str, float]) -> dict[str, float]:
-        """Write summary.json and return the final measures, as in `return run.finish(test=measure(...))`."""
+        """Write summary.json and return the final metrics, as in `return run.finish(test=measure(...))`."""
         metrics = _flatten(splits)
         if self.train_seconds:
             speed = self._items / self.train_seconds
@@ -295,7 +294,7 @@ class Run:
 
 
 def _flatten(splits: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Name measures `<split>_<measure>`; a split called `run` adds no prefix."""
+    """Name metrics `<split>_<metric>`; the split `run` does not add a prefix."""
     return {
         name if split == "run" else f"{split}_{name}": float(value)
         for split, measures in splits.items()
@@ -306,7 +305,7 @@ def _flatten(splits: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def load_weights(model: nn.Module, folder: Path) -> None:
     """Load the weights that a run saved.
 
-    Raises FileNotFoundError where the run has none, ValueError where they do not fit the model.
+    Raises FileNotFoundError if the run has none, ValueError if they do not fit the model.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model

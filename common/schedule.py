@@ -1,7 +1,7 @@
-"""Learning-rate schedules, by steps or by the clock.
+"""Learning-rate schedules over training steps or over a time budget.
 
 One cycle: a linear warm-up to the peak, then half a cosine down to zero (Smith & Topin 2017). Chapter 2 explains these
-and others (`ch02_nn/schedules.py`); the other chapters use them from here.
+and others (`ch02_nn/schedules.py`); the other chapters use the functions of this module.
 """
 
 import math
@@ -12,7 +12,7 @@ from common import distributed
 
 
 def one_cycle(step: int, steps: int, peak: float, *, warm_up: float = 0.3) -> float:
-    """Learning rate of step t = 0 ... T - 1.
+    """Return the learning rate of step t = 0 ... T - 1.
 
     eta(t) = peak (t + 1) / W for t < W, else peak (1 + cos(pi (t - W) / (T - W))) / 2, with W = `warm_up` T.
     """
@@ -23,7 +23,7 @@ def one_cycle(step: int, steps: int, peak: float, *, warm_up: float = 0.3) -> fl
 
 
 def one_cycle_at(progress: float, peak: float, *, warm_up: float = 0.04) -> float:
-    """Learning rate at a share p of the training, 0 to 1, for trainings that end by the clock.
+    """Return the learning rate at the fraction p of the training, 0 to 1, for training with a time budget.
 
     eta(p) = peak p / w for p < w, else peak (1 + cos(pi (p - w) / (1 - w))) / 2, with w = `warm_up`.
     """
@@ -33,8 +33,16 @@ def one_cycle_at(progress: float, peak: float, *, warm_up: float = 0.04) -> floa
 
 
 def linear_at(progress: float, peak: float) -> float:
-    """Learning rate at a share of the training, 0 to 1: a straight line from the peak to zero."""
+    """Return the learning rate at a fraction of the training, 0 to 1: linear decay from the peak to zero."""
     return peak * max(0.0, 1 - progress)
+
+
+def trapezoid_at(progress: float, peak: float, *, warm_up: float = 0.05, decay: float = 0.6) -> float:
+    """Learning rate at a share p of the training, 0 to 1: warm-up, constant, then a straight line to zero.
+
+    eta(p) = peak min(1, p / w, (1 - p) / d), with w = `warm_up` and d = `decay`.
+    """
+    return peak * max(0.0, min(1.0, progress / warm_up, (1 - progress) / decay))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -44,13 +52,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 
 def progress(step: int, steps: int | None, seconds: float, budget: float) -> float:
-    """Share of the training that is over: of the steps or, where their number is None, of the budget of seconds.
+    """Return the completed fraction of the training: of the steps or, if `steps` is None, of the budget of seconds.
 
-    Under torchrun the main process's clock counts, so that every process has the same learning rate.
+    Under torchrun the clock of the main process is used, so that every process has the same learning rate.
     """
     return step / steps if steps is not None else distributed.from_main(seconds) / budget
 
 
 def out_of_time(epochs: int | None, seconds: float, budget: float) -> bool:
-    """Tell whether a training without a number of epochs has spent its seconds, by the main process's clock."""
+    """Return whether training without a number of epochs has used its seconds, by the clock of the main process."""
     return epochs is None and distributed.from_main(seconds) >= budget

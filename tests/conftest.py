@@ -34,6 +34,11 @@ LONGEST = [
 """Files that take longest, so that no worker begins with one of them when the others have finished."""
 
 
+def pytest_xdist_auto_num_workers():
+    """Start one worker more than there are processors: some tests wait for sockets, locks or other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the longest files; skip, saying why, what this machine cannot run."""
     places = {ROOT / "tests" / f"{name}.py": place for place, name in enumerate(LONGEST)}

@@ -231,7 +231,19 @@ def gru_cell_backward(dh: Tensor, kept: Tensor, has_bias: bool) -> tuple[Tensor 
     return above, beside, dh * z, above.sum(0) if has_bias else None, beside.sum(0) if has_bias else None
 
 
+def rms_norm_backward(
+    dy: Tensor, x: Tensor, shape: list[int], scale: Tensor, weight: Tensor | None, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Compute the gradients of an RMSNorm's input and weight; CUDA has one kernel for them, the CPU has none."""
+    own = tuple(range(-len(shape), 0))
+    normalised, d = x * scale, dy if weight is None else dy * weight
+    dx = scale * (d - normalised * (d * normalised).mean(own, keepdim=True))
+    dw = (dy * normalised).sum(tuple(range(dy.dim() - len(shape)))) if wanted[1] else None
+    return dx, dw
+
+
 FUSED = {
+    aten._fused_rms_norm_backward.default: rms_norm_backward,
     aten._thnn_fused_lstm_cell.default: lstm_cell,
     aten._thnn_fused_lstm_cell_backward_impl.default: lstm_cell_backward,
     aten._thnn_fused_gru_cell.default: gru_cell,
@@ -560,7 +572,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
 """Settings of one program that those for all do not fit."""
-RUN_OTHERS = {"ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
+RUN_OTHERS = {"ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
 """Programs that only train those of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},
@@ -622,13 +634,10 @@ def other_settings(module: ModuleType, config: Any) -> Iterator[tuple[str, Any]]
 
 def defaults_that_depend_on(name: str, config: Any) -> list[str]:
     """Name the fields that have the default which the value of another field gives them (see config.default_by)."""
-    from common.config import DEFAULT_BY
+    from common.config import deciding_fields, default_of
 
-    declared = [(field.name, field.metadata.get(DEFAULT_BY, ("", {}))) for field in dataclasses.fields(config)]
-    chosen = getattr(config, name)
-    return [
-        field for field, (other, defaults) in declared if other == name and getattr(config, field) == defaults[chosen]
-    ]
+    dependent = [field for field in dataclasses.fields(config) if name in deciding_fields(field)]
+    return [field.name for field in dependent if getattr(config, field.name) == default_of(field, config)]
 
 
 def is_choice(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Mini-batches: every sample once a pass, in an order that only the seed decides."""
+"""Mini-batches: every sample once per pass, in an order that depends only on the seed."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from common.data.batches import Batches
 
 
 @given(size=st.integers(1, 60), batch_size=st.integers(1, 70), seed=st.integers(0, 9))
-def test_a_pass_shows_each_sample_once_and_keeps_pairs_together(size, batch_size, seed):
+def test_a_pass_yields_each_sample_once_and_keeps_pairs_together(size, batch_size, seed):
     values = torch.arange(size)
     batches = Batches(values, values * 10, batch_size=batch_size, generator=torch.Generator().manual_seed(seed))
     seen = list(batches)
@@ -20,7 +20,7 @@ def test_a_pass_shows_each_sample_once_and_keeps_pairs_together(size, batch_size
     assert all(torch.equal(a * 10, b) for a, b in seen)
 
 
-def test_order_is_the_seeds_and_new_each_pass():
+def test_order_depends_on_the_seed_and_changes_each_pass():
     def passes(seed):
         batches = Batches(torch.arange(50), batch_size=50, generator=torch.Generator().manual_seed(seed))
         return [next(iter(batches))[0].tolist() for _ in range(2)]
@@ -66,7 +66,7 @@ def test_processes_share_each_batch_equally(size, batch_size, world):
 
 
 @pytest.mark.gpu
-def test_tensors_move_to_the_gpu_once_and_the_order_is_the_cpus():
+def test_tensors_move_to_the_gpu_once_in_the_order_of_the_cpu():
     tensor = torch.arange(100)
     order = [
         Batches(tensor, batch_size=100, device=d, generator=torch.Generator().manual_seed(3)) for d in ("cpu", "cuda")

@@ -1,4 +1,4 @@
-"""The benchmark: what it counts is right, whatever the machine's speed."""
+"""The benchmark: its computations are correct, independently of the machine's speed."""
 
 import json
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from common.benchmark import Workload
 
 @pytest.fixture
 def program(options):
-    """A program whose step multiplies 64x32 by 32x16, and remembers under which threads."""
+    """A program whose step multiplies 64x32 by 32x16 and records the number of threads."""
     seen = []
     left, right = torch.randn(64, 32), torch.randn(32, 16)
 
@@ -34,7 +34,7 @@ def config(options):
     return feedforward.Config(run=options)
 
 
-def test_figures_follow_from_the_median(program, config):
+def test_figures_are_computed_from_the_median(program, config):
     timings = benchmark.measure(program, config, rounds=3)
     assert timings[0].ratio == 1
     assert timings[0].variant == benchmark.Variant("multiply", "cpu", devices.ALL_THREADS, "fp32")
@@ -47,22 +47,22 @@ def test_figures_follow_from_the_median(program, config):
         assert timing.spread >= 0
 
 
-def test_each_variant_runs_as_it_says_and_interleaved(program, config):
+def test_variants_run_with_their_settings_and_interleaved(program, config):
     timings = benchmark.measure(program, config, rounds=2)
     wanted = {(timing.variant.precision, timing.variant.threads) for timing in timings}
     assert set(program.seen[len(timings) * 6 :]) == wanted
     changes = sum(a != b for a, b in zip(program.seen, program.seen[1:], strict=False))
-    assert changes >= 3 * len(timings) - 1, "the variants did not take turns"
-    assert torch.get_num_threads() == 1, "the threads were not given back"
+    assert changes >= 3 * len(timings) - 1, "the variants are not interleaved"
+    assert torch.get_num_threads() == 1, "the number of threads was not restored"
 
 
-def test_a_precision_that_the_program_refuses_is_not_timed(program, options, monkeypatch):
+def test_a_precision_that_the_program_rejects_is_not_timed(program, options, monkeypatch):
     monkeypatch.setattr(devices, "has_native_bf16", lambda device: True)
     timings = benchmark.measure(program, recommender.Config(run=options), rounds=2)
     assert {timing.variant.precision for timing in timings} == {"fp32"}
 
 
-def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
+def test_variants_are_interleaved_and_the_first_round_is_discarded(capsys):
     calls = []
 
     def speed(way):
@@ -74,13 +74,13 @@ def test_ways_take_turns_and_the_first_round_does_not_count(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["warm-up", "round", "round"]
 
 
-def test_ratios_are_taken_within_the_rounds():
+def test_ratios_are_computed_within_rounds():
     assert benchmark.median_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0
     with pytest.raises(ValueError, match="longer"):
         benchmark.median_ratio([1.0], [1.0, 2.0])
 
 
-def test_a_rate_counts_until_the_seconds_are_over(monkeypatch):
+def test_a_rate_covers_the_minimum_duration(monkeypatch):
     clock = iter([0.0, 0.5, 10.0, 10.5, 20.0, 20.5])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
     assert benchmark.rate(lambda: 3.0, 1.0, torch.device("cpu")) == 6.0
@@ -89,14 +89,14 @@ def test_a_rate_counts_until_the_seconds_are_over(monkeypatch):
     assert len(calls) == 5
 
 
-def test_seconds_are_those_of_one_step(monkeypatch):
+def test_seconds_are_per_step(monkeypatch):
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(clock))
     assert benchmark._seconds(Workload(lambda: None, 1), torch.device("cpu"), steps=3) == 2.0
 
 
-def test_spread_is_half_the_distance_of_the_quartiles(program, config, monkeypatch):
-    times = iter([0.01, 99.0, 3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0])  # warm-up, a round that does not count, and seven
+def test_spread_is_half_the_interquartile_range(program, config, monkeypatch):
+    times = iter([0.01, 99.0, 3.0, 7.0, 1.0, 6.0, 2.0, 5.0, 4.0])  # warm-up, a discarded round, and seven
     monkeypatch.setattr(benchmark, "variants", lambda name: [benchmark.Variant(name, "cpu", 1, "fp32")])
     monkeypatch.setattr(benchmark, "_seconds", lambda *_, **__: next(times))
     (timing,) = benchmark.measure(program, config, rounds=7)
@@ -126,7 +126,7 @@ def test_flops_of_the_feedforward_step(options):
 
 
 @pytest.mark.slow
-def test_benchmark_from_the_door(command, tmp_path):
+def test_benchmark_from_the_command_line(command, tmp_path):
     done = command(
         "ch03_autoencoder_rbm.train", "feedforward", "--benchmark", "--batch-size", "16", "--out", str(tmp_path)
     )
@@ -139,7 +139,7 @@ def test_benchmark_from_the_door(command, tmp_path):
     for word in ("ms/step", "GFLOP/s", "ratio", "feedforward", "images"):
         assert word in done.stdout
     if not torch.cuda.is_available():
-        assert "no GPU: CPU alone is compared" in done.stdout
+        assert "no GPU: only the CPU is timed" in done.stdout
 
 
 @pytest.mark.gpu

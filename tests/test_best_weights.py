@@ -5,7 +5,7 @@ import torch
 from common.best_weights import BestWeights
 
 
-def test_the_best_epoch_is_kept_not_the_last():
+def test_the_best_epoch_is_kept():
     model = torch.nn.Linear(1, 1, bias=False)
     best = BestWeights(model)
     for epoch, loss in ((1, 0.9), (2, 0.7), (3, 0.8)):

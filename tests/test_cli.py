@@ -1,4 +1,4 @@
-"""The door: programs by name, flags with help, one line for a mistake."""
+"""The command line: programs by name, flags with help, one-line errors."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from common import cli
 
 @pytest.fixture
 def door(monkeypatch):
-    """A door whose programs only remember how they were called."""
+    """A command line whose programs only record their calls."""
     calls = []
 
     def open_door(*words):
@@ -26,7 +26,7 @@ def door(monkeypatch):
     return open_door
 
 
-def test_no_name_runs_the_core_programs_in_order_with_the_shared_flags(door):
+def test_without_a_name_the_core_programs_run_with_the_shared_flags(door):
     calls = door("--seed", "3", "--limit", "50")
     assert [module for module, _ in calls] == [feedforward, autoencoder]
     assert all(config.run.seed == 3 and config.run.limit == 50 for _, config in calls)
@@ -34,7 +34,7 @@ def test_no_name_runs_the_core_programs_in_order_with_the_shared_flags(door):
     assert all(config.run.threads == 0 for _, config in door("--threads", "0")), "a given flag was lost"
 
 
-def test_a_name_runs_that_program_with_its_flags(door):
+def test_a_named_program_runs_with_its_flags(door):
     ((module, config),) = door("rbm_throughput", "--batch-size", "64", "--seed", "2")
     assert module is rbm_throughput
     assert (config.batch_size, config.run.seed) == (64, 2)
@@ -44,7 +44,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
     ("words", "message"),
     [
         (["feedforwrd"], "did you mean feedforward?"),
-        (["zzz"], "there are feedforward, autoencoder, rbm_throughput"),
+        (["zzz"], "choose from feedforward, autoencoder, rbm_throughput"),
         (["feedforward", "--bach-size", "3"], "did you mean --batch-size?"),
         (["feedforward", "more"], "Unrecognized options: more; try"),
         (["feedforward", "--batch-size", "0"], "--batch-size must be a number above 0, got 0"),
@@ -62,7 +62,7 @@ def test_a_name_runs_that_program_with_its_flags(door):
         (["feedforward", "--epochs", "x"], "--epochs"),
         (["--seed", "1", "feedforward"], "put the program first: python -m ch03_autoencoder_rbm.train feedforward"),
         (["feedforward", "--threads", "100000"], "--threads must be between 0 and"),
-        (["--resume"], "--resume needs a program's name"),
+        (["--resume"], "--resume needs a program name"),
     ],
 )
 def test_a_mistake_is_one_line(door, fails, words, message):
@@ -74,7 +74,7 @@ def test_a_chapter_without_training_steps_has_none_to_time(fails):
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "mps:3", "gpu", ""])
-def test_absent_device_names_what_is_present(fails, tmp_path, device):
+def test_absent_device_error_lists_available_devices(fails, tmp_path, device):
     words = ["feedforward", "--data", "digits", "--device", device, "--out", str(tmp_path)]
     error = fails(cli.main, feedforward, arguments=words)
     assert "there is no such device here; present: cpu" in error
@@ -88,7 +88,7 @@ def test_out_that_cannot_be_written_names_folder_and_flag(fails, tmp_path):
     assert "--out" in error
 
 
-def test_a_named_set_that_is_missing_says_what_runs_instead(fails, tmp_path):
+def test_a_missing_data_set_error_names_the_embedded_set(fails, tmp_path):
     words = ["feedforward", "--data", "mnist", "--out", str(tmp_path)]
     error = fails(cli.main, feedforward, arguments=words)
     assert str(tmp_path / "data/MNIST/raw") in error
@@ -105,7 +105,7 @@ def test_chapter_help_lists_its_programs(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "data"), [("feedforward", "digits"), ("recommender", "planted")])
-def test_offline_and_without_data_a_program_runs_on_the_embedded_set_and_says_so(command, tmp_path, program, data):
+def test_offline_and_without_data_a_program_uses_the_embedded_set(command, tmp_path, program, data):
     words = ("ch03_autoencoder_rbm.train", program, "--epochs", "1", "--limit", "100", "--out", str(tmp_path))
     done = command(*words, DATA_DIR=str(tmp_path / "no"))
     assert done.returncode == 0, done.stderr
@@ -115,14 +115,14 @@ def test_offline_and_without_data_a_program_runs_on_the_embedded_set_and_says_so
         (path,) = tmp_path.glob(f"*/*/*/{name}")
         assert json.loads(path.read_text())["data"]["name"] == data
         assert json.loads(path.read_text())["data"]["embedded"] is True
-    assert not (tmp_path / "no").exists(), "an empty DATA_DIR was made for nothing"
+    assert not (tmp_path / "no").exists(), "an empty DATA_DIR was created"
 
 
 def test_help_shows_no_none(capsys):
     with pytest.raises(SystemExit):
         cli.main(feedforward, arguments=["feedforward", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--limit INT Use at most" in text.replace("│ ", "")
+    assert "--limit INT Maximum number of samples" in text.replace("│ ", "")
     assert "None" not in text
 
 
@@ -131,7 +131,7 @@ def test_a_wrong_value_of_an_optional_flag_is_named(fails):
     assert "--limit: expected INT, got many" in said
 
 
-def test_interrupt_is_no_traceback(monkeypatch):
+def test_interrupt_prints_no_traceback(monkeypatch):
     def interrupted(config):
         raise KeyboardInterrupt
 
@@ -141,7 +141,7 @@ def test_interrupt_is_no_traceback(monkeypatch):
     assert stop.value.code == 128 + signal.SIGINT
 
 
-def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+def test_programming_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(feedforward, "train", lambda config: [][1])
     with pytest.raises(IndexError):
         cli.main(feedforward, arguments=["feedforward"])
@@ -158,7 +158,7 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
         ),
     ],
 )
-def test_too_little_memory_is_one_line(monkeypatch, fails, error, message):
+def test_out_of_memory_is_one_line(monkeypatch, fails, error, message):
     def train(config):
         raise error
 
@@ -166,5 +166,5 @@ def test_too_little_memory_is_one_line(monkeypatch, fails, error, message):
     assert fails(cli.main, feedforward, arguments=["feedforward"]).startswith(message)
 
 
-def test_one_line_of_an_unknown_box_is_its_text():
+def test_an_unknown_error_box_becomes_its_text():
     assert cli._one_line("something else\n") == "something else"

@@ -1,5 +1,6 @@
-"""A Config as flags and as JSON, there and back."""
+"""Conversions of a Config to flags and JSON, and back."""
 
+import dataclasses
 import json
 import shlex
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from common.config import (
     RunOptions,
     changed_flags,
     command_line,
+    deciding_fields,
     default_by,
     fill_defaults,
     read_config,
@@ -29,11 +31,13 @@ class Config:
     """A Config with every kind of field."""
 
     name: Literal["a", "b"] = "a"
+    kind: Literal["tall", "flat"] = "tall"
     count: int | None = None
     rate: float = 0.5
     sizes: tuple[int, ...] = (3, 4)
     fast: bool = False
     width: int = default_by("name", a=10, b=20)
+    height: int = default_by("kind", tall=default_by("name", a=7, b=8), flat=1)
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -47,7 +51,9 @@ CONFIGS = st.builds(
     rate=st.floats(0, 1, allow_subnormal=False),
     sizes=st.lists(st.integers(1, 9), min_size=1).map(tuple),
     fast=st.booleans(),
+    kind=st.sampled_from(["tall", "flat"]),
     width=st.none() | st.sampled_from([10, 20, 30]),
+    height=st.none() | st.sampled_from([1, 7, 8, 9]),
     run=st.builds(
         RunOptions,
         seed=st.integers(0, 9),
@@ -63,7 +69,7 @@ CONFIGS = st.builds(
 
 @settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
-def test_flags_give_the_same_config_back(config):
+def test_config_to_flags_and_back(config):
     words = shlex.split(command_line("ch03_x.program", config))
     assert words[:4] == ["python", "-m", "ch03_x.train", "program"]
     assert parse(Program[Config], words[4:], prog="", description="").config == config
@@ -71,7 +77,7 @@ def test_flags_give_the_same_config_back(config):
 
 @settings(deadline=None)  # the machine may be busy
 @given(config=CONFIGS)
-def test_json_gives_the_same_config_back(config, tmp_path_factory):
+def test_config_to_json_and_back(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text(json.dumps({"config": to_json(config)}))
     assert read_config(folder, Config) == config
@@ -91,7 +97,16 @@ def test_a_default_depends_on_another_field():
     assert changed_flags(Config(name="b", width=10)) == ["--name", "b", "--width", "10"]
 
 
-def test_reading_what_is_no_run_names_the_folder(tmp_path):
+def test_a_default_depends_on_two_other_fields():
+    heights = [Config(name=name, kind=kind).height for kind in ("tall", "flat") for name in ("a", "b")]
+    assert heights == [7, 8, 1, 1]
+    (field,) = (field for field in dataclasses.fields(Config) if field.name == "height")
+    assert deciding_fields(field) == {"kind", "name"}
+    assert changed_flags(Config(name="b", kind="flat")) == ["--name", "b", "--kind", "flat"]
+    assert changed_flags(Config(name="b", kind="flat", height=8)) == ["--name", "b", "--kind", "flat", "--height", "8"]
+
+
+def test_reading_an_invalid_run_folder_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a run folder"):
         read_config(tmp_path, Config)
     (tmp_path / "config.json").write_text('{"config": {"run": {"out": "x"}, "foreign": 1}}')

@@ -1,4 +1,4 @@
-"""The tests' own rules: learning tests have a bound, and CI skips nothing that it should have installed."""
+"""Rules of the tests: learning tests have a bound, and CI skips no test for a tool that it should have installed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The texts: what is read, how it is cut, and what is said where it cannot be read."""
+"""Texts: reading, splitting, and errors."""
 
 import hashlib
 import zipfile
@@ -33,7 +33,7 @@ def put_wikitext(folder, packed):
         (folder / "wikitext-2" / name).write_text(text)
 
 
-def test_the_parts_follow_each_other_and_are_the_whole(novel):
+def test_the_parts_are_consecutive_and_complete(novel):
     corpus = load_corpus("auto", text=str(novel))
     read = "".join("".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test))
     assert read == novel.read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def test_the_parts_follow_each_other_and_are_the_whole(novel):
     assert corpus.card.sha256 == hashlib.sha256(read.encode()).hexdigest()
 
 
-def test_the_vocabulary_is_the_training_parts(tmp_path):
+def test_the_vocabulary_is_built_from_the_training_part(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("ab" * 100 + "z" * 20)
     corpus = load_corpus("auto", text=str(path))
@@ -54,7 +54,7 @@ def test_the_vocabulary_is_the_training_parts(tmp_path):
     assert corpus.vocabulary.decode(corpus.test.tokens) == [UNKNOWN] * 11
 
 
-def test_words_that_come_once_are_unknown_unless_asked_for(novel):
+def test_words_that_occur_once_are_unknown_by_default(novel):
     corpus = load_corpus("auto", text=str(novel), level="word")
     assert "line" in corpus.vocabulary and "17" not in corpus.vocabulary
     assert "17" in load_corpus("auto", text=str(novel), level="word", minimum_count=1).vocabulary
@@ -69,13 +69,13 @@ def test_a_limit_shortens_every_part(novel):
     assert corpus.card.sha256 == load_corpus("auto", text=str(novel)).card.sha256
 
 
-def test_windows_line_ends_and_byte_order_marks_are_taken_off(tmp_path):
+def test_windows_line_ends_and_byte_order_marks_are_removed(tmp_path):
     path = tmp_path / "t.txt"
     path.write_bytes("\ufeffone\r\ntwo\r\n".encode())
     assert read_text(path) == "one\ntwo\n"
 
 
-def test_a_byte_that_is_no_utf8_is_found(tmp_path):
+def test_an_invalid_utf8_byte_is_reported(tmp_path):
     path = tmp_path / "latin.txt"
     path.write_bytes(b"caf\xe9 au lait")
     with pytest.raises(
@@ -86,9 +86,9 @@ def test_a_byte_that_is_no_utf8_is_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "must hold some text, got an empty file"), (b"abc", "validation part needs at least")],
+    [(b"", "must contain text, got an empty file"), (b"abc", "validation part needs at least")],
 )
-def test_too_little_is_said(tmp_path, content, message):
+def test_too_short_texts_are_rejected(tmp_path, content, message):
     path = tmp_path / "t.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -96,12 +96,12 @@ def test_too_little_is_said(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("name", ["absent.txt", "."])
-def test_a_path_that_is_no_file_is_named(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match="is no file: --text takes the path of a UTF-8 text"):
+def test_a_missing_text_file_is_named(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="is not a file: --text takes the path of a UTF-8 text"):
         load_corpus("auto", text=str(tmp_path / name))
 
 
-def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, monkeypatch):
+def test_auto_loads_shakespeare_if_available_else_the_help_texts(tmp_path, monkeypatch):
     corpus = load_corpus("auto")
     assert corpus.card.name == "pydoc" and corpus.card.embedded
     assert corpus.card.description.endswith(
@@ -116,11 +116,11 @@ def test_auto_takes_shakespeare_where_it_lies_and_else_the_help_texts(tmp_path, 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "wikitext-2"])
 def test_a_named_text_never_falls_back(name):
-    with pytest.raises(DataUnavailable, match=f"{name} is not in .* or take the embedded text with --data pydoc"):
+    with pytest.raises(DataUnavailable, match=f"{name} is not in .* or use the embedded text with --data pydoc"):
         load_corpus(name)
 
 
-def test_a_download_is_checked_before_it_counts(tmp_path, monkeypatch):
+def test_a_download_is_verified(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(corpora, "fetch", lambda mirrors, path, checksum: asked.append((mirrors, path, checksum)))
     with pytest.raises(FileNotFoundError):
@@ -135,7 +135,7 @@ def test_wikitext_from_its_archive_or_its_files(tmp_path, packed):
     corpus = load_corpus("wikitext-2", level="word")
     words = corpus.vocabulary.decode(corpus.train.tokens)
     assert words == ["=", "A", "=", "\n", "the", UNKNOWN, "cat", "\n", "the", "cat", "\n"]
-    assert set(corpus.vocabulary.symbols) == set(words), "WikiText has its rare words taken out already"
+    assert set(corpus.vocabulary.symbols) == set(words), "WikiText's rare words are already replaced"
     assert corpus.vocabulary.decode(corpus.test.tokens) == [UNKNOWN, UNKNOWN, "\n"]
 
 
@@ -146,11 +146,11 @@ def test_a_broken_archive_is_named(tmp_path):
         load_corpus("wikitext-2")
     with zipfile.ZipFile(tmp_path / "data" / "wikitext-2.zip", "w") as file:
         file.writestr("train.txt", "a b")
-    with pytest.raises(ValueError, match=r"wikitext-2\.zip holds no wikitext-2/valid\.txt"):
+    with pytest.raises(ValueError, match=r"wikitext-2\.zip does not contain wikitext-2/valid\.txt"):
         load_corpus("wikitext-2")
 
 
-def test_no_paragraph_of_the_help_texts_comes_twice():
+def test_paragraphs_of_the_help_texts_are_unique():
     corpus = load_corpus("pydoc")
     assert source.DataUnavailable and corpus.card.embedded
     parts = ["".join(corpus.vocabulary.decode(part.tokens)) for part in (corpus.train, corpus.valid, corpus.test)]
@@ -161,19 +161,19 @@ def test_no_paragraph_of_the_help_texts_comes_twice():
 
 
 def test_the_held_out_help_texts_share_almost_no_twelve_words_with_the_training_text():
-    """When the text was cut at 80 and 90 %, 22 % of the test's 12-grams were in the training text."""
+    """With a split at 80 and 90 % of the text, 22 % of the test set's 12-grams were in the training set."""
     train, valid, test = (corpora.word_ngrams(text) for text in corpora.READERS["pydoc"]()[0])
     for part, earlier in ((valid, train), (test, train), (test, valid)):
         assert len(part) > 2_000
         assert sum(map(set(earlier).__contains__, part)) < 0.005 * len(part)
 
 
-def test_twelve_words_in_a_row():
+def test_word_ngrams_of_twelve():
     assert corpora.word_ngrams("a b, c", order=2) == [("a", "b"), ("b", ","), (",", "c")]
     assert corpora.word_ngrams("a b") == []
 
 
-def test_the_share_of_unknown_words_is_given(novel):
+def test_the_share_of_unknown_words_is_reported(novel):
     corpus = load_corpus("auto", text=str(novel), level="word")
     unknown = [word == UNKNOWN for word in corpus.vocabulary.decode(corpus.test.tokens)]
     assert corpus.test.unknown_rate == pytest.approx(sum(unknown) / len(unknown)) == pytest.approx(1 / 8, abs=0.03)
@@ -186,7 +186,7 @@ def test_the_share_of_unknown_words_is_given(novel):
 
 
 @pytest.mark.data
-def test_the_published_texts_are_the_published_ones(real_data):
+def test_downloaded_texts_match_the_published_ones(real_data):
     assert source.sha256_of_file(source.data_dir() / "tinyshakespeare" / "input.txt") == corpora.SHAKESPEARE_SHA256
     corpus = load_corpus("tiny-shakespeare")
     assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [1_003_856, 55_769, 55_769]

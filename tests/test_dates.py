@@ -1,4 +1,4 @@
-"""Dates in words, by hand; pairs from files; nothing of the test in the training."""
+"""Dates in words, checked by hand; pairs from files; disjoint training and test sets."""
 
 import re
 from datetime import date
@@ -68,7 +68,7 @@ def test_every_format_by_hand():
 
 
 @given(st.dates(dates.FIRST, dates.LAST), st.dates(dates.FIRST, dates.LAST))
-def test_no_text_stands_for_two_dates(one, other):
+def test_texts_are_unambiguous(one, other):
     texts = [{write(day) for write in dates.FORMATS.values()} for day in (one, other)]
     assert len(texts[0]) == len(dates.FORMATS)
     assert one == other or not texts[0] & texts[1]
@@ -102,7 +102,7 @@ def write_pairs(path, count=40, twice=0):
 def test_a_file_is_split_by_source(tmp_path):
     data = pairs.load_pairs(write_pairs(tmp_path / "eng.txt", 40, twice=40))
     splits = [data.train, data.valid, data.test]
-    assert [len(split) for split in splits] == [72, 4, 4], "a source with two targets is in one split"
+    assert [len(split) for split in splits] == [72, 4, 4], "a source with two targets must be in one split"
     sources = [set(split.sources) for split in splits]
     assert not sources[0] & sources[1] and not sources[0] & sources[2] and not sources[1] & sources[2]
     assert sorted(target for split in splits for target in split.targets) == sorted(
@@ -110,7 +110,7 @@ def test_a_file_is_split_by_source(tmp_path):
     )
     assert data.card.name == "eng" and not data.card.embedded
     assert pairs.load_pairs(tmp_path / "eng.txt", limit=3).train == data.train[:3]
-    assert data.train.sources != sorted(data.train.sources), "a limit would take what the file has first"
+    assert data.train.sources != sorted(data.train.sources), "a limit must not take the first lines of the file"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_file_is_split_by_source(tmp_path):
         (b"a\tb\n\n\tb\n", "line 3 has an empty source"),
         (b"a\t \n", "line 1 has an empty target"),
         (b"a\tb\n\xff\n", "is not UTF-8: byte 4 cannot be decoded"),
-        (b"a\tb\na\tc\n", "holds 1 different sources; at least 20 are needed to hold some out"),
+        (b"a\tb\na\tc\n", "has 1 distinct sources; at least 20 are needed to hold some out"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, content, message):
@@ -142,7 +142,7 @@ TEXT = st.text(st.characters(blacklist_characters="\t\n\r\ufeff", blacklist_cate
 
 
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8))
-def test_what_is_written_is_read(tmp_path_factory, rows):
+def test_written_pairs_are_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("pairs") / "pairs.txt"
     path.write_bytes("\n".join(f"{source}\t{target}\textra" for source, target in rows).encode())
     read = pairs.read_pairs(path)

@@ -14,7 +14,7 @@ from common import device as devices
 from conftest import ROOT
 
 
-def test_cpu_is_always_there():
+def test_cpu_is_always_available():
     assert devices.present_devices()[0] == "cpu"
     assert devices.resolve_device("cpu") == torch.device("cpu")
 
@@ -70,7 +70,7 @@ def test_precision(monkeypatch):
         ("Neoverse-V1", {"bf16": True}, True, True),
     ],
 )
-def test_bfloat16_is_chosen_where_it_is_faster(monkeypatch, model, capabilities, native, fast):
+def test_bfloat16_is_chosen_if_it_is_faster(monkeypatch, model, capabilities, native, fast):
     monkeypatch.setattr(devices, "cpu_model", lambda: model)
     monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
@@ -78,7 +78,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(monkeypatch, model, capabilities,
     assert devices.has_fast_bf16(torch.device("cpu")) == fast
 
 
-def test_bfloat16_falls_back_to_float32_where_the_library_lacks_operations(monkeypatch, capsys):
+def test_bfloat16_falls_back_to_float32_if_operations_are_missing(monkeypatch, capsys):
     monkeypatch.setattr(devices, "has_bf16_kernels", lambda device: device.type != "cpu")
     assert not devices.has_native_bf16(torch.device("cpu"))
     assert devices.resolve_precision("bf16", torch.device("cpu")) == "fp32"
@@ -87,7 +87,7 @@ def test_bfloat16_falls_back_to_float32_where_the_library_lacks_operations(monke
     assert capsys.readouterr().out == ""
 
 
-def test_the_look_for_bfloat16_kernels_draws_no_random_numbers():
+def test_the_check_for_bfloat16_kernels_draws_no_random_numbers():
     torch.manual_seed(0)
     expected = torch.rand(())
     torch.manual_seed(0)
@@ -97,14 +97,14 @@ def test_the_look_for_bfloat16_kernels_draws_no_random_numbers():
 
 @pytest.mark.slow
 def test_bfloat16_is_never_an_error_on_an_old_processor(command, tmp_path):
-    """The libraries take this processor for one without AVX."""
+    """Make the libraries treat this processor as one without AVX."""
     old = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     arguments = ["forecast", "--epochs", "1", "--limit", "300", "--precision", "bf16", "--out", str(tmp_path)]
     done = command("ch05_rnn.train", *arguments, **old)
     assert done.returncode == 0, done.stderr
 
 
-def test_one_seed_rules_every_generator():
+def test_the_seed_sets_every_generator():
     def draw():
         return random.random(), np.random.random(), float(torch.rand(()))
 
@@ -116,15 +116,15 @@ def test_one_seed_rules_every_generator():
     assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
-def test_threads_are_set_and_given_back():
+def test_threads_are_set_and_restored():
     devices.set_threads(1)
     assert torch.get_num_threads() == 1
     devices.set_threads(0)
     assert torch.get_num_threads() == devices.ALL_THREADS
 
 
-def test_denormal_numbers_become_zero():
-    # in a process of its own: onnxruntime, for one, puts this back for the thread that asks it something
+def test_subnormal_numbers_are_flushed_to_zero():
+    # in a process of its own, because onnxruntime, for example, resets the flag of the calling thread
     script = "import torch; from common import device; device.set_threads(0); print(float(torch.tensor(1e-38) * 1e-2))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "0.0\n"
@@ -161,14 +161,14 @@ def test_gpu_is_found_and_timed():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_kept_for_the_next_block():
-    """A page that comes anew from the kernel costs a fault; 64 MB are 16,384 of them."""
+def test_freed_memory_is_reused():
+    """A new page from the kernel costs a page fault; 64 MB are 16,384 pages."""
     import resource
 
     def allocate() -> None:
         torch.empty(64 << 20, dtype=torch.uint8).fill_(1)
 
-    for _ in range(20):  # the first few blocks leave splinters behind them and do not fit into each other's places
+    for _ in range(20):  # the first few blocks fragment the memory and cannot be reused
         allocate()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):

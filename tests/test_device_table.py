@@ -1,4 +1,4 @@
-"""The table of devices: from every chapter's benchmark to a README."""
+"""The table of devices: from the benchmarks of the chapters to a README."""
 
 import json
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ ENTRY = {
 }
 
 
-def test_a_row_gives_the_first_places_speed_and_the_others_ratios():
+def test_a_row_shows_throughput_on_the_first_device_and_ratios():
     text = device_table.render_devices("above\n<!-- devices -->\nold\n<!-- /devices -->\nbelow\n", ENTRY)
     assert text.splitlines() == [
         "above",
@@ -45,7 +45,7 @@ def test_a_row_gives_the_first_places_speed_and_the_others_ratios():
     assert device_table.render_devices(text, ENTRY) == text
 
 
-def test_a_machine_without_a_gpu_says_so():
+def test_a_machine_without_a_gpu_is_marked():
     assert "X; no GPU; torch" in device_table.table_of(ENTRY | {"machine": {"cpu": "X"}})
 
 

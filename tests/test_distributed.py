@@ -21,7 +21,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_weights_of_one(command, tmp_path):
+def test_two_processes_train_the_same_weights_as_one(command, tmp_path):
     words = [*WORDS, "--epochs", "1", "--precision", "fp32", "--device", "cpu", "--out"]
     alone = command(*words, str(tmp_path / "one"))
     assert alone.returncode == 0, alone.stderr
@@ -36,7 +36,7 @@ def test_two_processes_end_with_the_weights_of_one(command, tmp_path):
     assert "process 1 of 2" in both.stdout
 
 
-def test_a_single_process_is_left_alone():
+def test_a_single_process_is_unaffected():
     model = torch.nn.Linear(2, 2)
     assert distributed.wrap(model) is model
     assert distributed.mean(3.0) == 3.0
@@ -46,8 +46,8 @@ def test_a_single_process_is_left_alone():
     assert torch.equal(distributed.shard(index), index)
 
 
-def test_processes_that_end_without_a_word_end_cleanly(tmp_path):
-    """Left to itself, gloo aborts three of four such endings (`terminate called without an active exception`)."""
+def test_processes_that_do_not_leave_the_group_end_cleanly(tmp_path):
+    """Without `stop`, gloo aborts three of four such exits (`terminate called without an active exception`)."""
     script = """
 import torch
 from common import distributed
@@ -65,7 +65,7 @@ raise SystemExit(0)
 
 @pytest.mark.slow
 def test_two_processes_resume_as_if_never_interrupted(tmp_path):
-    """Noise is drawn by each process for itself; a run that stops after epoch 2 of 4 ends with the same weights."""
+    """Each process draws its own noise; a run that stops after epoch 2 of 4 ends with the same weights."""
     script = """
 import sys
 from pathlib import Path

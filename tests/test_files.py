@@ -1,4 +1,4 @@
-"""Files and checkpoints: whole, on the disk, and clear about what is wrong with them."""
+"""Files and checkpoints: atomic, flushed to disk, and with clear errors."""
 
 import errno
 import io
@@ -41,7 +41,7 @@ def config(options):
 # Durability.
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_folder(tmp_path, monkeypatch):
+def test_a_file_is_flushed_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
     events = []
     sync, rename = os.fsync, Path.replace
 
@@ -64,7 +64,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_then_its_folder(tmp_pa
     assert events == [("sync", temporary, "whole"), ("rename", temporary, path), ("sync", tmp_path, "")]
 
 
-def test_a_new_run_folder_is_on_the_disk(config, monkeypatch):
+def test_a_new_run_folder_is_flushed_to_disk(config, monkeypatch):
     synced = []
     sync = os.fsync
 
@@ -78,7 +78,7 @@ def test_a_new_run_folder_is_on_the_disk(config, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_cannot_sync_folders_is_left_alone(tmp_path, monkeypatch, number):
+def test_a_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatch, number):
     def refuse(_):
         raise OSError(number, "no")
 
@@ -89,7 +89,7 @@ def test_a_file_system_that_cannot_sync_folders_is_left_alone(tmp_path, monkeypa
     sync_folder(tmp_path)
 
 
-def test_another_failure_to_sync_a_folder_is_not_hidden(tmp_path, monkeypatch):
+def test_other_errors_of_folder_sync_are_raised(tmp_path, monkeypatch):
     def fail(_):
         raise OSError(errno.EIO, "broken disk")
 
@@ -117,13 +117,13 @@ def test_a_full_disk_names_the_file_and_the_remedy(tmp_path):
     with pytest.raises(DiskFullError) as error, explain_unwritable(tmp_path), atomic_path(path):
         FULL.write_bytes(b"x")
     assert str(error.value) == (
-        f"no room to write {path} (No space left on device): make room there or choose another folder, "
-        "then run the command again; a training goes on with --resume"
+        f"no space to write {path} (No space left on device): free some space or choose another folder, "
+        "then run the command again; resume a training with --resume"
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_failure_to_write_is_no_full_disk(tmp_path):
+def test_other_write_errors_are_not_disk_full_errors(tmp_path):
     with pytest.raises(OSError, match="Permission denied") as error, atomic_path(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied")
     assert not isinstance(error.value, DiskFullError)
@@ -133,16 +133,16 @@ def test_another_failure_to_write_is_no_full_disk(tmp_path):
 
 
 @needs_full
-def test_a_disk_that_is_full_when_an_epoch_is_logged_is_named(config):
+def test_a_full_disk_while_logging_an_epoch_is_reported(config):
     with Run.open(MODULE, config) as run:
         next(run.epochs(1, 1))
         run.step(torch.tensor(1.0), samples=1)
         (run.folder / "metrics.jsonl").symlink_to(FULL)
-        with pytest.raises(DiskFullError, match=f"no room to write {run.folder / 'metrics.jsonl'}"):
+        with pytest.raises(DiskFullError, match=f"no space to write {run.folder / 'metrics.jsonl'}"):
             run.log()
 
 
-def test_a_disk_that_is_full_when_weights_are_saved_is_named(config, monkeypatch):
+def test_a_full_disk_while_saving_weights_is_reported(config, monkeypatch):
     import safetensors.torch
     from safetensors import SafetensorError
 
@@ -154,7 +154,9 @@ def test_a_disk_that_is_full_when_weights_are_saved_is_named(config, monkeypatch
     monkeypatch.setattr(safetensors.torch, "save_model", full)
     with Run.open(MODULE, config) as run:
         path = run.folder / "model.safetensors"
-        with pytest.raises(DiskFullError, match=rf"no room to write {path} \(No space left on device\): make room"):
+        with pytest.raises(
+            DiskFullError, match=rf"no space to write {path} \(No space left on device\): free some space"
+        ):
             run.save(torch.nn.Linear(1, 1))
         said = "Error while serializing: something else"
         with pytest.raises(OSError, match=f"cannot write {path}: Error while serializing: something else"):
@@ -180,7 +182,7 @@ def test_json_is_readable_and_strict(tmp_path):
 
 
 def save(path: Path, **changes) -> dict:
-    """Save a checkpoint of one layer, with changes to what it holds; give the content."""
+    """Save a checkpoint of one layer, with changes to its content; return the content."""
     save_checkpoint(path, PROGRESS, {"model": torch.nn.Linear(2, 1)}, torch.Generator(), torch.device("cpu"))
     content = torch.load(path, weights_only=True) | changes
     torch.save({name: value for name, value in content.items() if value is not None}, path)
@@ -216,7 +218,7 @@ def test_a_checkpoint_restores_progress_parts_and_every_generator(tmp_path):
 
 @pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:1", 1), ("mps", 2)])
 def test_the_generator_of_the_accelerator_is_restored_too(tmp_path, monkeypatch, name, index):
-    """Generators of the CPU stand in for those of two GPUs and of an Apple chip."""
+    """CPU generators replace those of two GPUs and of an Apple chip."""
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     monkeypatch.setattr(torch.cuda, "default_generators", tuple(generators[:2]))
     monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: generators[2])
@@ -254,7 +256,7 @@ def pickled(value) -> bytes:
     ],
     ids=["code", "pickle", "module", "empty", "cut", "noise"],
 )
-def test_a_rejected_checkpoint_never_repeats_the_advice_to_run_its_code(tmp_path, monkeypatch, content):
+def test_a_rejected_checkpoint_error_does_not_recommend_weights_only_false(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(content)
@@ -283,7 +285,7 @@ def test_a_rejected_checkpoint_never_repeats_the_advice_to_run_its_code(tmp_path
         ({"parts": 3}, r"does not fit \(model: "),
     ],
 )
-def test_what_a_checkpoint_lacks_is_one_line(tmp_path, changes, message):
+def test_a_missing_checkpoint_entry_is_one_line(tmp_path, changes, message):
     path = tmp_path / "checkpoint.pt"
     save(path, **changes)
     with pytest.raises(ValueError, match=f"^the checkpoint {path} {message}") as error:
@@ -303,7 +305,7 @@ def test_many_missing_keys_are_still_one_short_line(tmp_path):
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), OSError(5, "broken")])
 @pytest.mark.parametrize("where", ["file", "part"])
-def test_too_little_memory_and_a_broken_disk_are_no_damaged_checkpoint(tmp_path, monkeypatch, error, where):
+def test_memory_and_disk_errors_are_not_reported_as_a_damaged_checkpoint(tmp_path, monkeypatch, error, where):
     path = tmp_path / "checkpoint.pt"
     save(path)
 
@@ -317,7 +319,7 @@ def test_too_little_memory_and_a_broken_disk_are_no_damaged_checkpoint(tmp_path,
     assert raised.value is error
 
 
-def test_a_checkpoint_of_another_program_is_one_line_at_the_door(config, capsys):
+def test_a_checkpoint_of_another_program_is_one_line(config, capsys):
     """The checkpoint is of a model that is larger than this one."""
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=1)

@@ -1,4 +1,4 @@
-"""Pictures of graphs: DOT text, drawings with and without Graphviz, and modules."""
+"""Diagrams of graphs: DOT text, drawings with and without Graphviz, and modules."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ from common.drawing import graphs, layout
 
 @pytest.fixture
 def drawn() -> nx.DiGraph:
-    """A diamond with one edge that passes a layer."""
+    """A diamond with one edge that crosses a layer."""
     graph = nx.DiGraph()
     graph.add_node("a", lines=["a", "2x3 float32"], kind="input")
     graph.add_node("b", lines=["b: exp"], kind="operation")
@@ -31,7 +31,7 @@ def drawn() -> nx.DiGraph:
     return graph
 
 
-def test_dot_names_everything_and_colours_the_way_back(drawn):
+def test_dot_has_all_nodes_and_colours_backward_edges(drawn):
     text = graphs.to_dot(drawn)
     assert '"a" [label="a\\n2x3 float32", fillcolor="#cfe2ff"];' in text
     assert f'"a" -> "b" [color="{graphs.EDGE}"];' in text
@@ -39,14 +39,14 @@ def test_dot_names_everything_and_colours_the_way_back(drawn):
     assert text.count("->") == 4
 
 
-def test_quotes_and_backslashes_survive_in_dot():
+def test_quotes_and_backslashes_are_escaped_in_dot():
     graph = nx.DiGraph()
     graph.add_node("a", lines=['say "x\\y"'], kind="input")
     assert 'label="say \\"x\\\\y\\""' in graphs.to_dot(graph)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_a_picture_appears_without_graphviz(drawn, suffix, tmp_path, monkeypatch):
+def test_a_diagram_is_drawn_without_graphviz(drawn, suffix, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     path = tmp_path / f"graph{suffix}"
     graphs.save(drawn, path)
@@ -67,7 +67,7 @@ def test_graphviz_draws_every_node(drawn, tmp_path):
     assert set(drawn.nodes) <= titles
 
 
-def test_graphviz_errors_are_said(drawn, tmp_path, monkeypatch):
+def test_graphviz_errors_are_reported(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/dot")
     broken = subprocess.CompletedProcess([], 1, "", "syntax error in line 1\n")
     monkeypatch.setattr(subprocess, "run", lambda *words, **named: broken)
@@ -75,13 +75,13 @@ def test_graphviz_errors_are_said(drawn, tmp_path, monkeypatch):
         graphs.save(drawn, tmp_path / "graph.svg")
 
 
-def test_unknown_picture_format_is_refused(drawn, tmp_path):
-    with pytest.raises(ValueError, match=r"graph\.gif: a picture of a graph ends in \.dot, \.svg, \.pdf or \.png"):
+def test_unknown_picture_format_is_rejected(drawn, tmp_path):
+    with pytest.raises(ValueError, match=r"graph\.gif: the name of a diagram must end in \.dot, \.svg, \.pdf or \.png"):
         graphs.save(drawn, tmp_path / "graph.gif")
 
 
 @given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), min_size=1, max_size=25))
-def test_places_keep_boxes_apart_and_results_below_their_operands(pairs):
+def test_boxes_do_not_overlap_and_results_are_below_their_operands(pairs):
     drawn = nx.DiGraph()
     drawn.add_edges_from((min(pair), max(pair)) for pair in pairs if pair[0] != pair[1])
     drawn.add_node(0)

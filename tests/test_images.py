@@ -1,4 +1,4 @@
-"""Image files: what is read is what was written, and what is broken is named."""
+"""Image files: written data are read back, and errors name the broken file."""
 
 import gzip
 import io
@@ -45,7 +45,7 @@ def write_cifar(folder: Path, count: int = 20) -> None:
 @given(
     array=arrays(np.uint8, st.one_of(st.tuples(st.integers(1, 5)), array_shapes(min_dims=3, max_dims=3, max_side=5)))
 )
-def test_idx_there_and_back(array, tmp_path_factory):
+def test_idx_round_trip(array, tmp_path_factory):
     path = tmp_path_factory.mktemp("idx") / "file"
     for data in (idx(array), gzip.compress(idx(array))):
         path.write_bytes(data)
@@ -53,7 +53,7 @@ def test_idx_there_and_back(array, tmp_path_factory):
 
 
 @given(cut=st.integers(0, 4 + 12 + 2 * 9 - 1), compressed=st.booleans())
-def test_idx_cut_anywhere_is_refused(cut, compressed, tmp_path_factory):
+def test_truncated_idx_is_rejected(cut, compressed, tmp_path_factory):
     path = tmp_path_factory.mktemp("idx") / "file"
     whole = idx(np.zeros((2, 3, 3), np.uint8))
     data = gzip.compress(whole) if compressed else whole
@@ -80,11 +80,11 @@ def test_idx_of_noise_is_a_tensor_or_one_clear_error(noise, tmp_path_factory):
         (b"", "starts with nothing"),
         (b"\x00\x00\x0d\x03" + b"\0" * 12, "starts with 00000d03"),
         (idx(np.zeros((2, 3, 3), np.uint8)) + b"!", "2x3x3 needs 18 bytes, it has 19"),
-        (b"\x00\x00\x08\x03\x00", "its header takes 16 bytes, it has 5"),
+        (b"\x00\x00\x08\x03\x00", "its header has 16 bytes, the file 5"),
         (gzip.compress(idx(np.zeros(9, np.uint8)), mtime=0)[:-9], "broken gzip file"),
     ],
 )
-def test_idx_errors_say_how(tmp_path, data, message):
+def test_idx_errors_state_the_cause(tmp_path, data, message):
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         read_idx(tmp_path / "file")
@@ -104,7 +104,7 @@ def test_mnist_family_from_disk(name, compressed):
     assert not data.card.embedded
 
 
-def test_only_what_is_missing_is_fetched_by_torchvisions_names_and_checksums(monkeypatch):
+def test_only_missing_files_are_downloaded_with_torchvisions_names_and_checksums(monkeypatch):
     folder = source.data_dir() / images.FOLDER["mnist"]
     write_mnist(folder)
     lost = folder / "t10k-labels-idx1-ubyte"
@@ -122,19 +122,19 @@ def test_only_what_is_missing_is_fetched_by_torchvisions_names_and_checksums(mon
     assert calls == [(folder / "t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")]
 
 
-def test_splits_are_parts_of_the_whole_and_the_same_every_time():
+def test_splits_partition_the_set_and_are_repeatable():
     folder = source.data_dir() / images.FOLDER["mnist"]
     write_mnist(folder)
     data, again = load_images("mnist"), load_images("mnist")
     whole = read_idx(folder / "train-images-idx3-ubyte").flatten(1)
     parts = torch.cat([data.train.pixels, data.valid.pixels]).flatten(1)
     assert sorted(map(tuple, parts.tolist())) == sorted(map(tuple, whole.tolist()))
-    assert not torch.equal(parts, whole), "the validation images are simply the last ones"
+    assert not torch.equal(parts, whole), "the validation images must not be the last ones"
     assert torch.equal(data.valid.pixels, again.valid.pixels)
     assert data.card.sha256 == again.card.sha256
 
 
-def test_limit_takes_a_part_but_not_another_data_set():
+def test_limit_shortens_the_splits_but_keeps_the_data_set():
     whole, part = load_images("digits"), load_images("digits", limit=50)
     assert [len(split) for split in (part.train, part.valid, part.test)] == [50, 50, 50]
     assert torch.equal(part.train.pixels, whole.train.pixels[:50])
@@ -144,15 +144,15 @@ def test_limit_takes_a_part_but_not_another_data_set():
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("train-images-idx3-ubyte", lambda d: d[:-1], "is not whole"),
+        ("train-images-idx3-ubyte", lambda d: d[:-1], "has the wrong size"),
         ("t10k-labels-idx1-ubyte", lambda d: d[:-1] + b"\x0a", "has label 10 at image 19: the classes are 0 to 9"),
         (
             "train-labels-idx1-ubyte",
             lambda d: idx(np.zeros(59, np.uint8)),
-            "but train-images-idx3-ubyte holds 60 images",
+            "but train-images-idx3-ubyte has 60 images",
         ),
         ("train-images-idx3-ubyte", lambda d: idx(np.zeros((60, 28, 27), np.uint8)), r"\(28, 27\), not 28x28"),
-        ("train-labels-idx1-ubyte", lambda d: b"<html>", "is no IDX file"),
+        ("train-labels-idx1-ubyte", lambda d: b"<html>", "is not an IDX file"),
     ],
 )
 def test_damaged_mnist_names_file_and_damage_and_never_falls_back(name, damage, message):
@@ -165,26 +165,26 @@ def test_damaged_mnist_names_file_and_damage_and_never_falls_back(name, damage, 
         assert str(folder / name) in str(error.value)
 
 
-def test_empty_mnist_is_refused():
+def test_empty_mnist_is_rejected():
     write_mnist(source.data_dir() / images.FOLDER["mnist"], train=0)
-    with pytest.raises(ValueError, match="holds nothing: its shape is 0x28x28"):
+    with pytest.raises(ValueError, match="is empty: its shape is 0x28x28"):
         load_images("mnist")
 
 
-def test_too_small_a_set_to_split_is_refused():
+def test_a_set_too_small_to_split_is_rejected():
     write_mnist(source.data_dir() / images.FOLDER["mnist"], train=9)
-    with pytest.raises(ValueError, match="holds only 9 training images"):
+    with pytest.raises(ValueError, match="has only 9 training images"):
         load_images("mnist")
 
 
 def test_a_header_that_overflows_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_bytes(b"\x00\x00\x08\x03" + struct.pack(">3I", 0, 2**32 - 1, 2**32 - 1))
-    with pytest.raises(ValueError, match="holds nothing"):
+    with pytest.raises(ValueError, match="is empty: its shape"):
         read_idx(tmp_path / "file")
 
 
 @given(labels=st.lists(st.integers(0, 9), min_size=1, max_size=5), seed=st.integers(0, 99))
-def test_cifar_there_and_back(labels, seed):
+def test_cifar_round_trip(labels, seed):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (len(labels), 3, 32, 32), dtype=torch.uint8, generator=generator)
     data = encode_cifar(Split(pixels, torch.tensor(labels)))
@@ -240,7 +240,7 @@ def test_missing_cifar_batch_is_named():
             load_images(choice, preferred="cifar-10")
 
 
-def test_a_missing_cifar_batch_comes_out_of_the_archive_that_lies_beside(tmp_path):
+def test_a_missing_cifar_batch_is_extracted_from_the_archive(tmp_path):
     folder = source.data_dir() / images.FOLDER["cifar-10"]
     write_cifar(folder)
     whole = load_images("cifar-10").card.sha256
@@ -250,7 +250,7 @@ def test_a_missing_cifar_batch_comes_out_of_the_archive_that_lies_beside(tmp_pat
     assert load_images("cifar-10").card.sha256 == whole
 
 
-def test_unpacking_takes_only_the_named_files_of_the_archive(tmp_path):
+def test_unpacking_extracts_only_the_named_files(tmp_path):
     archive = tmp_path / "a.tar.gz"
     names = [*images.CIFAR_TRAIN, images.CIFAR_TEST]
     with tarfile.open(archive, "w:gz") as tar:
@@ -258,14 +258,14 @@ def test_unpacking_takes_only_the_named_files_of_the_archive(tmp_path):
             member = tarfile.TarInfo(name)
             member.size = 3
             tar.addfile(member, io.BytesIO(b"abc"))
-    with pytest.raises(ValueError, match=r"holds no y/data_batch_1\.bin"):
+    with pytest.raises(ValueError, match=r"does not contain y/data_batch_1\.bin"):
         archives.unpack(archive, tmp_path / "x" / "y", names)
     archives.unpack(archive, tmp_path / "x" / "y", names[1:])
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert found == sorted(["a.tar.gz", *(f"x/y/{name}" for name in names[1:])])
 
 
-def test_digits_are_placed_as_mnist_places_them(digits):
+def test_digits_are_centred_like_mnist(digits):
     pixels = digits.train.pixels
     assert pixels.shape == (1257, 1, 28, 28)
     assert pixels[..., :4, :].max() == pixels[..., -4:].max() == 0
@@ -293,7 +293,7 @@ def test_no_shape_touches_the_edge_or_vanishes():
         assert 0.15 < float(inside.float().mean()) * 3.2**2 < 3.2, shapes.NAMES[number]
 
 
-def test_auto_takes_the_embedded_set_and_says_so():
+def test_auto_loads_the_embedded_set_and_reports_it():
     card = load_images("auto").card
     assert card.name == "digits"
     assert card.embedded
@@ -301,7 +301,7 @@ def test_auto_takes_the_embedded_set_and_says_so():
 
 
 @pytest.mark.data
-def test_real_sets_are_the_published_ones(real_data):
+def test_real_sets_match_the_published_ones(real_data):
     mnist = load_images("mnist")
     assert [len(split) for split in (mnist.train, mnist.valid, mnist.test)] == [55_000, 5_000, 10_000]
     assert mnist.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]

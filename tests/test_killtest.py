@@ -1,4 +1,4 @@
-"""Programs killed at random moments and resumed: the list is complete, and different weights are noticed."""
+"""Programs killed at random moments and resumed: the list is complete, and different weights are detected."""
 
 import random
 import re
@@ -37,7 +37,7 @@ def test_the_commands_are_understood(words, monkeypatch):
     assert len(asked) == 1
 
 
-def test_other_weights_are_noticed(tmp_path):
+def test_different_weights_are_detected(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
         folder.mkdir()
@@ -75,9 +75,9 @@ def test_the_verdict_is_printed_and_is_the_exit_code(monkeypatch, tmp_path, caps
     assert code == (0 if identical else 1)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("vae             killed after 1.5 s, 3 epochs, with a checkpoint; resumed: ")
-    assert said[0].endswith("the same weights" if identical else "OTHER WEIGHTS")
-    assert said[1].endswith("3 epochs, without a checkpoint; resumed: the same weights")
-    assert said[2] == f"{1 + identical} of 2 programs ended with the weights of the undisturbed run"
+    assert said[0].endswith("identical weights" if identical else "DIFFERENT WEIGHTS")
+    assert said[1].endswith("3 epochs, without a checkpoint; resumed: identical weights")
+    assert said[2] == f"{1 + identical} of 2 programs have the weights of the undisturbed run"
     assert moments[0] != moments[1]
     run_main(monkeypatch, "gan", "--out", str(tmp_path))
     assert moments[2] == moments[1], "the moment depends on the other programs"
@@ -89,10 +89,10 @@ def test_a_mistake_is_one_line(monkeypatch, capsys):
     assert run_main(monkeypatch, "vea") == 2
     assert "the programs are regression, simple" in capsys.readouterr().err
     assert run_main(monkeypatch, "vae", "--record") == 2
-    assert "--record takes every program" in capsys.readouterr().err
+    assert "--record needs every program" in capsys.readouterr().err
 
 
-def test_the_record_says_that_every_program_ended_with_the_same_weights():
+def test_in_the_record_every_program_has_identical_weights():
     entry = tables.read_record("killtest")
     assert {outcome["program"] for outcome in entry["outcomes"]} == set(killtest.PROGRAMS)
     count = float(len(killtest.PROGRAMS))
@@ -108,10 +108,12 @@ def test_a_program_is_killed_and_resumed(tmp_path):
     assert outcome.identical
     (whole,), (killed,) = ((tmp_path / name).glob("*/*/*") for name in ("whole", "killed"))
     assert (whole / "summary.json").exists()
-    assert read_json(killed / "config.json")["config"]["run"]["resume"] is False, "it was begun and then resumed"
+    assert read_json(killed / "config.json")["config"]["run"]["resume"] is False, (
+        "it was started without --resume, then resumed"
+    )
     assert read_json(killed / "summary.json")["config"]["run"]["resume"] is True
 
 
-def test_a_training_that_fails_says_why(tmp_path):
-    with pytest.raises(ValueError, match=r"fizzbuzz failed and said: .*No module named .chxx"):
+def test_a_failing_training_reports_its_last_line(tmp_path):
+    with pytest.raises(ValueError, match=r"fizzbuzz failed; last line of its output: .*No module named .chxx"):
         killtest.kill_and_resume(["chxx.train", "fizzbuzz"], tmp_path, random.Random(0))

@@ -1,4 +1,4 @@
-"""The ledger: figures go from a run's summary to a README's table without a hand between."""
+"""The ledger: figures go from a run's summary to a README's table automatically."""
 
 import json
 import statistics
@@ -36,13 +36,13 @@ def house(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_spread_is_of_a_sample():
+def test_spread_is_the_sample_standard_deviation():
     values = [1.0, 2.0, 4.0]
     assert ledger.spread(values) == {"mean": 7 / 3, "sd": statistics.stdev(values), "values": values}
     assert ledger.spread([3.0])["sd"] == 0
 
 
-def test_table_says_what_was_measured_on_what_and_how(house):
+def test_table_shows_metrics_data_command_and_device(house):
     text = tables.render((house / "README.md").read_text(), house / "README.md")
     assert text.startswith("above\n<!-- ledger: one |")
     assert text.endswith("<!-- /ledger -->\nbelow\n")
@@ -58,7 +58,7 @@ def test_rendering_twice_changes_nothing(house):
     assert tables.render(once, readme) == once
 
 
-def test_a_figure_typed_by_hand_is_noticed(house):
+def test_a_figure_typed_by_hand_is_detected(house):
     readme = house / "README.md"
     readme.write_text(tables.render(readme.read_text(), readme))
     assert tables.stale_readmes() == []
@@ -88,13 +88,13 @@ def test_targets_are_for_figures_that_are_recorded():
             assert bounds.keys() and bounds.keys() <= {"at_least", "at_most"}
 
 
-def test_one_run_has_no_spread():
+def test_a_single_run_is_shown_without_deviation():
     table = tables.render_table([{**ENTRY, "n": 1, "data": None}], ["test_accuracy", "absent"])
     assert "| defaults | 98.50 |  | 1 |  |" in table
     assert "Mean" not in table
 
 
-def test_a_measure_can_be_shown_as_all_its_values_or_as_their_median(house):
+def test_a_metric_can_be_shown_as_values_or_as_median(house):
     entry = {**ENTRY, "n": 4, "metrics": {"a_rmse": ledger.spread([4509.85, 15.9, 162.5, 61.6])}}
     table = tables.render_table([entry], ["a_rmse:values", "a_rmse:median"])
     assert "| | a rmse, each seed | a rmse, median (range) |" in table
@@ -112,54 +112,57 @@ def test_a_measure_can_be_shown_as_all_its_values_or_as_their_median(house):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- ledger: one | test_accuracy:mode -->\n<!-- /ledger -->", "test_accuracy:mode: a measure is followed by"),
-        ("<!-- ledger: one | test_acuracy:values -->\n<!-- /ledger -->", "asks for test_acuracy"),
-        ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "asks for test_acuracy"),
+        ("<!-- ledger: one | test_accuracy:mode -->\n<!-- /ledger -->", "test_accuracy:mode: unknown view 'mode'"),
+        (
+            "<!-- ledger: one | test_acuracy:values -->\n<!-- /ledger -->",
+            "names test_acuracy",
+        ),
+        ("<!-- ledger: one | test_acuracy -->\n<!-- /ledger -->", "names test_acuracy"),
         ("<!-- ledger: one | test_accuracy -->\nno end", "malformed"),
         ("<!-- ledger: one test_accuracy -->\n<!-- /ledger -->", "malformed"),
         ("<!-- landmarks -->\nno end", "malformed"),
         ("<!-- devices -->\nno end", "malformed"),
     ],
 )
-def test_a_marker_that_asks_for_nothing_known_is_refused(house, text, message):
+def test_an_invalid_marker_is_rejected(house, text, message):
     with pytest.raises(ValueError, match=message):
         tables.render(text, house / "README.md")
 
 
-def test_a_record_that_is_not_there_is_named(house):
+def test_a_missing_record_is_named(house):
     with pytest.raises(FileNotFoundError, match=r"results/two\.json"):
         tables.render("<!-- ledger: two | x -->\n<!-- /ledger -->", house / "README.md")
 
 
-def test_recording_runs_each_seed_and_keeps_its_figures(monkeypatch, tmp_path):
+def test_recording_runs_each_seed_and_saves_its_figures(monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     command = ["ch07_dqn.train", "q_table", "--rows", "3"]
     options = ledger.Record("ch99/test-record", title="quick", seeds=2, rates=False)
     entry = json.loads(ledger.record(options, command).read_text())
     assert entry["matrix_product_gflops"] == {"before": 100.0, "after": 200.0}
-    assert not any("second" in name for name in entry["metrics"]), "recorded on a machine that was not quiet"
+    assert not any("second" in name for name in entry["metrics"]), "recorded on a busy machine"
     assert entry["seeds"] == [0, 1]
     assert entry["command"] == "python -m ch07_dqn.train q_table --rows 3"
     assert entry["data"]["embedded"]
     assert entry["output"][0].startswith("data ")
     assert any(line.startswith("saved") and " runs/ch07_dqn/q_table/" in line for line in entry["output"])
     values = entry["metrics"]["shortest_steps"]["values"]
-    assert len(set(values)) == 2, "another seed is another maze"
+    assert len(set(values)) == 2, "another seed must give another maze"
     assert entry["metrics"]["shortest_steps"]["mean"] == statistics.fmean(values)
 
 
-def test_a_record_keeps_the_ends_of_a_long_output_without_the_machines_folders():
+def test_a_record_keeps_first_and_last_output_lines_without_local_folders():
     lines = [f"epoch {epoch}" for epoch in range(1, 41)]
     short = ledger.shorten("data from /home/x/data/MNIST\n" + "\n".join(lines) + "\n", {"/home/x/data": "data"})
     assert short == ["data from data/MNIST", *lines[:4], "...", *lines[-7:]]
     assert ledger.shorten("\n".join(lines[:13]) + "\n", {}) == lines[:13], "no line is replaced by one of three dots"
 
 
-def test_a_page_shows_what_a_record_printed(house):
+def test_a_page_shows_the_output_of_a_record(house):
     readme = house / "README.md"
     page = "above\n<!-- output: one -->\n<!-- /output -->\nbelow\n"
-    with pytest.raises(ValueError, match=r"results/one\.json holds no output: record it again"):
+    with pytest.raises(ValueError, match=r"results/one\.json has no output: record it again"):
         tables.render(page, readme)
     (house / "results" / "one.json").write_text(json.dumps(ENTRY | {"output": ["data     digits", r"loss \d 0.1"]}))
     shown = f"```text\n$ {ENTRY['command']}\ndata     digits\nloss \\d 0.1\n```\n"
@@ -176,7 +179,7 @@ def test_a_page_shows_what_a_record_printed(house):
         (100.0, [50.0, 60.0], "images_per_second varies by 13 %"),
     ],
 )
-def test_rates_of_a_machine_that_is_not_quiet_are_refused(after, speeds, message):
+def test_rates_of_a_busy_machine_are_rejected(after, speeds, message):
     metrics = {"images_per_second": ledger.spread(speeds), "solved_seconds": ledger.spread([1.0, 9.0])}
     entry = ENTRY | {"metrics": metrics, "matrix_product_gflops": {"before": 100.0, "after": after}}
     if message is None:
@@ -186,7 +189,7 @@ def test_rates_of_a_machine_that_is_not_quiet_are_refused(after, speeds, message
             ledger.require_steady(entry)
 
 
-def test_a_refused_record_leaves_the_old_one(monkeypatch, tmp_path):
+def test_a_rejected_record_keeps_the_old_one(monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     monkeypatch.setattr(ledger, "matrix_product_rate", iter([100.0, 200.0]).__next__)
     with pytest.raises(ValueError, match="nothing was recorded"):
@@ -194,11 +197,11 @@ def test_a_refused_record_leaves_the_old_one(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_matrix_product_rate_is_this_machines():
+def test_the_matrix_product_rate_is_measured():
     assert 0.1 < ledger.matrix_product_rate(256, 5) < 1e5
 
 
-def test_a_measure_that_one_seed_lacks_is_left_out():
+def test_a_metric_that_one_seed_lacks_is_omitted():
     summaries = [
         {
             "metrics": metrics,
@@ -225,7 +228,7 @@ def test_a_run_that_fails_is_not_recorded(monkeypatch, tmp_path, capfd):
     ("words", "message"),
     [
         (["record", "x"], "nothing to record"),
-        (["record", "../x"], "a record's name is"),
+        (["record", "../x"], "a record name consists of letters"),
         (["record", "x", "--seeds", "0"], "--seeds must be at least 1"),
         (["rendre"], "rendre"),
     ],
@@ -249,9 +252,9 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
         "| gorgonia rmsprop | 1,000 ± 0 | 0.50000 ± 0.00000 |",
     ]
     assert lines[6].startswith("Mean ± standard deviation over 2 seeds. `program --epochs 2` on digits (embedded). cpu")
-    with pytest.raises(ValueError, match="takes one record"):
+    with pytest.raises(ValueError, match="needs one record"):
         tables.render(marker.replace("grid |", "grid one |") + "<!-- /ledger -->", house)
-    with pytest.raises(ValueError, match="asks for sgd_speed"):
+    with pytest.raises(ValueError, match="names sgd_speed"):
         tables.render(marker.replace("mse -->", "speed -->") + "<!-- /ledger -->", house)
 
 
@@ -264,7 +267,7 @@ def test_a_record_of_rows_and_columns_is_a_table_of_its_own(house):
         ([633.0], "633"),
     ],
 )
-def test_a_spread_has_the_digits_of_its_mean(values, expected):
+def test_a_deviation_has_the_digits_of_its_mean(values, expected):
     entry = {"n": len(values), "metrics": {"slope": ledger.spread(values)}}
     assert tables.cell(entry, "slope") == expected
 

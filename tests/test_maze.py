@@ -1,4 +1,4 @@
-"""Mazes: what is carved, what is read, how far it is, and two worlds that must agree."""
+"""Mazes: generation, reading, distances, and two environments that must agree."""
 
 import random
 import re
@@ -51,7 +51,7 @@ def test_a_carved_maze_is_a_spanning_tree_with_two_openings(size, algorithm, see
     assert floor_tiles(maze) == cells + (cells - 1) + 2, "cells, the passages of a tree, and the two openings"
     assert not maze.walls[1::2, 1::2].any()
     assert maze.walls[0::2, 0::2].all()
-    assert int((distances(maze) >= 0).sum()) == floor_tiles(maze), "every tile is joined to the exit"
+    assert int((distances(maze) >= 0).sum()) == floor_tiles(maze), "every tile is connected to the exit"
     border = maze.walls.clone()
     border[1:-1, 1:-1] = True
     border[maze.start] = border[maze.exit] = True
@@ -66,7 +66,7 @@ def test_loops_open_their_share_of_the_walls_that_are_left(size, algorithm, seed
     looped = carve(rows, columns, random.Random(seed), algorithm=algorithm, loops=loops)
     left = rows * (columns - 1) + (rows - 1) * columns - (rows * columns - 1)
     assert floor_tiles(looped) - floor_tiles(perfect) == round(loops * left)
-    assert not (looped.walls & ~perfect.walls).any(), "nothing was walled up"
+    assert not (looped.walls & ~perfect.walls).any(), "no wall may be added"
 
 
 def test_the_same_seed_carves_the_same_maze_and_algorithms_differ():
@@ -78,7 +78,7 @@ def test_the_same_seed_carves_the_same_maze_and_algorithms_differ():
     assert len({drawn(algorithm, 3) for algorithm in CARVE}) == 3
 
 
-def test_algorithms_have_the_character_that_is_said_of_them():
+def test_algorithms_differ_in_path_length_and_dead_ends():
     """Depth-first makes long paths, Prim's many dead ends."""
 
     def dead_ends(maze):
@@ -93,7 +93,7 @@ def test_algorithms_have_the_character_that_is_said_of_them():
     assert ends["depth-first"] < ends["kruskal"] < ends["prim"]
 
 
-def test_kinds_take_turns():
+def test_kinds_alternate():
     drawn = draw_mazes(8, 3, 3, seed=1, algorithms=("prim", "kruskal"), loops=(0.0, 1.0))
     assert [floor_tiles(maze) for maze in drawn] == [19, 19, 23, 23] * 2
 
@@ -102,51 +102,51 @@ def test_kinds_take_turns():
     ("bad", "message"),
     [({"rows": 0}, "at least one row and one column of cells, got 0x2"), ({"loops": 1.5}, "--loops must be between")],
 )
-def test_mazes_that_cannot_be_carved(bad, message):
+def test_invalid_maze_sizes_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         carve(**{"rows": 2, "columns": 2, "rng": random.Random(0), **bad})  # pyright: ignore[reportCallIssue]
 
 
 @settings(max_examples=40, deadline=None)
 @given(size=sizes, algorithm=algorithms, seed=st.integers(0, 10_000), loops=st.sampled_from([0.0, 0.3]))
-def test_text_is_read_as_it_is_written(size, algorithm, seed, loops):
+def test_written_mazes_are_read_back(size, algorithm, seed, loops):
     maze = carve(size[0], size[1], random.Random(seed), algorithm=algorithm, loops=loops)
     read = parse_maze(str(maze))
     assert torch.equal(read.walls, maze.walls)
     assert (read.start, read.exit) == (maze.start, maze.exit)
     trimmed = parse_maze("\n".join(line.rstrip() for line in str(maze).splitlines()).replace(" ", ".") + "\n\n")
-    assert torch.equal(trimmed.walls, maze.walls), "dots, or spaces that an editor has cut"
+    assert torch.equal(trimmed.walls, maze.walls), "dots, or trailing spaces removed by an editor"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "m.txt is empty: draw it with"),
-        ("###\n# E\n###", "m.txt has no start: put one 'S' where it is"),
-        ("###\nS #\n###", "m.txt has no exit: put one 'E' where it is"),
+        ("###\n# E\n###", "m.txt has no start: add one 'S'"),
+        ("###\nS #\n###", "m.txt has no exit: add one 'E'"),
         ("S#\nSE", "m.txt has 2 starts, in lines 1 and 2: leave one 'S'"),
         ("#####\nS # E\n#####", "m.txt: the exit cannot be reached from the start: open a wall between them"),
         ("###\nSxE", "m.txt has 'x' in line 2, column 2: the letters are '#' wall"),
     ],
 )
-def test_a_bad_drawing_is_named(tmp_path, text, message):
+def test_an_invalid_drawing_is_reported(tmp_path, text, message):
     path = tmp_path / "m.txt"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/{message}")):
         read_maze(path)
 
 
-def test_a_drawing_that_is_no_file_or_no_text(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone\.txt: draw a maze with '#' wall"):
+def test_a_missing_or_binary_drawing_is_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.txt does not exist: draw a maze with '#' wall"):
         read_maze(tmp_path / "gone.txt")
     (tmp_path / "m.png").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match="is no text"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_maze(tmp_path / "m.png")
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(alphabet="#SE .@\nx", max_size=40))
-def test_any_text_is_a_maze_or_a_clear_complaint(text):
+def test_any_text_is_a_maze_or_a_clear_error(text):
     complaint = ""
     try:
         maze = parse_maze(text)
@@ -170,8 +170,8 @@ def test_distances_by_hand():
 
 @settings(max_examples=30, deadline=None)
 @given(size=sizes, algorithm=algorithms, seed=st.integers(0, 10_000), loops=st.sampled_from([0.0, 0.3]))
-def test_distances_obey_their_equation(size, algorithm, seed, loops):
-    """d = 1 + the least of the neighbours', 0 at the exit: and networkx finds the same."""
+def test_distances_satisfy_their_recursion(size, algorithm, seed, loops):
+    """d = 1 + the minimum over the neighbours, 0 at the exit; networkx finds the same distances."""
     import networkx
 
     maze = carve(size[0], size[1], random.Random(seed), algorithm=algorithm, loops=loops)
@@ -184,7 +184,7 @@ def test_distances_obey_their_equation(size, algorithm, seed, loops):
     assert all(int(steps[tile]) == known[tile] for tile in floor)
 
 
-def test_no_path_is_said():
+def test_a_missing_path_is_reported():
     with pytest.raises(ValueError, match="cannot be reached from the start"):
         shortest_path(Maze(walls=torch.tensor([[False, True, False]]), start=(0, 0), exit=(0, 2)))
 
@@ -222,7 +222,9 @@ def test_rewards_of_the_two_kinds():
     assert 0.4 < float((coins == -1).float().mean()) < 0.6
     environment = MazeBatch([maze], rewards="book")
     step = environment.step(torch.tensor([0]))
-    assert step.reward.tolist() == [-100] and step.next_state.tolist() == [5], "a wall costs, and stays where it is"
+    assert step.reward.tolist() == [-100] and step.next_state.tolist() == [5], (
+        "a move into a wall has a negative reward and does not move the agent"
+    )
 
 
 def make_gymnasium(maze, limit=1_000, **settings):
@@ -255,10 +257,10 @@ def test_the_batch_agrees_with_gymnasium_step_by_step(seed, size, rewards, limit
             assert (bool(step.terminated[n]), bool(step.truncated[n])) == (terminated, truncated)
             if terminated or truncated:
                 next_state, _ = env.reset()
-            assert int(batch.state[n]) == n * tiles + next_state, "an agent whose episode ended stands at its start"
+            assert int(batch.state[n]) == n * tiles + next_state, "an agent whose episode ended is at its start"
 
 
-def test_gymnasiums_own_checker_is_content():
+def test_gymnasiums_checker_passes():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*human.*")
         for rewards in ("exit", "book"):
@@ -280,13 +282,13 @@ def test_rendering():
     assert make_gymnasium(maze).unwrapped.render() is None
 
 
-def test_a_seeded_environment_is_the_books_size_and_repeats():
+def test_a_seeded_environment_has_the_books_size_and_is_repeatable():
     one, two, other = (getattr(make_gymnasium(None, maze_seed=seed).unwrapped, "maze") for seed in (5, 5, 6))  # noqa: B009
     assert one.walls.shape == (11, 21)
     assert str(one) == str(two) != str(other)
 
 
-def test_walkers_share_mazes_in_turn_and_survive_a_checkpoint():
+def test_environments_cycle_through_mazes_and_resume_from_a_checkpoint():
     drawn = draw_mazes(2, 3, 3, seed=0)
     environment = MazeBatch(drawn, environments=5)
     assert (environment.state // 49).tolist() == [0, 1, 0, 1, 0]
@@ -301,13 +303,13 @@ def test_walkers_share_mazes_in_turn_and_survive_a_checkpoint():
     assert torch.equal(environment.steps, other.steps)
 
 
-def test_batches_that_cannot_be():
+def test_invalid_batches_are_rejected():
     with pytest.raises(ValueError, match="must be of one size"):
         MazeBatch([*draw_mazes(1, 2, 2, seed=0), *draw_mazes(1, 2, 3, seed=0)])
     with pytest.raises(ValueError, match="at least one step, got 0"):
         MazeBatch(draw_mazes(1, 2, 2, seed=0), limit=0)
 
 
-def test_the_card_tells_mazes_apart():
+def test_cards_of_different_mazes_differ():
     one, two = mazes.card_of(draw_mazes(2, 2, 2, seed=0), "a"), mazes.card_of(draw_mazes(2, 2, 2, seed=1), "a")
     assert one.embedded and one.sha256 != two.sha256

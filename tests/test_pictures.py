@@ -1,4 +1,4 @@
-"""Pictures of the pages: each belongs to a record, is small, and is shown."""
+"""Pictures for the pages: each belongs to a record, is small, and is shown on a page."""
 
 import re
 
@@ -68,7 +68,7 @@ def test_a_figure_is_copied_with_its_origin(house, monkeypatch, capsys, name):
             assert getattr(image, "n_frames", 1) == 3
 
 
-def test_a_picture_that_cannot_be_small_is_refused(house):
+def test_a_picture_that_stays_too_large_is_rejected(house):
     with pytest.raises(ValueError, match="more than 150,000"):
         pictures.add_picture("ch03/rbm", "noise")
     assert not list((house / "docs" / "pictures" / "ch03").iterdir())
@@ -77,10 +77,10 @@ def test_a_picture_that_cannot_be_small_is_refused(house):
 @pytest.mark.parametrize(
     ("record", "figure", "message"),
     [
-        ("ch03/none", "filters", "there is no record results/ch03/none.json"),
-        ("ch03/rbm", "curves", "has no curves.png; figures there: filters.png, noise.png, walk.gif"),
+        ("ch03/none", "filters", "results/ch03/none.json does not exist"),
+        ("ch03/rbm", "curves", "has no curves.png; available: filters.png, noise.png, walk.gif"),
     ],
 )
-def test_what_is_not_there_is_named(house, record, figure, message):
+def test_a_missing_record_or_figure_is_named(house, record, figure, message):
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         pictures.add_picture(record, figure)

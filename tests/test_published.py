@@ -1,4 +1,4 @@
-"""Published data sets: a part or a variant of one trains, but never under its bare name."""
+"""Published data sets: a part or a variant is used, but not under the plain name."""
 
 import gzip
 import hashlib
@@ -9,21 +9,24 @@ import pytest
 import torch
 
 from ch03_autoencoder_rbm.digits import feedforward
+from ch05.test_forecast import write_etth1
 from ch05.test_sentiment import write_sst
 from ch08_vae import sample, vae
 from ch09_pipeline import repository
 from ch10_deploy.exporting import export
 from common.data import published, source
+from common.data.captions.loading import CaptionSetName, load_captions
 from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
 from common.data.ratings.collection import RatingSetName
 from common.data.ratings.loading import load_ratings
-from common.data.series.series import load_csv
+from common.data.series.series import SeriesName, load_csv, load_series
 from common.data.text.corpora import CorpusName, load_corpus
 from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
 from common.records import ledger, tables
 from common.run import Run
+from test_captions_data import put_flickr8k
 from test_corpora import put_wikitext
 from test_images import write_cifar, write_mnist
 from test_ratings import SMALL, WHOLE, write_set
@@ -45,6 +48,10 @@ def put(name: str, tmp_path) -> None:
         path = source.data_dir() / "tinyshakespeare" / "input.txt"
         path.parent.mkdir(parents=True)
         path.write_text("Speak, speak.\n" * 50)
+    elif name == "etth1":
+        write_etth1()
+    elif name == "flickr8k":
+        put_flickr8k(6)
     elif name == "wikitext-2":
         put_wikitext(source.data_dir(), packed=False)
     else:
@@ -58,6 +65,10 @@ def load(name: str, limit: int | None = None) -> source.DataCard:
         return load_ratings(name, limit=limit).card  # pyright: ignore[reportArgumentType]
     if name in get_args(CorpusName):
         return load_corpus(name, level="word", minimum_count=1, limit=limit).card  # pyright: ignore[reportArgumentType]
+    if name == "etth1":
+        return load_series(name, limit=limit).card
+    if name == "flickr8k":
+        return load_captions(name, limit=limit).card
     assert name == "sst-2"
     return load_sentences(name, limit=limit).card
 
@@ -73,12 +84,14 @@ PARTS = {
     "netflix": "partial: 12 of 100,480,507 ratings",
     "tiny-shakespeare": "partial: 700 of 1,115,394 characters",
     "wikitext-2": "partial: 34 of 10,780,437 train characters",
+    "etth1": "partial: 14,500 of 17,420 values",
     "sst-2": "partial: 40 of 67,349 train sentences",
+    "flickr8k": "partial: 2 of 6,000 train images",
 }
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_of_a_published_set_is_called_one(name, tmp_path):
+def test_a_part_of_a_published_set_is_marked(name, tmp_path):
     put(name, tmp_path)
     card = load(name)
     assert card.name == f"{name} ({PARTS[name]})"
@@ -86,15 +99,16 @@ def test_a_part_of_a_published_set_is_called_one(name, tmp_path):
     assert source.option_of(card.record()) == name
 
 
-def test_every_set_with_a_name_of_its_own_is_known():
-    embedded = {"digits", "shapes", "planted", "pydoc"}
-    names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), "sst-2"}
+def test_every_named_set_has_a_release():
+    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed", "scenes"}
+    names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), *get_args(SeriesName), "sst-2"}
+    names |= {*get_args(CaptionSetName)}
     assert names - embedded == PARTS.keys()
     assert PARTS.keys() <= RELEASES.keys()
 
 
 @pytest.mark.parametrize("name", ["digits", "planted"])
-def test_an_embedded_set_has_its_name(name):
+def test_an_embedded_set_keeps_its_name(name):
     card = load_images("digits").card if name == "digits" else load_ratings("planted").card
     assert card.record() == {"name": name, "embedded": True, "sha256": card.sha256}
     assert source.option_of(card.record()) == name
@@ -138,8 +152,8 @@ def test_a_set_is_compared_with_its_releases(monkeypatch, name, counts, sums, ex
     assert title(name, named, dict(zip(parts, sums, strict=False))) == expected
 
 
-def test_the_readers_hand_over_what_is_published(monkeypatch):
-    """Each checksum is that of the part it is named after, whether gzipped or not; one changed label is noticed."""
+def test_the_readers_pass_published_counts_and_checksums(monkeypatch):
+    """Each checksum is that of the named part, gzipped or not; one changed label is detected."""
     folder = source.data_dir() / FOLDER["mnist"]
     write_mnist(folder)
     seen = {}
@@ -162,7 +176,7 @@ def test_the_readers_hand_over_what_is_published(monkeypatch):
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-def test_line_ends_do_not_make_another_text(ends, monkeypatch):
+def test_line_ends_do_not_change_a_text(ends, monkeypatch):
     text = "Speak, speak.\n" * 50
     whole = Release({"characters": len(text)}, {"characters": hashlib.sha256(text.encode()).hexdigest()})
     monkeypatch.setitem(RELEASES, "tiny-shakespeare", (whole,))
@@ -174,7 +188,7 @@ def test_line_ends_do_not_make_another_text(ends, monkeypatch):
     assert load("tiny-shakespeare").name == "tiny-shakespeare (altered: characters)"
 
 
-def test_a_limit_is_no_part(monkeypatch):
+def test_a_limit_is_not_marked_as_a_part(monkeypatch):
     write_set("ml-100k", WHOLE)
     monkeypatch.setitem(RELEASES, "ml-100k", (Release({"ratings": 14, "users": 13}),))
     assert load("ml-100k", limit=3).name == "ml-100k"
@@ -183,7 +197,7 @@ def test_a_limit_is_no_part(monkeypatch):
 # Where the name is read.
 
 
-def test_a_run_and_every_table_say_that_it_is_a_part(options, capsys, monkeypatch, tmp_path):
+def test_a_run_and_every_table_mark_a_part(options, capsys, monkeypatch, tmp_path):
     write_mnist(source.data_dir() / FOLDER["mnist"])
     name = "mnist (partial: 60 of 60,000 train images)"
     config = feedforward.Config(data="mnist", run=options)
@@ -206,7 +220,7 @@ def test_a_run_and_every_table_say_that_it_is_a_part(options, capsys, monkeypatc
 
 
 class FakeSource:
-    """Keep the name of the data that a graph is asked for."""
+    """Record the name of the data for which a graph is requested."""
 
     def __init__(self, asked: list[str]) -> None:
         self.asked = asked
@@ -216,7 +230,7 @@ class FakeSource:
         raise StopIteration
 
 
-def test_a_part_that_a_run_was_trained_on_is_loaded_again(tmp_path):
+def test_the_partial_data_of_a_run_are_loaded_again(tmp_path):
     write_mnist(source.data_dir() / FOLDER["mnist"], train=200, test=200)
     card = load_images("mnist").card
     assert card.published == "mnist"
@@ -227,7 +241,7 @@ def test_a_part_that_a_run_was_trained_on_is_loaded_again(tmp_path):
     assert len(images) == sample.STEPS
 
 
-def test_a_file_of_ones_own_never_has_a_published_name(tmp_path):
+def test_own_files_never_have_a_published_name(tmp_path):
     text, csv, pairs = tmp_path / "wikitext-2", tmp_path / "mnist.csv", tmp_path / "ml-1m.txt"
     text.write_text("one, two\n" * 60)
     csv.write_text("x\n" + "".join(f"{n}\n" for n in range(60)))
@@ -252,11 +266,13 @@ WHERE = {
     "tiny-shakespeare": "tinyshakespeare",
     "wikitext-2": "wikitext-2.zip",
     "sst-2": "SST-2",
+    "flickr8k": "flickr8k",
+    "etth1": "ETT-small/ETTh1.csv",
 }
 
 
 @pytest.mark.parametrize("name", WHERE)
-def test_a_whole_set_has_its_bare_name(name, real_data):
+def test_a_complete_set_has_its_plain_name(name, real_data):
     if not (source.data_dir() / WHERE[name]).exists():
         pytest.skip(f"{name} is not in {source.data_dir()}")
     card = load(name, limit=100)

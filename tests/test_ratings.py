@@ -1,4 +1,4 @@
-"""Ratings: every published layout, what is wrong with a file in one line, honest splits, and the planted sample."""
+"""Ratings: every published format, one-line errors, disjoint splits, and the planted sample."""
 
 import zipfile
 
@@ -55,7 +55,7 @@ def triples(collection):
 
 
 @pytest.mark.parametrize("name", ["ml-latest-small", "ml-25m", "ml-1m", "ml-100k"])
-def test_a_layout_is_read_as_it_was_written(name):
+def test_written_ratings_are_read_back(name):
     rows = SMALL if name in ("ml-latest-small", "ml-25m") else WHOLE
     write_set(name, rows)
     read = movielens.collect(name)
@@ -108,20 +108,21 @@ def test_netflix_in_several_files():
     with (folder / "mv_2.txt").open("a") as file:
         file.write("\n1:\n5,3,2004-01-01\n")
     with pytest.raises(
-        ValueError, match=r"mv_2\.txt, line 11: user 5 has rated film 1 before, in line 6 of .*mv_1\.txt"
+        ValueError,
+        match=r"mv_2\.txt, line 11: second rating of film 1 by user 5; the first is in line 6 of .*mv_1\.txt",
     ):
         movielens.collect("netflix")
 
 
 BROKEN = [
-    ("ml-latest-small", "ratings.csv", 3, "1,20,six,5", "'1,20,six,5' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3", "'1,20,3' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3,4,5", "'1,20,3,4,5' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "", "'' is no rating"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,5.5,5", "rating 5.5 is none of 0.5, 1 ... 5"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,0,5", "rating 0 is none of"),
-    ("ml-latest-small", "ratings.csv", 3, "1,20,3.3,5", "rating 3.3 is none of"),
-    ("ml-latest-small", "ratings.csv", 3, "1,10,2,5", "user 1 has rated film 10 before, in line 2"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,six,5", "'1,20,six,5' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3", "'1,20,3' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3,4,5", "'1,20,3,4,5' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "", "'' is not a rating"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,5.5,5", "rating 5.5 is not one of 0.5, 1 ... 5"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,0,5", "rating 0 is not one of"),
+    ("ml-latest-small", "ratings.csv", 3, "1,20,3.3,5", "rating 3.3 is not one of"),
+    ("ml-latest-small", "ratings.csv", 3, "1,10,2,5", "second rating of film 10 by user 1; the first is in line 2"),
     (
         "ml-latest-small",
         "ratings.csv",
@@ -129,17 +130,17 @@ BROKEN = [
         "user,movie,rating,time",
         "is not the header userId,movieId,rating,timestamp",
     ),
-    ("ml-1m", "ratings.dat", 2, "1::20::3.5::5", "rating 3.5 is none of 1, 2 ... 5"),
-    ("ml-1m", "ratings.dat", 2, "1::20::3", "is no rating"),
-    ("ml-1m", "ratings.dat", 2, "1:20:3:5", "is no rating"),
-    ("ml-1m", "ratings.dat", 2, "1::10::3::5", "user 1 has rated film 10 before, in line 1"),
-    ("ml-100k", "u.data", 2, "1\t20\t6\t5", "rating 6 is none of 1, 2 ... 5"),
-    ("ml-100k", "u.data", 2, "1 20 6 5", "is no rating"),
+    ("ml-1m", "ratings.dat", 2, "1::20::3.5::5", "rating 3.5 is not one of 1, 2 ... 5"),
+    ("ml-1m", "ratings.dat", 2, "1::20::3", "is not a rating"),
+    ("ml-1m", "ratings.dat", 2, "1:20:3:5", "is not a rating"),
+    ("ml-1m", "ratings.dat", 2, "1::10::3::5", "second rating of film 10 by user 1; the first is in line 1"),
+    ("ml-100k", "u.data", 2, "1\t20\t6\t5", "rating 6 is not one of 1, 2 ... 5"),
+    ("ml-100k", "u.data", 2, "1 20 6 5", "is not a rating"),
 ]
 
 
 @pytest.mark.parametrize(("name", "file", "number", "line", "message"), BROKEN)
-def test_what_is_wrong_is_told_with_file_and_line(name, file, number, line, message):
+def test_errors_name_file_and_line(name, file, number, line, message):
     folder = write_set(name, WHOLE)
     lines = (folder / file).read_text().splitlines()
     lines[number - 1] = line
@@ -154,15 +155,15 @@ def test_what_is_wrong_is_told_with_file_and_line(name, file, number, line, mess
     ("text", "message"),
     [
         ("5,3,2004-01-01\n1:\n6,3,2004-01-01\n", "line 1: '5,3,2004-01-01' comes before any line `movie:`"),
-        ("1:\n5,3,2004-01-01\n5;3\n", "line 3: '5;3' is no rating"),
-        ("1:\n5,3,2004-13-01\n", "line 2: '5,3,2004-13-01' is no rating"),
-        ("1:\n5,3,2004-01-01,7\n", "line 2: '5,3,2004-01-01,7' is no rating"),
-        ("1:\n5,6,2004-01-01\n", "line 2: rating 6 is none of 1, 2 ... 5"),
-        ("1:\n5,3,2004-01-01\n5,4,2004-01-02\n", "line 3: user 5 has rated film 1 before, in line 2"),
-        ("1:\n", "holds no rating"),
+        ("1:\n5,3,2004-01-01\n5;3\n", "line 3: '5;3' is not a rating"),
+        ("1:\n5,3,2004-13-01\n", "line 2: '5,3,2004-13-01' is not a rating"),
+        ("1:\n5,3,2004-01-01,7\n", "line 2: '5,3,2004-01-01,7' is not a rating"),
+        ("1:\n5,6,2004-01-01\n", "line 2: rating 6 is not one of 1, 2 ... 5"),
+        ("1:\n5,3,2004-01-01\n5,4,2004-01-02\n", "line 3: second rating of film 1 by user 5; the first is in line 2"),
+        ("1:\n", "contains no ratings"),
     ],
 )
-def test_what_is_wrong_with_a_netflix_file(text, message):
+def test_netflix_errors_name_the_line(text, message):
     folder = source.data_dir() / "netflix"
     folder.mkdir(parents=True)
     (folder / "combined_data_1.txt").write_text(text)
@@ -174,9 +175,12 @@ def test_what_is_wrong_with_a_netflix_file(text, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "holds no rating|is no text file"), (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is no text file")],
+    [
+        (b"", "contains no ratings|is not a text file"),
+        (b"1:\n5,3,2004-01-01\n\xff\xfe,3,2004-01-01\n", "is not a text file"),
+    ],
 )
-def test_a_netflix_file_that_is_no_text_is_named(content, message):
+def test_a_binary_netflix_file_is_named(content, message):
     path = source.data_dir() / "netflix" / "mv_1.txt"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -196,7 +200,7 @@ def test_an_empty_file_is_named(content):
 def test_a_broken_list_of_films_is_named():
     folder = write_set("ml-1m", WHOLE)
     (folder / "movies.dat").write_text("10::A\nnonsense\n")
-    with pytest.raises(ValueError, match=r"movies\.dat, line 2: 'nonsense' is no film"):
+    with pytest.raises(ValueError, match=r"movies\.dat, line 2: 'nonsense' is not a film"):
         movielens.collect("ml-1m")
 
 
@@ -205,7 +209,7 @@ one_rating = st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(1, 10
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(one_rating, min_size=1, max_size=60, unique_by=lambda row: row[:2]))
-def test_any_ratings_survive_the_csv_layout(tmp_path_factory, rows):
+def test_any_ratings_round_trip_through_csv(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("set") / "ratings.csv"
     lines = [f"{user},{film},{half / 2},{time}" for user, film, half, time in rows]
     path.write_text("\n".join(["userId,movieId,rating,timestamp", *lines, ""]))
@@ -217,7 +221,7 @@ def test_any_ratings_survive_the_csv_layout(tmp_path_factory, rows):
 # Where files come from.
 
 
-def test_a_missing_set_names_folder_reason_and_stand_in():
+def test_a_missing_set_error_names_folder_reason_and_embedded_set():
     for name in ("ml-latest-small", "ml-100k", "ml-1m", "ml-25m", "netflix"):
         with pytest.raises(source.DataUnavailable) as error:
             load_ratings(name)
@@ -225,21 +229,21 @@ def test_a_missing_set_names_folder_reason_and_stand_in():
         assert "--data planted" in str(error.value)
 
 
-def test_auto_takes_the_planted_sample_and_says_why():
+def test_auto_loads_the_planted_sample_and_reports_why():
     card = load_ratings("auto").card
     assert (card.name, card.embedded) == ("planted", True)
     assert card.description.endswith(f"ml-latest-small is not in {source.data_dir()} and cannot be downloaded")
     assert load_ratings("planted").card.sha256 == card.sha256
 
 
-def test_auto_does_not_hide_a_broken_set():
+def test_auto_does_not_replace_a_broken_set():
     folder = write_set("ml-latest-small", SMALL)
     (folder / "movies.csv").unlink()
     with pytest.raises(ValueError, match=r"lacks movies\.csv"):
         load_ratings("auto")
 
 
-def test_an_archive_is_unpacked_by_name_and_nothing_else(tmp_path):
+def test_an_archive_is_unpacked_by_file_name_only(tmp_path):
     folder = source.data_dir() / "ml-100k"
     whole = write_set("ml-100k", WHOLE)
     archive = source.data_dir() / "ml-100k.zip"
@@ -265,7 +269,7 @@ def test_a_broken_archive_is_named(content):
         movielens.collect("ml-100k")
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("ml-100k/u.data", "")
-    with pytest.raises(ValueError, match=r"holds no ml-100k/u\.item"):
+    with pytest.raises(ValueError, match=r"does not contain ml-100k/u\.item"):
         movielens.collect("ml-100k")
 
 
@@ -281,7 +285,7 @@ def some_ratings(users=30, films=50, seed=0):
 
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
-def test_splits_share_nothing_and_lose_nothing(split):
+def test_splits_are_disjoint_and_complete(split):
     ratings = some_ratings()
     parts = split_ratings(ratings, split, leave_out=3)
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(ratings)))
@@ -305,14 +309,14 @@ def test_time_split_tests_on_the_newest_and_validates_on_the_next():
     assert valid.max() <= test.min()
 
 
-def test_leave_out_holds_out_as_many_of_each_user():
+def test_leave_out_holds_out_the_same_number_per_user():
     ratings = some_ratings()
     few = ratings[ratings.users == 0][:11]  # too few to hold out three and three, and keep as many
     ratings = ratings[ratings.users != 0] + few
     train, valid, test = (ratings.users[part] for part in split_ratings(ratings, "leave-out", leave_out=3))
     assert test.bincount(minlength=30).tolist() == valid.bincount(minlength=30).tolist() == [0] + [3] * 29
     assert int((train == 0).sum()) == 11
-    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings, and nobody has more than"):
+    with pytest.raises(ValueError, match="--leave-out 40 needs a user with 160 ratings, but the largest number is"):
         split_ratings(ratings, "leave-out", leave_out=40)
 
 
@@ -324,7 +328,7 @@ def sample():
     return load_ratings("planted")
 
 
-def test_the_planted_sample_is_the_same_every_time(sample):
+def test_the_planted_sample_is_repeatable(sample):
     again = load_ratings("planted")
     assert again.card == sample.card
     assert torch.equal(again.test.half_stars, sample.test.half_stars)
@@ -343,15 +347,15 @@ def test_probabilities_of_half_stars_by_hand():
     assert float(p[2, 6]) == pytest.approx(float(p[2, 7])), "3.75 is as near to 3.5 as to 4"
 
 
-def test_the_noise_floor_is_that_of_the_drawn_ratings(sample):
+def test_the_noise_floor_matches_the_drawn_ratings(sample):
     ratings, means = planted.draw(200, 100, 40, torch.Generator().manual_seed(1))
     error = ratings.stars - means
-    assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5, "the means are not the means"
+    assert abs(float(error.mean())) < 4 * float(error.std()) / len(error) ** 0.5, "the expected ratings are biased"
     assert float((means * error).mean()) == pytest.approx(0, abs=0.05)
     assert sample.noise_floor == pytest.approx(float(error.std()), rel=0.05)
 
 
-def test_people_rate_what_they_like_more_often():
+def test_liked_films_are_rated_more_often():
     ratings, means = planted.draw(300, 200, 40, torch.Generator().manual_seed(1))
     everything = 3.5
     assert float(means.mean()) > everything + 0.1
@@ -359,18 +363,18 @@ def test_people_rate_what_they_like_more_often():
     assert 30 < float(count.float().mean()) < 50
     assert int(count.min()) >= 8
     pairs = ratings.users.long() * 200 + ratings.films
-    assert len(pairs.unique()) == len(pairs), "a film was rated twice by a user"
+    assert len(pairs.unique()) == len(pairs), "a user rated a film twice"
 
 
 @pytest.mark.parametrize("limit", [1, 7])
-def test_limit_cuts_every_split(limit):
+def test_limit_shortens_every_split(limit):
     data = load_ratings("planted", limit=limit)
     assert len(data.train) == len(data.valid) == len(data.test) == limit
 
 
 @pytest.mark.parametrize("split", ["random", "leave-out", "time"])
-def test_the_card_says_which_split(split):
-    said = {"random": "random split", "leave-out": "5 left out a user", "time": "split by time"}
+def test_the_card_names_the_split(split):
+    said = {"random": "random split", "leave-out": "5 per user left out", "time": "split by time"}
     data = load_ratings("planted", split=split)
     assert said[split] in data.card.description
     newest = int(data.train.times.max()) <= int(data.test.times.min())
@@ -379,7 +383,7 @@ def test_the_card_says_which_split(split):
     assert a_few_each is (split == "leave-out")
 
 
-def test_movielens_itself(real_data):
+def test_published_movielens(real_data):
     if not (source.data_dir() / "ml-latest-small").is_dir():
         pytest.skip(f"ml-latest-small is not in {source.data_dir()}")
     data = load_ratings("ml-latest-small")

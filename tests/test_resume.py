@@ -1,4 +1,4 @@
-"""Which run goes on: one process to a folder, the newest run that matches, and an end that can be resumed."""
+"""Resuming: one process per folder, the newest matching run, and a resumable end."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def again(config: Config, resume: bool | str | Path = True, **options) -> Config
 
 
 def stop(config: Config, after: int = 1) -> Path:
-    """Interrupt a run after some epochs; give its folder."""
+    """Interrupt a run after some epochs; return its folder."""
     before = set(config.run.out.glob("*/*/*"))
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=after)
@@ -48,13 +48,13 @@ def stop(config: Config, after: int = 1) -> Path:
 
 
 @pytest.mark.parametrize("resume", [True, "auto", "folder"])
-def test_a_folder_that_is_being_written_is_refused_by_its_holder(config, resume):
+def test_a_locked_folder_is_rejected_with_its_holder(config, resume):
     with Run.open(MODULE, config) as run:
         second = again(config, run.folder if resume == "folder" else resume)
         before = sorted(run.folder.parent.iterdir())
         with pytest.raises(ValueError, match="is in use by") as error:
             Run.open(MODULE, second)
-        assert sorted(run.folder.parent.iterdir()) == before, "a refused run leaves a folder"
+        assert sorted(run.folder.parent.iterdir()) == before, "a rejected run must not create a folder"
     message = str(error.value)
     holder = f"{run.folder} is in use by process {os.getpid()} on {socket.gethostname()} since 2"
     assert message.startswith(holder), message
@@ -69,7 +69,7 @@ def test_a_resumed_run_holds_the_lock_too(config):
         assert later.folder == run.folder
 
 
-def test_a_run_that_ends_leaves_nothing_of_the_lock(config):
+def test_a_finished_run_removes_its_lock(config):
     stopped = stop(config)
     assert not (stopped / ".holder.json").exists()
     _, whole = walk(again(config))
@@ -98,7 +98,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}"])
-def test_a_holder_without_a_name_is_another_process(tmp_path, text):
+def test_an_unnamed_holder_is_reported_as_another_process(tmp_path, text):
     mine = FolderLock(tmp_path)
     path = tmp_path / ".holder.json"
     path.unlink() if text is None else path.write_text(text)
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch):
         FolderLock(tmp_path)
 
 
-def test_a_run_that_was_completed_meanwhile_is_not_taken_up(config, monkeypatch):
+def test_a_run_that_was_completed_meanwhile_is_not_resumed(config, monkeypatch):
     """Another process ends between the search and the lock."""
     path = stop(config)
     find = folder.find_resumable
@@ -136,13 +136,15 @@ def test_a_run_that_was_completed_meanwhile_is_not_taken_up(config, monkeypatch)
 # The choice.
 
 
-def test_the_newest_unfinished_run_that_matches_goes_on(config):
-    """Of seed 0 twice and seed 1 last, all unfinished, the second of seed 0; a complete run counts for nothing."""
+def test_the_newest_unfinished_run_that_matches_is_resumed(config):
+    """Of two runs with seed 0 and a later one with seed 1, all unfinished, the second of seed 0 is resumed; complete
+    runs are ignored.
+    """
     one = replace(config, run=replace(config.run, seed=1))
     first, second, third = stop(config), stop(config), stop(one)
     assert walk(config)[1] not in (first, second)
     assert walk(again(config))[1] == second
-    assert walk(again(config))[1] == first, "the only one of seed 0 that is left"
+    assert walk(again(config))[1] == first, "the only remaining run with seed 0"
     assert walk(again(one))[1] == third
 
 
@@ -155,7 +157,7 @@ def test_newest_means_started_last(config):
 
 def test_nothing_to_resume(config):
     home = config.run.out / "ch99_test" / "program"
-    with pytest.raises(NothingToResumeError, match=f"^nothing to resume: there is no run in {home}; start without"):
+    with pytest.raises(NothingToResumeError, match=f"^nothing to resume: {home} has no runs; start without"):
         walk(again(config))
     _, whole = walk(config)
     with pytest.raises(NothingToResumeError, match=f"the newest run, {whole}, is complete; start without --resume$"):
@@ -168,12 +170,12 @@ def test_resuming_with_other_settings_names_them(config):
     other = again(replace(config, epochs=5), seed=7)
     with pytest.raises(NothingToResumeError) as error:
         walk(other)
-    reason = f"{newest} was started with other settings and cannot go on: --epochs was 4 and is now 5; --seed was 0"
+    reason = f"{newest} was started with other settings: --epochs was 4 and is now 5; --seed was 0"
     assert reason in str(error.value)
-    assert "(nor can 1 older unfinished run(s)); start without --resume" in str(error.value)
+    assert "(1 older unfinished run(s) cannot be resumed either); start without --resume" in str(error.value)
 
 
-def test_resuming_with_other_data_is_refused(config, digits):
+def test_resuming_with_other_data_is_rejected(config, digits):
     with pytest.raises(KeyboardInterrupt), Run.open(MODULE, config, digits.card):
         raise KeyboardInterrupt
     with pytest.raises(NothingToResumeError, match="the data was"):
@@ -181,7 +183,7 @@ def test_resuming_with_other_data_is_refused(config, digits):
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"config": {}}', "no JSON", '{"config": {"run": 3}}', "[" * 100_000])
-def test_a_damaged_config_is_named_and_stops_no_other_run(config, text):
+def test_a_damaged_config_is_named_and_does_not_block_other_runs(config, text):
     older, newest = stop(config), stop(config)
     (newest / "config.json").write_text(text)
     with pytest.raises(NothingToResumeError, match=rf"{newest / 'config.json'} is not the config.json of a run"):
@@ -191,7 +193,7 @@ def test_a_damaged_config_is_named_and_stops_no_other_run(config, text):
         walk(again(config))
 
 
-def test_a_named_run_goes_on_wherever_it_is(config, tmp_path, monkeypatch):
+def test_a_named_run_is_resumed_in_any_folder(config, tmp_path, monkeypatch):
     first, second = stop(config), stop(config)
     moved = tmp_path / "elsewhere"
     first.rename(moved)
@@ -201,7 +203,7 @@ def test_a_named_run_goes_on_wherever_it_is(config, tmp_path, monkeypatch):
     assert walk(again(config, second.name))[1] == Path(second.name)
 
 
-def test_a_named_run_that_cannot_go_on_is_refused(config, tmp_path):
+def test_a_named_run_that_cannot_be_resumed_is_rejected(config, tmp_path):
     with pytest.raises(NothingToResumeError, match=f"{tmp_path} is not a run folder: it has no config.json; start"):
         walk(again(config, tmp_path))
     path = stop(config)
@@ -214,10 +216,10 @@ def test_a_named_run_that_cannot_go_on_is_refused(config, tmp_path):
         walk(again(config, path))
 
 
-def test_auto_starts_a_run_and_says_why_or_goes_on(config, capsys):
+def test_auto_resumes_or_starts_a_run_and_reports_why(config, capsys):
     _, first = walk(again(config, "auto"))
     home = first.parent
-    assert f"new run  nothing to resume: there is no run in {home}\n" in capsys.readouterr().out
+    assert f"new run  nothing to resume: {home} has no runs\n" in capsys.readouterr().out
     second = stop(again(config, "auto"))
     said = capsys.readouterr().out
     assert f"new run  nothing to resume: the newest run, {first}, is complete\n" in said
@@ -254,8 +256,8 @@ def test_the_command_line_resumes_in_three_ways(monkeypatch, words, resume):
     ("words", "message"),
     [
         (["feedforward", "--resume", "a", "b"], "--resume takes one folder, got a b"),
-        (["feedforward", "--resume", ""], "--resume takes auto or a run's folder, got an empty name"),
-        (["--resume", "auto"], "--resume needs a program's name"),
+        (["feedforward", "--resume", ""], "--resume takes auto or a run folder, got an empty name"),
+        (["--resume", "auto"], "--resume needs a program name"),
     ],
 )
 def test_a_mistake_with_resume_is_one_line(fails, words, message):
@@ -277,7 +279,7 @@ def test_files_that_a_killed_run_was_writing_are_removed(config):
     assert (path / "mine.png").exists()
 
 
-def test_a_file_that_a_killed_process_was_writing_begins_so_that_it_is_removed(tmp_path):
+def test_temporary_files_of_a_killed_process_are_recognised_by_prefix(tmp_path):
     script = f"""
 import os, signal
 from pathlib import Path
@@ -317,14 +319,14 @@ def test_sigterm_ends_a_training_like_ctrl_c(config, monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     last = said.out.splitlines()[-1]
-    assert last.startswith("stopped  the last checkpoint is kept; go on with: python -m ch99_test.train program")
+    assert last.startswith("stopped  the last checkpoint is kept; resume with: python -m ch99_test.train program")
     assert last.endswith(" --resume")
     weights, folder = walk(again(config))
     assert weights == expected
     assert [row["epoch"] for row in lines(folder)] == [1, 2, 3]
 
 
-def test_a_second_sigterm_does_not_cut_the_end_short(monkeypatch):
+def test_a_second_sigterm_does_not_interrupt_the_shutdown(monkeypatch):
     ended = []
 
     def train(_):
@@ -340,7 +342,7 @@ def test_a_second_sigterm_does_not_cut_the_end_short(monkeypatch):
     assert (stop.value.code, ended) == (143, [True])
 
 
-def test_a_lost_connection_after_sigterm_is_no_traceback(monkeypatch):
+def test_a_lost_connection_after_sigterm_prints_no_traceback(monkeypatch):
     """Under torchrun another process may end first, and an operation that waits for it fails."""
 
     def train(_):
@@ -362,7 +364,7 @@ def test_a_lost_connection_after_sigterm_is_no_traceback(monkeypatch):
         cli.main(feedforward, arguments=["feedforward"])
 
 
-def test_a_door_in_another_thread_leaves_signals_alone(monkeypatch):
+def test_outside_the_main_thread_signal_handlers_are_unchanged(monkeypatch):
     asked = []
     monkeypatch.setattr(feedforward, "train", asked.append)
     thread = threading.Thread(target=cli.main, args=(feedforward,), kwargs={"arguments": ["feedforward"]})
@@ -375,9 +377,7 @@ def test_a_door_in_another_thread_leaves_signals_alone(monkeypatch):
     ("size", "local", "command"),
     [(2, 2, "torchrun --standalone --nproc-per-node 2 -m ch99"), (4, 2, "(on each node) torchrun -m ch99")],
 )
-def test_processes_of_torchrun_print_the_command_that_starts_them_all(
-    config, monkeypatch, capsys, size, local, command
-):
+def test_under_torchrun_the_resume_command_starts_all_processes(config, monkeypatch, capsys, size, local, command):
     monkeypatch.setattr(runs.distributed, "local_world_size", lambda: local)
 
     def interrupt():
@@ -388,12 +388,12 @@ def test_processes_of_torchrun_print_the_command_that_starts_them_all(
 
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert f"go on with: {command}_test.train program --device cpu" in capsys.readouterr().out
+    assert f"resume with: {command}_test.train program --device cpu" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
-    """The refused one names the other, which goes on, logs each epoch once, and ends by SIGTERM."""
+def test_of_two_simultaneous_resumes_one_is_rejected(tmp_path):
+    """The error of the rejected one names the other, which continues, logs each epoch once, and ends by SIGTERM."""
     words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--epochs", "100000", "--threads", "1"]
     words = [sys.executable, "-m", *words, "--device", "cpu", "--out", str(tmp_path)]
     started = []
@@ -430,7 +430,7 @@ def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
         said, error = winner.communicate()
         assert (winner.returncode, error) == (143, "")
         assert f"resumed  {folder} after epoch " in said
-        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; go on with: python -m ch03")
+        assert said.splitlines()[-1].startswith("stopped  the last checkpoint is kept; resume with: python -m ch03")
         epochs = [row["epoch"] for row in lines(folder)]
         assert epochs == list(range(1, len(epochs) + 1))
     finally:
@@ -444,7 +444,7 @@ def test_of_two_resumes_at_once_one_runs_and_one_is_refused(tmp_path):
 
 def test_the_newest_complete_run_with_weights_is_found(tmp_path):
     home = tmp_path / "ch03_autoencoder_rbm" / "feedforward"
-    with pytest.raises(FileNotFoundError, match=f"there is no finished run in {home}: train one with python -m ch03"):
+    with pytest.raises(FileNotFoundError, match=f"{home} has no finished run: train one with python -m ch03"):
         newest_run(tmp_path, feedforward)
     for number, (name, files) in enumerate(
         {
@@ -462,7 +462,7 @@ def test_the_newest_complete_run_with_weights_is_found(tmp_path):
     assert newest_run(tmp_path, feedforward) == home / "b"
 
 
-def test_a_folder_is_named_for_its_time_and_seed_and_counted_where_it_is_there(tmp_path):
+def test_a_folder_is_named_by_time_seed_and_a_counter_if_it_exists(tmp_path):
     options = RunOptions(device="cpu", seed=5, out=tmp_path)
     names = set()
     for _ in range(3):

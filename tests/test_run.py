@@ -1,4 +1,4 @@
-"""The run folder: whole files, bit-identical resumption after any end, and a loss that is watched."""
+"""The run folder: atomic files, bit-identical resume after any end, and checks of the loss."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MODULE = "ch99_test.program"
 
 @dataclass(frozen=True)
 class Config:
-    """A Config for a program that is not there."""
+    """Config of a program that does not exist."""
 
     epochs: int = 3
     run: RunOptions = field(default_factory=RunOptions)
@@ -38,7 +38,7 @@ def config(options):
 
 
 def walk(config: Config, *, stop_after: int | None = None) -> tuple[list[float], Path]:
-    """Train a number that drinks from every generator; perhaps end by an exception in the middle of an epoch."""
+    """Train a number with noise from every generator; optionally raise an exception in the middle of an epoch."""
     with Run.open(MODULE, config) as run:
         model = torch.nn.Linear(1, 1)
         optimizer = torch.optim.Adam(model.parameters())
@@ -62,7 +62,7 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_its_folder_as_designed(config, capsys):
+def test_a_run_writes_its_files(config, capsys):
     _, folder = walk(config)
     assert folder.parent == config.run.out / "ch99_test" / "program"
     assert folder.name.endswith("-s0")
@@ -82,7 +82,7 @@ def test_a_run_leaves_its_folder_as_designed(config, capsys):
     assert str(folder) in shown
 
 
-def test_same_seed_same_run_and_another_seed_another(config):
+def test_the_seed_determines_the_run(config):
     first, second = walk(config)[0], walk(config)[0]
     assert first == second
     assert walk(replace(config, run=replace(config.run, seed=1)))[0] != first
@@ -93,14 +93,14 @@ def test_two_runs_in_the_same_second_get_two_folders(config):
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2])
-def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, capsys, monkeypatch):
+def test_a_resumed_run_equals_an_uninterrupted_one(config, stop_after, capsys, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0)
     expected, whole = walk(config)
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=stop_after)
     output = capsys.readouterr().out
     if stop_after:
-        assert "go on with: python -m ch99_test.train program" in output
+        assert "resume with: python -m ch99_test.train program" in output
         assert output.rstrip().endswith("--resume")
     else:
         assert output.rstrip().endswith("nothing was saved yet")
@@ -113,7 +113,7 @@ def test_interrupted_and_resumed_is_as_if_never_interrupted(config, stop_after, 
     assert (f"resumed  {folder} after epoch {stop_after}" in capsys.readouterr().out) == (stop_after > 0)
 
 
-def test_epochs_after_the_last_checkpoint_come_again_once(config):
+def test_epochs_after_the_last_checkpoint_are_repeated(config):
     expected, _ = walk(config)
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=2)
@@ -125,7 +125,7 @@ def test_epochs_after_the_last_checkpoint_come_again_once(config):
     assert weights == expected
 
 
-def test_metrics_come_back_from_the_checkpoint(config):
+def test_metrics_are_restored_from_the_checkpoint(config):
     with pytest.raises(KeyboardInterrupt):
         walk(config, stop_after=1)
     (path,) = config.run.out.rglob("metrics.jsonl")
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step(config, bad):
     assert "--learning-rate" in str(error.value)
 
 
-def test_a_network_that_diverged_in_the_last_step_is_noticed(config):
+def test_divergence_in_the_last_step_is_detected(config):
     with Run.open(MODULE, config) as run:
         next(run.epochs(1, 1))
         run.step(torch.tensor(1.0), samples=1)
@@ -171,17 +171,19 @@ def test_a_network_that_diverged_in_the_last_step_is_noticed(config):
     assert not (run.folder / "metrics.jsonl").exists()
 
 
-def test_what_cannot_be_written_is_an_os_error(config, command, tmp_path):
+def test_unwritable_files_raise_os_error(config, command, tmp_path):
     words = "ch03_autoencoder_rbm.train feedforward --data digits --epochs 1 --out"
     script = f"ulimit -f 300; exec {sys.executable} -m {words} {tmp_path}"  # files of at most 300 KiB
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     (folder,) = tmp_path.glob("*/*/*")
-    assert done.stderr.startswith(f"error: no room to write {folder / 'checkpoint.pt'} (File too large): make room")
+    assert done.stderr.startswith(
+        f"error: no space to write {folder / 'checkpoint.pt'} (File too large): free some space"
+    )
     assert done.stderr.count("\n") == 1
 
 
-def test_a_learning_rate_that_explodes_is_one_line(command, tmp_path):
+def test_divergence_is_one_line(command, tmp_path):
     words = ["ch03_autoencoder_rbm.train", "feedforward", "--data", "digits", "--out", str(tmp_path)]
     done = command(*words, "--learning-rate", "1e30", "--precision", "fp32")
     assert done.returncode == 2
@@ -189,7 +191,7 @@ def test_a_learning_rate_that_explodes_is_one_line(command, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_training_loss_is_the_mean_and_speed_counts_the_training_alone(config):
+def test_training_loss_is_the_mean_and_throughput_excludes_evaluation(config):
     with Run.open(MODULE, config) as run:
         for _ in run.epochs(1, 4):
             for value in (1.0, 2.0, 3.0, 6.0):
@@ -202,7 +204,7 @@ def test_training_loss_is_the_mean_and_speed_counts_the_training_alone(config):
     assert metrics["samples_per_second"] == pytest.approx(20 / metrics["train_seconds"])
 
 
-def test_a_step_that_was_not_counted_is_noticed(config):
+def test_an_uncounted_step_is_detected(config):
     with Run.open(MODULE, config) as run:
         next(run.epochs(1, 2))
         run.step(torch.tensor(1.0), samples=1)
@@ -210,8 +212,8 @@ def test_a_step_that_was_not_counted_is_noticed(config):
             run.log()
 
 
-def test_a_run_without_a_number_of_epochs_ends_when_it_says_so(config, capsys):
-    """In mid-epoch: what was counted so far is the epoch, it is saved, and no other follows."""
+def test_a_run_without_a_number_of_epochs_ends_after_end(config, capsys):
+    """The epoch consists of the steps counted so far, it is saved, and it is the last one."""
     with Run.open(MODULE, config) as run:
         model = torch.nn.Linear(1, 1)
         elapsed = []
@@ -234,7 +236,7 @@ def test_a_run_without_a_number_of_epochs_ends_when_it_says_so(config, capsys):
     assert "epoch 3/" not in shown
 
 
-def test_time_that_evaluation_takes_is_no_training_time(config):
+def test_evaluation_is_not_training_time(config):
     with Run.open(MODULE, config) as run:
         for epoch in run.epochs(None, 1):
             if epoch == 2:
@@ -247,12 +249,12 @@ def test_time_that_evaluation_takes_is_no_training_time(config):
             run.log()
 
 
-def test_threads_are_given_back(config):
+def test_threads_are_restored(config):
     walk(replace(config, run=replace(config.run, threads=2)))
     assert torch.get_num_threads() == 1
 
 
-def test_files_are_whole_or_absent(tmp_path):
+def test_files_are_written_atomically(tmp_path):
     path = tmp_path / "a" / "file.json"
     write_json(path, {"x": 1})
     with pytest.raises(TypeError), atomic_path(path) as temporary:
@@ -276,10 +278,10 @@ def small_config(module, out: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", [feedforward, autoencoder])
-def test_killed_in_mid_epoch_and_resumed_ends_with_the_same_weights(module, command, tmp_path, digits):
+def test_a_run_killed_within_an_epoch_resumes_to_the_same_weights(module, command, tmp_path, digits):
     program = module.__name__.rpartition(".")[2]
     module.train(small_config(module, tmp_path / "whole"), digits)
-    # A slow step, so that the kill falls into an epoch; frequent checkpoints, so that there is one.
+    # Slow steps, so that the kill is within an epoch, and frequent checkpoints, so that one exists.
     script = f"""
 import time
 from pathlib import Path
@@ -319,7 +321,7 @@ train(Config(data="digits", epochs=10, run=options))
 
 
 @pytest.mark.slow
-def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):
+def test_ctrl_c_prints_the_resume_command(tmp_path):
     words = [
         "ch03_autoencoder_rbm.train",
         "feedforward",

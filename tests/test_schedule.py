@@ -1,4 +1,4 @@
-"""Learning-rate schedules, by steps and by the clock."""
+"""Learning-rate schedules over steps and over a time budget."""
 
 import math
 
@@ -33,8 +33,14 @@ def test_one_cycle_by_progress():
     assert schedule.one_cycle_at(1.0, 1.0) == schedule.one_cycle_at(1.3, 1.0) == pytest.approx(0, abs=1e-12)
 
 
-def test_a_straight_line_ends_at_zero():
+def test_linear_decay_ends_at_zero():
     assert [schedule.linear_at(done, 4.0) for done in (0, 0.25, 1, 1.5)] == [4.0, 3.0, 0.0, 0.0]
+
+
+def test_a_trapezoid_rises_stays_and_falls():
+    rates = [schedule.trapezoid_at(done, 2.0) for done in (0, 0.025, 0.05, 0.4, 0.7, 1, 1.2)]
+    assert rates == pytest.approx([0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 0.0])
+    assert schedule.trapezoid_at(0.75, 1.0, warm_up=0.1, decay=0.5) == 0.5
 
 
 def test_progress_by_steps_and_by_the_clock():
@@ -45,7 +51,7 @@ def test_progress_by_steps_and_by_the_clock():
     assert not schedule.out_of_time(None, 19.9, budget=20)
 
 
-def test_the_clock_of_the_main_process_counts(monkeypatch):
+def test_the_clock_of_the_main_process_is_used(monkeypatch):
     monkeypatch.setattr(distributed, "from_main", lambda value: 5.0)
     assert schedule.progress(0, None, seconds=0.0, budget=10) == 0.5
     assert schedule.out_of_time(None, 0.0, budget=4)

@@ -1,4 +1,4 @@
-"""Downloads: checked before they count, quick to give up, and no trace of a failure."""
+"""Downloads: verified, with a short timeout, and without leftovers after a failure."""
 
 import hashlib
 import http.server
@@ -17,7 +17,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 @pytest.fixture
 def mirror(monkeypatch):
-    """A mirror on this machine; gives its address."""
+    """A mirror on this machine; yields its address."""
     monkeypatch.delenv("DATA_OFFLINE")
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,13 +39,13 @@ def mirror(monkeypatch):
     server.server_close()
 
 
-def test_first_mirror_with_the_right_bytes_wins(mirror, tmp_path):
+def test_the_first_mirror_with_the_right_bytes_is_used(mirror, tmp_path):
     source.fetch([f"{mirror}/gone", f"{mirror}/wrong", f"{mirror}/good"], tmp_path / "a" / "file", MD5)
     assert (tmp_path / "a" / "file").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
 
 
-def test_wrong_bytes_never_appear_and_every_reason_is_told(mirror, tmp_path):
+def test_wrong_bytes_are_discarded_and_every_reason_is_reported(mirror, tmp_path):
     with pytest.raises(source.DataUnavailable) as error:
         source.fetch([f"{mirror}/wrong", f"{mirror}/gone"], tmp_path / "file", MD5)
     assert "/wrong: File not found or corrupted" in str(error.value)
@@ -61,14 +61,14 @@ def test_a_sha256_is_checked_too(mirror, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_two_at_once_do_no_harm(mirror, tmp_path):
+def test_simultaneous_downloads_succeed(mirror, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: source.fetch([f"{mirror}/good"], tmp_path / "file", MD5), range(8)))
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_network_that_never_answers_is_noticed_within_seconds(monkeypatch, tmp_path):
+def test_an_unresponsive_network_is_detected_within_seconds(monkeypatch, tmp_path):
     monkeypatch.delenv("DATA_OFFLINE")
     monkeypatch.setattr(source, "PROBE_SECONDS", 0.2)
     over = threading.Event()
@@ -85,19 +85,19 @@ def test_a_network_that_never_answers_is_noticed_within_seconds(monkeypatch, tmp
     over.set()
 
 
-def test_read_only_folder_is_a_reason_not_a_traceback(monkeypatch, tmp_path):
+def test_a_read_only_folder_is_reported_as_a_reason(monkeypatch, tmp_path):
     monkeypatch.delenv("DATA_OFFLINE")
     (tmp_path / "file").write_text("")
     with pytest.raises(source.DataUnavailable, match=r"Not a directory|File exists"):
         source.fetch(["http://mirror.invalid/x"], tmp_path / "file" / "x", MD5)
 
 
-def test_offline_says_so(tmp_path):
+def test_offline_mode_is_reported(tmp_path):
     with pytest.raises(source.DataUnavailable, match="DATA_OFFLINE is set"):
         source.fetch(["http://mirror.invalid/x"], tmp_path / "file", MD5)
 
 
-def test_named_set_names_set_folder_reason_and_stand_in():
+def test_a_missing_set_error_names_set_folder_reason_and_embedded_set():
     names: list[tuple[ImageSetName, str]] = [("mnist", "digits"), ("fashion-mnist", "digits"), ("cifar-10", "shapes")]
     for name, stand_in in names:
         with pytest.raises(source.DataUnavailable) as error:

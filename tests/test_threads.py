@@ -1,4 +1,4 @@
-"""The thread policy: a busy neighbour slows a training, but not out of proportion."""
+"""The thread policy: another busy process slows training by a factor of at most 2.5."""
 
 import os
 import statistics
@@ -34,7 +34,7 @@ for _ in sys.stdin:
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: a neighbour takes half of it whatever we do")
 @pytest.mark.parametrize("threads", [0, 2])
 def test_one_busy_neighbour_slows_a_run_at_most_two_and_a_half_times(threads):
-    """The program's own choice of threads (0), and two of them; alone and beside a neighbour, interleaved."""
+    """The program's default threads (0) and two threads, alone and beside a busy process, interleaved."""
     words = [sys.executable, "-c", TRAINING.replace("THREADS", str(threads))]
     with subprocess.Popen(words, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as training:
         orders, answers = training.stdin, training.stdout

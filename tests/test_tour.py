@@ -1,4 +1,4 @@
-"""The tour: one table, one self-contained report, stops side by side, and failures that are counted."""
+"""The tour: one table, one self-contained report, parallel stops, and counted failures."""
 
 import html.parser
 import importlib
@@ -70,7 +70,7 @@ def train(config):
 
 
 class Page(html.parser.HTMLParser):
-    """Collects what a page refers to."""
+    """Collects the links, ids and images of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -92,7 +92,7 @@ def request_here(tmp_path):
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """The quick stops, visited once."""
+    """Visits of the quick stops."""
     request = Request(full=False, device="cpu", threads=1, folder=tmp_path_factory.mktemp("tour"))
     return [tour_visit.visit(stop, request) for stop in QUICK], request
 
@@ -121,7 +121,7 @@ def report_of(visits, tmp_path, **about):
     return (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
+def test_report_is_self_contained(tmp_path, seen):
     text = report_of(seen[0], tmp_path)
     page = Page(text)
     assert len(page.images) >= 8
@@ -134,7 +134,7 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
         assert link.startswith("data:") or link.removeprefix("#") in page.ids, f"broken or foreign link {link[:60]}"
     assert not re.search(r"https?://|@import|url\(", text)
     command = "python -m ch03_autoencoder_rbm.train feedforward --data digits --epochs 2 --device cpu"
-    for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs side by side"):
+    for word in (f"<code>{command}</code>", devices.cpu_model(), "2 programs at a time"):
         assert word in text
     assert "q_table, rows 3" in text
     assert "guessing: 0.1" in text
@@ -142,10 +142,10 @@ def test_report_is_whole_and_asks_for_nothing_from_outside(tmp_path, seen):
     assert "This chapter trains four networks on handwritten digits" in text, (
         "the idea is how the chapter's README begins"
     )
-    assert "epoch 2" in text, "what a program printed can be read"
+    assert "epoch 2" in text, "the output of a program is in the report"
 
 
-def test_films_stay_films_and_pictures_become_small(seen):
+def test_animations_are_kept_and_pictures_are_compressed(seen):
     visits, request = seen
     (film,) = [picture for picture in visits[1].pictures if picture.name == "walk"]
     webp = tour_visit.base64.b64decode(film.address.partition(",")[2])
@@ -154,7 +154,7 @@ def test_films_stay_films_and_pictures_become_small(seen):
     assert len(tour_visit.inlined(original).address) < original.stat().st_size
 
 
-def test_runs_of_the_same_program_are_told_apart(seen):
+def test_runs_of_the_same_program_are_distinguished(seen):
     (_, usual, small), request = seen
     again = Visit(usual.stop)
     tour_visit.look_at_the_run(again, tour_visit.to_json(tour_visit.settings_of(usual.stop, request)), request.folder)
@@ -165,7 +165,7 @@ def test_runs_of_the_same_program_are_told_apart(seen):
     assert usual.printed != small.printed
 
 
-def test_a_failure_is_kept(request_here, monkeypatch):
+def test_a_failure_is_recorded(request_here, monkeypatch):
     def explode(config):
         raise RuntimeError("a bad day")
 
@@ -175,10 +175,10 @@ def test_a_failure_is_kept(request_here, monkeypatch):
     assert seen.result == "failed: RuntimeError: a bad day"
     assert "Traceback" in seen.printed
     wrong = tour_visit.visit(Stop("ch07_dqn.q_table", "path_steps", settings={"rows": 0}), request_here)
-    assert "--rows must" in wrong.error, "settings that the program refuses are a failure, too"
+    assert "--rows must" in wrong.error, "settings that the program rejects are a failure, too"
 
 
-def test_stops_run_side_by_side_and_one_that_dies_takes_nothing_along(probes, monkeypatch, capsys):
+def test_stops_run_in_parallel_and_a_dead_worker_is_replaced(probes, monkeypatch, capsys):
     stops = [
         probe("speed", alone=True),
         probe("later", module="later", needs="ch91_probe.probe", seconds=9),
@@ -189,23 +189,23 @@ def test_stops_run_side_by_side_and_one_that_dies_takes_nothing_along(probes, mo
     monkeypatch.setattr(tour, "STOPS", stops)
     assert tour.tour(tour.Options(device="cpu", jobs=2, out=probes)) == 2
     shown = capsys.readouterr().out
-    assert "8 stops on embedded data, 2 side by side" in shown
-    assert "6 of 8 stops went well" in shown
+    assert "8 stops on embedded data, 2 at a time" in shown
+    assert "6 of 8 stops succeeded" in shown
     (page,) = probes.glob("tour/*/index.html")
     text = page.read_text(encoding="utf-8")
     assert "RuntimeError: a &lt;b&gt;bad&lt;/b&gt; day" in text
     assert "<b>" not in text
     assert "its process has died, exit code 7" in text
     places = [text.index(f"<h3>{stop.title}</h3>") for stop in stops]
-    assert places == sorted(places), "the report has the order of the stops"
+    assert places == sorted(places), "the report must have the order of the stops"
 
     said = [line.rsplit(maxsplit=4) for line in (page.parent / "said.txt").read_text().splitlines()]
     times = {(name, what): float(when) for name, what, _, when, _ in said}
-    assert len({process for _, _, process, _, _ in said}) >= 3, "two, and one in place of that which died"
+    assert len({process for _, _, process, _, _ in said}) >= 3, "two workers, and a replacement of the dead one"
     assert {threads for *_, threads in said} == {"1"}
     before = max(when for (name, _), when in times.items() if name not in ("speed", "later"))
-    assert times["later", "start"] > before, "it needs the others' results"
-    assert times["speed", "start"] > max(before, times["later", "end"]), "speed is measured when nothing else runs"
+    assert times["later", "start"] > before, "it needs the results of the others"
+    assert times["speed", "start"] > max(before, times["later", "end"]), "throughput must be measured alone"
 
 
 @pytest.mark.slow
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_all_workers(probes):
             os.kill(int(number), 0)
 
 
-def test_an_absent_device_is_refused_in_one_line(tmp_path, monkeypatch):
+def test_an_absent_device_is_rejected_in_one_line(tmp_path, monkeypatch):
     def refuse(device):
         raise ValueError(f"--device {device}: absent")
 
@@ -256,19 +256,19 @@ def test_an_absent_device_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(tour, "Workers", Here)
     with pytest.raises(ValueError, match="--device cuda:7: absent"):
         tour.tour(tour.Options(device="cuda:7", out=tmp_path))
-    assert not list(tmp_path.glob("tour/*")), "no empty folder is left behind"
+    assert not list(tmp_path.glob("tour/*")), "no empty folder may remain"
     with pytest.raises(ValueError, match="cuda:7"):
         tour_visit.get_ready("cuda:7")
 
 
-def test_the_longest_begin_first_with_what_waits_for_them():
+def test_the_longest_stops_start_first():
     one, two, three = probe("one", seconds=2), probe("two", seconds=5), probe("three", seconds=1)
     later = probe("later", module="later", needs="ch91_probe.probe", seconds=7)
     assert tour_workers.longest_first([one, two]) == [two, one]
     assert tour_workers.longest_first([one, later, two, three]) == [two, one, three, later]
 
 
-def test_the_real_stops_use_embedded_data_and_known_settings():
+def test_the_stops_use_embedded_data_and_valid_settings():
     for stop in STOPS:
         config = importlib.import_module(stop.module).Config(**stop.settings, **stop.short)
         assert getattr(config, "data", "its own") in (
@@ -286,7 +286,7 @@ def test_the_real_stops_use_embedded_data_and_known_settings():
             assert stop.needs in [other.module for other in STOPS if other.chapter <= stop.chapter]
 
 
-def test_figures_that_need_no_run_are_true(digits):
+def test_constant_baselines_are_correct(digits):
     from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates
     from ch03_autoencoder_rbm.preprocessing import brightness, fixed_binary
 
@@ -314,7 +314,7 @@ def test_chapter_9_gets_the_digits_in_three_batches(tmp_path, digits):
     assert tour_stops.pipeline_data(tmp_path) == {"data": made["data"]}
 
 
-def test_full_tour_leaves_out_what_makes_it_short(request_here):
+def test_full_tour_ignores_short_settings(request_here):
     stop = Stop(
         "ch03_autoencoder_rbm.digits.autoencoder", "test_mse", None, {"noise": 0.5}, BRIEF, tour_stops.digit_batches
     )
@@ -322,7 +322,7 @@ def test_full_tour_leaves_out_what_makes_it_short(request_here):
     assert (full.data, full.noise, full.epochs) == ("auto", 0.5, None)
     assert not list(request_here.folder.iterdir())
     options = tour.Options(full=True)
-    assert options.workers(30) == 1, "programs of hours have the machine to themselves"
+    assert options.workers(30) == 1, "long programs run one at a time"
     assert tour.Options(full=True, jobs=3).workers(30) == 3
     assert tour.Options().workers(1) == 1
 
@@ -343,13 +343,13 @@ def test_every_chapter_is_visited_and_can_be_chosen(monkeypatch):
     assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS}
     assert {stop.chapter for stop in tour.Options(chapters="3, 7").stops()} == {3, 7}
     for wrong in ("12", "3,x", "0"):
-        with pytest.raises(ValueError, match=r"--chapters: no chapter .*; there are 1, 2, 3"):
+        with pytest.raises(ValueError, match=r"--chapters: unknown chapter .*; choose from 1, 2, 3"):
             tour.Options(chapters=wrong).stops()
     monkeypatch.setattr(sys, "platform", "win32")
     assert {stop.chapter for stop in tour.Options().stops()} == {stop.chapter for stop in STOPS} - {9}
 
 
-def test_jobs_must_be_a_few():
+def test_jobs_are_limited():
     with pytest.raises(ValueError, match="--jobs must be between 1 and 64, got 0"):
         tour.Options(jobs=0)
 
@@ -366,8 +366,8 @@ def test_compared_devices_are_in_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr("common.benchmark.ROUNDS", 2)
     timings, picture = tour_visit.compare_devices([QUICK[0].module, "ch07_dqn.q_table"], tmp_path)
     text = report_of([Visit(QUICK[0])], tmp_path, timings=timings, devices_picture=picture)
-    assert "steps a second" in text
-    assert Page(text).images[-1]["alt"] == "samples a second on every device"
+    assert "steps per second" in text
+    assert Page(text).images[-1]["alt"] == "samples per second on every device"
     assert tour_visit.compare_devices(["ch07_dqn.q_table"], tmp_path) == ([], None)
 
 

@@ -22,18 +22,23 @@ from test_house import CHAPTERS, programs, written_commands
 
 pytest_plugins = ("warm_python",)
 
-EMBEDDED = ["curve", "delayed", "digits", "shapes", "planted", "pydoc", "grammar", "stories"]
+EMBEDDED = [
+    *("curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes", "stories")
+]
 
 SHORTER = {
     "annealed_chains": 10,
     "batch_size": 32,
     "batch_sizes": (16, 32),
     "budget": 0.5,
+    "budgets": (0.5, 1.0),
     "classes": 100,
     "compile": False,
     "connections": 4,
     "epochs": 1,
+    "feature_size": 16,
     "hidden_size": 16,
+    "image_size": 32,
     "importance_samples": 50,
     "lags": (5,),
     "large_tests": 2,
@@ -68,6 +73,9 @@ CONSTANTS = {
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
     "sales.csv": "day,units\n" + "".join(f"{day},{100 + day % 7 * 10 + day % 5}\n" for day in range(400)),
+    "train.csv": "Id,MSSubClass,LotArea,PoolQC,SalePrice\n"
+    + "".join(f"{n},{n % 3 * 20},{8_000 + 37 * n % 900},{'NA' if n % 4 else 'Gd'},{100_000 + n}\n" for n in range(100)),
+    "test.csv": "Id,MSSubClass,LotArea,PoolQC\n101,20,8100,NA\n102,40,NA,Gd\n",
     "fra.txt": "".join(f"I see {n} cats.\tJe vois {n} chats.\n" for n in range(300)),
 }
 
@@ -109,13 +117,14 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
     with monkeypatch.context() as patch:
         for module in programs(chapter):
 
-            def run(config, module=module, train=module.train):
+            def run(config, *data, module=module, train=module.train):
                 short = shortened(config, folder, **places)
                 nowhere = dataclasses.replace(short, run=dataclasses.replace(short.run, out=Path()))
                 key = module.__name__, str(nowhere), str(places)
                 if key not in ALREADY_RAN:
-                    ALREADY_RAN[key] = train(short)
+                    ALREADY_RAN[key] = train(short, *data)
                 finished.append(ALREADY_RAN[key])
+                return ALREADY_RAN[key]
 
             patch.setattr(module, "train", run)
             for constant, value in CONSTANTS.get(module.__name__, {}).items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.network import Network
 from ch05_rnn.language.ngram import KneserNey
 from ch05_rnn.language.sampling import generate_tokens, start_token
 from common.data.text.corpora import Corpus, Level, Part
@@ -22,8 +22,14 @@ WINDOW = 64
 
 
 @torch.inference_mode()
-def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = False) -> dict[str, float]:
-    """Compute the mean cross-entropy in nats per token, the perplexity and the bits per character of a text."""
+def evaluate(model: Network, part: Part, level: Level, *, bf16: bool = False) -> dict[str, float]:
+    """Compute the mean cross-entropy in nats per token, the perplexity and the bits per character of a text.
+
+    The text is read as ten streams, each from start to end with its state carried over. A recurrent network has all
+    earlier tokens of the stream in its state. In a Transformer with context C, every layer attends to the last C tokens
+    of the stream, the current one included, and to fewer at its start; through L layers a prediction can depend on the
+    last L (C - 1) + 1 tokens.
+    """
     device = model.embedding.weight.device
     streams = Streams(part.tokens, batch_size=STREAMS, steps=STEPS, device=device, shared=False)
     was_training = model.training
@@ -38,11 +44,13 @@ def evaluate(model: LanguageModel, part: Part, level: Level, *, bf16: bool = Fal
 
 
 @torch.inference_mode()
-def window_loss(model: LanguageModel, part: Part, *, bf16: bool = False) -> float:
+def window_loss(model: Network, part: Part, *, bf16: bool = False) -> float:
     """Compute the mean loss in nats per token over windows of 64 tokens, each read with an empty context.
 
-    This is how nanoGPT estimates its validation loss, except that it draws random windows; here the text is cut into
-    consecutive ones. The first tokens of a window are predicted from almost nothing, so this loss is higher.
+    The token at place t of a window is predicted from the t tokens of the window before it, and from nothing else, by
+    every kind of network. This is how nanoGPT estimates its validation loss, except that it draws random windows; here
+    the text is cut into consecutive ones. The first tokens of a window are predicted from almost nothing, so this loss
+    is higher.
     """
     device = model.embedding.weight.device
     size = min(WINDOW, len(part) - 1)
@@ -81,9 +89,10 @@ def evaluate_ngrams(corpus: Corpus, orders: Sequence[int]) -> tuple[dict[str, fl
     return valid, test
 
 
-def generation_speed(model: LanguageModel, vocabulary: Vocabulary, count: int = 500) -> float:
-    """Measure generated tokens per second, one token at a time."""
-    tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=torch.Generator().manual_seed(0))
+def generation_speed(model: Network, vocabulary: Vocabulary, count: int = 500, *, cached: bool = True) -> float:
+    """Measure generated tokens per second, one token at a time; without the state, each reads the whole text again."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=generator, cached=cached)
     next(tokens)
     with Timer(model.embedding.weight.device) as timer:
         for _ in range(count):

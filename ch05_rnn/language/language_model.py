@@ -1,9 +1,11 @@
-"""The language model: a recurrent network that predicts the next character or the next word of a text.
+"""The language model: a recurrent network or a Transformer that predicts the next character or word of a text.
 
     python -m ch05_rnn.train language_model                              # characters, one minute
     python -m ch05_rnn.train language_model --budget 180                 # characters, three minutes
     python -m ch05_rnn.train language_model --level word --data pydoc    # words
     python -m ch05_rnn.train language_model --level word --data wikitext-2 --cutoffs 2000 10000    # adaptive softmax
+    python -m ch05_rnn.train language_model --network transformer        # a Transformer
+    python -m ch05_rnn.train language_model --cell rhn --depth 4 --hidden-size 390 --locked    # recurrent highways
     python -m ch05_rnn.train language_model --text my_novel.txt          # your own text
     python -m ch05_rnn.train language_model --cell gru --by hand --epochs 5    # a number of epochs: reproducible
 
@@ -12,6 +14,7 @@ Dimensions: T steps, B batch, N = T B tokens, V vocabulary size, E embedding siz
 
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -21,21 +24,28 @@ from torch import Tensor, nn
 
 from ch05_rnn.language import visualise
 from ch05_rnn.language.evaluation import evaluate, evaluate_ngrams, generation_speed, window_loss
-from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.network import AnyCell, LanguageModel, Network
+from ch05_rnn.language.optimizer import MuonAdamW
 from ch05_rnn.language.sampling import sample_line
+from ch05_rnn.language.transformer import PositionName, Transformer
 from ch05_rnn.recurrence import cells
-from ch05_rnn.recurrence.cells import By, CellName, State
+from ch05_rnn.recurrence.cells import State
 from common import distributed
 from common.benchmark import Workload
 from common.best_weights import BestWeights
-from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, flag, read_config, require, require_positive
 from common.data.text.corpora import Corpus, Level, load_corpus
-from common.data.text.vocabulary import Streams, Vocabulary
+from common.data.text.vocabulary import Pieces, Streams, Vocabulary
+from common.progress import say
 from common.run import Run, load_weights
-from common.schedule import one_cycle_at, out_of_time, progress, set_learning_rate
+from common.schedule import one_cycle_at, out_of_time, progress, set_learning_rate, trapezoid_at
 
 SAMPLES = 8
 """Maximum number of samples drawn in the figure."""
+
+RECURRENT_ONLY = ("cell", "depth", "locked", "tied", "cutoffs", "initial")
+TRANSFORMER_ONLY = ("heads", "positions", "segments")
+"""Settings that only one kind of network has."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +64,36 @@ class Config:
     WikiText-2, 2 for other words."""
     vocabulary: int | None = None
     """Maximum vocabulary size; the most frequent tokens are kept. Default: no maximum."""
-    cell: CellName = "lstm"
-    """Recurrent cell type."""
-    by: By = "library"
+    network: Literal["recurrent", "transformer"] = "recurrent"
+    """Network: recurrent layers or Transformer blocks."""
+    cell: AnyCell = "lstm"
+    """Recurrent cell type: rnn, gru, lstm, or rhn for a recurrent highway network."""
+    depth: int = 1
+    """Highway layers per time step of a recurrent highway network."""
+    by: Literal["hand", "loop", "library"] = default_by(
+        "cell", rnn="library", gru="library", lstm="library", rhn="loop"
+    )
     """Implementation of the recurrent layers: torch's, this chapter's cells in a loop with autograd, or
-    backpropagation through time by hand."""
-    embedding_size: int = default_by("level", char=128, word=256)
-    """Embedding size. Default: 128 for characters, 256 for words."""
-    hidden_size: int = default_by("level", char=512, word=256)
-    """Hidden units per layer. Default: 512 for characters, 256 for words."""
-    layers: int = 1
-    """Number of stacked recurrent layers."""
-    dropout: float = default_by("level", char=0.1, word=0.5)
-    """Dropout probability before, between and after the recurrent layers. Default: 0.1 for characters, 0.5 for
-    words."""
+    backpropagation through time by hand. In a Transformer, of attention and norms: torch's, or by hand. Default:
+    torch's; a loop for rhn, which has no other."""
+    embedding_size: int = default_by("network", recurrent=default_by("level", char=128, word=256), transformer=192)
+    """Embedding size; in a Transformer, the width of all blocks. Default: 128 for characters, 256 for words, 192 for a
+    Transformer."""
+    hidden_size: int = default_by("network", recurrent=default_by("level", char=512, word=256), transformer=768)
+    """Hidden units per recurrent layer or feed-forward network. Default: 512 for characters, 256 for words, 768 for a
+    Transformer."""
+    layers: int = default_by("network", recurrent=1, transformer=4)
+    """Number of stacked recurrent layers or Transformer blocks. Default: 1 recurrent layer, 4 blocks."""
+    heads: int = 4
+    """Attention heads of a Transformer."""
+    positions: PositionName = "rotary"
+    """How a Transformer receives the positions of tokens: rotary, sinusoidal, or not at all."""
+    dropout: float = default_by("level", char=default_by("network", recurrent=0.1, transformer=0.0), word=0.5)
+    """Dropout probability: before, between and after recurrent layers, or after the embedding and every layer of a
+    Transformer. Default: 0.1 for characters, 0 for characters in a Transformer, 0.5 for words."""
     locked: bool = False
-    """Use variational dropout: one dropout mask for all time steps of a batch."""
+    """Use variational dropout: one dropout mask for all time steps of a batch, in a recurrent highway network also for
+    the recurrent connections."""
     tied: bool = False
     """Share the weights of embedding and output layer; the last recurrent layer then has as many units as the
     embedding."""
@@ -83,14 +107,20 @@ class Config:
     """Training time in seconds, without evaluation; the learning-rate schedule follows the clock."""
     epochs: int | None = None
     """Number of epochs instead of a time budget; the schedule follows the steps, so the run is reproducible."""
-    batch_size: int = default_by("level", char=64, word=32)
-    """Batch size: parallel streams of text. Default: 64 for characters, 32 for words."""
-    steps: int = default_by("level", char=32, word=35)
-    """Length of truncated backpropagation through time, in tokens. Default: 32 for characters, 35 for words."""
-    learning_rate: float = 4e-3
-    """Peak learning rate of AdamW (one-cycle schedule)."""
-    weight_decay: float = 0.01
-    """Weight decay of AdamW."""
+    batch_size: int = default_by("network", recurrent=default_by("level", char=64, word=32), transformer=24)
+    """Batch size: streams or pieces of text that are read in parallel. Default: 64 for characters, 32 for words, 24 for
+    a Transformer."""
+    steps: int = default_by("network", recurrent=default_by("level", char=32, word=35), transformer=128)
+    """Length of truncated backpropagation through time, in tokens; in a Transformer also the context, the number of
+    tokens that a layer attends to. Default: 32 for characters, 35 for words, 128 for a Transformer."""
+    segments: int = 2
+    """Transformers are trained on shuffled pieces of this number of segments of --steps tokens. A piece starts with an
+    empty context; keys and values are carried from segment to segment."""
+    learning_rate: float = default_by("network", recurrent=4e-3, transformer=0.03)
+    """Peak learning rate of AdamW (one-cycle schedule). For a Transformer that of Muon (5 % warm-up, linear decay over
+    the last 60 %); AdamW's is a fifth of it. Default: 0.004, 0.03 for a Transformer."""
+    weight_decay: float = default_by("network", recurrent=0.01, transformer=0.1)
+    """Weight decay of AdamW, or of Muon. Default: 0.01, 0.1 for a Transformer."""
     clip: float = 1.0
     """Maximum gradient norm; larger gradients are rescaled."""
     ngram_orders: tuple[int, ...] = default_by("level", char=(5,), word=(2, 4))
@@ -99,11 +129,14 @@ class Config:
 
     def __post_init__(self) -> None:
         fill_defaults(self)
-        positive = "embedding_size hidden_size layers budget epochs batch_size steps learning_rate clip"
+        positive = (
+            "embedding_size hidden_size layers depth heads budget epochs batch_size steps segments learning_rate clip"
+        )
         require_positive(self, *positive.split(), "minimum_count", "vocabulary")
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(all(1 <= n <= 8 for n in self.ngram_orders), "--ngram-orders must be 1 to 8", self.ngram_orders)
+        self._check_network()
         rising = all(a < b for a, b in pairwise((0, *self.cutoffs)))
         require(rising, "--cutoffs must be above 0 and in rising order", self.cutoffs)
         require(
@@ -115,14 +148,51 @@ class Config:
             self.text is None or self.data == "auto", "--text takes the place of --data: give one of them", self.data
         )
 
+    def _check_network(self) -> None:
+        """Refuse settings that the chosen network or cell does not have."""
+        for name in RECURRENT_ONLY if self.network == "transformer" else TRANSFORMER_ONLY:
+            value = getattr(self, name)
+            rule = f"{flag(name)} does not apply to --network {self.network}: leave it out"
+            require(value == getattr(Config, name), rule, value)
+        if self.network == "transformer":
+            require(self.by != "loop", "--by must be hand or library with --network transformer", self.by)
+            fits = self.embedding_size % (2 * self.heads) == 0
+            require(fits, f"--embedding-size must be a multiple of 2 x --heads = {2 * self.heads}", self.embedding_size)
+        if self.cell == "rhn":
+            require(self.by == "loop", "--cell rhn has no other implementation than --by loop", self.by)
+            require(self.initial == "torch", "--initial does not apply to --cell rhn: leave it out", self.initial)
+        else:
+            require(self.depth == 1, "--depth needs a recurrent highway network, --cell rhn", self.depth)
 
-def make_model(vocabulary_size: int, config: Config) -> LanguageModel:
-    """Build the network and initialise its recurrent layers."""
+
+def make_model(vocabulary_size: int, config: Config) -> Network:
+    """Build the network."""
+    return (make_transformer if config.network == "transformer" else make_recurrent)(vocabulary_size, config)
+
+
+def make_transformer(vocabulary_size: int, config: Config) -> Transformer:
+    """Build a Transformer."""
+    return Transformer(
+        vocabulary_size,
+        width=config.embedding_size,
+        hidden_size=config.hidden_size,
+        layers=config.layers,
+        heads=config.heads,
+        context=config.steps,
+        positions=config.positions,
+        dropout=config.dropout,
+        by_hand=config.by == "hand",
+    )
+
+
+def make_recurrent(vocabulary_size: int, config: Config) -> LanguageModel:
+    """Build a recurrent network and initialise its layers."""
     fits = all(cutoff < vocabulary_size for cutoff in config.cutoffs)
     require(fits, f"--cutoffs must be below {vocabulary_size:,}, the size of the vocabulary", config.cutoffs)
     model = LanguageModel(
         vocabulary_size,
         cell=config.cell,
+        depth=config.depth,
         by=config.by,
         embedding_size=config.embedding_size,
         hidden_size=config.hidden_size,
@@ -142,11 +212,24 @@ def make_model(vocabulary_size: int, config: Config) -> LanguageModel:
     return model
 
 
+def make_batches(tokens: Tensor, config: Config, generator: torch.Generator, device: torch.device) -> Streams | Pieces:
+    """Read the text in order for a recurrent network, or shuffled pieces of it for a Transformer."""
+    kind = partial(Pieces, segments=config.segments) if config.network == "transformer" else Streams
+    return kind(tokens, batch_size=config.batch_size, steps=config.steps, generator=generator, device=device)
+
+
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step."""
+    """AdamW (Loshchilov & Hutter 2019), all parameters in one fused step; Muon and AdamW for a Transformer."""
+    if isinstance(model, Transformer):
+        return MuonAdamW(model, config.learning_rate, config.weight_decay)
     return torch.optim.AdamW(
         model.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
+
+
+def learning_rate_at(done: float, config: Config) -> float:
+    """Return the learning rate at a share of the training, 0 to 1."""
+    return (trapezoid_at if config.network == "transformer" else one_cycle_at)(done, config.learning_rate)
 
 
 def train_step(
@@ -184,24 +267,21 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         maximum_size=config.vocabulary,
     )
     with Run.open(__name__, config, data.card) as run:
-        streams = Streams(
-            data.train.tokens,
-            batch_size=config.batch_size,
-            steps=config.steps,
-            device=run.device,
-            generator=run.generator,
-        )
+        batches = make_batches(data.train.tokens, config, run.generator, run.device)
         model = make_model(len(data.vocabulary), config).to(run.device)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        say("model", f"{config.cell if config.network == 'recurrent' else config.network}, {parameters:,} parameters")
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
         best = BestWeights(model)
-        steps = None if config.epochs is None else config.epochs * len(streams)
+        steps = None if config.epochs is None else config.epochs * len(batches)
         samples: dict[str, str] = {}
-        for epoch in run.epochs(config.epochs, len(streams), model=model, optimizer=optimizer, best=best):
-            state = model.initial_state(streams.streams // distributed.world_size())
-            for step, (inputs, targets) in enumerate(streams, start=(epoch - 1) * len(streams)):
+        for epoch in run.epochs(config.epochs, len(batches), model=model, optimizer=optimizer, best=best):
+            for step, (inputs, targets) in enumerate(batches, start=(epoch - 1) * len(batches)):
+                if step % batches.segments == 0:  # the text or the pieces begin here
+                    state = model.initial_state(inputs.shape[1])
                 done = progress(step, steps, run.elapsed(), config.budget)
-                set_learning_rate(optimizer, one_cycle_at(done, config.learning_rate))
+                set_learning_rate(optimizer, learning_rate_at(done, config))
                 loss, state = train_step(parallel, optimizer, inputs, targets, state, clip=config.clip, bf16=run.bf16)
                 run.step(loss, **{f"{config.level}s": targets.numel()})
                 if out_of_time(config.epochs, run.elapsed(), config.budget):
@@ -221,16 +301,19 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         valid = evaluate(model, data.valid, config.level, bf16=run.bf16)
         test = evaluate(model, data.test, config.level, bf16=run.bf16)
         speed = {f"written_{config.level}s_per_second": generation_speed(model, data.vocabulary)}
+        if config.network == "transformer":
+            uncached = generation_speed(model, data.vocabulary, 200, cached=False)
+            speed[f"uncached_written_{config.level}s_per_second"] = uncached
         results = {"valid": valid | ngram_valid, "test": test | ngram_test}
         if config.level == "char":  # validation and test part as one text, as others report it
             held_out = evaluate(model, data.held_out, config.level, bf16=run.bf16)
             results["held_out"] = held_out | {"window_loss": window_loss(model, data.held_out, bf16=run.bf16)}
         else:
             results["test"]["unknown_rate"] = data.test.unknown_rate
-        return run.finish(run={"best_epoch": best.epoch, **speed}, **results)
+        return run.finish(run={"best_epoch": best.epoch, "parameters": parameters, **speed}, **results)
 
 
-def report(run: Run, data: Corpus, model: LanguageModel, baselines: dict[str, float], samples: dict[str, str]) -> None:
+def report(run: Run, data: Corpus, model: Network, baselines: dict[str, float], samples: dict[str, str]) -> None:
     """Draw the curves, samples over training, predictions, embeddings and units that correlate with text features.
 
     The validation losses of the n-gram baselines are horizontal lines beside the curves.
@@ -249,7 +332,7 @@ def report(run: Run, data: Corpus, model: LanguageModel, baselines: dict[str, fl
     visualise.report(run, data, model)
 
 
-def restore(folder: Path) -> tuple[LanguageModel, Vocabulary, Config]:
+def restore(folder: Path) -> tuple[Network, Vocabulary, Config]:
     """Load a trained language model, its vocabulary and its Config from a run folder."""
     config = read_config(folder, Config)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")

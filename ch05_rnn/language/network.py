@@ -4,13 +4,19 @@ Dimensions: T steps, B batch, V vocabulary size, E embedding size, H hidden unit
 """
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ch05_rnn.language.adaptive_softmax import AdaptiveSoftmax
 from ch05_rnn.language.linear_cross_entropy import linear_cross_entropy
+from ch05_rnn.language.transformer import Transformer
 from ch05_rnn.recurrence.cells import STATES, By, CellName, State, make_layer
+from ch05_rnn.recurrence.highway import HighwayLayer
+
+AnyCell = Literal[CellName, "rhn"]
+"""Recurrent cell, or recurrent highway network."""
 
 
 class LockedDropout(nn.Module):
@@ -32,13 +38,14 @@ class LockedDropout(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent layers and output layer, with dropout between them."""
+    """The recurrent language model: embedding, recurrent layers and output layer, with dropout between them."""
 
     def __init__(
         self,
         vocabulary_size: int,
         *,
-        cell: CellName = "lstm",
+        cell: AnyCell = "lstm",
+        depth: int = 1,
         by: By = "library",
         embedding_size: int,
         hidden_size: int,
@@ -52,7 +59,12 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         last_size = embedding_size if tied else hidden_size
         sizes = [embedding_size, *[hidden_size] * (layers - 1), last_size]
-        self.layers = nn.ModuleList(make_layer(cell, size_in, size_out, by) for size_in, size_out in pairwise(sizes))
+        self.layers = nn.ModuleList(
+            HighwayLayer(size_in, size_out, depth, dropout if locked else 0.0)
+            if cell == "rhn"
+            else make_layer(cell, size_in, size_out, by)
+            for size_in, size_out in pairwise(sizes)
+        )
         self.dropout = LockedDropout(dropout) if locked else nn.Dropout(dropout)
         self.adaptive = AdaptiveSoftmax(last_size, vocabulary_size, cutoffs) if cutoffs else None
         if self.adaptive is None:
@@ -60,7 +72,7 @@ class LanguageModel(nn.Module):
         if tied:
             nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)  # torch's std of 1 gives large logits
             self.decoder.weight = self.embedding.weight
-        self.state_sizes = [[size] * STATES[cell] for size in sizes[1:]]
+        self.state_sizes = [[size] * (1 if cell == "rhn" else STATES[cell]) for size in sizes[1:]]
 
     def initial_state(self, batch_size: int) -> list[State]:
         """B -> a state of zeros for every layer"""
@@ -91,3 +103,7 @@ class LanguageModel(nn.Module):
         bf16 = torch.is_autocast_enabled(x.device.type)
         weight, bias = self.decoder.weight, self.decoder.bias
         return linear_cross_entropy(x.flatten(0, 1), weight, bias, targets.flatten(), bf16=bf16), final
+
+
+Network = LanguageModel | Transformer
+"""Both kinds of language model have the same methods: `initial_state`, `hidden`, `logits` and `forward`."""

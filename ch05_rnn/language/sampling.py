@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.network import Network
 from common.data.text.corpora import Level
 from common.data.text.vocabulary import Vocabulary, spaced
 
@@ -39,7 +39,7 @@ def sample_token(p: Tensor, generator: torch.Generator | None = None) -> int:
 
 
 @torch.inference_mode()
-def next_logits(model: LanguageModel, vocabulary: Vocabulary, prompt: Sequence[int]) -> Tensor:
+def next_logits(model: Network, vocabulary: Vocabulary, prompt: Sequence[int]) -> Tensor:
     """T tokens of a prompt -> (V,) logits of the next token; <unknown> has probability 0"""
     logits, _ = model(torch.tensor(prompt).unsqueeze(1), model.initial_state(1))
     return _mask_unknown(logits[-1, 0], vocabulary)
@@ -47,7 +47,7 @@ def next_logits(model: LanguageModel, vocabulary: Vocabulary, prompt: Sequence[i
 
 @torch.inference_mode()
 def generate_tokens(
-    model: LanguageModel,
+    model: Network,
     vocabulary: Vocabulary,
     prompt: Sequence[int],
     *,
@@ -55,10 +55,17 @@ def generate_tokens(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float = 1.0,
+    cached: bool = True,
 ) -> Iterator[int]:
-    """Yield sampled tokens after a prompt of T tokens, without end; <unknown> is never sampled."""
+    """Yield sampled tokens after a prompt of T tokens, without end; <unknown> is never sampled.
+
+    The state carries everything that the network needs of the text so far: in a Transformer, keys and values of the
+    last tokens (key-value cache). Without it (`cached=False`) the whole text is read again for each token, with the
+    same logits.
+    """
     device, was_training = model.embedding.weight.device, model.training
-    tokens, state = torch.tensor(prompt), model.initial_state(1)
+    initial = model.eval().initial_state(1)
+    tokens, state = torch.tensor(prompt), initial
     while True:
         model.eval()
         logits, state = model(tokens.unsqueeze(1).to(device), state)
@@ -67,7 +74,10 @@ def generate_tokens(
         p = sampling_probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
         token = sample_token(p, generator)
         yield token
-        tokens = torch.tensor([token])
+        if cached:
+            tokens = torch.tensor([token])
+        else:
+            tokens, state = torch.cat([tokens, torch.tensor([token])]), initial
 
 
 def _mask_unknown(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
@@ -86,7 +96,7 @@ def detokenise(tokens: Iterable[str], level: Level) -> Iterator[str]:
     yield from tokens if level == "char" else spaced(tokens)
 
 
-def sample_line(model: LanguageModel, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
+def sample_line(model: Network, vocabulary: Vocabulary, level: Level, *, seed: int) -> str:
     """Generate a short sample (100 characters or 25 words) on one line; slashes stand for newlines."""
     generator = torch.Generator().manual_seed(seed)
     tokens = generate_tokens(model, vocabulary, [start_token(vocabulary)], generator=generator, temperature=0.8)

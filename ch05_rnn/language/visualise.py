@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ch05_rnn.language.network import LanguageModel
+from ch05_rnn.language.network import Network
 from ch05_rnn.words.vectors import principal_components
 from common.data.text.corpora import Corpus, Level
 from common.progress import say
@@ -34,7 +34,7 @@ NAMES = 150
 """Number of embeddings drawn, of the most frequent symbols."""
 
 
-def report(run: Run, data: Corpus, model: LanguageModel) -> None:
+def report(run: Run, data: Corpus, model: Network) -> None:
     """Draw all figures into the run folder and print the units that correlate with text features."""
     from common.drawing import text_plots
 
@@ -56,7 +56,7 @@ def report(run: Run, data: Corpus, model: LanguageModel) -> None:
 
 
 @torch.inference_mode()
-def hidden_states_and_predictions(model: LanguageModel, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def hidden_states_and_predictions(model: Network, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) tokens -> (N, H) last hidden states, (P, V) next-token probabilities after each of the first P tokens"""
     model.eval()
     hidden, _ = model.hidden(tokens.unsqueeze(1), model.initial_state(1))

@@ -7,7 +7,8 @@ A score e_ts compares the decoder state q_t (query) with the encoder state h_s (
 
 Padding is masked: its score is -infinity, so its weight is 0.
 
-Dimensions: B batch, T decoder steps, S source positions, H hidden size, A attention size.
+Dimensions: B batch, T decoder steps, S source positions, H hidden size, D size of the encoder states (H unless given),
+A attention size.
 """
 
 import math
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 
-def attend(scores: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, S) scores, (B, S, H) states, (B, S) mask, False at padding -> (B, T, H) contexts, (B, T, S) weights"""
-    alpha = scores.masked_fill(~mask.unsqueeze(1), -math.inf).softmax(dim=2)
+def attend(scores: Tensor, states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(B, T, S) scores, (B, S, D) states, (B, S) mask, False at padding -> (B, T, D) contexts, (B, T, S) weights"""
+    if mask is not None:
+        scores = scores.masked_fill(~mask.unsqueeze(1), -math.inf)
+    alpha = scores.softmax(dim=2)
     return alpha @ states, alpha  # c_t = sum_s alpha_ts h_s
 
 
@@ -41,13 +44,19 @@ class AdditiveAttention(nn.Module):
     Bahdanau, Cho & Bengio 2015, appendix A.1.2: a network with one hidden layer, applied to every pair (t, s).
     """
 
-    def __init__(self, hidden_size: int, attention_size: int) -> None:
+    def __init__(self, hidden_size: int, attention_size: int, state_size: int | None = None) -> None:
         super().__init__()
         self.W = nn.Linear(hidden_size, attention_size)
-        self.U = nn.Linear(hidden_size, attention_size, bias=False)
+        self.U = nn.Linear(state_size or hidden_size, attention_size, bias=False)
         self.v = nn.Linear(attention_size, 1, bias=False)
 
-    def forward(self, queries: Tensor, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, H) queries, (B, S, H) states, (B, S) mask -> (B, T, H) contexts, (B, T, S) weights"""
-        hidden = torch.tanh(self.W(queries).unsqueeze(2) + self.U(states).unsqueeze(1))  # (B, T, S, A)
+    def forward(
+        self, queries: Tensor, states: Tensor, mask: Tensor | None, keys: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T, H) queries, (B, S, D) states, (B, S) mask -> (B, T, D) contexts, (B, T, S) weights
+
+        A decoder that attends one step at a time computes the (B, S, A) keys U h_s once and passes them to every step.
+        """
+        projected = self.U(states) if keys is None else keys
+        hidden = torch.tanh(self.W(queries).unsqueeze(2) + projected.unsqueeze(1))  # (B, T, S, A)
         return attend(self.v(hidden).squeeze(3), states, mask)

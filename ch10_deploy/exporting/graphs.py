@@ -187,6 +187,7 @@ class Step(nn.Module):
 def text(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Build the graph of chapter 5's language model, from a run."""
     model, vocabulary, _ = language_model.restore(folder)
+    assert isinstance(model, LanguageModel), "the settings in sources.py request a recurrent network"
     return text_of(model, vocabulary)
 
 

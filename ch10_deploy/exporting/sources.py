@@ -67,7 +67,9 @@ SOURCES = {
         quick={"epochs": 60, "importance_samples": 50, "likelihood_images": 50},
         quick_limit=2_000,
     ),
-    "text": Source(language_model, graphs.text, "pydoc", settings={"level": "char"}, quick={"budget": 6.0}),
+    "text": Source(
+        language_model, graphs.text, "pydoc", settings={"level": "char", "network": "recurrent"}, quick={"budget": 6.0}
+    ),
     "films": Source(
         recommender, graphs.films, "planted", settings={"visible": "gaussian", "cases": "films"}, quick={"epochs": 20}
     ),

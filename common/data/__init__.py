@@ -1,12 +1,13 @@
-"""Data sets as tensors in memory, from disk, download or the machine itself; read in this order.
+"""Data sets as tensors in memory: read from disk, downloaded or generated; read in this order.
 
-source     where data lie, downloads with checksums, and the card of a set
-archives   zip, tar and gzip files, read within limits
-published  the counts and checksums of known sets
-batches    shuffled batches out of tensors in memory
+source     data folder, downloads with checksums, and data cards
+archives   zip, tar and gzip files, read within size limits
+published  counts and checksums of published sets
+batches    shuffled batches from tensors in memory
 images     MNIST, CIFAR-10, digits and shapes
-ratings    MovieLens, Netflix and planted ratings
+captions   generated scenes with captions, and Flickr8k
+ratings    MovieLens, Netflix and generated ratings
 text       corpora, sentences, pairs and vocabularies
-mazes      mazes and the environment in them
-series     series of numbers in time
+mazes      mazes and their environments
+series     time series
 """

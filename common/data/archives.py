@@ -1,8 +1,8 @@
-"""Published archives (zip, tar, gzip): read within limits, or refused in one line with what to do.
+"""Read published archives (zip, tar, gzip) within size limits; errors are one line with what to do.
 
-An archive is not trusted. Its paths only find a file, they never say where one is written; a file that unpacks to more
-than a limit is refused while it is read; damage, encryption and unknown compression name the archive and the file in
-it. `unpack` writes all the files that are asked for, or none.
+Archives are not trusted. Paths in an archive only identify files in it; they do not determine where a file is written.
+A file that unpacks to more than a limit is rejected while it is read. Errors for damage, encryption and unknown
+compression name the archive and the file in it. `unpack` writes all requested files or none.
 """
 
 import errno
@@ -20,42 +20,37 @@ from typing import BinaryIO
 from common.files import atomic_path
 
 LIMIT = 1 << 30
-"""Bytes that one file may unpack to, unless a data set says otherwise: the largest, ml-25m's ratings, has 0.7 of it."""
+"""Default maximum of unpacked bytes of one file; the largest file, ml-25m's ratings, has 0.7 of it."""
 MOST_MEMBERS = 10_000
-"""Files that a tar archive may hold."""
+"""Maximum number of files in a tar archive."""
 HEADERS = 1 << 26
-"""Bytes of a tar archive apart from the files that are asked for."""
+"""Maximum bytes of a tar archive besides the requested files."""
 CHUNK = 1 << 20
-"""Bytes that are unpacked at a time."""
+"""Bytes unpacked at a time."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 ENCRYPTED = 0x1
 """Bit of a zip member's flags."""
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-"""How zip archives of data sets are compressed. Others could ask for any amount of memory."""
+"""Accepted compression methods of zip archives; others could request any amount of memory."""
 
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error, EOFError, OSError),
-    *(
-        ValueError,
-        LookupError,
-        ArithmeticError,
-        RuntimeError,
-    ),  # what zipfile and tarfile let through, see the fuzz test
+    *(ValueError, LookupError, ArithmeticError, RuntimeError),  # also raised for damaged files, see the fuzz test
 )
 
 Files = Generator[tuple[str, Iterator[bytes]]]
-"""Names, each with the chunks of its file, which are read before the next name."""
+"""Names, each with the chunks of its file; read the chunks before the next name."""
 
 
 class Refused(ValueError):  # noqa: N818
-    """An archive is not read; the message says why and what to do."""
+    """An archive is rejected; the message says why and what to do."""
 
 
 def read_bytes(path: Path, *, limit: int = LIMIT) -> bytes:
-    """Read a file, unpacked where it is gzipped.
+    """Read a file, unpacked if it is gzipped.
 
-    Raises ValueError, naming the file, where the gzip file is broken or unpacks to more than the limit.
+    Raises ValueError, naming the file, if the gzip file is broken or unpacks to more than the limit.
     """
     with path.open("rb") as file:
         if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
@@ -67,17 +62,17 @@ def read_bytes(path: Path, *, limit: int = LIMIT) -> bytes:
 
 
 def read_members(archive: Path, folder: str, names: Sequence[str], *, limit: int = LIMIT) -> dict[str, bytes]:
-    """Read the named files of a zip or tar archive; see `unpack` for where they lie and what is refused."""
+    """Read the named files of a zip or tar archive; see `unpack` for how they are found and what is rejected."""
     with closing(_members(archive, folder, names, limit)) as found:
         return {name: b"".join(chunks) for name, chunks in found}
 
 
 def unpack(archive: Path, folder: Path, names: Sequence[str], *, limit: int = LIMIT) -> None:
-    """Write the named files of a zip or tar archive into a folder, all or none of them, and nothing else.
+    """Write the named files of a zip or tar archive into a folder: all of them or none, and no others.
 
-    A file is taken from `<folder's name>/<name>`, else from `<name>`, else from the one place in the archive that has
-    a file of this name. Raises ValueError, naming archive and file, where it is not there, encrypted, compressed in
-    another way than by deflate, damaged, or larger than the limit.
+    A file is read from `<folder's name>/<name>`, else from `<name>`, else from the only path in the archive with this
+    file name. Raises ValueError, naming archive and file, if it is missing, encrypted, compressed with a method other
+    than deflate, damaged, or larger than the limit.
     """
     with ExitStack() as written, closing(_members(archive, folder.name, names, limit)) as found:
         for name, chunks in found:
@@ -99,14 +94,14 @@ def _zip_members(archive: Path, folder: str, names: Sequence[str], limit: int) -
             info = infos[place]
             if info.flag_bits & ENCRYPTED:
                 raise Refused(
-                    f"{archive} is not read: {info.filename!r} in it is encrypted; unpack it with its password into "
-                    f"{archive.parent / folder}, or delete the archive and fetch it again"
+                    f"{archive} cannot be read: {info.filename!r} in it is encrypted; unpack it with its password into "
+                    f"{archive.parent / folder}, or delete the archive and download it again"
                 )
             if info.compress_type not in METHODS:
                 raise Refused(
-                    f"{archive} is not read: {info.filename!r} in it has compression method {info.compress_type}, "
+                    f"{archive} cannot be read: {info.filename!r} in it has compression method {info.compress_type}, "
                     f"not deflate; unpack it with another program into {archive.parent / folder}, or delete "
-                    "the archive and fetch it again"
+                    "the archive and download it again"
                 )
             _check_size(archive, info.filename, info.file_size, limit)
             with _explained(archive, info.filename):
@@ -116,7 +111,7 @@ def _zip_members(archive: Path, folder: str, names: Sequence[str], limit: int) -
 
 
 def _tar_members(archive: Path, folder: str, names: Sequence[str], limit: int) -> Files:
-    """Read a tar archive, gzipped or not, twice from front to back: which files it holds, and those asked for."""
+    """Read a tar archive, gzipped or not, in two passes: list its files, then yield the requested ones."""
     most = limit * len(names) + HEADERS
     with closing(_tar_files(archive, most)) as listed:
         members = [member.name for member, _ in listed]
@@ -134,7 +129,7 @@ def _tar_members(archive: Path, folder: str, names: Sequence[str], limit: int) -
 
 
 def _tar_files(archive: Path, most: int) -> Generator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the regular files of a tar archive in their order, as a stream: nothing in it can send the reader back."""
+    """Yield the regular files of a tar archive in order, as a stream: no header can make the reader seek backwards."""
     with ExitStack() as opened:
         file: BinaryIO = opened.enter_context(archive.open("rb"))
         packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
@@ -153,7 +148,7 @@ def _tar_files(archive: Path, most: int) -> Generator[tuple[tarfile.TarInfo, tar
                 return
             if member.isreg():
                 yield member, tar
-        raise Refused(f"{archive} holds more than {MOST_MEMBERS:,} files: delete it and fetch it again")
+        raise Refused(f"{archive} contains more than {MOST_MEMBERS:,} files: delete it and download it again")
 
 
 class _Limited(io.RawIOBase):
@@ -168,35 +163,37 @@ class _Limited(io.RawIOBase):
         if self._left < 0:
             raise Refused(
                 f"{self._archive} unpacks to more than {self._most:,} bytes: this is not the published archive; "
-                "delete it and fetch it again"
+                "delete it and download it again"
             )
         return data
 
 
 def _find(archive: Path, folder: str, names: Sequence[str], members: Sequence[str]) -> dict[str, int]:
-    """Find the place of each name among an archive's members."""
+    """Return the index of each name among an archive's members."""
     found = {}
     for name in names:
         exact = next((path for path in (f"{folder}/{name}", name) if path in members), None)
         fits = (lambda path, exact=exact: path == exact) if exact else (lambda path, name=name: _is_inside(path, name))
         places = [place for place, path in enumerate(members) if fits(path)]
         if not places:
-            raise Refused(f"{archive} holds no {folder}/{name}: delete it and fetch it again")
+            raise Refused(f"{archive} does not contain {folder}/{name}: delete it and download it again")
         if len(places) > 1:
             several = ", ".join(repr(members[place]) for place in places[:3])
-            raise Refused(f"{archive} holds {len(places)} files {name} ({several}): delete it and fetch it again")
+            raise Refused(
+                f"{archive} contains {len(places)} files named {name} ({several}): delete it and download it again"
+            )
         found[name] = places[0]
     return found
 
 
 def _is_inside(path: str, name: str) -> bool:
-    """Whether a member has this name, in whichever folder, as long as the folder is one of the archive."""
+    """Return whether a member has this file name, in any folder inside the archive."""
     place = PurePosixPath(path)
     return place.name == name and not place.is_absolute() and ".." not in place.parts
 
 
 def _chunks(read: Callable[[int], bytes], archive: Path, member: str | None, limit: int) -> Iterator[bytes]:
-    """Yield what a stream unpacks to, piece by piece; raise as soon as it is more than the limit."""
+    """Yield the unpacked bytes of a stream in chunks; raise as soon as they exceed the limit."""
     size = 0
     while True:
         with _explained(archive, member):
@@ -210,23 +207,23 @@ def _chunks(read: Callable[[int], bytes], archive: Path, member: str | None, lim
 
 def _check_size(archive: Path, member: str | None, size: int, limit: int) -> None:
     if size > limit:
-        what = f"{archive} unpacks" if member is None else f"{archive} is not read: {member!r} in it unpacks"
+        what = f"{archive} unpacks" if member is None else f"{archive} cannot be read: {member!r} in it unpacks"
         raise Refused(
-            f"{what} to more than {limit:,} bytes: this is not the published file; delete it and fetch it again"
+            f"{what} to more than {limit:,} bytes: this is not the published file; delete it and download it again"
         )
 
 
 @contextmanager
 def _explained(archive: Path, member: str | None = None) -> Iterator[None]:
-    """Turn what reading an archive may raise into one line; an error of the file system stays what it is."""
+    """Convert errors in reading an archive to one-line errors; errors of the file system are passed on unchanged."""
     try:
         yield
     except Refused:
         raise
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before its start
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to before its start
             raise
         words = " ".join(str(error).split()) or type(error).__name__
         kind = "gzip file" if archive.suffix not in (".zip", ".tar") and member is None else "archive"
         place = "" if member is None else f"{member!r}: "
-        raise Refused(f"{archive} is a broken {kind} ({place}{words}): delete it and fetch it again") from error
+        raise Refused(f"{archive} is a broken {kind} ({place}{words}): delete it and download it again") from error

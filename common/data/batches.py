@@ -1,4 +1,4 @@
-"""Mini-batches out of tensors that live in memory: one index-select a batch, no copies per sample."""
+"""Mini-batches from tensors in memory: one index_select per batch, no copies per sample."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from common.config import require
 
 
 class Batches:
-    """Iterate over tensors of equal length in mini-batches on a device; each pass shuffles anew.
+    """Iterate over tensors of equal length in mini-batches on a device, in a new random order in each pass.
 
-    The tensors move to the device once, where they fit, else batch by batch. The order is drawn on the CPU, so it does
-    not depend on the device; without a generator it is the stored order. The last batch may be smaller. Under torchrun
-    each process gets its share of every batch, and a last batch with fewer samples than processes is left out.
+    If the tensors fit, they are moved to the device once, else batch by batch. The order is drawn on the CPU, so it is
+    the same on every device; without a generator it is the stored order. The last batch may be smaller. Under torchrun
+    each process gets its share of every batch, and a last batch with fewer samples than processes is skipped.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Batches:
         if self.device.type != "cuda":
             return True
         free, _ = torch.cuda.mem_get_info(self.device)
-        return sum(tensor.nbytes for tensor in tensors) < 0.5 * free  # the model and its activations need room too
+        return sum(tensor.nbytes for tensor in tensors) < 0.5 * free  # the model and its activations need memory too
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.tensors[0]), self.batch_size)

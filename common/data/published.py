@@ -1,12 +1,11 @@
-"""What published data sets hold, so that a part of one never runs under the bare name of the whole.
+"""Counts and checksums of published data sets, so that a part of a set is not reported under the name of the whole set.
 
-A set is compared by its counts, and by the sha256 of its content where that is known. The contents were hashed as they
-are read, so it does not matter whether a file is gzipped or how its lines end; the files that they come from have the
-checksums that their publishers state.
+A set is compared by its counts and, if known, by the sha256 of its content. Contents are hashed after reading, so that
+compression and line ends do not matter. The hashes here were computed from files with the publishers' checksums.
 
     mnist                                         the published set
-    mnist (partial: 100 of 60,000 train images)   some of it
-    mnist (altered: train labels)                 as many, but others
+    mnist (partial: 100 of 60,000 train images)   a part of it
+    mnist (altered: train labels)                 the same counts, other content
 """
 
 from collections.abc import Mapping
@@ -20,9 +19,9 @@ class Release:
     """One published version of a data set."""
 
     counts: Mapping[str, int]
-    """Name of a part, and how many of them there are."""
+    """Number of items by name of the part."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Name of a part, and the checksum of its content."""
+    """Checksum of the content by name of the part."""
 
 
 def _ratings(ratings: int, users: int, sha256: str | None = None) -> Release:
@@ -91,6 +90,11 @@ RELEASES: dict[str, tuple[Release, ...]] = {
         ),
     ),
     "babi": (Release({"train questions": 20_000, "test questions": 20_000}),),
+    "etth1": (
+        Release({"values": 17_420}, {"values": "3f2bdc80b5c66450c165599d6da09cbe0f336c58eef0888655c1d96b6e066488"}),
+    ),
+    # The splits of Flickr_8k.{train,dev,test}Images.txt.
+    "flickr8k": (Release({"train images": 6_000, "dev images": 1_000, "test images": 1_000}),),
     # The phrases of the GLUE benchmark, and the sentences alone; both are called SST-2.
     "sst-2": (
         Release({"train sentences": 67_349, "dev sentences": 872}),
@@ -101,7 +105,7 @@ RELEASES: dict[str, tuple[Release, ...]] = {
 
 
 def title(name: str, counts: Mapping[str, int], sha256: Mapping[str, str] | None = None) -> str:
-    """Give a set's name, followed by how it differs from every release, if it does.
+    """Return a set's name, followed by the difference if it differs from every release.
 
     >>> title("ml-100k", {"ratings": 20, "users": 5})
     'ml-100k (partial: 20 of 100,000 ratings)'
@@ -111,7 +115,7 @@ def title(name: str, counts: Mapping[str, int], sha256: Mapping[str, str] | None
     differences = [_difference(release, counts, sha256 or {}) for release in RELEASES[name]]
     if "" in differences:
         return name
-    # As many of everything, but others: that release is meant. Else the newest one.
+    # Compare with the release that has the same counts, else with the newest one.
     altered = [difference for difference in differences if difference.startswith("altered")]
     return f"{name} ({(altered or differences)[0]})"
 
@@ -130,11 +134,11 @@ def _difference(release: Release, counts: Mapping[str, int], sha256: Mapping[str
 def card(
     name: str, sha256: str, description: str, counts: Mapping[str, int], contents: Mapping[str, str] | None = None
 ) -> DataCard:
-    """Make the card of a set that was read from files: its name stands alone only where the data are as published."""
+    """Build the card of a set read from files: it has the plain name only if the data are as published."""
     shown = title(name, counts, contents)
     return DataCard(shown, False, sha256, description, published="" if shown == name else name)
 
 
 def own_name(name: str) -> str:
-    """Name a person's own file or folder; one that is called like a published set is not taken for it."""
+    """Return the name of a user's own file or folder, marked if a published set has the same name."""
     return f"{name} (own file)" if name in RELEASES else name

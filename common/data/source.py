@@ -1,4 +1,4 @@
-"""Where data lies: `DATA_DIR`, downloads that are checked before they count, and a card that says what a run used."""
+"""Data folder (`DATA_DIR`), downloads with checksums, and the card that describes the data of a run."""
 
 import hashlib
 import http.client
@@ -16,43 +16,43 @@ from typing import Any
 from torch import Tensor
 
 PROBE_SECONDS = 4.0
-"""How long a mirror may take to answer before it counts as dead."""
+"""Seconds after which a mirror that does not answer is skipped."""
 
 MD5_LENGTH = 32
 """Hexadecimal digits of an md5."""
 
 
 class DataUnavailable(FileNotFoundError):  # noqa: N818
-    """A data set is neither on disk nor to be had by download."""
+    """A data set is not on disk and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
 class DataCard:
-    """Which data a run used."""
+    """Description of the data of a run."""
 
     name: str
-    """As tables show it: a published set's name stands alone only where the data are whole, see `published.py`."""
+    """Name in tables: the plain name of a published set only if the data are complete, see `published.py`."""
     embedded: bool
-    """Whether it comes with the suite or its dependencies, instead of from a published data set."""
+    """Whether the data come with this project or its dependencies, not from a published data set."""
     sha256: str
     description: str
-    """One line for people: sizes, and where the data came from."""
+    """Sizes and origin of the data, in one line."""
     published: str = ""
-    """The published set that these data are a part or a variant of, as --data has it, where `name` says so."""
+    """Published set (a value of --data) of which these data are a part or a variant, else empty."""
 
     def record(self) -> dict[str, str | bool]:
-        """Give what config.json and summary.json say of the data."""
+        """Return the entry about the data in config.json and summary.json."""
         known = {"name": self.name, "embedded": self.embedded, "sha256": self.sha256}
         return known | ({"published": self.published} if self.published else {})
 
 
 def option_of(record: dict[str, Any]) -> Any:
-    """Give the name by which --data loads the set that a run's record is about."""
+    """Return the value of --data that loads the set of a run's record."""
     return record.get("published") or record["name"]
 
 
 def data_dir() -> Path:
-    """Give the folder of the data sets: the environment's DATA_DIR, else `data`."""
+    """Return the folder of the data sets: the environment variable DATA_DIR, else `data`."""
     return Path(os.environ.get("DATA_DIR") or "data")
 
 
@@ -65,7 +65,7 @@ def sha256_of(*tensors: Tensor) -> str:
 
 
 def sha256_of_lines(lines: Iterable[str]) -> str:
-    """Hash lines of text, each with its end."""
+    """Hash lines of text, each followed by a newline."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode() + b"\n")
@@ -79,12 +79,11 @@ def sha256_of_file(path: Path) -> str:
 
 
 def fetch(mirrors: list[str], path: Path, checksum: str) -> None:
-    """Download a file from the first mirror that has it, into a temporary folder, and rename it once it is checked.
+    """Download a file from the first mirror that has it into a temporary folder, verify it, and move it to `path`.
 
-    The checksum is an md5, or a sha256, which is twice as long.
-
-    Two processes at once each download their own copy; the last rename wins, and both copies are the same.
-    Raises DataUnavailable with every mirror's reason. A dead network is noticed within seconds.
+    The checksum is an md5, or a sha256, which is twice as long. Two processes at once each download their own copy; the
+    last one replaces the other, and both are the same. Raises DataUnavailable with the reason of every mirror. A failed
+    network is detected within seconds.
     """
     from torchvision.datasets.utils import download_url
 
@@ -97,13 +96,13 @@ def fetch(mirrors: list[str], path: Path, checksum: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
                 _probe(url)
-                socket.setdefaulttimeout(15)  # seconds without a byte; download_url itself would wait for ever
+                socket.setdefaulttimeout(15)  # seconds without a byte; download_url has no timeout
                 download_url(url, scratch, path.name, checksum if len(checksum) == MD5_LENGTH else None)
                 if len(checksum) != MD5_LENGTH and sha256_of_file(Path(scratch) / path.name) != checksum:
                     raise RuntimeError("File not found or corrupted.")
                 (Path(scratch) / path.name).replace(path)
                 return
-        # torchvision's word for a wrong checksum is RuntimeError.
+        # torchvision raises RuntimeError for a wrong checksum.
         except (OSError, http.client.HTTPException, RuntimeError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             reasons.append(f"{url}: {reason}")
@@ -113,7 +112,7 @@ def fetch(mirrors: list[str], path: Path, checksum: str) -> None:
 
 
 def _probe(url: str) -> None:
-    """Raise why the mirror does not answer soon, even where looking up its name hangs."""
+    """Raise an error if the mirror does not answer in time, even if the lookup of its name hangs."""
     failure: list[Exception] = [TimeoutError(f"no answer within {PROBE_SECONDS:g} seconds")]
 
     def ask() -> None:

@@ -1,10 +1,10 @@
-"""Pictures of graphs: of any nn.Module, and of whatever a chapter makes a picture of.
+"""Diagrams of graphs: of any nn.Module, and of the graphs that a chapter builds.
 
     save(module_picture(model, images), Path("model.svg"))
 
-A picture is a networkx graph whose nodes have `lines` of text and a `kind`, and whose edges know whether they lead
-`backward`, to a gradient. `to_dot` writes it in Graphviz's language; where Graphviz is installed it draws the picture,
-else matplotlib does, with the places that `layout.py` finds.
+A diagram is a networkx graph whose nodes have `lines` of text and a `kind`, and whose edges have a flag `backward` for
+edges to a gradient. `to_dot` converts it to Graphviz's language. Graphviz draws it if it is installed, else matplotlib
+with the layout of `layout.py`.
 """
 
 import shutil
@@ -29,19 +29,19 @@ COLOURS = {
     "gradient": "#ffe5d0",
 }
 EDGE, BACKWARD_EDGE = "#444444", "#d9480f"
-"""Colours of the edges: those that lead to a gradient are drawn in the second."""
+"""Colours of edges, and of edges to a gradient."""
 
 
 def describe(value: Any) -> str:
-    """Say the shape and dtype of a tensor, or of what has them like one: `2x3 float32`, `scalar float64`."""
+    """Describe shape and dtype of a tensor or of a similar object: `2x3 float32`, `scalar float64`."""
     shape = "x".join(map(str, value.shape)) if len(value.shape) != 1 else f"vector of {value.shape[0]}"
     return f"{shape or 'scalar'} {str(value.dtype).removeprefix('torch.')}"
 
 
 def module_picture(module: nn.Module, *example: Tensor, capture: Literal["fx", "export"] = "fx") -> "nx.DiGraph":
-    """Make a picture of a module, from an example of its inputs.
+    """Build the diagram of a module from example inputs.
 
-    `fx` shows its layers, `export` (torch.export) the operators that they consist of, and copes with more of Python.
+    `fx` shows its layers; `export` (torch.export) shows their operators and supports more of Python.
     """
     import networkx as nx
     from torch.fx.passes.shape_prop import ShapeProp
@@ -69,7 +69,7 @@ def module_picture(module: nn.Module, *example: Tensor, capture: Literal["fx", "
 
 
 def to_dot(graph: "nx.DiGraph") -> str:
-    """Write a picture in Graphviz's language."""
+    """Convert a diagram to Graphviz's language."""
     rows = ["digraph {", '  node [shape=box, style="rounded,filled", fontname="Helvetica", fontsize=11];']
     for name, node in graph.nodes.items():
         label = "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"') for line in node["lines"])
@@ -80,11 +80,11 @@ def to_dot(graph: "nx.DiGraph") -> str:
 
 
 def save(graph: "nx.DiGraph", path: Path) -> None:
-    """Write a picture as .dot, .svg, .pdf or .png: by Graphviz where it is installed, else by matplotlib."""
+    """Save a diagram as .dot, .svg, .pdf or .png, drawn by Graphviz if it is installed, else by matplotlib."""
     if path.suffix == ".dot":
         path.write_text(to_dot(graph), encoding="utf-8")
     elif path.suffix not in (".svg", ".pdf", ".png"):
-        raise ValueError(f"{path}: a picture of a graph ends in .dot, .svg, .pdf or .png")
+        raise ValueError(f"{path}: the name of a diagram must end in .dot, .svg, .pdf or .png")
     elif shutil.which("dot"):
         words = ["dot", f"-T{path.suffix[1:]}", "-Gdpi=110", "-o", str(path)]
         done = subprocess.run(words, input=to_dot(graph), text=True, capture_output=True)
@@ -95,11 +95,11 @@ def save(graph: "nx.DiGraph", path: Path) -> None:
 
 
 LINE_HEIGHT, LETTER_WIDTH, MARGIN = 0.18, 0.078, 0.2
-"""Of the text in a box, in inches."""
+"""Line height, width of a letter and margin of a box, in inches."""
 
 
 def draw(graph: "nx.DiGraph") -> "Figure":
-    """Draw a picture with matplotlib."""
+    """Draw a diagram with matplotlib."""
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
     from matplotlib.path import Path as Route
@@ -128,5 +128,5 @@ def draw(graph: "nx.DiGraph") -> "Figure":
 
 
 def _box(lines: list[str]) -> tuple[float, float]:
-    """Width and height of a box around some lines, in inches."""
+    """Return width and height, in inches, of a box around lines of text."""
     return LETTER_WIDTH * max(map(len, lines)) + MARGIN, LINE_HEIGHT * len(lines) + MARGIN

@@ -1,7 +1,7 @@
-"""Where to draw the nodes of a graph: layers from top to bottom, long edges bent around what lies between them.
+"""Layered graph layout: layers from top to bottom, long edges bent around the nodes between their ends.
 
-This is the method of Sugiyama et al. (1981), which Graphviz refines: every node on a layer below its operands, an order
-within the layers in which few edges cross, then places near their neighbours' that keep this order.
+This is the method of Sugiyama et al. (1981), which Graphviz refines: assign every node to a layer below its operands,
+order the nodes of each layer so that few edges cross, then choose positions near the neighbours that keep this order.
 """
 
 from itertools import pairwise
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 
 GAP, LAYER_GAP, BEND_WIDTH = 0.3, 0.4, 0.05
-"""Inches between boxes, between layers, and for an edge that passes a layer."""
+"""Distance between boxes, distance between layers, and width of an edge that crosses a layer, in inches."""
 SWEEPS = 8
-"""How often the order and the places are improved, each time downwards and upwards."""
+"""Number of sweeps, each downwards and upwards, that improve the order and then the positions."""
 
 
 class Layers:
-    """The nodes of a graph by layer, and the bends of its edges: the places at which they pass a layer."""
+    """Nodes of a graph by layer, and the bends of its edges: one where an edge crosses a layer."""
 
     def __init__(self, graph: "nx.DiGraph") -> None:
         depth = _depths(graph)
@@ -39,14 +39,14 @@ class Layers:
                 self.below.setdefault(upper, []).append(lower)
 
     def sweeps(self) -> list[tuple[list[Any], dict[Any, list[Any]]]]:
-        """Pair the layers with the neighbours to look at: downwards with those above, then upwards with those below."""
+        """Pair the layers with neighbours: downwards with those above, then upwards with those below."""
         return [*((row, self.above) for row in self.rows), *((row, self.below) for row in reversed(self.rows))]
 
 
 def find_places(
     graph: "nx.DiGraph", boxes: dict[Any, tuple[float, float]]
 ) -> tuple[dict[Any, Point], dict[tuple[Any, Any], list[Point]]]:
-    """Find the middle of each box, and the points at which each edge bends; boxes are (width, height) in inches."""
+    """Compute the centre of each box and the bend points of each edge; boxes are (width, height) in inches."""
     layers = Layers(graph)
     for row, neighbours in layers.sweeps() * SWEEPS:
         position = {node: i / len(other) for other in layers.rows for i, node in enumerate(other)}
@@ -66,7 +66,7 @@ def find_places(
 
 
 def _depths(graph: "nx.DiGraph") -> dict[Any, int]:
-    """Longest way from an input to each node; inputs stand right above their first use."""
+    """Return the longest path length from an input to each node; inputs are placed just above their first use."""
     import networkx as nx
 
     depth: dict[Any, int] = {}
@@ -83,7 +83,7 @@ def _mean(neighbours: Any, position: dict[Any, float], otherwise: float) -> floa
 
 
 def _apart(wanted: list[float], widths: list[float]) -> list[float]:
-    """Move boxes of a row apart until none overlap, in the same order and about the same middle."""
+    """Move the boxes of a row apart until none overlap, keeping their order and mean position."""
     x = wanted[:1]
     for place, (before, width) in zip(wanted[1:], pairwise(widths), strict=True):
         x.append(max(place, x[-1] + (before + width) / 2 + GAP))

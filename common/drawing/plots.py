@@ -1,4 +1,4 @@
-"""Curves, image grids, heat maps, scatters and bars: one look for the whole suite.
+"""Curves, image grids, heat maps, scatter plots and bars, in one style for all chapters.
 
 Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
 """
@@ -29,7 +29,7 @@ LOOK: dict[Any, Any] = {
 
 
 def curves(history: Sequence[dict[str, float]], panels: Mapping[str, Sequence[str]], *, log: bool = False) -> Figure:
-    """Draw measures against epochs, one panel a title, as in `{"loss": ["train_loss", "valid_loss"]}`."""
+    """Plot metrics over epochs, one panel per title, as in `{"loss": ["train_loss", "valid_loss"]}`."""
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(4.6 * len(panels), 3.2))
         epochs = [row["epoch"] for row in history]
@@ -105,7 +105,7 @@ def shades(
     title: str = "",
     rings: Sequence[tuple[int, int]] = (),
 ) -> Figure:
-    """Draw a matrix (R, C) of values in [0, 1] without numbers, rings around some cells (column, row)."""
+    """Draw a matrix (R, C) of values in [0, 1] without numbers, with rings around some cells (column, row)."""
     wide = max(map(len, column_names)) > 2
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(1.4 + 0.2 * matrix.shape[1], 1.2 + 0.2 * matrix.shape[0] + 0.5 * wide))
@@ -125,7 +125,7 @@ def shades(
 
 
 def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> Figure:
-    """Draw how often each class (rows) was taken for each class (columns); labels and guesses are (N,)."""
+    """Draw how often each class (rows) was predicted as each class (columns); labels and guesses are (N,)."""
     count = len(names)
     matrix = (labels * count + guesses).bincount(minlength=count**2).view(count, count)
     right = matrix.diagonal().sum() / matrix.sum()
@@ -134,7 +134,7 @@ def confusion_matrix(labels: Tensor, guesses: Tensor, names: Sequence[str]) -> F
 
 
 def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str = "") -> Figure:
-    """Draw (N, 2) points, coloured and marked by their class (N,)."""
+    """Draw (N, 2) points, coloured by their class (N,), with the name of each class at its median."""
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(6.2, 5.2))
         axes = figure.subplots()
@@ -160,7 +160,7 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str 
 
 
 def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: str) -> Figure:
-    """Draw one labelled horizontal bar a value, the first on top."""
+    """Draw one labelled horizontal bar per value, the first on top."""
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(5.2, 0.9 + 0.28 * len(names)))
         axes = figure.subplots()
@@ -176,6 +176,23 @@ def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: st
         axes.locator_params(axis="x", nbins=5)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
+    return figure
+
+
+def bar_groups(names: Sequence[str], groups: Mapping[str, Sequence[float]], *, title: str, label: str) -> Figure:
+    """Draw horizontal bars side by side, one of each group at each name, the first name on top."""
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(5.6, 1.0 + (0.06 + 0.11 * len(groups)) * len(names)))
+        axes = figure.subplots()
+        thickness = 0.8 / len(groups)
+        for number, (group, values) in enumerate(groups.items()):
+            places = [place + (number - (len(groups) - 1) / 2) * thickness for place in range(len(names))]
+            axes.barh(places, values, height=thickness, label=group)
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=title, xlabel=label)
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.legend(fontsize="small")
     return figure
 
 
@@ -197,11 +214,10 @@ def line_panels(
     marked: Sequence[str] = (),
     size: float = 1.0,
 ) -> Figure:
-    """Draw lines, one panel a title, as in `{"relu": {"f(z)": (z, f), "f'(z)": (z, slope)}}`; dots lie under them.
+    """Draw lines, one panel per title, as in `{"relu": {"f(z)": (z, f), "f'(z)": (z, slope)}}`, over optional dots.
 
-    The points of a marked line are drawn too; size enlarges every panel.
-
-    Lines of the same name have the same colour in every panel; the legend stands in the first panel of each kind.
+    Marked lines also show their points; `size` scales the panels. Lines of the same name have the same colour in every
+    panel and are in the legend of the first panel that shows them.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     rows = -(-len(panels) // columns)
@@ -244,7 +260,7 @@ def line_panels(
 def contour_paths(
     x: Tensor, y: Tensor, heights: Tensor, paths: Mapping[str, Tensor], *, goal: tuple[float, float], columns: int
 ) -> Figure:
-    """Draw paths (T, 2), a panel each, over contours of heights (Y, X) at x (X,) and y (Y,); a cross is the goal."""
+    """Draw paths (T, 2), one per panel, over contours of heights (Y, X) at x (X,) and y (Y,); a cross marks `goal`."""
     rows = -(-len(paths) // columns)
     levels = np.logspace(np.log10(max(float(heights.min()), 1e-3)), np.log10(float(heights.max())), 12)
     with mpl.rc_context(LOOK):
@@ -271,7 +287,7 @@ def mosaic(
     title: str = "",
     size: float = 0.42,
 ) -> Figure:
-    """Draw (N, 1, H, W) grey images in [0, 1] as tiles of one picture: for hundreds of them; size is inches a tile."""
+    """Draw hundreds of (N, 1, H, W) grey images in [0, 1] as tiles of one picture; `size` is in inches per tile."""
     *_, height, width = images.shape
     rows = -(-len(images) // columns)
     sheet = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1))
@@ -297,7 +313,7 @@ def mosaic(
 def field(
     values: Tensor, arrows: Tensor, hidden: Tensor, *, path: Sequence[tuple[int, int]] = (), title: str = "", label: str
 ) -> Figure:
-    """Draw (H, W) values as colours with (H, W, 2) arrows (down, right) on them and a path (row, column) over them;
+    """Draw (H, W) values as colours, with (H, W, 2) arrows (down, right) and a path of (row, column) on them;
     hidden cells (H, W) are dark.
     """
     height, width = values.shape

@@ -1,4 +1,4 @@
-"""Pictures with words in them: what an output is made of, and words as points. The look is that of `plots`.
+"""Figures with text: alignments, word embeddings and shaded text, in the style of `plots`.
 
 Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
 """
@@ -21,14 +21,14 @@ def alignments(
     *,
     gamma: float = 1.0,
 ) -> Figure:
-    """Draw matrices (R, C) of shares in [0, 1] one below the other: which columns each row is made of.
+    """Draw matrices (R, C) in [0, 1], one below the other: the weight of each column in each row.
 
-    A gamma below 1 lets small shares be seen beside large ones.
+    A gamma below 1 makes small weights visible beside large ones.
     """
     cell = 0.17
     with mpl.rc_context(LOOK):
         widest = max(len(names) for names in column_names)
-        longest = [max(map(len, names)) for names in column_names]  # words stand upright, and need room
+        longest = [max(map(len, names)) for names in column_names]  # words are vertical and need height
         heights = [len(rows) + 2 + 0.6 * size for rows, size in zip(row_names, longest, strict=True)]
         figure = Figure(figsize=(1.2 + cell * widest, 0.3 + cell * sum(heights)))
         grid = figure.subplots(len(matrices), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -45,7 +45,7 @@ def alignments(
 
 
 def word_maps(panels: Mapping[str, tuple[Tensor, Sequence[str], Sequence[tuple[int, int]]]]) -> Figure:
-    """Draw named points (N, 2), a panel a title, with lines between the pairs that are linked."""
+    """Draw labelled points (N, 2), one panel per title, with lines between linked pairs."""
     columns = min(2, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     with mpl.rc_context(LOOK):
@@ -142,5 +142,5 @@ def text_lines(lines: Mapping[str, str], *, title: str = "") -> Figure:
 
 
 def _plain(text: str) -> str:
-    """Keep matplotlib from reading a dollar sign as the beginning of a formula."""
+    """Escape dollar signs, which matplotlib reads as the start of a formula."""
     return text.replace("$", r"\$")

@@ -1,8 +1,8 @@
-"""The table of CPU against GPU: every chapter's training steps on every device of one machine.
+"""Table of CPU and GPU throughput: the training steps of every chapter on every device of one machine.
 
-    python -m common.records.ledger devices  # time them, some minutes, and keep what came out in results/devices.json
+    python -m common.records.ledger devices  # time them (some minutes) and save results/devices.json
 
-In a README the table stands between these two lines:
+In a README, the table is placed between these two lines:
 
 <!-- devices -->
 <!-- /devices -->
@@ -33,9 +33,9 @@ def timed_chapters(root: Path) -> list[str]:
 
 
 def time_chapters(root: Path) -> dict[str, Any]:
-    """Time the core programs of each chapter in a process of its own; return what is to be recorded.
+    """Time the core programs of each chapter in a process of its own; return the record.
 
-    Raises ValueError where a chapter fails.
+    Raises ValueError if a chapter fails.
     """
     out, timings = root / "runs" / "ledger" / "devices", []
     shutil.rmtree(out, ignore_errors=True)
@@ -54,12 +54,12 @@ def time_chapters(root: Path) -> dict[str, Any]:
 
 
 def render_devices(text: str, entry: dict[str, Any]) -> str:
-    """Put the recorded table into a README."""
+    """Insert the recorded table into a README."""
     return DEVICES.sub(lambda match: f"{match['first']}{table_of(entry)}{match['last']}", text)
 
 
 def table_of(entry: dict[str, Any]) -> str:
-    """Write the record as a Markdown table: what the first place reaches, and how many times that the others do."""
+    """Format the record as a Markdown table: throughput on the first device, and the others relative to it."""
     rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for timing in entry["timings"]:
         variant = Variant(**timing["variant"])

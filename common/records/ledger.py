@@ -1,11 +1,11 @@
-"""The results ledger: run a command over several seeds, keep what came out, and render the tables of the READMEs.
+"""The results ledger: run a command with several seeds, save the results, and render the tables of the READMEs.
 
 python -m common.records.ledger record ch03/feedforward --seeds 3 -- ch03_autoencoder_rbm.train feedforward
 python -m common.records.ledger picture ch03/rbm filters    # copy a figure of a recorded run into docs/: pictures.py
 python -m common.records.ledger aims              # list the recorded figures that miss results/targets.toml
 python -m common.records.ledger devices           # time every chapter's steps on every device: device_table.py
 python -m common.records.ledger render            # rewrite the tables from results/: tables.py
-python -m common.records.ledger render --check    # say which tables differ from the records, and exit with 1
+python -m common.records.ledger render --check    # list the pages whose tables differ from the records; exit with 1
 """
 
 import os
@@ -35,16 +35,16 @@ from common.records.device_table import time_chapters
 
 @dataclass(frozen=True)
 class Record:
-    """Run a command over several seeds and keep what came out in results/<name>.json."""
+    """Run a command with several seeds and save the results in results/<name>.json."""
 
     name: Annotated[str, tyro.conf.Positional]
     """Name of the record."""
     title: str = "defaults"
-    """What the row says of the run."""
+    """Title of the row in the tables."""
     seeds: int = 3
-    """How many runs, with seeds 0, 1, 2 ..."""
+    """Number of runs, with seeds 0, 1, 2 ..."""
     rates: bool = True
-    """Record throughput and durations; with --no-rates, for a machine that is not quiet, only the other figures."""
+    """Record throughput and durations; on a busy machine, omit them with --no-rates."""
 
     def __post_init__(self) -> None:
         require(self.seeds >= 1, "--seeds must be at least 1", self.seeds)
@@ -52,10 +52,10 @@ class Record:
 
 
 def require_name(name: str) -> None:
-    """Raise ValueError where a record cannot have that name."""
+    """Raise ValueError if a name is not valid for a record."""
     require(
         re.fullmatch(r"(\w+/)?[\w-]+", name) is not None,
-        "a record's name is letters, digits and dashes, after its chapter's folder as in ch03/rbm",
+        "a record name consists of letters, digits and dashes, with its chapter's folder first, as ch03/rbm",
         name,
     )
 
@@ -65,7 +65,7 @@ class Render:
     """Rewrite the tables of the READMEs from the records."""
 
     check: bool = False
-    """Change nothing; exit with 1 where a table differs from the records."""
+    """Do not rewrite; exit with 1 if a table differs from the records."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Picture:
 
     def __post_init__(self) -> None:
         require_name(self.record)
-        require("/" in self.record, "a picture's record lies in a chapter's folder, as ch03/rbm", self.record)
+        require("/" in self.record, "the record of a picture must be in a chapter's folder, as ch03/rbm", self.record)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Aims:
 
 @dataclass(frozen=True)
 class Devices:
-    """Time the training steps of every chapter on every device of this machine, and keep them in results/."""
+    """Time the training steps of every chapter on every device of this machine, and save the timings in results/."""
 
     name: str = "devices"
     """Name of the record; the READMEs show the one called devices."""
@@ -101,7 +101,7 @@ class Devices:
 
 
 def record(options: Record, command: Sequence[str]) -> Path:
-    """Run `python -m <command> --seed s` for each seed, summarise its summaries, and write the record."""
+    """Run `python -m <command> --seed s` for each seed, combine the summaries, and write the record."""
     if not command:
         raise ValueError("nothing to record: put the command after --, as in: record NAME -- ch03_x.train feedforward")
     out = tables.ROOT / "runs" / "ledger" / options.name
@@ -133,7 +133,7 @@ def record(options: Record, command: Sequence[str]) -> Path:
 
 
 def run_command(words: Sequence[str]) -> str | None:
-    """Run a command from the project's root, pass its output on, and return it; None where the command failed."""
+    """Run a command in the project's root, print its output, and return it, or None if the command failed."""
     environment = {**os.environ, "DATA_DIR": str(data_dir().resolve())}
     lines = []
     with subprocess.Popen(words, cwd=tables.ROOT, env=environment, stdout=subprocess.PIPE, encoding="utf-8") as process:
@@ -145,7 +145,7 @@ def run_command(words: Sequence[str]) -> str | None:
 
 
 HEAD, TAIL = 5, 7
-"""Lines that a record keeps of the beginning and of the end of the first seed's output."""
+"""Number of first and last lines of the first seed's output that a record keeps."""
 
 
 def shorten(printed: str, folders: dict[str, str]) -> list[str]:
@@ -158,7 +158,7 @@ def shorten(printed: str, folders: dict[str, str]) -> list[str]:
 
 RATE = re.compile(r"_per_second$|_gflops$")
 TIMED = re.compile(r"_per_second$|_gflops$|(^|_)(milli|micro)?seconds$")
-"""Names of throughput metrics, and of those and durations."""
+"""Names of throughput metrics, and of throughput metrics and durations."""
 
 TOLERANCE = 0.05
 """Largest accepted variation of a rate, relative to its mean."""
@@ -176,7 +176,7 @@ def matrix_product_rate(size: int = 2_048, rounds: int = 15) -> float:
 
 
 def require_steady(entry: dict[str, Any]) -> None:
-    """Raise ValueError where the machine was not quiet: its matrix-product rate or a recorded rate varies too much."""
+    """Raise ValueError if the machine was busy: its matrix-product rate or a recorded rate varies too much."""
     before, after = entry["matrix_product_gflops"].values()
     changes = {"the machine's matrix-product rate": abs(after - before) / before}
     for name, figure in entry["metrics"].items():
@@ -191,7 +191,7 @@ def require_steady(entry: dict[str, Any]) -> None:
 
 
 def summarise(options: Record, command: Sequence[str], summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Condense the summaries of several seeds into one record of the measures that all of them have."""
+    """Combine the summaries of several seeds into one record of the metrics that all of them have."""
     first = summaries[0]
     shared = [name for name in first["metrics"] if all(name in summary["metrics"] for summary in summaries)]
     values = {name: [summary["metrics"][name] for summary in summaries] for name in shared}
@@ -212,7 +212,7 @@ def summarise(options: Record, command: Sequence[str], summaries: list[dict[str,
 
 
 def spread(values: list[float]) -> dict[str, Any]:
-    """Mean, standard deviation (of a sample; 0 for one value) and the values themselves."""
+    """Return mean, sample standard deviation (0 for one value) and the values themselves."""
     return {
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else 0.0,

@@ -3,8 +3,8 @@
     python -m common.records.ledger picture ch03/rbm filters       # filters.png of the record's first run
     python -m common.records.ledger picture ch07/dqn walk.gif
 
-`ledger record` leaves the runs of a record in runs/ledger/<record>/<seed>/. A PNG keeps record, command and seed as
-text chunks, a GIF as its comment, so that a picture can always be traced to its record.
+`ledger record` saves the runs of a record in runs/ledger/<record>/<seed>/. A PNG stores record, command and seed in
+text chunks, a GIF in its comment, so that every picture can be traced to its record.
 """
 
 import io
@@ -19,31 +19,31 @@ from common.files import atomic_path, read_json
 from common.records import tables
 
 MOST_BYTES = 150_000
-"""Largest size of one picture."""
+"""Maximum size of a picture."""
 
 WIDTHS = (1_400, 1_100, 900, 700, 500)
 """Widths in pixels that are tried, the largest first."""
 
 
 def folder() -> Path:
-    """Give the folder of all pictures."""
+    """Return the folder of all pictures."""
     return tables.ROOT / "docs" / "pictures"
 
 
 def add_picture(record: str, figure: str, *, seed: int = 0) -> Path:
     """Copy a figure of a recorded run into docs/pictures/chXX/ and return its path.
 
-    Raises FileNotFoundError where there is no such record, run or figure, ValueError where the picture is too large.
+    Raises FileNotFoundError if the record, run or figure does not exist, ValueError if the picture is too large.
     """
     path = tables.RESULTS / f"{record}.json"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no record results/{record}.json")
+        raise FileNotFoundError(f"results/{record}.json does not exist: make the record first")
     name = figure if Path(figure).suffix else f"{figure}.png"
     runs = tables.ROOT / "runs" / "ledger" / record / str(seed)
     found = sorted(runs.glob(f"*/*/*/{name}"))
     if not found:
         there = ", ".join(sorted({p.name for p in runs.glob("*/*/*/*") if p.suffix in (".png", ".gif")}))
-        raise FileNotFoundError(f"{runs} has no {name}; figures there: {there or 'none, record it first'}")
+        raise FileNotFoundError(f"{runs} has no {name}; available: {there or 'none, make the record again'}")
     origin = {"record": record, "command": read_json(path)["command"], "seed": str(seed)}
     chapter, short = record.split("/")
     target = folder() / chapter / f"{short}-{name}"
@@ -81,7 +81,7 @@ def compressed(source: Path, origin: dict[str, str]) -> bytes:
 
 
 def origin_of(picture: Path) -> dict[str, Any]:
-    """Read record, command and seed out of a picture."""
+    """Read record, command and seed from a picture."""
     with Image.open(picture) as image:
         if picture.suffix == ".gif":
             return json.loads(image.info["comment"])

@@ -1,27 +1,28 @@
-"""The tables of the READMEs, rendered from results/: figures go into a page without a hand between.
+"""Render the tables of the READMEs from results/, so that no figure on a page is typed by hand.
 
-In a README a table stands between these two lines; the first names the records (rows) and the measures (columns):
+In a README, a table is placed between two comment lines; the first names the records (rows) and the metrics (columns):
 
 <!-- ledger: ch03/feedforward ch03/feedforward-quick | test_accuracy train_seconds -->
 <!-- /ledger -->
 
-One record whose measures are named `<row>_<column>` becomes a table of its own with an x between rows and columns:
+A single record whose metrics are named `<row>_<column>` is shown as a table with an x between rows and columns:
 
 <!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
-A measure whose values over the seeds are not one hump is shown as `measure:values`, every seed's value, or as
-`measure:median`, the median with the smallest and the largest value:
+For a metric whose values over the seeds are not unimodal, `metric:values` shows the value of every seed, and
+`metric:median` the median with the smallest and the largest value:
 
 <!-- ledger: ch02/fitting | degree_1_rmse degree_15_rmse:values -->
 <!-- /ledger -->
 
-What the first seed of a record printed, its first and its last lines (as the record keeps them), stands between
+The output of the first seed of a record, its first and last lines (as the record keeps them), is placed between
 
 <!-- output: ch03/feedforward -->
 <!-- /output -->
 
-And where results/landmarks.toml is to stand, records beside what the book and others reach, or device_table.py's table:
+The comparison in results/landmarks.toml of records, the book's results and published results is placed between the
+following lines, and the table of device_table.py between lines named `devices`:
 
 <!-- landmarks -->
 <!-- /landmarks -->
@@ -48,7 +49,7 @@ OUTPUT = re.compile(r"(?P<first><!-- output: (?P<record>[\w/-]+) -->\n).*?(?P<la
 
 LANDMARKS = re.compile(r"(?P<first><!-- landmarks -->\n).*?(?P<last><!-- /landmarks -->)", re.S)
 
-# How measures are written: the heading, the factor, and the format; the first name that fits counts.
+# Formats of metrics: name pattern, heading, factor and format; the first matching pattern is used.
 FORMATS = [
     (r"rmse|mae$|noise_floor", "{name}", 1, "{:#.4g}"),
     (r"_at_10$|coverage", "{name}", 1, "{:.3f}"),
@@ -86,26 +87,26 @@ FORMATS = [
 
 
 VIEWS = {"": "", "values": ", each seed", "median": ", median (range)"}
-"""How the values of a measure over the seeds are shown, with the end of its heading."""
+"""Ways to show the values of a metric over the seeds, each with the suffix of its heading."""
 
 
 def split_view(measure: str) -> tuple[str, str]:
-    """Split `measure:view` into the measure and its view; raise ValueError for an unknown view."""
+    """Split `metric:view` into the metric and its view; raise ValueError for an unknown view."""
     name, _, view = measure.partition(":")
     if view not in VIEWS:
-        raise ValueError(f"{measure}: a measure is followed by :values, by :median, or by nothing")
+        raise ValueError(f"{measure}: unknown view {view!r}; use :values, :median or no view")
     return name, view
 
 
 def format_of(measure: str) -> tuple[str, float, str]:
-    """Give a measure's heading, the factor that it is shown with, and its format."""
+    """Return the heading of a metric, the factor by which it is multiplied, and its format."""
     name, view = split_view(measure)
     heading, factor, text = next((h, f, t) for pattern, h, f, t in FORMATS if re.search(pattern, name))
     return heading.format(name=name.replace("_", " ")) + VIEWS[view], factor, text
 
 
 def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
-    """Write a measure of a record as mean ± standard deviation; nothing where the record has no such measure."""
+    """Format a metric of a record as mean ± standard deviation; empty if the record does not have it."""
     name, view = split_view(measure)
     figure = entry["metrics"].get(name)
     if figure is None:
@@ -118,7 +119,7 @@ def cell(entry: dict[str, Any], measure: str, *, unit: str = "") -> str:
         return ", ".join(words) if view == "values" else f"{words[0]} ({words[1]} to {words[2]})"
     if entry["n"] == 1:
         return text.format(factor * figure["mean"]) + unit
-    text = text.replace(":.4g", ":#.4g")  # 0.1600, where 0.16 would cut the spread's digits as well
+    text = text.replace(":.4g", ":#.4g")  # 0.1600, not 0.16, which would also cut digits of the deviation
     mean, sd = text.format(factor * figure["mean"]), factor * figure["sd"]
     decimals = len(mean.partition(".")[2])
     return f"{mean} ± {text.format(sd) if 'e' in mean else f'{sd:,.{decimals}f}'}{unit}"
@@ -144,18 +145,18 @@ def missed_aims() -> list[str]:
 
 
 def origin(entry: dict[str, Any]) -> tuple[str, str]:
-    """Name a record's data and its command."""
+    """Return a record's data set and command."""
     data = "" if entry["data"] is None else entry["data"]["name"] + " (embedded)" * entry["data"]["embedded"]
     return data, entry["command"].partition(".train ")[2] or entry["command"]
 
 
 def place(entry: dict[str, Any]) -> str:
-    """Say where and when a record was made."""
+    """Return device, torch version and date of a record."""
     return f"{entry['device']}; torch {entry['versions']['torch']}; {entry['date']}"
 
 
 def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
-    """Write records as a Markdown table with a line below that says where the figures are from."""
+    """Format records as a Markdown table, with a line below that names devices, versions and dates."""
     lines = [
         "| | " + " | ".join(format_of(name)[0] for name in measures) + " | runs | data | command |",
         "|---" + "|---:" * (len(measures) + 1) + "|---|---|",
@@ -171,7 +172,7 @@ def render_table(records: list[dict[str, Any]], measures: Sequence[str]) -> str:
 
 
 def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Write one record, whose measures are `<row>_<column>`, as a table of its own."""
+    """Format one record, whose metrics are `<row>_<column>`, as a table of its own."""
     lines = [
         "| | " + " | ".join(format_of(column)[0] for column in columns) + " |",
         "|---" + "|---:" * len(columns) + "|",
@@ -185,7 +186,7 @@ def render_grid(entry: dict[str, Any], rows: Sequence[str], columns: Sequence[st
 
 
 def render_landmarks() -> str:
-    """Write our records beside the book's results and the best that others publish, as results/landmarks.toml says."""
+    """Format results/landmarks.toml as a table: our records, the book's results and the best published results."""
     landmarks = tomllib.loads((RESULTS / "landmarks.toml").read_text(encoding="utf-8"))["landmark"]
     lines = ["| what | here | the book's program | published | source |", "|---|---:|---:|---:|---|"]
     for mark in landmarks:
@@ -199,15 +200,15 @@ def render_landmarks() -> str:
 
 
 def render_output(name: str) -> str:
-    """Write the command of a record and what its first run printed; raise ValueError where the record has no output."""
+    """Format the command and the output of a record's first run; raise ValueError if the record has no output."""
     entry = read_record(name)
     if not entry.get("output"):
-        raise ValueError(f"results/{name}.json holds no output: record it again")
+        raise ValueError(f"results/{name}.json has no output: record it again")
     return "\n".join(["```text", f"$ {entry['command']}", *entry["output"], "```", ""])
 
 
 def render(text: str, where: Path) -> str:
-    """Replace every table of a README by what the records say."""
+    """Render every table of a README from the records."""
     kinds = {"ledger:": TABLE, "output:": OUTPUT, "devices -->": DEVICES, "landmarks -->": LANDMARKS}
     for beginning, table in kinds.items():
         if text.count(f"<!-- {beginning}") != len(table.findall(text)):
@@ -217,18 +218,18 @@ def render(text: str, where: Path) -> str:
         names, measures = match["records"].split(), match["measures"].split()
         for name in names:
             if not (RESULTS / f"{name}.json").exists():
-                raise FileNotFoundError(f"{where} asks for results/{name}.json, which is not recorded")
+                raise FileNotFoundError(f"{where} names results/{name}.json, which does not exist")
         entries = [read_record(name) for name in names]
         grid = "x" in measures
         if grid:
             rows, columns = measures[: measures.index("x")], measures[measures.index("x") + 1 :]
             if len(names) != 1 or not rows or not columns:
-                raise ValueError(f"{where}: a table of rows x columns takes one record, and names of both")
+                raise ValueError(f"{where}: a table of rows x columns needs one record, and names of rows and columns")
             measures = [f"{row}_{column}" for row in rows for column in columns]
         recorded = {name for entry in entries for name in entry["metrics"]}
         unknown = [measure for measure in measures if split_view(measure)[0] not in recorded]
         if unknown:
-            raise ValueError(f"{where} asks for {', '.join(unknown)}, which none of {', '.join(names)} recorded")
+            raise ValueError(f"{where} names {', '.join(unknown)}, which no record of {', '.join(names)} has")
         table = render_grid(entries[0], rows, columns) if grid else render_table(entries, measures)
         return f"{match['first']}{table}{match['last']}"
 
@@ -240,7 +241,7 @@ def render(text: str, where: Path) -> str:
 
 
 def readmes() -> list[Path]:
-    """List the pages that may hold tables."""
+    """List the pages that may contain tables."""
     return [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("ch*/*.md"))]
 
 

@@ -194,7 +194,7 @@ def test_a_misspelt_title_names_what_was_meant(data):
     with pytest.raises(ValueError, match="did you mean") as error:
         recommend.find_film(title.replace("a", "e", 1)[:-7], data)
     assert title in str(error.value)
-    with pytest.raises(ValueError, match="nor one that looks like it"):
+    with pytest.raises(ValueError, match="and no similar title"):
         recommend.find_film("QQQQ zzzz", data)
 
 

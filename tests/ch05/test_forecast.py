@@ -13,6 +13,7 @@ from ch05_rnn.series import autoregression, forecast
 from ch05_rnn.series.autoregression import Autoregression, seasonal_naive, targets
 from ch05_rnn.series.forecast import Config, Networks
 from common import cli
+from common.data import source
 from common.data.series import delayed, series
 from common.data.series.series import load_csv, load_series
 from conftest import train_until
@@ -170,6 +171,41 @@ def test_forecasts_of_other_series_are_drawn_at_regular_distances(curve):
     assert len(origins) == 4
 
 
+# ETTh1.
+
+
+def write_etth1(count=14_500):
+    """Write a file with the columns of ETTh1 into DATA_DIR."""
+    folder = source.data_dir() / "ETT-small"
+    folder.mkdir(parents=True)
+    rows = "".join(f"{n},1,{n % 24 + n / 1_000}\n" for n in range(count))
+    (folder / "ETTh1.csv").write_text("date,HUFL,OT\n" + rows)
+
+
+def test_etth1_is_split_into_12_4_and_4_months():
+    write_etth1()
+    whole = load_series("etth1")
+    assert (whole.train_end, whole.valid_end, len(whole.values)) == (8_640, 11_520, 14_400)
+    assert whole.values[[0, 8_640]].tolist() == [0, 8_640 % 24 + 8.64], "the column of the oil temperature"
+    assert whole.best(3) is None
+    part = load_series("etth1", limit=100)
+    assert (part.first, part.train_end, part.valid_end, len(part.values)) == (8_540, 100, 200, 300)
+    torch.testing.assert_close(part.values, whole.values[8_540:8_840])
+
+
+def test_a_short_etth1_is_refused():
+    write_etth1(count=14_399)
+    with pytest.raises(ValueError, match=r"ETTh1.csv has 14,399 values, but the splits need 14,400: download it again"):
+        load_series("etth1")
+
+
+def test_etth1_that_cannot_be_downloaded_names_the_folder_and_another_series():
+    with pytest.raises(
+        source.DataUnavailable, match=r"etth1 is not in .*ETT-small .*; put ETTh1.csv there, or .* curve"
+    ):
+        load_series("etth1")
+
+
 # CSV files.
 
 
@@ -194,12 +230,16 @@ def test_a_column_is_read_in_the_order_of_the_file(tmp_path):
         ("a,b\n1,2\n", None, "choose a column of {path} with --column: it has a, b"),
         ("price,b\n1,2\n", "prise", "{path} has no column 'prise'; did you mean 'price'?"),
         ("a,b\n1,2\n", "zzz", "{path} has no column 'zzz': it has a, b"),
-        ("a,b\n1,2\n\n1,x\n", "b", "{path} line 4: column 'b' is 'x', which is no number"),
-        ("a,b\n1,2\n1\n", "b", "{path} line 3: column 'b' is '', which is no number"),
-        ("a,b\n1,nan\n", "b", "{path} line 2: column 'b' is 'nan', which is no number"),
-        ("a,b\n1,inf\n", "b", "{path} line 2: column 'b' is 'inf', which is no number"),
+        ("a,b\n1,2\n\n1,x\n", "b", "{path} line 4: column 'b' is 'x', which is not a number"),
+        ("a,b\n1,2\n1\n", "b", "{path} line 3: column 'b' is '', which is not a number"),
+        ("a,b\n1,nan\n", "b", "{path} line 2: column 'b' is 'nan', which is not a number"),
+        ("a,b\n1,inf\n", "b", "{path} line 2: column 'b' is 'inf', which is not a number"),
         ("a,b\n1,2\n1,2\n", "b", "{path}: column 'b' holds 2 values that do not change"),
-        ("a,b\n1,2\n1," + "9" * 200_000, "b", "{path} line 3 is no line of comma-separated values: field larger than"),
+        (
+            "a,b\n1,2\n1," + "9" * 200_000,
+            "b",
+            "{path} line 3 is not a line of comma-separated values: field larger than",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, text, column, message):
@@ -308,10 +348,27 @@ def test_errors_are_of_whole_forecasts_within_the_split():
     values = torch.arange(10, dtype=torch.float64) ** 2
     off = forecast.errors(torch.zeros(10, 2, dtype=torch.float64), values, start=6, end=9)
     assert (-off).tolist() == [[36, 49], [49, 64]], "from 5 on, the last value before, and from 6 on"
-    measures = forecast.measure(torch.tensor([[3.0, 0], [-4, 1]]))
+    measures = forecast.measure(torch.tensor([[3.0, 0], [-4, 1]]), std=2.0)
     assert measures["one_step_rmse"] == pytest.approx(math.sqrt(12.5))
     assert measures["all_steps_rmse"] == pytest.approx(math.sqrt(26 / 4))
     assert measures["all_steps_mae"] == 2
+    assert measures["scaled_mse"] == pytest.approx(26 / 4 / 2**2)
+
+
+@pytest.mark.parametrize("name", ["lstm", "mlp"])
+def test_a_residual_network_adds_its_outputs_to_the_last_value(config, name):
+    torch.manual_seed(0)
+    features = torch.randn(2, 9, 1 + 2 * config.harmonics)
+    plain, residual = (getattr(Networks(replace(config, residual=flag)), name) for flag in (False, True))
+    residual.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(residual(features), features[..., :1] + plain(features))
+    values, time = torch.randn(30, dtype=torch.float64), torch.arange(30)
+    residual.load_state_dict(
+        {name: torch.zeros_like(part) for name, part in residual.state_dict().items()} | {"std": torch.tensor(2.0)}
+    )
+    torch.testing.assert_close(
+        residual.forecast(values, time), values.unsqueeze(1).expand(-1, config.horizon), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "mlp"])
@@ -371,7 +428,9 @@ def test_training_repeats_restores_and_shows(config, curve):
     past = curve.values[: curve.train_end]
     for name, model in (("lstm", networks.lstm), ("mlp", networks.mlp)):
         off = forecast.errors(model.forecast(curve.values, time), curve.values, curve.valid_end, len(curve.values))
-        assert forecast.measure(off)["all_steps_rmse"] == pytest.approx(first[f"test_{name}_all_steps_rmse"], rel=1e-5)
+        assert forecast.measure(off, 1.0)["all_steps_rmse"] == pytest.approx(
+            first[f"test_{name}_all_steps_rmse"], rel=1e-5
+        )
         assert (float(model.mean), float(model.std)) == pytest.approx((float(past.mean()), float(past.std())))
     for name in ("horizon", "forecasts", "curves"):
         assert (one / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -443,7 +502,7 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 @pytest.mark.slow
 def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(epochs=20, learning_rate=0.01, run=options))
+    metrics = forecast.train(Config(epochs=10, run=options))
     for name in ("lstm", "mlp"):
         assert metrics[f"test_{name}_one_step_rmse"] < 0.75 * metrics["test_autoregression_one_step_rmse"]
         assert metrics[f"test_{name}_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]
@@ -452,6 +511,6 @@ def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch
 @pytest.mark.slow
 def test_the_lstm_remembers_cues_that_the_mlp_cannot_see(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(data="delayed", epochs=20, run=options))
+    metrics = forecast.train(Config(data="delayed", epochs=14, run=options))
     assert metrics["test_lstm_one_step_rmse"] < 0.8 * metrics["test_mlp_one_step_rmse"]
     assert metrics["test_lstm_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]

@@ -152,7 +152,7 @@ def test_sst_is_unpacked_from_its_archive(tmp_path):
     [
         ("", "starts with '': its first line must be 'sentence', a tab and 'label'"),
         ("good\t1\n", r"starts with 'good\t1': its first line must be"),
-        (HEADER, "holds no sentences"),
+        (HEADER, "contains no sentences"),
         (HEADER + "good\t1\nbad\n", "line 3 is 'bad': a line is a sentence, a tab, and 0 or 1"),
         (HEADER + "good\t2\n", r"line 2 is 'good\t2': a line is"),
         (HEADER + "\t1\n", r"line 2 is '\t1': a line is"),
@@ -308,7 +308,7 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, fails):
     assert "'zzz': read as <unknown>" in output
     assert [row.split()[0] for row in output.splitlines()[-6:] if row.split()][-4:] == ["the", "plot", "was", "zzz"]
     assert f"{100 * verdict:.1f}" in output
-    assert "there is no finished run in" in fails(classify_sentence.main, ["fine", "--out", str(one)])
+    assert "has no finished run" in fails(classify_sentence.main, ["fine", "--out", str(one)])
     assert "give a sentence in quotes" in fails(classify_sentence.main, [" "])
 
 
@@ -356,7 +356,7 @@ def test_sst_sentences_have_no_kinds(config, tmp_path):
     [
         (["--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
         (["--data", "sst2"], "invalid choice 'sst2'"),
-        (["--data", "sst-2"], "take the embedded sentences: --data grammar"),
+        (["--data", "sst-2"], "use the embedded sentences: --data grammar"),
         (["--minimum-count", "0"], "--minimum-count must be a number above 0, got 0"),
     ],
 )

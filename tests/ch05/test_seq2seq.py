@@ -218,7 +218,7 @@ def test_training_repeats_and_restores(config, dates, capsys, fails):
     output = capsys.readouterr().out
     assert answers[0] in output
     assert "'\u0444' in '3 \u0444 1999': read as <unknown>" in output
-    assert "there is no finished run in" in fails(translate.main, ["3 may 1999", "--out", str(one)])
+    assert "has no finished run" in fails(translate.main, ["3 may 1999", "--out", str(one)])
     assert "give a text in quotes" in fails(translate.main, [" "])
 
 
@@ -274,7 +274,7 @@ def test_a_file_of_pairs_is_learned_word_by_word(config, tmp_path):
     [
         (["--hidden-size", "7"], "--hidden-size must be an even number above 0, got 7"),
         (["--attention", "dots"], "invalid choice 'dots'"),
-        (["--pairs", "no.txt"], "no.txt does not exist: --pairs takes a file with source, tab and target a line"),
+        (["--pairs", "no.txt"], "no.txt does not exist: --pairs takes a file with source, tab and target in each line"),
         (["--epochs", "0"], "--epochs must be a number above 0, got 0"),
     ],
 )

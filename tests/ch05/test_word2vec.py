@@ -390,7 +390,7 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
     ("words", "message"),
     [
         ([], "give either --near or --analogy, got both or none"),
-        (["--near", "king"], "word2vec: train one with python -m ch05_rnn.train word2vec"),
+        (["--near", "king"], "word2vec has no finished run: train one with python -m ch05_rnn.train word2vec"),
         (["--analogy", "a", "b"], "--analogy"),
         (["--near", "king", "--vectors", "no.txt"], "no.txt does not exist"),
     ],

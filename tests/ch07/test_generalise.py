@@ -343,8 +343,8 @@ def test_play_walks_carved_and_drawn_mazes(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("#####\n    E\n#####", "has no start: put one 'S' where it is"),
-        ("#####\nS    \n#####", "has no exit: put one 'E' where it is"),
+        ("#####\n    E\n#####", "has no start: add one 'S'"),
+        ("#####\nS    \n#####", "has no exit: add one 'E'"),
         ("#####\nS # E\n#####", "the exit cannot be reached from the start"),
     ],
 )
@@ -376,7 +376,7 @@ def test_play_knows_the_agents_of_one_maze(options, capsys, fails, tmp_path):
 
 
 def test_play_without_a_run_says_how_to_get_one(fails, tmp_path):
-    assert "there is no file gone.txt" in fails(play.main, ["--out", str(tmp_path), "--file", "gone.txt"])
+    assert "gone.txt does not exist" in fails(play.main, ["--out", str(tmp_path), "--file", "gone.txt"])
     error = fails(play.main, ["--out", str(tmp_path)])
     assert "train one with python -m ch07_dqn.train generalise" in error
     assert "--gif must name a file that ends with .gif" in fails(play.main, ["--gif", "x.png"])

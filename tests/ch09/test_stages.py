@@ -119,8 +119,8 @@ def test_about_a_tenth_is_held_out(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "x.bin is no CIFAR-10 binary file: 0 bytes are not a whole number of records of 3,073"),
-        (bytes(100), "x.bin is no CIFAR-10 binary file: 100 bytes"),
+        (b"", "x.bin is not a CIFAR-10 binary file: 0 bytes are not a whole number of records of 3,073"),
+        (bytes(100), "x.bin is not a CIFAR-10 binary file: 100 bytes"),
         (draw(3)[:-1], "9,218 bytes are not a whole number"),
         (b"\x0a" + draw(2)[1:], "x.bin has label 10 at image 0"),
         (draw(2) + bytes(CIFAR_RECORD), "x.bin has an image of a single colour, number 2"),

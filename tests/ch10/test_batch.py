@@ -193,7 +193,7 @@ def test_what_is_broken_is_named_and_nothing_half_written(digits_folder, tmp_pat
         assert name in error
         return error
 
-    assert "is not whole" in mistake("z-idx3-ubyte", idx(grey(1, 2))[:-1])
+    assert "has the wrong size" in mistake("z-idx3-ubyte", idx(grey(1, 2))[:-1])
     assert "not a readable PNG" in mistake("z.png", b"\x89PNG\r\n\x1a\n")
     assert "records of 3,073 bytes" in mistake("z.bin", cifar_records(1)[:-1])
     assert "must hold images of 28x28, got (32, 32, 3)" in mistake("z.bin", cifar_records(1))

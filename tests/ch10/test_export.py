@@ -98,7 +98,7 @@ def test_a_text_at_temperature_zero_is_the_originals(models, run_of):
 def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
     config = language_model.Config(cell=cell, layers=layers, tied=tied, hidden_size=8, embedding_size=6)
     vocabulary = Vocabulary.build("a text of few letters")
-    graph = graphs.text_of(language_model.make_model(len(vocabulary), config).eval(), vocabulary)
+    graph = graphs.text_of(language_model.make_recurrent(len(vocabulary), config).eval(), vocabulary)
     program = export.trace(graph)
     export.write_onnx(program, graph, tmp_path / "text.onnx")
     model = Model((tmp_path / "text.onnx").read_bytes())

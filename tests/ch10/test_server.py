@@ -311,7 +311,7 @@ BAD = [
     ("/generate", {"prompt": "\u4e2d\u6587"}, 422, "prompt: the network knows none of these characters"),
     ("/generate", {"prompt": "x" * 2001}, 422, "prompt: "),
     ("/recommend", {}, 422, "likes: name at least one film"),
-    ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: there is no film 'no such film at all'"),
+    ("/recommend", {"likes": ["no such film at all"]}, 422, "likes[0]: no film 'no such film at all'"),
     ("/recommend", {"likes": ["x"] * 21}, 422, "likes: "),
     ("/recommend", {"likes": [5]}, 422, "likes[0]: "),
     ("/recommend", {"likes": ["x"], "dislikes": ["y"] * 20}, 422, "dislikes: name at most 20 films on both sides"),

@@ -1,9 +1,9 @@
-"""MNIST, CIFAR-10 and their embedded stand-ins; read in this order.
+"""MNIST, CIFAR-10 and their embedded replacements; read in this order.
 
-image_set   the types: a split and a set of images
+image_set   types: a split and a set of images
 loading     find, check and load a set by name
 cifar       CIFAR-10's records as tensors
 binary      the binary files of MNIST and CIFAR-10
-shapes      ten classes of drawn shapes
-per_sample  the same images one at a time, for a DataLoader
+shapes      generated images of ten shapes
+per_sample  per-sample data set, for a DataLoader
 """

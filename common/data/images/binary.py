@@ -1,4 +1,4 @@
-"""The binary files of MNIST (IDX) and CIFAR-10 as NumPy arrays: read whole, or refused with what is wrong.
+"""Read and check the binary files of MNIST (IDX) and CIFAR-10 as NumPy arrays.
 
 Dimensions: N images.
 """
@@ -12,28 +12,30 @@ import numpy as np
 from common.data import archives
 
 CIFAR_RECORD = 1 + 3 * 32 * 32
-"""Bytes of one image in CIFAR-10's binary version: its label, then its red, green and blue planes."""
+"""Bytes of one image in CIFAR-10's binary version: label, then red, green and blue planes."""
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 array of the shape that it states.
+    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 array of the shape in its header.
 
-    The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number and
-    for too few or too many bytes, or where it is a broken gzip file.
+    The format is that of yann.lecun.com/exdb/mnist. Raises ValueError, naming the file, for a wrong magic number, too
+    few or too many bytes, or a broken gzip file.
     """
     data = archives.read_bytes(path)
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or data[3] not in (1, 3):
-        raise ValueError(f"{path} is no IDX file of bytes: it starts with {data[:4].hex() or 'nothing'}, not 000008")
+        raise ValueError(
+            f"{path} is not an IDX file of bytes: it starts with {data[:4].hex() or 'nothing'}, not 000008"
+        )
     header = 4 + 4 * data[3]
     if len(data) < header:
-        raise ValueError(f"{path} is cut short: its header takes {header} bytes, it has {len(data)}")
+        raise ValueError(f"{path} is truncated: its header has {header} bytes, the file {len(data)}")
     shape = struct.unpack(f">{data[3]}I", data[4:header])
     if 0 in shape:
-        raise ValueError(f"{path} holds nothing: its shape is {'x'.join(map(str, shape))}")
+        raise ValueError(f"{path} is empty: its shape is {'x'.join(map(str, shape))}")
     if len(data) - header != math.prod(shape):
         raise ValueError(
-            f"{path} is not whole: {'x'.join(map(str, shape))} needs {math.prod(shape):,} bytes, "
-            f"it has {len(data) - header:,}: delete it and fetch it again"
+            f"{path} has the wrong size: {'x'.join(map(str, shape))} needs {math.prod(shape):,} bytes, "
+            f"it has {len(data) - header:,}: delete it and download it again"
         )
     return np.frombuffer(data, np.uint8, offset=header).copy().reshape(shape)
 
@@ -41,13 +43,13 @@ def read_idx(path: Path) -> np.ndarray:
 def decode_cifar(data: bytes, where: Path | str) -> tuple[np.ndarray, np.ndarray]:
     """CIFAR-10's binary records -> (N, 3, 32, 32) uint8 pixels, (N,) uint8 labels
 
-    The format is that of www.cs.toronto.edu/~kriz/cifar.html. Raises ValueError, naming the place, where the bytes are
-    no whole number of records or a label is above 9.
+    The format is that of www.cs.toronto.edu/~kriz/cifar.html. Raises ValueError, naming the file, if the size is not a
+    multiple of the record size or a label is above 9.
     """
     if not data or len(data) % CIFAR_RECORD:
         raise ValueError(
-            f"{where} is no CIFAR-10 binary file: {len(data):,} bytes are not a whole number of records "
-            f"of {CIFAR_RECORD:,}: delete it and fetch it again"
+            f"{where} is not a CIFAR-10 binary file: {len(data):,} bytes are not a whole number of records "
+            f"of {CIFAR_RECORD:,}: delete it and download it again"
         )
     records = np.frombuffer(data, np.uint8).copy().reshape(-1, CIFAR_RECORD)
     check_labels(records[:, 0], where)
@@ -55,7 +57,7 @@ def decode_cifar(data: bytes, where: Path | str) -> tuple[np.ndarray, np.ndarray
 
 
 def check_labels(labels: np.ndarray, where: Path | str) -> None:
-    """Raise ValueError, naming the place, where a class is none of the ten."""
+    """Raise ValueError, naming the file and the image, if a label is above 9."""
     if labels.max() > 9:
         first = int((labels > 9).argmax())
         raise ValueError(f"{where} has label {int(labels[first])} at image {first}: the classes are 0 to 9")

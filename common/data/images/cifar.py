@@ -1,4 +1,4 @@
-"""CIFAR-10's binary records as a split of tensors, and back.
+"""Convert CIFAR-10's binary records to a split of tensors, and back.
 
 Dimensions: N images.
 """
@@ -12,7 +12,7 @@ from common.data.images.image_set import Split
 
 
 def decode_cifar(data: bytes, where: Path | str) -> Split:
-    """Decode CIFAR-10's binary records; raises ValueError as `binary.decode_cifar`."""
+    """Decode CIFAR-10's binary records; raises ValueError like `binary.decode_cifar`."""
     pixels, labels = binary.decode_cifar(data, where)
     return Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())
 

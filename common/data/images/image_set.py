@@ -1,4 +1,4 @@
-"""The types of image data: a split, and a set with its three splits.
+"""Types of image data: a split, and a set of three splits.
 
 Dimensions: N images, C channels, H height, W width.
 """
@@ -28,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set with its three splits. Choose on `valid`; read `test` once, last."""
+    """A data set in three splits. Choose models on `valid`; use `test` once, at the end."""
 
     card: DataCard
     class_names: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""Images as tensors: MNIST and Fashion-MNIST (IDX), CIFAR-10 (binary), and two sets that need no download.
+"""Load images as tensors: MNIST and Fashion-MNIST (IDX), CIFAR-10 (binary), and two sets that need no download.
 
-`digits` are scikit-learn's 1,797 real scans, enlarged to MNIST's format. `shapes` are drawn here, see `shapes.py`.
+`digits` are scikit-learn's 1,797 real scans, enlarged to MNIST's format. `shapes` are generated, see `shapes.py`.
 
 Dimensions: N images, C channels, H height, W width.
 """
@@ -21,7 +21,7 @@ from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha25
 ImageSetName = Literal["mnist", "fashion-mnist", "cifar-10", "digits", "shapes"]
 
 STAND_IN: dict[str, ImageSetName] = {"mnist": "digits", "fashion-mnist": "digits", "cifar-10": "shapes"}
-"""The embedded set that runs where a published one is not to be had."""
+"""Embedded replacement of a published set that is not available."""
 
 FOLDER = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "cifar-10": "cifar-10-batches-bin"}
 
@@ -40,19 +40,19 @@ CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST = "test_batch.bin"
 CIFAR_LIMIT = 2 * 10_000 * binary.CIFAR_RECORD
-"""Bytes that a file of the archive may unpack to: twice those of a batch."""
+"""Maximum of unpacked bytes of a file in the archive: twice the size of a batch."""
 
 SPLIT_SEED = 0
-"""Seed of the one validation split that every run of a data set shares."""
+"""Seed of the validation split, which is the same in all runs."""
 
 
 def load_images(
     name: ImageSetName | Literal["auto"], *, preferred: ImageSetName = "mnist", limit: int | None = None
 ) -> ImageSet:
-    """Load a data set by name; `auto` takes the preferred one, or its embedded stand-in where that cannot be had.
+    """Load a data set by name; `auto` loads the preferred one, or its embedded replacement if that is not available.
 
-    Raises DataUnavailable where a named set is neither on disk nor to be downloaded, ValueError where a file on disk
-    is not what it should be.
+    Raises DataUnavailable if a named set is not on disk and cannot be downloaded, ValueError if a file on disk is not
+    valid.
     """
     if name != "auto":
         return _load(name, limit)
@@ -67,19 +67,19 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     counts, contents = {}, {}
     if name == "digits":
         source = "embedded, scikit-learn's"
-        train, valid, test = _cut(_digits(), 1257, 180, 360)
+        train, valid, test = _split(_digits(), 1257, 180, 360)
     elif name == "shapes":
         source, class_names = "embedded, drawn here", shapes.NAMES
-        train, valid, test = _cut(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
+        train, valid, test = _split(decode_cifar(shapes.draw_cifar_bytes(), "the shapes"), 10_000, 1_000, 2_000)
     else:
         folder = data_dir() / FOLDER[name]
         development, test = _read_cifar(folder) if name == "cifar-10" else _read_mnist(name, folder)
         if len(development) < 10:
-            raise ValueError(f"{folder} holds only {len(development)} training images")
+            raise ValueError(f"{folder} has only {len(development)} training images")
         held_out = min(5_000, len(development) // 10)
         source = f"from {folder}"
         counts, contents = _contents(development, test)
-        train, valid = _cut(development, len(development) - held_out, held_out)
+        train, valid = _split(development, len(development) - held_out, held_out)
     sha256 = sha256_of(*(t for split in (train, valid, test) for t in (split.pixels, split.labels)))
     if limit is not None:
         train, valid, test = train[:limit], valid[:limit], test[:limit]
@@ -92,15 +92,15 @@ def _load(name: ImageSetName, limit: int | None, note: str = "") -> ImageSet:
     return ImageSet(card, class_names, train, valid, test)
 
 
-def _cut(whole: Split, *sizes: int) -> list[Split]:
-    """Cut a set into random parts, the same ones on every machine and in every run."""
+def _split(whole: Split, *sizes: int) -> list[Split]:
+    """Split a set into random parts, the same on every machine and in every run."""
     assert sum(sizes) == len(whole)
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(SPLIT_SEED))
     return [whole[index] for index in order.split(list(sizes))]
 
 
 def _contents(train: Split, test: Split) -> tuple[dict[str, int], dict[str, str]]:
-    """Give the counts and checksums by which `published` knows a whole set."""
+    """Return the counts and checksums by which `published` recognises a complete set."""
     counts, contents = {}, {}
     for part, split in (("train", train), ("test", test)):
         counts[f"{part} images"] = len(split)
@@ -113,7 +113,7 @@ def _contents(train: Split, test: Split) -> tuple[dict[str, int], dict[str, str]
 
 
 def read_idx(path: Path) -> Tensor:
-    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 tensor; raises ValueError as `binary.read_idx`."""
+    """Read an IDX file of unsigned bytes, gzipped or not, as a uint8 tensor; errors are those of `binary.read_idx`."""
     return torch.from_numpy(binary.read_idx(path))
 
 
@@ -124,21 +124,21 @@ def _read_mnist(name: str, folder: Path) -> tuple[Split, Split]:
         try:
             _fetch_mnist(name, folder)
         except DataUnavailable as error:
-            if len(missing) < len(paths):  # a broken set, not an absent one: nothing else may run in its place
+            if len(missing) < len(paths):  # incomplete, not absent: do not replace it
                 raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
             raise
     return _read_idx_pair(*_idx_pair(folder, "train")), _read_idx_pair(*_idx_pair(folder, "t10k"))
 
 
 def _idx_pair(folder: Path, part: str) -> tuple[Path, Path]:
-    """Give the paths of a part's images and labels: as they lie there, plain or gzipped, else as they are fetched."""
+    """Return the paths of a part's images and labels: the plain files if they exist, else the gzipped ones."""
     plain = [folder / f"{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     images, labels = (path if path.exists() else path.with_name(path.name + ".gz") for path in plain)
     return images, labels
 
 
 def _fetch_mnist(name: str, folder: Path) -> None:
-    """Download the files that are missing, from the mirrors and by the checksums that torchvision keeps."""
+    """Download the missing files, with torchvision's mirrors and checksums."""
     from torchvision import datasets
 
     family = datasets.MNIST if name == "mnist" else datasets.FashionMNIST
@@ -152,9 +152,9 @@ def _fetch_mnist(name: str, folder: Path) -> None:
 def _read_idx_pair(images: Path, classes: Path) -> Split:
     pixels, labels = read_idx(images), read_idx(classes)
     if pixels.shape[1:] != (28, 28):
-        raise ValueError(f"{images} holds images of shape {tuple(pixels.shape[1:])}, not 28x28")
+        raise ValueError(f"{images} has images of shape {tuple(pixels.shape[1:])}, not 28x28")
     if labels.shape != pixels.shape[:1]:
-        raise ValueError(f"{classes} has shape {tuple(labels.shape)}, but {images.name} holds {len(pixels)} images")
+        raise ValueError(f"{classes} has shape {tuple(labels.shape)}, but {images.name} has {len(pixels)} images")
     binary.check_labels(labels.numpy(), classes)
     return Split(pixels.unsqueeze(1), labels.long())
 
@@ -171,7 +171,7 @@ def _read_cifar(folder: Path) -> tuple[Split, Split]:
             if not archive.exists():
                 _fetch_or_explain("cifar-10", folder, CIFAR_MIRRORS, archive, CIFAR_MD5)
         except DataUnavailable as error:
-            if len(missing) < len(names):  # a broken set, not an absent one: nothing else may run in its place
+            if len(missing) < len(names):  # incomplete, not absent: do not replace it
                 raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
             raise
         archives.unpack(archive, folder, missing, limit=CIFAR_LIMIT)
@@ -181,18 +181,18 @@ def _read_cifar(folder: Path) -> tuple[Split, Split]:
 
 
 def _fetch_or_explain(name: str, folder: Path, mirrors: list[str], path: Path, md5: str) -> None:
-    """Download one file of a data set, or say what is missing, where, why, and what runs without it."""
+    """Download one file of a data set; the error says what is missing, where and why, and names the embedded set."""
     try:
         fetch(mirrors, path, md5)
     except DataUnavailable as error:
         raise DataUnavailable(
             f"{name} is not in {folder} and cannot be downloaded ({error}): "
-            f"put its files there, set DATA_DIR, or take the embedded set with --data {STAND_IN[name]}"
+            f"put its files there, set DATA_DIR, or use the embedded set with --data {STAND_IN[name]}"
         ) from error
 
 
 def _digits() -> Split:
-    """Enlarge scikit-learn's 8x8 scans to 20x20 in the middle of 28x28, as MNIST places its digits."""
+    """Enlarge scikit-learn's 8x8 scans to 20x20, centred in 28x28 pixels like MNIST's digits."""
     from sklearn.datasets import load_digits
 
     scans, labels = load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""Images served one at a time: what most training loops start from, and a baseline of the throughput programs."""
+"""Per-sample data set: the usual input of a training loop, and a baseline of the throughput programs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from common.data.images.image_set import Split
 
 
 class PerSample(Dataset):
-    """A split whose images pass through torchvision transforms one at a time, as in torchvision's own data sets.
+    """Apply torchvision transforms to the images of a split one at a time, like torchvision's own data sets.
 
-    `transform` receives a PIL image, grey or in colour.
+    `transform` receives a PIL image, in grey or in colour.
     """
 
     def __init__(self, split: Split, transform: Callable[[Any], Any]) -> None:

@@ -1,7 +1,7 @@
-"""Ten shapes at random places, sizes, angles and colours: a picture set that needs no download and no luck.
+"""Ten shapes with random positions, sizes, angles and colours: an image set that needs no download.
 
-Each shape is the region where an implicit function of the plane is negative; the edge is softened over one pixel. No
-single pixel says anything about the class, so a linear classifier fails and a convolutional network does not.
+Each shape is the region where an implicit function of the plane is negative; edges are smoothed over one pixel. A
+single pixel contains no information about the class, so a linear classifier fails and a convolutional network does not.
 
 Dimensions: N images, H = W = 32, K = 10 shapes.
 """
@@ -36,7 +36,7 @@ def _triangle(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _star(x: Tensor, y: Tensor) -> Tensor:
-    # The angle folds into one arm of five; a straight line then cuts tip (radius 1) to notch (radius .4).
+    # Fold the angle into one of the five arms; its edge is the line from tip (radius 1) to notch (radius .4).
     arm = math.pi / 5
     fold = (torch.remainder(torch.atan2(x, y) + arm, 2 * arm) - arm).abs()
     radius = torch.hypot(x, y)
@@ -86,7 +86,7 @@ NAMES = tuple(SHAPES)
 
 
 def draw_shapes(count: int, generator: torch.Generator) -> Split:
-    """Draw (count, 3, 32, 32) shapes, the classes in turn, on noisy ground."""
+    """Draw (count, 3, 32, 32) shapes on a noisy background, cycling through the classes."""
     labels = torch.arange(count) % len(SHAPES)
     radius = 7 + 5 * torch.rand(count, 1, 1, generator=generator)
     angle = 2 * math.pi * torch.rand(count, 1, 1, generator=generator)
@@ -99,10 +99,10 @@ def draw_shapes(count: int, generator: torch.Generator) -> Split:
     distance = torch.empty(count, SIZE, SIZE)
     for label, shape in enumerate(SHAPES.values()):
         distance[labels == label] = shape(x[labels == label], y[labels == label])
-    cover = (0.5 - distance * radius).clamp(0, 1).unsqueeze(1)  # (N, 1, H, W): the share of a pixel inside
+    cover = (0.5 - distance * radius).clamp(0, 1).unsqueeze(1)  # (N, 1, H, W): fraction of a pixel inside the shape
     ground = torch.rand(count, 3, 1, 1, generator=generator)
     turn = 0.35 + 0.3 * torch.rand(count, 3, 1, 1, generator=generator)
-    paint = torch.remainder(ground + turn, 1)  # each channel differs from the ground's by at least 0.35
+    paint = torch.remainder(ground + turn, 1)  # each channel differs from the background by at least 0.35
     noise = 0.08 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
     pixels = (torch.lerp(ground, paint, cover) + noise).clamp(0, 1).mul(255).round().to(torch.uint8)
     return Split(pixels, labels)

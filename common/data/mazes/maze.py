@@ -25,7 +25,7 @@ Rewards = Literal["exit", "book"]
 Tile = tuple[int, int]
 """Row and column."""
 Passage = tuple[Tile, Tile]
-"""Two neighbouring cells, joined."""
+"""Two neighbouring cells that are connected."""
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 """Changes of row and column by the actions 0 to 3: up, right, down, left."""
@@ -225,7 +225,7 @@ def parse_maze(text: str, where: Path | str = "the maze") -> Maze:
     if not rows:
         raise ValueError(f"{where} is empty: draw it with {LEGEND}")
     width = max(map(len, rows))
-    rows = [row.ljust(width) for row in rows]  # editors cut spaces at the end of a line
+    rows = [row.ljust(width) for row in rows]  # editors remove spaces at the end of a line
     found: dict[str, list[Tile]] = {START: [], EXIT: []}
     for r, row in enumerate(rows):
         for c, letter in enumerate(row):
@@ -235,7 +235,7 @@ def parse_maze(text: str, where: Path | str = "the maze") -> Maze:
                 raise ValueError(f"{where} has {letter!r} in line {r + 1}, column {c + 1}: the letters are {LEGEND}")
     for letter, name in ((START, "start"), (EXIT, "exit")):
         if not found[letter]:
-            raise ValueError(f"{where} has no {name}: put one {letter!r} where it is")
+            raise ValueError(f"{where} has no {name}: add one {letter!r}")
         if len(found[letter]) > 1:
             lines = " and ".join(f"{r + 1}" for r, _ in found[letter])
             raise ValueError(f"{where} has {len(found[letter])} {name}s, in lines {lines}: leave one {letter!r}")
@@ -249,11 +249,11 @@ def parse_maze(text: str, where: Path | str = "the maze") -> Maze:
 def read_maze(path: Path) -> Maze:
     """Read a drawn maze from a text file; errors are those of `parse_maze`, and FileNotFoundError."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: draw a maze with {LEGEND}")
+        raise FileNotFoundError(f"{path} does not exist: draw a maze with {LEGEND}")
     try:
         return parse_maze(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text ({error}): draw a maze with {LEGEND}") from error
+        raise ValueError(f"{path} is not UTF-8 text ({error}): draw a maze with {LEGEND}") from error
 
 
 # Shortest paths, for evaluation only.

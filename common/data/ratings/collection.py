@@ -1,4 +1,4 @@
-"""The types of rating data: ratings, everything that a data set holds, and a set with its three splits.
+"""Types of rating data: ratings, a complete data set, and a data set in three splits.
 
 Dimensions: N ratings, U users, F films, K levels of rating.
 """
@@ -19,7 +19,7 @@ WHOLE_STARS = ("ml-100k", "ml-1m", "netflix")
 
 @dataclass(frozen=True)
 class Ratings:
-    """Who gave which film how many half stars, and when."""
+    """Ratings: user, film, half stars and time of each."""
 
     users: Tensor
     """(N,) int32, 0 <= user < U"""
@@ -52,33 +52,33 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Collection:
-    """Every rating of a data set, in the order of its files, and what its numbers stand for."""
+    """All ratings of a data set, in the order of its files, with the ids of users and films and the titles."""
 
     ratings: Ratings
     user_ids: Tensor
-    """(U,) the data set's own number of each user, ascending"""
+    """(U,) id of each user in the data set, ascending"""
     film_ids: Tensor
-    """(F,) the data set's own number of each film that somebody rated, ascending"""
+    """(F,) id of each rated film in the data set, ascending"""
     titles: tuple[str, ...]
     expected_stars: Tensor | None = None
-    """(N,) the mean that each rating was drawn around, where the data are planted"""
+    """(N,) expectation of each rating, for planted data"""
 
 
 @dataclass(frozen=True)
 class RatingSet:
-    """A data set with its three splits. Choose on `valid`; read `test` once, last."""
+    """A data set in three splits. Choose models on `valid`; use `test` once, at the end."""
 
     card: DataCard
     user_ids: Tensor
     film_ids: Tensor
     titles: tuple[str, ...]
     levels: Tensor
-    """(K,) the stars that a rating can have, ascending"""
+    """(K,) possible ratings in stars, ascending"""
     train: Ratings
     valid: Ratings
     test: Ratings
     noise_floor: float | None = None
-    """RMSE on `test` of one who knows everybody's taste; None where nobody does."""
+    """RMSE on `test` of the expected ratings; None if they are unknown."""
 
     @property
     def n_users(self) -> int:

@@ -1,7 +1,7 @@
-"""Film ratings: MovieLens, the Netflix Prize's text files, and a planted sample whose noise floor is known.
+"""Load film ratings: MovieLens, the Netflix Prize's text files, and a planted sample with a known noise floor.
 
-Ratings are a list of triples, and memory is proportional to its length: nowhere is there a table of users x films.
-`movielens.py` reads the published layouts, `planted.py` invents the sample.
+Ratings are a list of triples, so memory is proportional to their number; no users x films table is built.
+`movielens.py` reads the published formats, `planted.py` generates the sample.
 
 Dimensions: N ratings, U users, F films, K levels of rating.
 """
@@ -20,7 +20,7 @@ SplitName = Literal["random", "leave-out", "time"]
 
 TEST_SHARE = 0.2
 VALID_SHARE = 0.1
-"""Share of the training side that is set aside to choose on."""
+"""Share of the ratings outside the test split that is held out for validation."""
 
 
 def load_ratings(
@@ -31,10 +31,10 @@ def load_ratings(
     split_seed: int = 0,
     limit: int | None = None,
 ) -> RatingSet:
-    """Load a data set by name; `auto` takes ml-latest-small, or the planted sample where that cannot be had.
+    """Load a data set by name; `auto` loads ml-latest-small, or the planted sample if that is not available.
 
-    Raises DataUnavailable where a named set is neither on disk nor to be downloaded, ValueError, naming file and line,
-    where a file on disk is not what it should be.
+    Raises DataUnavailable if a named set is not on disk and cannot be downloaded, ValueError, naming file and line, if
+    a file on disk is not valid.
     """
     note = ""
     if name == "auto":
@@ -78,7 +78,7 @@ def divide(
     split_seed: int,
     limit: int | None = None,
 ) -> RatingSet:
-    """Divide a collection into the three splits, the same ones on every machine."""
+    """Split a collection into training, validation and test ratings, the same on every machine."""
     ratings = collection.ratings
     require(len(ratings) >= 10, f"{source} must hold at least 10 ratings", len(ratings))
     parts = split_ratings(ratings, split, leave_out=leave_out, split_seed=split_seed)
@@ -89,7 +89,7 @@ def divide(
         floor = float((collection.expected_stars[test] - ratings[test].stars).square().mean().sqrt())
     users, films = len(collection.user_ids), len(collection.film_ids)
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    how = {"random": "random split", "leave-out": f"{leave_out} left out a user", "time": "split by time"}[split]
+    how = {"random": "random split", "leave-out": f"{leave_out} per user left out", "time": "split by time"}[split]
     description = f"{sizes} ({how}), {users:,} users, {films:,} films, {source}"
     step = 2 if name in WHOLE_STARS else 1
     if name in published.RELEASES:
@@ -113,17 +113,17 @@ def divide(
 def split_ratings(
     ratings: Ratings, split: SplitName, *, leave_out: int = 5, split_seed: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the positions of the training, validation and test ratings; validation is cut from the training side.
+    """Return the indices of the training, validation and test ratings.
 
     random      a fifth of all ratings is the test split, a tenth of the others the validation split
-    leave-out   of each user who has rated enough to keep as many again, n ratings to test and n to validate
+    leave-out   n ratings for testing and n for validation of each user with at least 4 n ratings
     time        the newest fifth is the test split, the newest tenth of the others the validation split
     """
     generator = torch.Generator().manual_seed(split_seed)
     shuffled = torch.randperm(len(ratings), generator=generator)
     if split == "leave-out":
         return _leave_out(ratings.users, shuffled, leave_out)
-    newest_first = ratings.times[shuffled].argsort(descending=True, stable=True)  # ties fall as the shuffle has them
+    newest_first = ratings.times[shuffled].argsort(descending=True, stable=True)  # ties keep the shuffled order
     order = shuffled if split == "random" else shuffled[newest_first]
     tested = round(TEST_SHARE * len(order))
     validated = round(VALID_SHARE * (len(order) - tested))
@@ -132,15 +132,17 @@ def split_ratings(
 
 
 def _leave_out(users: Tensor, shuffled: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Hold out the first ratings of each user in a shuffled order: `count` to test, then `count` to validate."""
+    """Hold out the first ratings of each user in a shuffled order: `count` for testing, then `count` for validation."""
     require(count >= 1, "--leave-out must be at least 1", count)
     by_user = shuffled[users[shuffled].argsort(stable=True)]
     rated = users.bincount()
-    place = torch.arange(len(users)) - (rated.cumsum(0) - rated)[users[by_user].long()]  # within the user's ratings
+    place = (
+        torch.arange(len(users)) - (rated.cumsum(0) - rated)[users[by_user].long()]
+    )  # index among the user's ratings
     enough = (rated >= 4 * count)[users[by_user].long()]
     test, valid = enough & (place < count), enough & (place >= count) & (place < 2 * count)
     if not test.any():
         raise ValueError(
-            f"--leave-out {count} needs a user with {4 * count} ratings, and nobody has more than {rated.max()}"
+            f"--leave-out {count} needs a user with {4 * count} ratings, but the largest number is {rated.max()}"
         )
     return by_user[~test & ~valid], by_user[valid], by_user[test]

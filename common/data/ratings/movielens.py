@@ -1,4 +1,4 @@
-"""Film ratings as published, read with polars: five sets in four layouts, of MovieLens and of the Netflix Prize.
+"""Read published film ratings with polars: five sets in four formats, from MovieLens and the Netflix Prize.
 
     ml-latest-small, ml-25m   ratings.csv `userId,movieId,rating,timestamp`; movies.csv with quoted titles
     ml-1m                     ratings.dat `user::movie::rating::time`; movies.dat, latin-1
@@ -6,7 +6,7 @@
     netflix                   combined_data_*.txt, mv_*.txt or training_set/mv_*.txt: a line `movie:`, then lines
                               `user,rating,date`; movie_titles.txt or movie_titles.csv, latin-1
 
-Every rating keeps the line it stood on until it has been checked, so that a complaint can name file and line.
+Every rating keeps its line number until it is checked, so that errors can name file and line.
 """
 
 import itertools
@@ -47,7 +47,7 @@ LINE = {
     "ratings.dat": re.compile(r"\d+::\d+::\d+(\.\d+)?::\d+"),
     "u.data": re.compile(r"\d+\t\d+\t\d+(\.\d+)?\t\d+"),
 }
-"""What a line must look like."""
+"""Format of a line in each file."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Table:
 
 
 def collect(name: RatingSetName) -> Collection:
-    """Read every rating of a data set under DATA_DIR, which is downloaded where it is missing.
+    """Read all ratings of a data set in DATA_DIR; download it if it is missing.
 
-    Raises DataUnavailable where it cannot be had; ValueError, naming file and line, for what is not a rating, for one
-    outside the scale, and for a second rating of the same film by the same user.
+    Raises DataUnavailable if it is not available; ValueError, naming file and line, for a line that is not a rating, a
+    rating outside the scale, and a second rating of the same film by the same user.
     """
     folder = data_dir() / name
     if name == "netflix":
@@ -79,11 +79,11 @@ def collect(name: RatingSetName) -> Collection:
     return assemble(tables, names)
 
 
-# One reader a layout.
+# One reader per format.
 
 
 def read_table(path: Path, data: bytes | None = None) -> Table:
-    """Read ratings.csv, ratings.dat or u.data (from `data`, if it is not on disk but already in memory)."""
+    """Read ratings.csv, ratings.dat or u.data, from `data` if given, else from disk."""
     import polars as pl
 
     kind = path.name
@@ -109,11 +109,11 @@ def read_table(path: Path, data: bytes | None = None) -> Table:
         for column, word in zip(columns, ("user", "film", "stars", "time"), strict=True)
     )
     if frame.is_empty():
-        raise ValueError(f"{path} holds no rating")
+        raise ValueError(f"{path} contains no ratings")
     if any(frame.null_count().row(0)) or (
         kind == "ratings.csv" and _header(path, data) != "userId,movieId,rating,timestamp"
     ):
-        raise _first_bad_line(path, data, LINE[kind], header) or ValueError(f"{path} has a value that is missing")
+        raise _first_bad_line(path, data, LINE[kind], header) or ValueError(f"{path} has a missing value")
     return Table(path, frame.with_row_index("line", offset=1 + header))
 
 
@@ -124,7 +124,7 @@ def read_netflix(path: Path) -> Table:
     try:
         lines = pl.read_csv(path, separator="\x01", has_header=False, schema={"text": pl.String}, quote_char=None)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} is no text file of ratings ({error})") from error
+        raise ValueError(f"{path} is not a text file of ratings ({error})") from error
     lines = lines.with_row_index("line", offset=1).with_columns(pl.col("text").str.strip_chars_end("\r"))
     is_block = pl.col("text").str.ends_with(":")
     block = pl.when(is_block).then(pl.col("text").str.strip_suffix(":").cast(pl.Int64, strict=False))
@@ -138,11 +138,11 @@ def read_netflix(path: Path) -> Table:
         "line",
     )
     if frame.is_empty():
-        raise ValueError(f"{path} holds no rating")
+        raise ValueError(f"{path} contains no ratings")
     broken = frame.select(pl.any_horizontal(pl.all().is_null())).to_series().arg_true()
     if len(broken):
         text, line, film = rows["text"][broken[0]], rows["line"][broken[0]], rows["film"][broken[0]]
-        why = "comes before any line `movie:`" if film is None else "is no rating"
+        why = "comes before any line `movie:`" if film is None else "is not a rating"
         raise ValueError(f"{path}, line {line}: {text[:60]!r} {why}")
     return Table(path, frame)
 
@@ -155,13 +155,15 @@ def _header(path: Path, data: bytes | None) -> str:
 
 
 def _first_bad_line(path: Path, data: bytes | None, pattern: re.Pattern[str], header: bool) -> ValueError | None:
-    """Find the first line that is no rating, reading slowly: only where the fast reader has failed."""
+    """Find the first line that is not a rating; slow, used only after the fast reader has failed."""
     lines = (path.read_bytes() if data is None else data).decode("latin-1").splitlines()
     if header and lines and lines[0] != "userId,movieId,rating,timestamp":
         return ValueError(f"{path}, line 1: {lines[0][:60]!r} is not the header userId,movieId,rating,timestamp")
     for number, line in enumerate(lines[header:], start=1 + header):
         if not pattern.fullmatch(line):
-            return ValueError(f"{path}, line {number}: {line[:60]!r} is no rating: delete the file and fetch it again")
+            return ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a rating: delete the file and download it again"
+            )
     return None
 
 
@@ -174,13 +176,13 @@ def read_titles(path: Path) -> dict[int, str]:
             frame = pl.read_csv(path, schema={"movieId": pl.Int64, "title": pl.String, "genres": pl.String})
             return dict(frame.select("movieId", "title").iter_rows())
         except pl.exceptions.PolarsError as error:
-            raise ValueError(f"{path} is no list of films ({error})") from error
+            raise ValueError(f"{path} is not a list of films ({error})") from error
     separator = "|" if path.name == "u.item" else "::"
     return _split_titles(path, separator, column=1)
 
 
 def _netflix_titles(folder: Path) -> dict[int, str]:
-    """Read `movie,year,title`; the title may hold commas."""
+    """Read `movie,year,title`; the title may contain commas."""
     for path in (folder / "movie_titles.txt", folder / "movie_titles.csv"):
         if path.exists():
             return _split_titles(path, ",", column=2)
@@ -192,7 +194,9 @@ def _split_titles(path: Path, separator: str, column: int) -> dict[int, str]:
     for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
         fields = line.split(separator, column if separator == "," else -1)
         if len(fields) <= column or not fields[0].isdecimal():
-            raise ValueError(f"{path}, line {number}: {line[:60]!r} is no film: delete the file and fetch it again")
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a film: delete the file and download it again"
+            )
         year = f" ({fields[1]})" if separator == "," and fields[1].isdecimal() else ""
         titles[int(fields[0])] = fields[column] + year
     return titles
@@ -202,7 +206,7 @@ def _split_titles(path: Path, separator: str, column: int) -> dict[int, str]:
 
 
 def check_scale(table: Table, *, half_stars: bool) -> None:
-    """Raise ValueError, naming file and line, for the first rating that is outside the scale."""
+    """Raise ValueError, naming file and line, for the first rating outside the scale."""
     import polars as pl
 
     step, low = (0.5, 0.5) if half_stars else (1.0, 1.0)
@@ -210,13 +214,13 @@ def check_scale(table: Table, *, half_stars: bool) -> None:
     wrong = table.frame.filter(~inside)
     if not wrong.is_empty():
         stars, line = wrong["stars"][0], wrong["line"][0]
-        raise ValueError(f"{table.path}, line {line}: rating {stars:g} is none of {low:g}, {low + step:g} ... 5")
+        raise ValueError(f"{table.path}, line {line}: rating {stars:g} is not one of {low:g}, {low + step:g} ... 5")
 
 
 def assemble(tables: list[Table], names: dict[int, str]) -> Collection:
-    """Number users and films from 0 and put the tables into tensors.
+    """Number users and films from 0 and convert the tables to tensors.
 
-    Raises ValueError, naming both lines, where a user has rated a film twice.
+    Raises ValueError, naming both lines, if a user has rated a film twice.
     """
     import polars as pl
 
@@ -246,8 +250,8 @@ def _check_pairs(pairs: Tensor, tables: list[Table]) -> None:
         path, line, record = where(second)
         other, earlier, _ = where(first)
         raise ValueError(
-            f"{path}, line {line}: user {record['user']} has rated film {record['film']} before, "
-            f"in line {earlier}{f' of {other}' * (other != path)}: a film is rated once"
+            f"{path}, line {line}: second rating of film {record['film']} by user {record['user']}; "
+            f"the first is in line {earlier}{f' of {other}' * (other != path)}"
         )
 
 
@@ -259,22 +263,22 @@ def _netflix_files(folder: Path) -> list[Path]:
         if paths := sorted(folder.glob(pattern)):
             return paths
     raise DataUnavailable(
-        f"netflix is not in {folder} and is not published any more: put combined_data_*.txt or mv_*.txt there, "
-        "set DATA_DIR, or take the embedded set with --data planted"
+        f"netflix is not in {folder} and is no longer published: put combined_data_*.txt or mv_*.txt there, "
+        "set DATA_DIR, or use the embedded set with --data planted"
     )
 
 
 def _obtain(name: str, folder: Path, missing: list[str]) -> None:
-    """Download a data set's archive and take the missing files out of it."""
+    """Download a data set's archive and extract the missing files."""
     archive = data_dir() / f"{name}.zip"
     if not archive.exists():
         try:
             fetch([f"{HOME}/{name}.zip"], archive, CHECKSUMS[name])
         except DataUnavailable as error:
-            if len(missing) < len(FILES[name]):  # a broken set, not an absent one: nothing else may run in its place
+            if len(missing) < len(FILES[name]):  # incomplete, not absent: do not replace it
                 raise ValueError(f"{folder} lacks {', '.join(missing)}: {error}") from error
             raise DataUnavailable(
                 f"{name} is not in {folder} and cannot be downloaded ({error}): "
-                "put its files there, set DATA_DIR, or take the embedded set with --data planted"
+                "put its files there, set DATA_DIR, or use the embedded set with --data planted"
             ) from error
     archives.unpack(archive, folder, missing)

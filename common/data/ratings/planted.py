@@ -1,14 +1,14 @@
-"""A planted ratings sample: people and films whose tastes are known, so that the best possible error is known too.
+"""Generate film ratings from known user and film factors, so that the lowest possible error is known.
 
-A rating is a sum of what is common and what is personal, noise on top, put on the scale of half stars:
+A rating is a sum of a mean, user and film biases, an interaction of factors and noise, rounded to half stars:
 
     x_ui = 3.5 + b_u + c_i + p_u . q_i,    r_ui = the half star nearest to x_ui + e,  e ~ N(0, 0.7^2)
 
-Given x_ui the half stars have known probabilities, hence a known mean and variance; nobody's RMSE is below the root of
-the mean variance for long. People rate what they like more often than what they do not, as people do. The sample is
-written and read in MovieLens's layout.
+Given x_ui, the probabilities of the half stars are known, hence their mean and variance. No prediction has a smaller
+expected squared error than the mean of these variances. Users rate films that they like more often. The sample is
+written and read in MovieLens's format.
 
-Dimensions: U users, F films, D dimensions of taste, K = 10 half stars.
+Dimensions: U users, F films, D factors, K = 10 half stars.
 """
 
 import math
@@ -24,10 +24,10 @@ USERS, FILMS, MEAN_RATED = 600, 800, 150
 TASTE = 3
 NOISE = 0.7
 CHUNK = 500
-"""Users that are drawn at once; memory holds a table of these users x films."""
+"""Users drawn at once; memory holds a table of these users x films."""
 
 START, SPAN = 946_684_800, 630_000_000
-"""First second of 2000, and the seconds over which people rate: about twenty years."""
+"""Start of 2000, and length of the rating period (about twenty years), in seconds."""
 
 FIRST = (
     *("Amber", "Borrowed", "Broken", "Clockwork", "Crimson", "Distant", "Electric", "Forgotten", "Frozen", "Gentle"),
@@ -41,7 +41,7 @@ KIND = ("The {}", "Return to the {}", "Beyond the {}", "Children of the {}")
 
 
 def collect() -> Collection:
-    """Draw the sample, the same on every machine, and read it as a MovieLens file is read."""
+    """Draw the sample, the same on every machine, and read it like a MovieLens file."""
     from common.data.ratings.movielens import Table, assemble, check_scale, read_table
 
     ratings, expected = draw(USERS, FILMS, MEAN_RATED, torch.Generator().manual_seed(SEED))
@@ -57,7 +57,7 @@ def collect() -> Collection:
 
 
 def draw(users: int, films: int, mean_rated: int, generator: torch.Generator) -> tuple[Ratings, Tensor]:
-    """Draw ratings, about `mean_rated` a user, and (N,) the mean that each of them was drawn around."""
+    """Draw ratings, about `mean_rated` per user; return them and the (N,) expectation of each."""
     c, q = 0.35 * _normal(generator, films), _normal(generator, films, TASTE)
     fame = 1.0 * _normal(generator, films)
     parts, means = [], []
@@ -65,7 +65,7 @@ def draw(users: int, films: int, mean_rated: int, generator: torch.Generator) ->
         count = min(CHUNK, users - first)
         b, p = 0.35 * _normal(generator, count, 1), 0.5 / math.sqrt(TASTE) * _normal(generator, count, TASTE)
         x = 3.5 + b + c + p @ q.T  # (count, F)
-        # The n films with the largest score + Gumbel noise are a draw without replacement, weighted by exp(score).
+        # The n films with the largest score + Gumbel noise are a sample without replacement, weighted by exp(score).
         gumbel = -torch.rand(count, films, generator=generator).clamp_(min=1e-20).log_().neg_().log_()
         order = (fame + (x - 3.5) + gumbel).argsort(1, descending=True)
         rated = (mean_rated * torch.empty(count).log_normal_(-0.125, 0.5, generator=generator)).clamp(8, films // 2)
@@ -83,7 +83,7 @@ def draw(users: int, films: int, mean_rated: int, generator: torch.Generator) ->
 
 
 def level_probabilities(x: Tensor) -> Tensor:
-    """(N,) -> (N, K) probability that x plus noise is nearest to each half star; beyond the ends counts as the end"""
+    """(N,) -> (N, K) probability that x plus noise rounds to each half star; values beyond an end round to it"""
     borders = torch.arange(1, 10) / 2 + 0.25
     below = torch.special.ndtr((borders - x.unsqueeze(1)) / NOISE)  # P(x + e < border)
     ends = x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
@@ -91,7 +91,7 @@ def level_probabilities(x: Tensor) -> Tensor:
 
 
 def titles(count: int) -> list[str]:
-    """Invent a number of different titles, each with a year."""
+    """Generate a number of different titles, each with a year."""
     assert count <= len(FIRST) * len(SECOND) * len(KIND)
     words = [(first, second, kind) for kind in KIND for second in SECOND for first in FIRST]
     return [kind.format(f"{a} {b}") + f" ({1950 + 37 * n % 70})" for n, (a, b, kind) in enumerate(words[:count])]

@@ -1,14 +1,14 @@
-"""Find a title by what people type: whatever the case, with or without its year, `The X` for `X, The`."""
+"""Find a film title regardless of case, with or without its year, and as `The X` for `X, The`."""
 
 import re
 from collections.abc import Sequence
 
 YEAR = re.compile(r" \(\d{4}\)$")
-"""What a title ends with, and a person may leave out."""
+"""Year at the end of a title, which a query may omit."""
 
 
 class Titles:
-    """Titles with a count each: of several with one name, the one that most people know is meant."""
+    """Titles with a count each; of several with the same name, `find` returns the one with the largest count."""
 
     def __init__(self, titles: Sequence[str], counts: Sequence[float]) -> None:
         self.titles, self.counts = list(titles), counts
@@ -16,9 +16,9 @@ class Titles:
         self.bare = [YEAR.sub("", name) for name in self.known]
 
     def find(self, title: str, where: str) -> int:
-        """Give a title's number.
+        """Return the index of a title.
 
-        Raises ValueError, with the nearest titles, where there is none; `where` names the collection.
+        Raises ValueError, with the most similar titles, if it is unknown; `where` names the collection.
         """
         wanted = title.strip().casefold()
         turned = re.sub(r"^(the|an?) (.+?)( \(\d{4}\))?$", r"\2, \1\3", wanted)
@@ -28,11 +28,11 @@ class Titles:
             return max(same, key=lambda number: self.counts[number])
         near = self.near(title, limit=3)
         if not near:
-            raise ValueError(f"there is no film {title!r} in {where}, nor one that looks like it")
-        raise ValueError(f"there is no film {title!r}; did you mean {' or '.join(map(repr, near))}?")
+            raise ValueError(f"no film {title!r} in {where}, and no similar title")
+        raise ValueError(f"no film {title!r}; did you mean {' or '.join(map(repr, near))}?")
 
     def near(self, title: str, *, limit: int) -> list[str]:
-        """List titles that look like one, the likeliest first."""
+        """List titles that are similar to a title, the most similar first."""
         from rapidfuzz import fuzz, process, utils
 
         asked = YEAR.sub("", title.strip().casefold())

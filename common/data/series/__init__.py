@@ -1,5 +1,5 @@
-"""Series of numbers in time.
+"""Time series.
 
-series   an invented series with a known best forecast, or a column of a CSV file
-delayed  a series whose responses depend on cues long before, with a known best forecast
+series   a generated series with a known best forecast, the oil temperature of ETTh1, or a column of a CSV file
+delayed  a generated series whose responses depend on much earlier cues, with a known best forecast
 """

@@ -1,12 +1,12 @@
-"""A corpus in which words stand to each other as king stands to queen, and the questions that ask for it.
+"""Generate a corpus in which words have relations such as king to queen, and the analogy questions about them.
 
-Every sentence is about one word. What stands beside it tells two things, independently of each other: which concept
-the word is of (a crown: king or queen; wine: France, Paris or French), and which form of it (his: king or prince; the
-mayor: Paris or Rome). What a word has for company is then the sum of its concept's and its form's, and
+Every sentence is about one word. Its context reveals two properties independently of each other: the concept of the
+word (a crown: king or queen; wine: France, Paris or French), and its form (his: king or prince; the mayor: Paris or
+Rome). The context of a word is then the sum of the contexts of its concept and of its form, and
 
     king - man + woman
 
-should come out near queen. The words are English, the sentences are drawn.
+should be close to queen. The words are English, the sentences are generated.
 """
 
 import random
@@ -16,25 +16,25 @@ from itertools import permutations
 SEED = 20_261_121
 SENTENCES = 20_000
 STRAY = 0.6
-"""How often the company is that of another concept of the family."""
+"""Probability that the context is that of a random concept of the family."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Concepts, each a row of forms and of things that go with it, and sentences for each form."""
+    """Concepts, each with its forms and associated things, and sentences for each form."""
 
     name: str
     concepts: tuple[tuple[str, str], ...]
-    """The forms of a concept, and the things that go with it."""
+    """Forms of each concept, and the things associated with it."""
     sentences: tuple[tuple[str, ...], ...]
-    """For each form, sentences with room for the word and a thing."""
+    """Sentences for each form, with placeholders for the word and a thing."""
 
     def forms(self, concept: int) -> list[str]:
-        """Give the forms of a concept."""
+        """Return the forms of a concept."""
         return self.concepts[concept][0].split()
 
     def things(self, concept: int) -> list[str]:
-        """Give the things that go with a concept."""
+        """Return the things associated with a concept."""
         return self.concepts[concept][1].split()
 
 
@@ -155,7 +155,7 @@ NAMES = tuple(family.name for family in FAMILIES)
 
 @dataclass(frozen=True)
 class Question:
-    """As a is to b, so is c to what? To the answer."""
+    """Analogy question: a is to b as c is to `answer`."""
 
     family: str
     a: str

@@ -1,4 +1,4 @@
-"""Texts to learn from: Tiny Shakespeare, WikiText-2, Python's own documentation (embedded), or any UTF-8 file.
+"""Load texts for language models: Tiny Shakespeare, WikiText-2, Python's documentation (embedded) or any UTF-8 file.
 
 Dimensions: N tokens.
 """
@@ -30,13 +30,13 @@ WIKITEXT_SHA256 = {
     "test.txt": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
 }
 WIKITEXT_LIMIT = 1 << 26
-"""Bytes that a file of the archive may unpack to: six times those of the largest."""
+"""Maximum of unpacked bytes of a file in the archive: six times the size of the largest."""
 
 RARE = {"char": 1, "word": 2}
-"""How often a token must occur in the training part to be known. In WikiText-2, rare words are replaced already."""
+"""Default minimum count of a token in the training part. WikiText-2 already replaces rare words."""
 
 HELD_OUT_TOPICS = 0.15
-"""Largest share of the help topics in the validation and in the test part, before what they copy is left out."""
+"""Largest share of the help topics in the validation and in the test part, before copied paragraphs are removed."""
 
 Texts = tuple[str, str, str]
 """The training, validation and test part."""
@@ -49,7 +49,7 @@ class Part:
     tokens: Tensor
     """(N,) int64"""
     characters_per_token: float
-    """How much text a token stands for, spaces included."""
+    """Mean number of characters per token, including spaces."""
 
     unknown_rate: float = 0.0
     """Share of the tokens that are not in the vocabulary."""
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as numbers, in three parts that follow each other. Choose on `valid`; read `test` once, last."""
+    """A text as token numbers, in three parts. Choose models on `valid`; use `test` once, at the end."""
 
     card: DataCard
     level: Level
@@ -71,7 +71,7 @@ class Corpus:
 
     @property
     def held_out(self) -> Part:
-        """Validation and test part as one text: of Tiny Shakespeare the last tenth, the usual validation set."""
+        """Validation and test part as one text; for Tiny Shakespeare the last tenth, the usual validation set."""
         valid, test = self.valid, self.test
         characters = valid.characters_per_token * len(valid) + test.characters_per_token * len(test)
         return Part(torch.cat([valid.tokens, test.tokens]), characters / (len(valid) + len(test)))
@@ -86,14 +86,13 @@ def load_corpus(
     minimum_count: int | None = None,
     maximum_size: int | None = None,
 ) -> Corpus:
-    """Load a text by name, or the UTF-8 file `text`; `auto` takes Tiny Shakespeare, or where it cannot be had `pydoc`.
+    """Load a text by name, or the UTF-8 file `text`; `auto` loads Tiny Shakespeare, or `pydoc` if it is not available.
 
-    The vocabulary is that of the training part: all of it, unless a minimum count or a maximum size says otherwise.
-    Raises DataUnavailable where a named text is neither on disk nor to be downloaded, ValueError where a file is not
-    what it should be.
+    The vocabulary is built from the training part, with a minimum count (default: `RARE`) and a maximum size. Raises
+    DataUnavailable if a named text is not on disk and cannot be downloaded, ValueError if a file is not valid.
     """
     if text is not None:
-        title, texts, origin = published.own_name(Path(text).name), _cut(read_text(Path(text)), 0.05), f"from {text}"
+        title, texts, origin = published.own_name(Path(text).name), _split(read_text(Path(text)), 0.05), f"from {text}"
     elif name != "auto":
         title, (texts, origin) = name, READERS[name]()
     else:
@@ -126,7 +125,7 @@ def load_corpus(
 
 
 def _card(title: str, texts: Texts, sha256: str, description: str, *, embedded: bool) -> DataCard:
-    """Say which text it is, and of a published one whether it is whole."""
+    """Build the data card of a text; for a published one, check whether it is complete."""
     if title == "tiny-shakespeare":
         contents = {"characters": "".join(texts)}
     elif title == "wikitext-2":
@@ -140,24 +139,24 @@ def _card(title: str, texts: Texts, sha256: str, description: str, *, embedded: 
 
 
 def words_of(text: str, corpus: str) -> list[str]:
-    """Cut a text into words as this corpus is cut: WikiText comes with spaces between all of them."""
+    """Split a text into words by the rule of a corpus: in WikiText, spaces separate all words."""
     return split_spaced(text) if corpus == "wikitext-2" else split_words(text)
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file, line ends as one character, without a byte-order mark.
+    """Read a UTF-8 file, with line ends as one character, without a byte-order mark.
 
-    Raises FileNotFoundError where there is none, ValueError, naming file and byte, where it is not UTF-8 or is empty.
+    Raises FileNotFoundError if it does not exist, ValueError, naming file and byte, if it is not UTF-8 or is empty.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: --text takes the path of a UTF-8 text")
+        raise FileNotFoundError(f"{path} is not a file: --text takes the path of a UTF-8 text")
     return decode_text(path.read_bytes(), path)
 
 
 def decode_text(data: bytes, where: Path | str) -> str:
-    """Decode UTF-8, line ends as one character, without a byte-order mark.
+    """Decode UTF-8, with line ends as one character, without a byte-order mark.
 
-    Raises ValueError, naming the place and the byte, where it is not UTF-8 or is empty.
+    Raises ValueError, naming the file and the byte, if it is not UTF-8 or is empty.
     """
     try:
         text = data.decode()
@@ -167,27 +166,27 @@ def decode_text(data: bytes, where: Path | str) -> str:
             "save it as UTF-8"
         ) from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    require(text != "", f"{where} must hold some text", "an empty file")
+    require(text != "", f"{where} must contain text", "an empty file")
     return text
 
 
-def _cut(text: str, held_out: float) -> Texts:
-    """Cut a text into what is learned, and two parts at its end that are kept apart."""
+def _split(text: str, held_out: float) -> Texts:
+    """Split a text into a training part and two held-out parts at its end."""
     size = int(len(text) * held_out)
     middle, last = len(text) - 2 * size, len(text) - size
     return text[:middle], text[middle:last], text[last:]
 
 
 def _shakespeare() -> tuple[Texts, str]:
-    """Read Tiny Shakespeare (Karpathy 2015): 1.1 million characters of his plays."""
+    """Read Tiny Shakespeare (Karpathy 2015): 1.1 million characters of Shakespeare's plays."""
     path = data_dir() / "tinyshakespeare" / "input.txt"
     if not path.exists():
         _fetch_or_explain("tiny-shakespeare", SHAKESPEARE_MIRRORS, path, SHAKESPEARE_SHA256)
-    return _cut(read_text(path), 0.05), f"from {path.parent}"
+    return _split(read_text(path), 0.05), f"from {path.parent}"
 
 
 def _wikitext() -> tuple[Texts, str]:
-    """Read WikiText-2 (Merity et al. 2017), in its own three parts: two million words of good encyclopedia articles."""
+    """Read WikiText-2 (Merity et al. 2017) in its published parts: two million words of selected Wikipedia articles."""
     folder, archive = data_dir() / "wikitext-2", data_dir() / "wikitext-2.zip"
     missing = [name for name in WIKITEXT_SHA256 if not (folder / name).exists()]
     if missing and archive.exists():
@@ -201,17 +200,17 @@ def _wikitext() -> tuple[Texts, str]:
 
 
 def _unzip(archive: Path) -> list[str]:
-    """Read the three parts out of a zip archive, in whichever folder of it they lie."""
+    """Read the three parts from a zip archive, in any folder in it."""
     found = archives.read_members(archive, "wikitext-2", list(WIKITEXT_SHA256), limit=WIKITEXT_LIMIT)
     return [decode_text(data, f"{name} in {archive}") for name, data in found.items()]
 
 
 def _pydoc() -> tuple[Texts, str]:
-    """Read the documentation that every Python contains for its `help()`, divided by topic.
+    """Read the documentation that Python contains for its `help()`, split by topic.
 
-    The topics copy paragraphs from each other. A paragraph that occurs twice is kept once; a held-out paragraph that
-    shares twelve consecutive words with an earlier part is left out (as GPT-3's authors did with 13-grams, Brown et al.
-    2020), because a model could have learned it by heart.
+    Some paragraphs occur in several topics. A repeated paragraph is kept once. A held-out paragraph that shares twelve
+    consecutive words with an earlier part is removed (as for GPT-3 with 13-grams, Brown et al. 2020), because a model
+    could have memorised it.
     """
     from pydoc_data.topics import topics
 
@@ -250,11 +249,11 @@ READERS: dict[str, Callable[[], tuple[Texts, str]]] = {
 
 
 def _fetch_or_explain(name: str, mirrors: list[str], path: Path, sha256: str) -> None:
-    """Download one file of a text, or say what is missing, where, why, and what runs without it."""
+    """Download one file of a text; the error says what is missing, where and why, and names the embedded text."""
     try:
         fetch(mirrors, path, sha256)
     except DataUnavailable as error:
         raise DataUnavailable(
             f"{name} is not in {path.parent} and cannot be downloaded ({error}): "
-            "put its files there, set DATA_DIR, or take the embedded text with --data pydoc"
+            "put its files there, set DATA_DIR, or use the embedded text with --data pydoc"
         ) from error

@@ -1,8 +1,8 @@
-"""Dates as people write them, and the same dates as ISO 8601 has them: `the 3rd of may 1999` is `1999-05-03`.
+"""Generate pairs of a date as it is written in English and in ISO 8601: `the 3rd of may 1999`, `1999-05-03`.
 
-Every date from 1900 to 2099 belongs to one of the three splits, in all the ways it is written: what is tested was never
-seen, neither its text nor its date. No text stands for two dates (days come before months wherever both are numbers),
-so there is always exactly one right answer.
+Every date from 1900 to 2099 belongs to one of the three splits in all its formats, so neither the texts nor the dates
+of the test set occur in training. Texts are not ambiguous (days come before months wherever both are numbers), so every
+source has exactly one correct target.
 """
 
 import random
@@ -15,7 +15,7 @@ SEED = 20_261_121
 FIRST, LAST = date(1900, 1, 1), date(2099, 12, 31)
 TRAIN, VALID, TEST = 90_000, 5_000, 5_000
 HELD_OUT = 0.05
-"""Share of the dates that validation has to itself, and as many the test."""
+"""Share of the dates in the validation split, and in the test split."""
 
 MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -41,19 +41,19 @@ def number_in_words(number: int) -> str:
 
 
 def ordinal_in_words(number: int) -> str:
-    """Spell a place in a row: 23 is `twenty-third`."""
+    """Spell an ordinal number: 23 is `twenty-third`."""
     start, dash, last = number_in_words(number).rpartition("-")
     return start + dash + IRREGULAR.get(last, f"{last}th")
 
 
 def ordinal(number: int) -> str:
-    """Write a place in a row with digits: 23 is `23rd`."""
+    """Write an ordinal number with digits: 23 is `23rd`."""
     teen = number // 10 % 10 == 1
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def year_in_words(year: int) -> str:
-    """Say a year from 1900 to 2099: `nineteen oh five`, `two thousand and five`, `twenty fourteen`."""
+    """Spell a year from 1900 to 2099: `nineteen oh five`, `two thousand and five`, `twenty fourteen`."""
     century, rest = divmod(year, 100)
     if 2000 <= year < 2010:
         return "two thousand" + (f" and {ONES[rest]}" if rest else "")
@@ -63,7 +63,7 @@ def year_in_words(year: int) -> str:
 
 
 def year_in_full(year: int) -> str:
-    """Say a year as a number: `one thousand nine hundred and ninety-seven`."""
+    """Spell a year as a number: `one thousand nine hundred and ninety-seven`."""
     thousands, rest = divmod(year, 1000)
     hundreds, rest = divmod(rest, 100)
     words = f"{ONES[thousands]} thousand" + (f" {ONES[hundreds]} hundred" if hundreds else "")
@@ -103,14 +103,14 @@ FORMATS: dict[str, Callable[[date], str]] = {
 
 
 def load_dates(*, limit: int | None = None) -> PairSet:
-    """Draw the pairs, the same on every machine: 90,000 to train, 5,000 to validate, 5,000 to test."""
+    """Draw the pairs, the same on every machine: 90,000 for training, 5,000 for validation, 5,000 for testing."""
     rng = random.Random(SEED)
     days = [FIRST + timedelta(number) for number in range((LAST - FIRST).days + 1)]
     rng.shuffle(days)
     held_out = round(HELD_OUT * len(days))
     valid, test, train = days[:held_out], days[held_out : 2 * held_out], days[2 * held_out :]
     splits = [draw(part, count, rng) for part, count in ((train, TRAIN), (valid, VALID), (test, TEST))]
-    return pair_set("dates", splits, "embedded, drawn here; no date in two of them", embedded=True, limit=limit)
+    return pair_set("dates", splits, "embedded, drawn here; no date in two splits", embedded=True, limit=limit)
 
 
 def draw(days: list[date], count: int, rng: random.Random) -> Pairs:

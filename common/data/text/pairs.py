@@ -1,7 +1,7 @@
-"""Pairs of texts, of which one is to be turned into the other: generated ones, and files with a pair a line.
+"""Pairs of source and target texts for sequence-to-sequence models, generated or read from files.
 
-A file has the layout of the Tatoeba collections (manythings.org/anki): source, tab, target, and whatever follows a
-further tab is left aside.
+A file has one pair per line, in the format of the Tatoeba collections (manythings.org/anki): source, tab, target. Text
+after another tab is ignored.
 """
 
 import random
@@ -13,21 +13,21 @@ from common.data import published
 from common.data.source import DataCard, sha256_of_lines
 
 SPLIT_SEED = 0
-"""Seed of the one split of a file that every run shares."""
+"""Seed of the split of a file, which is the same in all runs."""
 HELD_OUT = 0.05
-"""Share of the different sources that validation has to itself, and as many the test."""
+"""Share of the distinct sources in the validation split, and in the test split."""
 FEWEST = 20
-"""Different sources without which there is nothing to hold out."""
+"""Minimum number of distinct sources."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Texts and what each is to be turned into."""
+    """Source texts and their targets."""
 
     sources: list[str]
     targets: list[str]
     kinds: list[str]
-    """What sort of pair each is, for a table of accuracies; all the same where nothing is known."""
+    """Kind of each pair, for a table of accuracies; all the same if unknown."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -38,7 +38,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs in three splits. Choose on `valid`; read `test` once, last."""
+    """Pairs in three splits. Choose models on `valid`; use `test` once, at the end."""
 
     card: DataCard
     train: Pairs
@@ -47,7 +47,7 @@ class PairSet:
 
 
 def pair_set(name: str, splits: Sequence[Pairs], source: str, *, embedded: bool, limit: int | None) -> PairSet:
-    """Make a set of its three splits, each cut to the limit, with the card that tells which data they are."""
+    """Build a set from its three splits, each cut to the limit, with its data card."""
     lines = (
         f"{one}\t{other}" for split in splits for one, other in zip(split.sources, split.targets, strict=True)
     )  # fmt: skip
@@ -58,17 +58,14 @@ def pair_set(name: str, splits: Sequence[Pairs], source: str, *, embedded: bool,
 
 
 def load_pairs(path: Path, *, limit: int | None = None) -> PairSet:
-    """Read a file of pairs and split it by source: a text with several translations has them all in one split.
+    """Read a file of pairs and split it by source: all translations of a text are in the same split.
 
-    Raises FileNotFoundError where there is no such file, ValueError, naming file and line, for one that holds
-    something else.
+    Raises FileNotFoundError if the file does not exist, ValueError, naming file and line, if it is not valid.
     """
     pairs = read_pairs(path)
     sources = sorted(set(pairs.sources))
     if len(sources) < FEWEST:
-        raise ValueError(
-            f"{path} holds {len(sources)} different sources; at least {FEWEST} are needed to hold some out"
-        )
+        raise ValueError(f"{path} has {len(sources)} distinct sources; at least {FEWEST} are needed to hold some out")
     random.Random(SPLIT_SEED).shuffle(sources)
     held_out = max(1, round(HELD_OUT * len(sources)))
     place = {text: 1 if number < held_out else 2 if number < 2 * held_out else 0 for number, text in enumerate(sources)}
@@ -83,12 +80,12 @@ def load_pairs(path: Path, *, limit: int | None = None) -> PairSet:
 
 
 def read_pairs(path: Path) -> Pairs:
-    """Read the pairs of a file: source, tab, target, and perhaps a tab and more.
+    """Read the pairs of a file: source, tab, target, and optionally a tab and more.
 
-    Raises FileNotFoundError where there is no such file, ValueError, naming file and line, for anything else.
+    Raises FileNotFoundError if the file does not exist, ValueError, naming file and line, if it is not valid.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: --pairs takes a file with source, tab and target a line")
+        raise FileNotFoundError(f"{path} does not exist: --pairs takes a file with source, tab and target in each line")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
