@@ -59,9 +59,9 @@ def check_words(texts: Sequence[str], encoder: StoryEncoder) -> None:
         raise ValueError(f"the network was trained on stories without the words {', '.join(hints)}")
 
 
-def ask(config: Config) -> tuple[Reading, StoryEncoder]:
+def ask(config: Config) -> tuple[Reading, StoryEncoder, memory_network.Config]:
     """Answer the question; the reading holds the probabilities and the attention weights."""
-    network, encoder, _ = memory_network.restore(config.folder or newest_run(config.out, memory_network))
+    network, encoder, settings = memory_network.restore(config.folder or newest_run(config.out, memory_network))
     statements = split_sentences(config.story)
     check_words([*statements, config.question], encoder)
     dropped = len(statements) - encoder.memory_size
@@ -71,7 +71,7 @@ def ask(config: Config) -> tuple[Reading, StoryEncoder]:
             f"the {dropped} oldest statements: the network was trained with --memory-size {encoder.memory_size}",
         )
     question = Question(tuple(statements[-encoder.memory_size :]), config.question, answer="", supporting=())
-    return read(network, encoder, [question])[0], encoder
+    return read(network, encoder, [question])[0], encoder, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,13 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, words, prog="python -m ch05_rnn.ask", description=(__doc__ or "").strip())
         set_threads(1)
-        reading, encoder = ask(config)
+        reading, encoder, settings = ask(config)
         say("answer", f"{reading.predicted(encoder)}, probability {float(reading.p.max()):.3f}")
         hops = [f"hop {hop + 1}" for hop in range(reading.attention.shape[1])]
         rows = [
             [statement, *(f"{100 * weight:.1f}" for weight in weights)]
             for statement, weights in zip(reading.question.story, reading.attention.tolist(), strict=True)
         ]
+        if settings.network == "end_to_end" and settings.empty_memory:
+            rows.append(
+                ["(empty memory)", *(f"{100 * max(0.0, 1 - total):.1f}" for total in reading.attention.sum(0).tolist())]
+            )
         print_table(["statement", *hops], rows, title="attention, %")
 
 

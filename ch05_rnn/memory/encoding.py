@@ -135,8 +135,14 @@ class StoryEncoder:
         )
 
     def features(self, text: str) -> Tensor:
-        """(2V,) float64 sums of 1 - j/J and of 1 - 2j/J over the places j of each word; of a bag, counts and zeros"""
-        words = self.vocabulary.encode(tokenise(text))
+        """(2V,) float64 features of a sentence"""
+        return self.word_features(self.vocabulary.encode(tokenise(text)))
+
+    def word_features(self, words: Tensor) -> Tensor:
+        """(J,) word numbers -> (2V,) float64 sums of 1 - j/J and of 1 - 2j/J over the places j of each word
+
+        For a bag of words: the counts, and zeros.
+        """
         j = torch.arange(1, len(words) + 1, dtype=torch.float64) / len(words)  # j / J
         weights = torch.stack([1 - j, 1 - 2 * j])
         if self.encoding == "bag":

@@ -30,12 +30,19 @@ DEVIATION = 0.1
 """Standard deviation of all initial weights (section 4.2)."""
 
 
-def softmax_by_story(scores: Tensor, owner: Tensor, stories: int) -> Tensor:
-    """(M,) scores, (M,) number of the story of each -> (M,) softmax over the scores of the same story"""
-    highest = torch.full((stories,), -torch.inf, dtype=scores.dtype, device=scores.device)
+def softmax_by_story(scores: Tensor, owner: Tensor, stories: int, *, empty_memory: bool = False) -> Tensor:
+    """(M,) scores, (M,) number of the story of each -> (M,) softmax over the scores of the same story
+
+    With an empty memory, whose score is 0, the weights of a story add up to less than 1.
+    """
+    lowest = 0.0 if empty_memory else -torch.inf
+    highest = torch.full((stories,), lowest, dtype=scores.dtype, device=scores.device)
     highest = highest.scatter_reduce(0, owner, scores.detach(), "amax")
     e = (scores - highest[owner]).exp()
-    return e / sum_by_story(e, owner, stories)[owner]
+    total = sum_by_story(e, owner, stories)
+    if empty_memory:
+        total = total + (-highest).exp()
+    return e / total[owner]
 
 
 def sum_by_story(values: Tensor, owner: Tensor, stories: int) -> Tensor:
@@ -77,11 +84,13 @@ class EndToEnd(nn.Module):
         embedding_size: int,
         memory_size: int,
         sharing: Sharing = "layer_wise",
+        empty_memory: bool = True,
         noise: float = 0.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.sharing, self.hops, self.memory_size, self.noise = sharing, hops, memory_size, noise
+        self.empty_memory = empty_memory
         adjacent = sharing == "adjacent"
         self.addressed = list(range(hops)) if adjacent else [0] * hops
         """Table A of each hop"""
@@ -116,7 +125,7 @@ class EndToEnd(nn.Module):
         for a, c in zip(self.addressed, self.read, strict=True):
             p = (memories[a] * u[batch.owner]).sum(1)
             if not self.linear:
-                p = softmax_by_story(p, batch.owner, len(u))
+                p = softmax_by_story(p, batch.owner, len(u), empty_memory=self.empty_memory)
             o = sum_by_story(p.unsqueeze(1) * memories[c], batch.owner, len(u))
             u = o + (u if self.H is None else self.H(u))
             attention.append(p)

@@ -58,6 +58,8 @@ class Config:
     sharing: Sharing = "layer_wise"
     """Weight sharing of the end-to-end network: the same tables in all hops, or each hop's output table as the next
     hop's input table."""
+    empty_memory: bool = True
+    """Add an empty memory with score 0 to the attention of the end-to-end network, so that a hop can read nothing."""
     encoding: Encoding = "position"
     """Weights of the words of a sentence: by position, or all equal (bag of words)."""
     noise: float = 0.1
@@ -105,6 +107,7 @@ def make_network(encoder: StoryEncoder, config: Config) -> Network:
         embedding_size=config.embedding_size,
         memory_size=config.memory_size,
         sharing=config.sharing,
+        empty_memory=config.empty_memory,
         noise=config.noise,
         dropout=config.dropout,
     )

@@ -15,7 +15,7 @@ import onnxruntime
 from ch10_deploy.inference.cards import AGAIN, Card, checksum, read_card
 from ch10_deploy.server.refusal import Refusal
 
-NAMES = ("digits", "pictures", "decoder", "text", "films", "maze")
+NAMES = ("digits", "pictures", "decoder", "text", "stories", "films", "maze")
 
 PRIVATE = "serving"
 """The part of a card that only the server needs: vocabulary, titles, mazes."""

@@ -107,7 +107,8 @@ def end_to_end_by_loops(model, encoder, question):
             m = sentence_vector(text, model.words[a], encoder) + model.time[a, age - 1]
             outputs.append(sentence_vector(text, model.words[c], encoder) + model.time[c, age - 1])
             scores.append(u @ m)
-        p = scores if model.linear else [s.exp() / sum(other.exp() for other in scores) for s in scores]
+        others = [torch.zeros((), dtype=torch.float64)] * model.empty_memory + scores
+        p = scores if model.linear else [s.exp() / sum(other.exp() for other in others) for s in scores]
         o = sum(weight * output for weight, output in zip(p, outputs, strict=True))
         u = (u if adjacent else model.H.weight @ u) + o
         attention.append(torch.stack(p))
@@ -145,11 +146,11 @@ def library_cell(cell):
     return theirs
 
 
-@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize(("linear", "empty_memory"), [(False, True), (False, False), (True, True)])
 @pytest.mark.parametrize("sharing", ["layer_wise", "adjacent"])
-def test_the_end_to_end_network_is_its_equations(encoder, sharing, linear):
+def test_the_end_to_end_network_is_its_equations(encoder, sharing, linear, empty_memory):
     """Forward pass, attention weights and gradients, in float64."""
-    model = end_to_end(encoder, sharing)
+    model = end_to_end(encoder, sharing, empty_memory=empty_memory)
     for parameter in model.parameters():
         parameter.data.mul_(4)  # weights that differ clearly from one memory to the next
     model.linear = linear
@@ -281,8 +282,11 @@ def test_the_softmax_is_that_of_each_story():
     scores, owner = torch.tensor([1.0, 2.0, 800.0, 801.0, -900.0]), torch.tensor([0, 0, 1, 1, 2])
     expected = torch.cat([part.softmax(0) for part in scores.split([2, 2, 1])])
     torch.testing.assert_close(softmax_by_story(scores, owner, 3), expected)
+    with_zero = [torch.cat([part, torch.zeros(1)]).softmax(0)[:-1] for part in scores.split([2, 2, 1])]
+    torch.testing.assert_close(softmax_by_story(scores, owner, 3, empty_memory=True), torch.cat(with_zero))
     scores = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s: softmax_by_story(s, owner, 3), scores)
+    for empty in (False, True):
+        assert torch.autograd.gradcheck(lambda s: softmax_by_story(s, owner, 3, empty_memory=empty), scores)  # noqa: B023
 
 
 def test_noise_is_for_training_only():
@@ -517,7 +521,8 @@ def test_a_question_on_the_command_line_is_answered(trained, capsys):
     assert len(rows) == 3
     for row, weights in zip(rows, reading.attention, strict=True):
         assert row.split()[-2:] == [f"{100 * float(weight):.1f}" for weight in weights]
-    assert float(reading.attention.sum(0)[0]) == pytest.approx(1)
+    (nothing,) = (line for line in output.splitlines() if line.strip().startswith("(empty memory)"))
+    assert nothing.split()[-2:] == [f"{100 * max(0.0, 1 - total):.1f}" for total in reading.attention.sum(0).tolist()]
 
 
 def test_only_the_newest_statements_fit_in_the_memory(trained, capsys):

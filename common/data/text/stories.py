@@ -18,6 +18,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,7 @@ from common.data.text import simulated_stories
 StoriesName = Literal["stories", "babi"]
 
 SEED = 20_261_130
-TRAIN, VALID, TEST = 2_000, 200, 400
+TRAIN, VALID, TEST = 5_000, 200, 400
 """Generated questions of each task."""
 BABI_VALID = 0.1
 """Share of bAbI's training stories that is held out to validate, as in Sukhbaatar et al. 2015."""
@@ -82,7 +83,7 @@ def load_stories(name: StoriesName = "stories", *, limit: int | None = None) -> 
     Raises DataUnavailable if bAbI is not on disk, ValueError, naming file and line, for a malformed file.
     """
     if name == "stories":
-        source, tasks, splits = "embedded, generated here", simulated_stories.TASKS, draw_splits()
+        source, tasks, splits = "embedded, generated here", simulated_stories.TASKS, draw_splits(TRAIN, VALID, TEST)
     else:
         tasks = {f"task_{number}": title for number, title in enumerate(BABI_TASKS, start=1)}
         train, test, source = read_babi(data_dir())
@@ -102,18 +103,19 @@ def load_stories(name: StoriesName = "stories", *, limit: int | None = None) -> 
 def _thin(questions: list[Question], limit: int | None) -> list[Question]:
     """Take questions at equal distances: the test files are in the order of the tasks."""
     if limit is None or limit >= len(questions):
-        return questions
+        return [*questions]
     return [questions[number * len(questions) // limit] for number in range(limit)]
 
 
 # Generated stories.
 
 
-def draw_splits() -> list[list[Question]]:
-    """Generate the three splits, the same on every machine; no question about the same story is drawn twice."""
+@lru_cache(maxsize=1)
+def draw_splits(*counts: int) -> list[list[Question]]:
+    """Generate splits with these numbers of questions per task, the same on every machine; no two are the same."""
     rng = random.Random(SEED)
     seen: set[tuple[tuple[str, ...], str]] = set()
-    return [_draw(count, rng, seen) for count in (TRAIN, VALID, TEST)]
+    return [_draw(count, rng, seen) for count in counts]
 
 
 def _draw(count: int, rng: random.Random, seen: set[tuple[tuple[str, ...], str]]) -> list[Question]:
