@@ -7,6 +7,7 @@ python -m ch05_rnn.train --benchmark                   # time their training ste
 
 from ch05_rnn.captions import captioning
 from ch05_rnn.language import budgets, language_model
+from ch05_rnn.memory import memory_network, restarts
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
@@ -18,5 +19,8 @@ if __name__ == "__main__":
     words = [word2vec, glove, fasttext, evaluate_vectors, word_throughput]
     main(
         language_model,
-        extra=[budgets, gradients, throughput, *words, sentiment, seq2seq, translation, captioning, forecast],
+        extra=[
+            *(budgets, gradients, throughput, *words, sentiment, seq2seq, translation, captioning, forecast),
+            *(memory_network, restarts),
+        ],
     )

@@ -50,6 +50,7 @@ PROGRAMS = {
         "ch05_rnn.train seq2seq --limit 1000 --epochs 4",
         "ch05_rnn.train translation --limit 500 --epochs 4",
         "ch05_rnn.train captioning --limit 200 --epochs 4",
+        "ch05_rnn.train memory_network --limit 2000 --epochs 4",
         "ch05_rnn.train forecast --epochs 5",
         "ch06_cnn.train cnn --data shapes --limit 300 --epochs 4",
         "ch06_cnn.train speedrun --data shapes --limit 600 --epochs 3",

@@ -24,17 +24,8 @@ from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
 EMBEDDED = [
-    "curve",
-    "delayed",
-    "digits",
-    "diabetes",
-    "houses",
-    "shapes",
-    "planted",
-    "pydoc",
-    "grammar",
-    "scenes",
-    "german",
+    *("curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes", "german"),
+    "stories",
 ]
 
 SHORTER = {
@@ -61,6 +52,7 @@ SHORTER = {
     "ratings": (1_000,),
     "requests": 40,
     "rounds": 1,
+    "restarts": 2,
     "samples": 40,
     "seconds": 0.01,
     "sizes": (64, 128),

@@ -11,4 +11,6 @@ dates       generated pairs: a date as it is written in English, and in ISO form
 analogies   generated sentences with known relations between words
 word_tests  pairs of words with human ratings, and analogy questions
 vector_files  word vectors in the text formats of word2vec and GloVe, and GloVe 6B
+stories     questions about short stories: generated ones, and the bAbI files
+simulated_stories  the simulation that generates stories, answers and supporting facts
 """
