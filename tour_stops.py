@@ -226,7 +226,7 @@ STOPS = [
     ),
     Stop(
         "ch05_rnn.sentences.sentiment",
-        "test_bilstm_accuracy",
+        "test_accuracy",
         ("the best bag of words", "test_any_bag_accuracy"),
         short={"data": "grammar", "epochs": 9},
         label="test accuracy",

@@ -1,6 +1,9 @@
-"""Classify a sentence as positive or negative with a trained bidirectional LSTM, after each word.
+"""Classify a sentence as positive or negative with a trained network, and show which words decided.
 
 python -m ch05_rnn.classify_sentence "the plot was dull but the acting was never clumsy"
+
+For each word: the probability of a positive sentence after it, and its contribution, by which the log-odds of a
+positive sentence decrease if the word is left out. For TextCNN also the n-grams that win the maximum over time.
 """
 
 import re
@@ -13,9 +16,11 @@ from typing import Annotated
 import tyro
 
 from ch05_rnn.sentences import sentiment
+from ch05_rnn.sentences.explanation import Ngram, leave_one_out, winning_ngrams
+from ch05_rnn.sentences.textcnn import TextCNN
 from common.cli import one_line_errors, parse
 from common.config import require
-from common.data.text.vocabulary import UNKNOWN
+from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.folder import newest_run
 from common.progress import print_table, say
 
@@ -35,6 +40,8 @@ class Config:
         require(bool(tokenise(self.sentence)), "give a sentence in quotes", repr(self.sentence))
 
 
+SHOWN = 12
+"""Maximum number of n-grams that are printed."""
 CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|re|ve|ll|d|m))\b")
 """Contractions that become separate tokens: `it 's`, `does n't`."""
 
@@ -45,16 +52,23 @@ def tokenise(sentence: str) -> list[str]:
     return re.findall(r"'(?:s|re|ve|ll|d|m)\b|\w+(?:[-']\w+)*|[^\w\s]", spaced)
 
 
-def classify(config: Config) -> list[tuple[str, float]]:
-    """Return each word with the probability of a positive sentence after it."""
+def split_unknown(word: str, vocabulary: Vocabulary) -> list[str]:
+    """Split an unknown word at its hyphens; some versions of SST-2 have no hyphens."""
+    return [word] if word in vocabulary else word.split("-")
+
+
+def classify(config: Config) -> tuple[list[tuple[str, float, float]], list[Ngram]]:
+    """Return each word with the probability of a positive sentence after it and its contribution; TextCNN's n-grams."""
     model, vocabulary, _ = sentiment.restore(config.folder or newest_run(config.out, sentiment))
-    words = tokenise(config.sentence)
+    words = [part for word in tokenise(config.sentence) for part in split_unknown(word, vocabulary)]
     unknown = [word for word in dict.fromkeys(words) if word not in vocabulary]
     if unknown:
         say("unknown", f"{' '.join(map(repr, unknown))}: read as {UNKNOWN}")
     prefixes = [" ".join(words[: number + 1]) for number in range(len(words))]
-    p = sentiment.predict(model, vocabulary, prefixes).softmax(1)[:, 1]
-    return list(zip(words, p.tolist(), strict=True))
+    p = sentiment.predict(model, vocabulary, prefixes).softmax(1)[:, 1].tolist()
+    contributions = leave_one_out(model, vocabulary, words).tolist()
+    ngrams = winning_ngrams(model, vocabulary, " ".join(words)) if isinstance(model, TextCNN) else []
+    return list(zip(words, p, contributions, strict=True)), ngrams
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,8 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         flags = sys.argv[1:] if arguments is None else arguments
         config = parse(Config, flags, prog="python -m ch05_rnn.classify_sentence", description=(__doc__ or "").strip())
-        rows = [(word, f"{100 * p:.1f}") for word, p in classify(config)]
-        print_table(["after word", "positive, %"], rows)
+        words, ngrams = classify(config)
+        rows = [(word, f"{100 * p:.1f}", f"{contribution:+.2f}") for word, p, contribution in words]
+        print_table(["word", "positive after it, %", "contribution"], rows)
+        if ngrams:
+            rows = [(ngram.text, ngram.filters, f"{ngram.contribution:+.2f}") for ngram in ngrams[:SHOWN]]
+            print_table(["n-gram", "filters", "contribution"], rows, title="maximum over time")
 
 
 if __name__ == "__main__":

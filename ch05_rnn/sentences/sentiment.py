@@ -1,47 +1,61 @@
-"""Sentiment classification of sentences: a bidirectional LSTM compared with a bag-of-words baseline.
+"""Sentiment classification of sentences: bidirectional LSTM or TextCNN, compared with bags of words and n-grams.
 
     python -m ch05_rnn.train sentiment
+    python -m ch05_rnn.train sentiment --network textcnn                     # convolutions over word vectors
     python -m ch05_rnn.train sentiment --data grammar                        # synthetic: word order matters
-    python -m ch05_rnn.train sentiment --vectors glove-6b-50d --freeze       # pre-trained word vectors
+    python -m ch05_rnn.train sentiment --vectors glove-6b-50d                # start from pre-trained word vectors
+    python -m ch05_rnn.train sentiment --vectors glove-6b-50d --freeze       # and do not change them
 
-Both models are trained on the same batches with the same learning rate.
+The network and the bag of words are trained on the same batches; of each the epoch with the fewest errors on the
+validation set is kept. The penalty of the logistic regression on n-grams is selected in the same way.
 
-Dimensions: N sentences, B batch, T length of the longest sentence, E embedding size, H hidden units per direction,
-V vocabulary size.
+Dimensions: N sentences, B batch, T length of the longest sentence, V vocabulary size.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad, run_packed
+from ch05_rnn.sentences.classifiers import BagOfWords, BiLSTM, encode, predict, selection_error
+from ch05_rnn.sentences.explanation import draw_contributions, draw_ngrams, draw_prefix_predictions, winning_ngrams
+from ch05_rnn.sentences.ngram_regression import NgramRegression
+from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length
+from ch05_rnn.sentences.textcnn import TextCNN, limit_norms
 from common import distributed
 from common.benchmark import Workload
+from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.text.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSet, ceiling, load_sentences
-from common.data.text.vector_files import GLOVE_SIZE, load_glove
+from common.data.text.vector_files import GLOVE_SIZE, VectorFile, load_glove
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.progress import print_table, say
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 CLIP = 1.0
 """Maximum gradient norm; larger gradients are rescaled."""
+SHORT = 12
+"""Maximum number of words of the sentences in the figures."""
+EXPLAINED = 500
+"""Number of test sentences whose n-grams are compared in a figure."""
+NAMES = {"bilstm": "BiLSTM", "textcnn": "TextCNN"}
+
+SentimentNetwork = BiLSTM | TextCNN
 
 
 @dataclass(frozen=True)
 class Config:
-    """Hyperparameters of both classifiers."""
+    """Hyperparameters of the sentence classifiers."""
 
+    network: Literal["bilstm", "textcnn"] = "bilstm"
+    """Network: a bidirectional LSTM, or a convolutional network with the maximum over time."""
     data: Literal["auto", "sst-2", "grammar"] = "auto"
     """Data set; auto takes SST-2 if it is on disk or can be downloaded, else the embedded sentences of a grammar."""
     epochs: int | None = None
@@ -54,14 +68,22 @@ class Config:
     """Initial word embeddings: random, or the pre-trained vectors of GloVe 6B (zero for words that it lacks)."""
     freeze: bool = False
     """Keep the pre-trained embeddings as they are, instead of training them with the other weights."""
-    embedding_size: int = default_by("vectors", **{"none": 64, "glove-6b-50d": 50})
-    """Embedding size. Default: 64, with pre-trained vectors 50."""
+    embedding_size: int = GLOVE_SIZE
+    """Embedding size; with pre-trained vectors it must be 50."""
     hidden_size: int = 64
     """Hidden units per direction of the LSTM; the hidden layer of the bag of words has twice as many."""
-    dropout: float = 0.3
-    """Dropout probability, after the embedding and before the output layer."""
+    widths: tuple[int, ...] = (3, 4, 5)
+    """Widths of the filters of TextCNN, in words."""
+    filters: int = 100
+    """Number of filters of each width."""
+    max_norm: float = 3.0
+    """Maximum norm of the weight vector of each class in the output layer of TextCNN."""
+    dropout: float = default_by("network", bilstm=0.3, textcnn=0.5)
+    """Dropout probability: of TextCNN's features; in the other networks after the embedding and before the output
+    layer. Default: 0.3, for TextCNN 0.5."""
     minimum_count: int = 2
-    """Minimum count of a word in the training set; rarer words become <unknown>."""
+    """Minimum count of a word in the training set; rarer words become <unknown> unless they have a pre-trained
+    vector."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -71,44 +93,30 @@ class Config:
         fits = not pretrained or self.embedding_size == GLOVE_SIZE
         require(fits, f"--embedding-size must be {GLOVE_SIZE} with --vectors {self.vectors}", self.embedding_size)
         require_positive(self, "epochs", "batch_size", "learning_rate", "embedding_size", "hidden_size")
-        require_positive(self, "minimum_count")
+        require_positive(self, "widths", "filters", "max_norm", "minimum_count")
+        distinct = len(set(self.widths)) == len(self.widths) > 0
+        require(distinct, "--widths must be one or more different widths", " ".join(map(str, self.widths)) or "none")
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
 
 
-class BiLSTM(nn.Module):
-    """Bidirectional LSTM (Schuster & Paliwal 1997) with a linear layer on the final states of both directions."""
-
-    def __init__(self, words: int, config: Config) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(words, config.embedding_size, padding_idx=PAD)
-        self.dropout = nn.Dropout(config.dropout)
-        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, batch_first=True, bidirectional=True)
-        self.output = nn.Linear(2 * config.hidden_size, len(CLASS_NAMES))
-
-    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T) words, (B,) lengths -> (B, 2) logits"""
-        output = run_packed(self.lstm, self.dropout(self.embedding(words)), lengths)
-        return self.output(self.dropout(output.hidden))
-
-
-class BagOfWords(nn.Module):
-    """Baseline without word order: the mean of the word embeddings, then a network with one hidden layer."""
-
-    def __init__(self, words: int, config: Config) -> None:
-        super().__init__()
-        hidden = 2 * config.hidden_size
-        self.bag = nn.EmbeddingBag(words, config.embedding_size, mode="mean", padding_idx=PAD)
-        self.layers = nn.Sequential(
-            nn.Dropout(config.dropout),
-            nn.Linear(config.embedding_size, hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(hidden, len(CLASS_NAMES)),
+def make_network(words: int, config: Config) -> SentimentNetwork:
+    """Build the network for a vocabulary of this size."""
+    if config.network == "textcnn":
+        return TextCNN(
+            words,
+            widths=config.widths,
+            filters=config.filters,
+            embedding_size=config.embedding_size,
+            dropout=config.dropout,
         )
+    return BiLSTM(words, embedding_size=config.embedding_size, hidden_size=config.hidden_size, dropout=config.dropout)
 
-    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # same signature as BiLSTM
-        """(B, T) words, (B,) lengths -> (B, 2) logits"""
-        return self.layers(self.bag(words))
+
+def make_bag(words: int, config: Config) -> BagOfWords:
+    """Build the bag of words for a vocabulary of this size."""
+    return BagOfWords(
+        words, embedding_size=config.embedding_size, hidden_size=2 * config.hidden_size, dropout=config.dropout
+    )
 
 
 def train_step(
@@ -118,9 +126,14 @@ def train_step(
     lengths: Tensor,
     labels: Tensor,
     *,
+    limited: Tensor | None = None,
+    max_norm: float = 3.0,
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step; return the loss, still on the device."""
+    """Take one gradient step; return the loss, still on the device.
+
+    After the step the rows of the weight matrix `limited`, if given, are rescaled to at most `max_norm`.
+    """
     with torch.autocast(words.device.type, torch.bfloat16, enabled=bf16):
         logits = model(words, lengths)
     loss = F.cross_entropy(logits.float(), labels)
@@ -128,7 +141,14 @@ def train_step(
     nn.utils.clip_grad_norm_(model.parameters(), CLIP)
     optimizer.step()
     optimizer.zero_grad()
+    if limited is not None:
+        limit_norms(limited, max_norm)
     return loss.detach()
+
+
+def limited_weight(model: nn.Module) -> Tensor | None:
+    """Return the weight matrix with a max-norm constraint: that of TextCNN's output layer."""
+    return model.output.weight if isinstance(model, TextCNN) else None
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -136,36 +156,37 @@ def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
 
 
-def initialise_embeddings(tables: Sequence[nn.Embedding | nn.EmbeddingBag], words: Vocabulary, *, freeze: bool) -> None:
-    """Set embeddings to GloVe's vectors, or zero for the words that it lacks; leave them out of training if frozen."""
-    found, source = load_glove(only=set(words.symbols))
-    say("vectors", f"GloVe 6B: {len(found.words):,} of {len(words):,} words, {source}")
-    weight = torch.zeros(len(words), GLOVE_SIZE)
-    weight[[words.index[word] for word in found.words]] = found.vectors
+def load_vectors(data: SentenceSet) -> tuple[VectorFile, str]:
+    """Load the pre-trained vectors of the words of all three splits, and describe them in one line."""
+    words = {word for split in (data.train, data.valid, data.test) for text in split.texts for word in text.split()}
+    found, source = load_glove(only=words)
+    return found, f"GloVe 6B: {len(found.words):,} of {len(words):,} words, {source}"
+
+
+def build_vocabulary(data: SentenceSet, minimum_count: int, vectors: VectorFile | None = None) -> Vocabulary:
+    """Build the vocabulary: words of the training set with at least this count, and words with a pre-trained vector.
+
+    The latter may occur in the validation and test sets only. Their vectors are known without training, so a table of
+    all 400,000 words of GloVe would give the same predictions.
+    """
+    words = Vocabulary.build(
+        (word for text in data.train.texts for word in text.split()),
+        minimum_count=minimum_count,
+        reserved=("<pad>", UNKNOWN),
+    )
+    return Vocabulary(tuple(dict.fromkeys((*words.symbols, *(vectors.words if vectors else ())))))
+
+
+def initialise_embeddings(
+    tables: Sequence[nn.Embedding | nn.EmbeddingBag], vocabulary: Vocabulary, vectors: VectorFile, *, freeze: bool
+) -> None:
+    """Set embeddings to pre-trained vectors, or zero for words without one; do not train them if they are frozen."""
+    weight = torch.zeros(len(vocabulary), vectors.vectors.shape[1])
+    weight[[vocabulary.index[word] for word in vectors.words]] = vectors.vectors
     for table in tables:
         with torch.no_grad():
             table.weight.copy_(weight)
         table.weight.requires_grad_(not freeze)
-
-
-def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """N sentences -> (N, T) words, (N,) lengths"""
-    return pad([vocabulary.encode(text.split()) for text in texts])
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, vocabulary: Vocabulary, texts: Sequence[str]) -> Tensor:
-    """N sentences -> (N, 2) logits on the CPU"""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    words, lengths = encode(vocabulary, texts)
-    logits = torch.empty(len(texts), len(CLASS_NAMES))
-    for index in lengths.argsort().split(1_000):
-        size = lengths[index]
-        logits[index] = model(words[index, : size.max()].to(device), size).float().cpu()
-    model.train(was_training)
-    return logits
 
 
 def measure(logits: Tensor, split: Sentences) -> dict[str, float]:
@@ -182,30 +203,27 @@ def by_kind(split: Sentences) -> dict[str, list[int]]:
 
 
 def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
-    """Train both classifiers and return their test metrics."""
+    """Train the network and the baselines and return their test metrics."""
     data = data or load_sentences(config.data, limit=config.run.limit)
-    vocabulary = Vocabulary.build(
-        (word for text in data.train.texts for word in text.split()),
-        minimum_count=config.minimum_count,
-        reserved=("<pad>", UNKNOWN),
-    )
+    vectors, description = load_vectors(data) if config.vectors != "none" else (None, "")
+    vocabulary = build_vocabulary(data, config.minimum_count, vectors)
     words, lengths = encode(vocabulary, data.train.texts)
-    labels = torch.tensor(data.train.labels)
+    labels, valid_labels = torch.tensor(data.train.labels), torch.tensor(data.valid.labels)
     with Run.open(__name__, config, data.card) as run:
         words, labels = words.to(run.device), labels.to(run.device)
-        models = {
-            "bilstm": BiLSTM(len(vocabulary), config).to(run.device),
-            "bag": BagOfWords(len(vocabulary), config).to(run.device),
-        }
-        if config.vectors != "none":
-            tables = [models["bilstm"].embedding, models["bag"].bag]
-            initialise_embeddings(tables, vocabulary, freeze=config.freeze)
+        network, bag = (make(len(vocabulary), config).to(run.device) for make in (make_network, make_bag))
+        if vectors is not None:
+            say("vectors", description)
+            initialise_embeddings([network.embedding, bag.embedding], vocabulary, vectors, freeze=config.freeze)
+        models = {"network": network, "bag": bag}
         parallel = {name: distributed.wrap(model) for name, model in models.items()}
         optimizers = {name: make_optimizer(model, config) for name, model in models.items()}
+        best = {name: BestWeights(model) for name, model in models.items()}
         steps = batch_count(len(words), config.batch_size)
         epochs = config.epochs or max(4, 1_500 // steps)
         parts = {f"{name}_model": models[name] for name in models}
         parts |= {f"{name}_optimizer": optimizers[name] for name in models}
+        parts |= {f"{name}_best": best[name] for name in models}
         for epoch in run.epochs(epochs, steps, **parts):
             batches = batches_by_length(lengths, config.batch_size, run.generator)
             for step, index in enumerate(batches, start=(epoch - 1) * steps):
@@ -215,31 +233,53 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
                 losses = {}
                 for name, optimizer in optimizers.items():
                     set_learning_rate(optimizer, one_cycle_at(step / (epochs * steps), config.learning_rate))
-                    losses[name] = train_step(parallel[name], optimizer, *batch, bf16=run.bf16)
-                run.step(losses["bilstm"], sentences=len(index))
-            valid = {name: measure(predict(models[name], vocabulary, data.valid.texts), data.valid) for name in models}
-            run.log(valid={"accuracy": valid["bilstm"]["accuracy"], "bag_accuracy": valid["bag"]["accuracy"]})
-        logits = {name: predict(models[name], vocabulary, data.test.texts) for name in models}
-        measures = {f"test_{name}": measure(logits[name], data.test) for name in models}
+                    limited = limited_weight(models[name])
+                    losses[name] = train_step(
+                        parallel[name], optimizer, *batch, limited=limited, max_norm=config.max_norm, bf16=run.bf16
+                    )
+                run.step(losses["network"], sentences=len(index))
+            logits = {name: predict(model, vocabulary, data.valid.texts) for name, model in models.items()}
+            for name, its in best.items():
+                its.update(selection_error(logits[name], valid_labels), epoch)
+            valid = {name: measure(its, data.valid) for name, its in logits.items()}
+            of_network = {name: valid["network"][name] for name in ("loss", "accuracy")}
+            run.log(valid=of_network | {"bag_accuracy": valid["bag"]["accuracy"]})
+        for its in best.values():
+            its.restore()
+        ngrams = NgramRegression.select((data.train.texts, data.train.labels), (data.valid.texts, data.valid.labels))
+        say("n-grams", f"{len(ngrams.index):,}; penalty {ngrams.penalty:g}, selected on the validation set")
+        logits = {name: predict(model, vocabulary, data.test.texts) for name, model in models.items()}
+        logits["ngram"] = ngrams.predict(data.test.texts)
+        measures = {name: measure(its, data.test) for name, its in logits.items()}
         if kinds := by_kind(data.test):
             bounds = {f"{kind}_accuracy": ceiling([kind]) for kind in kinds}
-            measures["test_any_bag"] = {"accuracy": ceiling(data.test.kinds), **bounds}
-        run.save(models["bilstm"])
+            measures["any_bag"] = {"accuracy": ceiling(data.test.kinds), **bounds}
+        run.save(network)
         if run.is_main:
             vocabulary.save(run.folder / "vocabulary.json")
-            report(run, data.test, models["bilstm"].eval(), vocabulary, logits["bilstm"], measures)
-        return run.finish(**measures)
+            report(run, data.test, network.eval(), vocabulary, logits["network"], measures)
+        return run.finish(test=measures.pop("network"), **{f"test_{name}": its for name, its in measures.items()})
 
 
 def report(
-    run: Run, test: Sentences, model: BiLSTM, vocabulary: Vocabulary, logits: Tensor, measures: dict[str, dict]
+    run: Run,
+    test: Sentences,
+    model: SentimentNetwork,
+    vocabulary: Vocabulary,
+    logits: Tensor,
+    measures: dict[str, dict[str, float]],
 ) -> None:
-    """Print the accuracies; write the misclassified sentences; draw predictions after each word, and the curves."""
+    """Print the accuracies; write the misclassified sentences; draw predictions, contributions and the curves."""
     from common.drawing import plots
 
-    columns = [name for name in measures["test_bilstm"] if name.endswith("accuracy")]
+    columns = [name for name in measures["network"] if name.endswith("accuracy")]
     headings = ["", *(name.removesuffix("_accuracy").replace("accuracy", "all") for name in columns)]
-    names = {"test_bilstm": "BiLSTM", "test_bag": "bag of words", "test_any_bag": "bound for bags of words"}
+    names = {
+        "network": NAMES[run.config.network],
+        "bag": "bag of words",
+        "ngram": "n-grams",
+        "any_bag": "bound for bags of words",
+    }
     rows = [[names[name], *(f"{100 * its[column]:.2f}" for column in columns)] for name, its in measures.items()]
     print_table(headings, rows, title="test accuracy, %")
     labels = torch.tensor(test.labels)
@@ -249,38 +289,47 @@ def report(
     with run.writing("mistakes.tsv") as path:
         lines = (f"{losses[n]:.3f}\t{CLASS_NAMES[test.labels[n]]}\t{test.kinds[n]}\t{test.texts[n]}" for n in worst)
         path.write_text("\n".join(["loss\tlabel\tkind\tsentence", *lines, ""]), encoding="utf-8")
-    shown = [places[0] for places in by_kind(test).values()] or range(min(6, len(test)))
-    run.figure("reading", draw_prefix_predictions(model, vocabulary, [test.texts[n] for n in shown]))
-    panels = {"loss": ["train_loss"], "accuracy": ["valid_accuracy", "valid_bag_accuracy"]}
+    shown = [test.texts[n] for n in shown_sentences(test)]
+    run.figure("reading", draw_prefix_predictions(model, vocabulary, shown))
+    run.figure("contributions", draw_contributions(model, vocabulary, shown))
+    if isinstance(model, TextCNN):
+        found = (winning_ngrams(model, vocabulary, text) for text in test.texts[:EXPLAINED])
+        run.figure("ngrams", draw_ngrams(chain.from_iterable(found)))
+    panels = {"loss": ["train_loss", "valid_loss"], "accuracy": ["valid_accuracy", "valid_bag_accuracy"]}
     run.figure("curves", plots.curves(run.history, panels))
 
 
-def draw_prefix_predictions(model: BiLSTM, vocabulary: Vocabulary, texts: Sequence[str]) -> "Figure":
-    """Draw the probability of the positive class after each word of a sentence."""
-    from common.drawing import text_plots
-
-    sentences, p = [text.split() for text in texts], []
-    for words in sentences:
-        prefixes = [" ".join(words[: n + 1]) for n in range(len(words))]
-        p.append(predict(model, vocabulary, prefixes).softmax(1)[:, 1])
-    return text_plots.shaded_words(sentences, p, label="P(positive)")
+def shown_sentences(split: Sentences, count: int = 8) -> list[int]:
+    """Return the indices of the sentences in the figures: the first of each kind, or the first short ones."""
+    if kinds := by_kind(split):
+        return [places[0] for places in kinds.values()]
+    by_length = sorted(range(len(split)), key=lambda n: max(len(split.texts[n].split()), SHORT))
+    return by_length[:count]
 
 
-def restore(folder: Path) -> tuple[BiLSTM, Vocabulary, Config]:
-    """Load a trained BiLSTM, its vocabulary and its Config from a run folder."""
+def restore(folder: Path) -> tuple[SentimentNetwork, Vocabulary, Config]:
+    """Load a trained network, its vocabulary and its Config from a run folder."""
     config = read_config(folder, Config)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    model = BiLSTM(len(vocabulary), config)
+    model = make_network(len(vocabulary), config)
     load_weights(model, folder)
     return model.eval(), vocabulary, config
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The BiLSTM's training step on random words, for the device benchmark."""
+    """The network's training step on random words, for the device benchmark."""
     words = torch.randint(PAD + 1, 1_000, (config.batch_size, 12), dtype=torch.int32, device=device)
     labels = torch.randint(len(CLASS_NAMES), (config.batch_size,), device=device)
-    model = BiLSTM(1_000, config).to(device)
+    model = make_network(1_000, config).to(device)
     optimizer = make_optimizer(model, config)
     lengths = torch.full((config.batch_size,), 12)
-    step = partial(train_step, model, optimizer, words, lengths, labels, bf16=config.run.precision == "bf16")
+    step = partial(
+        train_step,
+        model,
+        optimizer,
+        *(words, lengths, labels),
+        limited=limited_weight(model),
+        max_norm=config.max_norm,
+        bf16=config.run.precision == "bf16",
+    )
     return Workload(step, items=config.batch_size, unit="sentences")

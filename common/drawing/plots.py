@@ -172,7 +172,7 @@ def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: st
             fontsize="small",
         )
         axes.set_yticks(range(len(names)), names)
-        axes.set(title=title, xlabel=label, xlim=(0, 1.15 * max(*values, 1e-9)))
+        axes.set(title=title, xlabel=label, xlim=(1.15 * min(*values, 0), 1.15 * max(*values, 1e-9)))
         axes.locator_params(axis="x", nbins=5)
         axes.invert_yaxis()
         axes.grid(False, axis="y")

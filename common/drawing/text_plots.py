@@ -104,8 +104,14 @@ def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, widt
     return figure
 
 
-def shaded_words(sentences: Sequence[Sequence[str]], values: Sequence[Tensor], *, label: str) -> Figure:
-    """Draw sentences, one per row, each word in a cell whose colour is its value in [0, 1]; the label explains it."""
+def shaded_words(
+    sentences: Sequence[Sequence[str]],
+    values: Sequence[Tensor],
+    *,
+    label: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> Figure:
+    """Draw sentences, one per row, each word in a cell whose colour is its value between the limits."""
     longest = max(map(len, sentences))
     grid = np.full((len(sentences), longest), np.nan)
     for row, its in enumerate(values):
@@ -113,7 +119,9 @@ def shaded_words(sentences: Sequence[Sequence[str]], values: Sequence[Tensor], *
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(0.74 * longest + 1.0, 0.42 * len(sentences) + 0.3))
         axes = figure.subplots()
-        image = axes.imshow(grid, cmap="RdBu", vmin=-0.25, vmax=1.25, aspect="auto")  # pale, so that words are legible
+        low, high = limits
+        margin = 0.25 * (high - low)  # pale colours, so that words are legible
+        image = axes.imshow(grid, cmap="RdBu", vmin=low - margin, vmax=high + margin, aspect="auto")
         for row, words in enumerate(sentences):
             for column, word in enumerate(words):
                 axes.text(column, row, _plain(word), ha="center", va="center", fontsize=9)
@@ -123,7 +131,7 @@ def shaded_words(sentences: Sequence[Sequence[str]], values: Sequence[Tensor], *
         axes.tick_params(which="both", length=0, labelbottom=False, labelleft=False)
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, label=label, fraction=0.03, pad=0.01)
-        bar.ax.set_ylim(0, 1)
+        bar.ax.set_ylim(low, high)
     return figure
 
 

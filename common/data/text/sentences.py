@@ -12,7 +12,9 @@ and the opposite label, so a model that ignores word order has an expected accur
 adjectives are never negated in the training split; `unfamiliar` sentences, in the other splits, negate them.
 """
 
+import os
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from common.data.source import DataCard, DataUnavailable, data_dir, fetch, sha25
 SEED = 20_261_121
 TRAIN, VALID, TEST = 2_000, 1_000, 4_000
 KINDS = ("plain", "negated", "contrast", "concession", "unfamiliar")
-CLASS_NAMES = ("blames", "praises")
+CLASS_NAMES = ("negative", "positive")
 
 TOPICS = (
     *("acting", "plot", "music", "ending", "dialogue", "camera work", "story", "cast", "script", "opening"),
@@ -44,14 +46,22 @@ NEGATIONS = ("not", "never", "hardly", "anything but", "far from", "not at all")
 DEGREES = ("", "", "", "very ", "quite ", "really ", "rather ")
 OPENINGS = ("", "", "", "i thought ", "we agreed that ", "for me ", "this time ")
 
-SST_MIRRORS = ["https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"]
-SST_MD5 = "9f81648d4199384278b86e315dac217c"
+SST_MIRROR = (
+    "https://raw.githubusercontent.com/clairett/pytorch-sentiment-classification/"
+    "457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2/"
+)
+SST_MD5 = {
+    "train.tsv": "c6150a821d5effe356ec872c2b95855c",
+    "dev.tsv": "3f2a9a844576f2b5a7aeeac2ccbab1c7",
+    "test.tsv": "f8f49ee1b37ec68b0e8977fbe33761e2",
+}
 SST_LIMIT = 1 << 26
-"""Maximum of unpacked bytes of a file in the archive; the largest has 3.8 million."""
-SST_FILES = ("train.tsv", "dev.tsv")
+"""Maximum of unpacked bytes of a file in GLUE's archive; the largest has 3.8 million."""
 SST_HEADER = "sentence\tlabel"
-SST_VALID = 0.05
-"""Share of train.tsv held out for validation; dev.tsv is the test set, because the published one has no labels."""
+GLUE_TEST_HEADER = "index\tsentence"
+"""First line of GLUE's test.tsv, which has no labels."""
+GLUE_VALID = 0.05
+"""Share of GLUE's train.tsv held out for validation."""
 SPLIT_SEED = 0
 
 
@@ -89,28 +99,26 @@ def load_sentences(name: Literal["auto", "sst-2", "grammar"], *, limit: int | No
     note = ""
     if name != "grammar":
         try:
-            return _set("sst-2", _read_sst(data_dir() / "SST-2"), f"from {data_dir() / 'SST-2'}", limit)
+            return load_sst(data_dir() / "SST-2", limit=limit)
         except DataUnavailable:
             if name == "sst-2":
                 raise
             note = f"; SST-2 is not in {data_dir()} and cannot be downloaded"
-    return _set("grammar", draw_splits(), f"embedded, drawn here{note}", limit)
-
-
-def _set(name: str, splits: Sequence[Sentences], source: str, limit: int | None) -> SentenceSet:
-    lines = (f"{text}\t{label}" for split in splits for text, label in zip(split.texts, split.labels, strict=True))
-    sha256 = sha256_of_lines(lines)
+    splits = draw_splits()
     train, valid, test = (split[:limit] for split in splits)
-    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
-    description = f"{sizes}, {source}"
-    if name == "grammar":
-        return SentenceSet(DataCard(name, True, sha256, description), train, valid, test)
-    counts = {
-        "train sentences": len(splits[0]) + len(splits[1]),
-        "positive train sentences": sum(splits[0].labels) + sum(splits[1].labels),
-        "dev sentences": len(splits[2]),
-    }
-    return SentenceSet(published.card(name, sha256, description, counts), train, valid, test)
+    description = f"{_sizes(train, valid, test)}, embedded, drawn here{note}"
+    return SentenceSet(DataCard("grammar", True, _sha256(*splits), description), train, valid, test)
+
+
+def _sha256(*splits: Sentences) -> str:
+    """Hash sentences and labels."""
+    return sha256_of_lines(
+        f"{text}\t{label}" for split in splits for text, label in zip(split.texts, split.labels, strict=True)
+    )
+
+
+def _sizes(train: Sentences, valid: Sentences, test: Sentences) -> str:
+    return f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
 
 
 # The grammar.
@@ -176,40 +184,66 @@ def ceiling(kinds: Sequence[str]) -> float:
     return sum(0.5 if kind in ("contrast", "concession") else 1.0 for kind in kinds) / len(kinds)
 
 
-# SST-2 (Socher et al. 2013), in the layout of the GLUE benchmark.
+# SST-2 (Socher et al. 2013): the sentences, or the sentences and phrases of the GLUE benchmark.
 
 
-def _read_sst(folder: Path) -> list[Sentences]:
-    missing = [name for name in SST_FILES if not (folder / name).exists()]
-    if missing:
-        _fetch_sst(folder, missing)
-    train, test = (read_tsv(folder / name) for name in SST_FILES)
-    order = list(range(len(train)))
+def load_sst(folder: Path, *, limit: int | None = None) -> SentenceSet:
+    """Load SST-2 from train.tsv, dev.tsv and test.tsv, which are downloaded if none of them is there.
+
+    dev.tsv is the validation set and test.tsv the test set. The test set of the GLUE benchmark has no labels: in GLUE's
+    layout, or without test.tsv, dev.tsv is the test set and a part of train.tsv the validation set.
+    """
+    _find_sst(folder)
+    train, dev = (read_tsv(folder / name) for name in ("train.tsv", "dev.tsv"))
+    test = read_tsv(folder / "test.tsv") if _has_labels(folder / "test.tsv") else None
+    counts = {
+        "train sentences": len(train),
+        "positive train sentences": sum(train.labels),
+        "dev sentences": len(dev),
+        "test sentences": 0 if test is None else len(test),
+    }
+    contents = {"train sentences": _sha256(train), "dev sentences": _sha256(dev)}
+    contents["test sentences"] = "" if test is None else _sha256(test)
+    splits = (*hold_out(train, GLUE_VALID, folder / "train.tsv"), dev) if test is None else (train, dev, test)
+    train, valid, test = (split[:limit] for split in splits)
+    description = f"{_sizes(train, valid, test)}, from {folder}"
+    return SentenceSet(published.card("sst-2", _sha256(*splits), description, counts, contents), train, valid, test)
+
+
+def _has_labels(path: Path) -> bool:
+    """Return whether a file is there and is not GLUE's test set, which has no labels."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return file.readline().strip().lower() != GLUE_TEST_HEADER.encode()
+
+
+def hold_out(split: Sentences, share: float, path: Path) -> tuple[Sentences, Sentences]:
+    """Divide sentences at random, the same on every machine: the rest, and the share that is held out."""
+    order = list(range(len(split)))
     random.Random(SPLIT_SEED).shuffle(order)
-    held_out = round(SST_VALID * len(order))
+    held_out = round(share * len(order))
     if held_out == 0:
-        raise ValueError(f"{folder / 'train.tsv'} has only {len(train)} sentences")
-    parts = [
-        Sentences([train.texts[n] for n in part], [train.labels[n] for n in part], [train.kinds[n] for n in part])
+        raise ValueError(f"{path} has only {len(split)} sentences")
+    rest, held = (
+        Sentences([split.texts[n] for n in part], [split.labels[n] for n in part], [split.kinds[n] for n in part])
         for part in (order[held_out:], order[:held_out])
-    ]
-    return [*parts, test]
+    )
+    return rest, held
 
 
 def read_tsv(path: Path) -> Sentences:
-    """Read sentences and their labels, 0 or 1, from tab-separated lines under the header `sentence<TAB>label`.
+    """Read lines of a sentence, a tab and its label, 0 or 1; a first line `sentence<TAB>label` is skipped.
 
     Raises ValueError, naming file and line, if the file is not valid.
     """
     try:
-        first, *lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: byte {error.start:,} cannot be decoded") from error
-    if first.strip().lower() != SST_HEADER:
-        raise ValueError(f"{path} starts with {first[:40]!r}: its first line must be 'sentence', a tab and 'label'")
     texts, labels = [], []
-    for number, line in enumerate(lines, start=2):
-        if not line:
+    for number, line in enumerate(lines, start=1):
+        if not line or (number == 1 and line.strip().lower() == SST_HEADER):
             continue
         text, *rest = line.split("\t")
         if not text.strip() or rest not in (["0"], ["1"]):
@@ -221,14 +255,35 @@ def read_tsv(path: Path) -> Sentences:
     return Sentences(texts, labels, ["all"] * len(texts))
 
 
-def _fetch_sst(folder: Path, names: list[str]) -> None:
+def _find_sst(folder: Path) -> None:
+    """Unpack GLUE's archive or download the sentences if files are missing.
+
+    Raises DataUnavailable if there are no files and no download, ValueError if only some of the files are there: files
+    of two layouts must not be combined.
+    """
+    missing = [name for name in ("train.tsv", "dev.tsv") if not (folder / name).exists()]
     archive = data_dir() / "SST-2.zip"
+    if missing and archive.exists():
+        archives.unpack(archive, folder, missing, limit=SST_LIMIT)
+    elif missing and any((folder / name).exists() for name in SST_MD5):
+        raise ValueError(f"{folder / missing[0]} not found: put it there, or remove the other files to download all")
+    elif missing:
+        _download_sst(folder)
+
+
+def _download_sst(folder: Path) -> None:
+    """Download the three files; they get their places when all are complete."""
+    scratch = folder.with_name(f".download-{folder.name}-{os.getpid()}")
     try:
-        if not archive.exists():
-            fetch(SST_MIRRORS, archive, SST_MD5)
+        for name, md5 in SST_MD5.items():
+            fetch([SST_MIRROR + name], scratch / name, md5)
+        folder.mkdir(exist_ok=True)
+        for name in SST_MD5:
+            (scratch / name).replace(folder / name)
     except DataUnavailable as error:
-        problem = f"{', '.join(str(folder / name) for name in names)}: not found, and cannot be downloaded ({error})"
-        if len(names) < len(SST_FILES):  # incomplete, not absent: do not replace it
-            raise ValueError(problem) from error
-        raise DataUnavailable(f"{problem}: put them there, or use the embedded sentences: --data grammar") from error
-    archives.unpack(archive, folder, names, limit=SST_LIMIT)
+        raise DataUnavailable(
+            f"{folder / 'train.tsv'} not found, and cannot be downloaded ({error}): put train.tsv, dev.tsv and "
+            "test.tsv there, or use the embedded sentences: --data grammar"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
