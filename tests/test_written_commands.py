@@ -18,8 +18,8 @@ from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
-from common.data.text import vector_files
-from common.data.text.vector_files import write_vectors
+from common.data.words import vector_files
+from common.data.words.vector_files import write_vectors
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
