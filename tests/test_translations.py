@@ -8,10 +8,10 @@ import pytest
 
 from common.data import source
 from common.data.published import RELEASES, Release
+from common.data.sentence_pairs import german, translations
+from common.data.sentence_pairs.german import NEW, PATTERNS, PERSONS, THINGS, Noun, Phrase, compound, load_german
+from common.data.sentence_pairs.translations import load_translations
 from common.data.source import DataUnavailable, data_dir, sha256_of_lines
-from common.data.text import german, translations
-from common.data.text.german import NEW, PATTERNS, PERSONS, THINGS, Noun, Phrase, compound, load_german
-from common.data.text.translations import load_translations
 
 MAN, WOMAN, CHILD = PERSONS[:3]
 TABLE = compound("Holz", THINGS[1])
