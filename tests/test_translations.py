@@ -168,7 +168,7 @@ def damage(path, change):
          "train.en.gz line 3 is empty: a line is a sentence"),
         (lambda folder: damage(folder / "train.en.gz", lambda text: b""), "train.en.gz line 1 is empty"),
         (lambda folder: (folder / "train.en.gz").write_bytes((folder / "train.en.gz").read_bytes()[:-9]),
-         "train.en.gz is a broken gzip file"),
+         "train.en.gz is a corrupt gzip file"),
         (lambda folder: (folder / "val.en.gz").unlink(), "multi30k lacks val.en, and the download failed"),
     ],
 )  # fmt: skip
