@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.text import dates, pairs
+from common.data.sentence_pairs import dates, pairs
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from common.data.images.loading import FOLDER, ImageSetName, load_images
 from common.data.published import RELEASES, Release, title
 from common.data.ratings.collection import RatingSetName
 from common.data.ratings.loading import load_ratings
+from common.data.sentence_pairs.pairs import load_pairs
+from common.data.sentence_pairs.translations import PairSetName, load_translations
 from common.data.series.series import SeriesName, load_csv, load_series
 from common.data.text.corpora import CorpusName, load_corpus
-from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
-from common.data.text.translations import PairSetName, load_translations
 from common.records import ledger, tables
 from common.run import Run
 from test_captions_data import put_flickr8k

@@ -8,10 +8,10 @@ import pytest
 
 from common.data import source
 from common.data.published import RELEASES, Release
+from common.data.sentence_pairs import german, translations
+from common.data.sentence_pairs.german import NEW, PATTERNS, PERSONS, THINGS, Noun, Phrase, compound, load_german
+from common.data.sentence_pairs.translations import load_translations
 from common.data.source import DataUnavailable, data_dir, sha256_of_lines
-from common.data.text import german, translations
-from common.data.text.german import NEW, PATTERNS, PERSONS, THINGS, Noun, Phrase, compound, load_german
-from common.data.text.translations import load_translations
 
 MAN, WOMAN, CHILD = PERSONS[:3]
 TABLE = compound("Holz", THINGS[1])
@@ -168,7 +168,7 @@ def damage(path, change):
          "train.en.gz line 3 is empty: a line is a sentence"),
         (lambda folder: damage(folder / "train.en.gz", lambda text: b""), "train.en.gz line 1 is empty"),
         (lambda folder: (folder / "train.en.gz").write_bytes((folder / "train.en.gz").read_bytes()[:-9]),
-         "train.en.gz is a broken gzip file"),
+         "train.en.gz is a corrupt gzip file"),
         (lambda folder: (folder / "val.en.gz").unlink(), "multi30k lacks val.en, and the download failed"),
     ],
 )  # fmt: skip

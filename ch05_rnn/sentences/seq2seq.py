@@ -27,8 +27,8 @@ from ch05_rnn.sentences.padding import PAD, batch_count, batches_by_length, pad
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
-from common.data.text.dates import load_dates
-from common.data.text.pairs import Pairs, PairSet, load_pairs
+from common.data.sentence_pairs.dates import load_dates
+from common.data.sentence_pairs.pairs import Pairs, PairSet, load_pairs
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.progress import print_table
 from common.run import Run, load_weights

@@ -13,7 +13,7 @@ from ch05_rnn.sentences.padding import pad
 from ch05_rnn.translation.bpe import BytePairEncoding
 from common import distributed
 from common.config import require
-from common.data.text.pairs import Pairs
+from common.data.sentence_pairs.pairs import Pairs
 
 JITTER = 2.0
 """Texts that differ in length by less than this can change places in the order by length."""

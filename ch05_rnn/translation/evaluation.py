@@ -17,7 +17,7 @@ from ch05_rnn.translation.batches import TokenisedPairs, decode, encode
 from ch05_rnn.translation.bpe import BytePairEncoding
 from ch05_rnn.translation.gru import TranslationGRU
 from ch05_rnn.translation.transformer import TranslationTransformer
-from common.data.text.pairs import Pairs
+from common.data.sentence_pairs.pairs import Pairs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -53,8 +53,8 @@ from common.config import (
     require,
     require_positive,
 )
-from common.data.text.pairs import Pairs, PairSet, load_pairs
-from common.data.text.translations import PairSetName, load_translations
+from common.data.sentence_pairs.pairs import Pairs, PairSet, load_pairs
+from common.data.sentence_pairs.translations import PairSetName, load_translations
 from common.progress import print_table, say
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate

@@ -1,10 +1,11 @@
 """Inference with exported models, without torch; read in this order.
 
-models          load ONNX graphs and verify them against their cards
-cards           the fields of a card, as pydantic models
-trials          one request to each model before the server is ready
-image_decoding  decode JSON lists and PNG files to pixels
-recommendation  chapter 3's recommender
-generation      chapter 5's language model
-planning        chapter 7's planner
+models              load ONNX graphs and verify them against their cards
+cards               the fields of a card, as pydantic models
+trials              one request to each model before the server is ready
+image_decoding      decode JSON lists and PNG files to pixels
+recommendation      chapter 3's recommender
+generation          chapter 5's language model
+question_answering  chapter 5's memory network
+planning            chapter 7's planner
 """

@@ -13,8 +13,8 @@ from ch05_rnn.sentences.encoder_decoder import END, START
 from ch05_rnn.sentences.padding import PAD
 from ch05_rnn.sentences.seq2seq import Config, Tokeniser
 from common import cli
-from common.data.text.dates import load_dates
-from common.data.text.pairs import Pairs, PairSet
+from common.data.sentence_pairs.dates import load_dates
+from common.data.sentence_pairs.pairs import Pairs, PairSet
 from conftest import train_until
 
 

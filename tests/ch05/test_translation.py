@@ -20,9 +20,9 @@ from ch05_rnn.translation.batches import TokenisedPairs, batch_count, batches_by
 from ch05_rnn.translation.bpe import FIRST, BytePairEncoding
 from ch05_rnn.translation.translation import Config
 from common import cli
-from common.data.text.dates import load_dates
-from common.data.text.german import load_german
-from common.data.text.pairs import Pairs, PairSet
+from common.data.sentence_pairs.dates import load_dates
+from common.data.sentence_pairs.german import load_german
+from common.data.sentence_pairs.pairs import Pairs, PairSet
 from conftest import train_until
 
 NETWORKS = ("transformer", "gru")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from common.data import archives, published
+from common.data.sentence_pairs.german import load_german
+from common.data.sentence_pairs.pairs import Pairs, PairSet, pair_set
 from common.data.source import DataUnavailable, data_dir, fetch, sha256_of_lines
-from common.data.text.german import load_german
-from common.data.text.pairs import Pairs, PairSet, pair_set
 
 PairSetName = Literal["german", "multi30k"]
 

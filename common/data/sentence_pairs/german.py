@@ -17,7 +17,7 @@ parts occur in other compounds of the training set. A model of whole words canno
 import random
 from typing import NamedTuple
 
-from common.data.text.pairs import Pairs, PairSet, pair_set
+from common.data.sentence_pairs.pairs import Pairs, PairSet, pair_set
 
 SEED = 20_261_130
 TRAIN, VALID, TEST = 10_000, 500, 1_000

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from datetime import date, timedelta
 
-from common.data.text.pairs import Pairs, PairSet, pair_set
+from common.data.sentence_pairs.pairs import Pairs, PairSet, pair_set
 
 SEED = 20_261_121
 FIRST, LAST = date(1900, 1, 1), date(2099, 12, 31)
