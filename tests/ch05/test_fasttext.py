@@ -226,7 +226,7 @@ def test_our_variants_train_as_the_programs_do(small, planted, options):
     assert rates[0] == small.fasttext_learning_rate
     half = len(rates) // 2
     assert rates[half] == pytest.approx(small.fasttext_learning_rate / 2, rel=0.1)
-    assert rates == sorted(rates, reverse=True)
+    assert rates == sorted(set(rates), reverse=True), "it falls at every step"
     expected = ours.model.hidden(Subwords(planted.vocabulary.symbols, 100, 3, 6).bags)
     torch.testing.assert_close(ours.matrix(), expected.detach())
 

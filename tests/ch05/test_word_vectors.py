@@ -307,6 +307,8 @@ def test_vectors_are_exported_and_loaded_again(runs, tmp_path, capsys, form):
     torch.testing.assert_close(read_vectors(path).vectors, read_vectors(original).vectors)
     nearest.main(["--analogy", "man", "king", "woman", "--load", str(path), "--limit", "350"])
     assert "man is to king as woman is to ?" in capsys.readouterr().out
+    nearest.main(["--save", str(path), "--format", form, "--model", "glove", "--limit", "5", "--out", str(runs)])
+    assert read_vectors(path).words == read_vectors(original, limit=5).words
 
 
 def test_ignored_lines_are_counted(tmp_path, capsys):
