@@ -109,6 +109,5 @@ def draw_ngrams(ngrams: Iterable[Ngram], count: int = 10) -> "Figure":
         largest[ngram.text] = ngram.contribution
     ranked = sorted(largest.items(), key=lambda item: -item[1])
     shown = [item for item in ranked[:count] if item[1] > 0] + [item for item in ranked[-count:] if item[1] < 0]
-    title = "n-grams that win the maximum over time"
     names, values = [name for name, _ in shown], [value for _, value in shown]
-    return plots.bars(names, values, title=title, label="contribution to the log-odds")
+    return plots.bars(names, values, title="", label="contribution to the log-odds")
