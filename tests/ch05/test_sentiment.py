@@ -429,7 +429,7 @@ def test_max_norm_holds_after_every_step_of_textcnn_only(config, grammar, monkey
 
     def watch(model: Any, *arguments, **named):
         loss = step(model, *arguments, **named)
-        last = model.layers[-1] if isinstance(model, BagOfWords) else model.output
+        last: Any = model.layers[-1] if isinstance(model, BagOfWords) else model.output
         norms.append((type(model), float(last.weight.detach().norm(dim=1).max())))
         return loss
 
