@@ -80,6 +80,8 @@ smoke-ch05:
 	$(BIN)/python -m ch05_rnn.classify_sentence --out runs/smoke "the plot was dull but the acting was superb"
 	$(BIN)/python -m ch05_rnn.train seq2seq --limit 500 --epochs 1 --out runs/smoke
 	$(BIN)/python -m ch05_rnn.translate --out runs/smoke "the 3rd of may 1999"
+	$(BIN)/python -m ch05_rnn.train translation --limit 300 --epochs 1 --out runs/smoke
+	echo "Der Mann hat den Ball gekauft." | $(BIN)/python -m ch05_rnn.converse --out runs/smoke
 
 smoke-ch06:
 	$(BIN)/python -m ch06_cnn.train cnn --data shapes --limit 300 --epochs 1 --out runs/smoke

@@ -1,4 +1,4 @@
-"""Images as rows of pixels, grey levels in [0, 1] or binary, and columns of weights as images.
+"""Convert images to rows of grey levels or binary pixels, and columns of weights to images.
 
 Dimensions: B batch, N images or filters, P pixels (784).
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 from ch03_autoencoder_rbm.boltzmann.gibbs import sample
 
 BINARY_SEED = 0
-"""Random seed of the binary validation and test images: every run is evaluated on the same ones."""
+"""Random seed of the binary validation and test images, the same for all runs."""
 
 
 def brightness(images: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def binary(images: Tensor, how: str, generator: torch.Generator | None = None) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> (B, P) binary pixels: sampled ("stochastic") or 1 above one half ("threshold")"""
+    """(B, 1, 28, 28) uint8 -> (B, P) binary pixels: sampled ("stochastic") or 1 if above 0.5 ("threshold")"""
     return sample(brightness(images), generator) if how == "stochastic" else (images.flatten(1) > 127).float()
 
 
@@ -28,6 +28,6 @@ def fixed_binary(images: Tensor, how: str, device: torch.device) -> Tensor:
 
 
 def as_filters(weights: Tensor) -> Tensor:
-    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], scaled by the largest weight of each; 0.5 is weight 0"""
+    """(P, N) weights -> (N, 1, 28, 28) images in [0, 1], each scaled by its largest absolute weight; 0.5 is weight 0"""
     strongest = weights.abs().amax(0).clamp(min=1e-12)
     return (0.5 + (weights / strongest).T / 2).view(-1, 1, 28, 28)

@@ -1,10 +1,10 @@
-"""Recommend films with a trained recommender, and explain each recommendation by the person's own ratings.
+"""Recommend films with a trained recommender; explain each recommendation by the person's own ratings.
 
     python -m ch03_autoencoder_rbm.recommend --user 42 --top 10
     python -m ch03_autoencoder_rbm.recommend --like "Toy Story (1995)" "Matrix, The (1999)" --dislike "Titanic (1997)"
 
 A person is a list of rated films, from the data set or from the command line. The contribution of a rated film to a
-recommendation is the difference of the predictions with and without that film.
+recommendation is the difference between the predictions with and without it.
 
 Dimensions: R rated films of the person, S subsets of them, F films, K levels, H hidden units.
 """
@@ -33,29 +33,29 @@ from common.folder import newest_run
 from common.progress import console, say
 
 GOOD, BAD = 5.0, 1.0
-"""Stars of the films given by --like and --dislike."""
+"""Stars of films given with --like and --dislike."""
 
-DOOR = "python -m ch03_autoencoder_rbm.recommend"
+COMMAND = "python -m ch03_autoencoder_rbm.recommend"
 
 
 @dataclass(frozen=True)
 class Options:
-    """Person and number of recommendations."""
+    """Flags of the program."""
 
     user: int | None = None
     """User ID in the data set."""
     like: tuple[str, ...] = ()
     """Titles of films that the person likes; with --user, in addition to that user's ratings."""
     dislike: tuple[str, ...] = ()
-    """Titles of films that the person does not like."""
+    """Titles of films that the person dislikes."""
     top: int = 10
     """Number of recommended films."""
     reasons: int = 2
-    """Number of rated films that explain each recommendation."""
+    """Maximum number of rated films that explain each recommendation."""
     folder: Path | None = None
     """Run folder of the recommender; by default the newest finished run."""
     out: Path = Path("runs")
-    """Folder with the runs."""
+    """Folder of the runs."""
 
     def __post_init__(self) -> None:
         require_positive(self, "top")
@@ -65,30 +65,30 @@ class Options:
 
 @dataclass(frozen=True)
 class Person:
-    """The ratings of one person."""
+    """Ratings of one person."""
 
     films: Tensor
     """(R,) int64 film indices"""
     stars: Tensor
-    """(R,) float32"""
+    """(R,) float32 stars"""
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A recommended film, its expected stars, and the rated films that explain it."""
+    """Recommended film, its expected stars, and the rated films that explain it."""
 
     film: int
     stars: float | None
     """Expected stars; None for the book's binary RBM, which cannot predict them."""
     because: tuple[tuple[int, float], ...]
-    """Rated films with their contributions: in stars, or in log-odds for the binary RBM."""
+    """Rated films and their contributions, in stars or, for the binary RBM, in log-odds."""
 
 
 class Folded:
-    """Gaussian RBM with films as cases: the person becomes a new visible unit (fold-in by Bayesian linear regression).
+    """Gaussian RBM with films as cases: adds the person as a visible unit (fold-in by Bayesian linear regression).
 
-    The unit's weights w (with its bias) predict the person's residuals e_f from the films' hidden states h_f. The
-    prior of w has the mean m and the variance t^2 of the trained units' weights:
+    The weights w of the new unit, including its bias, predict the person's residuals e_f from the hidden states h_f of
+    the films. The prior of w has the mean m and the variance t^2 of the weights of the trained units:
 
         e_f = w . h_f + noise of variance 1,    w ~ N(m, t^2)    =>    w = m + (H'H + I/t^2)^-1 H'(e - H m)
     """
@@ -96,9 +96,8 @@ class Folded:
     def __init__(self, model: GaussianRBM, known: Ratings, data: RatingSet) -> None:
         self.biases, self.step = Biases(known, data), float(data.levels[1] - data.levels[0])
         hidden = hidden_states(model, cases_of(model, known, "films", data, self.biases)).cpu().double()
-        self.hidden = torch.cat(
-            [hidden, hidden.new_ones(len(hidden), 1)], 1
-        )  # (F, H + 1): the last column is for the bias
+        ones = hidden.new_ones(len(hidden), 1)  # for the bias
+        self.hidden = torch.cat([hidden, ones], 1)  # (F, H + 1)
         present = known.users.unique().long()
         units = torch.cat([model.weight, model.visible_bias.unsqueeze(1)], 1).detach().cpu().double()[present]
         self.mean = units.mean(0)
@@ -118,10 +117,10 @@ class Folded:
         return torch.cat([self.versions(person, part) for part in kept.split(64)])
 
     def versions(self, person: Person, kept: Tensor) -> Tensor:
-        """(S, R) subsets of the person's films, 1 for each film in the subset -> (S, F) expected stars"""
+        """(S, R) subsets of the person's films, 1 for films in the subset -> (S, F) expected stars"""
         h = self.hidden[person.films]  # (R, H + 1)
         x = person.stars.double() - self.biases.mean - self.biases.film[person.films]
-        user_bias = (kept @ x) / (kept.sum(1) + USER_PRIOR)  # ridge estimate, as in baselines.Biases
+        user_bias = (kept @ x) / (kept.sum(1) + USER_PRIOR)  # ridge estimate, as in Biases
         e = (x - user_bias.unsqueeze(1)) / self.biases.sd - h @ self.mean  # (S, R)
         normal = torch.einsum("vr,ri,rj->vij", kept, h, h) + self.precision.diag()
         weight = self.mean + torch.linalg.solve(normal, (kept * e) @ h)  # (S, H + 1)
@@ -130,7 +129,7 @@ class Folded:
 
 
 class UserCases:
-    """An RBM with users as cases: the person is a new case, and the hidden units predict all films."""
+    """RBM with users as cases: the person is a new case, whose hidden units predict all films."""
 
     def __init__(self, model: RatingRBM, known: Ratings, data: RatingSet) -> None:
         self.model, self.data = model, data
@@ -177,25 +176,28 @@ class UserCases:
 
 
 def _batch(kept: Tensor, films: Tensor, values: Tensor) -> Batch:
-    """(S, R) subsets, (R,) films, (R,) or (S, R) values -> a batch with one case per subset"""
-    rows, places = kept.nonzero(as_tuple=True)
+    """(S, R) subsets, (R,) films, (R,) or (S, R) values -> a batch with one case for each subset"""
+    rows, columns = kept.nonzero(as_tuple=True)
     counts = kept.sum(1)
-    return Batch(films[places], values.expand(kept.shape)[rows, places], counts.cumsum(0) - counts, rows)
+    return Batch(films[columns], values.expand(kept.shape)[rows, columns], counts.cumsum(0) - counts, rows)
 
 
 def suggest(
     model: RatingRBM, config: recommender.Config, data: RatingSet, person: Person, options: Options
 ) -> list[Suggestion]:
-    """Recommend films that the person has not rated, best first."""
-    known = data.train + data.valid + data.test  # nothing is evaluated here, so all ratings are used
+    """Recommend films that the person has not rated, best first.
+
+    Raises ValueError for a softmax RBM with films as cases, which cannot represent a new person.
+    """
+    known = data.train + data.valid + data.test  # no evaluation here, so all ratings are used
     if config.cases == "users":
         predictor: Folded | UserCases = UserCases(model, known, data)
     elif isinstance(model, GaussianRBM):
         predictor = Folded(model, known, data)
     else:
         raise ValueError(
-            "a softmax RBM with films as cases cannot recommend to a new person: train the default, "
-            "or add --cases users"
+            "a softmax RBM with films as cases cannot recommend to a new person: train with --visible gaussian "
+            "or --cases users"
         )
     value = predictor.stars(person)
     scores = value.clone()
@@ -205,10 +207,10 @@ def suggest(
     best = scores.topk(min(options.top, data.n_films - len(person.films))).indices
     contribution = value[best] - predictor.without_each(person)[:, best]  # (R, top)
     found = []
-    for place, film in enumerate(best.tolist()):
-        order = contribution[:, place].argsort(descending=True)[: options.reasons]
+    for rank, film in enumerate(best.tolist()):
+        order = contribution[:, rank].argsort(descending=True)[: options.reasons]
         because = tuple(
-            (int(person.films[r]), float(contribution[r, place])) for r in order if contribution[r, place] > 0
+            (int(person.films[r]), float(contribution[r, rank])) for r in order if contribution[r, rank] > 0
         )
         found.append(
             Suggestion(film, None if isinstance(model, BinaryRBM) else float(value[film].clamp(0.5, 5)), because)
@@ -217,47 +219,47 @@ def suggest(
 
 
 def find_person(options: Options, data: RatingSet) -> Person:
-    """Collect the ratings of the person that the options name.
+    """Collect the ratings of the person given by the options.
 
-    Raises ValueError for an unknown user, a user without ratings, an unknown title (with similar titles), or if neither
-    a user nor a title is given.
+    Raises ValueError for an unknown user, a user without ratings, an unknown title (with similar titles), a title that
+    is both liked and disliked, or if neither a user nor a title is given.
     """
     films: dict[int, float] = {}
     if options.user is not None:
-        place = int(torch.searchsorted(data.user_ids, options.user))
-        if place >= data.n_users or data.user_ids[place] != options.user:
+        index = int(torch.searchsorted(data.user_ids, options.user))
+        if index >= data.n_users or data.user_ids[index] != options.user:
             low, high = int(data.user_ids[0]), int(data.user_ids[-1])
-            raise ValueError(f"there is no user {options.user} in {data.card.name}: its users are {low} to {high}")
+            raise ValueError(f"--user {options.user}: not in {data.card.name} (user IDs {low} to {high})")
         known = data.train + data.valid + data.test
-        mine = known[known.users == place]
-        films |= dict(zip(mine.films.tolist(), mine.stars.tolist(), strict=True))
+        own = known[known.users == index]
+        films |= dict(zip(own.films.tolist(), own.stars.tolist(), strict=True))
     given = {find_film(title, data): GOOD for title in options.like}
     for film in (find_film(title, data) for title in options.dislike):
         if film in given:
-            raise ValueError(f"{data.titles[film]!r} is both liked and disliked: keep one of the two")
+            raise ValueError(f"{data.titles[film]!r} is in both --like and --dislike: remove one")
         given[film] = BAD
     films |= given
     if options.user is not None and not films:
         raise ValueError(
-            f"user {options.user} has no rating in the data of this run: give --like, or train without --limit"
+            f"--user {options.user}: no ratings in the data of this run; add --like, or train without --limit"
         )
     if not films:
-        raise ValueError(f'no person given: try {DOOR} --user 42, or --like "{data.titles[0]}"')
+        raise ValueError(f'no person given: use {COMMAND} --user 42, or --like "{data.titles[0]}"')
     return Person(torch.tensor([*films]), torch.tensor([*films.values()]))
 
 
 def find_film(title: str, data: RatingSet) -> int:
-    """Find a film by its title: case is ignored, the year is optional, `The X` also finds `X, The`. If several films
-    have the title, the one with the most ratings is returned.
+    """Return the index of a film by its title; of several with the same title, that with the most ratings.
 
-    Raises ValueError with similar titles if there is no such film.
+    Case is ignored, the year is optional, and `The X` also finds `X, The`. Raises ValueError, with similar titles, if
+    the title is unknown.
     """
     count = popularity(data.train + data.valid + data.test, data.n_films)
     return Titles(data.titles, count.tolist()).find(title, data.card.name)
 
 
 def recommend(options: Options) -> list[Suggestion]:
-    """Load a run, print the recommendations for the person and return them."""
+    """Load a run; print and return the recommendations for the person."""
     folder = options.folder or newest_run(options.out, recommender)
     model, config, data = recommender.restore(folder)
     say("data", f"{data.card.name}: {data.n_users:,} users, {data.n_films:,} films")
@@ -290,10 +292,10 @@ def print_table(found: list[Suggestion], data: RatingSet) -> None:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Run the command line program."""
+    """Run the program from the command line."""
     with one_line_errors():
         arguments = sys.argv[1:] if words is None else words
-        recommend(parse(Options, arguments, prog=DOOR, description=(__doc__ or "").strip()))
+        recommend(parse(Options, arguments, prog=COMMAND, description=(__doc__ or "").strip()))
 
 
 if __name__ == "__main__":

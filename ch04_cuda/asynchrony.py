@@ -1,13 +1,14 @@
-"""Speed of a training step under one change at a time, and timing with and without synchronisation.
+"""Speed of a training step with one change at a time, and timing with and without synchronisation.
 
     python -m ch04_cuda.train asynchrony
     python -m ch04_cuda.train asynchrony --device cuda --network cnn
 
-A GPU executes a queue of kernels: a call appends a kernel to the queue and returns. A clock that is read before the
-queue is empty measures only the calls. The first table shows both figures for the same steps. The second table compares
-the plain step (float32, optimizer loop over the parameters) with a fused optimizer, and that with one further
-change: channels-last memory layout, bfloat16, torch.compile; on a GPU also a CUDA graph that is recorded once and
-replayed, and batches copied in a second stream during the previous step; on a CPU a single thread.
+A GPU executes kernels from a queue: a call adds a kernel to the queue and does not wait for it. Without
+synchronisation, a timing includes only the calls. The first table shows both timings of the same steps. The second
+table compares variants with the plain step (float32, optimizer with a loop over the parameters): a fused optimizer, and
+the fused optimizer with one more change. The changes are channels-last memory layout, bfloat16 and torch.compile; on a
+GPU also a CUDA graph, recorded once and replayed, and batches copied from the host before the step or, in a second
+stream, during the previous step; on a CPU also a single thread.
 
 Dimensions: B batch.
 """
@@ -39,9 +40,9 @@ class Config:
     network: Literal["mlp", "cnn", "lstm"] = "cnn"
     """Network to time."""
     batch_size: int = 256
-    """Images per step."""
+    """Batch size in images."""
     compile: bool = True
-    """Include torch.compile, whose compilation takes up to a minute."""
+    """Include torch.compile; compilation takes up to a minute."""
     rounds: int = 7
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.2
@@ -57,12 +58,12 @@ Step = Callable[[], object]
 
 
 class Trainer:
-    """A network with its optimizer and a batch of random pixels on the device."""
+    """A network, its optimizer, and a batch of random images on the device."""
 
     def __init__(self, config: Config, device: torch.device, *, fused: bool = True, capturable: bool = False) -> None:
         self.device, self.model = device, NETWORKS[config.network](WIDTHS[config.network]).to(device)
         lr = torch.tensor(1e-3, device=device) if capturable else 1e-3  # a CUDA graph reads it from device memory
-        foreach = None if fused else False  # plain: a loop over the parameters
+        foreach = None if fused else False  # False: a loop over the parameters
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr, fused=fused or None, foreach=foreach, capturable=capturable
         )
@@ -70,12 +71,12 @@ class Trainer:
         self.labels = torch.randint(10, (config.batch_size,), device=device)
 
     def step(self, *, model: nn.Module | None = None, bf16: bool = False) -> Tensor:
-        """Take a step, of the network itself or of its compiled form."""
+        """Take a training step of the network, or of its compiled version `model`."""
         return train_step(model or self.model, self.optimizer, self.pixels, self.labels, bf16=bf16)
 
 
 def cpu_variants(config: Config, device: torch.device) -> dict[str, Step]:
-    """Make the variants for a CPU; all but plain are the fused step in float32 on all threads with one change."""
+    """Make the variants for a CPU: the plain step, the fused step, and the fused step with one change each."""
     variants: dict[str, Step] = {
         "plain": Trainer(config, device, fused=False).step,
         "fused": Trainer(config, device).step,
@@ -94,30 +95,30 @@ def cpu_variants(config: Config, device: torch.device) -> dict[str, Step]:
 
 
 def changes(config: Config, device: torch.device) -> dict[str, Step]:
-    """Make the variants that exist on every device: memory layout, bfloat16 and compilation."""
+    """Make the variants for all devices: memory layout, bfloat16 and compilation."""
     variants: dict[str, Step] = {}
     if config.network == "cnn":
-        last = Trainer(config, device)
-        last.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        last.pixels = last.pixels.contiguous(memory_format=torch.channels_last)
-        variants["channels_last"] = last.step
+        trainer = Trainer(config, device)
+        trainer.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        trainer.pixels = trainer.pixels.contiguous(memory_format=torch.channels_last)
+        variants["channels_last"] = trainer.step
     if devices.has_native_bf16(device):
         half = Trainer(config, device)
         variants["bf16"] = lambda: half.step(bf16=True)
     else:
-        say("skipped", f"bf16: {device} does not multiply it natively")
-    lacking = no_compiler()
-    if config.compile and lacking is None:
-        whole = Trainer(config, device)
-        compiled = torch.compile(whole.model)
-        variants["compiled"] = lambda: whole.step(model=compiled)  # pyright: ignore[reportArgumentType]
+        say("skipped", f"bf16: {device} has no native bfloat16 arithmetic")
+    reason = no_compiler()
+    if config.compile and reason is None:
+        eager = Trainer(config, device)
+        compiled = torch.compile(eager.model)
+        variants["compiled"] = lambda: eager.step(model=compiled)  # pyright: ignore[reportArgumentType]
     elif config.compile:
-        say("skipped", f"torch.compile: {lacking}")
+        say("skipped", f"torch.compile: {reason}")
     return variants
 
 
 def cuda_variants(config: Config, device: torch.device) -> dict[str, Step]:
-    """Make the variants for a GPU; all but plain are the fused step in float32 with one change."""
+    """Make the variants for a GPU: the plain step, the fused step, and the fused step with one change each."""
     plain, fused = Trainer(config, device, fused=False), Trainer(config, device)
     variants: dict[str, Step] = {"plain": plain.step, "fused": fused.step} | changes(config, device)
     variants["cuda_graph"] = graph_step(Trainer(config, device, capturable=True))
@@ -127,9 +128,9 @@ def cuda_variants(config: Config, device: torch.device) -> dict[str, Step]:
 
 
 def graph_step(trainer: Trainer) -> Step:
-    """Record a step's kernels once as a CUDA graph, whose replay is a single call.
+    """Record the kernels of a step as a CUDA graph; return its replay, which is a single call.
 
-    The recorded kernels read and write the same memory each time: a new batch is copied into the trainer's tensors.
+    The recorded kernels use the same memory in each replay: copy a new batch into the tensors of the trainer.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -144,12 +145,12 @@ def graph_step(trainer: Trainer) -> Step:
 
 
 def copying_step(trainer: Trainer, *, overlap: bool) -> Step:
-    """Make a step on batches from pinned host memory, copied before the step or during the previous one."""
+    """Make a step on batches from pinned memory, copied before the step or, if `overlap`, during the previous step."""
     host = torch.rand(trainer.pixels.shape).pin_memory()
     main, side = torch.cuda.current_stream(), torch.cuda.Stream()
-    waiting = host.to(trainer.device)  # the first batch: each step copies the next one
+    waiting = host.to(trainer.device)  # the first batch; each step copies the next one
 
-    def one_after_the_other() -> None:
+    def sequential() -> None:
         trainer.pixels.copy_(host)
         trainer.step()
 
@@ -161,11 +162,11 @@ def copying_step(trainer: Trainer, *, overlap: bool) -> Step:
             waiting.copy_(host, non_blocking=True)  # copies the next batch during this step
         trainer.step()
 
-    return overlapping if overlap else one_after_the_other
+    return overlapping if overlap else sequential
 
 
-def lying_clock(step: Step, device: torch.device, steps: int = 20) -> dict[str, float]:
-    """Measure milliseconds per step without and with waiting for the device."""
+def time_steps(step: Step, device: torch.device, steps: int = 20) -> dict[str, float]:
+    """Measure milliseconds per step with and without synchronisation after the last step."""
     step()
     devices.synchronise(device)
     start = time.perf_counter()
@@ -178,11 +179,11 @@ def lying_clock(step: Step, device: torch.device, steps: int = 20) -> dict[str, 
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Time the variants interleaved; return milliseconds per step, and the speed relative to the plain step."""
+    """Time the variants interleaved; return milliseconds per step and speeds relative to the plain step."""
     with Run.open(__name__, config, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "asynchrony compares within one process", distributed.world_size())
         device = run.device
-        clock = lying_clock(Trainer(config, device, fused=False).step, device)
+        clock = time_steps(Trainer(config, device, fused=False).step, device)
         rows = [(name, f"{value:.3f}") for name, value in clock.items()]
         print_table(["clock", "ms/step"], rows, title=f"the same 20 steps on {device}")
         if device.type == "cpu":
@@ -205,12 +206,12 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
 
 
 def report(run: Run, median: dict[str, float], ratios: dict[str, float]) -> None:
-    """Print and draw the milliseconds and ratios."""
+    """Print milliseconds per step and relative speeds; draw the speeds."""
     from common.drawing import plots
 
     config = run.config
     rows = [(name.replace("_", " "), f"{median[name]:.3f}", f"{ratios[name]:.2f}") for name in median]
     title = f"{config.network}, batches of {config.batch_size}"
-    print_table(["step", "ms", "times as fast"], rows, title=title)
+    print_table(["step", "ms", "relative speed"], rows, title=title)
     names = [name.replace("_", " ") for name in median]
-    run.figure("asynchrony", plots.bars(names, list(ratios.values()), title=title, label="times as fast as plain"))
+    run.figure("asynchrony", plots.bars(names, list(ratios.values()), title=title, label="speed relative to plain"))

@@ -1,22 +1,23 @@
-"""A feed-forward training step with a hand-written backward pass, compared with autograd and JAX.
+"""Training step of an MLP with a hand-written backward pass, compared with autograd and JAX.
 
     python -m ch04_cuda.train by_hand
     python -m ch04_cuda.train by_hand --batch-size 128
 
-Autograd records every operation, and allocates memory for each gradient. A hand-written backward pass (chapter 2
-derives it) needs no record, and writes into buffers that are allocated once. With d_l the gradient of the loss in layer
-l's pre-activations, one column per sample, a_l its activations, and momentum m, a step is
+Autograd records every operation and allocates memory for each gradient. A hand-written backward pass (derived in
+chapter 2) records nothing and writes into buffers that are allocated once. Let a_l be the activations of layer l, one
+column per sample, d_l the gradient of each sample's loss with respect to its pre-activations, and m the momentum. A
+step is
 
-    a_l     = max(0, W_l a_(l-1) + b_l)                     one addmm and one rectifier, into existing buffers
+    a_l     = max(0, W_l a_(l-1) + b_l)                     one addmm and one ReLU, into existing buffers
     d_L     = softmax(logits) - onehot(labels)
     d_(l-1) = (W_l^T d_l) * [a_(l-1) > 0]
-    V_l     = m V_l + d_l a_(l-1)^T / B                     momentum is the `beta` of the gradient's product
+    V_l     = m V_l + d_l a_(l-1)^T / B                     one addmm with beta = m
     W_l     = W_l - learning_rate V_l
 
-No weight gradient is stored: its product is accumulated directly into the velocity. (The bias gradients, one number per
-unit, are.) Samples are columns, as in the formulas. The step is compared, interleaved in one process, with the same
-network, update rule and batch size from a per-sample DataLoader, with autograd from tensors in memory, with JAX's
-compiled scan where JAX is installed, and with a plain matrix product.
+Weight gradients are not stored: their product is added directly to the velocity. (Bias gradients are stored.) The step
+is compared, interleaved in one process, with autograd from a per-sample DataLoader, autograd from tensors in memory,
+and JAX's compiled scan if JAX is installed, all with the same network, update rule and batch size. A float32 matrix
+product is timed as a reference for the arithmetic rate.
 
 Dimensions: B batch, I inputs of a layer, O its outputs, P pixels (784), K classes (10).
 """
@@ -44,7 +45,7 @@ from common.progress import print_table, say
 from common.run import Run
 
 MATRIX = 2_048
-"""Rows and columns of the matrices whose product is the reference for this machine."""
+"""Rows and columns of the reference matrix product."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     batch_size: int = 512
-    """Images per step."""
+    """Batch size in images."""
     learning_rate: float = 0.1
     """Learning rate of SGD with momentum."""
     momentum: float = 0.9
     """Momentum coefficient."""
     epochs: int = 5
-    """Epochs of training by hand before the comparison; their test accuracy is reported."""
+    """Epochs of training with the hand-written step, before the comparison; its test accuracy is reported."""
     rounds: int = 7
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.5
@@ -73,32 +74,31 @@ class Config:
 
 
 class Layer:
-    """One linear layer: weights, velocities, and buffers for its activations and gradients."""
+    """Linear layer with its velocities, and buffers for activations and gradients."""
 
     def __init__(self, linear: nn.Linear, batch_size: int, dtype: torch.dtype, *, scale: float = 1.0) -> None:
-        device, self.scale = linear.weight.device, scale  # factor on the inputs
+        device, self.scale = linear.weight.device, scale  # factor of the inputs
         self.weight = linear.weight.detach()  # W (O, I) and b (O,), in float32, shared with the module
         self.bias = linear.bias.detach()
-        self.weight_used = self.weight.to(
-            dtype
-        )  # operands of the products: the same tensors in float32, copies in bf16
+        # Operands of the products: the same tensors in float32, copies in bfloat16.
+        self.weight_used = self.weight.to(dtype)
         self.bias_used = self.bias.to(dtype)
         self.velocity = torch.zeros_like(self.weight_used)  # V
         self.bias_velocity = torch.zeros_like(self.bias)
         self.activations = torch.empty(linear.out_features, batch_size, dtype=dtype, device=device)  # a (O, B)
-        self.blame = torch.empty_like(self.activations)  # d (O, B)
+        self.delta = torch.empty_like(self.activations)  # d (O, B)
 
-    def update(self, inputs: Tensor, blame: Tensor, learning_rate: float, momentum: float) -> None:
-        """(I, B), (O, B): accumulate the gradient into the velocity, and update the weights."""
+    def update(self, inputs: Tensor, delta: Tensor, learning_rate: float, momentum: float) -> None:
+        """Add the gradient to the velocity and update the weights, from (I, B) inputs and (O, B) gradients `delta`."""
         share = 1 / inputs.shape[1]
-        self.velocity.addmm_(blame, inputs.mT, beta=momentum, alpha=share * self.scale)  # V = m V + d a^T / B
+        self.velocity.addmm_(delta, inputs.mT, beta=momentum, alpha=share * self.scale)  # V = m V + d a^T / B
         self.weight.add_(self.velocity, alpha=-learning_rate)
-        self.bias_velocity.mul_(momentum).add_(blame.sum(1), alpha=share)
+        self.bias_velocity.mul_(momentum).add_(delta.sum(1), alpha=share)
         self.bias.add_(self.bias_velocity, alpha=-learning_rate)
         self.refresh()
 
     def refresh(self) -> None:
-        """Copy the weights into the lower precision of the products, if there is one."""
+        """Update the bfloat16 copies of weights and biases, if there are any."""
         if self.weight_used is not self.weight:
             self.weight_used.copy_(self.weight)
             self.bias_used.copy_(self.bias)
@@ -113,7 +113,7 @@ class HandWritten:
         dtype = torch.bfloat16 if bf16 else torch.float32
         linears = [module for module in model if isinstance(module, nn.Linear)]
         first, *others = linears
-        # bfloat16 represents every byte exactly, and `alpha` scales the product: no scaled copy of the pixels.
+        # bfloat16 represents every byte exactly, and `alpha` scales the product, so the pixels are not scaled.
         self.layers = [Layer(first, batch_size, dtype, scale=PIXEL_SCALE)]
         self.layers += [Layer(linear, batch_size, dtype) for linear in others]
         self.learning_rate, self.momentum = learning_rate, momentum
@@ -127,7 +127,7 @@ class HandWritten:
         return {"velocities": [(layer.velocity, layer.bias_velocity) for layer in self.layers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the velocities of an interrupted run, after the network has restored its weights."""
+        """Restore the velocities of an interrupted run; the weights must be restored before."""
         for layer, (velocity, bias_velocity) in zip(self.layers, state["velocities"], strict=True):
             layer.velocity.copy_(velocity)
             layer.bias_velocity.copy_(bias_velocity)
@@ -135,45 +135,48 @@ class HandWritten:
 
     @torch.no_grad()
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(B, 1, 28, 28) uint8, (B,) -> the loss, still on the device; B at most the batch size of the buffers"""
+        """Take one step on (B, 1, 28, 28) uint8 images and (B,) labels; return the loss as a tensor on the device.
+
+        B must not exceed the batch size of the buffers.
+        """
         count, layers = len(images), self.layers
         a = self.pixels[:count].copy_(images.flatten(1)).mT
         inputs = []
         for layer in layers:
             inputs.append(a)
-            room = layer.activations[:, :count]
-            a = torch.addmm(layer.bias_used[:, None], layer.weight_used, a, alpha=layer.scale, out=room)
+            out = layer.activations[:, :count]
+            a = torch.addmm(layer.bias_used[:, None], layer.weight_used, a, alpha=layer.scale, out=out)
             if layer is not layers[-1]:
                 a.relu_()
 
         log_p = torch.log_softmax(a, 0, dtype=torch.float32, out=self.log_probabilities[:, :count])
         loss = -log_p.gather(0, labels[None]).mean()
         p = log_p.exp_()
-        d = layers[-1].blame[:, :count].copy_(p.scatter_add_(0, labels[None], self.minus_one[:, :count]))
+        d = layers[-1].delta[:, :count].copy_(p.scatter_add_(0, labels[None], self.minus_one[:, :count]))
         for number in reversed(range(len(layers))):
-            layer, below = layers[number], inputs[number]
-            passed_on = None
+            layer, a = layers[number], inputs[number]
+            d_below = None
             if number > 0:  # before the weights change
-                passed_on = torch.mm(layer.weight_used.mT, d, out=layers[number - 1].blame[:, :count])
-                # (W^T d) * [a > 0] in one kernel, the one that autograd uses for ReLU
-                torch.ops.aten.threshold_backward.grad_input(passed_on, below, 0, grad_input=passed_on)
-            layer.update(below, d, self.learning_rate, self.momentum)
-            if passed_on is not None:
-                d = passed_on
+                d_below = torch.mm(layer.weight_used.mT, d, out=layers[number - 1].delta[:, :count])
+                # (W^T d) * [a > 0], with autograd's kernel for ReLU
+                torch.ops.aten.threshold_backward.grad_input(d_below, a, 0, grad_input=d_below)
+            layer.update(a, d, self.learning_rate, self.momentum)
+            if d_below is not None:
+                d = d_below
         return loss
 
 
 def operations(model: nn.Sequential) -> int:
     """Count the floating-point operations of a step per image, two per multiplication.
 
-    Three products per layer, minus the gradient in the pixels, which is not computed.
+    Each layer has three products, except that the gradient with respect to the pixels is not computed.
     """
     weights = [module.weight.numel() for module in model if isinstance(module, nn.Linear)]
     return 2 * (3 * sum(weights) - weights[0])
 
 
 def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool) -> Variant:
-    """Make a function that takes one hand-written step of its own network, and returns the number of images."""
+    """Make a function that takes a hand-written step of a new network and returns the number of images."""
     hand = HandWritten(mlp().to(device), config.batch_size, config.learning_rate, config.momentum, bf16=bf16)
     batches = Batches(
         data.train.pixels,
@@ -193,7 +196,7 @@ def by_hand(config: Config, data: ImageSet, device: torch.device, *, bf16: bool)
 
 
 def learn(run: Run, data: ImageSet) -> dict[str, float]:
-    """Train a network by hand for some epochs, save it, and measure its test accuracy."""
+    """Train and save a network with the hand-written step; return its test accuracy."""
     config, model = run.config, mlp().to(run.device)
     hand = HandWritten(model, config.batch_size, config.learning_rate, config.momentum, bf16=run.bf16)
     batches = Batches(
@@ -212,7 +215,7 @@ def learn(run: Run, data: ImageSet) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train by hand, then time the variants interleaved; return accuracy, images per second, and ratios."""
+    """Train with the hand-written step, then time the variants interleaved; return accuracy, images/s and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
@@ -230,17 +233,17 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             variants["autograd_bf16"] = trainer(resident(data.train, config.batch_size, device), device, bf16=True)
             variants["hand_bf16"] = by_hand(config, data, device, bf16=True)
         else:
-            say("skipped", f"bfloat16: {device} does not multiply it natively")
+            say("skipped", f"bfloat16: {device} has no native bfloat16 arithmetic")
         if jax_epoch.is_installed():
             variants["jax"] = jax_epoch.Training(data.train, config, torch.get_num_threads())
         else:
-            say("skipped", "JAX is not installed here: python -m pip install '.[jax]' to compare with it")
+            say("skipped", "JAX is not installed; to install it: python -m pip install '.[jax]'")
         rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         return run.finish(test=test, run=report(run, rates))
 
 
 def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
-    """Print and draw the throughput; return it with its ratios."""
+    """Print and draw the throughput; return it with ratios."""
     from common.drawing import plots
 
     median = {name: statistics.median(values) for name, values in rates.items()}

@@ -3,11 +3,10 @@
     python -m ch04_cuda.train compare
     python -m ch04_cuda.train compare --networks mlp cnn lstm --epochs 3
 
-The book trains its feed-forward network with and without CUDA, and reads the seconds off by hand. Here each network is
-trained from the same initial weights, on the same batches in the same order, in each place: a CPU with one thread and
-with all, in float32 and in bfloat16, and every GPU. Epochs are interleaved. --device, --threads and --precision have no
-effect: every place is measured. On a machine without a GPU, the record of a GPU, if there is one, is printed with its
-machine and date.
+Each network is trained on the CPU with all threads and with one, and on every GPU, in float32 and, if it is native, in
+bfloat16. Initial weights, batches and their order are the same; epochs are interleaved. --device, --threads and
+--precision have no effect. On a machine without a GPU, recorded results of a GPU are printed with machine and date, if
+there are any.
 
 Dimensions: B batch.
 """
@@ -34,7 +33,7 @@ from common.records.tables import RESULTS
 from common.run import Run
 
 RECORD = "gpu/compare"
-"""The record of this program on a machine with a GPU, which `make gpu` writes."""
+"""Record of this program on a machine with a GPU, written by `make gpu`."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,11 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     networks: tuple[Literal["mlp", "cnn", "lstm"], ...] = ("mlp", "cnn")
     """Networks to train."""
     epochs: int = 1
-    """Timed epochs in each place, after one of warm-up; their median is reported."""
+    """Number of timed epochs after a warm-up epoch; the median is reported."""
     batch_size: int = 256
     """Batch size in images."""
     learning_rate: float = 0.1
@@ -58,8 +57,8 @@ class Config:
         require(len(self.networks) > 0, "--networks needs at least one name", "none")
 
 
-class Contender:
-    """A network in training in one place; initial weights and batches are the same in all places."""
+class Training:
+    """Training of a network with one variant of device, threads and precision; weights and batches are the same."""
 
     def __init__(self, network: str, variant: Variant, data: ImageSet, config: Config) -> None:
         self.variant, self.size, self.batch_size = variant, len(data.train), config.batch_size
@@ -70,7 +69,7 @@ class Contender:
         self.stream: Stream = resident(data.train, config.batch_size, self.device, order)
 
     def train_epoch(self) -> float:
-        """Train one epoch; return its seconds, synchronised before and after."""
+        """Train for one epoch; return its seconds, synchronised with the device."""
         devices.set_threads(self.variant.threads)
         with Timer(self.device) as timer:
             for _ in range(-(-self.size // self.batch_size)):
@@ -80,7 +79,7 @@ class Contender:
 
 
 def make_network(network: str, config: Config, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Make a network and its optimizer; the weights are sampled on the CPU, the same for every device."""
+    """Make a network and its optimizer; the weights are sampled on the CPU, so they are the same on every device."""
     model = NETWORKS[network](WIDTHS[network]).to(device)
     return model, torch.optim.SGD(model.parameters(), config.learning_rate, momentum=0.9, fused=True)
 
@@ -89,13 +88,13 @@ HEADINGS = ("network", "place", "precision", "s/epoch", "images/s", "ratio", "te
 
 
 def name_of(variant: Variant) -> str:
-    """Return the name of a place as used in measures: cpu2_fp32, cuda0_bf16"""
+    """Return the name of a variant in metrics, as cpu2_fp32 or cuda0_bf16."""
     place = f"cpu{variant.threads}" if variant.device == "cpu" else variant.device.replace(":", "")
     return f"{place}_{variant.precision}"
 
 
 def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str, ...]:
-    """Format the measures of one place as a table row."""
+    """Format the measurements of one variant as a table row."""
     return (
         network,
         variant.place,
@@ -108,25 +107,25 @@ def row(network: str, variant: Variant, measured: dict[str, float]) -> tuple[str
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train every network in every place, epochs interleaved; return seconds, accuracies and ratios."""
+    """Train every network with every variant, epochs interleaved; return seconds, accuracies and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "compare trains in one process", distributed.world_size())
         found: dict[str, float] = {}
         rows = []
         for network in config.networks:
-            contenders = {name_of(variant): Contender(network, variant, data, config) for variant in variants(network)}
-            seconds = interleaved(contenders, config.epochs, Contender.train_epoch)
+            trainings = {name_of(variant): Training(network, variant, data, config) for variant in variants(network)}
+            seconds = interleaved(trainings, config.epochs, Training.train_epoch)
             first = next(iter(seconds.values()))
-            for name, contender in contenders.items():
+            for name, training in trainings.items():
                 measured = {
                     "epoch_seconds": statistics.median(seconds[name]),
-                    "images_per_second": contender.size / statistics.median(seconds[name]),
+                    "images_per_second": training.size / statistics.median(seconds[name]),
                     "ratio": median_ratio(first, seconds[name]),
-                    "test_accuracy": accuracy(contender.model, data.test.pixels, data.test.labels),
+                    "test_accuracy": accuracy(training.model, data.test.pixels, data.test.labels),
                 }
                 found |= {f"{network}_{name}_{measure}": value for measure, value in measured.items()}
-                rows.append(row(network, contender.variant, measured))
+                rows.append(row(network, training.variant, measured))
         print_table(HEADINGS, rows, title=f"trained for {config.epochs + 1} epochs of {len(data.train):,} images")
         report(run, found)
         if devices.present_devices() == ["cpu"]:
@@ -135,7 +134,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, found: dict[str, float]) -> None:
-    """Draw the images per second in every place."""
+    """Draw the throughput of every variant."""
     from common.drawing import plots
 
     speeds = {name.removesuffix("_images_per_second"): v for name, v in found.items() if name.endswith("per_second")}
@@ -144,11 +143,11 @@ def report(run: Run, found: dict[str, float]) -> None:
 
 
 def show_record() -> None:
-    """Print the record of a machine with a GPU, or the command that makes one."""
+    """Print the recorded results of a GPU, or the command that records them."""
     path = RESULTS / f"{RECORD}.json"
     if not path.exists():
         command = f"python -m common.records.ledger record {RECORD} -- ch04_cuda.train compare"
-        say("no GPU", f"and none was recorded: on a machine with one, {command}")
+        say("no GPU", f"no recorded results; on a machine with a GPU, run {command}")
         return
     record = read_json(path)
     say("recorded", f"on {record['device']}, torch {record['versions']['torch']}, {record['date']}; not measured here:")
@@ -158,7 +157,7 @@ def show_record() -> None:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step of the first network on one batch of random images, for the device benchmark."""
+    """Make the training step of the first network on a batch of random images for the device benchmark."""
     model, optimizer = make_network(config.networks[0], config, device)
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)

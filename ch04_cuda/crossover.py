@@ -1,19 +1,18 @@
-"""Break-even batch size of a GPU (or of all CPU threads) for several widths, and an estimate of an epoch's seconds.
+"""Break-even batch sizes of a GPU (or of all CPU threads) for several widths, and estimated seconds of an epoch.
 
     python -m ch04_cuda.train crossover
     python -m ch04_cuda.train crossover --networks lstm --batch-sizes 1 8 64 512
     python -m ch04_cuda.train crossover --estimate
 
-The maps compare two places: the CPU with a GPU, or, on a machine without one, a single thread with all threads. Each
-entry is the speed of a training step in the second place relative to the first, for one width and one batch size, on
-random images. The break-even batch size of a width is the smallest from which the second place wins at every larger
-measured batch size as well.
+The program compares the CPU with a GPU or, without a GPU, one thread with all threads. It measures the speed of the
+second relative to the first in a training step on random images, for several widths and batch sizes. The break-even
+batch size of a width is the smallest one such that the second is faster at it and at all larger measured batch sizes.
 
-`--estimate` times two batch sizes on random images, models the time of a step as linear in the batch size,
+`--estimate` times two batch sizes on random images and models the time of a step as linear in the batch size B:
 
     seconds per step = overhead + B x seconds per image
 
-estimates the seconds of an epoch of the data set, then trains one epoch and reports the error.
+It then estimates the seconds of an epoch of the data set, trains one epoch and reports the error.
 
 Dimensions: B batch.
 """
@@ -45,10 +44,10 @@ if TYPE_CHECKING:
 Network = Literal["mlp", "cnn", "lstm"]
 
 FACTORS = (0.25, 1.0, 4.0)
-"""Widths that are measured, as multiples of the default width."""
+"""Widths to measure, as multiples of the default width."""
 
 PROBES = (32, 256)
-"""Batch sizes that the estimate is based on."""
+"""Batch sizes to time for the estimate."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,15 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Images of --estimate; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
+    """Data set of --estimate. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     networks: tuple[Network, ...] = ("mlp", "cnn", "lstm")
     """Networks to time."""
     batch_sizes: tuple[int, ...] = (8, 32, 128, 512)
-    """Batch sizes of the maps."""
+    """Batch sizes to compare."""
     estimate: bool = False
-    """Estimate the seconds of an epoch, then measure them, instead of making the maps."""
+    """Estimate and measure the seconds of an epoch, instead of comparing batch sizes."""
     batch_size: int = 128
-    """Batch size of the estimated epoch."""
+    """Batch size of the epoch of --estimate."""
     rounds: int = 3
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
@@ -85,7 +84,7 @@ class Place:
 
 
 def places(device: torch.device) -> tuple[Place, Place]:
-    """Return the two places to compare: the CPU and the device, or one thread of the CPU and all of them."""
+    """Return the two places to compare: the CPU and the device, or one CPU thread and all of them."""
     cpu = torch.device("cpu")
     if device.type != "cpu":
         return Place("CPU", cpu, devices.ALL_THREADS), Place(str(device), device, devices.ALL_THREADS)
@@ -93,7 +92,7 @@ def places(device: torch.device) -> tuple[Place, Place]:
 
 
 def training_step(network: str, width: int, batch_size: int, place: Place, *, bf16: bool) -> Callable[[], float]:
-    """Make a function that takes steps on a batch of random bytes, and returns the seconds per step."""
+    """Make a function that takes three training steps on a batch of random images and returns the seconds per step."""
     model = NETWORKS[network](width).to(place.device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     images = torch.randint(256, (batch_size, 1, 28, 28), dtype=torch.uint8, device=place.device)
@@ -110,20 +109,22 @@ def training_step(network: str, width: int, batch_size: int, place: Place, *, bf
 
 
 def break_even(ratios: torch.Tensor, widths: list[int], batch_sizes: tuple[int, ...]) -> str:
-    """Name, for each width, the batch size from which the second place wins at all larger measured ones too."""
-    said = []
+    """Describe the break-even batch size of each width, from (widths, batch sizes) ratios of speed."""
+    descriptions = []
     for width, line in zip(widths, ratios.tolist(), strict=True):
         found = None
         for batch, ratio in sorted(zip(batch_sizes, line, strict=True), reverse=True):
             if ratio <= 1:
                 break
             found = batch
-        said.append(f"no batch size at width {width}" if found is None else f"batch size {found} at width {width}")
-    return ", ".join(said)
+        descriptions.append(
+            f"no batch size at width {width}" if found is None else f"batch size {found} at width {width}"
+        )
+    return ", ".join(descriptions)
 
 
 def maps(run: Run) -> dict[str, float]:
-    """Compare the two places over widths and batch sizes, network by network."""
+    """Compare the two places for all networks, widths and batch sizes; return ratios and milliseconds per step."""
     from common.drawing import plots
 
     config = run.config
@@ -180,7 +181,7 @@ def draw(config: Config, ratios: Mapping[str, float], label: str) -> "Figure":
 
 
 def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[float, float]:
-    """Fit the seconds of overhead per step and the seconds per image to two batch sizes."""
+    """Measure the overhead in seconds per step and the seconds per image, from timings of two batch sizes."""
     variants = {str(b): training_step(network, WIDTHS[network], b, place, bf16=bf16) for b in PROBES}
     times = interleaved(variants, 2 * config.rounds, lambda variant: variant(), quiet=True)
     small, large = (statistics.median(times[str(batch)]) for batch in PROBES)
@@ -189,7 +190,7 @@ def cost(network: str, config: Config, place: Place, *, bf16: bool) -> tuple[flo
 
 
 def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *, bf16: bool) -> float:
-    """Train a network for one epoch and return its seconds."""
+    """Train a network for one epoch; return its seconds."""
     model = NETWORKS[network](WIDTHS[network]).to(place.device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=True)
     stream = resident(data.train, config.batch_size, place.device)
@@ -200,7 +201,7 @@ def epoch_seconds(network: str, config: Config, data: ImageSet, place: Place, *,
 
 
 def estimates(run: Run, data: ImageSet) -> dict[str, float]:
-    """Estimate the seconds of an epoch of each network, then measure them; return both and the relative error."""
+    """Estimate and measure the seconds of an epoch of each network; return both and the relative error."""
     config = run.config
     place = Place(str(run.device), run.device, torch.get_num_threads())
     steps = -(-len(data.train) // config.batch_size)
@@ -226,10 +227,11 @@ def estimates(run: Run, data: ImageSet) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Make the maps, or estimate and measure an epoch; return the ratios, or seconds and errors."""
-    data = (
-        (data or load_images(config.data, limit=config.run.limit)) if config.estimate else None
-    )  # the maps use random images
+    """Compare batch sizes, or estimate and measure an epoch; return ratios, or seconds and errors."""
+    if not config.estimate:
+        data = None  # batch sizes are compared on random images
+    elif data is None:
+        data = load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data and data.card) as run:
         require(distributed.world_size() == 1, "crossover compares within one process", distributed.world_size())
         return run.finish(run=maps(run) if data is None else estimates(run, data))

@@ -1,19 +1,19 @@
-"""Data parallelism: throughput with 1 ... N processes, bytes sent, and equality of the averaged gradient.
+"""Data parallelism: throughput of 1 ... N processes, bytes sent, and equality of the averaged gradient.
 
-    python -m ch04_cuda.train data_parallel                                         # 1, 2 ... processes, one by one
-    torchrun --standalone --nproc-per-node 2 -m ch04_cuda.train data_parallel       # this many processes, once
+    python -m ch04_cuda.train data_parallel                                         # 1, 2 ... processes in turn
+    torchrun --standalone --nproc-per-node 2 -m ch04_cuda.train data_parallel       # two processes only
 
-Every process holds the whole network and takes its share of each batch. The gradients are averaged before the step, so
-that all processes take the step of a single process with the whole batch. In a ring all-reduce (Patarasuk & Yuan 2009)
-each of N processes sends an N-th of the gradient 2 (N - 1) times:
+Every process has the whole network and computes on its share of each batch. The gradients are averaged before the step,
+so all processes take the step of a single process with the whole batch. In a ring all-reduce (Patarasuk & Yuan 2009)
+each of N processes sends 1/N of the gradient 2 (N - 1) times:
 
     bytes sent per process and step = 2 (N - 1) / N x bytes of the gradient
 
-`ring_average` is that algorithm by hand, and counts the bytes that it sends. The timed steps use
-DistributedDataParallel, whose all-reduce is inside gloo or nccl: its bytes are not counted, only given by the formula.
+`ring_average` implements the algorithm and counts the bytes that it sends. The timed steps use DistributedDataParallel,
+whose all-reduce runs in Gloo or NCCL; its bytes are not counted.
 
 Efficiency is the throughput of N processes divided by N times that of one. Weak scaling keeps the images per process
-constant, strong scaling the images per step. distributed.md has the same command for two machines.
+constant, strong scaling the images per step. distributed.md has the commands for two machines.
 
 Dimensions: B batch, N processes.
 """
@@ -49,13 +49,13 @@ class Config:
     network: Literal["mlp", "cnn", "lstm"] = "cnn"
     """Network to train."""
     batch_size: int = 256
-    """Images per step: of each process (weak scaling), or of all processes together (strong)."""
+    """Batch size in images: of each process (weak scaling), or of all processes together (strong scaling)."""
     scaling: Literal["weak", "strong"] = "strong"
-    """Which batch size stays constant: per process (weak), or in total (strong)."""
+    """Constant batch size: per process (weak) or in total (strong)."""
     processes: int | None = None
-    """Largest number of processes; by default one per GPU, or one per CPU thread."""
+    """Maximum number of processes; by default one per GPU, or one per CPU thread."""
     steps: int = 30
-    """Timed steps, after five of warm-up."""
+    """Number of timed steps, after five warm-up steps."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Config:
 
 
 def measure(config: Config, device: torch.device, *, bf16: bool) -> dict[str, float]:
-    """Time the steps of all processes, count the bytes of a ring, and compare the gradient with the whole batch's."""
+    """Time the steps, count the bytes of `ring_average`, compare averaged gradients with that of the whole batch."""
     count = distributed.world_size()
     share = config.batch_size if config.scaling == "weak" else config.batch_size // count
     require(share > 0, f"--batch-size must be at least {count}, the number of processes", config.batch_size)
@@ -95,11 +95,11 @@ def measure(config: Config, device: torch.device, *, bf16: bool) -> dict[str, fl
 
 
 Exchange = Callable[[Tensor, Tensor], None]
-"""Sends the first tensor to the next process of the ring, and receives the second from the previous one."""
+"""Function that sends the first tensor to the next process of the ring and receives the second from the previous."""
 
 
 def exchange(outgoing: Tensor, incoming: Tensor) -> None:
-    """Send one tensor to the next process, and receive the other from the previous one."""
+    """Send `outgoing` to the next process of the ring; receive `incoming` from the previous process."""
     count, rank = distributed.world_size(), distributed.rank()
     send = dist.P2POp(dist.isend, outgoing, (rank + 1) % count)
     receive = dist.P2POp(dist.irecv, incoming, (rank - 1) % count)
@@ -108,10 +108,10 @@ def exchange(outgoing: Tensor, incoming: Tensor) -> None:
 
 
 def ring_average(values: Tensor, count: int, rank: int, exchange: Exchange) -> tuple[Tensor, int]:
-    """Average a vector over the processes of a ring; return it, and the bytes that this process sent.
+    """Average a vector over the processes of a ring; return it and the bytes that this process sent.
 
-    First each part of the vector travels around the ring and is summed (reduce-scatter), then the sums travel around
-    (all-gather).
+    In the first N - 1 turns the parts of the vector are summed along the ring (reduce-scatter), in the other N - 1
+    turns the sums are passed on to all processes (all-gather).
     """
     parts, sent = list(values.clone().tensor_split(count)), 0
     for turn in range(2 * (count - 1)):
@@ -124,7 +124,7 @@ def ring_average(values: Tensor, count: int, rank: int, exchange: Exchange) -> t
 
 
 def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradients of all parameters in one vector; of a wrapped model, their average over the processes."""
+    """Return the gradients of all parameters as one vector; for a wrapped model, their average over the processes."""
     F.cross_entropy(model(pixels), labels).backward()
     found = torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
     model.zero_grad()
@@ -132,22 +132,22 @@ def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
 
 
 def start(config: Config, count: int) -> dict[str, float]:
-    """Run this program under torchrun with a number of processes in a temporary folder; return its metrics."""
+    """Run this program with `count` processes under torchrun, in a temporary folder; return its metrics."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         words += ["-m", "ch04_cuda.train", "data_parallel", *changed_flags(config), "--out", folder]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = done.stderr.strip().splitlines()  # torchrun adds lines around a process's message
-            said = next((line for line in lines if line.startswith("error: ")), lines[-1])
-            raise ValueError(f"{count} processes failed: {said.removeprefix('error: ')}")
+            lines = done.stderr.strip().splitlines()  # torchrun adds lines around the message of a process
+            message = next((line for line in lines if line.startswith("error: ")), lines[-1])
+            raise ValueError(f"{count} processes failed: {message.removeprefix('error: ')}")
         (summary,) = Path(folder).glob("*/*/*/summary.json")
         return read_json(summary)["metrics"]
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Under torchrun measure its processes; otherwise start 1, 2 ... processes and return their metrics."""
+    """Measure 1, 2 ... processes, or only the given processes under torchrun; return their metrics."""
     with Run.open(__name__, config) as run:
         if distributed.world_size() > 1:
             return run.finish(run=measure(config, run.device, bf16=run.bf16))

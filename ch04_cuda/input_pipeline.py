@@ -1,13 +1,13 @@
-"""Input pipelines: a per-sample DataLoader, one with workers, a TensorDataset, and data resident on the device.
+"""Input pipelines: per-sample DataLoader, DataLoader with workers, TensorDataset, and data resident on the device.
 
     python -m ch04_cuda.train input_pipeline
     python -m ch04_cuda.train input_pipeline --batch-size 512 --loader-batch-size 64
     python -m ch04_cuda.train input_pipeline --network cnn --workers 4
 
-All five variants train the same network, interleaved in one process. A per-sample loader opens each image as a
-picture, applies two transforms and copies the result into the batch. Workers do this in other processes and send the
-batches back. A TensorDataset leaves only the copies. A resident data set is one uint8 tensor on the device: a batch is
-one index operation and one scaling. The loaders' variants use the default optimizer step of PyTorch, the resident ones
+All five variants train the same network, interleaved in one process. A per-sample loader converts each image to a PIL
+image, applies two transforms and copies the result into the batch. Workers do this in other processes and send the
+batches back. With a TensorDataset only the copies remain. A resident data set is one uint8 tensor on the device: a
+batch is one index operation and one scaling. The loaders' variants use PyTorch's default SGD step, the resident ones
 the fused step.
 
 Dimensions: B batch, P pixels (784).
@@ -35,7 +35,7 @@ from common.progress import print_table, say
 from common.run import Run
 
 MEAN, STD = 0.1307, 0.3081
-"""Mean and standard deviation of MNIST's training pixels on [0, 1], as the usual loop normalises with them."""
+"""Mean and standard deviation of MNIST's training pixels in [0, 1], for the usual normalisation."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Config:
     """Settings of the comparison."""
 
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
-    """Data set; auto takes MNIST if it is on disk or can be downloaded, else the embedded digits."""
+    """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     network: Literal["mlp", "cnn", "lstm"] = "mlp"
-    """Network to train: 784-300-100-10, two convolutions, or an LSTM over the rows of an image."""
+    """Network to train. mlp: 784-300-100-10; cnn: two convolutions; lstm: an LSTM over the rows of an image."""
     batch_size: int = 128
-    """Images per step."""
+    """Batch size in images."""
     loader_batch_size: int = 0
-    """Images per step of the three DataLoaders; 0 takes --batch-size."""
+    """Batch size of the three DataLoaders in images; 0 uses --batch-size."""
     workers: int = 2
-    """Worker processes of the second DataLoader."""
+    """Number of worker processes of the second DataLoader."""
     rounds: int = 5
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.5
@@ -64,7 +64,7 @@ class Config:
 
 
 def usual_samples(split: Split) -> PerSample:
-    """Serve the images one at a time, normalised."""
+    """Make the per-sample data set with the usual transforms: ToTensor and Normalize."""
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     return PerSample(split, Compose([ToTensor(), Normalize((MEAN,), (STD,))]))
@@ -75,7 +75,7 @@ Stream = Iterator[tuple[Tensor, Tensor]]
 
 
 def from_loader(dataset: Dataset, batch_size: int, device: torch.device, *, workers: int = 0) -> Stream:
-    """Yield batches of a shuffling DataLoader, from pinned memory where the device is a GPU."""
+    """Yield batches of a shuffling DataLoader, from pinned memory if the device is a GPU."""
     pinned = device.type == "cuda"
     loader = DataLoader(
         dataset,
@@ -91,7 +91,7 @@ def from_loader(dataset: Dataset, batch_size: int, device: torch.device, *, work
 
 
 def resident(split: Split, batch_size: int, device: torch.device, generator: torch.Generator | None = None) -> Stream:
-    """Yield batches indexed from uint8 tensors on the device, and scaled there."""
+    """Yield batches that are indexed from uint8 tensors and scaled, both on the device."""
     generator = generator or torch.Generator()
     batches = Batches(split.pixels, split.labels, batch_size=batch_size, device=device, generator=generator)
     while True:
@@ -106,20 +106,20 @@ Variant = Callable[[], float]
 def trainer(
     stream: Stream, device: torch.device, *, network: str = "mlp", fused: bool = True, bf16: bool = False
 ) -> Variant:
-    """Build a network of its own for a stream, and return the function that trains it on the next batch."""
+    """Make a network for a stream; return a function that trains it on the next batch."""
     model = NETWORKS[network](WIDTHS[network]).to(device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, fused=fused or None)
 
-    def train_on_a_batch() -> float:
+    def train_on_next_batch() -> float:
         pixels, labels = next(stream)
         train_step(model, optimizer, pixels, labels, bf16=bf16)
         return len(labels)
 
-    return train_on_a_batch
+    return train_on_next_batch
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the same network from every source, interleaved; return images per second and ratios to the DataLoader."""
+    """Time all input pipelines interleaved; return images per second and ratios to the per-sample DataLoader."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "input_pipeline compares within one process", distributed.world_size())

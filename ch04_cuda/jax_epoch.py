@@ -1,7 +1,6 @@
-"""The same training in JAX: an epoch of gradient descent with momentum as one compiled `lax.scan`.
+"""The MLP of `by_hand` in JAX: an epoch of gradient descent with momentum as one compiled `lax.scan`.
 
-JAX traces the step once and compiles the loop over all batches of an epoch, which then runs without Python: a strong
-baseline for the hand-written step.
+JAX traces the step once and compiles the loop over all batches of an epoch, which then runs without Python.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ SIZES = (784, 300, 100, 10)
 
 
 def is_installed() -> bool:
-    """Return whether JAX can be imported, without importing it."""
+    """Return whether JAX is installed, without importing it."""
     return importlib.util.find_spec("jax") is not None
 
 
 @contextlib.contextmanager
 def processors(count: int) -> Iterator[None]:
-    """Restrict the process to some processors; threads started meanwhile keep the restriction."""
+    """Restrict the process to `count` processors in the block; threads started in it keep the restriction."""
     if not hasattr(os, "sched_setaffinity"):  # not on macOS
         yield
         return
@@ -41,20 +40,20 @@ def processors(count: int) -> Iterator[None]:
 
 
 class Training:
-    """Train one epoch per call on JAX's default device; the call returns the number of images.
+    """Training on JAX's default device; each call trains for one epoch and returns the number of images.
 
     On a CPU, JAX starts as many threads as there are processors at its first use, and has no option to change that.
     """
 
     def __init__(self, split: Split, config: Any, threads: int) -> None:
-        import jax  # pyright: ignore[reportMissingImports]  # an extra
+        import jax  # pyright: ignore[reportMissingImports]  # optional dependency
         from jax import numpy as jnp  # pyright: ignore[reportMissingImports]
 
         with processors(threads):
             jax.devices()
 
         batch_size = min(config.batch_size, len(split))
-        self.images = len(split) // batch_size * batch_size  # whole batches: a compiled loop has one shape
+        self.images = len(split) // batch_size * batch_size  # whole batches only: a compiled loop has fixed shapes
         pixels, labels = jnp.asarray(split.pixels.flatten(1).numpy()), jnp.asarray(split.labels.numpy())
 
         def loss(weights: Any, images: Any, targets: Any) -> Any:
@@ -87,10 +86,10 @@ class Training:
         self.jax, self.epoch, self.key = jax, epoch, key
         self.state: Any = (weights, jax.tree.map(jnp.zeros_like, weights))
         self.losses: Any = None
-        """Loss of each step of the last epoch."""
+        """Losses of the steps of the last epoch."""
 
     def __call__(self) -> float:
-        """Train one epoch."""
+        """Train for one epoch; return the number of images."""
         self.key, use = self.jax.random.split(self.key)
         self.state, self.losses = self.epoch(self.state, use)
         self.jax.block_until_ready(self.state)

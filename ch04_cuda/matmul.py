@@ -1,18 +1,16 @@
-"""The roofline of this machine: peak arithmetic, memory bandwidth, and the cost of a call.
+"""Roofline of this machine: peak arithmetic rate, memory bandwidth, and the time of a call.
 
     python -m ch04_cuda.train matmul
     python -m ch04_cuda.train matmul --sizes 256 1024 4096
 
-The peak arithmetic and the memory bandwidth of a processor both bound the speed of a training step. With I the
-arithmetic intensity of the step, in operations per byte moved, that is the roofline (Williams, Waterman & Patterson
-2009):
+The peak rate of a processor and its memory bandwidth bound the speed of a training step. With the arithmetic intensity
+I of the step, in operations per byte moved, the roofline is (Williams, Waterman & Patterson 2009)
 
-    attainable operations per second = min(peak, I x bandwidth)
+    attainable operations per second = min(peak rate, I x bandwidth)
 
-The peak is the fastest of the matrix products, for each precision; the bandwidth is that of a copy much larger than the
-caches. The points are training steps of this chapter's networks. Their traffic is counted operation by operation, as if
-each read its inputs from memory and wrote its outputs back. Data that stay in the caches are counted all the same, so a
-point can be above the slanted roof.
+The peak rate is that of the fastest matrix product, for each precision; the bandwidth is that of a copy of 64 MiB. The
+points are training steps of this chapter's networks. Their memory traffic is counted as if each operation read its
+inputs from memory and wrote its outputs back. Data in caches are counted too, so a point can lie above the slope.
 
 Dimensions: N rows and columns of a matrix, B batch.
 """
@@ -41,10 +39,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CALLS = 1_000
-"""Calls per measurement, where one call is too short for the clock."""
+"""Number of calls per measurement, as a single call is too short to time."""
 
 COPIED = 64 << 20
-"""Bytes of the copy that measures the bandwidth: larger than the caches."""
+"""Size in bytes of the copy that measures the bandwidth."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Config:
     sizes: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     """Rows and columns of the square matrices to multiply."""
     batch_size: int = 256
-    """Images per training step."""
+    """Batch size of the training steps in images."""
     rounds: int = 5
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.05
@@ -67,18 +65,18 @@ class Config:
 
 
 Variant = Callable[[], float]
-"""Does some work, and returns its amount: billions of operations or bytes, steps, or calls."""
+"""Function that does some work and returns its amount, in billions of operations or bytes, steps or calls."""
 
 
 def precisions(device: torch.device) -> dict[str, torch.dtype]:
-    """Return the number formats that a device multiplies natively."""
+    """Return the number formats with native arithmetic on a device."""
     found = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if not has_native_bf16(device):
-        say("skipped", f"bf16: {device} does not multiply it natively")
+        say("skipped", f"bf16: {device} has no native bfloat16 arithmetic")
         del found["bf16"]
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     if device.type == "cpu" and not any(capabilities.get(name) for name in ("avx512_fp16", "amx_fp16", "fp16_arith")):
-        say("skipped", "fp16: this processor does not multiply it natively")
+        say("skipped", "fp16: this processor has no native float16 arithmetic")
         del found["fp16"]
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return {"fp32": found.pop("fp32"), "tf32": torch.float32, **found}
@@ -91,9 +89,8 @@ def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device
     product = torch.empty_like(a)
 
     def variant() -> float:
-        torch.backends.cuda.matmul.allow_tf32 = (
-            precision == "tf32"
-        )  # products of fp32 numbers rounded to ten bits of mantissa
+        # tf32: products of float32 numbers rounded to ten bits of mantissa
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.mm(a, b, out=product)
         torch.backends.cuda.matmul.allow_tf32 = False
         return 2 * size**3 / 1e9
@@ -102,9 +99,9 @@ def multiply(size: int, precision: str, dtype: torch.dtype, device: torch.device
 
 
 def copy(source: Tensor, target: Tensor, *, directions: int, queued: int = 1) -> Variant:
-    """Make a function that copies bytes, once or several times without waiting in between.
+    """Make a function that copies a tensor, `queued` times without synchronisation.
 
-    A copy within one memory counts in two directions, read and write.
+    A copy within a device has two directions, read and write; a transfer has one.
     """
 
     def variant() -> float:
@@ -116,11 +113,11 @@ def copy(source: Tensor, target: Tensor, *, directions: int, queued: int = 1) ->
 
 
 def memory_variants(device: torch.device) -> dict[str, Variant]:
-    """Make the copies within the device, and to and from a GPU."""
+    """Make the variants that copy within the device, and to and from a GPU."""
     here = torch.empty(COPIED, dtype=torch.uint8, device=device)
     variants = {"copy": copy(here, torch.empty_like(here), directions=2)}
     if device.type != "cuda":
-        say("skipped", "transfers between host and GPU: no CUDA device is used")
+        say("skipped", "transfers between host and GPU: they need a CUDA device")
         return variants
     host = torch.empty(COPIED, dtype=torch.uint8)
     pinned = host.pin_memory()
@@ -134,7 +131,7 @@ def memory_variants(device: torch.device) -> dict[str, Variant]:
 
 
 def call_variants(device: torch.device) -> dict[str, Variant]:
-    """Make operations on one number, whose time is almost only that of the call."""
+    """Make the variants that call operations on a single number, to time the calls."""
     x, w = torch.ones(1, device=device), torch.ones(1, device=device, requires_grad=True)
 
     def add() -> float:
@@ -156,7 +153,7 @@ def call_variants(device: torch.device) -> dict[str, Variant]:
 
 
 class Traffic(TorchDispatchMode):
-    """Count the bytes that operations read and write, without caches; views move none."""
+    """Count the bytes that operations read and write, ignoring caches; views count as zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,21 +168,22 @@ class Traffic(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Step:
-    """A training step with its operations and its memory traffic."""
+    """Training step with its number of operations and its memory traffic."""
 
     variant: Variant
     gigaflops: float
-    """Billion floating-point operations, in matrix products and convolutions"""
+    """Billion floating-point operations, in matrix products and convolutions."""
     gigabytes: float
+    """Memory traffic in billions of bytes."""
 
     @property
     def intensity(self) -> float:
-        """Operations per byte"""
+        """Arithmetic intensity in operations per byte."""
         return self.gigaflops / self.gigabytes
 
 
 def training_step(network: str, config: Config, device: torch.device, *, bf16: bool) -> Step:
-    """Make a network's training step on random images, and count its operations and bytes."""
+    """Make the training step of a network on random images; count its operations and bytes."""
     model = NETWORKS[network](WIDTHS[network]).to(device)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
     pixels = torch.rand(config.batch_size, 1, 28, 28, device=device)
@@ -195,7 +193,7 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
         return train_step(model, optimizer, pixels, labels, bf16=bf16)
 
     take()  # the optimizer allocates its velocities
-    # oneDNN and cuDNN run a recurrent layer as one call, whose products the counter does not see: switch them off.
+    # Disable oneDNN and cuDNN: they run a recurrent layer as one call, whose products are not counted.
     with (
         warnings.catch_warnings(action="ignore"),  # oneDNN warns about Intel GPUs
         torch.backends.mkldnn.flags(enabled=False),
@@ -214,13 +212,13 @@ def training_step(network: str, config: Config, device: torch.device, *, bf16: b
 
 
 def measure(variants: Mapping[str, Variant], config: Config, device: torch.device) -> dict[str, float]:
-    """Return the work per second of each variant, the median over interleaved rounds."""
+    """Measure the work per second of each variant: the median over interleaved rounds."""
     rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device), quiet=True)
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Measure products, copies, calls and training steps; return the peaks and the speeds of the steps."""
+    """Measure matrix products, copies, calls and training steps; return peaks, bandwidths, times and rates."""
     with Run.open(__name__, config, arithmetic="every precision") as run:
         require(distributed.world_size() == 1, "matmul measures one process", distributed.world_size())
         device = run.device
@@ -262,7 +260,7 @@ def print_tables(
     steps: dict[str, Step],
     reached: dict[str, float],
 ) -> None:
-    """Print the measurements."""
+    """Print the measurements as tables."""
     formats = list(next(iter(speeds.values())))
     rows: Sequence[Sequence[object]] = [
         (size, *(f"{speed[name]:,.1f}" for name in formats)) for size, speed in speeds.items()
@@ -289,7 +287,7 @@ def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reac
         figure = Figure(figsize=(7.2, 4.4))
         axes = figure.subplots()
         for name, peak in peaks.items():
-            corner = peak / bandwidth  # where the slope meets the peak
+            corner = peak / bandwidth  # intensity at which slope and peak meet
             axes.plot([left, corner, right], [left * bandwidth, peak, peak], label=f"{name}: {peak:,.0f} GFLOP/s")
         markers = dict(zip(NETWORKS, "osD", strict=True))
         for name, step in steps.items():

@@ -1,4 +1,4 @@
-"""The networks of this chapter, fully connected, convolutional and recurrent: 28x28 images to ten logits.
+"""MLP, CNN and LSTM for this chapter: 28x28 images to ten logits.
 
 Dimensions: B batch, P pixels (784), H hidden units, K classes (10).
 """
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PIXEL_SCALE = 1 / 128
-"""Scales pixels to [0, 2). A power of two, so that bfloat16 represents every scaled pixel exactly."""
+"""Scale of the pixels, to [0, 2): a power of two, so that bfloat16 represents every scaled pixel exactly."""
 
 
 def mlp(width: int = 300) -> nn.Sequential:
-    """Make 784-300-100-10, the feed-forward network of chapter 3; the second layer has a third of the width."""
+    """Make the feed-forward network of chapter 3, 784-300-100-10; the second hidden layer has a third of the width."""
     second = width // 3
     layers = [nn.Linear(784, width), nn.ReLU(), nn.Linear(width, second), nn.ReLU(), nn.Linear(second, 10)]
     return nn.Sequential(nn.Flatten(), *layers)
 
 
 def cnn(width: int = 32) -> nn.Sequential:
-    """Make two 3x3 convolutions with `width` and 2 `width` channels, each with max pooling, and two linear layers."""
+    """Make a CNN: 3x3 convolutions to `width` and 2 `width` channels, each with max pooling, and two linear layers."""
     return nn.Sequential(
         nn.Conv2d(1, width, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -37,7 +37,7 @@ def cnn(width: int = 32) -> nn.Sequential:
 
 
 class RowLSTM(nn.Module):
-    """An LSTM over the rows of an image, 28 steps of 28 numbers, with a linear layer on the last state."""
+    """LSTM over the rows of an image, 28 steps of 28 pixels, with a linear layer on the last state."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -51,21 +51,21 @@ class RowLSTM(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {"mlp": mlp, "cnn": cnn, "lstm": RowLSTM}
-"""Constructors that take a width."""
+"""Constructors of the networks, which take a width."""
 
 WIDTHS = {"mlp": 300, "cnn": 32, "lstm": 128}
-"""Default widths."""
+"""Default widths of the networks."""
 
 
 def scaled(images: Tensor) -> Tensor:
-    """(B, 1, 28, 28) uint8 -> the same shape, floats in [0, 2)"""
+    """(B, 1, 28, 28) uint8 -> (B, 1, 28, 28) float32 pixels in [0, 2)"""
     return images.float().mul_(PIXEL_SCALE)
 
 
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
-    """Take one gradient step on scaled pixels; return the loss, still on the device."""
+    """Take one gradient step on scaled pixels; return the loss as a tensor on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = model(pixels)
     loss = F.cross_entropy(logits.float(), labels)
@@ -77,7 +77,7 @@ def train_step(
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """(N, 1, 28, 28) uint8, (N,) -> the accuracy"""
+    """(N, 1, 28, 28) uint8 images, (N,) labels -> accuracy"""
     device = next(model.parameters()).device
     guesses = torch.cat([model(scaled(part.to(device))).argmax(1).cpu() for part in images.split(2_000)])
     return float((guesses == labels).float().mean())

@@ -3,9 +3,9 @@
     python -m ch04_cuda.train operators
     python -m ch04_cuda.train operators --batch-size 4096 --classes 10000
 
-`kernels/` defines a x + b, the example of the Theano book for extending a library, and a fused softmax and
-cross-entropy. Each is timed with its derivative, interleaved with torch's own functions, eager and compiled. Variants
-that a machine cannot run (no compiler, no GPU for Triton) are skipped with a message.
+`kernels/` defines a x + b, the Theano book's example for extending a library, and a fused softmax and cross-entropy.
+Each is timed with its derivative, interleaved with torch's own functions, eager and compiled. Implementations that the
+machine cannot run (no compiler, no GPU for Triton) are skipped with a message.
 
 Dimensions: B batch, K classes.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # the import defines torch.ops.companion_python
+from ch04_cuda.kernels import cpp_kernels, python_kernels  # noqa: F401  # defines torch.ops.companion_python
 from common import distributed
 from common.benchmark import interleaved, median_ratio, seconds_per_call
 from common.config import RunOptions, require, require_positive
@@ -28,7 +28,7 @@ from common.progress import print_table, say
 from common.run import Run
 
 A, B = 2.0, 3.0
-"""The constants of a x + b."""
+"""Constants of a x + b."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Config:
     classes: int = 1_000
     """Columns of the logits."""
     compile: bool = True
-    """Include torch.compile, which needs a C++ compiler and some seconds."""
+    """Include torch.compile, which needs a C++ compiler and takes several seconds."""
     rounds: int = 7
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.1
@@ -60,16 +60,16 @@ def eager_axpb(x: Tensor, a: float, b: float) -> Tensor:
 
 
 def eager_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B, K), (B,) -> (B,) losses, by torch"""
+    """(B, K) logits, (B,) labels -> (B,) losses, with torch's own function"""
     return F.cross_entropy(logits, labels, reduction="none")
 
 
 def why_no_cpp(device: torch.device) -> str | None:
-    """Build the operators in C++; return the reason where that is not possible, else None."""
+    """Build the C++ operators; return a message if they cannot be built or cannot run on the device, else None."""
     if device.type != "cpu":
-        return f"its kernels run on a CPU, not on {device}"
-    if lacking := cpp_kernels.why_absent():
-        return lacking
+        return f"the kernels run on a CPU, not on {device}"
+    if reason := cpp_kernels.why_absent():
+        return reason
     say("building", "the C++ operators (first use only, about half a minute)")
     try:
         cpp_kernels.load()
@@ -79,20 +79,20 @@ def why_no_cpp(device: torch.device) -> str | None:
 
 
 def why_no_triton(device: torch.device) -> str | None:
-    """Return the reason why the Triton operators cannot run here, or None."""
+    """Return a message if the Triton operators cannot run on the device, else None."""
     if device.type != "cuda":
-        return f"it compiles for GPUs, and this is {device}; the tests run it in its interpreter"
-    return None if find_spec("triton") else "it is not installed here"
+        return f"the kernels run on a GPU, not on {device}"
+    return None if find_spec("triton") else "it is not installed"
 
 
 def implementations(config: Config, device: torch.device) -> dict[str, tuple[Function, Function]]:
-    """Return the implementations that this machine can run; print the others with the reason."""
+    """Return the implementations that this machine can run; print which are skipped and why."""
     found: dict[str, tuple[Function, Function]] = {"eager": (eager_axpb, eager_cross_entropy)}
-    lacking = cpp_kernels.no_compiler()
-    if config.compile and lacking is None:
+    reason = cpp_kernels.no_compiler()
+    if config.compile and reason is None:
         found["compiled"] = (torch.compile(eager_axpb), torch.compile(eager_cross_entropy))
     elif config.compile:
-        say("skipped", f"torch.compile: {lacking}")
+        say("skipped", f"torch.compile: {reason}")
     names = ["python"]
     if why := why_no_cpp(device):
         say("skipped", f"C++: {why}")
@@ -120,7 +120,7 @@ def axpb_variant(function: Function, x: Tensor) -> Callable[[], object]:
 
 
 def cross_entropy_variant(function: Function, logits: Tensor, labels: Tensor) -> Callable[[], object]:
-    """Make a function that computes the mean loss and its derivative."""
+    """Make a function that computes the mean cross-entropy and its derivative."""
 
     def variant() -> None:
         torch.autograd.grad(function(logits, labels).mean(), logits)
@@ -129,7 +129,7 @@ def cross_entropy_variant(function: Function, logits: Tensor, labels: Tensor) ->
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Time the implementations interleaved; return microseconds per forward and backward pass, and ratios to eager."""
+    """Time the implementations interleaved; return microseconds per forward and backward pass and ratios to eager."""
     with Run.open(__name__, config, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "operators compares within one process", distributed.world_size())
         device = run.device
@@ -159,7 +159,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
 
 
 def report(run: Run, times: dict[str, list[float]]) -> None:
-    """Draw the times."""
+    """Draw the microseconds per forward and backward pass."""
     from common.drawing import plots
 
     names = [name.replace("_", " ") for name in times]

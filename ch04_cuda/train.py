@@ -1,4 +1,4 @@
-"""Command line of chapter 4.
+"""Train or time the programs of chapter 4.
 
 python -m ch04_cuda.train                        # the core programs
 python -m ch04_cuda.train matmul                 # one program

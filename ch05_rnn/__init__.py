@@ -11,8 +11,11 @@ evaluate_vectors  a counting baseline and pre-trained word vectors, evaluated
 word_throughput   words per second of skip-gram and fastText, compared with gensim
 sentiment       sentence classification: LSTM or convolutions, compared with bags of words and n-grams
 seq2seq         translation of dates or sentences: encoder-decoder with or without attention
+translation     translation with subwords: Transformer or GRUs with attention, beam search, BLEU
 captioning      image captions: convolutional encoder, LSTM decoder with spatial attention
 forecast        time-series forecasting: an LSTM compared with an MLP, linear baselines and the optimal forecast
+memory_network  questions about stories: an end-to-end or dynamic memory network compared with n-grams
+restarts        memory networks with different random seeds, averaged
 """
 
 import common  # noqa: F401  # before torch: common sets how its threads wait

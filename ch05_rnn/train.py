@@ -7,9 +7,11 @@ python -m ch05_rnn.train --benchmark                   # time their training ste
 
 from ch05_rnn.captions import captioning
 from ch05_rnn.language import budgets, language_model
+from ch05_rnn.memory import memory_network, restarts
 from ch05_rnn.recurrence import gradients, throughput
 from ch05_rnn.sentences import sentiment, seq2seq
 from ch05_rnn.series import forecast
+from ch05_rnn.translation import translation
 from ch05_rnn.words import evaluate_vectors, fasttext, glove, word2vec, word_throughput
 from common.cli import main
 
@@ -17,5 +19,8 @@ if __name__ == "__main__":
     words = [word2vec, glove, fasttext, evaluate_vectors, word_throughput]
     main(
         language_model,
-        extra=[budgets, gradients, throughput, *words, sentiment, seq2seq, captioning, forecast],
+        extra=[
+            *(budgets, gradients, throughput, *words, sentiment, seq2seq, translation, captioning, forecast),
+            *(memory_network, restarts),
+        ],
     )

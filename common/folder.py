@@ -119,17 +119,17 @@ def finished_runs(out: Path, program: ModuleType) -> list[Path]:
     return [path.parent for path in newest_first if (path.parent / "model.safetensors").exists()]
 
 
-def newest_run(out: Path, program: ModuleType) -> Path:
-    """Find the newest finished run of a program.
+def newest_run(out: Path, *programs: ModuleType) -> Path:
+    """Find the newest finished run of a program, or of one of several programs.
 
     Raises FileNotFoundError if there is none.
     """
-    finished = finished_runs(out, program)
+    finished = [folder for program in programs for folder in finished_runs(out, program)]
     if not finished:
-        chapter, name = chapter_and_name(program.__name__)
+        chapter, name = chapter_and_name(programs[0].__name__)
         home = out / chapter / name
         raise FileNotFoundError(f"{home} has no finished run: train one with python -m {chapter}.train {name}")
-    return finished[0]
+    return max(finished, key=lambda folder: (folder / "summary.json").stat().st_mtime_ns)
 
 
 def _settings(record: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items):
 
 
 INSTALLED_BY_CI = re.compile(
-    "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint", re.I
+    "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu", re.I
 )
 """Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""
 
@@ -144,13 +144,15 @@ def train_all(folder: Path) -> None:
     from ch03_autoencoder_rbm.digits import feedforward
     from ch03_autoencoder_rbm.films import recommender
     from ch05_rnn.language import language_model
+    from ch05_rnn.memory import bag_of_ngrams, memory_network
     from ch06_cnn.convolution import cnn
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
 
-    with pytest.MonkeyPatch.context() as patch:  # figures take most of the time of short runs
-        for drawing in (feedforward, recommender, cnn, pictures, language_model, generalise):
+    with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
+        for drawing in (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise):
             patch.setattr(drawing, "report", lambda *_: None)
+        patch.setattr(bag_of_ngrams, "STEPS", 1)
         run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
         few, letters = replace(run, limit=300), replace(run, limit=20_000)
         feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
@@ -159,6 +161,7 @@ def train_all(folder: Path) -> None:
         plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
         vae.train(plane)
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
+        memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=replace(run, limit=1_400)))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

@@ -561,6 +561,7 @@ SMALL = {
     "steps": 3,
     "tests": 4,
     "environments": 8,
+    "folds": 2,
     "warm_up": 10,
 }
 
@@ -570,7 +571,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
     "ch06_cnn.architectures.classics": {"network": "lenet"},
 }
 """Settings for single programs, in addition to SMALL."""
-RUN_OTHERS = {"ch05_rnn.language.budgets", "ch07_dqn.learning_curves"}
+RUN_OTHERS = {"ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.race": {"RATES": (0.01, 0.1)},

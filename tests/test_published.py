@@ -24,12 +24,14 @@ from common.data.series.series import SeriesName, load_csv, load_series
 from common.data.text.corpora import CorpusName, load_corpus
 from common.data.text.pairs import load_pairs
 from common.data.text.sentences import load_sentences
+from common.data.text.translations import PairSetName, load_translations
 from common.records import ledger, tables
 from common.run import Run
 from test_captions_data import put_flickr8k
 from test_corpora import put_wikitext
 from test_images import write_cifar, write_mnist
 from test_ratings import SMALL, WHOLE, write_set
+from test_translations import put_multi30k
 
 
 def put(name: str, tmp_path) -> None:
@@ -52,6 +54,8 @@ def put(name: str, tmp_path) -> None:
         write_etth1()
     elif name == "flickr8k":
         put_flickr8k(6)
+    elif name == "multi30k":
+        put_multi30k()
     elif name == "wikitext-2":
         put_wikitext(source.data_dir(), packed=False)
     else:
@@ -69,6 +73,8 @@ def load(name: str, limit: int | None = None) -> source.DataCard:
         return load_series(name, limit=limit).card
     if name == "flickr8k":
         return load_captions(name, limit=limit).card
+    if name == "multi30k":
+        return load_translations(name, limit=limit).card
     assert name == "sst-2"
     return load_sentences(name, limit=limit).card
 
@@ -87,6 +93,7 @@ PARTS = {
     "etth1": "partial: 14,500 of 17,420 values",
     "sst-2": "partial: 40 of 6,920 train sentences",
     "flickr8k": "partial: 2 of 6,000 train images",
+    "multi30k": "partial: 30 of 29,000 train pairs",
 }
 
 
@@ -100,9 +107,9 @@ def test_a_part_of_a_published_set_is_marked(name, tmp_path):
 
 
 def test_every_named_set_has_a_release():
-    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed", "scenes"}
+    embedded = {"digits", "shapes", "planted", "pydoc", "curve", "delayed", "scenes", "german"}
     names = {*get_args(ImageSetName), *get_args(RatingSetName), *get_args(CorpusName), *get_args(SeriesName), "sst-2"}
-    names |= {*get_args(CaptionSetName)}
+    names |= {*get_args(CaptionSetName), *get_args(PairSetName)}
     assert names - embedded == PARTS.keys()
     assert PARTS.keys() <= RELEASES.keys()
 
@@ -267,6 +274,7 @@ WHERE = {
     "wikitext-2": "wikitext-2.zip",
     "sst-2": "SST-2",
     "flickr8k": "flickr8k",
+    "multi30k": "multi30k",
     "etth1": "ETT-small/ETTh1.csv",
 }
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.data.source import DataUnavailable
-from common.data.text import vector_files
-from common.data.text.vector_files import load_glove, read_vectors, write_vectors
+from common.data.words import vector_files
+from common.data.words.vector_files import load_glove, read_vectors, write_vectors
 
 WORD = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=6)
 NUMBER = st.floats(-9, 9, width=32, allow_subnormal=False)

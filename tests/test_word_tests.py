@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from common.data.source import DataUnavailable
-from common.data.text import word_tests
-from common.data.text.word_tests import WordPair, load_analogies, load_pairs
+from common.data.words import word_tests
+from common.data.words.word_tests import WordPair, load_analogies, load_pairs
 
 
 @pytest.fixture

@@ -18,12 +18,15 @@ from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions
-from common.data.text import vector_files
-from common.data.text.vector_files import write_vectors
+from common.data.words import vector_files
+from common.data.words.vector_files import write_vectors
 from conftest import ROOT
 from test_house import CHAPTERS, programs, written_commands
 
-EMBEDDED = ["curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes"]
+EMBEDDED = [
+    *("curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes", "german"),
+    "stories",
+]
 
 SHORTER = {
     "annealed_chains": 10,
@@ -49,6 +52,7 @@ SHORTER = {
     "ratings": (1_000,),
     "requests": 40,
     "rounds": 1,
+    "restarts": 2,
     "samples": 40,
     "seconds": 0.01,
     "sizes": (64, 128),
@@ -75,6 +79,7 @@ FILES = {
     "train.csv": "Id,MSSubClass,LotArea,PoolQC,SalePrice\n"
     + "".join(f"{n},{n % 3 * 20},{8_000 + 37 * n % 900},{'NA' if n % 4 else 'Gd'},{100_000 + n}\n" for n in range(100)),
     "test.csv": "Id,MSSubClass,LotArea,PoolQC\n101,20,8100,NA\n102,40,NA,Gd\n",
+    "dialogue.tsv": "".join(f"What is {n} and one?\tIt is {n + 1}.\n" for n in range(300)),
     "fra.txt": "".join(f"I see {n} cats.\tJe vois {n} chats.\n" for n in range(300)),
 }
 

@@ -39,7 +39,9 @@ ENGINES = (
     *("ch09_pipeline.train", *(f"ch09_pipeline.stages.{stage}" for stage in STAGES)),
     *("snakemake.cli", "kfp", "kfp.local", "kfp.compiler"),
 )
-"""Modules imported when one of them is first called."""
+DVC = ("dvc.cli", "dvc.repo", *(f"dvc.commands.{name}" for name in ("add", "checkout", "init")))
+WHEN_CALLED = {"ch09_pipeline": ENGINES, "snakemake": ENGINES, "kfp": ENGINES, "dvc": DVC}
+"""Modules that are imported when a module of this package is first called."""
 FREE_DESCRIPTOR = 200
 """File descriptors from here on do not collide with those of a client."""
 
@@ -147,8 +149,8 @@ def serve(folder: Path) -> None:
                     continue
                 with client.makefile("rb") as stream:
                     call = json.loads(stream.read(size))
-                if call["kind"] == "-m" and call["words"][0].split(".")[0] in ("ch09_pipeline", "snakemake", "kfp"):
-                    load(ENGINES)
+                if call["kind"] == "-m":
+                    load(WHEN_CALLED.get(call["words"][0].partition(".")[0], ()))
                 with contextlib.suppress(ChildProcessError):
                     while os.waitpid(-1, os.WNOHANG)[0]:
                         pass
@@ -167,7 +169,7 @@ def serve(folder: Path) -> None:
 
 def load(names: tuple[str, ...]) -> None:
     """Import modules; those of extras that are not installed are skipped."""
-    if names[0] in sys.modules:
+    if sys.modules.keys() >= {*names[:1]}:
         return
     for name in names:
         with contextlib.suppress(ModuleNotFoundError):

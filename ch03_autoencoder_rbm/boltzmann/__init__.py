@@ -1,7 +1,7 @@
 """Restricted Boltzmann machines (RBMs) for binary images, in reading order.
 
-rbm             the program: train an RBM with 500 hidden units, estimate its likelihood
-gibbs           the model and its training: energy, block Gibbs sampling, contrastive divergence
+rbm             the program: trains an RBM with 500 hidden units and estimates its log-likelihood
+gibbs           model and training: energy, block Gibbs sampling, contrastive divergence
 likelihood      log-likelihood: exact for small RBMs, annealed importance sampling otherwise
 dbn             deep belief network: stacked RBMs, fine-tuned as a classifier
 rbm_throughput  throughput compared with scikit-learn's BernoulliRBM

@@ -1,12 +1,12 @@
-"""Deep belief network: RBMs are trained layer by layer without labels, then fine-tuned as a classifier.
+"""Deep belief network: RBMs trained layer by layer without labels, then fine-tuned as a classifier.
 
     python -m ch03_autoencoder_rbm.train dbn
-    python -m ch03_autoencoder_rbm.train dbn --labels 1000          # pretraining on all images, fine-tuning on 1,000
+    python -m ch03_autoencoder_rbm.train dbn --labels 1000          # pretrain on all images, fine-tune on 1,000
     python -m ch03_autoencoder_rbm.train dbn --hidden-sizes 500 500 2000
 
-The first RBM is trained on pixels, each further RBM on the hidden units of the one below. The stack then initialises a
-network of sigmoid layers. As a baseline, the same network with random initial weights is trained on the same batches
-(Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006).
+The first RBM is trained on pixels, each further RBM on the hidden units of the RBM below. The stack initialises a
+network of sigmoid layers (Hinton, Osindero & Teh 2006; Hinton & Salakhutdinov 2006). The baseline is the same network
+with random initial weights, trained on the same batches.
 
 Dimensions: B batch, N images, P pixels (784), H units of a layer, K classes (10).
 """
@@ -41,21 +41,21 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     hidden_sizes: tuple[int, ...] = (500, 500)
-    """Number of hidden units of each layer, from the pixels upwards."""
+    """Number of hidden units of each layer, from the pixels up."""
     labels: int | None = None
-    """Number of labelled training images for fine-tuning; by default all. They are sampled uniformly with the
-    random seed of the run. The RBMs are trained on all images."""
+    """Number of labelled training images for fine-tuning, by default all; sampled uniformly with the random seed of the
+    run. The RBMs are trained on all images."""
     batch_size: int = 100
-    """Images per step."""
+    """Batch size in images."""
     pretraining_epochs: int | None = None
-    """Passes over the training split per layer; by default 20, up to 50 on a small set (600 steps)."""
+    """Epochs of pretraining per layer; by default 20, up to 50 on a small set (600 steps)."""
     pretraining_rate: float = 0.1
     """Initial learning rate of contrastive divergence (CD-1); decays linearly to zero."""
     momentum: float = 0.5
-    """Momentum of contrastive divergence."""
+    """Momentum coefficient of contrastive divergence."""
     epochs: int | None = None
-    """Epochs of fine-tuning, each with as many steps as a pass over the whole training split; by default 20, up to 100
-    on a small set (1,000 steps)."""
+    """Epochs of fine-tuning, each with as many steps as an epoch on all training images; by default 20, up to 100 on a
+    small set (1,000 steps)."""
     learning_rate: float = 8e-3
     """Maximum learning rate of Adam in fine-tuning; warms up and anneals in one cycle."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
@@ -68,7 +68,7 @@ class Config:
 
 
 class Network(nn.Module):
-    """Sigmoid layers and a linear output layer, with Glorot initialisation (Glorot & Bengio 2010)."""
+    """Network with sigmoid hidden layers and a linear output layer, Glorot-initialised (Glorot & Bengio 2010)."""
 
     def __init__(self, hidden_sizes: tuple[int, ...]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def start_from(self, stack: list[RBM]) -> None:
-        """Copy the weights and hidden biases of the RBMs (p(h | v) is a sigmoid layer); zero the output weights."""
+        """Initialise the layers with the weights and hidden biases of the RBMs, and the output weights with zeros."""
         for layer, rbm in zip(self.layers, stack, strict=True):
             layer.load_state_dict({"weight": rbm.weight.T, "bias": rbm.hidden_bias})
         nn.init.zeros_(self.output.weight)
@@ -95,7 +95,7 @@ class Network(nn.Module):
 def tune_step(
     network: Network, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, *, bf16: bool = False
 ) -> Tensor:
-    """Take one gradient step of the classifier. Return the loss, on the device."""
+    """Take one gradient step of the classifier; return the loss as a tensor on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = network(pixels)
     loss = F.cross_entropy(logits.float(), labels)
@@ -114,20 +114,20 @@ def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
 
 
 def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergence:
-    """Make the training algorithm of one RBM: centred CD-1."""
+    """Make the training algorithm of one RBM, centred CD-1."""
     dtype = torch.bfloat16 if bf16 else torch.float32
     return ContrastiveDivergence(rbm, momentum=config.momentum, centre=True, dtype=dtype)
 
 
 def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), fused."""
+    """Make the optimizer: fused Adam (Kingma & Ba 2015)."""
     return torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
 
 
 def few_labels(data: ImageSet, labels: int | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Sample the labelled training images uniformly; other random seeds give other images.
+    """Sample the labelled training images uniformly and repeat them to the size of the training split.
 
-    They are repeated so that an epoch has as many steps with few labels as with all.
+    An epoch of fine-tuning therefore has the same number of steps for any number of labels.
     """
     images = len(data.train)
     if labels is None or labels >= images:
@@ -138,7 +138,7 @@ def few_labels(data: ImageSet, labels: int | None, generator: torch.Generator) -
 
 
 def initialise(stack: list[RBM], learner: ContrastiveDivergence, images: Tensor) -> None:
-    """Initialise the visible biases of the top RBM from the mean activations of the layer below."""
+    """Initialise the visible biases and centres of the top RBM from the mean activations of the layer below."""
     *below, rbm = stack
     train_sample = binary(images[:5_000].to(rbm.weight.device), "stochastic")
     rbm.visible_bias.copy_(base_rates(upwards(below, train_sample)))
@@ -148,7 +148,7 @@ def initialise(stack: list[RBM], learner: ContrastiveDivergence, images: Tensor)
 def pretrain(
     run: Run, batches: Batches, stack: list[RBM], learner: ContrastiveDivergence, epoch: int, epochs: int
 ) -> None:
-    """Train the top RBM of a stack for one epoch (counted from 0) on the sampled hidden units of the layer below."""
+    """Train the top RBM of a stack for one epoch (counted from 0) on sampled hidden states of the layer below."""
     *below, rbm = stack
     for step, (images,) in enumerate(batches, start=epoch * len(batches)):
         learning_rate = run.config.pretraining_rate * (1 - step / (epochs * len(batches)))
@@ -159,7 +159,7 @@ def pretrain(
 def tune(
     run: Run, labelled: Batches, networks: list[tuple[Network, torch.optim.Optimizer]], epoch: int, epochs: int
 ) -> None:
-    """Train the networks for one epoch (counted from 0) on the same batches; log the loss of the last network."""
+    """Fine-tune the networks for one epoch (counted from 0) on the same batches; log the loss of the last network."""
     for step, (images, labels) in enumerate(labelled, start=epoch * len(labelled)):
         pixels = brightness(images)
         for network, optimizer in networks:
@@ -169,7 +169,7 @@ def tune(
 
 
 def measure(tuned: Network, scratch: Network, split: Split) -> dict[str, float]:
-    """Measure the accuracy of the pretrained network and of the baseline."""
+    """Compute the accuracy of the pretrained network and of the baseline."""
     return {
         "accuracy": accuracy(tuned, split.pixels, split.labels),
         "scratch_accuracy": accuracy(scratch, split.pixels, split.labels),
@@ -177,7 +177,7 @@ def measure(tuned: Network, scratch: Network, split: Split) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train the RBMs one by one, then fine-tune; return the test metrics of the pretrained network and the baseline."""
+    """Pretrain layer by layer, then fine-tune; return the test accuracy of the pretrained network and the baseline."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         require(distributed.world_size() == 1, "the dbn trains in one process", distributed.world_size())
@@ -213,7 +213,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, stack: list[RBM], tuned: Network) -> None:
-    """Draw the filters before and after fine-tuning, samples of the stack, and the accuracy of both networks."""
+    """Draw filters before and after fine-tuning, samples of the stack, and the accuracy of both networks."""
     from common.drawing import plots
 
     columns = min(10, stack[0].weight.shape[1])
@@ -238,7 +238,7 @@ def restore(folder: Path) -> tuple[Network, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """One step of contrastive divergence of the first RBM on a batch of noise, for the device benchmark."""
+    """Make a CD-1 step of the first RBM on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     rbm = RBM(784, config.hidden_sizes[0]).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")

@@ -10,7 +10,7 @@ given the other layer. Gibbs sampling therefore samples a whole layer at once:
 
     p(h_j = 1 | v) = sigmoid(b_j + sum_i v_i W_ij)          p(v_i = 1 | h) = sigmoid(a_i + sum_j h_j W_ij)
 
-Symbols as in Hinton (2010), A Practical Guide to Training Restricted Boltzmann Machines. Persistent chains: Tieleman
+Symbols follow Hinton (2010), A Practical Guide to Training Restricted Boltzmann Machines. Persistent chains: Tieleman
 (2008), Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient.
 
 Dimensions: B batch, C chains, V visible units, H hidden units.
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CENTRE_RATE = 0.01
-"""Weight of the newest batch in the running means of the units (their centres)."""
+"""Weight of the current batch in the running means of the units (their centres)."""
 
 
 class RBM(nn.Module):
-    """An RBM with binary units. Its gradient is written out below, so the parameters are buffers without autograd."""
+    """RBM with binary units. The gradient is computed by hand, so the parameters are buffers without autograd."""
 
     weight: Tensor
     """W (V, H)"""
@@ -65,7 +65,7 @@ class RBM(nn.Module):
 def sample(probability: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Sample binary states of the same shape and type: 1 with the given probability, else 0.
 
-    The uniform noise is float32 for every type: bfloat16 noise is too coarse for small probabilities.
+    The uniform noise is float32 for all types, because bfloat16 noise is too coarse for small probabilities.
     """
     noise = torch.rand(probability.shape, device=probability.device, generator=generator)
     if probability.dtype == torch.float32:
@@ -76,8 +76,8 @@ def sample(probability: Tensor, generator: torch.Generator | None = None) -> Ten
 def gibbs(rbm: RBM, q: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Run Gibbs chains: (C, H) initial p(h | v) -> (C, V) samples v and (C, H) p(h | v) after the given steps.
 
-    Each step samples h from q, then v from p(v | h), and sets q = p(h | v). The last q is not sampled: probabilities
-    give statistics with less noise (Hinton 2010, section 3).
+    Each step samples h from q, then v from p(v | h), and sets q = p(h | v). The last q is not sampled, because
+    probabilities give statistics with less noise (Hinton 2010, section 3).
     """
     assert steps >= 1, "at least one step is needed to sample v"
     for _ in range(steps):
@@ -118,7 +118,7 @@ def likelihood_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor) -> Gradien
 
         dW = <v h>_0 - <v h>          da = <v>_0 - <v>          db = <h>_0 - <h>
 
-    The result is float32 where the states are bfloat16.
+    The result is float32 if the states are bfloat16.
     """
     B, C, dtype = len(v0), len(v), torch.promote_types(v.dtype, torch.float32)
     positive = v0.T @ (q0 / B)
@@ -131,11 +131,11 @@ def likelihood_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor) -> Gradien
 
 
 def centred_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor, mu: Tensor, lambda_: Tensor) -> Gradient:
-    """Estimate the centred gradient: the centres mu (V,) and lambda (H,) are subtracted from the units.
+    """Estimate the centred gradient, in which the centres mu (V,) and lambda (H,) are subtracted from the units.
 
-    The centred RBM has the energy E(v, h) = -a' v - b' h - (v - mu) W (h - lambda), which makes the gradient better
+    The centred RBM has the energy E(v, h) = -a' v - b' h - (v - mu) W (h - lambda), whose optimisation is better
     conditioned (Montavon & Mueller 2012, Deep Boltzmann Machines and the Centering Trick). Its gradient, converted to
-    the biases a and b of the plain energy (Melchior, Fischer & Wiskott 2016, How to Center Deep Boltzmann Machines):
+    the biases a and b of the plain energy (Melchior, Fischer & Wiskott 2016, How to Center Deep Boltzmann Machines), is
 
         dW = <(v - mu) (h - lambda)>_0 - <(v - mu) (h - lambda)>
         da = <v>_0 - <v> - dW lambda          db = <h>_0 - <h> - mu dW
@@ -153,10 +153,10 @@ def centred_gradient(v0: Tensor, q0: Tensor, v: Tensor, q: Tensor, mu: Tensor, l
 
 
 class ContrastiveDivergence(nn.Module):
-    """Contrastive divergence with its state: momentum, running means and persistent chains. All of it is checkpointed.
+    """Contrastive divergence and its state: velocities, running means and persistent chains, all of them checkpointed.
 
-    CD-k (Hinton 2002) starts the chains at the batch in every step. Persistent CD (Tieleman 2008) keeps the chains and
-    continues them in the next step.
+    CD-k (Hinton 2002) starts the chains at the batch in every step. Persistent CD (Tieleman 2008) continues the chains
+    of the previous step.
     """
 
     visible_centre: Tensor
@@ -164,7 +164,7 @@ class ContrastiveDivergence(nn.Module):
     hidden_centre: Tensor
     """lambda (H,), running mean of p(h | data)"""
     chains: Tensor
-    """(C, H) p(h | v) of the persistent chains; empty for CD-k"""
+    """(C, H) p(h | v) of the persistent chains; C = 0 for CD-k"""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class ContrastiveDivergence(nn.Module):
         self.register_buffer("chains", torch.full((chains, hidden), 0.5).to(rbm.weight.device, dtype))
 
     def step(self, rbm: RBM, v0: Tensor, learning_rate: float) -> Tensor:
-        """Update the RBM from a batch (B, V). Return the squared difference of the mean images of batch and chains.
+        """Update the RBM with a batch (B, V); return the squared error between the mean images of chains and batch.
 
         velocity = momentum velocity + learning_rate (gradient - weight_decay W)          W = W + velocity
         """

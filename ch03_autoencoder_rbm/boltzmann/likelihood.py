@@ -1,9 +1,9 @@
-"""Log-likelihood of an RBM: exact for small layers, annealed importance sampling (AIS) otherwise, pseudo-likelihood.
+"""Log-likelihood of an RBM, exact for small layers or by annealed importance sampling (AIS); pseudo-likelihood.
 
     log P(v) = -F(v) - log Z          Z = sum_v exp(-F(v))
 
-The free energy F needs one matrix product; Z is a sum over 2^V images. If one layer has at most 20 units, Z is
-computed exactly. Otherwise AIS estimates it along a sequence of RBMs from a base model without weights, whose Z is
+The free energy F needs one matrix product, but Z is a sum over 2^V images. If one layer has at most 20 units, Z is
+computed exactly. AIS estimates it through a sequence of distributions from a base RBM without weights, whose Z is
 known, to the given RBM.
 
 Sources: Salakhutdinov & Murray (2008), On the Quantitative Analysis of Deep Belief Networks; Besag (1975), Statistical
@@ -25,10 +25,10 @@ from common.config import require
 from common.device import widest_float
 
 ENUMERABLE = 20
-"""Largest number of units whose states are enumerated: about a million states."""
+"""Maximum number of units whose states are enumerated (about a million states)."""
 
 FLIPS = 20_000
-"""Number of flipped pixels in an estimate of the pseudo-likelihood; at most 20 per image."""
+"""Approximate number of random pixels in an estimate of the pseudo-likelihood; at most 20 per image."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class LogPartition:
     error: float
     """Standard error of log Z in nats, computed from the importance weights."""
     effective_chains: float
-    """Effective sample size of the importance weights. Near 1 the estimate depends on a single chain."""
+    """Effective sample size of the importance weights. If it is near 1, the estimate depends on a single chain."""
 
 
 def exact_log_partition(rbm: RBM) -> float:
-    """Compute log Z by enumerating the states of the smaller layer; the other layer is summed in closed form.
+    """Compute log Z by enumerating the states of the smaller layer and summing over the other in closed form.
 
     log Z = log sum_h exp(b h) prod_i (1 + exp(a_i + W_i h)), or the same with the layers exchanged. Raises ValueError
     if both layers have more than 20 units.
@@ -64,7 +64,7 @@ def exact_log_partition(rbm: RBM) -> float:
 def base_rates(images: Tensor) -> Tensor:
     """(N, V) images in [0, 1] -> (V,) visible biases of an RBM without weights that reproduces the mean image
 
-    Five images with pixel probability 0.5 are added, so that the bias of a pixel that is never on stays finite.
+    Five images with pixel probability 0.5 are added, so that the bias of a pixel that is always or never 1 is finite.
     """
     on = images.float().mean(0).mul(len(images)).add(2.5).div(len(images) + 5)
     return on.logit()
@@ -73,8 +73,8 @@ def base_rates(images: Tensor) -> Tensor:
 def inverse_temperatures(count: int) -> list[float]:
     """Return beta_0 = 0 to beta_K = 1, denser near 1: beta_k = 1 - (1 - k / K)^2.
 
-    Salakhutdinov & Murray (2008) space them in three intervals, denser still. With 2,000 temperatures that gives more
-    effective chains for 20 hidden units and fewer for 500.
+    Salakhutdinov & Murray (2008) use three intervals of uniform spacing, even denser near 1. With 2,000 temperatures,
+    that gave more effective chains for 20 hidden units and fewer for 500.
     """
     return [1 - (1 - k / count) ** 2 for k in range(count + 1)]
 
@@ -87,8 +87,8 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, ch
 
         p_beta(v) = exp((1 - beta) base v + beta a v) prod_j (1 + exp(beta (b_j + v W_j)))
 
-    A chain starts at a sample v_1 of the base model and takes one Gibbs step at every beta_k. Its importance weight is
-    prod_k p_k(v_k) / p_(k-1)(v_k). The mean weight estimates Z / Z_base, with Z_base = 2^H prod_i (1 + exp(base_i)).
+    A chain starts at a sample v_1 of the base model and takes one Gibbs step at each beta_k. Its importance weight is
+    prod_k p_k(v_k) / p_(k-1)(v_k). The mean weight estimates Z / Z_base, where Z_base = 2^H prod_i (1 + exp(base_i)).
     """
     W, a, b = rbm.weight, rbm.visible_bias, rbm.hidden_bias
     v = sample(base.sigmoid().expand(chains, -1))
@@ -120,8 +120,8 @@ def mean_free_energy(rbm: RBM, images: Tensor) -> float:
 def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
     """Estimate the mean log pseudo-likelihood of (N, V) binary images in nats: sum_i log P(v_i | all other pixels).
 
-    P(v_i | others) = sigmoid(F(v with pixel i flipped) - F(v)), which does not depend on Z. The estimate is V times
-    the mean over random pixels. Every call uses the same pixels, so values for the same images are comparable.
+    P(v_i | others) = sigmoid(F(v with pixel i flipped) - F(v)) does not depend on Z. The estimate is V times the mean
+    over random pixels. Each call uses the same pixels, so values for the same images are comparable.
     """
     generator = torch.Generator().manual_seed(0)
     row = torch.arange(len(images)).repeat(min(20, math.ceil(FLIPS / len(images))))
@@ -129,8 +129,8 @@ def pseudo_likelihood(rbm: RBM, images: Tensor) -> float:
     x = torch.addmm(rbm.hidden_bias, images, rbm.weight)
     total = 0.0
     for n, i in zip(row.to(x.device).split(2_000), pixel.to(x.device).split(2_000), strict=True):
-        change = 1 - 2 * images[n, i]  # +1 if the flip turns the pixel on, -1 if it turns it off
+        change = 1 - 2 * images[n, i]  # +1 if the flip sets the pixel to 1, -1 if it sets it to 0
         before, after = x[n], torch.addcmul(x[n], change[:, None], rbm.weight[i])
-        increase = -change * rbm.visible_bias[i] + (F.softplus(before) - F.softplus(after)).sum(1)  # in free energy
+        increase = -change * rbm.visible_bias[i] + (F.softplus(before) - F.softplus(after)).sum(1)  # of the free energy
         total += float(F.logsigmoid(increase).cpu().double().sum())
     return images.shape[1] * total / len(row)

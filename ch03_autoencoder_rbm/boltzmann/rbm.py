@@ -1,11 +1,11 @@
-"""Restricted Boltzmann machine (RBM): a model of the probability of binary images, trained without labels.
+"""Restricted Boltzmann machine (RBM): a probability model of binary images, trained without labels.
 
     python -m ch03_autoencoder_rbm.train rbm
     python -m ch03_autoencoder_rbm.train rbm --algorithm cd --gibbs-steps 25    # CD-25 instead of persistent chains
     python -m ch03_autoencoder_rbm.train rbm --hidden-size 20                   # also computes the exact likelihood
 
-The test log-likelihood is estimated by annealed importance sampling. It depends on how pixels are made binary, so only
-results with the same --binarise are comparable.
+The test log-likelihood is estimated by annealed importance sampling. Only results with the same --binarise are
+comparable.
 
 Dimensions: B batch, N images, P pixels (784), H hidden units, C chains.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROBE_STRENGTHS = (0.1, 1.0, 10.0)
-"""Inverse regularisation strengths C of the linear probe."""
+"""Inverse regularisation strengths C to try for the linear probe."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Config:
     data: Literal["auto", "mnist", "fashion-mnist", "digits"] = "auto"
     """Image data set. auto: MNIST if it is on disk or can be downloaded, otherwise the embedded digits."""
     binarise: Literal["stochastic", "threshold"] = "stochastic"
-    """Binary pixels. stochastic: sampled with the grey level as probability, in each epoch; threshold: 1 above 0.5."""
+    """Binary pixels. stochastic: sampled in each epoch, with the grey level as probability; threshold: 1 above 0.5."""
     hidden_size: int = 500
     """Number of hidden units."""
     epochs: int | None = None
@@ -62,23 +62,23 @@ class Config:
     gibbs_steps: int = 1
     """Gibbs steps per training step, the k of CD-k."""
     chains: int = 100
-    """Number of persistent chains; cd has one chain per image of the batch."""
+    """Number of persistent chains of pcd; cd uses one chain per image of the batch."""
     learning_rate: float = 0.1
     """Initial learning rate; decays linearly to zero."""
     momentum: float = 0.5
-    """Momentum of the updates."""
+    """Momentum coefficient."""
     weight_decay: float = 0.0
     """Weight decay (L2); multiplied by the learning rate."""
     sparsity_target: float | None = None
-    """Target mean activity of each hidden unit, such as 0.1; by default there is no sparsity penalty."""
+    """Target mean activation of each hidden unit, such as 0.1; by default no sparsity penalty."""
     sparsity_cost: float = 0.01
     """Coefficient of the sparsity penalty."""
     centre: bool = True
-    """Centred gradient: running means are subtracted from all units. --no-centre uses the plain gradient."""
+    """Use the centred gradient, which subtracts running means from all units. --no-centre uses the plain gradient."""
     temperatures: int | None = None
-    """Intermediate distributions of annealed importance sampling; by default 3,000, and 500 on an embedded set."""
+    """Number of intermediate distributions of annealed importance sampling; by default 3,000, 500 on embedded data."""
     annealed_chains: int = 500
-    """Chains of annealed importance sampling."""
+    """Number of chains of annealed importance sampling."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class Config:
 
 
 def make_rbm(pixels: Tensor, hidden_size: int) -> RBM:
-    """Make an RBM whose visible biases reproduce the mean of (N, P) pixels (Hinton 2010, section 8)."""
+    """Make an RBM whose visible biases reproduce the mean of (N, P) images (Hinton 2010, section 8)."""
     rbm = RBM(pixels.shape[1], hidden_size)
     rbm.visible_bias.copy_(base_rates(pixels))
     return rbm
@@ -116,10 +116,10 @@ def make_learner(rbm: RBM, config: Config, *, bf16: bool) -> ContrastiveDivergen
 
 
 def validate(rbm: RBM, train_sample: Tensor, valid: Tensor) -> dict[str, float]:
-    """Measure the pseudo-likelihood of validation images and the free energy gap to training images.
+    """Compute the pseudo-likelihood of validation images and the gap of their free energy to that of training images.
 
-    log Z cancels in the gap, so the gap of the free energies is the gap of the log-likelihoods. It grows when the RBM
-    overfits (Hinton 2010, section 6).
+    log Z cancels, so this gap is also the gap of the log-likelihoods. It grows if the RBM overfits (Hinton 2010,
+    section 6).
     """
     free_energy = mean_free_energy(rbm, valid)
     return {
@@ -152,7 +152,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
-    """Estimate the log-likelihood of test and training images; measure linear probes on hidden units and on pixels."""
+    """Estimate the log-likelihood of test and training images; evaluate linear probes on hidden units and on pixels."""
     config = run.config
     temperatures = config.temperatures or (500 if data.card.embedded else 3_000)
     base = base_rates(brightness(data.train.pixels)).to(run.device)
@@ -177,8 +177,8 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
 def probe_accuracy(features: list[Tensor], data: ImageSet) -> float:
     """(N, D) features of training, validation and test images -> test accuracy of a linear probe (logistic regression)
 
-    The inverse regularisation strength C is chosen by validation accuracy after fits to 10,000 training images, which
-    saves time. The probe with that C is then fitted to all training images.
+    The inverse regularisation strength C is chosen by validation accuracy, with fits to 10,000 training images to save
+    time. The probe with that C is then fitted to all training images.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -198,7 +198,7 @@ def probe_accuracy(features: list[Tensor], data: ImageSet) -> float:
 
 
 def report(run: Run, data: ImageSet, rbm: RBM) -> None:
-    """Draw the filters, reconstructions, samples along Gibbs chains, and learning curves."""
+    """Draw filters, reconstructions, samples along Gibbs chains, and learning curves."""
     from common.drawing import plots
 
     strongest = rbm.weight.square().sum(0).topk(min(100, rbm.weight.shape[1])).indices
@@ -217,7 +217,7 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
 
 
 def draw_chain(stack: list[RBM], v: Tensor, steps: tuple[int, ...] = (1, 10, 100, 1_000)) -> "Figure":
-    """Draw p(v | h) along Gibbs chains of the top RBM, started at (C, P) images, after the given numbers of steps."""
+    """Draw p(v | h) after the given numbers of Gibbs steps of the top RBM, in chains that start at (C, P) images."""
     from common.drawing import plots
 
     *below, top = stack
@@ -239,7 +239,7 @@ def restore(folder: Path) -> tuple[RBM, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """Make the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     rbm = make_rbm(brightness(images), config.hidden_size).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")

@@ -1,11 +1,11 @@
-"""Throughput of persistent contrastive divergence: scikit-learn's BernoulliRBM and this chapter's RBM, interleaved.
+"""Throughput of persistent contrastive divergence: scikit-learn's BernoulliRBM and this chapter's RBM.
 
     python -m ch03_autoencoder_rbm.train rbm_throughput
     python -m ch03_autoencoder_rbm.train rbm_throughput --hidden-size 100
 
-Both take the same step, without momentum and without centring: same hidden units, batch size, chains, Gibbs steps and
-binary images in single precision. A test checks that one step of both gives the same weights, given the same random
-numbers.
+They are timed interleaved. Both take the same step on the same binary images, without momentum and centring, with the
+same numbers of hidden units, chains and Gibbs steps and the same batch size. A test checks that both compute the same
+weights from the same random numbers. This chapter's RBM is also timed with sampling in bfloat16.
 """
 
 import statistics
@@ -38,13 +38,13 @@ class Config:
     hidden_size: int = 500
     """Number of hidden units."""
     batch_size: int = 100
-    """Images per step, and number of persistent chains."""
+    """Batch size in images, also the number of persistent chains."""
     learning_rate: float = 0.05
     """Learning rate."""
     rounds: int = 7
-    """Measurements of each implementation, interleaved, after a warm-up."""
+    """Rounds of measurement after a warm-up; every implementation is timed once in each."""
     images: int = 10_000
-    """Training images per measurement; fewer if the training split is smaller."""
+    """Maximum number of training images per measurement."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Config:
 
 
 def scikit_learn(v: Tensor, config: Config) -> Callable[[], object]:
-    """Make a function that trains a BernoulliRBM for one pass over (N, P) binary images."""
+    """Make a function that trains a BernoulliRBM for one epoch on (N, P) binary images."""
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
 
@@ -73,7 +73,7 @@ def scikit_learn(v: Tensor, config: Config) -> Callable[[], object]:
 
 
 def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    """Make a function that trains this chapter's RBM for one pass over (N, P) binary images."""
+    """Make a function that trains this chapter's RBM for one epoch on (N, P) binary images."""
     batches = Batches(v, batch_size=config.batch_size, device=device)
 
     def learn() -> None:
@@ -86,7 +86,7 @@ def ours(v: Tensor, config: Config, device: torch.device, dtype: torch.dtype) ->
 
 
 def speed(learn: Callable[[], object], images: int, device: torch.device) -> float:
-    """Measure the throughput of passes over the images, in images per second, for at least a quarter of a second."""
+    """Measure the throughput in images per second, over whole epochs and at least a quarter of a second."""
     done, seconds = 0, 0.0
     while seconds < 0.25:
         with Timer(device) as timer:
@@ -97,25 +97,25 @@ def speed(learn: Callable[[], object], images: int, device: torch.device) -> flo
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Measure the implementations, interleaved; return images per second, and ratios to scikit-learn."""
+    """Time the implementations interleaved; return images per second, and ratios to scikit-learn."""
     data = data or load_images(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
         cpu = torch.device("cpu")
         v = fixed_binary(data.train.pixels[: config.images], "stochastic", cpu)
-        ways = {
+        implementations = {
             "sklearn": scikit_learn(v, config),
             "fp32": ours(v, config, run.device, torch.float32),
             "bf16": ours(v, config, run.device, torch.bfloat16),
         }
-        speeds = interleaved(ways, config.rounds, lambda learn: speed(learn, len(v), run.device))
-        median = {way: statistics.median(values) for way, values in speeds.items()}
+        speeds = interleaved(implementations, config.rounds, lambda learn: speed(learn, len(v), run.device))
+        median = {name: statistics.median(values) for name, values in speeds.items()}
         report(run, median)
-        usual = speeds.pop("sklearn")
+        baseline = speeds.pop("sklearn")
         return run.finish(
             run={
-                **{f"{way}_images_per_second": images_per_second for way, images_per_second in median.items()},
-                **{f"{way}_ratio": median_ratio(values, usual) for way, values in speeds.items()},
+                **{f"{name}_images_per_second": images_per_second for name, images_per_second in median.items()},
+                **{f"{name}_ratio": median_ratio(values, baseline) for name, values in speeds.items()},
             }
         )
 

@@ -1,6 +1,6 @@
 """Autoencoder: 784-128-64-128-784, compresses an image to a code of 64 numbers and reconstructs it.
 
-The baseline is principal component analysis (PCA) with as many components.
+The baseline is principal component analysis (PCA) with 64 components.
 
     python -m ch03_autoencoder_rbm.train autoencoder
     python -m ch03_autoencoder_rbm.train autoencoder --noise 0.5     # denoising autoencoder
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOISE_SEED = 0
-"""Random seed of the noise on validation and test images: every run is evaluated on the same ones."""
+"""Random seed of the noise on validation and test images, the same for all runs."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Config:
     epochs: int | None = None
     """Passes over the training split; by default 30, more on a small set (1,000 steps)."""
     batch_size: int = 256
-    """Images per step, summed over all processes."""
+    """Batch size in images, of all processes together."""
     learning_rate: float = 6e-3
     """Maximum learning rate of Adam; warms up and anneals in one cycle."""
     noise: float = 0.0
-    """Standard deviation of Gaussian noise added to the input, for pixels in [0, 1]; the target has no noise."""
+    """Standard deviation of the Gaussian noise added to the input pixels in [0, 1]; the target has no noise."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Config:
 
 
 class Autoencoder(nn.Module):
-    """An encoder and a decoder with the same layer sizes in reverse order."""
+    """Encoder and decoder with one hidden layer of 128 units each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def train_step(
     *,
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step on the reconstruction error of the targets. Return the loss, on the device."""
+    """Take one gradient step on the mean squared error to the targets; return the loss as a tensor on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         outputs = model(pixels)
     loss = F.mse_loss(outputs.float(), targets)
@@ -103,7 +103,7 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Adam (Kingma & Ba 2015), fused."""
+    """Make the optimizer: fused Adam (Kingma & Ba 2015)."""
     return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
 
 
@@ -124,14 +124,13 @@ def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
 def principal_components(images: Tensor, inputs: Tensor, components: int) -> Tensor:
     """(N, 1, 28, 28) uint8 training images, (M, P) inputs -> (M, P) reconstructions from the principal components
 
-    The baseline of the autoencoder: of all linear codes of this size, PCA has the smallest squared error on its
-    training images.
+    PCA is the linear code of this size with the smallest squared error on its training images.
     """
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
 
     pixels = brightness(images).numpy()
-    if len(pixels) == 1:  # the mean image is all that one image gives
+    if len(pixels) == 1:  # a single image has no principal components, only a mean
         return torch.from_numpy(pixels).expand(len(inputs), -1)
     with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
         pca = PCA(min(components, *pixels.shape), svd_solver="covariance_eigh").fit(pixels)
@@ -139,7 +138,7 @@ def principal_components(images: Tensor, inputs: Tensor, components: int) -> Ten
 
 
 class Snapshots:
-    """Reconstructions of the same images after some epochs, evenly spaced on a logarithmic scale; checkpointed."""
+    """Reconstructions of the same images after several epochs, spaced evenly on a logarithmic scale; checkpointed."""
 
     def __init__(self, images: Tensor, epochs: int, count: int = 6) -> None:
         self.images = images
@@ -147,7 +146,7 @@ class Snapshots:
         self.reconstructions: dict[int, Tensor] = {}
 
     def take(self, model: Autoencoder, epoch: int, noise: float) -> None:
-        """Store the reconstructions if the epoch is one of those to store."""
+        """Store the reconstructions if the epoch is in `epochs`."""
         if epoch in self.epochs:
             self.reconstructions[epoch] = reconstruct(model, self.images, noise)[1]
 
@@ -218,7 +217,7 @@ def report(
     shown = slice(0, 1_000)
     with torch.inference_mode():
         code = model.encode(inputs[shown].to(run.device)).cpu()
-    if len(code) > 3:  # t-SNE needs neighbours
+    if len(code) > 3:  # t-SNE needs several neighbours
         title = f"t-SNE of the {code.shape[1]}-dimensional code of {len(code):,} test images"
         run.figure("code", plots.scatter(in_two_dimensions(code), test.labels[shown], names, title=title))
     per_class = {name: errors[test.labels == label].mean().item() for label, name in enumerate(names)}
@@ -229,7 +228,7 @@ def report(
 
 
 def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, projected: Tensor, *, noisy: bool) -> "Figure":
-    """Draw originals, inputs if these have noise, and the reconstructions of the autoencoder and of PCA."""
+    """Draw originals, noisy inputs if there are any, and the reconstructions of the autoencoder and of PCA."""
     from common.drawing import plots
 
     rows = {"original": brightness(originals)} | ({"noisy input": inputs} if noisy else {})
@@ -264,7 +263,7 @@ def restore(folder: Path) -> tuple[Autoencoder, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """Make the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     model = Autoencoder().to(device)
     optimizer = make_optimizer(model, config)

@@ -1,13 +1,13 @@
-"""The book's loss for the digit classifier, which does not train all classes.
+"""The book's loss for the digit classifier, with which training can miss a class.
 
-The book multiplies the smoothed labels y with the softmax probabilities p and minimises -mean(y p). Cross-entropy is
--mean(y log p): the logarithm is missing. With z the logit of the correct class and B images in the batch:
+The book minimises -mean(y p), with smoothed labels y and softmax probabilities p. Cross-entropy is -mean(y log p), so
+the book's loss lacks the logarithm. With z the logit of the correct class and B images in the batch:
 
     book            d loss / d z = -0.08 p (1 - p) / B
     cross-entropy   d loss / d z = -(1 - p) / B
 
-The book's gradient vanishes where the network is right (p near 1) and also where it is confidently wrong (p near 0). A
-class whose probability becomes small early receives almost no gradient.
+The gradient of the book's loss vanishes where the network is right (p near 1), and also where it is confident and wrong
+(p near 0). A class whose probability becomes small early in training receives almost no gradient.
 
 Dimensions: B batch, K classes (10).
 """

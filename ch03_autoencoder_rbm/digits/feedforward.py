@@ -1,7 +1,7 @@
 """Feed-forward digit classifier: 784-300-100-10.
 
     python -m ch03_autoencoder_rbm.train feedforward
-    python -m ch03_autoencoder_rbm.train feedforward --loss book     # the book's loss, which misses whole classes
+    python -m ch03_autoencoder_rbm.train feedforward --loss book     # the book's loss, which can miss a class
 
 Dimensions: B batch, N images, P pixels (784), K classes (10).
 """
@@ -26,7 +26,7 @@ from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
 PIXEL_SCALE = 1 / 128
-"""Scales pixels to [0, 2). A power of two, so bfloat16 represents every scaled pixel exactly."""
+"""Scale of the pixels, to [0, 2): a power of two, so that bfloat16 represents every scaled pixel exactly."""
 
 LOSSES = {"cross-entropy": F.cross_entropy, "book": book_loss}
 
@@ -40,17 +40,17 @@ class Config:
     epochs: int | None = None
     """Passes over the training split; by default 10, more on a small set (1,000 steps)."""
     batch_size: int = 256
-    """Images per step, summed over all processes."""
+    """Batch size in images, of all processes together."""
     learning_rate: float = 4e-3
     """Maximum learning rate of AdamW; warms up and anneals in one cycle."""
     weight_decay: float = 0.01
-    """Weight decay of AdamW; multiplied by the learning rate."""
+    """Weight decay of AdamW, multiplied by the learning rate."""
     shift: int = 1
-    """Data augmentation: maximum random shift of each training batch in pixels, in both directions; 0 disables it."""
+    """Data augmentation: maximum random shift of a training batch in pixels, in both directions; 0 disables it."""
     loss: Literal["cross-entropy", "book"] = "cross-entropy"
-    """Loss function. cross-entropy, or book: -mean(y p), which lacks the logarithm."""
+    """Loss function. cross-entropy; book: the book's -mean(y p), which lacks the logarithm."""
     write_images: bool = False
-    """Write every test image to a file named as in the book: `{batch} - {item} - {label} - {guess}.jpg`."""
+    """Write each test image to a file named as in the book: `{batch} - {item} - {label} - {guess}.jpg`."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Config:
 
 
 class FeedForward(nn.Module):
-    """Two hidden layers with ReLU activations."""
+    """Classifier with two hidden layers and ReLU activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,10 +83,10 @@ def scaled(images: Tensor) -> Tensor:
 
 
 def shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """(B, 1, 28, 28) -> the images, all shifted by one random offset; pixels wrap around
+    """(B, 1, 28, 28) -> the images, all shifted by the same random offset; pixels wrap around
 
-    MNIST's border is empty, so a shift by one pixel does not change the class. One offset for the whole batch needs
-    one memory copy; over the epochs each image is seen with every offset.
+    MNIST's border is empty, so a shift by one pixel does not move a digit across it. One offset for the whole batch
+    needs a single memory copy; each batch has a new offset.
     """
     if pixels == 0:
         return images
@@ -103,7 +103,7 @@ def train_step(
     loss: str = "cross-entropy",
     bf16: bool = False,
 ) -> Tensor:
-    """Take one gradient step. Return the loss, on the device."""
+    """Take one gradient step; return the loss as a tensor on the device."""
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=bf16):
         logits = model(pixels)
     value = LOSSES[loss](logits.float(), labels)
@@ -114,7 +114,7 @@ def train_step(
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), fused."""
+    """Make the optimizer: fused AdamW (Loshchilov & Hutter 2019)."""
     return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
@@ -133,7 +133,7 @@ def class_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Measure the accuracy, the lowest accuracy of a class, and the cross-entropy in nats per image."""
+    """Compute the accuracy, the lowest per-class accuracy, and the cross-entropy in nats per image."""
     return {
         "accuracy": float((logits.argmax(1) == labels).float().mean()),
         "worst_class_accuracy": float(class_accuracy(logits, labels).min()),
@@ -171,7 +171,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 
 
 def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
-    """Write the predictions, the confusion matrix, the misclassified images with the largest loss, and the curves."""
+    """Write the predictions; draw the confusion matrix, the misclassified images with the largest loss, and curves."""
     from common.drawing import plots
 
     names, test, predicted = data.class_names, data.test, logits.argmax(1)
@@ -196,7 +196,7 @@ def report(run: Run, data: ImageSet, logits: Tensor, config: Config) -> None:
 
 
 def write_predictions(path: Path, logits: Tensor, labels: Tensor) -> None:
-    """Write one row per image: its index, label, predicted class (`guess`), and the ten probabilities."""
+    """Write a CSV file with one row per image: index, label, predicted class (`guess`) and class probabilities."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["index", "label", "guess", *(f"p{label}" for label in range(logits.shape[1]))])
@@ -225,7 +225,7 @@ def restore(folder: Path) -> tuple[FeedForward, Config]:
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch of noise, for the device benchmark."""
+    """Make the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.randint(10, (config.batch_size,), device=device)
     model = FeedForward().to(device)

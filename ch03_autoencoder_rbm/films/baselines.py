@@ -1,12 +1,12 @@
-"""Baselines of the recommender. Their settings are chosen on the validation part, for each data set.
+"""Baselines of the recommender, with settings tuned on the validation set of each data set.
 
     python -m ch03_autoencoder_rbm.train baselines --predictor bias
     python -m ch03_autoencoder_rbm.train baselines --predictor factorization
-    python -m ch03_autoencoder_rbm.train baselines --predictor factorization --factors 3 --decay 0.05   # no choice
+    python -m ch03_autoencoder_rbm.train baselines --predictor factorization --factors 3 --decay 0.05   # no tuning
     python -m ch03_autoencoder_rbm.train baselines --predictor ease
 
-A baseline is fitted to the training ratings with every combination of its settings. The best one is fitted again, to
-training and validation ratings, and measured on the test ratings.
+A baseline is fitted to the training ratings with every combination of its settings. With the best combination it is
+fitted to the training and validation ratings and evaluated on the test ratings.
 """
 
 import math
@@ -35,21 +35,21 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "item-knn": ("neighbours", "shrinkage", "liked_only"),
     "ease": ("penalty", "liked_only"),
 }
-"""The settings of each baseline that are chosen on the validation part."""
+"""Settings of each baseline that are tuned on the validation set."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a baseline. Of several values, the best on the validation part is used."""
+    """Settings of a baseline. Of several values, the best on the validation set is used."""
 
     data: RatingSetName | Literal["auto"] = "auto"
     """Rating data set. auto: ml-latest-small if it is on disk or can be downloaded, otherwise the planted sample."""
     split: SplitName = "random"
     """Test split. random: a fifth of the ratings; leave-out: some ratings of each user; time: the newest fifth."""
     leave_out: int = 5
-    """Test ratings per user with --split leave-out, and as many for validation."""
+    """Number of test ratings, and of validation ratings, per user with --split leave-out."""
     split_seed: int = 0
-    """Random seed of the split; the same for all runs that are compared."""
+    """Random seed of the split. Use the same value for all runs to compare."""
     predictor: PredictorName = "bias"
     """Baseline. For stars: global-mean, film-mean, bias (user and film biases), factorization (biases plus matrix
     factorisation of the residuals), svd++ (factorisation with implicit feedback). For rankings: popularity (number of
@@ -57,15 +57,15 @@ class Config:
     factors: tuple[int, ...] = (3, 10, 20)
     """Number of factors of factorization and svd++."""
     decay: tuple[float, ...] = (0.05, 0.1, 0.2)
-    """Ridge penalty per rating of the parameters of factorization and svd++."""
+    """Ridge penalty per rating, of factorization and svd++."""
     epochs: tuple[int, ...] = (10, 20)
-    """Passes of svd++ over the ratings."""
+    """Epochs of svd++."""
     neighbours: tuple[int, ...] = (50, 100, 200)
-    """Nearest neighbours of a film, for item-knn."""
+    """Number of nearest neighbours of a film, of item-knn."""
     shrinkage: tuple[float, ...] = (0.0, 10.0, 50.0)
-    """Number added to the denominator of the similarity of two films, for item-knn."""
+    """Shrinkage: a number added to the denominator of the similarity of two films, of item-knn."""
     penalty: tuple[float, ...] = (50.0, 100.0, 200.0, 500.0, 1_000.0)
-    """Ridge penalty of the weights of ease."""
+    """Ridge penalty of ease."""
     liked_only: tuple[bool, ...] = (True, False)
     """Input of item-knn and ease: the films with four stars or more (True), or all rated films (False)."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
@@ -79,7 +79,7 @@ class Config:
 
 
 def fit(name: PredictorName, known: Ratings, data: RatingSet, settings: dict[str, Any], seed: int = 0) -> Predictor:
-    """Fit a baseline to the known ratings. `settings` has a value for each of SETTINGS[name]."""
+    """Fit a baseline to the known ratings; `settings` has a value for each name in SETTINGS[name]."""
     if name in ("factorization", "svd++"):
         model = Factorization if name == "factorization" else SVDpp
         return model(known, data, **settings, generator=torch.Generator().manual_seed(seed))
@@ -95,7 +95,7 @@ def fit(name: PredictorName, known: Ratings, data: RatingSet, settings: dict[str
 
 
 def choose(name: PredictorName, data: RatingSet, config: Config) -> dict[str, Any]:
-    """Choose the settings of a baseline: the lowest validation RMSE, or the highest NDCG@10 if it predicts no stars."""
+    """Tune a baseline: lowest validation RMSE, or highest validation NDCG@10 if it does not predict stars."""
     names = SETTINGS.get(name, ())
     grid = [dict(zip(names, values, strict=True)) for values in product(*(getattr(config, each) for each in names))]
     ranked = name in ("item-knn", "ease")
@@ -105,13 +105,13 @@ def choose(name: PredictorName, data: RatingSet, config: Config) -> dict[str, An
             fit(name, data.train, data, settings, config.run.seed), data.valid, data.n_films, ranked=ranked
         )
         value = -valid.get("ndcg_at_10", 0.0) if ranked else valid["rmse"]
-        return math.inf if math.isnan(value) else value  # a fit that diverged is never the best
+        return math.inf if math.isnan(value) else value  # a diverged fit is never chosen
 
     return min(grid, key=error) if len(grid) > 1 else grid[0]
 
 
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Choose the settings of one baseline, fit it, and return its validation and test metrics."""
+    """Tune and fit a baseline; return its validation and test metrics."""
     data = data or load_ratings(
         config.data,
         split=config.split,

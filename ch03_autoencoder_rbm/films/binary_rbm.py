@@ -1,8 +1,7 @@
 """The book's RBM with binary visible units: 1 for a film that the user gave four stars or more, 0 for all other films.
 
-Unrated films therefore count as not liked. The model cannot predict stars, but it ranks well what a user will choose to
-watch and like, because which films a user did not rate is informative. The positive phase uses the ones only; the
-reconstruction is a dense (B, V) matrix of one batch.
+Unrated films therefore count as not liked. The model ranks films and cannot predict stars. The positive phase uses only
+the ones; the reconstruction is a dense (B, V) matrix.
 
     p(h_j = 1 | v) = sigmoid(b_j + sum_i W_ij v_i),    p(v_i = 1 | h) = sigmoid(a_i + sum_j W_ij h_j)
 
@@ -17,7 +16,7 @@ from ch03_autoencoder_rbm.films.sparse import Batch
 
 
 class BinaryRBM(nn.Module):
-    """Binary visible and hidden units; every case contains all films."""
+    """RBM with binary visible and hidden units; every case contains all films."""
 
     def __init__(self, units: int, hidden_size: int) -> None:
         super().__init__()
@@ -27,12 +26,12 @@ class BinaryRBM(nn.Module):
 
     @torch.no_grad()
     def set_visible_bias(self, units: Tensor, cases: int) -> None:
-        """Set the biases to the log-odds of the ones, with half a one added (Hinton 2010, section 8)."""
+        """Set the visible biases to the log-odds of the ones, with additive smoothing (Hinton 2010, section 8)."""
         share = (units.long().bincount(minlength=len(self.visible_bias)) + 0.5) / (cases + 1)
         self.visible_bias.copy_(share.logit())
 
     def hidden(self, batch: Batch) -> Tensor:
-        """(B, H) p(h = 1 | v); the batch holds the ones of v"""
+        """(B, H) p(h = 1 | v); the batch contains the ones of v"""
         return (F.embedding_bag(batch.units, self.weight, batch.starts, mode="sum") + self.hidden_bias).sigmoid()
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Evaluation of recommenders on held-out ratings: star errors and ranking of ten recommendations.
+"""Evaluate recommenders on held-out ratings: error in stars, and ranking metrics of ten recommendations.
 
-Every predictor states its input ratings (`known`). `evaluate` refuses a predictor whose input contains a rating that it
-is to predict: such a leak has made a published recommender look many times better than it was.
+Every predictor declares its input ratings (`known`). `evaluate` raises an error if they contain a rating to predict. In
+a published example, such a leak caused nearly all of the precision@10
+(https://github.com/recommenders-team/recommenders/pull/2359).
 
 Dimensions: N ratings, B users, F films.
 """
@@ -15,39 +16,40 @@ from common.config import require
 from common.data.ratings.collection import Ratings, RatingSet
 
 TOP = 10
+"""Number of recommendations per user."""
+
 LIKED = 4.0
-"""Least number of stars of a liked film."""
+"""Minimum number of stars of a liked film."""
 
 RANKED_USERS = 2_000
-"""Largest number of users in the ranking metrics; a fixed random sample if there are more."""
+"""Maximum number of users in the ranking metrics; a fixed random sample if there are more."""
 
 CHUNK = 64
-"""Users ranked at once: a (CHUNK, F) matrix."""
-
+"""Number of users whose films are ranked at once, as a (CHUNK, F) matrix."""
 
 LARGEST_TABLE = 500_000_000
-"""Largest number of users x films of the baselines that need the whole table: 2 GB."""
+"""Maximum number of users x films of the baselines that need a dense matrix (2 GB)."""
 
 
 class Predictor(Protocol):
-    """Interface of everything that is evaluated."""
+    """Interface of recommenders for evaluation."""
 
     known: Ratings
-    """All ratings that the predictor got, for training or as input."""
+    """All input ratings of the predictor: those that it was fitted to, and those that it predicts from."""
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor | None:
         """(N,) users, (N,) films -> (N,) expected stars; None if it cannot predict stars"""
         ...
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) users -> (B, F) ranking scores; films with the highest scores are recommended"""
+        """(B,) users -> (B, F) ranking scores; the films with the highest scores are recommended"""
         ...
 
 
 def evaluate(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: bool = True) -> dict[str, float]:
-    """Evaluate a predictor on held-out ratings; with `ranked`, also its ten recommendations per user.
+    """Compute the errors of a predictor on held-out ratings and, if `ranked`, the metrics of its recommendations.
 
-    Raises ValueError if the predictor's input contains some of them.
+    Raises ValueError if the predictor's input contains held-out ratings.
     """
     leaked = overlap(predictor.known, held_out, n_films)
     if leaked:
@@ -59,7 +61,7 @@ def evaluate(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: b
 
 
 def overlap(known: Ratings, held_out: Ratings, n_films: int) -> int:
-    """Count the held-out ratings that are also among the known ones (same user and film)."""
+    """Count the held-out ratings whose user and film also have a known rating."""
     return int(torch.isin(_pairs(held_out, n_films), _pairs(known, n_films)).sum())
 
 
@@ -75,7 +77,7 @@ def measure(predictor: Predictor, held_out: Ratings, n_films: int, *, ranked: bo
 
 
 def star_errors(predicted: Tensor, stars: Tensor) -> dict[str, float]:
-    """Compute the root mean squared and mean absolute error in stars; predictions are clamped to the scale."""
+    """Compute the root mean squared and mean absolute error in stars; predictions are clamped to 0.5 ... 5."""
     error = predicted.cpu().clamp(0.5, 5.0) - stars
     return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
 
@@ -83,9 +85,9 @@ def star_errors(predicted: Tensor, stars: Tensor) -> dict[str, float]:
 def ranking(predictor: Predictor, held_out: Ratings, n_films: int) -> dict[str, float]:
     """Compute precision, recall and NDCG of ten recommendations, and the coverage of the film catalogue.
 
-    A film is relevant if it is held out and its user liked it. Candidates are all films without a known rating of the
-    user. Coverage is the fraction of films that are recommended to at least one user. Means over users with a relevant
-    film:
+    A film is relevant if its rating by the user is held out and has four stars or more. Candidates are all films
+    without a known rating by the user. Coverage is the fraction of films recommended to at least one user. The other
+    metrics are means over users with a relevant film:
 
         precision@10 = hits / 10,    recall@10 = hits / relevant
         NDCG@10      = sum over hits of 1 / log2(1 + rank), divided by its value for a perfect ranking
@@ -119,25 +121,28 @@ def ranking(predictor: Predictor, held_out: Ratings, n_films: int) -> dict[str, 
 
 
 def mask_known(scores: Tensor, users: Tensor, known: Ratings) -> None:
-    """Set the (B, F) scores of films with a known rating of the user to -inf; users are in ascending order."""
+    """Set the (B, F) scores of films with a known rating by the user to -inf; users are in ascending order."""
     mine = torch.isin(known.users, users)
     rows = torch.searchsorted(users, known.users[mine].long())
     scores[rows, known.films[mine].long()] = -torch.inf
 
 
 def popularity(known: Ratings, n_films: int) -> Tensor:
-    """(F,) number of known ratings of each film"""
+    """Count the known ratings of each film: (F,)."""
     return known.films.bincount(minlength=n_films).float()
 
 
 def chance_of_liking(mean: Tensor, sd: float, step: float) -> Tensor:
-    """p(stars >= 4) for a rating that is normal with the predicted mean: 1 - Phi((threshold - mean) / sd)"""
-    threshold = LIKED - step / 2  # midway between the lowest liked level and the level below
+    """Compute p(stars >= 4) for normally distributed ratings with the given mean: 1 - Phi((threshold - mean) / sd)."""
+    threshold = LIKED - step / 2  # halfway between the lowest liked level and the level below
     return torch.special.ndtr((mean - threshold) / sd)
 
 
 def interactions(known: Ratings, data: RatingSet, *, liked_only: bool) -> Tensor:
-    """(U, F) 1 where the user liked the film (four stars or more), or with liked_only=False where the user rated it"""
+    """Make a (U, F) matrix with 1 for films that the user liked (four stars or more), or rated if not `liked_only`.
+
+    Raises ValueError if the matrix is too large.
+    """
     size = data.n_users * data.n_films
     require(size <= LARGEST_TABLE, f"this baseline needs at most {LARGEST_TABLE:,} users x films in memory", size)
     if liked_only:

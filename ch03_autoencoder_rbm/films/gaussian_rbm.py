@@ -1,7 +1,7 @@
-"""RBM with Gaussian visible units for the residuals that user and film biases leave.
+"""RBM with Gaussian visible units for the residuals of the user and film biases.
 
-v_i is the residual of a rating divided by the standard deviation of the residuals. Units without a rating are left out
-of all sums. With r_i = 1 for a rated unit and D the weights of the conditional RBM:
+v_i is the residual of a rating divided by the standard deviation of the residuals. All sums exclude units without a
+rating. With r_i = 1 for a rated unit and the weights D of the conditional RBM:
 
     p(h_j = 1 | v, r) = sigmoid(b_j + sum_i W_ij v_i + sum_i r_i D_ij)
     p(v_i | h)        = N(a_i + sum_j W_ij h_j, 1)
@@ -19,7 +19,7 @@ from ch03_autoencoder_rbm.films.sparse import Batch, zero_gradient
 
 
 class GaussianRBM(nn.Module):
-    """Gaussian visible units with variance 1, binary hidden units."""
+    """RBM with Gaussian visible units of variance 1 and binary hidden units."""
 
     def __init__(self, units: int, hidden_size: int, *, conditional: bool = True) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class GaussianRBM(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden_size))  # b (H,)
 
     def hidden(self, batch: Batch, values: Tensor | None = None) -> Tensor:
-        """(B, H) p(h = 1 | v) for the residuals of the batch, or for the given values (M,) instead"""
+        """(B, H) p(h = 1 | v) for the residuals of the batch, or for other values (M,)"""
         chosen = batch.values if values is None else values
         total = self.hidden_bias + F.embedding_bag(
             batch.units, self.weight, batch.starts, mode="sum", per_sample_weights=chosen
@@ -39,7 +39,7 @@ class GaussianRBM(nn.Module):
         return total.sigmoid()
 
     def mean(self, units: Tensor, hidden: Tensor, rows: Tensor) -> Tensor:
-        """(M,) units, (B, H) hidden states, (M,) row of the hidden state of each unit -> (M,) mean of p(v | h)"""
+        """(M,) units, (B, H) hidden states, (M,) row of `hidden` for each unit -> (M,) mean of p(v | h)"""
         return self.visible_bias[units] + (self.weight[units] * hidden[rows]).sum(1)
 
     @torch.no_grad()
@@ -54,7 +54,7 @@ class GaussianRBM(nn.Module):
                 loss = F.mse_loss(mean, batch.values)
             values = mean + torch.randn_like(mean)
             negative = self.hidden(batch, values)
-        scale = 1 / max(1, len(units))  # a mean over the ratings
+        scale = 1 / max(1, len(units))  # mean over the ratings
         moment = values.unsqueeze(1) * negative[rows] - batch.values.unsqueeze(1) * positive[rows]
         zero_gradient(self.weight).index_add_(0, units, moment, alpha=scale)
         zero_gradient(self.visible_bias).index_add_(0, units, values - batch.values, alpha=scale)

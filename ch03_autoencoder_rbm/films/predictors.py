@@ -1,12 +1,12 @@
-"""Predictors of stars and rankings from the three RBMs, behind the interface of `evaluation.Predictor`.
+"""Predict stars and rank films with the three RBMs; all classes have the interface `evaluation.Predictor`.
 
-Predictions are mean-field: hidden probabilities instead of samples, then the expected value of the visible unit
-(Salakhutdinov, Mnih & Hinton 2007, section 2.3). A ranking also needs the probability that a user watches a film, which
-an RBM on rated films does not model. The film's number of ratings stands in for it:
+Predictions are mean-field: the expected value of a visible unit given the hidden probabilities (Salakhutdinov, Mnih &
+Hinton 2007, section 2.3). An RBM on rated films does not model the probability that a user watches a film, which a
+ranking also depends on. It is approximated by the film's number of ratings, up to a constant:
 
     score = (number of ratings of the film) p(stars >= 4)
 
-Dimensions: B users, N ratings, U users, F films, K levels, H hidden units.
+Dimensions: B users of a batch, C cases, N ratings, U users, F films, K levels, H hidden units.
 """
 
 from typing import Any, Literal
@@ -27,12 +27,12 @@ Side = Literal["films", "users"]
 
 
 def level_numbers(half_stars: Tensor, data: RatingSet) -> Tensor:
-    """(N,) ratings in half stars -> (N,) index of each rating's level, 0 to K - 1"""
+    """(N,) ratings in half stars -> (N,) level indices, 0 to K - 1"""
     return half_stars // int(2 * data.levels[0]) - 1
 
 
 def make_model(config: Any, data: RatingSet) -> RatingRBM:
-    """Make the RBM that the Config names; initialise its visible biases from the training split."""
+    """Make the RBM of a Config; initialise the visible biases of softmax and binary units from the training ratings."""
     units = data.n_users if config.cases == "films" else data.n_films
     if config.visible == "binary":
         liked = data.train[data.train.stars >= LIKED]
@@ -42,13 +42,13 @@ def make_model(config: Any, data: RatingSet) -> RatingRBM:
         model = GaussianRBM(units, config.hidden_size, conditional=config.conditional)
     else:
         model = SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=config.conditional)
-        seen = data.train.users if config.cases == "films" else data.train.films
-        model.set_visible_bias(seen, level_numbers(data.train.half_stars, data))
+        rated_units = data.train.users if config.cases == "films" else data.train.films
+        model.set_visible_bias(rated_units, level_numbers(data.train.half_stars, data))
     return model
 
 
 def cases_of(model: RatingRBM, ratings: Ratings, by: Side, data: RatingSet, biases: Biases | None = None) -> Cases:
-    """Convert ratings to the RBM's visible units: levels, residuals of the biases, or liked films only."""
+    """Convert ratings to values of the visible units: levels, residuals of the biases, or ones for liked films."""
     if isinstance(model, BinaryRBM):
         ratings = ratings[ratings.stars >= LIKED]
         values = torch.ones(len(ratings), dtype=torch.uint8)
@@ -64,7 +64,7 @@ def cases_of(model: RatingRBM, ratings: Ratings, by: Side, data: RatingSet, bias
 
 @torch.inference_mode()
 def hidden_states(model: RatingRBM, cases: Cases, chunk: int = 1_000) -> Tensor:
-    """(C, H) hidden probabilities of all cases"""
+    """Compute the (C, H) hidden probabilities of all cases."""
     device = model.hidden_bias.device
     cases.to(device)
     parts = torch.arange(len(cases), device=device).split(chunk)
@@ -72,7 +72,7 @@ def hidden_states(model: RatingRBM, cases: Cases, chunk: int = 1_000) -> Tensor:
 
 
 class SoftmaxPredictor:
-    """Predicts stars with a softmax RBM; cases are films or users."""
+    """Predict stars with a softmax RBM; cases are films or users."""
 
     def __init__(self, model: SoftmaxRBM, known: Ratings, by: Side, data: RatingSet) -> None:
         self.model, self.known, self.by = model, known, by
@@ -82,14 +82,14 @@ class SoftmaxPredictor:
 
     @torch.inference_mode()
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,) expected stars, on the CPU"""
+        """(N,) users, (N,) films -> (N,) expected stars, on the CPU"""
         units, cases = (users, films) if self.by == "films" else (films, users)
         units, cases = units.to(self.hidden.device), cases.to(self.hidden.device)
         return (self.model.logits(units, self.hidden, cases).softmax(1) @ self.levels).cpu()
 
     @torch.inference_mode()
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
+        """(B,) users -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
         users = users.to(self.hidden.device)
         weight, bias = self.model.weight, self.model.visible_bias
         if self.by == "films":
@@ -100,7 +100,7 @@ class SoftmaxPredictor:
 
 
 class GaussianPredictor:
-    """Predicts stars with a Gaussian RBM: biases plus the predicted residual; cases are films or users."""
+    """Predict stars with a Gaussian RBM as biases plus residual; cases are films or users."""
 
     def __init__(self, model: GaussianRBM, known: Ratings, by: Side, data: RatingSet) -> None:
         self.model, self.known, self.by = model, known, by
@@ -111,14 +111,14 @@ class GaussianPredictor:
 
     @torch.inference_mode()
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,) expected stars, on the CPU"""
+        """(N,) users, (N,) films -> (N,) expected stars, on the CPU"""
         units, cases = (users, films) if self.by == "films" else (films, users)
         units, cases = units.to(self.hidden.device), cases.to(self.hidden.device)
         return self.biases.stars(users, films) + self.biases.sd * self.model.mean(units, self.hidden, cases).cpu()
 
     @torch.inference_mode()
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
+        """(B,) users -> (B, F) number of ratings x p(stars >= 4), on the CPU"""
         users = users.to(self.hidden.device)
         weight, bias = self.model.weight, self.model.visible_bias
         if self.by == "films":
@@ -130,26 +130,26 @@ class GaussianPredictor:
 
 
 class LikePredictor:
-    """Ranks films with the book's binary RBM; it cannot predict stars."""
+    """Rank films with the book's binary RBM, which cannot predict stars."""
 
     def __init__(self, model: BinaryRBM, known: Ratings, data: RatingSet) -> None:
         self.model, self.known = model, known
         self.hidden = hidden_states(model, cases_of(model, known, "users", data))
 
     def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
-        """Return None: the model has no stars."""
+        """Return None: the binary RBM does not predict stars."""
         return
 
     @torch.inference_mode()
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) log-odds that the film is liked, on the CPU"""
+        """(B,) users -> (B, F) log-odds that the film is liked, on the CPU"""
         return self.model.logits(self.hidden[users.to(self.hidden.device)]).cpu()
 
 
 def make_predictor(
     model: RatingRBM, known: Ratings, by: Side, data: RatingSet
 ) -> SoftmaxPredictor | GaussianPredictor | LikePredictor:
-    """Make the predictor of an RBM; `known` are the ratings that it gets as input."""
+    """Make the predictor of an RBM with the input ratings `known`."""
     if isinstance(model, BinaryRBM):
         return LikePredictor(model, known, data)
     if isinstance(model, GaussianRBM):

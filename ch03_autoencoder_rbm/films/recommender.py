@@ -2,12 +2,13 @@
 
     python -m ch03_autoencoder_rbm.train recommender
     python -m ch03_autoencoder_rbm.train recommender --visible softmax                 # one softmax unit per rating
-    python -m ch03_autoencoder_rbm.train recommender --visible softmax --cases users   # as published: cases are users
-    python -m ch03_autoencoder_rbm.train recommender --visible binary                  # the book's: liked or not
-    python -m ch03_autoencoder_rbm.train recommender --trap          # also measures a leak of the test ratings
+    python -m ch03_autoencoder_rbm.train recommender --visible softmax --cases users   # as published: users as cases
+    python -m ch03_autoencoder_rbm.train recommender --visible binary                  # the book's RBM: liked or not
+    python -m ch03_autoencoder_rbm.train recommender --trap          # also measure a leak of the test ratings
 
-By default a case (training sample) is a film, and its visible units are the users who rated it. On MovieLens
-latest-small a user unit has a hundred ratings to learn from on average, a film unit would have seven.
+By default a case (training sample) is a film, and its visible units are the users who rated it. In the training set of
+MovieLens latest-small a user has about 120 ratings on average, a film about 7. User units therefore have more data than
+film units would have.
 
 Dimensions: B cases, M ratings of a batch, N ratings, U users, F films, K levels, H hidden units.
 """
@@ -43,14 +44,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEPS_PER_EPOCH, RATINGS_PER_STEP = 32, 500
-"""Default batch size: this many steps per epoch, but at least this many ratings per step."""
+"""Default batch size: 32 steps per epoch, but at least 500 ratings per step."""
 
 COMPARED_BASELINES: tuple[baselines.PredictorName, ...] = (
     *("global-mean", "film-mean", "bias", "factorization", "popularity"),
 )
-"""Baselines in the table of a run, those that fit within seconds; the program `baselines` has the others."""
+"""Baselines in the table of a run, which are fitted within seconds; the program `baselines` has all of them."""
 
 COMPARED = ("rmse", "mae", "precision_at_10", "recall_at_10", "ndcg_at_10", "coverage")
+"""Metrics in the table of a run."""
 
 
 @dataclass(frozen=True)
@@ -62,33 +64,33 @@ class Config:
     split: SplitName = "random"
     """Test split. random: a fifth of the ratings; leave-out: some ratings of each user; time: the newest fifth."""
     leave_out: int = 5
-    """Test ratings per user with --split leave-out, and as many for validation."""
+    """Number of test ratings, and of validation ratings, per user with --split leave-out."""
     split_seed: int = 0
-    """Random seed of the split; the same for all runs that are compared."""
+    """Random seed of the split. Use the same value for all runs to compare."""
     visible: Literal["gaussian", "softmax", "binary"] = "gaussian"
-    """Visible units. gaussian: residuals of the biases; softmax: rating levels; binary: the book's, liked or not."""
+    """Visible units. gaussian: residuals of the biases; softmax: rating levels; binary: liked or not (the book)."""
     cases: Literal["films", "users"] = default_by("visible", gaussian="films", softmax="films", binary="users")
-    """Training samples: films (units are users) or users (units are films). Default: films, users if binary."""
+    """Training samples: films (units are users) or users (units are films); by default films, users if binary."""
     conditional: bool = True
-    """Which units are rated also affects the hidden units. --no-conditional disables this; binary never uses it."""
+    """Conditional RBM: the set of rated units is an input too. --no-conditional disables it; binary never uses it."""
     hidden_size: int = 100
     """Number of hidden units."""
     epochs: int = default_by("visible", gaussian=60, softmax=60, binary=30)
-    """Passes over the training split; by default 60, 30 with --visible binary."""
+    """Number of epochs; by default 60, 30 with --visible binary."""
     batch_size: int | None = None
-    """Cases per step; by default as many as give 32 steps per epoch, but at least 500 ratings per step."""
+    """Batch size in cases; by default 32 steps per epoch, but at least 500 ratings per step."""
     learning_rate: float = default_by("visible", gaussian=1.5, softmax=1.5, binary=0.05)
-    """Maximum learning rate, by default 1.5, 0.05 with --visible binary; warms up and anneals in one cycle. Reduced in
-    proportion if a step has fewer than 500 ratings."""
+    """Maximum learning rate; by default 1.5, 0.05 with --visible binary; warms up and anneals in one cycle. Reduced in
+    proportion if a step has fewer than 500 ratings on average."""
     momentum: float = 0.9
-    """Momentum of the updates."""
+    """Momentum coefficient."""
     decay: float = 5.0
     """Weight decay: precision of the Gaussian prior on the weights, relative to the log-likelihood of all ratings."""
     cd_steps: tuple[int, ...] = (1,)
-    """Gibbs steps of contrastive divergence. Several values divide the training into equal parts: `1 2 3` uses CD-1 in
-    the first third, CD-2 in the second, CD-3 in the last."""
+    """Gibbs steps of contrastive divergence, the k of CD-k. Several values divide the training into equal parts:
+    `1 2 3` uses CD-1 in the first third, CD-2 in the second, CD-3 in the last."""
     trap: bool = False
-    """Also evaluate with the test ratings as input, a leak; these metrics are named leaked_*."""
+    """Also evaluate with the test ratings leaked into the input; these metrics are named leaked_*."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -99,13 +101,13 @@ class Config:
         require(0 <= self.momentum < 1, "--momentum must be at least 0 and below 1", self.momentum)
         require(0 <= self.decay < float("inf"), "--decay must not be negative", self.decay)
         binary_films = self.visible == "binary" and self.cases == "films"
-        require(not binary_films, "--visible binary takes --cases users", "films")
+        require(not binary_films, "--visible binary needs --cases users", "films")
         fp32 = self.run.precision != "bf16"
-        require(fp32, "the recommender's --precision must be fp32: counts do not fit in 8 bits", "bf16")
+        require(fp32, "the recommender's --precision must be fp32: bfloat16 rounds counts above 256", "bf16")
 
 
 def make_optimizer(model: nn.Module, config: Config, count: int) -> torch.optim.Optimizer:
-    """SGD with momentum. The weight decay is divided by `count`, the number of terms in the mean of the gradient."""
+    """Make the SGD optimizer with momentum; the weight decay is divided by `count`, the number of terms of the loss."""
     decaying = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
     biases = [parameter for name, parameter in model.named_parameters() if not name.endswith("weight")]
     groups = [{"params": decaying, "weight_decay": config.decay / count}, {"params": biases}]
@@ -114,20 +116,20 @@ def make_optimizer(model: nn.Module, config: Config, count: int) -> torch.optim.
 
 def train_step(model: RatingRBM, optimizer: torch.optim.Optimizer, batch: Batch, k: int) -> Tensor:
     """Take one step of contrastive divergence with k Gibbs steps; return the reconstruction loss."""
-    loss = model.contrastive_divergence(batch, k)  # overwrites the gradients
+    loss = model.contrastive_divergence(batch, k)  # overwrites .grad
     optimizer.step()
     return loss
 
 
 def validation_loss(valid: dict[str, float], visible: str, epoch: int) -> float:
-    """Give what the kept epoch minimises: the RMSE, for binary units -NDCG@10; without validation ratings, -epoch."""
+    """Return the loss that selects the kept epoch: RMSE, -NDCG@10 for binary units, -epoch without validation data."""
     if visible == "binary":
         return -valid.get("ndcg_at_10", float(epoch))
     return valid.get("rmse", -float(epoch))
 
 
 def default_batch_size(cases: Cases) -> int:
-    """Compute the number of cases that gives 32 steps per epoch, or more if these have less than 500 ratings."""
+    """Compute the default batch size: 32 steps per epoch, but at least 500 ratings per step on average."""
     present, ratings = int((cases.counts > 0).sum()), len(cases.units)
     return math.ceil(max(present / STEPS_PER_EPOCH, present * RATINGS_PER_STEP / ratings))
 
@@ -159,7 +161,7 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
                 k = config.cd_steps[step * len(config.cd_steps) // (config.epochs * steps)]
                 run.step(train_step(model, optimizer, batch, k), ratings=len(batch.units))
             predictor = make_predictor(model, data.train, config.cases, data)
-            # Ranking takes longer than the epoch, so models that predict stars are validated by their error alone.
+            # Ranking takes longer than the epoch, so models that predict stars are validated only by their RMSE.
             valid = evaluation.evaluate(predictor, data.valid, data.n_films, ranked=config.visible == "binary")
             run.log(valid=valid)
             best.update(validation_loss(valid, config.visible, epoch), epoch)
@@ -169,14 +171,14 @@ def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
 
 
 class Leaked:
-    """A predictor that conceals part of its input from `evaluation.overlap`: the leak that --trap measures."""
+    """Predictor that hides part of its input from `evaluation.overlap`, for the leak that --trap measures."""
 
     def __init__(self, predictor: evaluation.Predictor, admitted: Any) -> None:
         self.known, self.stars, self.scores = admitted, predictor.stars, predictor.scores
 
 
 def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> dict[str, float]:
-    """Evaluate the RBM and the baselines on the test split; all of them get the training and validation ratings."""
+    """Evaluate the RBM and the baselines on the test set; their input is the training and validation ratings."""
     config, known = run.config, data.train + data.valid
     test = evaluation.evaluate(make_predictor(model, known, config.cases, data), data.test, data.n_films)
     rows: dict[str, dict[str, float]] = {}
@@ -205,7 +207,7 @@ def compare(run: Run, data: RatingSet, model: RatingRBM, best: BestWeights) -> d
 
 
 def write_comparison(path: Path, rows: dict[str, dict[str, float]]) -> None:
-    """Write the table of all predictors as CSV."""
+    """Write the metrics of all predictors as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["predictor", *COMPARED])
@@ -213,9 +215,7 @@ def write_comparison(path: Path, rows: dict[str, dict[str, float]]) -> None:
 
 
 def report(run: Run, rows: dict[str, dict[str, float]], data: RatingSet, model: RatingRBM) -> None:
-    """Write the table of all predictors; draw the ratings, the errors, the rankings, films that the hidden units
-    represent alike, and the learning curves.
-    """
+    """Write the metrics of all predictors; draw the ratings, RMSE and NDCG@10, similar films, and learning curves."""
     from common.drawing import plots
 
     config, known = run.config, data.train + data.valid
@@ -239,7 +239,7 @@ def report(run: Run, rows: dict[str, dict[str, float]], data: RatingSet, model: 
 
 
 def draw_similar_films(model: RatingRBM, data: RatingSet, count: int = 20) -> "Figure":
-    """Draw the correlation between the hidden states of the films with the most ratings; similar films are adjacent."""
+    """Draw the correlation of the hidden states of the films with the most ratings, ordered by similarity."""
     from common.drawing import plots
 
     known = data.train + data.valid
@@ -247,7 +247,7 @@ def draw_similar_films(model: RatingRBM, data: RatingSet, count: int = 20) -> "F
     hidden = hidden_states(model, cases_of(model, known, "films", data)).cpu()[films]
     similarity = torch.atleast_2d(torch.corrcoef(hidden - hidden.mean(0))).nan_to_num()
     order = by_similarity(similarity)
-    titles = [shorten(data.titles[films[place]], 32, placeholder=" ...") for place in order]
+    titles = [shorten(data.titles[films[index]], 32, placeholder=" ...") for index in order]
     names = [f"{title}  {number}" for number, title in enumerate(titles, start=1)]
     numbers = [str(number) if number == 1 or number % 5 == 0 else "" for number in range(1, len(order) + 1)]
     shown = similarity[order][:, order].clamp(min=0)
@@ -255,7 +255,7 @@ def draw_similar_films(model: RatingRBM, data: RatingSet, count: int = 20) -> "F
 
 
 def by_similarity(similarity: Tensor) -> list[int]:
-    """(C, C) similarities -> an order of the C films in which each film follows the most similar one that is left"""
+    """(C, C) similarities -> an order of the C films: after each film, the most similar one of the remaining films"""
     left = list(range(1, len(similarity)))
     order = [0]
     while left:
@@ -268,7 +268,7 @@ def by_similarity(similarity: Tensor) -> list[int]:
 def restore(folder: Path) -> tuple[RatingRBM, Config, RatingSet]:
     """Load the RBM of a run folder and the ratings that it was trained on.
 
-    Raises ValueError if the ratings on disk have changed.
+    Raises ValueError if the ratings on disk have changed since.
     """
     config = read_config(folder, Config)
     trained_on = read_json(folder / "config.json")["data"]
@@ -280,14 +280,14 @@ def restore(folder: Path) -> tuple[RatingRBM, Config, RatingSet]:
         limit=config.run.limit,
     )
     if data.card.sha256 != trained_on["sha256"]:
-        raise ValueError(f"{folder} was trained on other data than the {data.card.name} on disk: train again")
+        raise ValueError(f"{folder}: trained on different data than the {data.card.name} on disk; train again")
     model = make_model(config, data)
     load_weights(model, folder)
     return model.eval(), config, data
 
 
 def workload(config: Config, device: torch.device) -> Workload:
-    """The training step on one batch for the device benchmark: 2,400 random ratings of 300 cases and 600 units."""
+    """Make the training step on 2,400 random ratings of 300 cases and 600 units for the device benchmark."""
     generator = torch.Generator().manual_seed(0)
     count, cases, units = 2_400, 300, 600
     rows = torch.randint(cases, (count,), generator=generator).sort().values

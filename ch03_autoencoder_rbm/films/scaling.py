@@ -1,10 +1,10 @@
-"""Scaling of the recommender with the number of ratings: seconds per epoch and peak memory for 0.1, 1, 10 million.
+"""Scaling of the recommender: seconds per epoch and peak memory for 0.1, 1 and 10 million ratings.
 
     python -m ch03_autoencoder_rbm.train scaling
     python -m ch03_autoencoder_rbm.train scaling --ratings 100000 1000000
 
-Every size runs in a separate process. Its peak memory is the maximum resident set size that the operating system
-reports for the process, including Python and torch.
+Each size is measured in a separate process. The peak memory is the process's maximum resident set size, including
+Python and torch.
 """
 
 import math
@@ -38,28 +38,28 @@ FILMS, RATED = 1_000, 100
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes to measure."""
+    """Settings of the measurement."""
 
     ratings: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
-    """Numbers of synthetic ratings."""
+    """Numbers of synthetic ratings, each at least twice the previous one."""
     epochs: int = 3
-    """Timed epochs, after a warm-up on one batch; the median is reported."""
+    """Number of timed epochs after a warm-up on one batch; the median is reported."""
     hidden_size: int = 100
     """Number of hidden units."""
     batch_size: int = 200
-    """Users per step."""
+    """Batch size in users."""
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
         require_positive(self, "ratings", "epochs", "hidden_size", "batch_size")
         require(len(self.ratings) > 0, "--ratings needs at least one number", "none")
         require(min(self.ratings) >= 1_000, "--ratings must be at least 1000", min(self.ratings))
-        grow = all(2 * one <= other for one, other in pairwise(self.ratings))
-        require(grow, "--ratings must grow, each to twice the one before at least", self.ratings)
+        increasing = all(2 * one <= other for one, other in pairwise(self.ratings))
+        require(increasing, "--ratings must increase, each to at least twice the previous number", self.ratings)
 
 
 def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
-    """Train on synthetic ratings; return their number, the seconds per epoch and the process's peak memory in MB."""
+    """Train on synthetic ratings; return their number, the seconds per epoch and the peak memory in MB."""
     devices.set_threads(threads)
     devices.seed_everything(config.run.seed)
     generator = torch.Generator().manual_seed(config.run.seed)
@@ -81,26 +81,26 @@ def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
 
 
 def peak_memory() -> float:
-    """Maximum resident set size of this process in MB. Raises OSError on Windows."""
+    """Return the maximum resident set size of this process in MB. Raises OSError on Windows."""
     try:
         import resource
     except ImportError:
-        raise OSError("peak memory needs Python's resource module, which Windows lacks: use Linux or macOS") from None
+        raise OSError("peak memory cannot be measured on Windows: use Linux or macOS") from None
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage reports bytes on macOS, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def measure_alone(config: Config, ratings: int) -> dict[str, float]:
-    """Measure in a new process. Raises MemoryError if the system kills the process, as it does if memory runs out."""
+    """Measure in a new process. Raises MemoryError if the system kills it, as it does if memory runs out."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(measure, config, ratings, torch.get_num_threads()).result()
         except BrokenProcessPool:
-            raise MemoryError(f"{ratings:,} ratings do not fit in memory: ask for fewer") from None
+            raise MemoryError(f"{ratings:,} ratings do not fit in memory: reduce --ratings") from None
 
 
 def short(count: int) -> str:
-    """Abbreviate a count: 100k, 10M"""
+    """Abbreviate a count, as 100k or 10M."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if count >= size:
             return f"{count / size:g}{letter}"
@@ -108,25 +108,25 @@ def short(count: int) -> str:
 
 
 def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG001
-    """Measure every size; return seconds, memory, and the exponent b of seconds = a ratings^b."""
-    card = DataCard("planted", True, "", f"{' '.join(f'{n:,}' for n in config.ratings)} ratings, drawn for the purpose")
+    """Measure each size; return seconds per epoch, peak memory, and the exponent b of seconds = a ratings^b."""
+    card = DataCard("planted", True, "", f"{' '.join(f'{n:,}' for n in config.ratings)} generated ratings")
     with Run.open(__name__, config, card, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "scaling measures one process", distributed.world_size())
         require(run.device.type == "cpu", "scaling measures on a CPU, so --device must be cpu", run.device)
-        peak_memory()  # fails here rather than after the first size
+        peak_memory()  # raise its error before the first measurement
         results: dict[str, float] = {}
         points: list[dict[str, Any]] = []
         for ratings in config.ratings:
             point = measure_alone(config, ratings)
             name = short(ratings)
             speed = point["ratings"] / point["epoch"]
-            said = f"{point['epoch']:.2f} s per epoch, {speed:,.0f} ratings/s, {point['peak']:,.0f} MB peak"
-            say(name, f"{point['ratings']:,.0f} ratings: {said}")
+            figures = f"{point['epoch']:.2f} s per epoch, {speed:,.0f} ratings/s, {point['peak']:,.0f} MB peak"
+            say(name, f"{point['ratings']:,.0f} ratings: {figures}")
             results |= {f"epoch_seconds_{name}": point["epoch"], f"peak_mb_{name}": point["peak"]}
             points.append(point)
         if len(points) > 1:
-            grown = points[-1]["ratings"] / points[0]["ratings"]
-            results["growth_exponent"] = math.log(points[-1]["epoch"] / points[0]["epoch"]) / math.log(grown)
+            growth = points[-1]["ratings"] / points[0]["ratings"]
+            results["growth_exponent"] = math.log(points[-1]["epoch"] / points[0]["epoch"]) / math.log(growth)
         report(run, points)
         return run.finish(run=results)
 

@@ -1,6 +1,6 @@
-"""Batches of sparse ratings: the ratings of several cases (users or films), concatenated.
+"""Sparse batches: the ratings of several cases (users or films), concatenated.
 
-Dimensions: C cases, N ratings in all, B cases of a batch, M ratings of a batch, V visible units.
+Dimensions: C cases, N ratings of all cases, B cases of a batch, M ratings of a batch, V visible units.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ class Batch:
     values: Tensor
     """(M,) int64 level or float32 value of each rating"""
     starts: Tensor
-    """(B,) index of each case's first rating: the offsets of F.embedding_bag"""
+    """(B,) index of the first rating of each case: the offsets of F.embedding_bag"""
     rows: Tensor
-    """(M,) index within the batch of each rating's case"""
+    """(M,) index in the batch of the case of each rating"""
 
     @property
     def cases(self) -> int:
@@ -30,7 +30,7 @@ class Batch:
 
 
 class Cases:
-    """All ratings in compressed sparse row format, sorted by case: 5 to 8 bytes per rating."""
+    """All ratings in compressed sparse row format, sorted by case; 5 to 8 bytes per rating."""
 
     def __init__(self, cases: Tensor, units: Tensor, values: Tensor, count: int) -> None:
         order = cases.argsort(stable=True)
@@ -42,7 +42,7 @@ class Cases:
         return len(self.counts)
 
     def take(self, cases: Tensor) -> Batch:
-        """Return the ratings of the given cases, in that order; a case without ratings has an empty row."""
+        """Return the ratings of the given cases, in their order; a case without ratings has an empty row."""
         counts = self.counts[cases]
         starts = counts.cumsum(0) - counts
         rows = torch.repeat_interleave(counts)
@@ -52,7 +52,7 @@ class Cases:
         return Batch(self.units[index].long(), values if values.is_floating_point() else values.long(), starts, rows)
 
     def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Iterate once over the cases that have ratings, in random order; the permutation is drawn on the CPU."""
+        """Iterate over all cases with ratings in random order; the permutation is sampled on the CPU."""
         present = self.counts.nonzero().flatten()
         order = torch.randperm(len(present), generator=generator).to(present.device)
         for index in order.split(batch_size):
@@ -63,14 +63,14 @@ class Cases:
         return -(-int((self.counts > 0).sum()) // batch_size)
 
     def to(self, device: torch.device) -> "Cases":
-        """Move to a device."""
+        """Move the ratings to a device, in place."""
         self.units, self.values = self.units.to(device), self.values.to(device)
         self.ends, self.counts = self.ends.to(device), self.counts.to(device)
         return self
 
 
 def zero_gradient(parameter: Tensor) -> Tensor:
-    """Set a parameter's gradient to zero and return it. The memory is reused, which saves time for large parameters."""
+    """Set the gradient of a parameter to zero and return it. Its memory is reused, which is faster for large ones."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad.zero_()

@@ -1,11 +1,12 @@
-"""Seconds per epoch over ratings: sparse batches, dense masked batches, and a loop over users, interleaved.
+"""Seconds per epoch with sparse batches, dense masked batches and a loop over users, timed interleaved.
 
     python -m ch03_autoencoder_rbm.train sparse_throughput
     python -m ch03_autoencoder_rbm.train sparse_throughput --cases films --rounds 3
 
-All three take the same step of contrastive divergence for the softmax RBM; a test checks that their gradients are equal
-for the same random numbers. Only the layout differs. On MovieLens latest-small a user has rated about a hundred of nine
-thousand films: the dense batch multiplies by all the zeros, and the loop runs Python code for every user.
+All three take the same step of contrastive divergence with the softmax RBM; a test checks that their gradients are
+equal for the same random numbers. Only the layout of the ratings differs. In the training set of MovieLens latest-small
+a user has rated about 120 of 9,724 films. A dense batch has zeros for all others; the loop runs Python code for each
+user.
 
 Dimensions: B cases, M ratings of a batch, V units, K levels, H hidden units.
 """
@@ -42,9 +43,9 @@ class Config:
     hidden_size: int = 100
     """Number of hidden units."""
     batch_size: int = 100
-    """Cases per step."""
+    """Batch size in cases."""
     rounds: int = 5
-    """Timed epochs of each layout, interleaved, after a warm-up."""
+    """Rounds of measurement after a warm-up; one epoch of every layout is timed in each."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
@@ -52,20 +53,20 @@ class Config:
 
 
 def make_model(config: Config, data: RatingSet) -> SoftmaxRBM:
-    """Make a softmax RBM without conditional weights: these have no levels."""
+    """Make a softmax RBM without conditional weights."""
     units = data.n_users if config.cases == "films" else data.n_films
     return SoftmaxRBM(units, len(data.levels), config.hidden_size, conditional=False)
 
 
 @torch.no_grad()
 def sparse_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """Store the CD-1 estimate of the gradient in `.grad`, computed from the ratings only."""
+    """Store the CD-1 estimate of the negative gradient in `.grad`, computed from rated units only."""
     model.contrastive_divergence(batch, steps=1)
 
 
 @torch.no_grad()
 def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """Compute the same from a (B, V, K) array of zeros and ones, with a mask for missing ratings."""
+    """Compute the same from a dense (B, V, K) one-hot tensor, with a mask for missing ratings."""
     units, levels, hidden_size = model.weight.shape
     weight = model.weight.view(units * levels, hidden_size)
     observed = weight.new_zeros(batch.cases, units, levels)
@@ -76,21 +77,20 @@ def dense_step(model: SoftmaxRBM, batch: Batch) -> None:
     uniform = torch.zeros(batch.cases, units, 1, device=weight.device)
     uniform[batch.rows, batch.units] = torch.rand(len(batch.units), 1, device=weight.device)
     drawn = (logits.softmax(2).cumsum(2)[:, :, :-1] < uniform).sum(2, keepdim=True)
-    imagined = torch.zeros_like(observed).scatter_(2, drawn, 1) * observed.sum(
-        2, keepdim=True
-    )  # the mask: rated films alone
-    negative = (imagined.flatten(1) @ weight + model.hidden_bias).sigmoid()
+    mask = observed.sum(2, keepdim=True)  # 1 for rated units
+    sampled = torch.zeros_like(observed).scatter_(2, drawn, 1) * mask
+    negative = (sampled.flatten(1) @ weight + model.hidden_bias).sigmoid()
 
     scale = 1 / max(1, len(batch.units))
-    difference = imagined.flatten(1).T @ negative - observed.flatten(1).T @ positive
+    difference = sampled.flatten(1).T @ negative - observed.flatten(1).T @ positive
     model.weight.grad = difference.view_as(model.weight) * scale
-    model.visible_bias.grad = (imagined - observed).sum(0) * scale
+    model.visible_bias.grad = (sampled - observed).sum(0) * scale
     model.hidden_bias.grad = (negative - positive).sum(0) * scale
 
 
 @torch.no_grad()
 def looped_step(model: SoftmaxRBM, batch: Batch) -> None:
-    """Compute the same in a loop over cases, each with the weights of its own films, as the paper describes it."""
+    """Compute the same in a loop over cases, each with an RBM of its rated units, as described in the paper."""
     counts = batch.rows.bincount(minlength=batch.cases).tolist()
     cases = list(zip(batch.units.split(counts), batch.values.split(counts), strict=True))
     positive = torch.stack(
@@ -105,7 +105,7 @@ def looped_step(model: SoftmaxRBM, batch: Batch) -> None:
         logits = model.weight[units] @ state + model.visible_bias[units]
         drawn = (logits.softmax(1).cumsum(1)[:, :-1] < u).sum(1)
         after = (model.weight[units, drawn].sum(0) + model.hidden_bias).sigmoid()
-        weight[units, levels] -= scale * before  # a case rates a unit once, so no place is named twice
+        weight[units, levels] -= scale * before  # a case has one rating per unit, so no index occurs twice
         weight[units, drawn] += scale * after
         visible[units, levels] -= scale
         visible[units, drawn] += scale
@@ -123,7 +123,7 @@ STEPS: dict[str, Callable[[SoftmaxRBM, Batch], None]] = {
 def make_epoch(
     step: Callable[[SoftmaxRBM, Batch], None], model: SoftmaxRBM, cases: Cases, config: Config, ratings: int
 ) -> Callable[[], float]:
-    """Make a function that trains for one epoch with one kind of step and returns the seconds."""
+    """Make a function that trains for one epoch with the given step and returns its seconds."""
     optimizer = make_optimizer(model, Recommender(), ratings)
     generator = torch.Generator().manual_seed(config.run.seed)
 
@@ -138,14 +138,14 @@ def make_epoch(
 
 
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:
-    """Time epochs of each kind of step, interleaved; return median seconds and ratios to sparse batches."""
+    """Time epochs with each layout, interleaved; return median seconds and ratios to sparse batches."""
     data = data or load_ratings(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card, arithmetic="fp32") as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
         models = {name: make_model(config, data).to(run.device) for name in STEPS}
         cases = cases_of(models["sparse"], data.train, config.cases, data).to(run.device)
-        ways = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
-        seconds = interleaved(ways, config.rounds, lambda epoch: epoch())
+        epochs = {name: make_epoch(STEPS[name], models[name], cases, config, len(data.train)) for name in STEPS}
+        seconds = interleaved(epochs, config.rounds, lambda epoch: epoch())
         median = {name: statistics.median(values) for name, values in seconds.items()}
         report(run, median)
         return run.finish(

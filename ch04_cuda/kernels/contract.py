@@ -1,15 +1,15 @@
-"""Custom operators of PyTorch: a schema, a fake kernel that computes shapes only, and a derivative.
+"""Custom PyTorch operators: schema, fake kernel that computes only shapes, and derivative.
 
-Two operators are defined for all implementations. The first is the Theano book's example of extending a library:
+There are two operators. The first is the example for extending a library in the Theano book:
 
     y = a x + b,    dL/dx = a dL/dy
 
-The second is a fused softmax and cross-entropy, which does not store the probabilities:
+The second is a fused softmax and cross-entropy, which does not store the probabilities for the backward pass:
 
     loss_i = log(sum_k exp z_ik) - z_iy,    dL/dz_ik = (exp z_ik / sum_j exp z_ij - [k = y_i]) dL/dloss_i
 
-An implementation provides the kernels. The operators then work in eager mode, with autograd, and in torch.compile,
-which calls the fake kernel for the shape and type of the result.
+An implementation provides the kernels. The operators then work in eager mode, with autograd and in torch.compile, which
+calls the fake kernel to get the shape and type of the result.
 
 Dimensions: B batch, K classes.
 """
@@ -28,7 +28,7 @@ SCHEMAS = {
 
 
 def define(namespace: str, kernels: Mapping[str, Callable[..., Tensor]]) -> None:
-    """Define the operators with these kernels, on every device, as `torch.ops.<namespace>.axpb` and so on."""
+    """Define the operators with the given kernels, for all devices, as `torch.ops.<namespace>.axpb` and so on."""
     for name, schema in SCHEMAS.items():
         torch.library.define(f"{namespace}::{name}", schema)
         torch.library.impl(f"{namespace}::{name}", "default", kernels[name])
@@ -36,7 +36,7 @@ def define(namespace: str, kernels: Mapping[str, Callable[..., Tensor]]) -> None
 
 
 def complete(namespace: str) -> None:
-    """Give operators that have schemas and kernels their fake kernels and derivatives."""
+    """Register the fake kernels and derivatives of operators that have schemas and kernels."""
     torch.library.register_fake(f"{namespace}::axpb", lambda x, a, b: new(x, x.shape))  # noqa: ARG005
     torch.library.register_fake(f"{namespace}::cross_entropy", lambda logits, labels: new(logits, labels.shape))
     torch.library.register_fake(
@@ -62,5 +62,5 @@ def complete(namespace: str) -> None:
 
 
 def new(like: Tensor, shape: torch.Size) -> Tensor:
-    """Make an empty contiguous tensor of the same type and device, as all kernels return."""
+    """Make an uninitialised contiguous tensor of the type and device of `like`, as the result of all kernels."""
     return like.new_empty(shape)

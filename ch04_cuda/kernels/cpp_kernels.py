@@ -1,6 +1,6 @@
-"""Build the operators of kernels.cpp at first use, if there is a compiler, and register their derivatives.
+"""Build the C++ operators of kernels.cpp at first use and register their derivatives.
 
-The first `load` on a machine takes about half a minute; torch keeps the result in its cache of extensions.
+The first `load` on a machine takes about half a minute; torch stores the result in its cache of extensions.
 """
 
 import functools
@@ -16,8 +16,8 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 
 @functools.cache
 def no_compiler() -> str | None:
-    """Return a message if there is no C++ compiler, else None."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns if there is no CUDA
+    """Return an error message if no C++ compiler is installed, else None."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns if CUDA is missing
     from torch.utils import cpp_extension
 
     if shutil.which(cpp_extension.get_cxx_compiler()) is None:
@@ -26,17 +26,17 @@ def no_compiler() -> str | None:
 
 
 def why_absent() -> str | None:
-    """Return what is missing to build the operators, or None."""
+    """Return an error message if the operators cannot be built, else None."""
     from torch.utils import cpp_extension
 
     if no_compiler() is None and not cpp_extension.is_ninja_available():
-        return "ninja, which torch builds with, was not found"
+        return "ninja, which PyTorch needs for building extensions, was not found"
     return no_compiler()
 
 
 @functools.cache
 def load() -> None:
-    """Build the operators unless they are built already, and register them as `torch.ops.companion_cpp`.
+    """Build the operators unless they are in the cache, and register them as `torch.ops.companion_cpp`.
 
     Raises RuntimeError with the last line of the compiler's output if the build fails.
     """

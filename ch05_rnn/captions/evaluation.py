@@ -6,8 +6,8 @@ Dimensions: N images, M training images.
 import torch
 from torch import Tensor
 
-from ch05_rnn.captions.beam import beam_search
 from ch05_rnn.captions.network import Captioner
+from ch05_rnn.sentences.beam import beam_search
 from ch05_rnn.sentences.bleu import bleu
 from ch05_rnn.sentences.encoder_decoder import END, START
 from ch05_rnn.sentences.padding import PAD

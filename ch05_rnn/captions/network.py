@@ -29,6 +29,9 @@ from ch05_rnn.sentences.padding import PAD
 GRID = 8
 """Rows and columns of the grid of features."""
 FIRST_CHANNELS = 16
+FARTHEST = 4.0
+"""Largest coordinate of the grid. With coordinates up to 1, two numbers among many features, it takes longer to learn
+which object is on the left."""
 
 State = tuple[Tensor, Tensor]
 """(B, H) hidden and cell state of the decoder"""
@@ -68,7 +71,7 @@ class Encoder(nn.Module):
             channels, size = 2 * channels, size // 2
         layers.append(convolution(channels, feature_size, stride=1))
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-        axis = torch.linspace(-1, 1, GRID)
+        axis = torch.linspace(-FARTHEST, FARTHEST, GRID)
         self.coordinates = nn.Buffer(torch.cartesian_prod(axis, axis), persistent=False)  # (L, 2) row and column
 
     def forward(self, images: Tensor) -> Tensor:

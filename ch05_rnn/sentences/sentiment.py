@@ -33,8 +33,8 @@ from common.benchmark import Workload
 from common.best_weights import BestWeights
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.text.sentences import CLASS_NAMES, KINDS, Sentences, SentenceSet, ceiling, load_sentences
-from common.data.text.vector_files import GLOVE_SIZE, VectorFile, load_glove
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from common.data.words.vector_files import GLOVE_SIZE, VectorFile, load_glove
 from common.progress import print_table, say
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate

@@ -22,8 +22,8 @@ from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data import published
 from common.data.source import DataCard, sha256_of, sha256_of_lines
-from common.data.text.lines import Text, load_text
-from common.data.text.vector_files import GLOVE, VectorFile, load_glove, read_vectors, write_vectors
+from common.data.words.lines import Text, load_text
+from common.data.words.vector_files import GLOVE, VectorFile, load_glove, read_vectors, write_vectors
 from common.run import Run
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ch05_rnn.words.vectors import Vectors, principal_components
 from common.data.source import DataUnavailable
-from common.data.text.analogies import FAMILIES, Question, questions
 from common.data.text.vocabulary import Vocabulary
-from common.data.text.word_tests import WordPair, load_analogies, load_pairs
+from common.data.words.analogies import FAMILIES, Question, questions
+from common.data.words.word_tests import WordPair, load_analogies, load_pairs
 from common.progress import print_table, say
 from common.run import Run
 

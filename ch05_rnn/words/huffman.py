@@ -50,12 +50,10 @@ class HierarchicalSoftmax:
         paths = huffman_paths(counts.tolist())
         self.outputs = len(paths) - 1
         self.lengths = torch.tensor([len(path) for path in paths])
-        self.nodes = torch.zeros(len(paths), int(self.lengths.max()), dtype=torch.int64)  # (V, L)
-        self.labels = torch.zeros(self.nodes.shape)
-        for word, path in enumerate(paths):
-            nodes, labels = zip(*path, strict=True)
-            self.nodes[word, : len(path)], self.labels[word, : len(path)] = torch.tensor(nodes), torch.tensor(labels)
-        self.mask = (torch.arange(self.nodes.shape[1]) < self.lengths.unsqueeze(1)).float()
+        longest = int(self.lengths.max())
+        padded = torch.tensor([path + [(0, 0)] * (longest - len(path)) for path in paths])  # (V, L, 2)
+        self.nodes, self.labels = padded[..., 0], padded[..., 1].float()  # (V, L)
+        self.mask = (torch.arange(longest) < self.lengths.unsqueeze(1)).float()
 
     def decisions(self, targets: Tensor, generator: torch.Generator) -> Decisions:  # noqa: ARG002  # nothing is sampled
         """(P,) target words -> their decisions, with J the length of the longest of their paths"""

@@ -28,9 +28,9 @@ from ch05_rnn.words.vectors import Vectors
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
-from common.data.text.lines import Part, Text, load_text
-from common.data.text.vector_files import write_vectors
 from common.data.text.vocabulary import Vocabulary
+from common.data.words.lines import Part, Text, load_text
+from common.data.words.vector_files import write_vectors
 from common.run import Run, load_weights
 
 HELD_OUT_SEED = 0

@@ -29,8 +29,8 @@ from common import distributed
 from common.benchmark import interleaved, median_ratio
 from common.config import RunOptions, require, require_positive
 from common.data.source import DataUnavailable
-from common.data.text.lines import Text, load_text
-from common.data.text.word_tests import PairSet, WordPair, load_pairs
+from common.data.words.lines import Text, load_text
+from common.data.words.word_tests import PairSet, WordPair, load_pairs
 from common.device import Timer
 from common.progress import print_table, say
 from common.run import Run

@@ -85,6 +85,7 @@ def valid_requests() -> list[Request]:
         Request("/decode", b'{"latent": [0.5, -1.5]}'),
         Request("/generate", b'{"prompt": "The", "length": 20, "temperature": 0.8, "top_k": 5, "seed": 1}'),
         Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
+        Request("/ask", b'{"story": "Mary went to the garden. John took the milk.", "question": "Where is Mary?"}'),
         Request("/maze", b'{"seed": 7}'),
         Request("/films?query=the&limit=5", b"", method="GET"),
         upload(png(28, 28, 0, bytes(28 * 29))),

@@ -9,7 +9,6 @@ Each probe opens a new connection, as Kubernetes does.
 
 import contextlib
 import json
-import math
 import socket
 import subprocess
 import sys
@@ -38,9 +37,9 @@ class Watched:
     """Peak memory of the server, in bytes."""
 
     def percentile(self, share: float) -> float:
-        """Compute a percentile of the latency in milliseconds, 0.99 for the 99th; failed probes count as infinite."""
-        times = sorted(self.milliseconds) + [math.inf] * self.failed
-        return times[min(int(share * len(times)), len(times) - 1)] if times else math.inf
+        """Compute a percentile of the latency in milliseconds (0.99: the 99th); a failed probe counts as 30 s."""
+        times = sorted(self.milliseconds) + [1e3 * PATIENCE] * self.failed
+        return times[min(int(share * len(times)), len(times) - 1)]
 
 
 def memory_of(process: int) -> int:
@@ -62,9 +61,9 @@ def probe(where: tuple[str, int]) -> bool:
 
 
 def watch(where: tuple[str, int], process: int, ended: threading.Event) -> Watched:
-    """Probe until `ended` is set."""
+    """Probe at least once, and until `ended` is set."""
     observed = Watched()
-    while not ended.wait(INTERVAL):
+    while True:
         began = time.perf_counter()
         if probe(where):
             observed.milliseconds.append(1e3 * (time.perf_counter() - began))
@@ -72,7 +71,8 @@ def watch(where: tuple[str, int], process: int, ended: threading.Event) -> Watch
             observed.failed += 1
         with contextlib.suppress(OSError):
             observed.memory = max(observed.memory, memory_of(process))
-    return observed
+        if ended.wait(INTERVAL):
+            return observed
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 Preprocessing is part of the graph, so the server cannot scale pixels differently. Loops (text generation, planning) are
 exported as one step, with the state as input and output.
 
-Dimensions: B batch, K classes (10), Z latent units, V symbols, S size of the state, A = 4 actions, H x W tiles, R rated
-films, F films.
+Dimensions: B batch, K classes (10), Z latent units, V symbols, S size of a state, A = 4 actions, H x W tiles; of
+stories: M statements, J words of the longest, C answers, E embedding size, R tables of word vectors, N hops.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.films import recommender
@@ -24,6 +25,9 @@ from ch03_autoencoder_rbm.recommend import Folded, Person
 from ch05_rnn.language import language_model
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import start_token
+from ch05_rnn.memory import memory_network
+from ch05_rnn.memory.encoding import Batch, Encoding
+from ch05_rnn.memory.end_to_end import EndToEnd
 from ch05_rnn.recurrence.cells import State
 from ch06_cnn.convolution import cnn
 from ch06_cnn.preprocessing import scaled
@@ -31,6 +35,7 @@ from ch07_dqn import generalise
 from ch07_dqn.planner import Planner
 from ch08_vae import vae
 from ch08_vae.networks import VAE
+from ch10_deploy.inference.question_answering import PADDING
 from common.data.images import shapes
 from common.data.images.loading import CLASS_NAMES, load_images
 from common.data.mazes.maze import distances, letters
@@ -45,6 +50,9 @@ MAZES = 200
 
 MAX_RATED = 20
 """Maximum number of rated films in a request."""
+
+LONGEST = 12
+"""Words of the longest statement on which the memory network's graph is compared with its original."""
 
 SOLVER_STEPS, TINY = 12, 1e-30
 """Iterations of the conjugate gradient method, and the smallest denominator in it."""
@@ -215,6 +223,76 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
             "unknown": vocabulary.unknown,
             "first": start_token(vocabulary),
             "state_size": sum(step.sizes),
+        },
+    )
+
+
+class Answer(nn.Module):
+    """Chapter 5's memory network for one question: from word numbers to the probabilities of the answers.
+
+    The word vectors are added here, with the weights of the position encoding; chapter 5 computes the same sums as one
+    product with features of the sentences, which are faster for many sentences.
+    """
+
+    def __init__(self, model: EndToEnd, encoding: Encoding) -> None:
+        super().__init__()
+        self.model, self.encoding = model, encoding
+
+    def embed(self, words: Tensor, tables: Tensor) -> Tensor:
+        """(M, J) word numbers, PADDING after the last, (R, V, E) tables -> (R, M, E) embedded sentences"""
+        present = (words != PADDING).unsqueeze(2)  # (M, J, 1)
+        weights = present.to(tables.dtype)
+        if self.encoding == "position":
+            j = torch.arange(1, words.shape[1] + 1).unsqueeze(1) / present.sum(1, keepdim=True)  # j / J
+            k = torch.arange(1, tables.shape[2] + 1) / tables.shape[2]  # k / E
+            weights = weights * ((1 - j) - k * (1 - 2 * j))
+        return (weights * tables[:, words.clamp(min=0)]).sum(2)
+
+    def forward(self, story: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, J) words of the statements, oldest first, (1, J) words of the question -> (C,) probabilities, (M, N)
+        attention weights
+        """
+        model = self.model
+        age = torch.arange(story.shape[0], 0, -1)
+        memories = self.embed(story, model.words[: len(model.time)]) + model.time[:, age - 1]
+        u = self.embed(question, model.words[model.asked].unsqueeze(0))[0, 0]
+        attention = []
+        for a, c in zip(model.addressed, model.read, strict=True):
+            scores = memories[a] @ u
+            p = F.pad(scores, (0, 1)).softmax(0)[:-1] if model.empty_memory else scores.softmax(0)
+            u = p @ memories[c] + (u if model.H is None else model.H(u))
+            attention.append(p)
+        W = model.words[-1][model.answer_symbols] if model.W is None else model.W.weight
+        return (W @ u).softmax(0), torch.stack(attention, dim=1)
+
+
+def stories(folder: Path, data: str) -> Graph:  # noqa: ARG001
+    """Build the graph of chapter 5's memory network."""
+    model, encoder, config = memory_network.restore(folder)
+    assert isinstance(model, EndToEnd), "the settings in sources.py request one"
+
+    def original(story: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+        statements, asked = (
+            torch.stack([encoder.word_features(row[row != PADDING]) for row in rows]).float()
+            for rows in (story, question)
+        )
+        owner, lengths = torch.zeros(len(story), dtype=torch.int64), torch.tensor([len(story)])
+        logits, attention = model.answer(Batch(statements, owner, lengths, asked))
+        return logits[0].softmax(0), attention.T
+
+    generator = torch.Generator().manual_seed(0)
+    words = torch.randint(len(encoder.vocabulary), (config.memory_size, LONGEST), generator=generator)
+    lengths = torch.randint(1, LONGEST + 1, (config.memory_size, 1), generator=generator)
+    return Graph(
+        module=Answer(model, config.encoding),
+        inputs={"story": words.where(torch.arange(LONGEST) < lengths, PADDING), "question": words[:1, :5]},
+        outputs=("probabilities", "attention"),
+        original=original,
+        dynamic={"story": {0: "statements", 1: "words"}, "question": {1: "question_words"}},
+        serving={
+            "words": list(encoder.vocabulary.symbols),
+            "answers": list(encoder.answers.symbols),
+            "memory_size": config.memory_size,
         },
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.films import recommender
 from ch05_rnn.language import language_model
+from ch05_rnn.memory import memory_network
 from ch06_cnn.convolution import cnn
 from ch07_dqn import generalise
 from ch08_vae import vae
@@ -69,6 +70,13 @@ SOURCES = {
     ),
     "text": Source(
         language_model, graphs.text, "pydoc", settings={"level": "char", "network": "recurrent"}, quick={"budget": 6.0}
+    ),
+    "stories": Source(
+        memory_network,
+        graphs.stories,
+        "stories",
+        settings={"network": "end_to_end"},
+        quick={"epochs": 8},
     ),
     "films": Source(
         recommender, graphs.films, "planted", settings={"visible": "gaussian", "cases": "films"}, quick={"epochs": 20}

@@ -83,6 +83,14 @@ class Symbols(Part):
         return self
 
 
+class Answers(Part):
+    """Data for serving a memory network."""
+
+    words: Words
+    answers: Words
+    memory_size: Annotated[int, Field(ge=1, le=1_000)]
+
+
 class Films(Part):
     """Server's part of a recommender's card: film titles and the number of ratings of each film."""
 
@@ -153,6 +161,13 @@ class TextCard(Card):
     serving: Symbols
 
 
+class StoriesCard(Card):
+    """Card of `stories`."""
+
+    name: Literal["stories"]
+    serving: Answers
+
+
 class FilmsCard(Card):
     """Card of `films`."""
 
@@ -172,6 +187,7 @@ CARDS: dict[str, type[Card]] = {
     "pictures": ClassifierCard,
     "decoder": DecoderCard,
     "text": TextCard,
+    "stories": StoriesCard,
     "films": FilmsCard,
     "maze": MazeCard,
 }

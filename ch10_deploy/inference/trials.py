@@ -14,6 +14,7 @@ from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
 from ch10_deploy.inference.planning import MazePlanner
+from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
 
 
@@ -46,6 +47,16 @@ def try_text(model: Model) -> None:
     [*generator.generate([generator.first], length=2, temperature=1.0, top_k=None, seed=0)]
 
 
+def try_stories(model: Model) -> None:
+    """Answer a question of one word about a story of one word."""
+    reader = Reader(model)
+    numbers = np.full((1, 1), len(reader.index) - 1)
+    outputs = model(story=numbers, question=numbers)
+    require_shape("probabilities", outputs["probabilities"], (len(reader.answers),))
+    story = np.repeat(numbers, reader.memory_size, axis=0)
+    require_shape("attention", model(story=story, question=numbers)["attention"][:, 0], (reader.memory_size,))
+
+
 def try_films(model: Model) -> None:
     """Recommend a film to a user who likes the first one."""
     recommender, films = FilmRecommender(model), len(model.serving.titles)
@@ -65,6 +76,7 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "pictures": try_classifier,
     "decoder": try_decoder,
     "text": try_text,
+    "stories": try_stories,
     "films": try_films,
     "maze": try_maze,
 }

@@ -1,4 +1,4 @@
-/** The page: six tabs, each started when it is first shown and the server has its model. */
+/** The page: seven tabs, each started when it is first shown and the server has its model. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
@@ -6,10 +6,11 @@ import * as digits from "./digits.js";
 import * as films from "./films.js";
 import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
+import * as stories from "./stories.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the server's name of the model, which is also the id of the panel. */
-const SECTIONS = { digits, pictures, decoder, text, films, maze };
+const SECTIONS = { digits, pictures, decoder, text, stories, films, maze };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));

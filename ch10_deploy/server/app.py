@@ -30,6 +30,7 @@ from ch10_deploy.server.endpoints import (
     add_films,
     add_images,
     add_mazes,
+    add_stories,
     add_text,
     as_json,
 )
@@ -192,6 +193,7 @@ def create_app(
     add_probes(app, gate, loaded)
     add_drawing(app, loaded)
     add_text(app, loaded)
+    add_stories(app, loaded)
     add_films(app, loaded)
     add_mazes(app, loaded)
     add_page(app)

@@ -23,6 +23,7 @@ from ch10_deploy.inference import image_decoding as pixels
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.planning import MazePlanner
+from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
 from ch10_deploy.server.refusal import Refusal
 
@@ -259,6 +260,23 @@ def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
             seed=text.seed,
         )
         return TextStream(pieces, slots)
+
+
+class QuestionRequest(Strict):
+    """A story and a question about it."""
+
+    story: Annotated[str, Field(min_length=1, max_length=5_000)]
+    question: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def add_stories(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Add the endpoint of the memory network."""
+    reader = worker(models, "stories", Reader)
+
+    @app.post("/ask")
+    async def ask(asked: QuestionRequest) -> Response:
+        """Answer a question about a story, with the attention of each hop to each statement."""
+        return as_json(await asyncio.to_thread(reader().answer, asked.story, asked.question))
 
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]

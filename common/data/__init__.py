@@ -8,6 +8,7 @@ images     MNIST, CIFAR-10, digits and shapes
 captions   generated scenes with captions, and Flickr8k
 ratings    MovieLens, Netflix and generated ratings
 text       corpora, sentences, pairs and vocabularies
+words      texts, test sets and files for word vectors
 mazes      mazes and their environments
 series     time series
 """

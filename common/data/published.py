@@ -89,6 +89,7 @@ RELEASES: dict[str, tuple[Release, ...]] = {
             },
         ),
     ),
+    "babi": (Release({"train questions": 20_000, "test questions": 20_000}),),
     "etth1": (
         Release({"values": 17_420}, {"values": "3f2bdc80b5c66450c165599d6da09cbe0f336c58eef0888655c1d96b6e066488"}),
     ),
@@ -98,6 +99,19 @@ RELEASES: dict[str, tuple[Release, ...]] = {
         Release(
             {"words": 400_000},
             {"words": "5d5f74b8d275407caad13a125d6db79d7011cbea3ead0af458bc69841870c983"},
+        ),
+    ),
+    "multi30k": (
+        Release(
+            {"train pairs": 29_000, "valid pairs": 1_014, "test pairs": 1_000},
+            {
+                "train.de": "67aa53ff412b6af1f47c604a623e112e2c28c61519aa7cf8a5348af21722b67a",
+                "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+                "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+                "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+                "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+                "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+            },
         ),
     ),
     # The sentences alone, and the sentences and phrases of the GLUE benchmark; both are called SST-2.

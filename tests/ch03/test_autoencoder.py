@@ -1,4 +1,4 @@
-"""The autoencoder: its shape, its noise, its step, and what it leaves for people."""
+"""The autoencoder: formulas, noise, training step, PCA baseline, training and figures."""
 
 from dataclasses import replace
 
@@ -19,18 +19,18 @@ def config(options):
     return Config(data="digits", epochs=20, run=options)
 
 
-def test_the_network_has_the_books_shape():
+def test_layer_sizes_are_the_books():
     model = Autoencoder()
     assert [tuple(p.shape) for p in model.parameters() if p.ndim == 2] == [(128, 784), (64, 128), (128, 64), (784, 128)]
     code = model.encode(torch.rand(3, 784))
     assert code.shape == (3, 64)
-    drawn = model.decode(code)
-    assert drawn.shape == (3, 784)
-    assert drawn.min() > 0
-    assert drawn.max() < 1
+    decoded = model.decode(code)
+    assert decoded.shape == (3, 784)
+    assert decoded.min() > 0
+    assert decoded.max() < 1
 
 
-def test_forward_is_the_formula():
+def test_forward_equals_the_formula():
     torch.manual_seed(0)
     model = Autoencoder().double()
     x = torch.rand(5, 784, dtype=torch.float64)
@@ -44,24 +44,24 @@ def test_forward_is_the_formula():
     torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_noise_has_the_asked_strength_and_stays_in_bounds():
+def test_noise_has_the_given_standard_deviation_and_is_clamped():
     grey = torch.full((200, 784), 0.5)
     noisy = autoencoder.noisy(grey, 0.1, torch.Generator().manual_seed(0))
     assert float((noisy - grey).std()) == pytest.approx(0.1, rel=0.02)
-    wild = autoencoder.noisy(grey, 5.0)
-    assert wild.min() == 0
-    assert wild.max() == 1
+    clamped = autoencoder.noisy(grey, 5.0)
+    assert clamped.min() == 0
+    assert clamped.max() == 1
     assert autoencoder.noisy(grey, 0) is grey
 
 
-def test_error_by_hand():
+def test_squared_error_by_hand():
     images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
     images[1] = 255
     outputs = torch.full((2, 784), 0.25)
     assert autoencoder.squared_error(outputs, images).tolist() == pytest.approx([0.0625, 0.5625])
 
 
-def test_evaluation_noise_is_the_same_for_everyone(digits):
+def test_evaluation_noise_does_not_depend_on_the_random_seed(digits):
     model = Autoencoder()
     torch.manual_seed(1)
     first, _ = autoencoder.reconstruct(model, digits.test.pixels, 0.3)
@@ -70,8 +70,8 @@ def test_evaluation_noise_is_the_same_for_everyone(digits):
     assert torch.equal(first, second)
 
 
-def test_step_is_adams(config):
-    """The update of one step, written out (Kingma & Ba 2015, algorithm 1), towards the clean targets."""
+def test_step_equals_adam(config):
+    """Adam's first update from its formula (Kingma & Ba 2015, algorithm 1); the targets differ from the inputs."""
     torch.manual_seed(0)
     model = Autoencoder()
     before = [p.detach().clone() for p in model.parameters()]
@@ -86,7 +86,7 @@ def test_step_is_adams(config):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_one_batch_is_learned_by_heart(config, digits, bf16):
+def test_training_overfits_one_batch(config, digits, bf16):
     torch.manual_seed(0)
     model = Autoencoder()
     optimizer = autoencoder.make_optimizer(model, config)
@@ -101,11 +101,11 @@ def test_one_batch_is_learned_by_heart(config, digits, bf16):
     assert losses[0] > 0.1
 
 
-def test_training_beats_the_mean_image_repeats_and_restores(config, digits):
+def test_training_beats_the_mean_image_is_repeatable_and_restores(config, digits):
     first, second = autoencoder.train(config, digits), autoencoder.train(config, digits)
     pixels = brightness(digits.test.pixels)
-    blind = float((pixels - brightness(digits.train.pixels).mean(0)).square().mean())
-    assert first["test_mse"] < 0.75 * blind
+    mean_image_mse = float((pixels - brightness(digits.train.pixels).mean(0)).square().mean())
+    assert first["test_mse"] < 0.75 * mean_image_mse
     assert first["test_mse"] == second["test_mse"]
     one, two = (autoencoder.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -113,7 +113,7 @@ def test_training_beats_the_mean_image_repeats_and_restores(config, digits):
     assert float(autoencoder.squared_error(outputs, digits.test.pixels).mean()) == pytest.approx(first["test_mse"])
 
 
-def test_the_pca_baseline_is_the_projection_on_the_largest_eigenvectors(config, digits):
+def test_pca_baseline_projects_on_the_largest_eigenvectors(config, digits):
     pixels, inputs = brightness(digits.train.pixels), brightness(digits.test.pixels)
     mean = pixels.mean(0)
     _, vectors = torch.linalg.eigh((pixels - mean).double().T @ (pixels - mean).double())
@@ -131,22 +131,22 @@ def test_denoising_removes_noise(config, digits):
     assert metrics["test_mse"] < 0.5 * metrics["test_input_mse"]
 
 
-def test_noise_is_on_the_input_and_never_on_the_target(config, digits, monkeypatch):
-    seen = []
+def test_noise_is_added_to_the_input_but_not_to_the_target(config, digits, monkeypatch):
+    batches = []
     step = autoencoder.train_step
 
-    def watch(model, optimizer, inputs, targets, **options):
-        seen.append((inputs, targets))
+    def record(model, optimizer, inputs, targets, **options):
+        batches.append((inputs, targets))
         return step(model, optimizer, inputs, targets, **options)
 
-    monkeypatch.setattr(autoencoder, "train_step", watch)
+    monkeypatch.setattr(autoencoder, "train_step", record)
     autoencoder.train(replace(config, epochs=1, noise=0.3), digits)
-    for inputs, targets in seen:
+    for inputs, targets in batches:
         torch.testing.assert_close(targets * 255, (targets * 255).round(), rtol=0, atol=1e-4)
         assert float((inputs - targets).abs().mean()) > 0.05
 
 
-def test_what_a_person_looks_at(config, digits):
+def test_figures_are_written(config, digits):
     autoencoder.train(replace(config, epochs=3, noise=0.2), digits)
     (folder,) = config.run.out.glob("*/autoencoder/*")
     for name in ("pairs", "mistakes", "epochs", "filters", "code", "classes", "curves"):
@@ -166,7 +166,7 @@ def test_snapshots_are_restored_from_a_checkpoint(digits):
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20])
-def test_a_handful_of_images_is_enough(options, limit):
+def test_training_works_with_few_images(options, limit):
     data = load_images("digits", limit=limit)
     metrics = autoencoder.train(Config(data="digits", epochs=1, run=options), data)
     assert 0 < metrics["test_mse"] < 1

@@ -1,4 +1,4 @@
-"""The baselines of the recommender: EASE, nearest neighbours and SVD++ against their definitions; their settings."""
+"""Baselines of the recommender: EASE, nearest neighbours and SVD++ against their definitions; tuning."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ def planted():
 
 
 def first(data, users, films):
-    """The data set's first users and films."""
+    """Return the data set with only the first users and films."""
 
     def cut(part):
         return part[(part.users < users) & (part.films < films)]
@@ -46,7 +46,7 @@ def ratings_of(rows):
 @pytest.mark.parametrize(("users", "films"), [(40, 12), (12, 40)])
 @pytest.mark.parametrize("liked_only", [True, False])
 def test_ease_is_the_constrained_least_squares_solution(planted, users, films, liked_only):
-    """Each film's weights are a ridge regression on all other films: the constrained optimum, film by film."""
+    """Compare with a ridge regression of each film on all other films, and with the closed form."""
     data = first(planted, users, films)
     x = interactions(data.train, data, liked_only=liked_only).double()
     weights = torch.zeros(films, films, dtype=torch.float64)
@@ -65,7 +65,7 @@ def test_ease_is_the_constrained_least_squares_solution(planted, users, films, l
 
 
 def test_no_film_predicts_itself_in_ease(planted):
-    """The films of a user who alone has them get no score from themselves."""
+    """A film that only one user has gets the score 0 for this user."""
     data = first(planted, 3, 4)
     known = ratings_of([(0, 0, 5.0), (1, 1, 5.0), (1, 2, 5.0), (2, 1, 5.0), (2, 2, 5.0)])
     scores = EASE(known, data, penalty=1.0).scores(torch.arange(3))
@@ -83,12 +83,12 @@ def test_nearest_neighbours_by_hand(planted):
     scores = model.scores(torch.tensor([0, 3]))
     assert scores[0].tolist() == pytest.approx([s01, s01, s02, 0], rel=1e-5)
     assert scores[1].tolist() == pytest.approx([s02, 0, s23, s23], rel=1e-5)
-    one = ItemKNN(known, data, neighbours=1, shrinkage=1.0).scores(torch.tensor([2]))[0]
-    # Film 0 keeps film 1 only, film 1 keeps film 0, film 2 keeps film 3, film 3 keeps film 2. User 2 has films 0 and 2.
-    assert one.tolist() == pytest.approx([0, s01, 0, s23], rel=1e-5)
+    nearest = ItemKNN(known, data, neighbours=1, shrinkage=1.0).scores(torch.tensor([2]))[0]
+    # Nearest neighbours: 0 -> 1, 1 -> 0, 2 -> 3, 3 -> 2. User 2 has films 0 and 2.
+    assert nearest.tolist() == pytest.approx([0, s01, 0, s23], rel=1e-5)
 
 
-def test_shrinkage_lowers_similarities_of_rare_films_most(planted):
+def test_shrinkage_reduces_similarities_of_rare_films_most(planted):
     data = first(planted, 12, 3)
     known = ratings_of([(user, film, 4.0) for user in range(10) for film in (0, 1)] + [(11, 0, 4.0), (11, 2, 4.0)])
     similarity = [ItemKNN(known, data, neighbours=2, shrinkage=each).similarity[0] for each in (0.0, 5.0)]
@@ -103,7 +103,7 @@ def test_liked_only_ignores_low_ratings(planted):
     assert interactions(known, data, liked_only=False).tolist() == [[1, 1, 0], [0, 0, 1]]
 
 
-def test_a_table_that_does_not_fit_is_refused(planted, monkeypatch):
+def test_a_too_large_matrix_is_rejected(planted, monkeypatch):
     monkeypatch.setattr("ch03_autoencoder_rbm.films.evaluation.LARGEST_TABLE", 1_000)
     with pytest.raises(ValueError, match=r"needs at most 1,000 users x films in memory, got 480000"):
         EASE(planted.train, planted, penalty=1.0)
@@ -120,8 +120,8 @@ def svdpp_of(planted, dtype=torch.float64) -> Any:
 
 
 @pytest.mark.parametrize("count", [5, 20])
-def test_an_svdpp_step_is_the_gradient_of_its_loss(planted, count, monkeypatch):
-    """Equal autograd of the formula, also for a user whose many ratings reduce the shared step."""
+def test_svdpp_step_follows_the_gradient_of_the_loss(planted, count, monkeypatch):
+    """Compare with autograd of the formula, also for a user with more than FULL_STEP ratings."""
     monkeypatch.setattr("ch03_autoencoder_rbm.films.baseline_models.svdpp.FULL_STEP", 10)
     assert FULL_STEP > 10
     model, user = svdpp_of(planted), 4
@@ -141,12 +141,12 @@ def test_an_svdpp_step_is_the_gradient_of_its_loss(planted, count, monkeypatch):
         step = 0.01 * gradient
         if name in ("user", "p"):
             step = step * smaller
-        elif name == "y":  # its penalty is a sum over films, its error a sum over the user's ratings
+        elif name == "y":  # only the gradient of the error is a sum over the user's ratings
             step = 0.01 * (smaller * error_y + gradient - error_y)
         torch.testing.assert_close(getattr(model, name), (before[name] - step).detach(), rtol=1e-9, atol=1e-12)
 
 
-def test_an_svdpp_prediction_is_the_formula(planted):
+def test_svdpp_prediction_equals_the_formula(planted):
     data = first(planted, 30, 20)
     model = SVDpp(data.train, data, factors=3, decay=0.1, epochs=2, generator=torch.Generator().manual_seed(0))
     mine = data.train.films[data.train.users == 7].long()
@@ -176,17 +176,17 @@ def test_implicit_baselines_beat_popularity(planted, name):
     assert ndcg[1] > ndcg[0]
 
 
-def test_settings_are_chosen_on_validation_alone(planted):
-    """The planted sample has three factors: more of them fit the noise."""
+def test_tuning_uses_only_the_validation_set(planted):
+    """The planted sample has three factors; more factors overfit."""
     config = baselines.Config(factors=(3, 10), decay=(0.05, 0.2))
     assert baselines.choose("factorization", planted, config) == {"factors": 3, "decay": 0.05}
-    nonsense = replace(planted, test=replace(planted.test, half_stars=11 - planted.test.half_stars))
-    assert baselines.choose("factorization", nonsense, config) == {"factors": 3, "decay": 0.05}
-    upside_down = replace(planted, valid=replace(planted.valid, half_stars=11 - planted.valid.half_stars))
-    assert baselines.choose("factorization", upside_down, config) != {"factors": 3, "decay": 0.05}
+    other_test = replace(planted, test=replace(planted.test, half_stars=11 - planted.test.half_stars))
+    assert baselines.choose("factorization", other_test, config) == {"factors": 3, "decay": 0.05}
+    other_valid = replace(planted, valid=replace(planted.valid, half_stars=11 - planted.valid.half_stars))
+    assert baselines.choose("factorization", other_valid, config) != {"factors": 3, "decay": 0.05}
 
 
-def test_a_single_value_of_each_setting_is_used_as_it_is(options, planted):
+def test_single_values_of_settings_are_used_without_tuning(options, planted):
     config = baselines.Config(data="planted", predictor="ease", penalty=(70.0,), liked_only=(True,), run=options)
     found = baselines.train(config, planted)
     assert (found["penalty"], found["liked_only"]) == (70, 1)
@@ -195,7 +195,7 @@ def test_a_single_value_of_each_setting_is_used_as_it_is(options, planted):
     assert found["test_ndcg_at_10"] == evaluate(fitted, planted.test, planted.n_films)["ndcg_at_10"]
 
 
-def test_an_empty_list_of_settings_is_refused():
+def test_invalid_settings_are_rejected():
     with pytest.raises(ValueError, match="--liked-only needs at least one value"):
         baselines.Config(liked_only=())
     with pytest.raises(ValueError, match="--shrinkage must not be negative"):

@@ -1,4 +1,4 @@
-"""The deep belief network: what goes up and down the stack, what tuning starts from, and whose labels it sees."""
+"""The deep belief network: sampling through the stack, pretraining, fine-tuning with few labels, resuming."""
 
 import json
 import math
@@ -24,8 +24,8 @@ def config(options):
 
 
 @pytest.fixture
-def no_pictures(monkeypatch):
-    """Pictures take most of a short run's time, and one test looks at them."""
+def no_figures(monkeypatch):
+    """Skip the figures, which take most of the time of a short run; one test checks them."""
     monkeypatch.setattr(dbn, "report", lambda *_: None)
 
 
@@ -38,7 +38,7 @@ def make_stack(*sizes, scale=1.0):
     return stack
 
 
-def test_network_is_the_formula():
+def test_forward_equals_the_formula():
     torch.manual_seed(0)
     network = Network((7, 5)).double()
     x = torch.rand(4, 784).double()
@@ -48,7 +48,7 @@ def test_network_is_the_formula():
     torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_network_starts_as_the_stack():
+def test_the_network_is_initialised_from_the_stack():
     stack = make_stack(784, 9, 6, scale=0.1)
     network = Network((9, 6))
     network.start_from(stack)
@@ -56,12 +56,12 @@ def test_the_network_starts_as_the_stack():
     first = stack[0].hidden_probability(x)
     torch.testing.assert_close(network.layers[0](x).sigmoid(), first)
     torch.testing.assert_close(network.layers[1](first).sigmoid(), stack[1].hidden_probability(first))
-    assert network(x).abs().max() == 0, "no class is favoured before a label was seen"
+    assert network(x).abs().max() == 0, "all logits must be equal before fine-tuning"
     stack[0].weight.zero_()
-    assert network.state_dict()["layers.0.weight"].abs().max() > 0, "tuning would change the stack"
+    assert network.state_dict()["layers.0.weight"].abs().max() > 0, "the network shares memory with the stack"
 
 
-def test_up_and_down_are_samples_and_a_probability():
+def test_upwards_samples_states_and_downwards_returns_probabilities():
     stack = make_stack(12, 8, 5)
     v = torch.rand(50, 12).lt(0.5).float()
     h = upwards(stack, v)
@@ -74,57 +74,57 @@ def test_up_and_down_are_samples_and_a_probability():
     torch.testing.assert_close(downwards(stack[:1], v[:, :8]), stack[0].visible_probability(v[:, :8]))
 
 
-def test_one_step_up_follows_the_conditionals():
+def test_upwards_samples_from_the_conditional_distribution():
     stack = make_stack(6, 4)
     v = torch.rand(1, 6).lt(0.5).float()
-    often = upwards(stack, v.expand(20_000, 6)).mean(0)
-    torch.testing.assert_close(often, stack[0].hidden_probability(v)[0], rtol=0, atol=0.02)
+    mean = upwards(stack, v.expand(20_000, 6)).mean(0)
+    torch.testing.assert_close(mean, stack[0].hidden_probability(v)[0], rtol=0, atol=0.02)
 
 
 def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_few_labels_come_around_as_often_as_all(digits):
+def test_few_labels_are_repeated_to_the_size_of_the_training_split(digits):
     pixels, labels = dbn.few_labels(digits, 100, seeded(0))
     assert len(pixels) == len(labels) == 1257
     assert torch.equal(pixels[100:200], pixels[:100])
     assert torch.equal(pixels[1200:1257], pixels[:57])
     assert torch.equal(labels[100:200], labels[:100])
     assert len(pixels.flatten(1).unique(dim=0)) == 100
-    for everything in (None, 1257, 10_000):
-        assert torch.equal(dbn.few_labels(digits, everything, seeded(0))[1], digits.train.labels)
+    for count in (None, 1257, 10_000):
+        assert torch.equal(dbn.few_labels(digits, count, seeded(0))[1], digits.train.labels)
 
 
-def test_few_labels_are_sampled_by_the_seed(digits):
-    """The same seed gives the same images with their labels, another seed gives others, all from the whole split."""
+def test_few_labels_are_sampled_with_the_random_seed(digits):
+    """Seeds determine the images; images keep their labels and come from the whole training split."""
     (pixels, labels), again, other = (dbn.few_labels(digits, 100, seeded(seed)) for seed in (0, 0, 1))
     assert torch.equal(pixels, again[0]) and torch.equal(labels, again[1])
     for first, label in zip(pixels[:100], labels[:100], strict=True):
         matches = (digits.train.pixels == first).flatten(1).all(1)
         assert (digits.train.labels[matches] == label).all() and matches.any()
     shared = sum(bool((other[0][:100] == image).flatten(1).all(1).any()) for image in pixels[:100])
-    assert shared < 30, "100 of 1,257 images share 8 with another such sample on average"
+    assert shared < 30, "two samples of 100 of 1,257 images share 8 on average"
     known = {tuple(image.flatten().tolist()) for image in digits.train.pixels[:100]}
-    assert sum(tuple(image.flatten().tolist()) in known for image in pixels[:100]) < 30, "not the first images"
+    assert sum(tuple(image.flatten().tolist()) in known for image in pixels[:100]) < 30, "the first images were used"
 
 
-def test_measures_are_of_the_network_that_they_name(digits):
-    """Networks that always say one class are right as often as it occurs."""
+def test_accuracies_belong_to_the_networks_that_they_name(digits):
+    """The accuracy of a network that always predicts one class is the frequency of the class."""
     count = digits.valid.labels.bincount()
-    always, expected = [], []
+    networks, expected = [], []
     for label in (count.argmax(), count.argmin()):
         network = Network((4,))
         network.output.load_state_dict({"weight": torch.zeros(10, 4), "bias": torch.eye(10)[label]})
-        always.append(network)
+        networks.append(network)
         expected.append(float(count[label] / count.sum()))
-    measures = dbn.measure(always[0], always[1], digits.valid)
+    metrics = dbn.measure(networks[0], networks[1], digits.valid)
     assert expected[0] > expected[1]
-    assert [measures["accuracy"], measures["scratch_accuracy"]] == pytest.approx(expected)
+    assert [metrics["accuracy"], metrics["scratch_accuracy"]] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_one_batch_is_learned_by_heart(config, digits, bf16):
+def test_training_overfits_one_batch(config, digits, bf16):
     torch.manual_seed(0)
     network = Network((50, 30))
     optimizer = dbn.make_optimizer(network, replace(config, learning_rate=1e-2))
@@ -137,80 +137,80 @@ def test_one_batch_is_learned_by_heart(config, digits, bf16):
     assert all(p.grad is None for p in network.parameters())
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_each_machine_learns_what_the_one_below_makes_of_the_images(config, digits, monkeypatch):
-    """The layers learn in turn; while one learns, those below stay as they are, and step sizes fall to zero in each."""
-    seen = []
+@pytest.mark.usefixtures("no_figures")
+def test_each_rbm_is_trained_on_the_hidden_units_of_the_one_below(config, digits, monkeypatch):
+    """Layers are trained in turn, each with a learning rate that decays to zero; the layers below do not change."""
+    steps = []
     step = ContrastiveDivergence.step
 
-    def watch(learner, rbm, v0, size):
-        seen.append((rbm, v0, size))
-        return step(learner, rbm, v0, size)
+    def record(learner, rbm, v0, learning_rate):
+        steps.append((rbm, v0, learning_rate))
+        return step(learner, rbm, v0, learning_rate)
 
-    begun, initialise = [], dbn.initialise
-    monkeypatch.setattr(dbn, "initialise", lambda stack, *rest: (begun.append(len(stack)), initialise(stack, *rest)))
-    monkeypatch.setattr(ContrastiveDivergence, "step", watch)
+    layers, initialise = [], dbn.initialise
+    monkeypatch.setattr(dbn, "initialise", lambda stack, *rest: (layers.append(len(stack)), initialise(stack, *rest)))
+    monkeypatch.setattr(ContrastiveDivergence, "step", record)
     dbn.train(replace(config, batch_size=500, pretraining_rate=0.6), digits)
-    assert begun == [1, 2], "each machine is initialised once, after the one below has learned"
-    machines = [rbm for rbm, *_ in seen]
-    assert len(seen) == 12
-    assert all(rbm is machines[0] for rbm in machines[:6])
-    assert all(rbm is machines[6] for rbm in machines[6:])
-    assert [v0.shape[1] for _, v0, _ in seen] == [784] * 6 + [20] * 6
-    assert [size for *_, size in seen] == pytest.approx(2 * [0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
-    for _, v0, _ in seen:
+    assert layers == [1, 2], "each RBM is initialised once, after the RBM below was trained"
+    rbms = [rbm for rbm, *_ in steps]
+    assert len(steps) == 12
+    assert all(rbm is rbms[0] for rbm in rbms[:6])
+    assert all(rbm is rbms[6] for rbm in rbms[6:])
+    assert [v0.shape[1] for _, v0, _ in steps] == [784] * 6 + [20] * 6
+    assert [learning_rate for *_, learning_rate in steps] == pytest.approx(2 * [0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    for _, v0, _ in steps:
         assert set(v0.unique().tolist()) == {0.0, 1.0}
-    expected = machines[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
-    fed = torch.cat([v0 for _, v0, _ in seen[6:9]]).mean(0)
-    torch.testing.assert_close(fed, expected, rtol=0, atol=0.08)
+    expected = rbms[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    inputs = torch.cat([v0 for _, v0, _ in steps[6:9]]).mean(0)
+    torch.testing.assert_close(inputs, expected, rtol=0, atol=0.08)
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_both_networks_learn_and_only_one_starts_from_the_stack(config, digits, monkeypatch):
-    """Seen as tuning starts and ends; the step sizes of the two go through the same cycle."""
-    seen, sizes, tune = [], [], dbn.tune
+@pytest.mark.usefixtures("no_figures")
+def test_both_networks_are_tuned_and_one_is_initialised_from_the_stack(config, digits, monkeypatch):
+    """Compare weights before and after each epoch; both networks have the same learning rates."""
+    epochs_seen, learning_rates, tune = [], [], dbn.tune
 
-    def watch(run, labelled, networks, epoch, epochs):
+    def record(run, labelled, networks, epoch, epochs):
         before = [network.state_dict()["layers.1.weight"].clone() for network, _ in networks]
         tune(run, labelled, networks, epoch, epochs)
         after = [network.state_dict()["layers.1.weight"].clone() for network, _ in networks]
-        seen.append((before, after))
+        epochs_seen.append((before, after))
 
-    monkeypatch.setattr(dbn, "tune", watch)
-    monkeypatch.setattr(dbn, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+    monkeypatch.setattr(dbn, "tune", record)
+    monkeypatch.setattr(dbn, "set_learning_rate", lambda optimizer, rate: learning_rates.append(rate))
     dbn.train(replace(config, batch_size=500), digits)
     (path,) = config.run.out.rglob("checkpoint.pt")
     stack = torch.load(path, weights_only=True)["parts"]["stack"]
-    (scratch, tuned), _ = seen[0]
+    (scratch, tuned), _ = epochs_seen[0]
     assert torch.equal(tuned, stack["1.weight"].T)
     assert not torch.equal(scratch, stack["1.weight"].T)
     for number in (0, 1):
-        for before, after in seen:
+        for before, after in epochs_seen:
             assert not torch.equal(before[number], after[number])
-    assert sizes == [one_cycle(step, 9, config.learning_rate) for step in range(9) for _ in range(2)]
+    assert learning_rates == [one_cycle(step, 9, config.learning_rate) for step in range(9) for _ in range(2)]
 
 
-def test_a_machine_begins_with_the_rates_of_its_units(digits):
+def test_visible_biases_are_initialised_from_mean_activations(digits):
     stack = make_stack(784, 10, 4, scale=0.05)
     learner = ContrastiveDivergence(stack[1])
     dbn.initialise(stack, learner, digits.train.pixels)
-    rates = stack[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
-    torch.testing.assert_close(stack[1].visible_bias.sigmoid(), rates, rtol=0, atol=0.05)
+    activations = stack[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    torch.testing.assert_close(stack[1].visible_bias.sigmoid(), activations, rtol=0, atol=0.05)
     assert torch.equal(learner.visible_centre, stack[1].visible_bias.sigmoid())
 
 
-@pytest.mark.usefixtures("no_pictures")
-def test_tuning_sees_no_label_beyond_the_few(config, digits, monkeypatch):
-    """Changed labels of all images but the 50 sampled ones change nothing: the same networks, to the last bit."""
+@pytest.mark.usefixtures("no_figures")
+def test_fine_tuning_uses_only_the_sampled_labels(config, digits, monkeypatch):
+    """Changing all labels except those of the 50 sampled images gives bit-identical networks."""
     few_labels, sampled = dbn.few_labels, []
 
-    def recorded(data, labels, generator):
+    def record(data, labels, generator):
         twin = torch.Generator()
         twin.set_state(generator.get_state())
         sampled.append(torch.randperm(len(data.train), generator=twin)[:labels])
         return few_labels(data, labels, generator)
 
-    monkeypatch.setattr(dbn, "few_labels", recorded)
+    monkeypatch.setattr(dbn, "few_labels", record)
     first = dbn.train(replace(config, labels=50), digits)
     labels = (digits.train.labels + 1) % 10
     labels[sampled[0]] = digits.train.labels[sampled[0]]
@@ -240,10 +240,10 @@ def test_training_learns_and_restores(config, digits):
         assert layer[-1][name] > layer[0][name]
 
 
-@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
-def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypatch, stop_after):
-    """Stopped within the first machine's training, the second's, or the tuning."""
+def test_an_interrupted_run_resumes_to_the_same_weights(config, digits, monkeypatch, stop_after):
+    """Interrupt the training of the first RBM, of the second RBM, or the fine-tuning."""
     dbn.train(config, digits)
     save = checkpoint.save_checkpoint
 
@@ -266,7 +266,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(config, digits, monkeypa
 
 
 @pytest.mark.parametrize("limit", [1, 5])
-def test_a_handful_of_images_is_enough(config, limit):
+def test_training_works_with_few_images(config, limit):
     metrics = dbn.train(replace(config, epochs=1), load_images("digits", limit=limit))
     assert 0 <= metrics["test_accuracy"] <= 1
 
@@ -281,6 +281,6 @@ def test_a_handful_of_images_is_enough(config, limit):
         ("momentum", -0.5, "--momentum must be at least 0 and below 1, got -0.5"),
     ],
 )
-def test_bad_settings_name_their_flag(field, value, message):
+def test_errors_of_invalid_settings_name_the_flag(field, value, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Config(**{field: value})

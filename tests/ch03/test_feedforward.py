@@ -1,4 +1,4 @@
-"""The feed-forward classifier: its formulas, its step, and what it leaves for people."""
+"""The feed-forward classifier: formulas, losses, training step, metrics, training and output files."""
 
 import csv
 import json
@@ -22,14 +22,14 @@ def config(options):
     return Config(data="digits", epochs=20, run=options)
 
 
-def test_the_network_has_the_books_shape():
+def test_layer_sizes_are_the_books():
     assert [tuple(p.shape) for p in FeedForward().parameters()] == [
         (300, 784), (300,), (100, 300), (100,), (10, 100), (10,),
     ]  # fmt: skip
     assert FeedForward()(torch.zeros(3, 784)).shape == (3, 10)
 
 
-def test_forward_is_the_formula():
+def test_forward_equals_the_formula():
     torch.manual_seed(0)
     model = FeedForward().double()
     x = torch.rand(5, 784, dtype=torch.float64)
@@ -51,8 +51,8 @@ def test_book_loss_by_hand():
     assert float(loss) == pytest.approx(-(0.1 / 4 + 0.1 / 4 + 0.9 / 2) / 3)
 
 
-def test_book_loss_starves_where_cross_entropy_feeds():
-    """The gradients in the correct class's logit are those that the docstring of book.py states."""
+def test_gradients_of_book_loss_and_cross_entropy():
+    """Compare the gradients with respect to the logit of the correct class with the docstring of book.py."""
     logits = torch.randn(4, 10, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([1, 5, 5, 9])
     p = logits.softmax(1)[range(4), labels].detach()
@@ -61,22 +61,22 @@ def test_book_loss_starves_where_cross_entropy_feeds():
         torch.testing.assert_close(gradient[range(4), labels], expected)
 
 
-def test_shift_moves_the_batch_within_bounds_and_wraps():
+def test_shift_moves_the_whole_batch_by_at_most_one_pixel():
     image = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
     image[:, 0, 14, 14] = 9
     generator = torch.Generator().manual_seed(0)
-    places = set()
+    positions = set()
     for _ in range(200):
         moved = feedforward.shifted(image, 1, generator)
         assert int(moved.sum()) == 18
         assert torch.equal(moved[0], moved[1])
-        places.add(tuple(moved[0, 0].nonzero()[0].tolist()))
-    assert places == {(14 + dy, 14 + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
+        positions.add(tuple(moved[0, 0].nonzero()[0].tolist()))
+    assert positions == {(14 + dy, 14 + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
     assert feedforward.shifted(image, 0, generator) is image
 
 
-def test_step_is_adamws(config):
-    """The update of one step, written out (Loshchilov & Hutter 2019, algorithm 2)."""
+def test_step_equals_adamw(config):
+    """AdamW's first update from its formula (Loshchilov & Hutter 2019, algorithm 2)."""
     torch.manual_seed(0)
     model = FeedForward().double()
     before = [p.detach().clone() for p in model.parameters()]
@@ -88,7 +88,7 @@ def test_step_is_adamws(config):
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
         expected = old * (1 - 0.002 * 0.1) - 0.002 * g / (g.abs() + 1e-8)  # first step: m / sqrt(v) = g / |g|
         torch.testing.assert_close(new.detach(), expected, rtol=1e-6, atol=1e-9)
-    assert all(p.grad is None for p in model.parameters()), "the next step would add to this one's gradients"
+    assert all(p.grad is None for p in model.parameters()), "gradients were not reset"
 
 
 def fit_one_batch(config, digits, **options):
@@ -105,13 +105,13 @@ def fit_one_batch(config, digits, **options):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_one_batch_is_learned_by_heart(config, digits, bf16):
+def test_training_overfits_one_batch(config, digits, bf16):
     step, guess, labels = fit_one_batch(config, digits, bf16=bf16)
     train_until(lambda: torch.equal(guess(), labels), step, at_most=500)
 
 
-def test_with_the_books_loss_whole_classes_of_the_batch_are_never_learned(config, digits):
-    """With cross-entropy every image is learned within these steps; the book's loss leaves classes out for ever."""
+def test_book_loss_does_not_learn_all_classes_of_a_batch(config, digits):
+    """The book's loss misses whole classes of the batch, after 200 steps."""
     step, guess, labels = fit_one_batch(config, digits, loss="book")
     for _ in range(200):
         step()
@@ -120,29 +120,29 @@ def test_with_the_books_loss_whole_classes_of_the_batch_are_never_learned(config
     assert 0 < len(learned) < 10
 
 
-def test_bf16_is_what_the_step_computes_in(config, digits):
-    seen = []
+def test_bf16_selects_the_type_of_the_computation(config, digits):
+    types = []
     model = FeedForward()
-    model.layers[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    model.layers[0].register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
     optimizer = feedforward.make_optimizer(model, config)
     pixels, labels = feedforward.scaled(digits.train.pixels[:8]), digits.train.labels[:8]
     for bf16 in (True, False):
         feedforward.train_step(model, optimizer, pixels, labels, bf16=bf16)
-    assert seen == [torch.bfloat16, torch.float32]
+    assert types == [torch.bfloat16, torch.float32]
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
-def test_measures_by_hand():
+def test_metrics_by_hand():
     logits = torch.tensor([[9.0, 0, 0], [9.0, 0, 0], [0, 9.0, 0], [0, 9.0, 0]])
     labels = torch.tensor([0, 0, 1, 0])
-    measures = feedforward.measure(logits, labels)
-    assert measures["accuracy"] == 0.75
-    assert measures["worst_class_accuracy"] == pytest.approx(2 / 3)
+    metrics = feedforward.measure(logits, labels)
+    assert metrics["accuracy"] == 0.75
+    assert metrics["worst_class_accuracy"] == pytest.approx(2 / 3)
     assert feedforward.class_accuracy(logits, labels).tolist() == pytest.approx([2 / 3, 1, 1])
-    assert measures["loss"] == pytest.approx(float(F.cross_entropy(logits, labels)))
+    assert metrics["loss"] == pytest.approx(float(F.cross_entropy(logits, labels)))
 
 
-def test_prediction_is_the_models_and_does_not_depend_on_the_chunks(digits):
+def test_predictions_do_not_depend_on_the_chunks(digits):
     model = FeedForward()
     logits = feedforward.predict(model, digits.train.pixels.repeat(3, 1, 1, 1))
     assert logits.shape == (3 * 1257, 10)
@@ -150,7 +150,7 @@ def test_prediction_is_the_models_and_does_not_depend_on_the_chunks(digits):
     torch.testing.assert_close(logits[:1257], logits[-1257:])
 
 
-def test_training_learns_repeats_and_restores(config, digits):
+def test_training_learns_is_repeatable_and_restores(config, digits):
     first, second = feedforward.train(config, digits), feedforward.train(config, digits)
     assert first["test_accuracy"] > 0.9
     one, two = (feedforward.restore(path.parent)[0] for path in sorted(config.run.out.rglob("model.safetensors")))
@@ -162,10 +162,10 @@ def test_training_learns_repeats_and_restores(config, digits):
     assert restored == config
 
 
-def test_choices_are_made_without_the_test_split(config, digits):
-    """Another test split changes nothing that was learned."""
-    nonsense = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
-    for data in (digits, nonsense):
+def test_training_does_not_use_the_test_split(config, digits):
+    """Training with another test split gives the same weights."""
+    other_test = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
+    for data in (digits, other_test):
         feedforward.train(replace(config, epochs=2), data)
     one, two = (feedforward.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -173,14 +173,14 @@ def test_choices_are_made_without_the_test_split(config, digits):
     assert json.loads(first)["valid_loss"] == json.loads(second)["valid_loss"]
 
 
-def test_the_step_size_goes_through_one_cycle_in_the_whole_training(config, digits, monkeypatch):
-    sizes = []
-    monkeypatch.setattr(feedforward, "set_learning_rate", lambda optimizer, size: sizes.append(size))
+def test_learning_rate_follows_one_cycle(config, digits, monkeypatch):
+    rates = []
+    monkeypatch.setattr(feedforward, "set_learning_rate", lambda optimizer, rate: rates.append(rate))
     feedforward.train(replace(config, epochs=4, batch_size=500), digits)
-    assert sizes == [schedule.one_cycle(step, 12, config.learning_rate) for step in range(12)]
+    assert rates == [schedule.one_cycle(step, 12, config.learning_rate) for step in range(12)]
 
 
-def test_what_a_person_looks_at(config, digits):
+def test_figures_predictions_and_images_are_written(config, digits):
     metrics = feedforward.train(replace(config, epochs=3, write_images=True), digits)
     (folder,) = config.run.out.glob("*/feedforward/*")
     for name in ("confusion", "classes", "mistakes", "curves"):
@@ -188,26 +188,26 @@ def test_what_a_person_looks_at(config, digits):
     rows = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
     assert len(rows) == 360
     assert list(rows[0]) == ["index", "label", "guess", *(f"p{k}" for k in range(10))]
-    right = sum(row["label"] == row["guess"] for row in rows) / len(rows)
-    assert right == pytest.approx(metrics["test_accuracy"])
+    accuracy = sum(row["label"] == row["guess"] for row in rows) / len(rows)
+    assert accuracy == pytest.approx(metrics["test_accuracy"])
     for row in rows:
         p = [float(row[f"p{k}"]) for k in range(10)]
         assert sum(p) == pytest.approx(1, abs=1e-4)
         assert p[int(row["guess"])] == max(p)
-    pictures = sorted((folder / "images").iterdir())
-    assert len(pictures) == 360
+    images = sorted((folder / "images").iterdir())
+    assert len(images) == 360
     row = rows[123]
     assert (folder / "images" / f"1 - 23 - {row['label']} - {row['guess']}.jpg").exists()
 
 
-def test_small_sets_get_a_thousand_steps(config, digits):
+def test_small_data_sets_are_trained_for_a_thousand_steps(config, digits):
     feedforward.train(replace(config, epochs=None), digits)
     (path,) = config.run.out.rglob("metrics.jsonl")
-    assert len(path.read_text().splitlines()) == 200, "of five batches each"
+    assert len(path.read_text().splitlines()) == 200, "epochs of five batches"
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20])
-def test_a_handful_of_images_is_enough(options, limit):
+def test_training_works_with_few_images(options, limit):
     data = load_images("digits", limit=limit)
     metrics = feedforward.train(Config(data="digits", epochs=1, run=options), data)
     assert 0 <= metrics["test_accuracy"] <= 1

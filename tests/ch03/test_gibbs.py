@@ -1,4 +1,4 @@
-"""Boltzmann machines: conditionals, sampling and the learning rule against enumeration, slow loops and scikit-learn."""
+"""RBM: conditionals, sampling and contrastive divergence compared with enumeration, slow loops and scikit-learn."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ def every_state(units):
 
 
 def joint(rbm):
-    """(2^V, 2^H) P(v, h) by listing everything."""
+    """Compute P(v, h) by enumeration; return the states of v and of h, and the (2^V, 2^H) probabilities."""
     v, h = (every_state(units) for units in rbm.weight.shape)
     energies = [[float(rbm.energy(one[None], other[None])) for other in h] for one in v]
     return v, h, torch.tensor(energies, dtype=torch.float64).neg().flatten().softmax(0).view(len(v), len(h))
@@ -50,7 +50,7 @@ def test_energy_by_hand():
     assert rbm.energy(torch.ones(1, 2).double(), torch.zeros(1, 1).double()).item() == -0.75
 
 
-def test_conditionals_and_free_energy_are_those_of_the_enumerated_joint():
+def test_conditionals_and_free_energy_equal_those_of_the_enumerated_joint():
     rbm = make_rbm(5, 4)
     v, h, p = joint(rbm)
     hidden = (p / p.sum(1, keepdim=True)) @ h
@@ -61,32 +61,32 @@ def test_conditionals_and_free_energy_are_those_of_the_enumerated_joint():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_samples_are_binary_and_as_frequent_as_asked(dtype):
+def test_samples_are_binary_with_the_given_probability(dtype):
     torch.manual_seed(0)
-    asked = torch.tensor([0.0, 0.001, 0.25, 0.9, 1.0], dtype=dtype)
-    drawn = sample(asked.expand(100_000, 5))
+    p = torch.tensor([0.0, 0.001, 0.25, 0.9, 1.0], dtype=dtype)
+    drawn = sample(p.expand(100_000, 5))
     assert drawn.dtype == dtype
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    torch.testing.assert_close(drawn.double().mean(0), asked.double(), rtol=0, atol=0.005)
+    torch.testing.assert_close(drawn.double().mean(0), p.double(), rtol=0, atol=0.005)
     assert drawn[:, 0].sum() == 0
     assert drawn[:, 4].min() == 1
     assert float(drawn[:, 1].double().mean()) == pytest.approx(0.001, rel=0.5)
 
 
-def test_the_chain_forgets_its_start_and_visits_states_as_often_as_the_model_says():
+def test_gibbs_chains_converge_to_the_distribution_of_the_model():
     rbm = make_rbm(4, 3, scale=0.7)
     states, _, p = joint(rbm)
     torch.manual_seed(0)
     v, q = gibbs(rbm, torch.zeros(40_000, 3, dtype=torch.float64), steps=30)
     index = (v @ torch.tensor([8.0, 4.0, 2.0, 1.0], dtype=torch.float64)).long()
     assert torch.equal(states[index], v)
-    seen = index.bincount(minlength=16) / len(v)
-    torch.testing.assert_close(seen.double(), p.sum(1), rtol=0, atol=0.01)
+    frequency = index.bincount(minlength=16) / len(v)
+    torch.testing.assert_close(frequency.double(), p.sum(1), rtol=0, atol=0.01)
     torch.testing.assert_close(q, rbm.hidden_probability(v))
 
 
-def test_the_gradient_is_that_of_the_free_energies():
-    """What autograd finds of mean F(samples) - mean F(data), in every buffer."""
+def test_gradient_equals_autograd_of_the_free_energies():
+    """Compare with autograd of mean F(chains) - mean F(data) for every buffer."""
     rbm = make_rbm(6, 4, scale=0.5)
     v0, v = (torch.rand(n, 6).lt(0.5).double() for n in (7, 3))
     buffers = [buffer.requires_grad_() for buffer in rbm.buffers()]
@@ -98,8 +98,8 @@ def test_the_gradient_is_that_of_the_free_energies():
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_the_centred_gradient_moves_the_plain_energy_as_its_own_energy():
-    """A step in W, a', b' of E = -(v - mu) W (h - lambda) - a' v - b' h, where a = a' - W lambda and b = b' - mu W."""
+def test_centred_gradient_equals_the_gradient_of_the_centred_energy():
+    """Gradient of W, a', b' in E = -(v - mu) W (h - lambda) - a' v - b' h; a = a' - W lambda and b = b' - mu W."""
     rbm = make_rbm(6, 4, scale=0.5)
     v0, v = (torch.rand(n, 6).lt(0.5).double() for n in (7, 3))
     q0, q = rbm.hidden_probability(v0), rbm.hidden_probability(v)
@@ -121,11 +121,14 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def slow_step(rbm, velocity, v0, dice, *, steps, learning_rate, momentum, decay, start=None):
-    """Hinton (2010), sections 2, 3, 9 and 10, a unit and a sample at a time; `start` holds chains, else data start."""
+def slow_step(rbm, velocity, v0, noise, *, steps, learning_rate, momentum, decay, start=None):
+    """Take the step of Hinton (2010), sections 2, 3, 9 and 10, in loops over units and samples.
+
+    Chains start at `start`, or at the data if it is None. `noise` contains the uniform random numbers.
+    """
     W, b, c = (buffer.tolist() for buffer in rbm.buffers())
     V, H = len(b), len(c)
-    dice = iter(dice)
+    noise = iter(noise)
 
     def hidden(v):
         return [sigmoid(c[j] + sum(v[i] * W[i][j] for i in range(V))) for j in range(H)]
@@ -133,7 +136,7 @@ def slow_step(rbm, velocity, v0, dice, *, steps, learning_rate, momentum, decay,
     data = [(v, hidden(v)) for v in v0.tolist()]
     chains = [q for _, q in data] if start is None else start.tolist()
     for _ in range(steps):
-        for_h, for_v = next(dice).tolist(), next(dice).tolist()
+        for_h, for_v = next(noise).tolist(), next(noise).tolist()
         moved = []
         for number, q in enumerate(chains):
             h = [1.0 if for_h[number][j] < q[j] else 0.0 for j in range(H)]
@@ -142,8 +145,8 @@ def slow_step(rbm, velocity, v0, dice, *, steps, learning_rate, momentum, decay,
         chains = [hidden(v) for v in moved]
     model = list(zip(moved, chains, strict=True))
 
-    def mean(pairs, what):
-        return sum(what(v, q) for v, q in pairs) / len(pairs)
+    def mean(pairs, statistic):
+        return sum(statistic(v, q) for v, q in pairs) / len(pairs)
 
     for i in range(V):
         for j in range(H):
@@ -164,49 +167,49 @@ def slow_step(rbm, velocity, v0, dice, *, steps, learning_rate, momentum, decay,
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("chains", [0, 4])
-def test_learning_is_the_papers_loop_over_samples_and_units(steps, chains, monkeypatch):
-    """CD-k and PCD-k, three steps with the same dice: the same weights, biases and chains."""
+def test_steps_equal_slow_loops_over_samples_and_units(steps, chains, monkeypatch):
+    """Three steps of CD-k and PCD-k with the same random numbers give the same weights, biases and chains."""
     fast, slow = make_rbm(7, 5, scale=0.4), make_rbm(7, 5, scale=0.4)
     learner = ContrastiveDivergence(
         fast, chains=chains, steps=steps, momentum=0.7, weight_decay=0.03, dtype=torch.float64
     )
-    thrown = []
+    noise = []
 
-    def watch(probability):
+    def record(probability):
         state = torch.get_rng_state()
-        thrown.append(torch.rand(probability.shape))
+        noise.append(torch.rand(probability.shape))
         torch.set_rng_state(state)
         return sample(probability)
 
-    monkeypatch.setattr(module, "sample", watch)
+    monkeypatch.setattr(module, "sample", record)
     velocity = [torch.zeros_like(buffer) for buffer in slow.buffers()]
-    held = torch.full((chains, 5), 0.5).double() if chains else None
+    state = torch.full((chains, 5), 0.5).double() if chains else None
     for number in range(3):
         v0 = torch.rand(6, 7).lt(0.5).double()
-        thrown.clear()
+        noise.clear()
         learner.step(fast, v0, learning_rate=0.2 / (1 + number))
         after = slow_step(
-            slow, velocity, v0, thrown, steps=steps, learning_rate=0.2 / (1 + number), momentum=0.7, decay=0.03,
-            start=held,
+            slow, velocity, v0, noise, steps=steps, learning_rate=0.2 / (1 + number), momentum=0.7, decay=0.03,
+            start=state,
         )  # fmt: skip
-        held = after if chains else None
+        state = after if chains else None
     for ours, theirs in zip(fast.buffers(), slow.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
     for ours, theirs in zip(learner.velocity.buffers(), velocity, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
     if chains:
-        torch.testing.assert_close(learner.chains, held, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(learner.chains, state, rtol=1e-12, atol=1e-13)
 
 
-def test_persistent_learning_is_scikit_learns(monkeypatch):
-    """BernoulliRBM and ours, given the same dice, over steps: weights and biases stay the same."""
+def test_persistent_chains_equal_scikit_learn(monkeypatch):
+    """BernoulliRBM and ours compute the same weights and biases from the same random numbers, over several steps."""
     from sklearn.neural_network import BernoulliRBM
 
-    class Dice:
-        """Gives scikit-learn the numbers that ours has thrown."""
+    class SameNoise:
+        """Random state for scikit-learn that returns the random numbers of ours."""
 
         def uniform(self, size):
-            return thrown.pop(0)
+            return noise.pop(0)
 
     rbm = make_rbm(9, 6, scale=0.3)
     theirs = BernoulliRBM(6, learning_rate=0.1, batch_size=5)
@@ -214,56 +217,55 @@ def test_persistent_learning_is_scikit_learns(monkeypatch):
     theirs.intercept_visible_ = rbm.visible_bias.numpy().copy()
     theirs.intercept_hidden_ = rbm.hidden_bias.numpy().copy()
     learner = ContrastiveDivergence(rbm, chains=5, dtype=torch.float64)
-    thrown = []
+    noise = []
 
-    def watch(probability):
-        thrown.append(np.random.random(tuple(probability.shape)))
-        return torch.from_numpy(thrown[-1] < probability.numpy()).double()
+    def record(probability):
+        noise.append(np.random.random(tuple(probability.shape)))
+        return torch.from_numpy(noise[-1] < probability.numpy()).double()
 
-    monkeypatch.setattr(module, "sample", watch)
-    # Ours throws for h at the start of a step, theirs at the end of the one before.
-    theirs.h_samples_ = watch(learner.chains).numpy()
-    first = thrown.pop()
+    monkeypatch.setattr(module, "sample", record)
+    # Ours samples h at the start of a step, scikit-learn at the end of the previous step.
+    theirs.h_samples_ = record(learner.chains).numpy()
+    first = noise.pop()
 
     def shared(probability):
         hidden = probability.shape[1] == 6
-        return torch.from_numpy(first < probability.numpy()).double() if hidden else watch(probability)
+        return torch.from_numpy(first < probability.numpy()).double() if hidden else record(probability)
 
     monkeypatch.setattr(module, "sample", shared)
     for _ in range(4):
         v0 = torch.rand(5, 9).lt(0.5).double()
         learner.step(rbm, v0, 0.1)
         first = np.random.random((5, 6))
-        thrown.append(first)
-        theirs._fit(v0.numpy(), Dice())
+        noise.append(first)
+        theirs._fit(v0.numpy(), SameNoise())
     np.testing.assert_allclose(rbm.weight.T.numpy(), theirs.components_, rtol=1e-10)
     np.testing.assert_allclose(rbm.visible_bias.numpy(), theirs.intercept_visible_, rtol=1e-10)
     np.testing.assert_allclose(rbm.hidden_bias.numpy(), theirs.intercept_hidden_, rtol=1e-10)
 
 
-def test_sparsity_pushes_every_unit_towards_the_target():
+def test_sparsity_penalty_shifts_biases_and_weights_towards_the_target():
     rbm = make_rbm(6, 4, dtype=torch.float32)
     twin = make_rbm(6, 4, dtype=torch.float32)
     v0 = torch.rand(20, 6).lt(0.5).float()
     learners = [
-        ContrastiveDivergence(machine, sparsity_target=0.1, sparsity_cost=cost)
-        for machine, cost in ((rbm, 0.0), (twin, 0.5))
+        ContrastiveDivergence(each, sparsity_target=0.1, sparsity_cost=cost) for each, cost in ((rbm, 0.0), (twin, 0.5))
     ]
     before = rbm.hidden_probability(v0).mean(0)
-    for machine, learner in zip((rbm, twin), learners, strict=True):
+    for each, learner in zip((rbm, twin), learners, strict=True):
         torch.manual_seed(0)
-        learner.step(machine, v0, 0.2)
+        learner.step(each, v0, 0.2)
     activity = torch.full((4,), 0.0) + learners[1].hidden_centre
     torch.testing.assert_close(
         activity, make_rbm(6, 4, dtype=torch.float32).hidden_bias.sigmoid().lerp(before, CENTRE_RATE)
     )
-    pushed = 0.2 * 0.5 * (0.1 - activity)
-    torch.testing.assert_close(twin.hidden_bias - rbm.hidden_bias, pushed, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(twin.weight - rbm.weight, torch.outer(v0.mean(0), pushed), rtol=1e-4, atol=1e-6)
+    shift = 0.2 * 0.5 * (0.1 - activity)
+    torch.testing.assert_close(twin.hidden_bias - rbm.hidden_bias, shift, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(twin.weight - rbm.weight, torch.outer(v0.mean(0), shift), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(twin.visible_bias, rbm.visible_bias)
 
 
-def test_the_centres_follow_the_data():
+def test_centres_are_running_means():
     rbm = make_rbm(6, 4, dtype=torch.float32)
     learner = ContrastiveDivergence(rbm, centre=True)
     v0 = torch.rand(20, 6).lt(0.5).float()
@@ -274,10 +276,10 @@ def test_the_centres_follow_the_data():
         torch.testing.assert_close(centre, 0.99 * before + 0.01 * mean)
 
 
-def test_bf16_learns_what_fp32_learns(digits):
-    """Twelve steps from the same machine: the narrow sampler leads to the same place, up to its dice."""
+def test_bf16_and_fp32_learn_similar_weights(digits):
+    """Twelve steps from the same weights end at highly correlated weights."""
     v0 = (digits.train.pixels[:100].flatten(1) > 127).float()
-    ends = []
+    rbms = []
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         rbm = RBM(784, 50)
@@ -286,22 +288,22 @@ def test_bf16_learns_what_fp32_learns(digits):
             learner.step(rbm, v0, 0.1)
         assert rbm.weight.dtype == torch.float32
         assert learner.chains.dtype == dtype
-        ends.append(rbm)
-    one, two = (torch.cat([buffer.flatten() for buffer in rbm.buffers()]) for rbm in ends)
+        rbms.append(rbm)
+    one, two = (torch.cat([buffer.flatten() for buffer in rbm.buffers()]) for rbm in rbms)
     assert float(torch.corrcoef(torch.stack([one, two]))[0, 1]) > 0.99
 
 
 @pytest.mark.parametrize("chains", [0, 20])
 @pytest.mark.parametrize(("centre", "learning_rate"), [(False, 0.1), (True, 0.5)])
-def test_one_batch_is_learned_by_heart(chains, centre, learning_rate, digits):
-    """Four images, many steps: the machine draws them from their own hidden states almost without a mistake."""
+def test_training_overfits_one_batch(chains, centre, learning_rate, digits):
+    """After many steps on four images, their reconstructions are almost without error."""
     torch.manual_seed(0)
     v0 = (digits.train.pixels[:4].flatten(1) > 127).float()
     rbm = make_digits_rbm(v0, 30)
     learner = ContrastiveDivergence(rbm, chains=chains, centre=centre, momentum=0.5)
 
-    def mistakes():
+    def error():
         return float((rbm.visible_probability(sample(rbm.hidden_probability(v0))) - v0).abs().mean())
 
-    assert mistakes() > 0.1
-    train_until(lambda: mistakes() < 0.02, lambda: learner.step(rbm, v0, learning_rate), at_most=5_000)
+    assert error() > 0.1
+    train_until(lambda: error() < 0.02, lambda: learner.step(rbm, v0, learning_rate), at_most=5_000)

@@ -1,4 +1,4 @@
-"""Likelihoods: exact, annealed and pseudo, against enumeration."""
+"""Exact and annealed log-likelihood and pseudo-likelihood, compared with enumeration."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ def make_rbm(visible, hidden, scale=0.5):
 
 
 @pytest.mark.parametrize(("visible", "hidden"), [(6, 3), (3, 6), (5, 5), (1, 1)])
-def test_exact_partition_is_the_sum_over_every_pair_of_states(visible, hidden):
+def test_exact_partition_equals_the_sum_over_all_states(visible, hidden):
     rbm = make_rbm(visible, hidden).double()
     total = sum(
         math.exp(-float(rbm.energy(torch.tensor([v]).double(), torch.tensor([h]).double())))
@@ -40,15 +40,15 @@ def test_exact_partition_is_the_sum_over_every_pair_of_states(visible, hidden):
 
 
 @pytest.mark.parametrize(("visible", "hidden"), [(30, 14), (14, 30)])
-def test_exact_partition_lists_the_smaller_side_in_parts(visible, hidden):
-    """14 units are 16,384 states, 30 could not be listed; without weights Z is a product."""
+def test_exact_partition_enumerates_the_smaller_layer_in_parts(visible, hidden):
+    """14 units have 16,384 states, 30 units too many to enumerate; without weights Z is a product."""
     rbm = make_rbm(visible, hidden)
     rbm.weight.zero_()
     known = sum(math.log1p(math.exp(bias)) for bias in [*rbm.visible_bias.tolist(), *rbm.hidden_bias.tolist()])
     assert exact_log_partition(rbm) == pytest.approx(known, abs=1e-9)
 
 
-def test_exact_partition_refuses_what_cannot_be_listed():
+def test_exact_partition_rejects_too_large_layers():
     with pytest.raises(ValueError, match="a layer of at most 20 units, got 21"):
         exact_log_partition(RBM(30, 21))
 
@@ -65,7 +65,7 @@ def test_probabilities_sum_to_one():
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    """A machine of 12 hidden units that has learned binary digits of 14x14 pixels, and those digits."""
+    """Return an RBM with 12 hidden units, trained on binary digits of 14x14 pixels, and these digits."""
     torch.manual_seed(0)
     images = (F.avg_pool2d(digits.train.pixels.float(), 2) > 127).float().flatten(1)
     rbm = RBM(196, 12)
@@ -76,7 +76,7 @@ def trained(digits):
     return rbm, images
 
 
-def test_annealed_partition_is_the_exact_one_to_a_hundredth_of_a_nat(trained):
+def test_annealed_partition_is_within_a_hundredth_of_a_nat_of_the_exact_one(trained):
     rbm, images = trained
     torch.manual_seed(0)
     exact = exact_log_partition(rbm)
@@ -86,27 +86,27 @@ def test_annealed_partition_is_the_exact_one_to_a_hundredth_of_a_nat(trained):
     assert 500 < estimate.effective_chains <= 1_000
 
 
-def test_the_stated_error_of_a_short_annealing_is_the_error_it_makes(trained):
-    """Thirty short estimates: they scatter around the truth as much as each of them says."""
+def test_standard_error_of_short_annealing_is_realistic(trained):
+    """The root mean squared error of thirty short estimates is within a factor of two of their mean standard error."""
     rbm, images = trained
     torch.manual_seed(1)
     exact = exact_log_partition(rbm)
     runs = [annealed_log_partition(rbm, base_rates(images), temperatures=100, chains=100) for _ in range(30)]
-    made = math.sqrt(sum((run.value - exact) ** 2 for run in runs) / len(runs))
+    actual = math.sqrt(sum((run.value - exact) ** 2 for run in runs) / len(runs))
     stated = sum(run.error for run in runs) / len(runs)
-    assert 0.5 < made / stated < 2
+    assert 0.5 < actual / stated < 2
 
 
 def test_temperatures_are_denser_near_one():
     betas = likelihood.inverse_temperatures(1_000)
     steps = torch.tensor(betas, dtype=torch.float64).diff()
     assert (betas[0], betas[-1], len(betas)) == (0, 1, 1_001)
-    assert (steps.diff() < 0).all(), "each step is smaller than the one before"
+    assert (steps.diff() < 0).all(), "each step is smaller than the previous one"
     assert sum(beta > 0.9 for beta in betas) > 300
 
 
-def test_annealed_partition_of_twenty_hidden_units_is_the_enumerated_one(digits):
-    """With many effective chains, and within four of the standard errors that it states."""
+def test_annealed_partition_of_twenty_hidden_units(digits):
+    """The estimate has many effective chains and is within four standard errors of the exact value."""
     torch.manual_seed(0)
     images = (F.avg_pool2d(digits.train.pixels.float(), 2) > 127).float().flatten(1)
     rbm = RBM(196, 20)
@@ -119,8 +119,8 @@ def test_annealed_partition_of_twenty_hidden_units_is_the_enumerated_one(digits)
     assert estimate.value == pytest.approx(exact_log_partition(rbm), abs=4 * estimate.error)
 
 
-def test_annealing_from_the_machine_itself_has_no_spread():
-    """Without weights, and from its own biases, every chain has the same weight: Z is known at once."""
+def test_annealing_is_exact_if_the_rbm_is_the_base_model():
+    """Without weights, and with its visible biases as base, every chain has the same importance weight."""
     rbm = make_rbm(12, 5)
     rbm.weight.zero_()
     rbm.hidden_bias.zero_()
@@ -135,7 +135,7 @@ def test_base_rates_are_finite_log_odds():
     assert base_rates(images).sigmoid().tolist() == pytest.approx([97.5 / 100, 2.5 / 100, 97.5 / 100])
 
 
-def test_pseudo_likelihood_is_the_sum_of_each_pixels_conditional(monkeypatch):
+def test_pseudo_likelihood_equals_the_sum_of_the_conditionals(monkeypatch):
     rbm = make_rbm(6, 4, scale=1.0)
     images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6)))
     exact = 0.0
@@ -149,12 +149,12 @@ def test_pseudo_likelihood_is_the_sum_of_each_pixels_conditional(monkeypatch):
     monkeypatch.setattr(likelihood, "FLIPS", 400_000)
     many = images.repeat(100, 1)
     assert pseudo_likelihood(rbm, many) == pytest.approx(exact, rel=0.01)
-    assert pseudo_likelihood(rbm, many) == pseudo_likelihood(rbm, many), "each call looks at the same pixels"
+    assert pseudo_likelihood(rbm, many) == pseudo_likelihood(rbm, many), "each call must use the same pixels"
     assert pseudo_likelihood(rbm, images[:3]) != pseudo_likelihood(rbm, images[3:6])
 
 
-class Narrow(TorchFunctionMode):
-    """A device without float64, as Apple's: wide numbers come only from tensors that were fetched with `.cpu()`."""
+class NoFloat64(TorchFunctionMode):
+    """Simulate a device without float64, such as MPS: only tensors fetched with `.cpu()` may become float64."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -164,31 +164,31 @@ class Narrow(TorchFunctionMode):
         elif isinstance(result, torch.Tensor) and result.dtype == torch.float64:
             given = [tensor for tensor in args if isinstance(tensor, torch.Tensor)]
             here = any(tensor.dtype == torch.float64 or hasattr(tensor, "fetched") for tensor in given)
-            assert here or "device" not in (kwargs or {}), f"{func} makes float64 on the device"
+            assert here or "device" not in (kwargs or {}), f"{func} creates float64 on the device"
             assert here or not any(tensor.is_floating_point() for tensor in given), (
-                f"{func} makes float64 on the device"
+                f"{func} creates float64 on the device"
             )
         return result
 
 
-def test_nothing_is_wider_on_a_device_than_it_can_be(monkeypatch):
+def test_no_float64_on_devices_without_it(monkeypatch):
     rbm, images = make_rbm(8, 4), sample(torch.full((30, 8), 0.5))
     torch.manual_seed(3)
     expected = annealed_log_partition(rbm, base_rates(images), 50, 20).value
     monkeypatch.setattr(likelihood, "widest_float", lambda _: torch.float32)
     torch.manual_seed(3)
-    with Narrow():
+    with NoFloat64():
         log_z = annealed_log_partition(rbm, base_rates(images), 50, 20).value
         assert math.isfinite(exact_log_partition(rbm) + log_likelihood(rbm, images, log_z))
         assert math.isfinite(pseudo_likelihood(rbm, images))
     assert log_z == pytest.approx(expected, abs=1e-4)
 
 
-def test_learning_raises_likelihood_and_pseudo_likelihood(trained):
+def test_training_increases_likelihood_and_pseudo_likelihood(trained):
     rbm, images = trained
-    blind = RBM(196, 12)
-    blind.visible_bias.copy_(base_rates(images))
-    blind.weight.zero_()
-    assert pseudo_likelihood(rbm, images) > pseudo_likelihood(blind, images) + 10
-    gain = log_likelihood(rbm, images, exact_log_partition(rbm))
-    assert gain > log_likelihood(blind, images, exact_log_partition(blind)) + 8
+    base = RBM(196, 12)
+    base.visible_bias.copy_(base_rates(images))
+    base.weight.zero_()
+    assert pseudo_likelihood(rbm, images) > pseudo_likelihood(base, images) + 10
+    trained_likelihood = log_likelihood(rbm, images, exact_log_partition(rbm))
+    assert trained_likelihood > log_likelihood(base, images, exact_log_partition(base)) + 8

@@ -1,4 +1,4 @@
-"""Scaling of the recommender: a process for each size, growing sizes, a size that is too large, and Windows."""
+"""Scaling of the recommender: one process per size, and errors."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def config(options):
 
 
 def die(*_):
-    """End as a process that the system kills: at once, without a word."""
+    """End this process as if the system had killed it."""
     os._exit(9)
 
 
@@ -31,22 +31,22 @@ def test_each_size_is_measured_in_its_own_process(config):
     assert "growth_exponent" in found
     summary = json.loads(next(config.run.out.rglob("summary.json")).read_text())
     assert next(config.run.out.rglob("scaling.png")).stat().st_size > 0
-    assert summary["device"].endswith(", fp32"), "it takes no notice of --precision"
+    assert summary["device"].endswith(", fp32"), "--precision must be ignored"
 
 
-def test_a_process_that_is_killed_is_a_lack_of_memory(config, monkeypatch):
+def test_a_killed_process_is_reported_as_out_of_memory(config, monkeypatch):
     monkeypatch.setattr(scaling, "measure", die)
-    with pytest.raises(MemoryError, match=r"^1,000 ratings do not fit in memory: ask for fewer$"):
+    with pytest.raises(MemoryError, match=r"^1,000 ratings do not fit in memory: reduce --ratings$"):
         scaling.train(config)
 
 
-def test_a_system_without_getrusage_is_one_clear_error(config, monkeypatch):
+def test_a_system_without_getrusage_raises_an_error(config, monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    with pytest.raises(OSError, match=r"^peak memory needs Python's resource module, which Windows lacks: use Linux"):
+    with pytest.raises(OSError, match=r"^peak memory cannot be measured on Windows: use Linux or macOS$"):
         scaling.train(config)
 
 
-def test_the_prior_is_shared_out_over_the_ratings(config, monkeypatch):
+def test_weight_decay_is_divided_by_the_number_of_ratings(config, monkeypatch):
     make, counts = scaling.make_optimizer, []
     monkeypatch.setattr(scaling, "make_optimizer", lambda m, c, n: counts.append(n) or make(m, c, n))
     found = scaling.measure(config, 1_000, threads=torch.get_num_threads())
@@ -58,11 +58,11 @@ def test_the_prior_is_shared_out_over_the_ratings(config, monkeypatch):
     [
         ((), "--ratings needs at least one number"),
         ((999,), "--ratings must be at least 1000, got 999"),
-        ((1_000, 1_000), "--ratings must grow"),
-        ((2_000, 1_000), "--ratings must grow"),
-        ((1_000, 1_001), "--ratings must grow, each to twice the one before at least"),
+        ((1_000, 1_000), "--ratings must increase"),
+        ((2_000, 1_000), "--ratings must increase"),
+        ((1_000, 1_001), "--ratings must increase, each to at least twice the previous number"),
     ],
 )
-def test_bad_sizes_are_refused(ratings, message):
+def test_invalid_sizes_are_rejected(ratings, message):
     with pytest.raises(ValueError, match=message):
         Config(ratings=ratings)

@@ -1,4 +1,4 @@
-"""Operators of our own: values, derivatives, and what torch demands of an operator."""
+"""Custom operators: values, derivatives, torch.library.opcheck, and skipped implementations."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def numbers(*shape, dtype=torch.float64):
     return torch.randn(shape, dtype=dtype, requires_grad=True)
 
 
-def test_axpb(kernels):
+def test_axpb_equals_torch(kernels):
     x = numbers(3, 5)
     torch.testing.assert_close(kernels.axpb(x, 2.0, 3.0), 2 * x + 3)
     torch.testing.assert_close(kernels.axpb(x.T, 2.0, 3.0), 2 * x.T + 3)
@@ -35,7 +35,7 @@ def test_axpb(kernels):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_cross_entropy(kernels, dtype):
+def test_cross_entropy_equals_torch(kernels, dtype):
     logits, labels = numbers(7, 5, dtype=dtype), torch.tensor([0, 4, 2, 2, 1, 3, 0])
     weights = torch.arange(1.0, 8.0, dtype=dtype)
     expected = F.cross_entropy(logits, labels, reduction="none")
@@ -54,20 +54,20 @@ def test_large_logits_do_not_overflow(kernels):
     assert torch.autograd.grad(loss.sum(), logits)[0].tolist() == [[1, 0, -1]]
 
 
-def test_a_number_that_is_none_stays_none(kernels):
+def test_nan_propagates(kernels):
     logits = torch.tensor([[0.0, float("nan"), 1.0]])
     assert kernels.cross_entropy(logits, torch.tensor([0])).isnan().all()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck looks at its own copies
-def test_torch_accepts_the_operators(kernels):
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # opcheck reads .grad of copies
+def test_opcheck_passes(kernels):
     logits, labels = numbers(6, 4, dtype=torch.float32), torch.tensor([0, 3, 2, 2, 1, 3])
     torch.library.opcheck(kernels.axpb.default, (logits, 2.0, 3.0))
     torch.library.opcheck(kernels.cross_entropy.default, (logits, labels))
     torch.library.opcheck(kernels.cross_entropy_backward.default, (torch.ones(6), logits.detach(), labels))
 
 
-def test_the_operators_are_kept_whole_by_compilation(kernels):
+def test_compilation_has_no_graph_breaks(kernels):
     compiled = torch.compile(lambda z, y: kernels.cross_entropy(2 * z, y).mean(), fullgraph=True, backend="aot_eager")
     logits, labels = numbers(6, 4, dtype=torch.float32), torch.tensor([0, 3, 2, 2, 1, 3])
     (gradient,) = torch.autograd.grad(compiled(logits, labels), logits)
@@ -76,7 +76,7 @@ def test_the_operators_are_kept_whole_by_compilation(kernels):
 
 
 @pytest.mark.skipif(cpp_kernels.why_absent() is not None, reason=str(cpp_kernels.why_absent()))
-def test_cpp_refuses_what_it_cannot_read():
+def test_cpp_rejects_invalid_labels_and_shapes():
     cpp_kernels.load()
     kernels = torch.ops.companion_cpp
     logits = torch.zeros(2, 3)
@@ -116,7 +116,7 @@ print("equal")
     assert done.stdout == "equal\n", done.stderr
 
 
-def test_triton_kernels_compile_for_gpus_that_are_not_here(tmp_path):
+def test_triton_kernels_compile_for_sm_80_and_sm_90(tmp_path):
     pytest.importorskip("triton")
     script = """
 from triton import compile
@@ -157,18 +157,18 @@ def test_triton_on_a_gpu():
     torch.testing.assert_close(torch.ops.companion_triton.cross_entropy(logits, labels), expected)
 
 
-def test_the_program_says_what_it_skips(options, capsys, monkeypatch):
+def test_skipped_implementations_are_printed(options, capsys, monkeypatch):
     monkeypatch.setattr(cpp_kernels, "no_compiler", lambda: "no C++ compiler: c++ was not found")
     found = operators.train(operators.Config(batch_size=16, classes=10, rounds=1, seconds=0.001, run=options))
-    said = capsys.readouterr().out
-    assert "torch.compile: no C++ compiler: c++ was not found" in said
-    assert "C++: no C++ compiler" in said
-    assert "Triton: it compiles for GPUs" in said
+    output = capsys.readouterr().out
+    assert "torch.compile: no C++ compiler: c++ was not found" in output
+    assert "C++: no C++ compiler" in output
+    assert "Triton: the kernels run on a GPU, not on cpu" in output
     assert found["axpb_python_ratio"] > 0
     assert found["cross_entropy_eager_ratio"] == 1
 
 
-def test_operators_that_do_not_build_are_skipped(options, capsys, monkeypatch):
+def test_operators_that_cannot_be_built_are_skipped(options, capsys, monkeypatch):
     def load():
         raise RuntimeError("kernels.cpp did not build: bad option")
 
@@ -181,7 +181,7 @@ def test_operators_that_do_not_build_are_skipped(options, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(cpp_kernels.why_absent() is not None, reason=str(cpp_kernels.why_absent()))
-def test_the_derivative_in_cpp_refuses_what_does_not_fit():
+def test_cpp_derivative_rejects_invalid_labels_and_shapes():
     cpp_kernels.load()
     backward, logits = torch.ops.companion_cpp.cross_entropy_backward, torch.randn(2, 3)
     with pytest.raises(RuntimeError, match="labels must be between 0 and 2"):
@@ -192,7 +192,7 @@ def test_the_derivative_in_cpp_refuses_what_does_not_fit():
         backward(torch.ones(2), logits[:, :0], torch.tensor([0, 1]))
 
 
-def test_the_program_compares_what_can_run(options):
+def test_the_program_compares_available_implementations(options):
     config = operators.Config(batch_size=16, classes=10, compile=False, rounds=1, seconds=0.001, run=options)
     found = operators.train(config)
     assert ("cross_entropy_cpp_ratio" in found) == (cpp_kernels.why_absent() is None)

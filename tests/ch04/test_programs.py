@@ -1,4 +1,4 @@
-"""Programs that measure: what they count is right, and they run on whatever the machine has."""
+"""Measurement programs: counts, ratios and estimates are correct; the programs run on any machine."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ def few():
     return load_images("digits", limit=256)
 
 
-def test_networks_learn_a_batch_by_heart():
+def test_networks_overfit_a_batch():
     torch.manual_seed(0)
     images, labels = torch.randint(256, (16, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (16,))
     for name, network in NETWORKS.items():
@@ -41,20 +41,20 @@ def test_networks_learn_a_batch_by_heart():
 # The roofline.
 
 
-def test_traffic_counts_what_is_read_and_written():
+def test_traffic_counts_bytes_read_and_written():
     a, b = torch.ones(10, 20), torch.ones(20, 30)
     with matmul.Traffic() as traffic:
         a @ b
     assert traffic.bytes == 4 * (10 * 20 + 20 * 30 + 10 * 30)
     with matmul.Traffic() as traffic:
         a.view(200).view(20, 10)
-    assert traffic.bytes == 0, "a view moves nothing"
+    assert traffic.bytes == 0, "a view moves no bytes"
 
 
-def test_a_recurrent_layers_products_are_counted(options):
+def test_products_of_a_recurrent_layer_are_counted(options):
     config = matmul.Config(batch_size=4, run=options)
     step = matmul.training_step("lstm", config, torch.device("cpu"), bf16=False)
-    forward = 2 * 4 * 28 * (28 + 128) * 4 * 128  # B, steps, inputs and states, gates of every unit
+    forward = 2 * 4 * 28 * (28 + 128) * 4 * 128  # 2 B steps (inputs + states) (gates x units)
     assert step.gigaflops > 2 * forward / 1e9
 
 
@@ -68,10 +68,10 @@ def test_matmul_measures_and_draws(options):
     assert (folder / "roofline.png").stat().st_size > 5_000
 
 
-# How images arrive.
+# Input pipelines.
 
 
-def test_every_source_gives_the_same_images(few, options):
+def test_loader_and_resident_data_give_the_same_images(few, options):
     config = input_pipeline.Config(batch_size=len(few.train), run=options)
     device = torch.device("cpu")
     pixels, labels = next(
@@ -85,19 +85,19 @@ def test_every_source_gives_the_same_images(few, options):
     assert torch.equal(labels.bincount(), our_labels.bincount())
 
 
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where another test has loaded JAX
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # if another test has loaded JAX
 @pytest.mark.parametrize("network", ["mlp", "cnn", "lstm"])
-def test_sources_are_compared_interleaved(few, options, network):
+def test_input_pipelines_are_compared(few, options, network):
     settings = {"network": network, "batch_size": 64, "loader_batch_size": 16, "workers": 1}
     config = input_pipeline.Config(**settings, rounds=1, seconds=0.01, run=options)
     found = input_pipeline.train(config, few)
-    for way in ("workers", "tensors", "resident"):
-        ratio = found[f"{way}_images_per_second"] / found["dataloader_images_per_second"]
-        assert found[f"{way}_ratio"] == pytest.approx(ratio), "of the one round that there was"
+    for name in ("workers", "tensors", "resident"):
+        ratio = found[f"{name}_images_per_second"] / found["dataloader_images_per_second"]
+        assert found[f"{name}_ratio"] == pytest.approx(ratio), "ratio of the only round"
 
 
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # where another test has loaded JAX
-def test_the_loader_has_a_batch_size_of_its_own(few, options, monkeypatch):
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # if another test has loaded JAX
+def test_loader_batch_size_applies_only_to_the_loaders(few, options, monkeypatch):
     sizes = {}
 
     def trainer(stream, *_, fused=True, bf16=False, **__):
@@ -111,46 +111,46 @@ def test_the_loader_has_a_batch_size_of_its_own(few, options, monkeypatch):
     assert sizes[True, False] == 64
 
 
-def test_a_sample_is_normalised_as_torchvision_does(few):
+def test_samples_are_normalised(few):
     sample, label = input_pipeline.usual_samples(few.train)[5]
     expected = (few.train.pixels[5] / 255 - input_pipeline.MEAN) / input_pipeline.STD
     torch.testing.assert_close(sample, expected)
     assert label == few.train.labels[5]
 
 
-# Places.
+# compare.
 
 
-def test_every_place_starts_from_the_same_weights_and_takes_the_same_batches(few, options):
+def test_variants_have_the_same_initial_weights_and_batches(few, options):
     config = compare.Config(batch_size=64, run=options)
-    places = [Variant("mlp", "cpu", threads, "fp32") for threads in (1, 2)]
-    contenders = [compare.Contender("mlp", place, few, config) for place in places]
-    before = [parameter.clone() for parameter in contenders[0].model.parameters()]
-    for contender in contenders:
-        assert contender.train_epoch() > 0
-    one, two = ([*contender.model.parameters()] for contender in contenders)
+    variants = [Variant("mlp", "cpu", threads, "fp32") for threads in (1, 2)]
+    trainings = [compare.Training("mlp", variant, few, config) for variant in variants]
+    before = [parameter.clone() for parameter in trainings[0].model.parameters()]
+    for training in trainings:
+        assert training.train_epoch() > 0
+    one, two = ([*training.model.parameters()] for training in trainings)
     for ours, theirs, start in zip(one, two, before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
         assert not torch.equal(ours, start)
 
 
-def test_places_are_compared_by_the_seconds_of_their_epochs(few, options, monkeypatch):
-    places = [Variant("mlp", "cpu", 1, "fp32"), Variant("mlp", "cpu", 2, "fp32")]
-    monkeypatch.setattr(compare, "variants", lambda _: places)
+def test_compare_computes_medians_and_ratios_of_epoch_seconds(few, options, monkeypatch):
+    variants = [Variant("mlp", "cpu", 1, "fp32"), Variant("mlp", "cpu", 2, "fp32")]
+    monkeypatch.setattr(compare, "variants", lambda _: variants)
     monkeypatch.setattr(compare, "interleaved", lambda *_: {"cpu1_fp32": [2.0, 4.0, 6.0], "cpu2_fp32": [1.0, 1.0, 2.0]})
     monkeypatch.setattr(compare, "accuracy", lambda _, images, labels: (images is few.test.pixels) * len(labels))
     found = compare.train(compare.Config(networks=("mlp",), run=options), few)
     assert found["mlp_cpu1_fp32_test_accuracy"] == len(few.test)
     assert found["mlp_cpu1_fp32_ratio"] == 1
-    assert found["mlp_cpu2_fp32_ratio"] == 3, "the median of 2, 4 and 3"
+    assert found["mlp_cpu2_fp32_ratio"] == 3, "median of 2, 4 and 3"
     assert found["mlp_cpu1_fp32_epoch_seconds"] == 4
     assert found["mlp_cpu1_fp32_images_per_second"] == len(few.train) / 4
 
 
-def test_a_record_of_a_gpu_is_shown_as_recorded(few, options, monkeypatch, tmp_path, capsys):
+def test_gpu_records_are_printed_as_recorded(few, options, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(compare, "RESULTS", tmp_path)
     compare.show_record()
-    assert "none was recorded" in capsys.readouterr().out
+    assert "no recorded results" in capsys.readouterr().out
     record = {
         "device": "cuda:0: NVIDIA H100, bf16 (native)",
         "versions": {"torch": "2.14.1"},
@@ -160,15 +160,15 @@ def test_a_record_of_a_gpu_is_shown_as_recorded(few, options, monkeypatch, tmp_p
     (tmp_path / "gpu").mkdir()
     (tmp_path / f"{compare.RECORD}.json").write_text(json.dumps(record))
     compare.show_record()
-    said = capsys.readouterr().out
-    assert "on cuda:0: NVIDIA H100, bf16 (native), torch 2.14.1, 2026-11-21; not measured here" in said
-    assert "mlp, cuda0, bf16: 0.12 s per epoch" in said or "mlp, cuda0, bf16: 0.13 s per epoch" in said
+    output = capsys.readouterr().out
+    assert "on cuda:0: NVIDIA H100, bf16 (native), torch 2.14.1, 2026-11-21; not measured here" in output
+    assert "mlp, cuda0, bf16: 0.12 s per epoch" in output or "mlp, cuda0, bf16: 0.13 s per epoch" in output
 
 
 # Crossover and estimate.
 
 
-def test_maps_tell_where_the_faster_place_wins(options, few):
+def test_crossover_compares_widths_and_batch_sizes(options, few):
     config = crossover.Config(networks=("mlp",), batch_sizes=(4, 8), rounds=1, run=options)
     found = crossover.train(config, few)
     assert len([name for name in found if name.endswith("_ratio")]) == 3 * 2
@@ -176,10 +176,10 @@ def test_maps_tell_where_the_faster_place_wins(options, few):
     assert {"crossover.png", "crossover_mlp.png"} <= {path.name for path in folder.iterdir()}
 
 
-def test_the_break_even_is_where_the_wins_begin_that_last():
+def test_break_even_is_the_smallest_batch_size_with_only_faster_larger_ones():
     ratios = torch.tensor([[0.5, 1.5, 1.2, 1.1], [0.91, 1.2, 1.53, 0.82], [0.5, 1.2, 0.9, 1.1], [1.1, 1.2, 1.3, 1.4]])
-    said = crossover.break_even(ratios, [75, 128, 300, 512], (8, 32, 128, 512)).split(", ")
-    assert said == [
+    descriptions = crossover.break_even(ratios, [75, 128, 300, 512], (8, 32, 128, 512)).split(", ")
+    assert descriptions == [
         "batch size 32 at width 75",
         "no batch size at width 128",
         "batch size 512 at width 300",
@@ -188,7 +188,7 @@ def test_the_break_even_is_where_the_wins_begin_that_last():
     assert crossover.break_even(torch.tensor([[1.5, 0.5, 1.2]]), [75], (512, 8, 32)) == "batch size 32 at width 75"
 
 
-def test_the_line_through_two_timings(monkeypatch, options):
+def test_overhead_and_time_per_image_are_fitted_to_two_timings(monkeypatch, options):
     seconds = {"32": [0.0005 + 32 * 2e-5] * 3, "256": [0.0005 + 256 * 2e-5] * 3}
     monkeypatch.setattr(crossover, "interleaved", lambda *_, **__: seconds)
     place = crossover.Place("one thread", torch.device("cpu"), 1)
@@ -197,18 +197,18 @@ def test_the_line_through_two_timings(monkeypatch, options):
     assert image == pytest.approx(2e-5)
 
 
-def test_an_estimate_is_the_line_over_all_steps_of_an_epoch_compared_with_its_seconds(options, few, monkeypatch):
+def test_estimate_of_an_epoch_and_its_error(options, few, monkeypatch):
     monkeypatch.setattr(crossover, "cost", lambda *_, **__: (0.5, 0.01))
     monkeypatch.setattr(crossover, "epoch_seconds", lambda *_, **__: 4.0)
     config = crossover.Config(networks=("mlp",), estimate=True, batch_size=100, run=options)
     found = crossover.train(config, few)
-    assert len(few.train) == 256, "three steps, the last of them on fewer images"
+    assert len(few.train) == 256, "three steps, the last one with fewer images"
     assert found["mlp_estimated_seconds"] == pytest.approx(3 * 0.5 + 256 * 0.01)
     assert found["mlp_measured_seconds"] == 4
     assert found["mlp_estimate_error"] == pytest.approx(4.06 / 4 - 1)
 
 
-def test_the_measured_epoch_takes_every_image_once(options, few, monkeypatch):
+def test_the_measured_epoch_uses_every_image_once(options, few, monkeypatch):
     sizes = []
     monkeypatch.setattr(crossover, "train_step", lambda *arguments, **_: sizes.append(len(arguments[3])))
     place = crossover.Place("one thread", torch.device("cpu"), 1)
@@ -217,7 +217,7 @@ def test_the_measured_epoch_takes_every_image_once(options, few, monkeypatch):
     assert sum(sizes) == len(few.train)
 
 
-# What a change is worth, and processes.
+# asynchrony and data_parallel.
 
 
 def test_changes_are_compared_with_the_plain_step(options, capsys, monkeypatch):
@@ -229,18 +229,18 @@ def test_changes_are_compared_with_the_plain_step(options, capsys, monkeypatch):
     assert "they need a CUDA device" in capsys.readouterr().out
 
 
-def test_only_one_of_the_clocks_waits_for_the_device(monkeypatch):
+def test_only_the_synchronised_timing_waits_for_the_device(monkeypatch):
     monkeypatch.setattr(asynchrony.devices, "synchronise", lambda _: time.sleep(0.1))
-    clock = asynchrony.lying_clock(lambda: None, torch.device("cpu"), steps=2)
-    assert clock["unsynchronised"] < 50 <= clock["synchronised"], "0.1 s over 2 steps"
+    clock = asynchrony.time_steps(lambda: None, torch.device("cpu"), steps=2)
+    assert clock["unsynchronised"] < 50 <= clock["synchronised"], "0.1 s for 2 steps"
 
 
-def test_each_variant_of_a_step_is_its_one_change(monkeypatch):
-    seen = []
+def test_each_variant_has_one_change(monkeypatch):
+    recorded = []
 
     def step(model, optimizer, pixels, labels, *, bf16=False):
         (group,) = optimizer.param_groups
-        seen.append(
+        recorded.append(
             {
                 "fused": bool(group["fused"]),
                 "foreach": group["foreach"],
@@ -260,11 +260,11 @@ def test_each_variant_of_a_step_is_its_one_change(monkeypatch):
         variants = asynchrony.cpu_variants(config, torch.device("cpu"))
         for variant in variants.values():
             variant()
-        assert torch.get_num_threads() == 2, "a variant leaves the threads as they were"
+        assert torch.get_num_threads() == 2, "the number of threads was not restored"
     finally:
         torch.set_num_threads(threads)
     usual = {"fused": True, "foreach": None, "threads": 2, "channels_last": False, "bf16": False}
-    assert dict(zip(variants, seen, strict=True)) == {
+    assert dict(zip(variants, recorded, strict=True)) == {
         "plain": usual | {"fused": False, "foreach": False},
         "fused": usual,
         "one_thread": usual | {"threads": 1},
@@ -273,8 +273,8 @@ def test_each_variant_of_a_step_is_its_one_change(monkeypatch):
     }
 
 
-def test_the_first_overlapping_step_has_a_whole_batch(monkeypatch):
-    """On a GPU's streams, which a CPU stands in for; new memory is full of NaN."""
+def test_the_first_overlapping_step_has_a_complete_batch(monkeypatch):
+    """Simulated on a CPU: streams do nothing, and uninitialised memory is NaN."""
     stream = SimpleNamespace(wait_stream=lambda _: None)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
@@ -289,11 +289,11 @@ def test_the_first_overlapping_step_has_a_whole_batch(monkeypatch):
     step()
     step()
     assert not torch.equal(batches[0], before)
-    assert torch.equal(batches[0], batches[1]), "the host's batch, which is always the same"
+    assert torch.equal(batches[0], batches[1]), "the host batch is always the same"
 
 
 @pytest.mark.gpu
-def test_a_recorded_graph_takes_the_same_steps():
+def test_cuda_graph_steps_equal_eager_steps():
     config = asynchrony.Config(network="mlp", batch_size=64)
     device = torch.device("cuda")
     torch.manual_seed(0)
@@ -311,20 +311,20 @@ def test_a_recorded_graph_takes_the_same_steps():
 
 
 @pytest.mark.slow
-def test_processes_share_a_batch_and_agree_on_its_gradient(options, warm):
+def test_two_processes_have_the_gradient_of_the_whole_batch(options, warm):
     config = data_parallel.Config(network="mlp", batch_size=64, processes=2, steps=3, run=options)
     found = data_parallel.train(config)
     assert found["ring_sent_mb_1"] == found["formula_sent_mb_1"] == 0
-    assert found["formula_sent_mb_2"] == pytest.approx(4e-6 * 266_610, rel=1e-6)  # half of it, twice
-    assert found["ring_sent_mb_2"] == pytest.approx(found["formula_sent_mb_2"], rel=1e-6), "counted"
+    assert found["formula_sent_mb_2"] == pytest.approx(4e-6 * 266_610, rel=1e-6)  # half of the gradient, twice
+    assert found["ring_sent_mb_2"] == pytest.approx(found["formula_sent_mb_2"], rel=1e-6)
     assert found["gradient_difference_2"] < 1e-4
     assert found["ring_gradient_difference_2"] < 1e-4
     assert found["efficiency_2"] == pytest.approx(found["images_per_second_2"] / found["images_per_second_1"] / 2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_ring_averages_and_sends_what_the_formula_says(count):
-    """Threads stand in for processes; 7 numbers cannot be cut into equal parts."""
+def test_ring_average_and_bytes_sent(count):
+    """Simulated with threads; 7 numbers cannot be split into equal parts."""
     vectors = torch.arange(7.0) + 10 * torch.arange(count)[:, None]
     links = [queue.Queue() for _ in range(count)]
 
@@ -347,7 +347,7 @@ def test_a_ring_averages_and_sends_what_the_formula_says(count):
     assert sum(sent for _, sent in found) == 2 * (count - 1) * vectors[0].nbytes
 
 
-def test_efficiency_compares_with_as_many_times_one_process(options, monkeypatch):
+def test_efficiency_is_relative_to_n_times_one_process(options, monkeypatch):
     def measured(count):
         speed = {1: 100.0, 2: 150.0, 3: 240.0}[count]
         sent = {"ring_sent_mb": 0.0, "formula_sent_mb": 0.0}
@@ -359,16 +359,16 @@ def test_efficiency_compares_with_as_many_times_one_process(options, monkeypatch
     assert [found[f"efficiency_{count}"] for count in (1, 2, 3)] == [1, 0.75, 0.8]
 
 
-def test_what_a_process_says_is_not_lost_in_torchruns_frame(options, monkeypatch):
-    said = "error: --batch-size must be at least 5\n=====\n"
-    failed = SimpleNamespace(returncode=1, stderr=said)
+def test_error_of_a_process_is_extracted_from_torchruns_output(options, monkeypatch):
+    output = "error: --batch-size must be at least 5\n=====\n"
+    failed = SimpleNamespace(returncode=1, stderr=output)
     monkeypatch.setattr(data_parallel, "subprocess", SimpleNamespace(run=lambda *_, **__: failed))
     with pytest.raises(ValueError, match=r"^5 processes failed: --batch-size must be at least 5$"):
         data_parallel.start(data_parallel.Config(run=options), 5)
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_gradient_of_other_samples_is_told_from_that_of_the_batch(options, monkeypatch, wrong):
+def test_a_wrong_shard_of_the_batch_changes_the_gradient(options, monkeypatch, wrong):
     if wrong:
         monkeypatch.setattr(data_parallel.distributed, "shard", lambda index: index[::2])
     config = data_parallel.Config(network="mlp", batch_size=16, processes=1, steps=2, run=options)

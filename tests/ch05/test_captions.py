@@ -10,7 +10,6 @@ from PIL import Image
 
 from ch05_rnn import describe
 from ch05_rnn.captions import captioning, evaluation
-from ch05_rnn.captions.beam import beam_search
 from ch05_rnn.captions.captioning import RESERVED, Config, TokenisedCaptions, caption_loss
 from ch05_rnn.captions.network import GRID, Captioner, Encoder, SpatialAttention, add_noise
 from ch05_rnn.captions.visualise import DARK, highlight
@@ -279,89 +278,7 @@ def test_one_caption_per_image_is_drawn(scenes):
     assert (drawn[:, 2].bincount()[3:] > 150).all(), "each about as often"
 
 
-# Beam search.
-
-
-def markov(log_p):
-    """A step whose next token depends on the last one only, with the text so far as its state."""
-
-    def step(tokens, state):
-        (past,) = state
-        return log_p[tokens], (torch.cat([past[:, 1:], tokens.unsqueeze(1)], 1),)
-
-    return step
-
-
-def all_texts(log_p, length):
-    """Every text of at most `length` tokens that ends, or that has this length, with its log-probability."""
-    for size in range(1, length + 1):
-        for text in itertools.product(range(log_p.shape[1]), repeat=size):
-            if PAD in text or END in text[:-1] or (size < length and text[-1] != END):
-                continue
-            yield text, float(sum(log_p[a, b] for a, b in zip((START, *text[:-1]), text, strict=True)))
-
-
-def random_chain(seed, words=6):
-    log_p = 2 * torch.randn(words, words, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    log_p[:, [PAD, START]] = -math.inf
-    return log_p.log_softmax(1)
-
-
-BEAM = {"start": START, "end": END, "pad": PAD}
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_wide_beam_finds_the_most_probable_text(seed):
-    log_p = random_chain(seed)
-    state = (torch.zeros(1, 4, dtype=torch.int64),)
-    tokens, score = beam_search(markov(log_p), state, width=200, max_length=4, **BEAM)
-    text, best = max(all_texts(log_p, 4), key=lambda each: each[1])
-    found = tokens[0].tolist()
-    assert found[: len(text)] == list(text) and set(found[len(text) :]) <= {PAD}
-    assert float(score[0]) == pytest.approx(best, rel=1e-12)
-
-
-def test_a_beam_of_one_is_greedy_and_a_wider_one_finds_no_worse():
-    scores = []
-    for width in (1, 2, 3):
-        tokens, score = beam_search(
-            markov(random_chain(3)), (torch.zeros(1, 4, dtype=torch.int64),), width=width, max_length=4, **BEAM
-        )
-        scores.append(float(score[0]))
-        if width == 1:
-            last, greedy = START, []
-            while len(greedy) < 4 and last != END:
-                last = int(random_chain(3)[last].argmax())
-                greedy.append(last)
-            assert tokens[0].tolist() == greedy
-    assert scores == sorted(scores)
-
-
-def test_greedy_decoding_can_miss_the_most_probable_text():
-    """Word 4 is more probable than 5 at first, but only 5 continues with certainty."""
-    p = torch.full((6, 6), 1e-9, dtype=torch.float64)
-    p[START, 4], p[START, 5] = 0.6, 0.4
-    p[4, 4], p[4, 5], p[4, END] = 0.4, 0.3, 0.3
-    p[5, END] = 1.0
-    state = (torch.zeros(1, 2, dtype=torch.int64),)
-    found = {w: beam_search(markov(p.log()), state, width=w, max_length=2, **BEAM)[0][0].tolist() for w in (1, 2)}
-    assert found == {1: [4, 4], 2: [5, END]}
-
-
-def test_the_state_follows_its_text():
-    """The state of a beam is that of its own beginning: here, the last tokens that were read."""
-    log_p, seen = random_chain(1), []
-
-    def step(tokens, state):
-        scores, (past,) = markov(log_p)(tokens, state)
-        seen.append((tokens, past))
-        return scores, (past,)
-
-    beam_search(step, (torch.zeros(3, 5, dtype=torch.int64),), width=4, max_length=5, **BEAM)
-    for (_, before), (tokens, after) in itertools.pairwise(seen):
-        known = {tuple(row) for row in before.tolist()}
-        for token, row in zip(tokens.tolist(), after.tolist(), strict=True):
-            assert row[-1] == token and tuple([0, *row[:-1]][-5:]) in {(0, *each[1:]) for each in known}
+# Beam search; its algorithm is tested in test_beam.py.
 
 
 @pytest.mark.parametrize("width", [2, 5])

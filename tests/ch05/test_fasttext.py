@@ -13,8 +13,8 @@ from ch05_rnn.words.network import Decisions, WordVectors, train_step
 from ch05_rnn.words.subwords import Subwords, fnv1a, ngrams
 from ch05_rnn.words.vectors import Vectors
 from common import cli
-from common.data.text import lines
-from common.data.text.vector_files import read_vectors
+from common.data.words import lines
+from common.data.words.vector_files import read_vectors
 
 
 @pytest.fixture(scope="module")

@@ -502,7 +502,7 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 @pytest.mark.slow
 def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(epochs=10, run=options))
+    metrics = forecast.train(Config(epochs=8, batch_size=32, hidden_size=32, run=options))
     for name in ("lstm", "mlp"):
         assert metrics[f"test_{name}_one_step_rmse"] < 0.75 * metrics["test_autoregression_one_step_rmse"]
         assert metrics[f"test_{name}_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]

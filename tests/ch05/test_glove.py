@@ -11,8 +11,8 @@ from ch05_rnn.words import glove
 from ch05_rnn.words.cooccurrence import count_pairs
 from ch05_rnn.words.glove import AdaGrad, Config, GloVe, train_step, weight
 from common import cli
-from common.data.text import lines
-from common.data.text.vector_files import read_vectors
+from common.data.words import lines
+from common.data.words.vector_files import read_vectors
 
 
 @pytest.fixture(scope="module")

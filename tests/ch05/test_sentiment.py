@@ -22,8 +22,8 @@ from common.best_weights import BestWeights
 from common.data.source import DataUnavailable
 from common.data.text import sentences
 from common.data.text.sentences import BAD, GOOD, UNFAMILIAR, Sentences, SentenceSet, load_sentences
-from common.data.text.vector_files import VectorFile, write_vectors
 from common.data.text.vocabulary import UNKNOWN
+from common.data.words.vector_files import VectorFile, write_vectors
 from common.drawing import text_plots
 from conftest import train_until
 

@@ -18,8 +18,8 @@ from ch05_rnn.words.network import Decisions, NegativeSampling, WordVectors, dec
 from ch05_rnn.words.vectors import Vectors
 from ch05_rnn.words.word2vec import Config
 from common import cli
-from common.data.text import analogies, lines
-from common.data.text.vector_files import read_vectors
+from common.data.words import analogies, lines
+from common.data.words.vector_files import read_vectors
 from conftest import train_until
 
 

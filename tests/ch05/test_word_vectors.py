@@ -16,11 +16,11 @@ from ch05_rnn.words.cooccurrence import Counts, factorise, positive_pmi
 from ch05_rnn.words.evaluation import analogy_accuracy, answerable, find_form, known_questions, similarity, spearman
 from ch05_rnn.words.vectors import Vectors
 from common import cli
-from common.data.text import lines, vector_files, word_tests
-from common.data.text.analogies import Question
-from common.data.text.vector_files import read_vectors, write_vectors
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
-from common.data.text.word_tests import WordPair
+from common.data.words import lines, vector_files, word_tests
+from common.data.words.analogies import Question
+from common.data.words.vector_files import read_vectors, write_vectors
+from common.data.words.word_tests import WordPair
 
 
 def square():

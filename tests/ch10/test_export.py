@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from ch03_autoencoder_rbm import recommend
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.films import recommender
+from ch05_rnn import ask
 from ch05_rnn.language import language_model, sampling
+from ch05_rnn.memory import encoding, memory_network, visualise
 from ch06_cnn.convolution import cnn
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
@@ -22,13 +24,16 @@ from ch08_vae import vae
 from ch10_deploy.exporting import export, graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import generation as writing
+from ch10_deploy.inference import question_answering
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
 from ch10_deploy.inference.planning import MazePlanner
+from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
+from common.data.text.stories import Question, load_stories
 from common.data.text.vocabulary import Vocabulary
 from conftest import ROOT
 
@@ -140,6 +145,40 @@ def test_the_unknown_symbol_has_probability_zero(models):
     assert generator.unknown is not None
     logits, _ = generator._step(3, np.zeros((1, generator.state_size), np.float32))
     assert writing.sampling_probabilities(logits, temperature=2.0, top_k=None)[generator.unknown] == 0
+
+
+def test_answers_and_attention_are_those_of_the_original(models, run_of):
+    reader = Reader(load_model(models / "stories.json"))
+    network, encoder, _ = memory_network.restore(run_of("stories"))
+    questions = load_stories(limit=21).test
+    questions.append(replace(questions[0], story=questions[0].story * 30))  # more statements than are kept
+    for question, expected in zip(questions, visualise.read(network, encoder, questions), strict=True):
+        answer = reader.answer(" ".join(question.story), question.text)
+        assert answer["answer"] == expected.predicted(encoder)
+        assert answer["probability"] == pytest.approx(float(expected.p.max()), abs=1e-5)
+        assert answer["statements"] == list(question.story[-encoder.memory_size :])
+        assert_close(np.array(answer["attention"], np.float32), expected.attention)
+
+
+@pytest.mark.parametrize(("sharing", "encoding_name"), [("adjacent", "position"), ("layer_wise", "bag")])
+def test_every_kind_of_memory_network_can_be_exported(tmp_path, monkeypatch, sharing, encoding_name):
+    config = memory_network.Config(sharing=sharing, encoding=encoding_name, embedding_size=6, memory_size=5)
+    asked = [Question(("Mary ran.", "John took the milk."), "Who took milk?", "John", ())]
+    encoder = encoding.StoryEncoder.fit(asked, config.encoding, config.memory_size)
+    network = memory_network.make_network(encoder, config).eval()
+    monkeypatch.setattr(memory_network, "restore", lambda _: (network, encoder, config))
+    graph = graphs.stories(tmp_path, "stories")
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "stories.onnx")
+    model = Model((tmp_path / "stories.onnx").read_bytes())
+    assert export.compare("stories", graph, model, program.module()).onnx <= 1e-5
+
+
+@given(st.text(alphabet="abÉé .!?\n'’-_3", max_size=40))
+@settings(deadline=None, max_examples=200)
+def test_sentences_and_words_are_chapter_fives(text):
+    assert question_answering.split_sentences(text) == ask.split_sentences(text)
+    assert question_answering.tokenise(text) == encoding.tokenise(text)
 
 
 def test_paths_equal_the_original_on_mazes_outside_the_training_set(models, run_of):

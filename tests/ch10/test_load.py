@@ -323,14 +323,13 @@ def test_percentiles_of_the_probes():
     seen = probing.Watched([float(number) for number in range(1, 101)], failed=0)
     assert (seen.percentile(0.5), seen.percentile(0.99), seen.percentile(1)) == (51, 100, 100)
     seen.failed = 2
-    assert seen.percentile(0.99) == float("inf"), "a failed probe counts as infinite latency"
-    assert probing.Watched().percentile(0.5) == float("inf")
+    assert seen.percentile(0.99) == 30_000, "a failed probe counts as 30 seconds"
 
 
 def test_the_server_is_probed_from_another_process(server):
     before = fuzzing.answered(server)
     with probing.watched(server.where(), server.process.pid) as seen:
-        time.sleep(0.5)
+        pass  # even a block without duration is probed once
     assert seen.failed == 0
     assert len(seen.milliseconds) >= 1
     assert fuzzing.answered(server)[200] >= before[200] + len(seen.milliseconds)

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Write", "Films", "Maze")
+TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -445,7 +445,7 @@ def answered(visit):
 
     def answer(path: str, body: dict, query: str) -> object:
         if path == "models":
-            return [card(name) for name in ("digits", "pictures", "decoder", "text", "films", "maze")]
+            return [card(name) for name in ("digits", "pictures", "decoder", "text", "stories", "films", "maze")]
         requests.append((path, body or query))
         if path == "predict":
             share = np.ravel(body["pixels"])[0] / 255
@@ -453,6 +453,12 @@ def answered(visit):
         if path == "decode":
             x, y = body["latent"]
             return {"pixels": square((x + 3) / 12 + (y + 3) / 12)}
+        if path == "ask":
+            if "zebra" in body["story"]:
+                return None
+            statements = body["story"].split("\n")
+            attention = [[0.25, 1 - place] for place in range(len(statements))]
+            return {"answer": "garden", "probability": 0.75, "statements": statements, "attention": attention}
         if path == "films":
             return {"films": ["Alpha (1999)", "Beta (2001)", "Gamma (2002)"]}
         if path == "recommend":
@@ -466,10 +472,12 @@ def answered(visit):
 
     def fulfil(route):
         url = urlsplit(route.request.url)
-        route.fulfill(json=answer(url.path[1:], route.request.post_data_json, url.query))
+        found = answer(url.path[1:], route.request.post_data_json, url.query)
+        refused = {"detail": "story: the network was trained on stories without the words 'zebra'", "field": "story"}
+        route.fulfill(json=found or refused, status=200 if found else 422)
 
     def prepare(page):
-        for path in ("models", "predict", "decode", "films?*", "recommend", "maze"):
+        for path in ("models", "predict", "decode", "ask", "films?*", "recommend", "maze"):
             page.route(f"**/{path}", fulfil)
 
     def open_tab(name: str, **settings):
@@ -561,6 +569,31 @@ def test_the_marker_moves_by_keys_sliders_and_pointer(answered):
     plane.focus()
     page.keyboard.press("ArrowUp")
     assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "false"
+
+
+def test_questions_about_a_story_show_what_each_hop_reads(answered):
+    page, requests = answered("Ask", expect="422")
+    guess, rows = page.locator("#stories .guess"), page.locator("#stories tbody tr")
+    playwright_api.expect(guess).to_have_text("gardenProbability 75.0 %.")
+    first = {"story": "Mary took the milk.\nJohn went to the office.\nMary went to the garden."}
+    assert requests == [("ask", first | {"question": "Where is the milk?"})]
+    assert page.locator("#stories thead th").all_text_contents() == ["Statement", "Hop 1", "Hop 2"]
+    assert rows.all_text_contents()[0] == "Mary took the milk.25 %100 %"
+    shares = (
+        rows.nth(0).locator("td").evaluate_all("cells => cells.map(cell => cell.style.getPropertyValue('--share'))")
+    )
+    assert shares == ["0.25", "1"]
+    page.get_by_label("Story, one sentence per statement").fill("A zebra ran.")
+    question = page.get_by_label("Question")
+    question.fill("Who ran?")
+    question.press("Enter")
+    playwright_api.expect(page.locator("#stories .notice")).to_contain_text("without the words 'zebra'")
+    assert requests[-1] == ("ask", {"story": "A zebra ran.", "question": "Who ran?"})
+    assert page.locator("#stories .reading").is_hidden() and page.locator("#stories .guess strong").text_content() == ""
+    page.get_by_role("button", name="Another story").click()
+    playwright_api.expect(guess).to_contain_text("garden")
+    assert page.locator("#stories .notice").is_hidden()
+    assert requests[-1][1]["question"] == question.input_value() == "Where is John?"
 
 
 def test_films_are_added_and_removed_by_keyboard(answered):
@@ -742,6 +775,7 @@ def all_models(models, tmp_path_factory) -> Path:
         "pictures": {"epochs": 1},
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
         "text": {"epochs": 1, "hidden_size": 32},
+        "stories": {"epochs": 1, "embedding_size": 16},
         "films": {"epochs": 1},
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
     }
@@ -749,7 +783,7 @@ def all_models(models, tmp_path_factory) -> Path:
     for name, settings in short.items():
         source = export.SOURCES[name]
         data = {} if name == "maze" else {"data": source.embedded}
-        limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000}.get(name))
+        limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000, "stories": 1_400}.get(name))
         source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
     export.train(export.Config(models=(*short,), runs=folder, data="embedded", run=options))
     found = next(folder.glob("ch10_deploy/export/*/models"))
@@ -802,7 +836,8 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
     for name, command in (
         ("Show", "ch06_cnn"),
         ("Walk", "ch08_vae"),
-        ("Write", "ch05_rnn"),
+        ("Write", "ch05_rnn.train language_model"),
+        ("Ask", "ch05_rnn.train memory_network"),
         ("Films", "ch03"),
         ("Maze", "ch07_dqn"),
     ):

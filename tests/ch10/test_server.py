@@ -190,6 +190,12 @@ def test_decoder_text_films_and_mazes(ask, models):
     ]
     assert len(answer["films"]) == 4
     assert not {film["title"] for film in answer["films"]} & {films[0], films[2]}
+    told = "Mary took the milk. Mary went to the garden.\nJohn went to the office."
+    reading = ask.post("/ask", {"story": told, "question": "Where is the milk?"}).json()
+    assert reading["statements"] == ["Mary took the milk.", "Mary went to the garden.", "John went to the office."]
+    assert np.shape(reading["attention"]) == (3, 3)
+    assert np.sum(reading["attention"], 0) == pytest.approx(1)
+    assert 0 < reading["probability"] <= 1 and reading["answer"]
     maze = ask.post("/maze", {"seed": 5}).json()
     assert set(maze) == {"tiles", "start", "goal", "path", "shortest_steps", "solved"}
     assert maze["path"][0] == maze["start"]
@@ -213,7 +219,7 @@ def test_a_text_yields_to_other_requests(ask):
 
 def test_the_openapi_description_lists_the_endpoints(ask):
     description = ask("GET", "/openapi.json").json()
-    paths = {"/predict", "/predict/image", "/decode", "/generate", "/recommend", "/maze", "/films", "/models"}
+    paths = {"/predict", "/predict/image", "/decode", "/generate", "/ask", "/recommend", "/maze", "/films", "/models"}
     assert paths <= description["paths"].keys()
     for path in ("/docs", "/redoc"):
         assert ask("GET", path).status_code == 404, "the page loads scripts from another host"
@@ -271,6 +277,13 @@ BAD = [
     ("/generate", {"prompt": 5}, 422, "prompt: Input should be a valid string"),
     ("/generate", {"top_k": True}, 422, "top_k: Input should be a valid integer"),
     ("/generate", {"words": 3}, 422, "words: Extra inputs are not permitted"),
+    ("/ask", {"story": "Mary ran."}, 422, "question: Field required"),
+    ("/ask", {"story": ["Mary ran."], "question": "Who?"}, 422, "story: Input should be a valid string"),
+    ("/ask", {"story": " . ", "question": "Where is Mary?"}, 422, "story: the story must have at least one statement"),
+    ("/ask", {"story": "Mary took the milk.", "question": "?"}, 422, "question: the question must have at least one"),
+    ("/ask", {"story": "Mary took teh milk.", "question": "Where?"}, 422, "the words 'teh' (did you mean 'the'?)"),
+    ("/ask", {"story": "Mary took the milk.", "question": "Qqq?"}, 422, "question: the network was trained on stories"),
+    ("/ask", {"story": "x" * 5_001, "question": "Who?"}, 422, "story: String should have at most 5000 characters"),
     ("/recommend", {"likes": ["x"], "top": "5"}, 422, "top: Input should be a valid integer"),
     ("/recommend", {"likes": ["x"], "hates": []}, 422, "hates: Extra inputs are not permitted"),
     ("/maze", {"seed": "5"}, 422, "seed: Input should be a valid integer"),
@@ -364,7 +377,7 @@ def test_a_query_that_is_too_long_is_reported_as_the_field(ask):
     assert problem["detail"].startswith("query: String should have at most 200 characters")
 
 
-@pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/ask", "/recommend", "/maze"])
 def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
     assert answer.status_code == 400
@@ -372,7 +385,7 @@ def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     assert answer.json()["field"] is None
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/ask", "/recommend", "/maze"])
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -394,7 +407,7 @@ def test_a_broken_body_is_refused(ask, path, content, status):
     assert answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/recommend", "/maze"])
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/ask", "/recommend", "/maze"])
 @pytest.mark.parametrize(
     "headers",
     [
@@ -519,6 +532,7 @@ def test_a_model_that_is_not_served_is_a_404_with_a_reason(models, tmp_path):
     bodies = {
         "/decode": {"latent": [1, 2]},
         "/generate": {},
+        "/ask": {"story": "Mary ran.", "question": "Who ran?"},
         "/recommend": {"likes": ["x"]},
         "/maze": {},
         "/predict": {"pixels": [[[0, 0, 0]] * 32] * 32},
@@ -981,6 +995,12 @@ def test_an_invalid_field_of_a_card_is_reported_with_the_file(copied, fails, cha
         ("maze", {"mazes": [["#S", "EE"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
         ("maze", {"mazes": [["##", "E#"]], "shortest": [1]}, r"mazes[0] must have rows of one length, one S and one E"),
         ("maze", {"mazes": [], "shortest": []}, "serving.mazes: List should have at least 1 item"),
+        ("stories", {"words": ["a"], "answers": [], "memory_size": 1}, "serving.answers: List should have at least 1"),
+        (
+            "stories",
+            {"words": ["a"], "answers": ["b"], "memory_size": 0},
+            "serving.memory_size: Input should be greater",
+        ),
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
     ],
 )
@@ -999,6 +1019,9 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
         ("decoder", {"latent_size": 3}, "cannot answer a first request"),
         ("text", {"symbols": ["a"], "unknown": None, "first": 0}, "logits has shape"),
         ("text", {"state_size": 7}, "cannot answer a first request"),
+        ("stories", {"answers": ["a"]}, "probabilities has shape"),
+        ("stories", {"memory_size": 51}, "cannot answer a first request"),
+        ("stories", {"words": ["a"] * 500}, "cannot answer a first request"),
         ("films", {"titles": ["a"], "counts": [1]}, "expected has shape"),
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],

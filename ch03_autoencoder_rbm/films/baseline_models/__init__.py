@@ -2,7 +2,7 @@
 
 biases         popularity, global mean, film means, user and film biases
 factorization  biases plus a matrix factorisation of the residuals, by alternating least squares
-svdpp          SVD++: a matrix factorisation in which the films that a user rated also describe the user
+svdpp          SVD++: a matrix factorisation with implicit feedback (which films a user rated)
 item_knn       item-based nearest neighbours: ranks films by their similarity to the user's films
 ease           EASE: a linear model that ranks films, in closed form
 """

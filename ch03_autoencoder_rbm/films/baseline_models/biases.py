@@ -10,13 +10,14 @@ from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, popularity
 from common.data.ratings.collection import Ratings, RatingSet
 
 USER_PRIOR, FILM_PRIOR = 4.0, 3.0
-"""Ridge penalties of the biases, as numbers of ratings; chosen on ml-latest-small's validation split."""
+"""Ridge penalties of the biases, as numbers of ratings; tuned on ml-latest-small's validation set."""
 
 ALTERNATIONS = 10
+"""Iterations of alternating least squares."""
 
 
 class Popularity:
-    """Recommends the films with the most ratings to every user; does not predict stars."""
+    """Popularity: recommends the films with the most ratings to every user; does not predict stars."""
 
     def __init__(self, known: Ratings, data: RatingSet) -> None:
         self.known, self.count = known, popularity(known, data.n_films)
@@ -26,16 +27,16 @@ class Popularity:
         return
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F)"""
+        """(B,) users -> (B, F) number of ratings of each film"""
         return self.count.expand(len(users), -1)
 
 
 class Biases:
-    """Predicts mu + b_u + c_i: global mean, user bias and film bias, fitted by alternating ridge regression.
+    """User and film biases: predicts mu + b_u + c_i, with the global mean mu, by alternating ridge regression.
 
         b_u = sum_i (r_ui - mu - c_i) / (n_u + user prior),    c_i = sum_u (r_ui - mu - b_u) / (n_i + film prior)
 
-    An infinite prior keeps its biases at zero, which gives the film means or the global mean.
+    With an infinite prior its biases are zero, which leaves the film means or the global mean.
     """
 
     def __init__(
@@ -56,10 +57,10 @@ class Biases:
         self.sd = float((stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,)"""
+        """(N,) users, (N,) films -> (N,) expected stars"""
         return self.mean + self.user[users] + self.film[films]
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
+        """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.mean + self.user[users].unsqueeze(1) + self.film
         return self.count * chance_of_liking(table, self.sd, self.step)

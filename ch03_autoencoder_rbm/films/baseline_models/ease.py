@@ -1,14 +1,14 @@
-"""EASE, embarrassingly shallow autoencoders: a linear model that ranks films, in closed form (Steck 2019).
+"""EASE (embarrassingly shallow autoencoder): a linear model that ranks films, fitted in closed form (Steck 2019).
 
-X has a row per user and a column per film, 1 where the user has the film. A film is predicted from the user's other
-films by weights B with a zero diagonal, so that no film predicts itself:
+X has one row per user and one column per film, with 1 for the films of the user. The user's other films predict a film
+with weights B, whose diagonal is zero so that no film predicts itself:
 
     minimise |X - X B|^2 + penalty |B|^2    with    B_ii = 0
 
     P = (X'X + penalty I)^-1,    B = I - P diag(1 / P_11, ..., 1 / P_FF)
 
-With fewer users than films only a (U, U) system is solved, because X P = (X X' + penalty I)^-1 X, and X B needs no
-other part of P than its diagonal, P_ii = (1 - x_i . (X P)_i) / penalty with the columns x_i of X.
+With fewer users than films, a (U, U) system is solved instead: X P = (X X' + penalty I)^-1 X. Of P itself, X B needs
+only the diagonal, P_ii = (1 - x_i . (X P)_i) / penalty, with the columns x_i of X.
 
 Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data, equations 4 to 8.
 
@@ -23,7 +23,7 @@ from common.data.ratings.collection import Ratings, RatingSet
 
 
 class EASE:
-    """EASE, fitted when it is made; does not predict stars."""
+    """EASE, fitted by the constructor; does not predict stars."""
 
     def __init__(self, known: Ratings, data: RatingSet, penalty: float, *, liked_only: bool = True) -> None:
         self.known, x = known, interactions(known, data, liked_only=liked_only)
@@ -39,5 +39,5 @@ class EASE:
         return
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) the rows of X B"""
+        """(B,) users -> (B, F) their rows of X B"""
         return self.xb[users]

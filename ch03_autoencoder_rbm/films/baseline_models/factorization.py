@@ -1,4 +1,4 @@
-"""Matrix factorisation of the residuals of the biases by alternating least squares (Zhou et al. 2008).
+"""Matrix factorisation of the residuals of the biases, by alternating least squares (Zhou et al. 2008).
 
 Dimensions: N ratings, U users, F films, B users of a batch, D factors.
 """
@@ -13,7 +13,7 @@ from common.data.ratings.collection import Ratings, RatingSet
 
 
 class Factorization:
-    """Predicts biases + p_u . q_i; the factors are fitted to the residuals e_ui of the biases in turn.
+    """Matrix factorisation: predicts biases + p_u . q_i, with p and q fitted alternately to the residuals e_ui.
 
     p_u = (sum_i q_i q_i' + decay n_u I)^-1 sum_i q_i e_ui,    and q_i in the same way
     """
@@ -29,17 +29,17 @@ class Factorization:
         self.sd = float((known.stars - self.stars(users, films)).std(correction=0).clamp(min=1e-3))
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,)"""
+        """(N,) users, (N,) films -> (N,) expected stars"""
         return self.biases.stars(users, films) + (self.p[users] * self.q[films]).sum(1)
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
+        """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.biases.mean + self.biases.user[users].unsqueeze(1) + self.biases.film + self.p[users] @ self.q.T
         return self.biases.count * chance_of_liking(table, self.sd, self.biases.step)
 
 
 def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor, count: int, decay: float) -> Tensor:
-    """(N,) rows, (N,) columns, (columns, D) factors, (N,) targets -> (count, D) ridge regression of each row"""
+    """(N,) rows, (N,) columns, (columns, D) factors, (N,) targets -> (count, D) ridge regression weights of each row"""
     size = factors.shape[1]
     order = rows.argsort(stable=True)
     columns, ratings = columns[order], rows.bincount(minlength=count)

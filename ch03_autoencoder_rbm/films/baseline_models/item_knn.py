@@ -1,11 +1,12 @@
-"""Item-based nearest neighbours: films are ranked by their similarity to the user's films (Deshpande & Karypis 2004).
+"""Item-based nearest neighbours: rank films by similarity to the user's films (Deshpande & Karypis 2004).
 
     s_ij = n_ij / (sqrt(n_i n_j) + shrinkage)          cosine of the columns of X, shrunk towards zero
 
-n_i users have film i, n_ij have both films. The shrinkage lowers similarities that rest on few users. A film keeps its
-most similar films as neighbours, and its score is the sum of the similarities to those that the user has.
+n_i users have film i, n_ij have both films. The shrinkage reduces similarities most if few users have the films. The
+neighbours of a film are the K most similar films; its score is the sum of the similarities to the neighbours that the
+user has.
 
-Deshpande & Karypis (2004), Item-Based Top-N Recommendation Algorithms; the shrinkage as in Ferrari Dacrema, Cremonesi &
+Deshpande & Karypis (2004), Item-Based Top-N Recommendation Algorithms; shrinkage as in Ferrari Dacrema, Cremonesi &
 Jannach (2019), Are We Really Making Much Progress?, section 3.
 
 Dimensions: U users, F films, B users of a batch, K neighbours.
@@ -19,11 +20,11 @@ from ch03_autoencoder_rbm.films.evaluation import interactions
 from common.data.ratings.collection import Ratings, RatingSet
 
 CHUNK = 1_000
-"""Films compared with all films at once: a (CHUNK, F) matrix."""
+"""Number of films whose similarities to all films are computed at once, as a (CHUNK, F) matrix."""
 
 
 class ItemKNN:
-    """Cosine similarities of films with shrinkage; does not predict stars."""
+    """Item-based nearest neighbours with shrunk cosine similarities; does not predict stars."""
 
     def __init__(
         self, known: Ratings, data: RatingSet, neighbours: int, shrinkage: float, *, liked_only: bool = True
@@ -40,10 +41,10 @@ class ItemKNN:
         self.similarity, self.neighbour = torch.cat(similarities), torch.cat(films)  # (F, K)
 
     def stars(self, users: Tensor, films: Tensor) -> None:  # noqa: ARG002
-        """Return None: similarities do not predict stars."""
+        """Return None: nearest neighbours do not predict stars."""
         return
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) sum of the similarities of each film to its neighbours among the user's films"""
+        """(B,) users -> (B, F) sum of the similarities of each film to its neighbours among the user's films"""
         x = self.x[users].T.contiguous()
         return F.embedding_bag(self.neighbour, x, per_sample_weights=self.similarity, mode="sum").T

@@ -1,16 +1,16 @@
-"""SVD++: a matrix factorisation in which the films that a user rated also describe the user (Koren 2008).
+"""SVD++: a matrix factorisation with implicit feedback (Koren 2008).
 
-    r_ui = mu + b_u + c_i + q_i . (p_u + |R_u|^-1/2 sum_{j in R_u} y_j)        R_u: the films with a known rating of u
+    r_ui = mu + b_u + c_i + q_i . (p_u + |R_u|^-1/2 sum_{j in R_u} y_j)        R_u: films that u rated
 
-Which films a user rated is implicit feedback: it counts without the stars. The parameters minimise
+The films that a user rated, regardless of the stars, are the implicit feedback. The parameters minimise
 
-    sum_ui e_ui^2 + decay (b_u^2 + c_i^2 + |p_u|^2 + |q_i|^2 + |y_i|^2)         e_ui: the error of the rating
+    sum_ui e_ui^2 + decay (b_u^2 + c_i^2 + |p_u|^2 + |q_i|^2 + |y_i|^2)         e_ui: prediction error
 
-by stochastic gradient descent. Koren takes a step per rating, we take a step per user.
+by stochastic gradient descent. Koren takes one step per rating, this module one step per user.
 
 Koren (2008), Factorization Meets the Neighborhood: a Multifaceted Collaborative Filtering Model, section 4.
 
-Dimensions: N ratings, U users, F films, B users of a batch, D factors, R rated films of one user.
+Dimensions: N ratings, U users, F films, B users of a batch, D factors, R rated films of a user.
 """
 
 import torch
@@ -25,11 +25,12 @@ LEARNING_RATE = 0.02
 """Initial learning rate; decays linearly to zero."""
 
 FULL_STEP = 50
-"""Users with more ratings take smaller steps: their gradient is a sum over their ratings and would diverge."""
+"""Number of a user's ratings above which the learning rate of shared terms is reduced: their gradient is a sum over
+the ratings, and training would diverge."""
 
 
 class SVDpp:
-    """SVD++, fitted when it is made."""
+    """SVD++, fitted by the constructor."""
 
     def __init__(
         self, known: Ratings, data: RatingSet, factors: int, decay: float, epochs: int, generator: torch.Generator
@@ -45,22 +46,22 @@ class SVDpp:
         cases = Cases(known.users.long(), known.films, known.stars, data.n_users)
         rated = [(cases.take(torch.tensor([user])), user) for user in cases.counts.nonzero().flatten().tolist()]
         for epoch in range(epochs):
-            for place, index in enumerate(torch.randperm(len(rated), generator=generator).tolist()):
-                rate = LEARNING_RATE * (1 - (epoch + place / len(rated)) / epochs)
+            for step, index in enumerate(torch.randperm(len(rated), generator=generator).tolist()):
+                rate = LEARNING_RATE * (1 - (epoch + step / len(rated)) / epochs)
                 batch, user = rated[index]
                 self.update(user, batch.units, batch.values, rate, decay)
-        every = cases.take(torch.arange(data.n_users))
-        implicit = F.embedding_bag(every.units, self.y, every.starts, mode="sum")
+        batch = cases.take(torch.arange(data.n_users))
+        implicit = F.embedding_bag(batch.units, self.y, batch.starts, mode="sum")
         self.factor = self.p + implicit / cases.counts.clamp(min=1).sqrt().unsqueeze(1)  # (U, D)
         self.sd = float((known.stars - self.stars(known.users.long(), known.films.long())).std(correction=0))
 
     def update(self, user: int, films: Tensor, stars: Tensor, rate: float, decay: float) -> None:
-        """Take one step of gradient descent on all ratings of a user: (R,) films and (R,) stars."""
+        """Take one gradient step on all ratings of a user: (R,) films and (R,) stars."""
         count = len(films)
         Q, Y = self.q[films], self.y[films]
         factor = self.p[user] + Y.sum(0) / count**0.5
         e = stars - (self.mean + self.user[user] + self.film[films] + Q @ factor)
-        summed = rate * min(1, FULL_STEP / count)  # the rate of what all ratings of the user share
+        summed = rate * min(1, FULL_STEP / count)  # learning rate of terms that all ratings of the user share
         self.film[films] += rate * (e - decay * self.film[films])
         self.q[films] = Q + rate * (e.unsqueeze(1) * factor - decay * Q)
         self.y[films] = Y + summed * (e @ Q) / count**0.5 - rate * decay * Y
@@ -68,10 +69,10 @@ class SVDpp:
         self.p[user] += summed * (e @ Q - decay * count * self.p[user])
 
     def stars(self, users: Tensor, films: Tensor) -> Tensor:
-        """(N,), (N,) -> (N,)"""
+        """(N,) users, (N,) films -> (N,) expected stars"""
         return self.mean + self.user[users] + self.film[films] + (self.factor[users] * self.q[films]).sum(1)
 
     def scores(self, users: Tensor) -> Tensor:
-        """(B,) -> (B, F) number of ratings x p(stars >= 4)"""
+        """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.mean + self.user[users].unsqueeze(1) + self.film + self.factor[users] @ self.q.T
         return self.count * chance_of_liking(table, self.sd, self.step)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.data.source import DataUnavailable, data_dir
-from common.data.text.analogies import Question
+from common.data.words.analogies import Question
 
 PairSet = Literal["wordsim-353", "simlex-999"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from common.config import require
 from common.data.source import DataCard, sha256_of_lines
-from common.data.text.analogies import draw_lines
 from common.data.text.corpora import load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
+from common.data.words.analogies import draw_lines
 
 HELD_OUT = 0.05
 """Share of the planted sentences in the validation set, and in the test set."""
