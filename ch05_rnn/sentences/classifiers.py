@@ -16,9 +16,6 @@ from ch05_rnn.sentences.padding import PAD, pad, run_packed
 from common.data.text.sentences import CLASS_NAMES
 from common.data.text.vocabulary import Vocabulary
 
-RANDOM_STD = 0.25
-"""Standard deviation of random word vectors, close to that of Kim (2014)."""
-
 
 class BiLSTM(nn.Module):
     """Bidirectional LSTM (Schuster & Paliwal 1997) with a linear layer on the final states of both directions."""
@@ -26,7 +23,6 @@ class BiLSTM(nn.Module):
     def __init__(self, words: int, *, embedding_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, embedding_size, padding_idx=PAD)
-        randomise_vectors(self.embedding)
         self.dropout = nn.Dropout(dropout)
         self.lstm = nn.LSTM(embedding_size, hidden_size, batch_first=True, bidirectional=True)
         self.output = nn.Linear(2 * hidden_size, len(CLASS_NAMES))
@@ -43,7 +39,6 @@ class BagOfWords(nn.Module):
     def __init__(self, words: int, *, embedding_size: int, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.EmbeddingBag(words, embedding_size, mode="mean", padding_idx=PAD)
-        randomise_vectors(self.embedding)
         self.layers = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(embedding_size, hidden_size),
@@ -55,13 +50,6 @@ class BagOfWords(nn.Module):
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002  # same signature as BiLSTM
         """(B, T) words, (B,) lengths -> (B, 2) logits"""
         return self.layers(self.embedding(words))
-
-
-def randomise_vectors(table: nn.Embedding | nn.EmbeddingBag) -> None:
-    """Draw random word vectors; that of the padding is zero."""
-    nn.init.normal_(table.weight, std=RANDOM_STD)
-    with torch.no_grad():
-        table.weight[PAD].zero_()
 
 
 def encode(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

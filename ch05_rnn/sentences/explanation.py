@@ -68,7 +68,7 @@ def winning_ngrams(model: TextCNN, vocabulary: Vocabulary, text: str) -> list[Ng
     features, windows = (each[0].cpu() for each in model.features(words.to(device), lengths))
     w = model.output.weight.cpu()
     contributions = (w[1] - w[0]) * features
-    widths = torch.cat([torch.full((each.linear.out_features,), each.width) for each in model.filters])
+    widths = torch.tensor(model.widths)
     starts, ends = (windows - widths + 1).clamp(min=0), (windows + 1).clamp(max=int(lengths[0]))
     won: dict[tuple[int, int], list[float]] = {}
     for j in features.nonzero().flatten().tolist():
@@ -109,5 +109,5 @@ def draw_ngrams(ngrams: Iterable[Ngram], count: int = 10) -> "Figure":
         largest[ngram.text] = ngram.contribution
     ranked = sorted(largest.items(), key=lambda item: -item[1])
     shown = [item for item in ranked[:count] if item[1] > 0] + [item for item in ranked[-count:] if item[1] < 0]
-    title = "n-grams that win the maximum over time"
-    return plots.bars(*zip(*shown, strict=True), title=title, label="contribution to the log-odds")
+    names, values = [name for name, _ in shown], [value for _, value in shown]
+    return plots.bars(names, values, title="", label="contribution to the log-odds")

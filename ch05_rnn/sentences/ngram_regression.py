@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ch05_rnn.sentences.classifiers import selection_error
 
-PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Candidates for lambda; one is selected on the validation set."""
 ITERATIONS = 200
 """Maximum number of iterations of L-BFGS."""

@@ -211,11 +211,12 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
     labels, valid_labels = torch.tensor(data.train.labels), torch.tensor(data.valid.labels)
     with Run.open(__name__, config, data.card) as run:
         words, labels = words.to(run.device), labels.to(run.device)
-        network, bag = (make(len(vocabulary), config).to(run.device) for make in (make_network, make_bag))
+        network = make_network(len(vocabulary), config).to(run.device)
+        bag = make_bag(len(vocabulary), config).to(run.device)
         if vectors is not None:
             say("vectors", description)
             initialise_embeddings([network.embedding, bag.embedding], vocabulary, vectors, freeze=config.freeze)
-        models = {"network": network, "bag": bag}
+        models: dict[str, SentimentNetwork | BagOfWords] = {"network": network, "bag": bag}
         parallel = {name: distributed.wrap(model) for name, model in models.items()}
         optimizers = {name: make_optimizer(model, config) for name, model in models.items()}
         best = {name: BestWeights(model) for name, model in models.items()}

@@ -26,9 +26,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch05_rnn.sentences.classifiers import randomise_vectors
 from ch05_rnn.sentences.padding import PAD
 from common.data.text.sentences import CLASS_NAMES
+
+RANDOM_STD = 0.25
+"""Standard deviation of random word vectors."""
 
 
 def windows(vectors: Tensor, width: int) -> Tensor:
@@ -66,8 +68,9 @@ class TextCNN(nn.Module):
     def __init__(self, words: int, *, widths: Sequence[int], filters: int, embedding_size: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, embedding_size, padding_idx=PAD)  # the vector of the padding is zero
-        randomise_vectors(self.embedding)
+        nn.init.normal_(self.embedding.weight[PAD + 1 :], std=RANDOM_STD)
         self.filters = nn.ModuleList(Filters(width, embedding_size, filters) for width in widths)
+        self.widths = [width for width in widths for _ in range(filters)]  # of each feature
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(filters * len(widths), len(CLASS_NAMES))
 

@@ -161,6 +161,8 @@ def scatter(points: Tensor, labels: Tensor, names: Sequence[str], *, title: str 
 
 def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: str) -> Figure:
     """Draw one labelled horizontal bar per value, the first on top."""
+    low, high = min(0, *values), max(1e-9, *values)
+    room = 0.15 * (high - low)  # for the labels at the ends of the bars
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(5.2, 0.9 + 0.28 * len(names)))
         axes = figure.subplots()
@@ -172,7 +174,7 @@ def bars(names: Sequence[str], values: Sequence[float], *, title: str, label: st
             fontsize="small",
         )
         axes.set_yticks(range(len(names)), names)
-        axes.set(title=title, xlabel=label, xlim=(1.15 * min(*values, 0), 1.15 * max(*values, 1e-9)))
+        axes.set(title=title, xlabel=label, xlim=(low - room * (low < 0), high + room))
         axes.locator_params(axis="x", nbins=5)
         axes.invert_yaxis()
         axes.grid(False, axis="y")

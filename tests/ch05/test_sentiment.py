@@ -5,6 +5,7 @@ import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -375,7 +376,7 @@ def test_training_repeats_restores_and_shows(config, grammar, capsys, network):
     assert "'zzz': read as <unknown>" in output
     rows = [row.split() for row in output.splitlines()]
     assert ["dull", f"{100 * p:.1f}", f"{z[0] - z[1]:+.2f}"] in rows
-    found = winning_ngrams(model, vocabulary, "the plot was zzz dull") if network == "textcnn" else []
+    found = winning_ngrams(model, vocabulary, "the plot was zzz dull") if isinstance(model, TextCNN) else []
     assert [row for row in rows if found and row and row[-1] == f"{found[0].contribution:+.2f}"] or not found
     assert ("maximum over time" in output) == bool(found)
 
@@ -426,10 +427,10 @@ def test_max_norm_holds_after_every_step_of_textcnn_only(config, grammar, monkey
     norms = []
     step = sentiment.train_step
 
-    def watch(model, *arguments, **named):
+    def watch(model: Any, *arguments, **named):
         loss = step(model, *arguments, **named)
-        last = model.layers[-1] if isinstance(model, BagOfWords) else model.output
-        norms.append((type(model), float(last.weight.norm(dim=1).max())))
+        last: Any = model.layers[-1] if isinstance(model, BagOfWords) else model.output
+        norms.append((type(model), float(last.weight.detach().norm(dim=1).max())))
         return loss
 
     monkeypatch.setattr(sentiment, "train_step", watch)
@@ -506,8 +507,6 @@ def test_the_network_and_the_bag_start_from_the_pretrained_vectors(grammar):
     vectors = VectorFile(["the", "superb"], torch.ones(2, 50))
     expected = torch.zeros(len(vocabulary), 50)
     expected[vocabulary.encode(["the", "superb"])] = 1
-    for table in tables:
-        assert (table.weight[PAD] == 0).all() and float(table.weight.detach().std()) == pytest.approx(0.25, rel=0.1)
     sentiment.initialise_embeddings(tables, vocabulary, vectors, freeze=False)
     for table in tables:
         assert torch.equal(table.weight, expected) and table.weight.requires_grad

@@ -90,6 +90,13 @@ def test_features_are_relu_of_the_maxima_and_ignore_padding(model):
     torch.testing.assert_close(model(words, torch.tensor([3, 8]))[0], logits)
 
 
+def test_random_vectors_are_small_and_that_of_the_padding_is_zero():
+    torch.manual_seed(0)
+    weight = TextCNN(2_000, widths=(3,), filters=1, embedding_size=10, dropout=0.0).embedding.weight.detach()
+    assert (weight[PAD] == 0).all()
+    assert float(weight[PAD + 1 :].std()) == pytest.approx(0.25, rel=0.05)
+
+
 def test_a_sentence_shorter_than_the_filters_has_features(model):
     p, found = model.features(torch.tensor([[3]]), torch.tensor([1]))
     assert p.isfinite().all()
@@ -140,8 +147,9 @@ def test_the_winning_ngram_is_found():
         model.embedding.weight.copy_(torch.eye(len(VOCABULARY)))
         for parameter in (*model.filters.parameters(), *model.output.parameters()):
             parameter.zero_()
-        model.filters[0].linear.weight.view(2, -1)[[0, 1], [one, fine]] = torch.tensor([1.0, 2.0])
-        model.filters[1].linear.weight.view(3, -1)[2, fine] = 1.0
+        pairs, triples = (parameter for name, parameter in model.filters.named_parameters() if "weight" in name)
+        pairs.view(2, -1)[[0, 1], [one, fine]] = torch.tensor([1.0, 2.0])
+        triples.view(3, -1)[2, fine] = 1.0
         model.output.weight.copy_(torch.tensor([[1.0, 0.0], [0.5, 2.0]]))
     found = winning_ngrams(model, VOCABULARY, "a very not fine film")
     assert [(ngram.text, ngram.contribution, ngram.filters) for ngram in found] == [
