@@ -85,6 +85,7 @@ class EndToEnd(nn.Module):
         memory_size: int,
         sharing: Sharing = "layer_wise",
         empty_memory: bool = True,
+        equal_tables: bool = True,
         noise: float = 0.0,
         dropout: float = 0.0,
     ) -> None:
@@ -109,6 +110,8 @@ class EndToEnd(nn.Module):
         """Attention without softmax (linear start, section 4.2)"""
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=DEVIATION)
+        if equal_tables and not adjacent:
+            self.words.data[1:], self.time.data[1:] = self.words.data[0], self.time.data[0]
 
     def forward(self, batch: Batch) -> Tensor:
         """Questions -> (B, C) logits"""

@@ -60,6 +60,9 @@ class Config:
     hop's input table."""
     empty_memory: bool = True
     """Add an empty memory with score 0 to the attention of the end-to-end network, so that a hop can read nothing."""
+    equal_tables: bool = True
+    """With layer-wise sharing, start with equal tables A, B and C: a statement that is read then matches others with the
+    same words."""
     encoding: Encoding = "position"
     """Weights of the words of a sentence: by position, or all equal (bag of words)."""
     noise: float = 0.1
@@ -73,11 +76,11 @@ class Config:
     """Adam with a one-cycle schedule, or SGD with a learning rate that is halved after each quarter of the epochs."""
     learning_rate: float = default_by("optimizer", adam=4e-3, sgd=0.3)
     """Peak learning rate."""
-    epochs: int = default_by("data", stories=40, babi=100)
+    epochs: int = default_by("data", stories=10, babi=100)
     """Number of epochs."""
     batch_size: int = 64
     """Batch size in questions, over all processes."""
-    dropout: float = 0.1
+    dropout: float = default_by("data", stories=0.0, babi=0.1)
     """Dropout probability of the memories and of the final state."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1, precision="fp32"))
 
@@ -108,6 +111,7 @@ def make_network(encoder: StoryEncoder, config: Config) -> Network:
         memory_size=config.memory_size,
         sharing=config.sharing,
         empty_memory=config.empty_memory,
+        equal_tables=config.equal_tables,
         noise=config.noise,
         dropout=config.dropout,
     )

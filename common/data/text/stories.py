@@ -30,7 +30,7 @@ from common.data.text import simulated_stories
 StoriesName = Literal["stories", "babi"]
 
 SEED = 20_261_130
-TRAIN, VALID, TEST = 5_000, 200, 400
+TRAIN, VALID, TEST = 10_000, 200, 400
 """Generated questions of each task."""
 BABI_VALID = 0.1
 """Share of bAbI's training stories that is held out to validate, as in Sukhbaatar et al. 2015."""
