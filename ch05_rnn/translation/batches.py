@@ -17,6 +17,8 @@ from common.data.sentence_pairs.pairs import Pairs
 
 JITTER = 2.0
 """Texts that differ in length by less than this can change places in the order by length."""
+POOL = 8
+"""Number of batches of similar target lengths that are sorted by source length together."""
 
 
 def encode(encoding: BytePairEncoding, text: str) -> list[int]:
@@ -72,17 +74,28 @@ def batch_count(lengths: Tensor, tokens: int) -> int:
     return max(1, int(lengths.sum()) // fewest)
 
 
-def batches_by_tokens(lengths: Tensor, tokens: int, generator: torch.Generator) -> list[Tensor]:
-    """(N,) lengths -> index tensors of the batches of a shuffled epoch: similar lengths, equally many tokens
+def batches_by_tokens(sources: Tensor, targets: Tensor, tokens: int, generator: torch.Generator) -> list[Tensor]:
+    """(N,) lengths of sources and of targets -> index tensors of the batches of a shuffled epoch
 
-    Short texts come in large batches, long ones in small batches, so all steps need about the same time and memory. The
-    texts are sorted by length plus a random number below JITTER; batches therefore differ between epochs, but their
-    number does not.
+    A batch has similar lengths and about this many target tokens: many short texts, or few long ones. All steps need
+    about the same time and memory. The pairs are sorted by target length and cut into pools, and each pool is sorted by
+    source length and cut into batches. Random numbers below JITTER are added to the lengths, so the batches differ
+    between epochs; their number does not.
     """
-    order = (lengths + JITTER * torch.rand(len(lengths), generator=generator)).argsort()
-    sizes = lengths[order]
-    middles = sizes.cumsum(0) - sizes.double() / 2  # of each text, if all of them are one sequence of tokens
-    count = batch_count(lengths, tokens)
-    number = (middles * count / lengths.sum()).long()  # of the batch: the sequence is cut into equal parts
-    batches = order.split(number.bincount(minlength=count).tolist())
+
+    def jitter() -> Tensor:
+        return JITTER * torch.rand(len(targets), generator=generator)
+
+    count = batch_count(targets, tokens)
+    order = (targets + jitter()).argsort()
+    pools = cut(targets[order], -(-count // POOL))
+    order = order[(pools * (sources.max() + JITTER) + sources[order] + jitter()).argsort()]
+    sizes = cut(targets[order], count).bincount(minlength=count)
+    batches = order.split(sizes.tolist())
     return [batches[index] for index in torch.randperm(count, generator=generator).tolist()]
+
+
+def cut(lengths: Tensor, parts: int) -> Tensor:
+    """(N,) lengths -> (N,) part of each text, if the sequence of all their tokens is cut into equal parts"""
+    middles = lengths.cumsum(0) - lengths.double() / 2
+    return (middles * parts / lengths.sum()).long()

@@ -101,8 +101,8 @@ class Config:
     """Dropout probability: after the embedding and every layer. Default: 0.1; for multi30k 0.3, or 0.4 for GRUs."""
     label_smoothing: float = 0.1
     """Probability that is moved from the true token to all tokens alike."""
-    epochs: int = default_by("data", german=5, multi30k=default_by("network", transformer=25, gru=12))
-    """Number of epochs. Default: 5; for multi30k 25, or 12 for GRUs."""
+    epochs: int = default_by("data", german=4, multi30k=default_by("network", transformer=20, gru=15))
+    """Number of epochs. Default: 4; for multi30k 20, or 15 for GRUs."""
     batch_tokens: int = default_by("data", german=1_000, multi30k=4_000)
     """Batch size in target tokens, over all processes. Default: 1,000, and 4,000 for multi30k."""
     learning_rate: float = default_by("data", german=3e-3, multi30k=1e-3)
@@ -214,7 +214,8 @@ def train(config: Config, data: PairSet | None = None) -> dict[str, float]:
         best = BestWeights(model)
         steps = batch_count(pairs.target_lengths, config.batch_tokens)
         for epoch in run.epochs(config.epochs, steps, model=model, optimizer=optimizer, best=best):
-            batches = batches_by_tokens(pairs.target_lengths, config.batch_tokens, run.generator)
+            lengths = pairs.source_lengths, pairs.target_lengths
+            batches = batches_by_tokens(*lengths, config.batch_tokens, run.generator)
             for step, index in enumerate(batches, start=(epoch - 1) * steps):
                 done = step / (config.epochs * steps)
                 set_learning_rate(optimizer, one_cycle_at(done, config.learning_rate, warm_up=WARM_UP))

@@ -81,27 +81,31 @@ def test_pairs_are_padded_and_long_ones_left_out():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(1, 400), st.integers(0, 5))
-def test_an_epoch_has_every_text_once_in_equal_batches(lengths, tokens, seed):
-    sizes = torch.tensor(lengths)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=300),
+    st.integers(1, 400),
+    st.integers(0, 5),
+)
+def test_an_epoch_has_every_pair_once_in_equal_batches(lengths, tokens, seed):
+    sources, targets = (torch.tensor(column) for column in zip(*lengths, strict=True))
     generator = torch.Generator().manual_seed(seed)
-    count = batch_count(sizes, tokens)
+    count = batch_count(targets, tokens)
     for _ in range(2):
-        epoch = batches_by_tokens(sizes, tokens, generator)
+        epoch = batches_by_tokens(sources, targets, tokens, generator)
         assert sorted(torch.cat(epoch).tolist()) == list(range(len(lengths)))
         assert len(epoch) == count, "a run counts on it"
-        share = sum(lengths) / count
         for batch in epoch:
-            assert len(batch) > 0 and abs(int(sizes[batch].sum()) - share) <= max(lengths)
+            assert len(batch) > 0 and abs(int(targets[batch].sum()) - int(targets.sum()) / count) <= int(targets.max())
 
 
 def test_batches_hold_similar_lengths_and_differ_between_epochs():
     generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(5, 40, (3_000,), generator=generator)
-    first, second = (batches_by_tokens(lengths, 1_000, generator) for _ in range(2))
-    assert len(first) == int(lengths.sum()) // 1_000
-    padded = sum(len(batch) * int(lengths[batch].max()) for batch in first)
-    assert padded < 1.12 * int(lengths.sum())
+    sources = torch.randint(5, 40, (6_000,), generator=generator)
+    targets = sources + torch.randint(-4, 9, (6_000,), generator=generator)
+    first, second = (batches_by_tokens(sources, targets, 1_000, generator) for _ in range(2))
+    assert len(first) == int(targets.sum()) // 1_000
+    for lengths in (sources, targets):
+        assert sum(len(batch) * int(lengths[batch].max()) for batch in first) < 1.13 * int(lengths.sum())
     assert {tuple(sorted(batch.tolist())) for batch in first}.isdisjoint(tuple(sorted(b.tolist())) for b in second)
     sizes = [len(batch) for batch in first]
     assert sizes != sorted(sizes) and max(sizes) > 3 * min(sizes), "many short texts, or few long ones"
@@ -110,8 +114,8 @@ def test_batches_hold_similar_lengths_and_differ_between_epochs():
 def test_several_processes_all_get_texts(monkeypatch):
     monkeypatch.setattr(batches.distributed, "world_size", lambda: 3)
     lengths = torch.tensor([30, 1, 2, 3, 29, 30, 28, 30, 4, 30, 30, 30])
-    for batch in batches_by_tokens(lengths, 10, torch.Generator().manual_seed(0)):
-        assert len(batch) >= 3
+    epoch = batches_by_tokens(lengths, lengths, 10, torch.Generator().manual_seed(0))
+    assert len(epoch) > 1 and all(len(batch) >= 3 for batch in epoch)
 
 
 # One step.
