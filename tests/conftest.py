@@ -148,11 +148,13 @@ def train_all(folder: Path) -> None:
     from ch06_cnn.convolution import cnn
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
+    from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
         for drawing in (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
+        patch.setattr(stories, "TRAIN", 200)
         run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
         few, letters = replace(run, limit=300), replace(run, limit=20_000)
         feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
@@ -161,7 +163,7 @@ def train_all(folder: Path) -> None:
         plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
         vae.train(plane)
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
-        memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=replace(run, limit=1_400)))
+        memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=run))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

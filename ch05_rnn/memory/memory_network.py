@@ -61,8 +61,8 @@ class Config:
     empty_memory: bool = True
     """Add an empty memory with score 0 to the attention of the end-to-end network, so that a hop can read nothing."""
     equal_tables: bool = True
-    """With layer-wise sharing, start with equal tables A, B and C: a statement that is read then matches others with the
-    same words."""
+    """With layer-wise sharing, start with equal tables A, B and C: a statement that is read then matches others with
+    the same words."""
     encoding: Encoding = "position"
     """Weights of the words of a sentence: by position, or all equal (bag of words)."""
     noise: float = 0.1

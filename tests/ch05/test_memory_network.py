@@ -20,6 +20,7 @@ from ch05_rnn.memory.memory_network import Config, LinearStart, make_network, pr
 from ch05_rnn.recurrence.cells import GRUCell
 from common import cli
 from common.data.source import DataCard
+from common.data.text import stories
 from common.data.text.simulated_stories import PEOPLE, PLACES
 from common.data.text.stories import Question, StorySet, load_stories
 from common.data.text.vocabulary import Vocabulary
@@ -36,7 +37,15 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def generated():
-    return load_stories(limit=210)
+    return few_stories(30)
+
+
+def few_stories(train: int) -> StorySet:
+    """Generated stories with that many training questions per task."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, count in (("TRAIN", train), ("VALID", 30), ("TEST", 30)):
+            patch.setattr(stories, name, count)
+        return load_stories()
 
 
 @pytest.fixture
@@ -501,7 +510,7 @@ def trained(tmp_path_factory, generated):
     """A run that has learned the questions of one task well enough to answer them."""
     out = tmp_path_factory.mktemp("runs")
     run = replace(Config().run, device="cpu", out=out)
-    its = replace(generated, train=[q for q in load_stories(limit=3_500).train if q.task == "place"])
+    its = replace(generated, train=[q for q in few_stories(500).train if q.task == "place"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_network, "report", lambda *_: None)
         memory_network.train(Config(epochs=20, embedding_size=20, hops=2, batch_size=32, run=run), its)

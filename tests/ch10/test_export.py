@@ -33,6 +33,7 @@ from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
+from common.data.text import stories
 from common.data.text.stories import Question, load_stories
 from common.data.text.vocabulary import Vocabulary
 from conftest import ROOT
@@ -147,9 +148,10 @@ def test_the_unknown_symbol_has_probability_zero(models):
     assert writing.sampling_probabilities(logits, temperature=2.0, top_k=None)[generator.unknown] == 0
 
 
-def test_answers_and_attention_are_those_of_the_original(models, run_of):
+def test_answers_and_attention_are_those_of_the_original(models, run_of, monkeypatch):
     reader = Reader(load_model(models / "stories.json"))
     network, encoder, _ = memory_network.restore(run_of("stories"))
+    monkeypatch.setattr(stories, "TRAIN", 200)
     questions = load_stories(limit=21).test
     questions.append(replace(questions[0], story=questions[0].story * 30))  # more statements than are kept
     for question, expected in zip(questions, visualise.read(network, encoder, questions), strict=True):

@@ -111,11 +111,11 @@ def _thin(questions: list[Question], limit: int | None) -> list[Question]:
 
 
 @lru_cache(maxsize=1)
-def draw_splits(*counts: int) -> list[list[Question]]:
+def draw_splits(train: int, valid: int, test: int) -> list[list[Question]]:
     """Generate splits with these numbers of questions per task, the same on every machine; no two are the same."""
     rng = random.Random(SEED)
     seen: set[tuple[tuple[str, ...], str]] = set()
-    return [_draw(count, rng, seen) for count in counts]
+    return [_draw(count, rng, seen) for count in (test, valid, train)][::-1]  # more for training change no test
 
 
 def _draw(count: int, rng: random.Random, seen: set[tuple[tuple[str, ...], str]]) -> list[Question]:
