@@ -194,7 +194,7 @@ def test_decoder_text_films_and_mazes(ask, models):
     reading = ask.post("/ask", {"story": told, "question": "Where is the milk?"}).json()
     assert reading["statements"] == ["Mary took the milk.", "Mary went to the garden.", "John went to the office."]
     assert np.shape(reading["attention"]) == (3, 3)
-    assert np.sum(reading["attention"], 0) == pytest.approx(1)
+    assert np.all(np.sum(reading["attention"], 0) < 1), "the rest is the weight of the empty memory"
     assert 0 < reading["probability"] <= 1 and reading["answer"]
     maze = ask.post("/maze", {"seed": 5}).json()
     assert set(maze) == {"tiles", "start", "goal", "path", "shortest_steps", "solved"}
@@ -1021,7 +1021,7 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
         ("text", {"state_size": 7}, "cannot answer a first request"),
         ("stories", {"answers": ["a"]}, "probabilities has shape"),
         ("stories", {"memory_size": 51}, "cannot answer a first request"),
-        ("stories", {"words": ["a"] * 500}, "cannot answer a first request"),
+        ("stories", {"words": [f"word{n}" for n in range(500)]}, "cannot answer a first request"),
         ("films", {"titles": ["a"], "counts": [1]}, "expected has shape"),
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],
