@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ch05_rnn.memory import memory_network
 from ch05_rnn.memory.memory_network import measure, predict, restore
-from common.config import RunOptions, require, require_positive
+from common.config import RunOptions, read_config, require, require_positive
 from common.data.text.stories import Question, StoriesName, StorySet, load_stories
 from common.folder import finished_runs
 from common.progress import print_table
@@ -85,9 +85,11 @@ def compare(folders: Sequence[Path], data: StorySet) -> dict[str, dict[str, floa
 
 def train(config: Config, data: StorySet | None = None) -> dict[str, float]:
     """Train the networks, unless their folders are given, and return the test metrics of all ways to combine them."""
+    folders = list(config.folders or [])
+    for folder in folders:
+        read_config(folder, memory_network.Config)  # raises an error now if it is not a run folder
     data = data or load_stories(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
-        folders = list(config.folders or [])
         for number in range(0 if folders else config.restarts):
             seed = config.run.seed + number
             out = run.folder / "networks" / str(seed)

@@ -84,7 +84,7 @@ def report(
 
 
 def examples(data: StorySet) -> list[Question]:
-    """Return the first test question with a short story of each task, of at most SHOWN tasks; of one task, several."""
+    """Return the first test question with a short story of each task, of at most SHOWN tasks."""
     short = [question for question in data.test if len(question.story) <= LONGEST] or data.test
     first = {task: next((q for q in short if q.task == task), None) for task in data.tasks}
     return [question for question in first.values() if question is not None][:SHOWN]
