@@ -440,8 +440,9 @@ def test_learning_rates_by_hand(config):
     adam = replace(config, learning_rate=0.01)
     assert memory_network.learning_rate_at(0.04, adam) == pytest.approx(0.01)
     assert memory_network.learning_rate_at(1.0, adam) == pytest.approx(0.0, abs=1e-9)
-    assert (Config().learning_rate, Config(optimizer="sgd").learning_rate) == (4e-3, 0.3)
-    assert (Config().embedding_size, Config(data="babi").embedding_size) == (64, 100)
+    assert (Config().learning_rate, Config(data="babi").learning_rate) == (6e-3, 4e-3)
+    assert Config(optimizer="sgd").learning_rate == 0.3
+    assert (Config().batch_size, Config(data="babi").batch_size) == (128, 64)
 
 
 def test_measures_by_hand():
@@ -659,6 +660,6 @@ def test_the_figure_has_a_question_of_each_task(generated):
 def test_a_network_answers_what_ngrams_cannot(options, monkeypatch, name):
     monkeypatch.setattr(memory_network, "report", lambda *_: None)
     epochs = {"end_to_end": 12, "dynamic": 4}[name]
-    metrics = memory_network.train(Config(network=name, epochs=epochs, run=options), few_stories(1_000))
+    metrics = memory_network.train(Config(network=name, epochs=epochs, batch_size=32, run=options), few_stories(1_000))
     assert metrics["test_error_rate"] < metrics["test_ngrams_error_rate"] < metrics["test_chance_error_rate"]
     assert metrics["test_place_error_rate"] < 0.05
