@@ -100,13 +100,15 @@ def test_every_task_has_its_share_and_no_question_is_in_two_splits(generated):
     assert generated.card.embedded and generated.card.name == "stories"
 
 
-def test_stories_are_the_same_each_time_and_a_limit_does_not_change_what_they_are_called(monkeypatch):
+def test_stories_are_the_same_each_time_and_a_limit_generates_fewer(monkeypatch):
     monkeypatch.setattr(stories, "TRAIN", 20)
     first = load_stories()
     stories.draw_splits.cache_clear()
     second, few = load_stories(), load_stories(limit=5)
     assert first == second
-    assert few.card.sha256 == first.card.sha256
+    assert first.card.sha256 == second.card.sha256 != few.card.sha256
+    assert stories.draw_splits.cache_info().misses == 2
+    assert [len(split) for split in stories.draw_splits(1, 1, 1)] == [7, 7, 7], "one per task, of which five are taken"
     assert few.card.description.startswith("5 train, 5 valid, 5 test questions of 7 tasks, embedded, generated here")
 
 

@@ -53,7 +53,7 @@ class Config:
     """End-to-end memory network (attention over statements), or dynamic memory network (gated GRU over statements)."""
     hops: int = 3
     """Number of times that the network reads the story."""
-    embedding_size: int = default_by("data", stories=64, babi=100)
+    embedding_size: int = 100
     """Embedding size, and hidden size of the dynamic memory network."""
     sharing: Sharing = "layer_wise"
     """Weight sharing of the end-to-end network: the same tables in all hops, or each hop's output table as the next
@@ -74,11 +74,11 @@ class Config:
     """Train without the softmax of the attention until the validation loss stops decreasing."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam with a one-cycle schedule, or SGD with a learning rate that is halved after each quarter of the epochs."""
-    learning_rate: float = default_by("optimizer", adam=4e-3, sgd=0.3)
+    learning_rate: float = default_by("optimizer", adam=default_by("data", stories=6e-3, babi=4e-3), sgd=0.3)
     """Peak learning rate."""
-    epochs: int = default_by("data", stories=10, babi=100)
+    epochs: int = default_by("data", stories=12, babi=100)
     """Number of epochs."""
-    batch_size: int = 64
+    batch_size: int = default_by("data", stories=128, babi=64)
     """Batch size in questions, over all processes."""
     dropout: float = default_by("data", stories=0.0, babi=0.1)
     """Dropout probability of the memories and of the final state."""

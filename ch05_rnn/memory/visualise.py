@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SHOWN, LONGEST = 8, 8
 """Most questions of the figure, and most statements of their stories."""
+SUPPORTING = "#b34700"
+"""Colour of supporting facts."""
 
 
 class Reading(NamedTuple):
@@ -91,7 +93,7 @@ def examples(data: StorySet) -> list[Question]:
 
 
 def draw_reading(readings: Sequence[Reading], encoder: StoryEncoder) -> "Figure":
-    """Draw the attention of each hop (columns) on each statement (rows); a ring marks a supporting statement."""
+    """Draw the attention of each hop (columns) to each statement (rows); supporting facts are in bold orange."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -112,13 +114,13 @@ def draw_reading(readings: Sequence[Reading], encoder: StoryEncoder) -> "Figure"
             axes.grid(False)
             axes.imshow(attention.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
             dropped = len(question.story) - len(attention)
-            for fact in question.supporting:
-                if fact >= dropped:
-                    axes.plot(-0.72, fact - dropped, "o", color="#d55e00", markersize=4, clip_on=False)
             ours = reading.predicted(encoder)
             wrong = "" if ours == question.answer.lower() else f" (right: {question.answer})"
             axes.set_title(f"{question.text.strip()} {ours}{wrong}", fontsize="small", loc="right")
             axes.set_yticks(range(len(statements)), statements, fontsize="small")
+            for number, label in enumerate(axes.get_yticklabels(), start=dropped):
+                if number in question.supporting:
+                    label.set(color=SUPPORTING, fontweight="bold")
             axes.set_xticks(
                 range(attention.shape[1]), [f"hop {k + 1}" for k in range(attention.shape[1])], fontsize="small"
             )

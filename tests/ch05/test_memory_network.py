@@ -297,6 +297,18 @@ def test_the_softmax_is_that_of_each_story():
         assert torch.autograd.gradcheck(lambda s: softmax_by_story(s, owner, 3, empty_memory=empty), scores)  # noqa: B023
 
 
+def test_layer_wise_training_starts_with_equal_tables():
+    """A state that is a statement which was read then finds others with the same words."""
+    encoder = StoryEncoder.fit(QUESTIONS, "position", 9)
+    model = end_to_end(encoder)
+    assert all(torch.equal(table, model.words[0]) for table in model.words)
+    assert torch.equal(model.time[0], model.time[1])
+    independent = end_to_end(encoder, equal_tables=False)
+    assert not any(torch.equal(table, independent.words[0]) for table in independent.words[1:])
+    adjacent = end_to_end(encoder, "adjacent")
+    assert not any(torch.equal(table, adjacent.words[0]) for table in adjacent.words[1:])
+
+
 def test_noise_is_for_training_only():
     encoder = StoryEncoder.fit(QUESTIONS, "position", 9)
     model, batch = end_to_end(encoder, noise=1.0), batch_of(encoder, QUESTIONS)
@@ -428,8 +440,9 @@ def test_learning_rates_by_hand(config):
     adam = replace(config, learning_rate=0.01)
     assert memory_network.learning_rate_at(0.04, adam) == pytest.approx(0.01)
     assert memory_network.learning_rate_at(1.0, adam) == pytest.approx(0.0, abs=1e-9)
-    assert (Config().learning_rate, Config(optimizer="sgd").learning_rate) == (4e-3, 0.3)
-    assert (Config().embedding_size, Config(data="babi").embedding_size) == (64, 100)
+    assert (Config().learning_rate, Config(data="babi").learning_rate) == (6e-3, 4e-3)
+    assert Config(optimizer="sgd").learning_rate == 0.3
+    assert (Config().batch_size, Config(data="babi").batch_size) == (128, 64)
 
 
 def test_measures_by_hand():
@@ -624,9 +637,10 @@ def test_the_figure_shows_the_supporting_statements_and_wrong_answers():
     readings = visualise.read(model, encoder, QUESTIONS)
     figure = visualise.draw_reading(readings, encoder)
     axes = figure.axes
-    assert [len(panel.lines) for panel in axes[:3]] == [2, 1, 2]
-    assert [tick.get_text() for tick in axes[2].get_yticklabels()] == list(QUESTIONS[2].story[-4:])
-    assert axes[2].lines[0].get_ydata() == [1], "statement 2 of five is the second of the newest four"
+    labels = [panel.get_yticklabels() for panel in axes[:3]]
+    assert [tick.get_text() for tick in labels[2]] == list(QUESTIONS[2].story[-4:])
+    marked = [[n for n, tick in enumerate(ticks) if tick.get_color() == visualise.SUPPORTING] for ticks in labels]
+    assert marked == [[0, 2], [0], [1, 2]], "statements 2 and 3 of five are the second and third of the newest four"
     for panel, reading in zip(axes, readings, strict=False):
         ours, target = reading.predicted(encoder), reading.question.answer
         assert (f"(right: {target})" in panel.get_title(loc="right")) == (ours != target.lower())
@@ -646,6 +660,6 @@ def test_the_figure_has_a_question_of_each_task(generated):
 def test_a_network_answers_what_ngrams_cannot(options, monkeypatch, name):
     monkeypatch.setattr(memory_network, "report", lambda *_: None)
     epochs = {"end_to_end": 12, "dynamic": 4}[name]
-    metrics = memory_network.train(Config(network=name, epochs=epochs, run=options), few_stories(1_000))
+    metrics = memory_network.train(Config(network=name, epochs=epochs, batch_size=32, run=options), few_stories(1_000))
     assert metrics["test_error_rate"] < metrics["test_ngrams_error_rate"] < metrics["test_chance_error_rate"]
     assert metrics["test_place_error_rate"] < 0.05

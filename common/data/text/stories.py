@@ -16,6 +16,7 @@ Both layouts are read, gzipped or not, from DATA_DIR:
 
 import random
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -78,12 +79,13 @@ class StorySet:
 
 
 def load_stories(name: StoriesName = "stories", *, limit: int | None = None) -> StorySet:
-    """Load questions by name; a limit takes questions at equal distances from each split.
+    """Load questions by name; a limit takes questions at equal distances from each split, and generates no others.
 
     Raises DataUnavailable if bAbI is not on disk, ValueError, naming file and line, for a malformed file.
     """
     if name == "stories":
-        source, tasks, splits = "embedded, generated here", simulated_stories.TASKS, draw_splits(TRAIN, VALID, TEST)
+        source, tasks = "embedded, generated here", simulated_stories.TASKS
+        splits = draw_splits(*(min(count, -(-(limit or sys.maxsize) // len(tasks))) for count in (TRAIN, VALID, TEST)))
     else:
         tasks = {f"task_{number}": title for number, title in enumerate(BABI_TASKS, start=1)}
         train, test, source = read_babi(data_dir())
