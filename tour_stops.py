@@ -257,7 +257,12 @@ STOPS = [
         "ch05_rnn.memory.memory_network",
         "test_error_rate",
         ("n-grams", "test_ngrams_error_rate"),
-        short={"epochs": 8, "embedding_size": 64, "run": RunOptions(threads=1, precision="fp32", limit=14_000)},
+        short={
+            "epochs": 5,
+            "batch_size": 64,
+            "embedding_size": 64,
+            "run": RunOptions(threads=1, precision="fp32", limit=10_500),
+        },
         label="error rate of answers",
         seconds=8,
     ),
