@@ -254,6 +254,19 @@ STOPS = [
         seconds=6,
     ),
     Stop(
+        "ch05_rnn.memory.memory_network",
+        "test_error_rate",
+        ("n-grams", "test_ngrams_error_rate"),
+        short={
+            "epochs": 5,
+            "batch_size": 64,
+            "embedding_size": 64,
+            "run": RunOptions(threads=1, precision="fp32", limit=10_500),
+        },
+        label="error rate of answers",
+        seconds=8,
+    ),
+    Stop(
         "ch06_cnn.speedrun.speedrun",
         "test_accuracy",
         A_LINEAR_NETWORK,

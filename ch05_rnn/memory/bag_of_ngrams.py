@@ -33,6 +33,8 @@ FREQUENT = 0.5
 """Words in a larger share of the statements do not make a statement match the question."""
 MOST = 20_000
 """Largest number of training questions."""
+PREDICTED = 500
+"""Questions that are predicted at once."""
 STEPS, BATCH_SIZE, LEARNING_RATE = 1_000, 128, 0.03
 
 
@@ -64,11 +66,10 @@ class Reader:
             names.update(dict.fromkeys(names_of("story", text, self.order)))
         return list(names)
 
-    def encode(self, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
-        """N questions -> feature numbers of all questions one after another, (N,) starts"""
+    def encode(self, questions: Sequence[Question]) -> list[Tensor]:
+        """Return the feature numbers of each question."""
         rows = [[self.features[name] for name in self.names(q) if name in self.features] for q in questions]
-        lengths = torch.tensor([len(row) for row in rows])
-        return torch.tensor([n for row in rows for n in row], dtype=torch.int64), lengths.cumsum(0) - lengths
+        return [torch.tensor(row, dtype=torch.int64) for row in rows]
 
 
 @lru_cache(maxsize=10_000)  # the same sentences are in many stories
@@ -88,37 +89,29 @@ def ngrams(words: Sequence[str], order: int) -> list[str]:
     return [" ".join(words[start : start + n]) for n in range(1, order + 1) for start in range(len(words) - n + 1)]
 
 
-class LogisticRegression(nn.Module):
-    """One weight per feature and class, and a bias per class."""
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.weights = nn.EmbeddingBag(max(1, features), classes, mode="sum")
-        self.bias = nn.Parameter(torch.zeros(classes))
-        nn.init.zeros_(self.weights.weight)
-
-    def forward(self, numbers: Tensor, starts: Tensor) -> Tensor:
-        """Feature numbers of B questions and the starts of each -> (B, C) logits"""
-        return self.weights(numbers, starts) + self.bias
+def indicators(rows: Sequence[Tensor], features: int) -> Tensor:
+    """Feature numbers of B questions -> (B, F), 1 for each feature that occurs"""
+    owner = torch.repeat_interleave(torch.tensor([len(row) for row in rows]))
+    x = torch.zeros(len(rows), features)
+    x[owner, torch.cat([*rows])] = 1
+    return x
 
 
-def fit(reader: Reader, questions: Sequence[Question], labels: Tensor, seed: int) -> LogisticRegression:
+def fit(reader: Reader, questions: Sequence[Question], labels: Tensor, seed: int) -> nn.Linear:
     """Fit the regression by Adam with a learning rate that decreases linearly; the seed decides the order."""
     generator = torch.Generator().manual_seed(seed)
-    numbers, starts = reader.encode(questions)
-    ends = torch.cat([starts[1:], torch.tensor([len(numbers)])])
-    model = LogisticRegression(len(reader.features), int(labels.max()) + 1)
+    rows = reader.encode(questions)
+    model = nn.Linear(len(reader.features), int(labels.max()) + 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
     batches: list[Tensor] = []
     while len(batches) < STEPS:
         batches += torch.randperm(len(questions), generator=generator).split(BATCH_SIZE)
     for step, index in enumerate(batches[:STEPS]):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
-        lengths = (ends - starts)[index]
-        owner = torch.repeat_interleave(lengths)
-        first = lengths.cumsum(0) - lengths
-        picked = numbers[starts[index][owner] + torch.arange(len(owner)) - first[owner]]
-        F.cross_entropy(model(picked, first), labels[index]).backward()
+        x = indicators([rows[number] for number in index.tolist()], len(reader.features))
+        F.cross_entropy(model(x), labels[index]).backward()
         optimizer.step()
         optimizer.zero_grad()
     return model.requires_grad_(False)
@@ -129,7 +122,7 @@ class Baseline:
     """The regression that is most accurate on the validation set."""
 
     reader: Reader
-    model: LogisticRegression
+    model: nn.Linear
 
     @classmethod
     def select(
@@ -156,4 +149,6 @@ class Baseline:
 
     def predict(self, questions: Sequence[Question]) -> Tensor:
         """N questions -> (N,) classes"""
-        return self.model(*self.reader.encode(questions)).argmax(1)
+        rows = self.reader.encode(questions)
+        parts = [rows[start : start + PREDICTED] for start in range(0, len(rows), PREDICTED)]
+        return torch.cat([self.model(indicators(part, len(self.reader.features))).argmax(1) for part in parts])

@@ -74,9 +74,13 @@ class Config:
     """Train without the softmax of the attention until the validation loss stops decreasing."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam with a one-cycle schedule, or SGD with a learning rate that is halved after each quarter of the epochs."""
-    learning_rate: float = default_by("optimizer", adam=default_by("data", stories=6e-3, babi=4e-3), sgd=0.3)
+    learning_rate: float = default_by(
+        "optimizer",
+        adam=default_by("data", stories=default_by("network", end_to_end=6e-3, dynamic=4e-3), babi=4e-3),
+        sgd=0.3,
+    )
     """Peak learning rate."""
-    epochs: int = default_by("data", stories=12, babi=100)
+    epochs: int = default_by("data", stories=default_by("network", end_to_end=12, dynamic=6), babi=100)
     """Number of epochs."""
     batch_size: int = default_by("data", stories=128, babi=64)
     """Batch size in questions, over all processes."""
