@@ -86,8 +86,8 @@ class Config:
     Default: 300, and 8,000 for multi30k."""
     max_length: int = 128
     """Maximum length of a training sentence, in tokens; pairs with a longer one are left out."""
-    embedding_size: int = default_by("data", german=128, multi30k=256)
-    """Embedding size, which is the width of all blocks of the Transformer. Default: 128, and 256 for multi30k."""
+    embedding_size: int = default_by("data", german=64, multi30k=256)
+    """Embedding size, which is the width of all blocks of the Transformer. Default: 64, and 256 for multi30k."""
     hidden_size: int = default_by("data", german=256, multi30k=512)
     """Hidden units of a feed-forward network of the Transformer, or of the decoder's GRU; each direction of the
     encoder's GRU has half as many. Default: 256, and 512 for multi30k."""
@@ -101,8 +101,8 @@ class Config:
     """Dropout probability: after the embedding and every layer. Default: 0.1; for multi30k 0.3, or 0.4 for GRUs."""
     label_smoothing: float = 0.1
     """Probability that is moved from the true token to all tokens alike."""
-    epochs: int = default_by("data", german=4, multi30k=default_by("network", transformer=20, gru=15))
-    """Number of epochs. Default: 4; for multi30k 20, or 15 for GRUs."""
+    epochs: int = default_by("data", german=5, multi30k=default_by("network", transformer=20, gru=15))
+    """Number of epochs. Default: 5; for multi30k 20, or 15 for GRUs."""
     batch_tokens: int = default_by("data", german=1_000, multi30k=4_000)
     """Batch size in target tokens, over all processes. Default: 1,000, and 4,000 for multi30k."""
     learning_rate: float = default_by("data", german=3e-3, multi30k=1e-3)
