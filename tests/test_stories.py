@@ -244,7 +244,7 @@ def test_a_broken_encoding_and_a_large_file_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unpacks to more than 100 bytes"):
         read_file(tmp_path / "a.txt.gz")
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(LINES.encode())[:40])
-    with pytest.raises(ValueError, match="is a broken gzip file"):
+    with pytest.raises(ValueError, match="is a corrupt gzip file"):
         read_file(tmp_path / "a.txt.gz")
 
 

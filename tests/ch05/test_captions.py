@@ -149,7 +149,7 @@ def test_the_grid_is_the_image_row_by_row():
     torch.testing.assert_close(grid[:, :-2], encoder.layers(-torch.ones(1, 3, 16, 16).double())[0].flatten(1).T)
     for i in range(L):
         expected = torch.tensor([2 * (i // GRID) / (GRID - 1) - 1, 2 * (i % GRID) / (GRID - 1) - 1])
-        torch.testing.assert_close(grid[i, -2:], expected.double(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(grid[i, -2:], 4 * expected.double(), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("size", "layers"), [(16, 3), (32, 4), (128, 6)])
