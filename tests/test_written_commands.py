@@ -53,7 +53,6 @@ SHORTER = {
     "requests": 40,
     "restarts": 2,
     "rounds": 1,
-    "restarts": 2,
     "samples": 40,
     "seconds": 0.01,
     "sizes": (64, 128),
