@@ -547,7 +547,7 @@ def test_networks_learn_word_order_and_bags_cannot(options, monkeypatch):
     """Contrasts have an expected accuracy of at most 50 % without word order."""
     monkeypatch.setattr(sentiment, "report", lambda *_: None)
     for network, accuracy in (("bilstm", 0.9), ("textcnn", 0.75)):  # TextCNN sees at most a few words at once
-        metrics = sentiment.train(Config(network=network, data="grammar", epochs=20, run=options))
+        metrics = sentiment.train(Config(network=network, data="grammar", epochs=32, run=options))
         assert metrics["test_contrast_accuracy"] > accuracy
         assert metrics["test_bag_contrast_accuracy"] < 0.6
         assert metrics["test_bag_plain_accuracy"] > 0.9
