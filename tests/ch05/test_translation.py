@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch import nn
 
 from ch05_rnn import converse, translate
@@ -160,10 +161,8 @@ def test_the_loss_of_a_set_is_the_mean_over_all_tokens(german, config, network, 
 
 def test_texts_are_translated_together_as_alone(german, config, network, monkeypatch):
     encoding, model = make(replace(config, network=network), german.train)
-    for parameter in model.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.5)
-    model.double()
+    for parameter in model.double().parameters():
+        nn.init.normal_(parameter, std=0.5)
     monkeypatch.setattr(evaluation, "AT_ONCE", 5)
     texts = german.train.sources[:8]
     for beam in (1, 3):
@@ -189,13 +188,17 @@ def test_each_kind_has_an_accuracy():
     assert (found["first_kind_accuracy"], found["other_accuracy"]) == (0.5, 1)
 
 
-@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.bf16)])
+@pytest.mark.parametrize(
+    ("network", "bf16"),
+    [("gru", False), ("transformer", False), pytest.param("transformer", True, marks=pytest.mark.bf16)],
+    indirect=["network"],
+)
 def test_one_batch_is_learned_by_heart(german, config, network, bf16):
-    few, sizes = german.train[:8], {"embedding_size": 32, "hidden_size": 32}
+    few, sizes = german.train[:5], {"embedding_size": 32, "hidden_size": 32}
     config = replace(config, network=network, dropout=0.0, learning_rate=0.01, **sizes)
     encoding, model = make(config, few)
     optimizer = translation.make_optimizer(model, config)
-    batch = TokenisedPairs.of(few, encoding).batch(torch.arange(8), torch.device("cpu"))
+    batch = TokenisedPairs.of(few, encoding).batch(torch.arange(5), torch.device("cpu"))
     train_until(
         lambda: evaluation.translate(model, encoding, few.sources, max_length=80) == few.targets,
         lambda: translation.train_step(model, optimizer, *batch, smoothing=0.1, bf16=bf16),
@@ -208,8 +211,7 @@ def test_one_batch_is_learned_by_heart(german, config, network, bf16):
 # A run.
 
 
-def test_training_repeats_restores_and_translates(config, german, network, capsys, fails, tmp_path, monkeypatch):
-    config = replace(config, network=network)
+def test_training_repeats_restores_and_translates(config, german, capsys, fails, tmp_path, monkeypatch):
     first = translation.train(config, german)
     assert {"test_bleu", "test_lowercase_bleu", "test_accuracy", "best_epoch", "parameters"} <= first.keys()
     folder = newest(config).parent
@@ -231,6 +233,7 @@ def test_training_repeats_restores_and_translates(config, german, network, capsy
     capsys.readouterr()
     words, texts = ["--out", str(config.run.out), "--max-length", str(longest)], german.test.sources[:2]
     picture = tmp_path / "alignments.png"
+    monkeypatch.setattr(evaluation, "draw_alignments", lambda *_: Figure(figsize=(1, 1)))
     translate.main([*texts, *words, "--draw", str(picture), "--folder", str(folder)])
     assert picture.read_bytes()[:4] == b"\x89PNG"
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{texts[0]}\n\n  {texts[1]}  \n"))
@@ -328,12 +331,19 @@ def test_the_learning_rate_goes_through_one_cycle(config, german, monkeypatch):
     assert rates == pytest.approx(cycle)
 
 
-def test_a_file_of_pairs_is_learned(config, tmp_path, monkeypatch, network):
+def test_a_file_of_pairs_is_learned_by_grus(config, tmp_path):
     path = tmp_path / "dialogue.tsv"
     path.write_text("".join(f"w{a} w{b}\tw{b} w{a}!\n" for a in range(6) for b in range(6)), encoding="utf-8")
-    metrics = translation.train(replace(config, network=network, pairs=path, epochs=1))
+    metrics = translation.train(replace(config, network="gru", pairs=path, epochs=1))
     assert 0 <= metrics["test_accuracy"] <= 1
-    assert not list(config.run.out.rglob("kinds.png")), "all pairs are of one kind"
+    folder = newest(config).parent
+    assert {path.name for path in folder.iterdir()} >= {"alignments.png", "curves.png", "translations.tsv"}
+    assert not (folder / "kinds.png").exists(), "all pairs are of one kind"
+    model, encoding, restored = translation.restore(folder)
+    assert restored.network == "gru"
+    rows = [row.split("\t") for row in (folder / "translations.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    found = evaluation.translate(model, encoding, [row[1] for row in rows], max_length=12, beam=2)
+    assert all(" ".join(one.split()).startswith(row[2][:3]) for one, row in zip(found, rows, strict=True))
 
 
 @pytest.mark.parametrize(
