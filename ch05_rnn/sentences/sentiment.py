@@ -41,6 +41,8 @@ from common.schedule import one_cycle_at, set_learning_rate
 
 CLIP = 1.0
 """Maximum gradient norm; larger gradients are rescaled."""
+BAG_DROPOUT = 0.3
+"""Dropout probability of the bag of words, whatever the network: after the mean and before the output layer."""
 SHORT = 12
 """Maximum number of words of the sentences in the figures."""
 EXPLAINED = 500
@@ -79,8 +81,8 @@ class Config:
     max_norm: float = 3.0
     """Maximum norm of the weight vector of each class in the output layer of TextCNN."""
     dropout: float = default_by("network", bilstm=0.3, textcnn=0.5)
-    """Dropout probability: of TextCNN's features; in the other networks after the embedding and before the output
-    layer. Default: 0.3, for TextCNN 0.5."""
+    """Dropout probability of the network: of the LSTM after the embedding and before the output layer, of TextCNN's
+    features. Default: 0.3, for TextCNN 0.5."""
     minimum_count: int = 2
     """Minimum count of a word in the training set; rarer words become <unknown> unless they have a pre-trained
     vector."""
@@ -114,9 +116,8 @@ def make_network(words: int, config: Config) -> SentimentNetwork:
 
 def make_bag(words: int, config: Config) -> BagOfWords:
     """Build the bag of words for a vocabulary of this size."""
-    return BagOfWords(
-        words, embedding_size=config.embedding_size, hidden_size=2 * config.hidden_size, dropout=config.dropout
-    )
+    hidden_size = 2 * config.hidden_size
+    return BagOfWords(words, embedding_size=config.embedding_size, hidden_size=hidden_size, dropout=BAG_DROPOUT)
 
 
 def train_step(

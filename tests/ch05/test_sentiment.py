@@ -550,5 +550,5 @@ def test_networks_learn_word_order_and_bags_cannot(options, monkeypatch):
         metrics = sentiment.train(Config(network=network, data="grammar", epochs=32, run=options))
         assert metrics["test_contrast_accuracy"] > accuracy
         assert metrics["test_bag_contrast_accuracy"] < 0.6
-        assert metrics["test_bag_plain_accuracy"] > 0.9
+        assert metrics["test_bag_plain_accuracy"] > 0.7
         assert metrics["test_ngram_plain_accuracy"] > 0.9
