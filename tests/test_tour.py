@@ -277,6 +277,7 @@ def test_the_stops_use_embedded_data_and_valid_settings():
             "embedded",
             "digits",
             "shapes",
+            "stories",
             "planted",
             "pydoc",
             "grammar",
