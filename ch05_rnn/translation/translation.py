@@ -103,8 +103,8 @@ class Config:
     """Probability that is moved from the true token to all tokens alike."""
     epochs: int = default_by("data", german=5, multi30k=default_by("network", transformer=20, gru=15))
     """Number of epochs. Default: 5; for multi30k 20, or 15 for GRUs."""
-    batch_tokens: int = default_by("data", german=1_000, multi30k=4_000)
-    """Batch size in target tokens, over all processes. Default: 1,000, and 4,000 for multi30k."""
+    batch_tokens: int = default_by("data", german=1_000, multi30k=2_000)
+    """Batch size in target tokens, over all processes. Default: 1,000, and 2,000 for multi30k."""
     learning_rate: float = default_by("data", german=3e-3, multi30k=1e-3)
     """Peak learning rate of AdamW (one-cycle schedule). Default: 0.003, and 0.001 for multi30k."""
     beam: int = 5
