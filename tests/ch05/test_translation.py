@@ -122,7 +122,9 @@ def test_several_processes_all_get_texts(monkeypatch):
 # One step.
 
 
-def test_step_follows_the_clipped_gradient_of_the_smoothed_loss(german, config, network):
+@pytest.mark.parametrize("clip", [1e9, 0.1])
+def test_step_follows_the_clipped_gradient_of_the_smoothed_loss(german, config, network, monkeypatch, clip):
+    monkeypatch.setattr(translation, "CLIP", clip)
     config = replace(config, network=network, dropout=0.0)
     encoding, model = make(config, german.train)
     pairs = TokenisedPairs.of(german.train[:7], encoding)
@@ -139,7 +141,7 @@ def test_step_follows_the_clipped_gradient_of_the_smoothed_loss(german, config, 
     loss = translation.train_step(model, optimizer, sources, targets, smoothing=0.2)
     torch.testing.assert_close(loss, expected.detach())
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
-        scale = min(1, translation.CLIP / norm)
+        scale = min(1, clip / norm)
         torch.testing.assert_close(new.detach(), old - 0.1 * g * scale, rtol=1e-4, atol=1e-6)
     assert all(p.grad is None for p in model.parameters())
 
@@ -170,6 +172,15 @@ def test_texts_are_translated_together_as_alone(german, config, network, monkeyp
         together = evaluation.translate(model, encoding, texts, **search)
         assert together == [evaluation.translate(model, encoding, [text], **search)[0] for text in texts]
         assert len(set(together)) > 1
+
+
+def test_the_search_gets_the_settings(german, config, monkeypatch):
+    encoding, model = make(config, german.train)
+    search, found = evaluation.beam_search, []
+    monkeypatch.setattr(evaluation, "beam_search", lambda *its, **given: found.append(given) or search(*its, **given))
+    evaluation.translate(model, encoding, ["Der Mann"], max_length=4, beam=3, length_penalty=0.5)
+    tokens = {"start": START, "end": END, "pad": PAD}
+    assert found == [{"width": 3, "max_length": 4, "length_penalty": 0.5, **tokens}]
 
 
 def test_a_translation_is_right_if_it_is_one_of_the_targets():
