@@ -133,7 +133,7 @@ STOPS = [
         label="GELU, distance from PyTorch",
     ),
     Stop(
-        "ch02_nn.initial",
+        "ch02_nn.initialisation",
         "he_normal_activation",
         ("N(0, 1)", "unit_normal_activation"),
         label="activation after 20 layers, He",

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ch02_nn import backprop, losses
 from ch02_nn.activations import ACTIVATIONS
-from ch02_nn.initial import INITIAL
+from ch02_nn.initialisation import INITIALISATIONS
 from ch02_nn.optimizers import LIBRARY, OPTIMIZERS
 from ch02_nn.schedules import SCHEDULES
 from common import distributed
@@ -37,7 +37,7 @@ OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "gorgonia-rmsprop", "adadelta", "adam", "adamw"
 ]
 ActivationName = Literal["relu", "tanh", "sigmoid", "leaky-relu", "elu", "selu", "softplus", "gelu", "silu", "linear"]
-InitialName = Literal[
+InitialisationName = Literal[
     "zeros", "small-normal", "unit-normal", "glorot-normal", "glorot-uniform", "glorot-normal-tanh", "he-normal"
 ]
 
@@ -56,7 +56,7 @@ class Config:
     """Number H of hidden units of the multilayer perceptron."""
     activation: ActivationName = "relu"
     """Activation function of the hidden layer."""
-    initial: InitialName = "glorot-uniform"
+    initialisation: InitialisationName = "glorot-uniform"
     """Initialisation of the weights; biases are initialised with 0."""
     optimizer: OptimizerName = "adam"
     """Optimizer; momentum and nesterov have the momentum 0.9."""
@@ -82,12 +82,14 @@ class Config:
 class Classifier(nn.Module):
     """Linear layers with an activation function after each but the last; one layer is softmax regression."""
 
-    def __init__(self, sizes: tuple[int, ...], activation: str = "relu", initial: str = "glorot-uniform") -> None:
+    def __init__(
+        self, sizes: tuple[int, ...], activation: str = "relu", initialisation: str = "glorot-uniform"
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
         self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         for weight, bias in self.layers():
-            INITIAL[initial](weight)
+            INITIALISATIONS[initialisation](weight)
             nn.init.zeros_(bias)
 
     def layers(self) -> list[backprop.Layer]:
@@ -105,7 +107,7 @@ class Classifier(nn.Module):
 def make_model(config: Config) -> Classifier:
     """Build the network of a Config."""
     sizes = (784, 10) if config.model == "softmax" else (784, config.hidden_size, 10)
-    return Classifier(sizes, config.activation, config.initial)
+    return Classifier(sizes, config.activation, config.initialisation)
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ch02_nn.initial import glorot_normal
+from ch02_nn.initialisation import glorot_normal
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.source import DataCard, sha256_of
 from common.device import widest_float

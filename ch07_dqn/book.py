@@ -1,7 +1,7 @@
-"""The book's deep Q-network as written, which cannot learn; `--mended` corrects its two errors.
+"""The book's deep Q-network as written, which cannot learn; `--corrected` corrects its two errors.
 
     python -m ch07_dqn.train book
-    python -m ch07_dqn.train book --mended
+    python -m ch07_dqn.train book --corrected
 
 Errors of the book's program:
 
@@ -11,10 +11,10 @@ Errors of the book's program:
    lies outside the maze: no episode terminates, and the agent never receives the reward of 100. Here the exit is
    replaced by a wall in the environment, which has the same effect.
 
-`--mended` trains on stored transitions and keeps the exit open. The book's `replay` would still not train: it computes
-targets, but does not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns, and the
-target network are those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the corrected
-program does not find the exit either (see the README).
+`--corrected` trains on stored transitions and keeps the exit open. The book's `replay` would still not train: it
+computes targets, but does not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns,
+and the target network are those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the
+corrected program does not find the exit either (see the README).
 
 The book decays epsilon inside `replay` and never reads it. Here it is the fraction of random actions.
 
@@ -44,7 +44,7 @@ from common.schedule import linear_at, set_learning_rate
 class Config:
     """Hyperparameters of the book's deep Q-network."""
 
-    mended: bool = False
+    corrected: bool = False
     """Correct the two errors: train on stored transitions, and make the exit reachable."""
     maze: int | None = None
     """Random seed of the maze. Default: the seed of the run."""
@@ -79,7 +79,7 @@ class Config:
     epochs: int = 20
     """Number of epochs; the greedy policy is evaluated after each."""
     steps: int = 250
-    """Steps of every environment per epoch; with --mended, a gradient step follows each."""
+    """Steps of every environment per epoch; with --corrected, a gradient step follows each."""
     learning_rate: float = 2e-3
     """Initial learning rate of Adam; decays linearly to zero."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32", threads=1))
@@ -125,7 +125,7 @@ class BookNetwork(nn.Module):
 
 def make_environment(config: Config, maze: Maze, device: torch.device) -> MazeBatch:
     """Create the parallel environments with the book's rewards: wall -100, exit 100, other tiles 0 or -1."""
-    if not config.mended:
+    if not config.corrected:
         walls = maze.walls.clone()
         walls[maze.exit] = True
         maze = replace(maze, walls=walls)
@@ -175,7 +175,7 @@ def train(config: Config) -> dict[str, float]:
                 epsilon = epsilon_at(config, step)
                 transitions.append(environment_step(environment, replay_buffer, model, epsilon))
                 loss = torch.zeros((), device=run.device)
-                if config.mended:  # the book's program only stores transitions and never trains on them
+                if config.corrected:  # the book's program only stores transitions and never trains on them
                     set_learning_rate(optimizer, linear_at(step / total_steps, config.learning_rate))
                     batch = replay_buffer.sample(config.batch_size)
                     loss, _ = train_step(model, target_network, optimizer, batch)

@@ -235,7 +235,7 @@ def report(run: Run, values: Tensor, maze: Maze) -> None:
 
     panels = {
         "loss": ["train_loss"],
-        "tiles with an optimal greedy action": ["right_rate"],
+        "tiles with an optimal greedy action": ["optimal_action_rate"],
         "steps to the exit": ["path_steps", "shortest_steps"],
         "return of the training episodes": ["episode_return"],
     }

@@ -43,7 +43,7 @@ AGENTS: dict[str, tuple[str, Agent, Callable[..., dict[str, float]]]] = {
 }
 """Label, settings and training function of each agent."""
 
-MEASURES = ("solve_rate", "right_rate", "solved_steps")
+MEASURES = ("solve_rate", "optimal_action_rate", "solved_steps")
 """Metrics to average over the mazes."""
 
 

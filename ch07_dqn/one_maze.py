@@ -48,7 +48,7 @@ def measure(values: Tensor, maze: Maze) -> dict[str, float]:
     """Return the metrics of the greedy policy of (H, W, A) values.
 
     `solve_rate` is 1 if the greedy path reaches the exit. `path_steps` is its length, or the number of tiles if it
-    does not. `right_rate` is the share of tiles with an optimal greedy action.
+    does not. `optimal_action_rate` is the share of tiles with an optimal greedy action.
     """
     path, steps = greedy_path(values, maze), distances(maze)
     solved = path[-1] == maze.exit
@@ -56,11 +56,11 @@ def measure(values: Tensor, maze: Maze) -> dict[str, float]:
         "solve_rate": float(solved),
         "path_steps": float(len(path) - 1 if solved else maze.walls.numel()),
         "shortest_steps": float(steps[maze.start]),
-        "right_rate": right_rate(values, maze, steps),
+        "optimal_action_rate": optimal_action_rate(values, maze, steps),
     }
 
 
-def right_rate(values: Tensor, maze: Maze, steps: Tensor) -> float:
+def optimal_action_rate(values: Tensor, maze: Maze, steps: Tensor) -> float:
     """Return the share of floor tiles (without the exit) whose greedy action decreases the distance `steps` by one."""
     next_state = next_states(maze.walls.unsqueeze(0))[0].gather(2, values.argmax(2, keepdim=True)).squeeze(2)
     closer = steps.flatten()[next_state] == steps - 1

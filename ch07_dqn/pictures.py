@@ -72,7 +72,7 @@ Histories = Sequence[Sequence[dict[str, float]]]
 
 
 def draw_learning_curves(agents: dict[str, tuple[Sequence[float], Histories]]) -> "Figure":
-    """Draw the right rate (median, range) and the number of mazes solved by a shortest path against environment steps.
+    """Draw the optimal action rate (median, range) and the number of solved mazes against environment steps.
 
     `agents` has the environment steps of the epochs and the histories of the runs of each agent.
     """
@@ -85,7 +85,7 @@ def draw_learning_curves(agents: dict[str, tuple[Sequence[float], Histories]]) -
         figure = Figure(figsize=(9.6, 3.4))
         left, right = figure.subplots(1, 2)
         for name, (steps, histories) in agents.items():
-            rates = torch.tensor([[100 * row["right_rate"] for row in history] for history in histories])
+            rates = torch.tensor([[100 * row["optimal_action_rate"] for row in history] for history in histories])
             shortest = torch.tensor(
                 [[float(row["path_steps"] == row["shortest_steps"]) for row in history] for history in histories]
             )

@@ -165,7 +165,7 @@ def report(run: Run, history: list[dict[str, float]], values: Tensor, optimal: T
     from common.drawing import plots
 
     panels = {
-        "tiles with an optimal greedy action": ["right_rate"],
+        "tiles with an optimal greedy action": ["optimal_action_rate"],
         "steps to the exit": ["path_steps", "shortest_steps"],
         "return of the training episodes": ["episode_return"],
     }

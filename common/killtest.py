@@ -56,7 +56,7 @@ PROGRAMS = {
         "ch06_cnn.train speedrun --data shapes --limit 600 --epochs 3",
         "ch06_cnn.train classics --network lenet --data shapes --limit 600 --epochs 4",
         "ch07_dqn.train dqn --epochs 5 --steps 30",
-        "ch07_dqn.train book --mended --epochs 5 --steps 30",
+        "ch07_dqn.train book --corrected --epochs 5 --steps 30",
         "ch07_dqn.train actor_critic --epochs 5",
         "ch07_dqn.train generalise --rows 3 --columns 4 --mazes 100 --tests 20 --large-tests 2 --epochs 2",
         "ch08_vae.train vae --data digits --epochs 8 --importance-samples 50 --likelihood-images 10",

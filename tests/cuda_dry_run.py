@@ -574,12 +574,13 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 RUN_OTHERS = {"ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
-    "ch02_nn.race": {"RATES": (0.01, 0.1)},
+    "ch02_nn.compare_optimizers": {"RATES": (0.01, 0.1)},
     "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
     "ch03_autoencoder_rbm.boltzmann.rbm": {"PROBE_STRENGTHS": (0.1,)},
     "ch04_cuda.by_hand": {"MATRIX": 16},
     "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
     "ch04_cuda.crossover": {"FACTORS": (0.25,)},
+    "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
     "ch07_dqn.generalise": {"STEPS": 3},

@@ -32,13 +32,14 @@ SHORTER = {
     "annealed_chains": 10,
     "batch_size": 32,
     "batch_sizes": (16, 32),
-    "budget": 0.5,
-    "budgets": (0.5, 1.0),
+    "budget": 0.1,
+    "budgets": (0.1, 0.2),
     "classes": 100,
     "compile": False,
     "connections": 4,
     "epochs": 1,
     "feature_size": 16,
+    "folds": 2,
     "hidden_size": 16,
     "image_size": 32,
     "importance_samples": 50,
@@ -66,6 +67,7 @@ SHORTER = {
 }
 
 CONSTANTS = {
+    "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},

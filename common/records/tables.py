@@ -7,7 +7,7 @@ In a README, a table is placed between two comment lines; the first names the re
 
 A single record whose metrics are named `<row>_<column>` is shown as a table with an x between rows and columns:
 
-<!-- ledger: ch02/race | sgd adam x valley_steps digits_steps -->
+<!-- ledger: ch02/compare-optimizers | sgd adam x valley_steps digits_steps -->
 <!-- /ledger -->
 
 For a metric whose values over the seeds are not unimodal, `metric:values` shows the value of every seed, and

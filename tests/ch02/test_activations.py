@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch02_nn import activations, initial, losses
+from ch02_nn import activations, initialisation, losses
 from ch02_nn.activations import ACTIVATIONS
-from ch02_nn.initial import INITIAL
+from ch02_nn.initialisation import INITIALISATIONS
 from ch02_nn.losses import LOSSES
 
 
@@ -169,7 +169,7 @@ def test_errors_of_losses_are_one_line(name, outputs, targets, message):
 )
 def test_initial_weights_have_the_documented_variance(name, variance):
     weight = torch.empty(300, 700, dtype=torch.float64)
-    INITIAL[name](weight, torch.Generator().manual_seed(0))
+    INITIALISATIONS[name](weight, torch.Generator().manual_seed(0))
     assert float(weight.var()) == pytest.approx(variance, rel=0.02)
     assert abs(float(weight.mean())) < 5 * math.sqrt(variance / weight.numel()) + 1e-12
     if name == "glorot-uniform":
@@ -177,7 +177,7 @@ def test_initial_weights_have_the_documented_variance(name, variance):
 
 
 def test_initial_weights_depend_only_on_the_generator():
-    for fill in INITIAL.values():
+    for fill in INITIALISATIONS.values():
         one, two = torch.empty(2, 20, 30)
         fill(one, torch.Generator().manual_seed(4))
         fill(two, torch.Generator().manual_seed(4))
@@ -188,7 +188,7 @@ def test_activations_and_gradients_match_autograd():
     torch.manual_seed(0)
     weights = [torch.randn(6, 6, dtype=torch.float64).div(2).requires_grad_() for _ in range(4)]
     x, d = torch.randn(2, 5, 6, dtype=torch.float64)
-    found = initial.signals([weight.detach() for weight in weights], x, d, ACTIVATIONS["tanh"])
+    found = initialisation.signals([weight.detach() for weight in weights], x, d, ACTIVATIONS["tanh"])
     layers, a = [], x
     for weight in weights:
         a = torch.tanh(a @ weight.mT)
@@ -201,7 +201,7 @@ def test_activations_and_gradients_match_autograd():
 
 
 def test_with_relu_he_keeps_the_magnitudes_and_glorot_does_not(options):
-    metrics = initial.train(initial.Config(width=128, samples=128, run=options))
+    metrics = initialisation.train(initialisation.Config(width=128, samples=128, run=options))
     assert 0.3 < metrics["he_normal_activation"] < 3
     assert 0.3 < metrics["he_normal_gradient"] < 3
     assert metrics["glorot_normal_activation"] == pytest.approx(2**-10 * 0.83, rel=0.6), (
@@ -210,12 +210,12 @@ def test_with_relu_he_keeps_the_magnitudes_and_glorot_does_not(options):
     assert metrics["small_normal_activation"] < 1e-15
     assert metrics["unit_normal_gradient"] > 1e15
     assert metrics["zeros_activation"] == metrics["zeros_gradient"] == 0
-    (folder,) = options.out.glob("*/initial/*")
+    (folder,) = options.out.glob("*/initialisation/*")
     assert {"deviations.png", "activations.png"} <= {path.name for path in folder.iterdir()}
 
 
 def test_with_tanh_the_gain_keeps_the_activations_and_increases_the_gradients(options):
-    found = initial.train(initial.Config(activation="tanh", width=128, samples=128, run=options))
+    found = initialisation.train(initialisation.Config(activation="tanh", width=128, samples=128, run=options))
     gains = ("glorot_normal", "he_normal", "glorot_normal_tanh")  # 1, sqrt 2 where I = O, and 5/3
     activations, gradients = ([found[f"{name}_{what}"] for name in gains] for what in ("activation", "gradient"))
     assert activations[0] < 0.25 < 0.45 < activations[1] < activations[2] < 0.75
@@ -224,14 +224,16 @@ def test_with_tanh_the_gain_keeps_the_activations_and_increases_the_gradients(op
 
 def test_an_overflow_in_initial_is_one_line(options):
     with pytest.raises(FloatingPointError, match="unit-normal overflows float64: lower --depth or --width"):
-        initial.train(initial.Config(width=32, samples=8, depth=300, run=options))
+        initialisation.train(initialisation.Config(width=32, samples=8, depth=300, run=options))
 
 
 def test_inputs_and_weights_are_independent(options, monkeypatch):
     """Two generators with the same seed would sample equal inputs and weights."""
     seen = []
-    monkeypatch.setattr(initial, "signals", lambda w, x, d, f: seen.append((w[0], x, d)) or initial.Signals([x], [d]))
-    initial.train(initial.Config(width=64, samples=64, depth=1, run=options))
+    monkeypatch.setattr(
+        initialisation, "signals", lambda w, x, d, f: seen.append((w[0], x, d)) or initialisation.Signals([x], [d])
+    )
+    initialisation.train(initialisation.Config(width=64, samples=64, depth=1, run=options))
     for weight, x, d in seen:
         for noise in (x, d):
             if float(weight.abs().sum()) > 0:

@@ -202,7 +202,7 @@ def test_the_learning_rate_follows_the_schedule(config, digits, schedule, monkey
 
 @pytest.mark.usefixtures("_no_figures")
 def test_with_zero_weights_all_hidden_units_stay_equal(config, digits):
-    classifier.train(replace(config, initial="zeros", activation="sigmoid"), digits)
+    classifier.train(replace(config, initialisation="zeros", activation="sigmoid"), digits)
     (path,) = config.run.out.rglob("model.safetensors")
     weight = classifier.restore(path.parent)[0].layers()[0][0]
     assert (weight - weight[:1]).abs().max().item() < 1e-6, "the rows differ"

@@ -114,7 +114,7 @@ def test_defaults_match_torch(name):
 
 
 def test_adamw_without_weight_decay_is_adam():
-    """The results of `race` for both therefore differ only because of the weight decay."""
+    """The results of `compare_optimizers` for both therefore differ only because of the weight decay."""
     ours, theirs = network(), network()
     run(ours, AdamW(ours.parameters(), lr=0.01, weight_decay=0), 50)
     run(theirs, Adam(theirs.parameters(), lr=0.01), 50)

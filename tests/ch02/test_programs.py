@@ -1,4 +1,4 @@
-"""Programs of chapter 2: descent, simple, regression, fitting, race and fizzbuzz."""
+"""Programs of chapter 2: descent, simple, regression, fitting, compare_optimizers and fizzbuzz."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ch02_nn import classifier, descent, fitting, fizzbuzz, race, regression, simple
+from ch02_nn import classifier, compare_optimizers, descent, fitting, fizzbuzz, regression, simple
 from ch02_nn.optimizers import OPTIMIZERS
 from common import benchmark, cli
 from common.data.images.image_set import Split
@@ -20,7 +20,7 @@ from conftest import train_until
 def test_benchmark_times_the_programs_with_a_training_step(monkeypatch):
     timed = []
     monkeypatch.setattr(benchmark, "run_benchmark", lambda package, jobs: timed.append([module for module, _ in jobs]))
-    cli.main(descent, classifier, fitting, fizzbuzz, extra=[race], arguments=["--benchmark"])
+    cli.main(descent, classifier, fitting, fizzbuzz, extra=[compare_optimizers], arguments=["--benchmark"])
     assert timed == [[classifier, fizzbuzz]]
 
 
@@ -350,55 +350,61 @@ def test_fitting_is_repeatable_and_chooses_without_the_test_set(options, monkeyp
 
 def test_gradient_of_rosenbrock_matches_autograd_and_is_zero_at_the_minimum():
     points = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    (expected,) = torch.autograd.grad(race.rosenbrock(points).sum(), points)
-    torch.testing.assert_close(race.rosenbrock_gradient(points.detach()), expected)
-    assert race.rosenbrock(torch.ones(1, 2)).item() == 0
-    assert race.rosenbrock_gradient(torch.ones(1, 2)).tolist() == [[0, 0]]
-    assert race.rosenbrock(torch.tensor([race.START])).item() == pytest.approx(2.5**2 + 100 * 0.25**2)
+    (expected,) = torch.autograd.grad(compare_optimizers.rosenbrock(points).sum(), points)
+    torch.testing.assert_close(compare_optimizers.rosenbrock_gradient(points.detach()), expected)
+    assert compare_optimizers.rosenbrock(torch.ones(1, 2)).item() == 0
+    assert compare_optimizers.rosenbrock_gradient(torch.ones(1, 2)).tolist() == [[0, 0]]
+    assert compare_optimizers.rosenbrock(torch.tensor([compare_optimizers.START])).item() == pytest.approx(
+        2.5**2 + 100 * 0.25**2
+    )
 
 
 def test_descent_with_several_learning_rates_matches_separate_runs():
-    paths = race.descend("adam", (0.01, 0.1), 50, torch.device("cpu"))
+    paths = compare_optimizers.descend("adam", (0.01, 0.1), 50, torch.device("cpu"))
     assert paths.shape == (51, 2, 2)
     for column, rate in enumerate((0.01, 0.1)):
-        alone = torch.nn.Parameter(torch.tensor(race.START, dtype=torch.float64))
+        alone = torch.nn.Parameter(torch.tensor(compare_optimizers.START, dtype=torch.float64))
         rule = torch.optim.Adam([alone], lr=rate)
         for _ in range(50):
-            alone.grad = race.rosenbrock_gradient(alone.detach())
+            alone.grad = compare_optimizers.rosenbrock_gradient(alone.detach())
             rule.step()
         torch.testing.assert_close(paths[-1, column], alone.detach(), rtol=1e-9, atol=1e-12)
 
 
 def test_arrival_and_later_entries_above_the_goal():
-    assert race.arrival([5, 0.5, 3, 0.5, 0.4], 1) == race.Arrival(1, 1)
-    assert race.arrival([5, 3, 1, 1], 1) == race.Arrival(2, 0), "a loss equal to the goal counts as arrival"
-    assert race.arrival([0.5, 0.5], 1) == race.Arrival(0, 0)
-    assert race.arrival([5, 0.5, 2], 1) == race.Arrival(1, 1)
-    assert race.arrival([5, 2], 1) == race.Arrival(math.inf, 0)
-    assert race.arrival([math.nan, 0.5, math.nan], 1) == race.Arrival(1, 1), "NaN counts as above"
+    assert compare_optimizers.arrival([5, 0.5, 3, 0.5, 0.4], 1) == compare_optimizers.Arrival(1, 1)
+    assert compare_optimizers.arrival([5, 3, 1, 1], 1) == compare_optimizers.Arrival(2, 0), (
+        "a loss equal to the goal counts as arrival"
+    )
+    assert compare_optimizers.arrival([0.5, 0.5], 1) == compare_optimizers.Arrival(0, 0)
+    assert compare_optimizers.arrival([5, 0.5, 2], 1) == compare_optimizers.Arrival(1, 1)
+    assert compare_optimizers.arrival([5, 2], 1) == compare_optimizers.Arrival(math.inf, 0)
+    assert compare_optimizers.arrival([math.nan, 0.5, math.nan], 1) == compare_optimizers.Arrival(1, 1), (
+        "NaN counts as above"
+    )
 
 
 def test_best_rate_is_by_arrival_then_stability_then_last_loss():
     diverged = [5, math.nan, math.nan]
-    assert race.best_rate({0.1: [[5, 4, 0.5]], 0.2: [[5, 0.5, 2]], 0.3: [diverged]}, 1) == 0.2, (
+    assert compare_optimizers.best_rate({0.1: [[5, 4, 0.5]], 0.2: [[5, 0.5, 2]], 0.3: [diverged]}, 1) == 0.2, (
         "arrival precedes stability"
     )
-    assert race.best_rate({0.1: [[5, 0.5, 2]], 0.2: [[5, 0.5, 0.9]]}, 1) == 0.2
-    assert race.best_rate({0.1: [[5, 4, 3]], 0.2: [[5, 2, 2]], 0.3: [diverged]}, 1) == 0.2
-    assert race.best_rate({0.1: [[5, 0.5, 0.5], diverged], 0.2: [[5, 4, 0.5], [5, 4, 0.5]]}, 1) == 0.2, (
+    assert compare_optimizers.best_rate({0.1: [[5, 0.5, 2]], 0.2: [[5, 0.5, 0.9]]}, 1) == 0.2
+    assert compare_optimizers.best_rate({0.1: [[5, 4, 3]], 0.2: [[5, 2, 2]], 0.3: [diverged]}, 1) == 0.2
+    assert compare_optimizers.best_rate({0.1: [[5, 0.5, 0.5], diverged], 0.2: [[5, 4, 0.5], [5, 4, 0.5]]}, 1) == 0.2, (
         "the mean over starts counts"
     )
 
 
-def test_race_reports_every_optimizer_and_chooses_without_the_test_set(options, digits, monkeypatch):
-    monkeypatch.setattr(race, "RATES", (0.001, 0.03, 1.0))
-    config = race.Config(steps=100, epochs=2, starts=1, goal=1.0, loss=1.0, run=options)
-    metrics = race.train(config, digits)
+def test_compare_optimizers_reports_every_optimizer_and_chooses_without_the_test_set(options, digits, monkeypatch):
+    monkeypatch.setattr(compare_optimizers, "RATES", (0.001, 0.03, 1.0))
+    config = compare_optimizers.Config(steps=100, epochs=2, starts=1, goal=1.0, loss=1.0, run=options)
+    metrics = compare_optimizers.train(config, digits)
     assert len(metrics) == 6 * len(OPTIMIZERS)
     assert metrics["nesterov_valley_arrival_steps"] < metrics["sgd_valley_arrival_steps"] <= 100
     assert all(0 < metrics[f"{rule.replace('-', '_')}_digits_arrival_steps"] <= 40 for rule in OPTIMIZERS)
     inverted = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))
-    other = race.train(config, inverted)
+    other = compare_optimizers.train(config, inverted)
     assert all(metrics[name] == other[name] for name in metrics if name.endswith("rate"))
     assert metrics["adam_digits_arrival_steps"] != other["adam_digits_arrival_steps"]
     for figure in ("valley", "losses", "digits"):
@@ -406,25 +412,25 @@ def test_race_reports_every_optimizer_and_chooses_without_the_test_set(options, 
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_race_trains_in_the_given_precision(digits, monkeypatch, bf16):
+def test_compare_optimizers_trains_in_the_given_precision(digits, monkeypatch, bf16):
     seen = set()
-    monkeypatch.setattr(race, "train_step", lambda *arguments, bf16=False: seen.add(bf16))
-    few = Split(*(part[:64] for part in (race.halved(digits.train).pixels, digits.train.labels)))
-    run = SimpleNamespace(config=race.Config(epochs=1), device=torch.device("cpu"), bf16=bf16)
-    race.train_classifier("sgd", 0.1, 0, (few, few), run)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(compare_optimizers, "train_step", lambda *arguments, bf16=False: seen.add(bf16))
+    few = Split(*(part[:64] for part in (compare_optimizers.halved(digits.train).pixels, digits.train.labels)))
+    run = SimpleNamespace(config=compare_optimizers.Config(epochs=1), device=torch.device("cpu"), bf16=bf16)
+    compare_optimizers.train_classifier("sgd", 0.1, 0, (few, few), run)  # pyright: ignore[reportArgumentType]
     assert seen == {bf16}
 
 
-def test_results_of_race_use_other_starts_than_the_choice_of_the_learning_rate(options, digits, monkeypatch):
+def test_results_use_other_starts_than_the_choice_of_the_learning_rate(options, digits, monkeypatch):
     seen = []
 
     def train_classifier(rule, rate, start, data, run):
         seen.append((len(data[1]), start))
         return [1.0, 0.0]
 
-    monkeypatch.setattr(race, "train_classifier", train_classifier)
+    monkeypatch.setattr(compare_optimizers, "train_classifier", train_classifier)
     for seed in (0, 1):
-        race.train(race.Config(steps=2, starts=2, run=replace(options, seed=seed)), digits)
+        compare_optimizers.train(compare_optimizers.Config(steps=2, starts=2, run=replace(options, seed=seed)), digits)
     choosing = {start for size, start in seen if size == 180}
     measuring = {start for size, start in seen if size == 360}
     assert choosing == {0, 1, 4, 5}

@@ -100,14 +100,14 @@ def test_as_written_the_exit_cannot_be_reached(config, parts):
     )
 
 
-# Corrected (--mended).
+# Corrected (--corrected).
 
 
-def test_mended_trains_after_every_step_and_reaches_the_exit(config, parts, monkeypatch):
+def test_corrected_trains_after_every_step_and_reaches_the_exit(config, parts, monkeypatch):
     calls = []
     step = book.train_step
     monkeypatch.setattr(book, "train_step", lambda *a, **n: calls.append(1) or step(*a, **n))
-    book.train(replace(config, mended=True, warm_up=2_000, buffer_size=2_100))
+    book.train(replace(config, corrected=True, warm_up=2_000, buffer_size=2_100))
     ((made,), (buffer,)) = parts
     assert len(calls) == 2 * 12
     assert not any(
@@ -116,9 +116,9 @@ def test_mended_trains_after_every_step_and_reaches_the_exit(config, parts, monk
     assert buffer.terminated.any() and buffer.reward[buffer.terminated].eq(100).all()
 
 
-def test_mended_rewards_only_the_exit_with_a_hundred(config):
+def test_corrected_rewards_only_the_exit_with_a_hundred(config):
     maze = one_maze.maze_of(config)
-    environment = book.make_environment(replace(config, mended=True), maze, CPU)
+    environment = book.make_environment(replace(config, corrected=True), maze, CPU)
     rewards = environment.rewards.view(*maze.walls.shape, ACTIONS)
     next_state = next_states(maze.walls.unsqueeze(0))[0]
     here = torch.arange(maze.walls.numel()).view(*maze.walls.shape, 1)
@@ -132,7 +132,7 @@ def test_mended_rewards_only_the_exit_with_a_hundred(config):
     assert set(others.tolist()) == {0.0, -1.0}
 
 
-def test_mended_uses_a_target_network_and_decays_the_learning_rate(config, monkeypatch):
+def test_corrected_uses_a_target_network_and_decays_the_learning_rate(config, monkeypatch):
     observations, rates = [], []
     step = book.train_step
 
@@ -142,7 +142,7 @@ def test_mended_uses_a_target_network_and_decays_the_learning_rate(config, monke
         return step(model, target_network, optimizer, batch, **named)
 
     monkeypatch.setattr(book, "train_step", watch)
-    book.train(replace(config, mended=True))
+    book.train(replace(config, corrected=True))
     updated = {step + 1 for step in range(24) if step % 5 == 0} | {0}
     assert observations == [step in updated for step in range(24)]
     assert rates == pytest.approx([2e-3 * (1 - step / 24) for step in range(24)])
@@ -151,8 +151,8 @@ def test_mended_uses_a_target_network_and_decays_the_learning_rate(config, monke
 # Both.
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_epsilon_decays_exponentially_to_its_minimum(config, monkeypatch, mended):
+@pytest.mark.parametrize("corrected", [False, True])
+def test_epsilon_decays_exponentially_to_its_minimum(config, monkeypatch, corrected):
     assert [book.epsilon_at(config, step) for step in (0, 1, 100, 918, 919, 5_000)] == pytest.approx(
         [1, 0.995, 0.995**100, 0.995**918, 0.01, 0.01]
     )
@@ -161,31 +161,31 @@ def test_epsilon_decays_exponentially_to_its_minimum(config, monkeypatch, mended
     monkeypatch.setattr(
         book, "environment_step", lambda e, b, m, epsilon: epsilons.append(epsilon) or step(e, b, m, epsilon)
     )
-    book.train(replace(config, mended=mended))
+    book.train(replace(config, corrected=corrected))
     assert epsilons == pytest.approx([1.0] * 20 + [0.995**t for t in range(24)]), "epsilon restarts in an epoch"
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_the_discount_is_that_of_the_book(config, mended):
-    buffer = book.make_replay_buffer(replace(book.Config(), mended=mended), CPU)
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_discount_is_that_of_the_book(config, corrected):
+    buffer = book.make_replay_buffer(replace(book.Config(), corrected=corrected), CPU)
     assert buffer.discount == 0.95 and buffer.n_steps == 8 and buffer.alpha == 0
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_a_run_is_repeatable_and_restores(config, mended):
-    config = replace(config, mended=mended)
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_run_is_repeatable_and_restores(config, corrected):
+    config = replace(config, corrected=corrected)
     first, second = book.train(config), book.train(config)
-    assert first["right_rate"] == second["right_rate"]
+    assert first["optimal_action_rate"] == second["optimal_action_rate"]
     one, two = (book.restore(folder) for folder in saved(config))
     assert same(one[0], two[0]) and one[1] == config
     maze = one_maze.maze_of(config)
-    assert one_maze.measure(dqn.values_of(one[0], maze), maze)["right_rate"] == first["right_rate"]
+    assert one_maze.measure(dqn.values_of(one[0], maze), maze)["optimal_action_rate"] == first["optimal_action_rate"]
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_a_resumed_run_ends_with_the_same_weights_and_buffer(config, parts, monkeypatch, mended):
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_resumed_run_ends_with_the_same_weights_and_buffer(config, parts, monkeypatch, corrected):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
-    config = replace(config, mended=mended)
+    config = replace(config, corrected=corrected)
     book.train(config)
     step, calls = book.environment_step, []
 

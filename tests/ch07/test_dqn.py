@@ -60,12 +60,12 @@ def test_greedy_path_and_metrics():
     values = optimal_values(CORRIDOR)
     assert one_maze.greedy_path(values, CORRIDOR) == shortest_path(CORRIDOR)
     metrics = one_maze.measure(values, CORRIDOR)
-    assert metrics == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "right_rate": 1}
+    assert metrics == {"solve_rate": 1, "path_steps": 4, "shortest_steps": 4, "optimal_action_rate": 1}
     assert one_maze.is_shortest(metrics)
     values[1, 2] = torch.tensor([0, 0, 0, 1])  # back to the west at the third tile
     assert one_maze.greedy_path(values, CORRIDOR) == [(1, 0), (1, 1), (1, 2)]
     metrics = one_maze.measure(values, CORRIDOR)
-    assert (metrics["solve_rate"], metrics["path_steps"], metrics["right_rate"]) == (0, 15, 0.75)
+    assert (metrics["solve_rate"], metrics["path_steps"], metrics["optimal_action_rate"]) == (0, 15, 0.75)
     assert not one_maze.is_shortest(metrics)
 
 
@@ -162,7 +162,7 @@ def test_the_learned_table_is_optimal(options, environments):
     steps = 8_000 if environments == 1 else 60_000
     config = q_table.Config(maze=2, rows=2, columns=3, environments=environments, steps=steps, epsilon=1.0, run=options)
     found = q_table.train(config)
-    assert found["solve_rate"] == found["right_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
+    assert found["solve_rate"] == found["optimal_action_rate"] == 1 and found["path_steps"] == found["shortest_steps"]
     assert found["start_error"] < 1e-9
     assert found["solved_seconds"] <= found["train_seconds"]
     assert q_table.train(config)["solved_steps"] == found["solved_steps"] <= steps
@@ -298,7 +298,8 @@ def test_dqn_solves_its_maze_is_repeatable_and_restores(config):
     one, two = weights_of(config)
     assert same(one, two)
     maze = one_maze.maze_of(config)
-    assert one_maze.measure(dqn.values_of(one, maze), maze)["right_rate"] == first["right_rate"] == second["right_rate"]
+    restored = one_maze.measure(dqn.values_of(one, maze), maze)
+    assert restored["optimal_action_rate"] == first["optimal_action_rate"] == second["optimal_action_rate"]
     folder = next(config.run.out.rglob("model.safetensors")).parent
     assert dqn.restore(folder)[1] == config
     for name in ("curves", "values", "path"):
@@ -499,7 +500,7 @@ def test_the_actor_critic_solves_its_maze_and_is_repeatable(options):
     first, second = actor_critic.train(config), actor_critic.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
     one, two = weights_of(config, actor_critic.restore)
-    assert same(one, two) and first["right_rate"] == second["right_rate"]
+    assert same(one, two) and first["optimal_action_rate"] == second["optimal_action_rate"]
     folder = next(config.run.out.rglob("model.safetensors")).parent
     assert (folder / "values.png").exists() and (folder / "walk.gif").exists()
 

@@ -1,7 +1,7 @@
 """Compare nine optimizers on Rosenbrock's function and on digits, each with its best learning rate of one grid.
 
-    python -m ch02_nn.train race
-    python -m ch02_nn.train race --goal 1e-6 --epochs 20
+    python -m ch02_nn.train compare_optimizers
+    python -m ch02_nn.train compare_optimizers --goal 1e-6 --epochs 20
 
 Every optimizer is run with the same thirteen learning rates, 10^-4, 10^-3.5, ..., 10^2. The learning rate with the
 earliest arrival is chosen; arrival is the first step with a loss at or below the goal. Ties are broken by the number

@@ -1,7 +1,7 @@
 """Weight initialisation: magnitude of activations and gradients in a deep network before training.
 
-    python -m ch02_nn.train initial
-    python -m ch02_nn.train initial --activation tanh
+    python -m ch02_nn.train initialisation
+    python -m ch02_nn.train initialisation --activation tanh
 
 A linear layer with I inputs, O outputs and independent weights of mean 0 and variance v multiplies the mean square of
 its inputs by I v, and in the backward pass that of the gradients by O v. Twenty layers raise these factors to the
@@ -77,7 +77,7 @@ def he_normal(weight: Tensor, generator: torch.Generator | None = None) -> None:
     weight.normal_(0, math.sqrt(2 / weight.shape[1]), generator=generator)
 
 
-INITIAL: dict[str, Callable[..., None]] = {
+INITIALISATIONS: dict[str, Callable[..., None]] = {
     "zeros": zeros,
     "small-normal": small_normal,
     "unit-normal": unit_normal,
@@ -144,7 +144,7 @@ def train(config: Config) -> dict[str, float]:
         dtype = widest_float(run.device)
         activation = ACTIVATIONS[config.activation]
         found: dict[str, Signals] = {}
-        for name, fill in INITIAL.items():
+        for name, fill in INITIALISATIONS.items():
             weights = [torch.empty(config.width, config.width, dtype=dtype) for _ in range(config.depth)]
             for weight in weights:
                 fill(weight, generator)
