@@ -12,14 +12,14 @@ BINARY_SEED = 0
 """Random seed of the binary validation and test images, the same for all runs."""
 
 
-def brightness(images: Tensor) -> Tensor:
+def intensities(images: Tensor) -> Tensor:
     """(B, 1, 28, 28) uint8 -> (B, P) grey levels in [0, 1]"""
     return images.flatten(1).float().div_(255)
 
 
 def binary(images: Tensor, how: str, generator: torch.Generator | None = None) -> Tensor:
     """(B, 1, 28, 28) uint8 -> (B, P) binary pixels: sampled ("stochastic") or 1 if above 0.5 ("threshold")"""
-    return sample(brightness(images), generator) if how == "stochastic" else (images.flatten(1) > 127).float()
+    return sample(intensities(images), generator) if how == "stochastic" else (images.flatten(1) > 127).float()
 
 
 def fixed_binary(images: Tensor, how: str, device: torch.device) -> Tensor:

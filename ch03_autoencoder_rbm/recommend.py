@@ -20,7 +20,7 @@ from torch import Tensor
 from ch03_autoencoder_rbm.films import recommender
 from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR, Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
-from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.evaluation import LIKED, like_probability, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.predictors import RatingRBM, cases_of, hidden_states, level_numbers
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
@@ -84,7 +84,7 @@ class Suggestion:
     """Rated films and their contributions, in stars or, for the binary RBM, in log-odds."""
 
 
-class Folded:
+class FoldIn:
     """Gaussian RBM with films as cases: adds the person as a visible unit (fold-in by Bayesian linear regression).
 
     The weights w of the new unit, including its bias, predict the person's residuals e_f from the hidden states h_f of
@@ -109,7 +109,7 @@ class Folded:
 
     def liking(self, person: Person) -> Tensor:
         """(F,) p(stars >= 4)"""
-        return chance_of_liking(self.stars(person), self.biases.sd, self.step)
+        return like_probability(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
         """(R, F) expected stars without each of the person's films in turn"""
@@ -144,7 +144,7 @@ class UserCases:
         if isinstance(self.model, SoftmaxRBM):
             every_film = torch.ones(1, len(person.films), dtype=torch.bool)
             return self.level_probabilities(self.model, person, every_film)[0, :, self.data.levels >= LIKED].sum(1)
-        return chance_of_liking(self.stars(person), self.biases.sd, self.step)
+        return like_probability(self.stars(person), self.biases.sd, self.step)
 
     def without_each(self, person: Person) -> Tensor:
         """(R, F) expected stars or log-odds without each of the person's films in turn"""
@@ -191,9 +191,9 @@ def suggest(
     """
     known = data.train + data.valid + data.test  # no evaluation here, so all ratings are used
     if config.cases == "users":
-        predictor: Folded | UserCases = UserCases(model, known, data)
+        predictor: FoldIn | UserCases = UserCases(model, known, data)
     elif isinstance(model, GaussianRBM):
-        predictor = Folded(model, known, data)
+        predictor = FoldIn(model, known, data)
     else:
         raise ValueError(
             "a softmax RBM with films as cases cannot recommend to a new person: train with --visible gaussian "

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from ch04_cuda import jax_epoch
-from ch04_cuda.input_pipeline import Variant, from_loader, resident, trainer, usual_samples
+from ch04_cuda.input_pipeline import Variant, from_loader, per_sample_dataset, resident, trainer
 from ch04_cuda.matmul import multiply
 from ch04_cuda.networks import PIXEL_SCALE, accuracy, mlp
 from common import distributed
@@ -223,7 +223,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         test = learn(run, data)
         variants = {
             "dataloader": trainer(
-                from_loader(usual_samples(data.train), config.batch_size, device), device, fused=False
+                from_loader(per_sample_dataset(data.train), config.batch_size, device), device, fused=False
             ),
             "autograd": trainer(resident(data.train, config.batch_size, device), device),
             "hand": by_hand(config, data, device, bf16=False),

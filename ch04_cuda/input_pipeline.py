@@ -63,7 +63,7 @@ class Config:
         require(self.loader_batch_size >= 0, "--loader-batch-size must not be negative", self.loader_batch_size)
 
 
-def usual_samples(split: Split) -> PerSample:
+def per_sample_dataset(split: Split) -> PerSample:
     """Make the per-sample data set with the usual transforms: ToTensor and Normalize."""
     from torchvision.transforms import Compose, Normalize, ToTensor
 
@@ -125,7 +125,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "input_pipeline compares within one process", distributed.world_size())
         device, batch_size = run.device, config.batch_size
         loader_batch_size = config.loader_batch_size or batch_size
-        samples = usual_samples(data.train)
+        samples = per_sample_dataset(data.train)
         tensors = TensorDataset(scaled(data.train.pixels), data.train.labels)
         streams = {
             "dataloader": from_loader(samples, loader_batch_size, device),

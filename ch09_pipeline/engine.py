@@ -17,6 +17,7 @@ from typing import IO, Literal, TextIO
 
 from ch09_pipeline import names
 from ch09_pipeline.sources import ROOT
+from common.cli import sigterm_like_ctrl_c
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 PLUGINS = Path(__file__).with_name("plugins")
@@ -215,18 +216,17 @@ def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
     for example by Ctrl-C or SIGTERM, the jobs are stopped as well.
     """
     failed: dict[int, str] = {}
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with _stopping(start(work, "--cores", str(cores), "--keep-going", lock=lock)) as running:
-            for event in read_events(running.events):
-                if event.kind == "error":
-                    failed[event.job.number] = f"{event.job.name}: {_failure(work, event)}"
-                elif event.job.rule != "all":
-                    yield event
-            running.process.wait()
-            if not failed:
-                _check(running)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with (
+        sigterm_like_ctrl_c(),
+        _stopping(start(work, "--cores", str(cores), "--keep-going", lock=lock)) as running,
+    ):
+        for event in read_events(running.events):
+            if event.kind == "error":
+                failed[event.job.number] = f"{event.job.name}: {_failure(work, event)}"
+            elif event.job.rule != "all":
+                yield event
+        running.process.wait()
+        if not failed:
+            _check(running)
     if failed:
         raise ValueError("; ".join(failed.values()))

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ch09_pipeline import engine, names, repository
 from ch09_pipeline.card import checksum, is_card, read_card
 from ch09_pipeline.engine import Job
-from common.cli import INTERRUPTED
+from common.cli import INTERRUPTED, TERMINATED, Terminated
 from common.config import RunOptions, require, require_positive
 from common.files import explain_unwritable, read_json, write_json
 from common.progress import print_table, say
@@ -229,7 +229,7 @@ def train(config: Config) -> dict[str, float]:
             (work / "published.json").unlink(missing_ok=True)  # the published model is incomplete: publish again
         try:
             jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as signalled:
             say("stopped", f"finished jobs are kept; continue with: {run.command}")
-            sys.exit(INTERRUPTED)
+            sys.exit(TERMINATED if isinstance(signalled, Terminated) else INTERRUPTED)
         return run.finish(run={"jobs": len(jobs), **report(run, work, new)})

@@ -289,9 +289,9 @@ def test_the_stops_use_embedded_data_and_valid_settings():
 
 def test_constant_baselines_are_correct(digits):
     from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates
-    from ch03_autoencoder_rbm.preprocessing import brightness, fixed_binary
+    from ch03_autoencoder_rbm.preprocessing import fixed_binary, intensities
 
-    train, test = brightness(digits.train.pixels), brightness(digits.test.pixels)
+    train, test = intensities(digits.train.pixels), intensities(digits.test.pixels)
     binary = fixed_binary(digits.test.pixels, "stochastic", torch.device("cpu"))
     logits = base_rates(train).expand_as(binary)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, binary, reduction="none").sum(1).mean()

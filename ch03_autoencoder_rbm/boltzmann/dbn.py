@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, ContrastiveDivergence, upwards
 from ch03_autoencoder_rbm.boltzmann.likelihood import base_rates, pseudo_likelihood
 from ch03_autoencoder_rbm.boltzmann.rbm import draw_chain
-from ch03_autoencoder_rbm.preprocessing import as_filters, binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.preprocessing import as_filters, binary, fixed_binary, intensities
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -109,7 +109,7 @@ def tune_step(
 def accuracy(network: Network, images: Tensor, labels: Tensor) -> float:
     """(N, 1, 28, 28) uint8 images, (N,) labels -> accuracy"""
     device = network.output.weight.device
-    predicted = [network(brightness(part.to(device))).argmax(1).cpu() for part in images.split(2_000)]
+    predicted = [network(intensities(part.to(device))).argmax(1).cpu() for part in images.split(2_000)]
     return float((torch.cat(predicted) == labels).float().mean())
 
 
@@ -161,7 +161,7 @@ def tune(
 ) -> None:
     """Fine-tune the networks for one epoch (counted from 0) on the same batches; log the loss of the last network."""
     for step, (images, labels) in enumerate(labelled, start=epoch * len(labelled)):
-        pixels = brightness(images)
+        pixels = intensities(images)
         for network, optimizer in networks:
             set_learning_rate(optimizer, one_cycle(step, epochs * len(labelled), run.config.learning_rate))
             loss = tune_step(network, optimizer, pixels, labels, bf16=run.bf16)

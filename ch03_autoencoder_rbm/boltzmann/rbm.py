@@ -27,7 +27,7 @@ from ch03_autoencoder_rbm.boltzmann.likelihood import (
     mean_free_energy,
     pseudo_likelihood,
 )
-from ch03_autoencoder_rbm.preprocessing import as_filters, binary, brightness, fixed_binary
+from ch03_autoencoder_rbm.preprocessing import as_filters, binary, fixed_binary, intensities
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -136,7 +136,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         require(distributed.world_size() == 1, "the rbm trains in one process", distributed.world_size())
         batches = Batches(data.train.pixels, batch_size=config.batch_size, device=run.device, generator=run.generator)
         epochs = config.epochs or max(60, min(200, 2_000 // len(batches)))
-        rbm = make_rbm(brightness(data.train.pixels), config.hidden_size).to(run.device)
+        rbm = make_rbm(intensities(data.train.pixels), config.hidden_size).to(run.device)
         learner = make_learner(rbm, config, bf16=run.bf16)
         valid = fixed_binary(data.valid.pixels, config.binarise, run.device)
         train_sample = fixed_binary(data.train.pixels[: len(valid)], config.binarise, run.device)
@@ -155,7 +155,7 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
     """Estimate the log-likelihood of test and training images; evaluate linear probes on hidden units and on pixels."""
     config = run.config
     temperatures = config.temperatures or (500 if data.card.embedded else 3_000)
-    base = base_rates(brightness(data.train.pixels)).to(run.device)
+    base = base_rates(intensities(data.train.pixels)).to(run.device)
     log_z = annealed_log_partition(rbm, base, temperatures, config.annealed_chains)
     test = fixed_binary(data.test.pixels, config.binarise, run.device)
     train_sample = fixed_binary(data.train.pixels[: len(test)], config.binarise, run.device)
@@ -163,7 +163,7 @@ def evaluate(run: Run, data: ImageSet, rbm: RBM) -> dict[str, dict[str, float]]:
     if config.hidden_size <= ENUMERABLE:
         metrics["exact_log_likelihood"] = log_likelihood(rbm, test, exact_log_partition(rbm))
     metrics["pseudo_likelihood"] = pseudo_likelihood(rbm, test)
-    pixels = [brightness(split.pixels) for split in (data.train, data.valid, data.test)]
+    pixels = [intensities(split.pixels) for split in (data.train, data.valid, data.test)]
     hidden = [rbm.hidden_probability(part.to(run.device)).cpu() for part in pixels]
     metrics["accuracy"] = probe_accuracy(hidden, data)
     metrics["pixel_accuracy"] = probe_accuracy(pixels, data)
@@ -205,7 +205,7 @@ def report(run: Run, data: ImageSet, rbm: RBM) -> None:
     run.figure("filters", plots.image_grid(as_filters(rbm.weight[:, strongest]), columns=10, size=0.6))
     v = fixed_binary(data.test.pixels[:10], run.config.binarise, run.device)
     reconstruction = rbm.visible_probability(rbm.hidden_probability(v))
-    rows = torch.cat([brightness(data.test.pixels[:10]), v.cpu(), reconstruction.cpu()]).view(-1, 1, 28, 28)
+    rows = torch.cat([intensities(data.test.pixels[:10]), v.cpu(), reconstruction.cpu()]).view(-1, 1, 28, 28)
     names = ["image", "binary", "reconstruction"]
     run.figure("reconstructions", plots.image_grid(rows, columns=len(v), row_names=names))
     run.figure("samples", draw_chain([rbm], v))
@@ -241,7 +241,7 @@ def restore(folder: Path) -> tuple[RBM, Config]:
 def workload(config: Config, device: torch.device) -> Workload:
     """Make the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
-    rbm = make_rbm(brightness(images), config.hidden_size).to(device)
+    rbm = make_rbm(intensities(images), config.hidden_size).to(device)
     learner = make_learner(rbm, config, bf16=config.run.precision == "bf16")
     return Workload(
         lambda: learner.step(rbm, binary(images, config.binarise), config.learning_rate),

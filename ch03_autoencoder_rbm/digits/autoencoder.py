@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.preprocessing import as_filters, brightness
+from ch03_autoencoder_rbm.preprocessing import as_filters, intensities
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
@@ -112,13 +112,13 @@ def reconstruct(model: Autoencoder, images: Tensor, noise: float = 0.0) -> tuple
     """(N, 1, 28, 28) uint8 -> (N, P) inputs with noise and (N, P) reconstructions, both on the CPU"""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(NOISE_SEED)
-    inputs = noisy(brightness(images), noise, generator)
+    inputs = noisy(intensities(images), noise, generator)
     return inputs, torch.cat([model(part.to(device)).cpu() for part in inputs.split(2_000)])
 
 
 def squared_error(outputs: Tensor, images: Tensor) -> Tensor:
     """(N, P) reconstructions, (N, 1, 28, 28) uint8 originals -> (N,) mean squared error of each, pixels in [0, 1]"""
-    return (outputs - brightness(images)).square().mean(1)
+    return (outputs - intensities(images)).square().mean(1)
 
 
 def principal_components(images: Tensor, inputs: Tensor, components: int) -> Tensor:
@@ -129,7 +129,7 @@ def principal_components(images: Tensor, inputs: Tensor, components: int) -> Ten
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits
 
-    pixels = brightness(images).numpy()
+    pixels = intensities(images).numpy()
     if len(pixels) == 1:  # a single image has no principal components, only a mean
         return torch.from_numpy(pixels).expand(len(inputs), -1)
     with threadpool_limits(torch.get_num_threads()):  # scikit-learn uses all cores otherwise
@@ -172,7 +172,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, snapshots=snapshots):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_learning_rate(optimizer, one_cycle(step, epochs * len(batches), config.learning_rate))
-                pixels = brightness(images)
+                pixels = intensities(images)
                 loss = train_step(parallel, optimizer, noisy(pixels, config.noise), pixels, bf16=run.bf16)
                 run.step(loss, images=len(images))
             snapshots.take(model, epoch, config.noise)
@@ -231,7 +231,7 @@ def draw_pairs(originals: Tensor, inputs: Tensor, outputs: Tensor, projected: Te
     """Draw originals, noisy inputs if there are any, and the reconstructions of the autoencoder and of PCA."""
     from common.drawing import plots
 
-    rows = {"original": brightness(originals)} | ({"noisy input": inputs} if noisy else {})
+    rows = {"original": intensities(originals)} | ({"noisy input": inputs} if noisy else {})
     rows |= {"autoencoder": outputs, "PCA": projected.clamp(0, 1)}
     images = torch.cat([*rows.values()]).view(-1, 1, 28, 28)
     return plots.image_grid(images, columns=len(originals), row_names=[*rows])
@@ -241,7 +241,7 @@ def draw_snapshots(snapshots: Snapshots) -> "Figure":
     """Draw the reconstructions after each stored epoch above the originals."""
     from common.drawing import plots
 
-    images = torch.cat([*snapshots.reconstructions.values(), brightness(snapshots.images)]).view(-1, 1, 28, 28)
+    images = torch.cat([*snapshots.reconstructions.values(), intensities(snapshots.images)]).view(-1, 1, 28, 28)
     names = [*(f"epoch {epoch}" for epoch in snapshots.reconstructions), "original"]
     return plots.image_grid(images, columns=len(snapshots.images), row_names=names)
 
@@ -270,7 +270,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:
-        pixels = brightness(images)
+        pixels = intensities(images)
         return train_step(model, optimizer, noisy(pixels, config.noise), pixels, bf16=bf16)
 
     return Workload(step, items=config.batch_size)

@@ -132,7 +132,7 @@ def popularity(known: Ratings, n_films: int) -> Tensor:
     return known.films.bincount(minlength=n_films).float()
 
 
-def chance_of_liking(mean: Tensor, sd: float, step: float) -> Tensor:
+def like_probability(mean: Tensor, sd: float, step: float) -> Tensor:
     """Compute p(stars >= 4) for normally distributed ratings with the given mean: 1 - Phi((threshold - mean) / sd)."""
     threshold = LIKED - step / 2  # halfway between the lowest liked level and the level below
     return torch.special.ndtr((mean - threshold) / sd)

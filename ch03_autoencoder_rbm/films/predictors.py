@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ch03_autoencoder_rbm.films.baseline_models.biases import Biases
 from ch03_autoencoder_rbm.films.binary_rbm import BinaryRBM
-from ch03_autoencoder_rbm.films.evaluation import LIKED, chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.evaluation import LIKED, like_probability, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.films.softmax_rbm import SoftmaxRBM
 from ch03_autoencoder_rbm.films.sparse import Cases
@@ -126,7 +126,7 @@ class GaussianPredictor:
         else:
             residual = self.hidden[users] @ weight.T + bias
         baseline = self.biases.mean + self.biases.user[users.cpu()].unsqueeze(1) + self.biases.film
-        return self.count * chance_of_liking(baseline + self.biases.sd * residual.cpu(), self.biases.sd, self.step)
+        return self.count * like_probability(baseline + self.biases.sd * residual.cpu(), self.biases.sd, self.step)
 
 
 class LikePredictor:

@@ -64,7 +64,7 @@ class Config:
         require_positive(self, "batch_size", "rounds", "seconds")
 
 
-def usual_samples(split: Split) -> PerSample:
+def per_sample_dataset(split: Split) -> PerSample:
     """Create a per-sample data set: random crop and flip by torchvision's transforms, then normalisation."""
     from torchvision import transforms
 
@@ -164,7 +164,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         device, bf16 = run.device, has_native_bf16(run.device)
-        loader = repeat(DataLoader(usual_samples(data.train), batch_size=config.batch_size, shuffle=True))
+        loader = repeat(DataLoader(per_sample_dataset(data.train), batch_size=config.batch_size, shuffle=True))
         stream = repeat(
             Batches(
                 data.train.pixels,

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.digits import feedforward
 from ch03_autoencoder_rbm.films import recommender
-from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.evaluation import like_probability, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
-from ch03_autoencoder_rbm.recommend import Folded, Person
+from ch03_autoencoder_rbm.recommend import FoldIn, Person
 from ch05_rnn.language import language_model
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import start_token
@@ -300,7 +300,7 @@ def stories(folder: Path, data: str) -> Graph:  # noqa: ARG001
 class Suggest(nn.Module):
     """Chapter 3's recommender for a new user: from the ratings of a few films to expected ratings of all films."""
 
-    def __init__(self, folded: Folded, count: Tensor, step: float) -> None:
+    def __init__(self, folded: FoldIn, count: Tensor, step: float) -> None:
         super().__init__()
         self.folded, self.count, self.step = folded, count, step
 
@@ -309,7 +309,7 @@ class Suggest(nn.Module):
         rated = torch.arange(films.shape[0])
         kept = (torch.arange(-1, films.shape[0]).unsqueeze(1) != rated).double()
         expected = self.folded.versions(Person(films, stars), kept)
-        return expected, self.count * chance_of_liking(expected[0], self.folded.biases.sd, self.step)
+        return expected, self.count * like_probability(expected[0], self.folded.biases.sd, self.step)
 
 
 def conjugate_gradients(a: Tensor, b: Tensor) -> Tensor:
@@ -337,13 +337,13 @@ def films(folder: Path, data: str) -> Graph:  # noqa: ARG001
     model, _, ratings = recommender.restore(folder)
     assert isinstance(model, GaussianRBM), "the settings in sources.py request one"
     known = ratings.train + ratings.valid + ratings.test
-    folded, count = Folded(model, known, ratings), popularity(known, ratings.n_films)
+    folded, count = FoldIn(model, known, ratings), popularity(known, ratings.n_films)
     step = float(ratings.levels[1] - ratings.levels[0])
 
     def original(films: Tensor, stars: Tensor) -> tuple[Tensor, Tensor]:
         person = Person(films, stars)
         expected = folded.stars(person)
-        scores = count * chance_of_liking(expected, folded.biases.sd, step)
+        scores = count * like_probability(expected, folded.biases.sd, step)
         return torch.cat([expected.unsqueeze(0), folded.without_each(person)]), scores
 
     generator = torch.Generator().manual_seed(0)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.digits import autoencoder
 from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, Config, Snapshots
-from ch03_autoencoder_rbm.preprocessing import brightness
+from ch03_autoencoder_rbm.preprocessing import intensities
 from common import schedule
 from common.data.images.loading import load_images
 from conftest import train_until
@@ -90,7 +90,7 @@ def test_training_overfits_one_batch(config, digits, bf16):
     torch.manual_seed(0)
     model = Autoencoder()
     optimizer = autoencoder.make_optimizer(model, config)
-    pixels = brightness(digits.train.pixels[:16])
+    pixels = intensities(digits.train.pixels[:16])
     schedule.set_learning_rate(optimizer, 3e-3)
     losses = []
     train_until(
@@ -103,8 +103,8 @@ def test_training_overfits_one_batch(config, digits, bf16):
 
 def test_training_beats_the_mean_image_is_repeatable_and_restores(config, digits):
     first, second = autoencoder.train(config, digits), autoencoder.train(config, digits)
-    pixels = brightness(digits.test.pixels)
-    mean_image_mse = float((pixels - brightness(digits.train.pixels).mean(0)).square().mean())
+    pixels = intensities(digits.test.pixels)
+    mean_image_mse = float((pixels - intensities(digits.train.pixels).mean(0)).square().mean())
     assert first["test_mse"] < 0.75 * mean_image_mse
     assert first["test_mse"] == second["test_mse"]
     one, two = (autoencoder.restore(p.parent)[0] for p in sorted(config.run.out.rglob("model.safetensors")))
@@ -114,7 +114,7 @@ def test_training_beats_the_mean_image_is_repeatable_and_restores(config, digits
 
 
 def test_pca_baseline_projects_on_the_largest_eigenvectors(config, digits):
-    pixels, inputs = brightness(digits.train.pixels), brightness(digits.test.pixels)
+    pixels, inputs = intensities(digits.train.pixels), intensities(digits.test.pixels)
     mean = pixels.mean(0)
     _, vectors = torch.linalg.eigh((pixels - mean).double().T @ (pixels - mean).double())
     largest = vectors[:, -64:].float()

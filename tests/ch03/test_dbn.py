@@ -128,7 +128,7 @@ def test_training_overfits_one_batch(config, digits, bf16):
     torch.manual_seed(0)
     network = Network((50, 30))
     optimizer = dbn.make_optimizer(network, replace(config, learning_rate=1e-2))
-    pixels, labels = dbn.brightness(digits.train.pixels[:64]), digits.train.labels[:64]
+    pixels, labels = dbn.intensities(digits.train.pixels[:64]), digits.train.labels[:64]
     train_until(
         lambda: dbn.accuracy(network, digits.train.pixels[:64], labels) == 1,
         lambda: dbn.tune_step(network, optimizer, pixels, labels, bf16=bf16),
@@ -160,7 +160,7 @@ def test_each_rbm_is_trained_on_the_hidden_units_of_the_one_below(config, digits
     assert [learning_rate for *_, learning_rate in steps] == pytest.approx(2 * [0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     for _, v0, _ in steps:
         assert set(v0.unique().tolist()) == {0.0, 1.0}
-    expected = rbms[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    expected = rbms[0].hidden_probability(dbn.intensities(digits.train.pixels)).mean(0)
     inputs = torch.cat([v0 for _, v0, _ in steps[6:9]]).mean(0)
     torch.testing.assert_close(inputs, expected, rtol=0, atol=0.08)
 
@@ -194,7 +194,7 @@ def test_visible_biases_are_initialised_from_mean_activations(digits):
     stack = make_stack(784, 10, 4, scale=0.05)
     learner = ContrastiveDivergence(stack[1])
     dbn.initialise(stack, learner, digits.train.pixels)
-    activations = stack[0].hidden_probability(dbn.brightness(digits.train.pixels)).mean(0)
+    activations = stack[0].hidden_probability(dbn.intensities(digits.train.pixels)).mean(0)
     torch.testing.assert_close(stack[1].visible_bias.sigmoid(), activations, rtol=0, atol=0.05)
     assert torch.equal(learner.visible_centre, stack[1].visible_bias.sigmoid())
 

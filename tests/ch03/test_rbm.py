@@ -66,7 +66,7 @@ def test_training_images_are_sampled_in_each_epoch_and_evaluation_images_once(di
 
 
 def test_the_learner_has_the_settings_of_the_config(digits):
-    pixels = rbm.brightness(digits.train.pixels)
+    pixels = rbm.intensities(digits.train.pixels)
     model = rbm.make_rbm(pixels, 5)
     torch.testing.assert_close(model.visible_bias.sigmoid(), pixels.mean(0), rtol=0, atol=0.003)
     settings = {"momentum": 0.2, "weight_decay": 0.1, "sparsity_target": 0.3, "sparsity_cost": 0.4, "centre": False}
@@ -104,7 +104,7 @@ def test_training_learns_is_repeatable_and_restores(config, digits, algorithm):
     exact = log_likelihood(one, images, exact_log_partition(one))
     assert first["test_exact_log_likelihood"] == pytest.approx(exact)
     assert first["test_log_likelihood"] == pytest.approx(exact, abs=6 * first["annealing_error"] + 0.05)
-    base = rbm.make_rbm(rbm.brightness(digits.train.pixels), 10)
+    base = rbm.make_rbm(rbm.intensities(digits.train.pixels), 10)
     base.weight.zero_()
     assert exact > log_likelihood(base, images, exact_log_partition(base)) + 20
     assert first["test_accuracy"] > 0.5
@@ -168,14 +168,14 @@ def test_overfitting_increases_the_free_energy_gap(config, digits):
 
 
 def test_linear_probe_learns(digits):
-    features = [rbm.brightness(split.pixels) for split in (digits.train, digits.valid, digits.test)]
+    features = [rbm.intensities(split.pixels) for split in (digits.train, digits.valid, digits.test)]
     assert rbm.probe_accuracy(features, digits) > 0.9
 
 
 def test_strength_of_the_linear_probe_is_chosen_on_the_validation_split(digits, monkeypatch):
     """The choice depends on the validation labels, even if another strength is better on the test split."""
     few = replace(digits, train=digits.train[:40])
-    features = [rbm.brightness(split.pixels) for split in (few.train, few.valid, few.test)]
+    features = [rbm.intensities(split.pixels) for split in (few.train, few.valid, few.test)]
     accuracy = {}
     for strength in (1e-4, 1.0):
         monkeypatch.setattr(rbm, "PROBE_STRENGTHS", (strength,))

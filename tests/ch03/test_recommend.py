@@ -69,7 +69,7 @@ def test_predictions_without_a_film_equal_those_for_the_person_without_it(out, v
     """Compare the batched ablation with predictions for a Person without the film."""
     model, _, data = restored(out, visible, by)
     whole = data.train + data.valid + data.test
-    predictor = recommend.Folded(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
+    predictor = recommend.FoldIn(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
     person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
     without = predictor.without_each(person)
     for left_out in range(4):
@@ -113,7 +113,7 @@ def test_binary_rbm_gets_only_the_liked_films(out):
 def test_explanations_are_differences_without_the_film(out, visible, by):
     model, config, data = restored(out, visible, by)
     whole = data.train + data.valid + data.test
-    predictor = recommend.Folded(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
+    predictor = recommend.FoldIn(model, whole, data) if by == "films" else recommend.UserCases(model, whole, data)
     person = Person(torch.tensor([3, 9, 40, 77]), torch.tensor([5.0, 1.0, 4.5, 4.0]))
     found = recommend.suggest(model, config, data, person, Options(like=("x",), top=3, reasons=4))
     value, without = predictor.stars(person), predictor.without_each(person)
@@ -126,7 +126,7 @@ def test_explanations_are_differences_without_the_film(out, visible, by):
 def test_fold_in_equals_bayesian_regression(out):
     """At the weights of the new unit, the gradient of squared error plus prior is zero."""
     model, _, data = restored(out, "gaussian", "films")
-    folded = recommend.Folded(model, data.train, data)
+    folded = recommend.FoldIn(model, data.train, data)
     person = person_of(data, 41)
     h = folded.hidden[person.films]
     x = person.stars.double() - folded.biases.mean - folded.biases.film[person.films]
@@ -146,7 +146,7 @@ def test_fold_in_equals_bayesian_regression(out):
 def test_fold_in_is_about_as_accurate_as_training(out):
     model, config, data = restored(out, "gaussian", "films")
     known = data.train + data.valid
-    folded: Any = recommend.Folded(model, known, data)
+    folded: Any = recommend.FoldIn(model, known, data)
     trained: Any = make_predictor(model, known, config.cases, data)
     errors = []
     for user in range(60):
@@ -159,7 +159,7 @@ def test_fold_in_is_about_as_accurate_as_training(out):
 
 def test_liking_a_film_gives_higher_predictions_than_disliking_it(out):
     model, _, data = restored(out, "gaussian", "films")
-    folded = recommend.Folded(model, data.train, data)
+    folded = recommend.FoldIn(model, data.train, data)
     like = folded.stars(Person(torch.tensor([5]), torch.tensor([5.0])))
     dislike = folded.stars(Person(torch.tensor([5]), torch.tensor([1.0])))
     assert like.mean() > dislike.mean()

@@ -75,7 +75,7 @@ def test_loader_and_resident_data_give_the_same_images(few, options):
     config = input_pipeline.Config(batch_size=len(few.train), run=options)
     device = torch.device("cpu")
     pixels, labels = next(
-        input_pipeline.from_loader(input_pipeline.usual_samples(few.train), config.batch_size, device)
+        input_pipeline.from_loader(input_pipeline.per_sample_dataset(few.train), config.batch_size, device)
     )
     ours, our_labels = next(input_pipeline.resident(few.train, config.batch_size, device))
     assert labels.shape == our_labels.shape == (len(few.train),)
@@ -112,7 +112,7 @@ def test_loader_batch_size_applies_only_to_the_loaders(few, options, monkeypatch
 
 
 def test_samples_are_normalised(few):
-    sample, label = input_pipeline.usual_samples(few.train)[5]
+    sample, label = input_pipeline.per_sample_dataset(few.train)[5]
     expected = (few.train.pixels[5] / 255 - input_pipeline.MEAN) / input_pipeline.STD
     torch.testing.assert_close(sample, expected)
     assert label == few.train.labels[5]

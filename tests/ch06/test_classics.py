@@ -190,7 +190,7 @@ def test_transforms_and_scaled_give_the_same_pixels(shapes, monkeypatch):
     """Without random crop and flip, torchvision's transforms equal `scaled`."""
     from torchvision import transforms
 
-    images = throughput.usual_samples(shapes.train)
+    images = throughput.per_sample_dataset(shapes.train)
     images.transform = transforms.Compose(images.transform.transforms[2:])
     for index in range(3):
         pixels, label = images[index]

@@ -559,14 +559,14 @@ def start_long_training(config: Config) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_every_process_and_releases_the_lock(finished, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_every_process_and_releases_the_lock(finished, number, code):
     process = start_long_training(finished.config)
     with pytest.raises(ValueError, match="another run uses"):
         run(finished.config)
     process.send_signal(number)
     output, errors = process.communicate(timeout=300)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors == ""
     assert "stopped  finished jobs are kept; continue with: python -m ch09_pipeline.train pipeline --data" in output
     assert not stage_of(finished.work, "train")

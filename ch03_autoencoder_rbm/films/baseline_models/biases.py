@@ -6,7 +6,7 @@ Dimensions: N ratings, U users, F films, B users of a batch.
 import torch
 from torch import Tensor
 
-from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.evaluation import like_probability, popularity
 from common.data.ratings.collection import Ratings, RatingSet
 
 USER_PRIOR, FILM_PRIOR = 4.0, 3.0
@@ -63,4 +63,4 @@ class Biases:
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.mean + self.user[users].unsqueeze(1) + self.film
-        return self.count * chance_of_liking(table, self.sd, self.step)
+        return self.count * like_probability(table, self.sd, self.step)

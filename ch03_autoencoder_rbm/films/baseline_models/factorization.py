@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ch03_autoencoder_rbm.films.baseline_models.biases import ALTERNATIONS, Biases
-from ch03_autoencoder_rbm.films.evaluation import chance_of_liking
+from ch03_autoencoder_rbm.films.evaluation import like_probability
 from common.data.ratings.collection import Ratings, RatingSet
 
 
@@ -35,7 +35,7 @@ class Factorization:
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.biases.mean + self.biases.user[users].unsqueeze(1) + self.biases.film + self.p[users] @ self.q.T
-        return self.biases.count * chance_of_liking(table, self.sd, self.biases.step)
+        return self.biases.count * like_probability(table, self.sd, self.biases.step)
 
 
 def least_squares(rows: Tensor, columns: Tensor, factors: Tensor, target: Tensor, count: int, decay: float) -> Tensor:

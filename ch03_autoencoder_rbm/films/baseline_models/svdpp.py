@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch03_autoencoder_rbm.films.evaluation import chance_of_liking, popularity
+from ch03_autoencoder_rbm.films.evaluation import like_probability, popularity
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings, RatingSet
 
@@ -75,4 +75,4 @@ class SVDpp:
     def scores(self, users: Tensor) -> Tensor:
         """(B,) users -> (B, F) number of ratings x p(stars >= 4)"""
         table = self.mean + self.user[users].unsqueeze(1) + self.film + self.factor[users] @ self.q.T
-        return self.count * chance_of_liking(table, self.sd, self.step)
+        return self.count * like_probability(table, self.sd, self.step)
