@@ -18,4 +18,4 @@ memory_network  questions about stories: an end-to-end or dynamic memory network
 restarts        memory networks with different random seeds, averaged
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

@@ -6,4 +6,4 @@ speedrun     the highest accuracy within a time budget; every technique has a sw
 throughput   throughput of augmentation and of training, and the share of the processor's peak rate
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

@@ -9,4 +9,4 @@ generalise       one network for all mazes: fitted value iteration on thousands 
 throughput       environment steps per second of one gymnasium environment, and of thousands in one table
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

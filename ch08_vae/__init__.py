@@ -6,4 +6,4 @@ gan             a generative adversarial network, with measures of mode collapse
 throughput      throughput of the VAE's training step: float32, bfloat16, gradients by hand
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

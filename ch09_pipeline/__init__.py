@@ -7,4 +7,4 @@ provenance    trace a model to its data, code and parameters by checksum
 rerun_costs   time the pipeline after each kind of change
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

@@ -5,4 +5,4 @@ serving         the server under load: throughput and latency
 fuzzing         the server under malformed requests and attacks: responses and memory
 """
 
-import common  # noqa: F401  # before torch: common sets how its threads wait
+import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

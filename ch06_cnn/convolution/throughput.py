@@ -185,7 +185,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "wide_network": train_speed_network(device, budget=600, bf16=bf16),
         }
         if not bf16:
-            say("skipped", f"bfloat16: {device} does not multiply it natively; the speed networks run in float32")
+            say("skipped", f"bfloat16: {device} has no bfloat16 instructions; the speed networks run in float32")
             del variants["bf16"]
         rates = interleaved(variants, config.rounds, lambda variant: rate(variant, config.seconds, device))
         median = {name: statistics.median(values) for name, values in rates.items()}
