@@ -166,8 +166,8 @@ REVERSE_MODE = Exercise(
             "61 nodes, each of which uses the previous one twice: there are 2^60 paths, so visit nodes, not paths",
         ),
         Case(
-            {"tape": [[], *([(node, 1.0)] for node in range(2_000))]},
-            "a chain of 2,001 nodes: deeper than Python's recursion limit",
+            {"tape": [[], *([(node, 1.0)] for node in range(1_100))]},
+            "a chain of 1,101 nodes: deeper than Python's recursion limit",
         ),
     ),
     sample=sample_tape,
@@ -302,9 +302,6 @@ VARIANCE = Exercise(
     mistakes={
         "the two large means cancel: their leading digits agree, and float32 has only seven": lambda x: (
             (x * x).mean() - x.mean() ** 2
-        ),
-        "a negative result is only the visible part of the error": lambda x: ((x * x).mean() - x.mean() ** 2).clamp(
-            min=0
         ),
         "divide by N, not by N - 1": lambda x: (x - x.mean()).square().sum() / (len(x) - 1),
         "this is the standard deviation, the root of the variance": lambda x: (x - x.mean()).square().mean().sqrt(),

@@ -130,13 +130,13 @@ def _same_generators() -> Iterator[None]:
 
 def _try(exercise: Exercise, function: Callable[..., Any], case: Case, budget: TimeBudget) -> str | None:
     """Call the function with the arguments of a case; return a sentence if the result is wrong."""
-    shown, kept = show_arguments(case.arguments), copy.deepcopy(dict(case.arguments))
+    shown, given = show_arguments(case.arguments), copy.deepcopy(dict(case.arguments))
     with budget.spend():
-        returned = call(exercise, function, case.arguments)
+        returned = call(exercise, function, given)
     for name, value in case.arguments.items():
-        if not same(value, kept[name]):
+        if not same(value, given[name]):
             raise ReaderError(f"for {shown} your function changes its argument {name} in place: return a new value")
-    wrong = error_of(call(exercise, exercise.reference, kept), returned, exercise.tolerance, exercise.results)
+    wrong = error_of(call(exercise, exercise.reference, case.arguments), returned, exercise.tolerance, exercise.results)
     return f"for {shown} {wrong}" if wrong else None
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 SHOWN = 12
 """Largest number of elements of a tensor that is printed."""
+FLOAT32 = 1e-6
+"""Tolerance of float32; if a result is wrong only by this, the message mentions the dtype."""
 LONGEST = 160
 """Largest number of characters of a list or tuple that is printed."""
 
@@ -75,12 +77,13 @@ def error_of(expected: Any, returned: Any, tolerance: float, names: Sequence[str
     kinds = kind(returned), kind(expected)
     if kinds[0] != kinds[1] and (names or isinstance(expected, Tensor) or isinstance(returned, Tensor)):
         return f"you return {kinds[0]}, expected {kinds[1]}"
-    if isinstance(expected, Tensor) and expected.numel() > SHOWN:
+    if isinstance(expected, Tensor) and isinstance(returned, Tensor) and expected.numel() > SHOWN:
         return _element_error(expected, returned.detach(), tolerance)
     texts = show(returned), show(expected)
     if texts[0] == texts[1]:
         texts = show(returned, 17), show(expected, 17)
-    return f"you return {texts[0]}, expected {texts[1]}"
+    accuracy = ": has an intermediate result the dtype float32?" if agree(expected, returned, FLOAT32) else ""
+    return f"you return {texts[0]}, expected {texts[1]}{accuracy}"
 
 
 def agree(expected: Any, returned: Any, tolerance: float) -> bool:
