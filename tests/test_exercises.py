@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import re
 import runpy
 import shutil
@@ -10,6 +11,8 @@ import time
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.exercises import check as checking
 from common.exercises.check import check, check_file
@@ -197,6 +200,28 @@ def test_a_file_that_cannot_be_used_is_explained(source, message, tmp_path, monk
     assert message in verdict.message
 
 
+def test_a_file_in_another_encoding_is_explained(tmp_path):
+    (tmp_path / "ex1_double.py").write_bytes("# größer\n".encode("latin-1"))
+    assert "ex1_double.py cannot be loaded: UnicodeDecodeError" in check_file(DOUBLE, tmp_path).message
+    assert read_task(tmp_path / "ex1_double.py").title == "ex1_double"
+
+
+def test_an_edit_of_the_same_length_in_the_same_second_is_seen(tmp_path):
+    path = tmp_path / "ex1_double.py"
+    for factor, status in ((3, "wrong"), (2, "right"), (4, "wrong")):
+        path.write_text(f"def double(x):\n    return {factor} * x\n", encoding="utf-8")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert check_file(DOUBLE, tmp_path).status == status
+
+
+def test_a_file_may_define_dataclasses(tmp_path):
+    source = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n@dataclass\nclass A:\n    x: int\n"
+    )
+    (tmp_path / "ex1_double.py").write_text(f"{source}\ndef double(x):\n    return A(2).x * x\n", encoding="utf-8")
+    assert check_file(DOUBLE, tmp_path).status == "right"
+
+
 def test_a_missing_file_is_explained(tmp_path):
     assert check_file(DOUBLE, tmp_path).message == f"{tmp_path / 'ex1_double.py'} does not exist"
 
@@ -247,6 +272,17 @@ def test_results_agree_up_to_the_tolerance():
     assert error_of(large, large.clone().index_put_((torch.tensor(2), torch.tensor(3)), torch.tensor(1.0)), 1e-6) == (
         "you return 1.0 at index [2, 3], expected 0.0"
     )
+
+
+numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
+results = st.recursive(numbers | st.integers(), lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner))
+
+
+@given(results, numbers)
+def test_a_result_agrees_with_itself_and_not_with_another_one(result, number):
+    assert error_of(result, result, 1e-9) is None
+    assert "expected (" in (error_of((result, number), (result, number + 1), 1e-9) or "")
+    assert not agree([result], result, 1e-9)
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import contextlib
 import copy
-import importlib.util
 import inspect
 import io
+import sys
 import traceback
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,7 +47,6 @@ def check_file(exercise: Exercise, folder: Path) -> Verdict:
     path = folder / f"{exercise.file}.py"
     try:
         with time_limit(SECONDS):
-            source = path.read_text(encoding="utf-8")
             function = load_function(path, exercise.function)
     except TimeExceeded:
         return Verdict("wrong", f"loading {path.name} takes more than {SECONDS:g} seconds")
@@ -55,21 +55,28 @@ def check_file(exercise: Exercise, folder: Path) -> Verdict:
     except FileNotFoundError:
         return Verdict("wrong", f"{path} does not exist")
     verdict = check(exercise, function)
-    if verdict.status == "wrong" and MARK in source:
+    if verdict.status == "wrong" and MARK in path.read_text(encoding="utf-8"):
         return Verdict("open", verdict.message, verdict.note)
     return verdict
 
 
 def load_function(path: Path, name: str) -> Callable[..., Any]:
-    """Execute a file and return its function; raise ReaderError if that fails."""
-    spec = importlib.util.spec_from_file_location(f"exercise_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    """Execute a file and return its function; raise ReaderError if that fails.
+
+    Python's import is not used: it would take a cached file if two edits in the same second have the same length.
+    """
+    module = types.ModuleType(f"exercise_{path.stem}")
+    sys.modules[module.__name__] = module  # dataclasses look up their module
     try:
         with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
-            spec.loader.exec_module(module)
+            code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+        exec(code, vars(module))
     except SyntaxError as error:
         raise ReaderError(f"{path.name}, line {error.lineno}: {type(error).__name__}: {error.msg}") from error
+    except FileNotFoundError as error:
+        if not path.exists():
+            raise
+        raise ReaderError(f"{path.name} cannot be loaded: {describe(error, path)}") from error
     except (Exception, SystemExit) as error:
         raise ReaderError(f"{path.name} cannot be loaded: {describe(error, path)}") from error
     function = getattr(module, name, None)

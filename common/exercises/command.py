@@ -111,9 +111,9 @@ def show_check(exercise: Exercise, folder: Path, program: str) -> bool:
     """Check an exercise and print the verdict; tell whether it is right."""
     path = folder / f"{exercise.file}.py"
     verdict = check_file(exercise, folder)
-    if verdict.status == "open":
-        console().print(read_task(path).text, soft_wrap=True)
-        console().print()
+    task = read_task(path)
+    if verdict.status == "open" and task.text:
+        console().print(f"{task.text}\n", soft_wrap=True)
     say(verdict.status, verdict.message)
     if verdict.note:
         say("note", verdict.note)

@@ -84,7 +84,7 @@ def read_task(path: Path) -> Task:
 
     Without such a docstring, the title is the name of the file.
     """
-    source = path.read_text(encoding="utf-8") if path.is_file() else ""
+    source = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     found = re.match(r'"""(?P<text>(?P<title>.+) \((?P<minutes>\d+) minutes\)\n.*?)"""', source, re.S)
     if found is None or "\n" in found["title"]:
         return Task(path.stem, 0, "")
