@@ -292,7 +292,7 @@ VARIANCE = Exercise(
     cases=(
         Case({"x": single(1, 2, 3)}, "small numbers"),
         Case({"x": single(10_000, 10_001, 10_002)}, "the same numbers plus 9,999 have the same variance"),
-        Case({"x": single(20_000, 20_000)}, "equal numbers have the variance 0"),
+        Case({"x": single(20_003, 20_003, 20_003)}, "equal numbers have the variance 0"),
         Case({"x": single(-30_001, -30_000, -29_999)}, "negative numbers"),
     ),
     sample=lambda generator, size: {"x": integers(generator, size + 1).float() + 10_000 * generator.randint(-2, 2)},

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,7 +20,9 @@ from common.progress import console, print_table, say
 class Options:
     """Options of the command."""
 
-    numbers: tyro.conf.Positional[tuple[int, ...]] = ()
+    numbers: Annotated[
+        tyro.conf.Positional[tuple[int, ...]], tyro.conf.arg(metavar="[NUMBER ...]", help_behavior_hint="")
+    ] = ()
     """Numbers of the exercises to check. Default: a table of all."""
     hint: bool = False
     """Print the hint instead of checking."""
