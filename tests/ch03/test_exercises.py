@@ -28,8 +28,10 @@ def mean_forgotten(x, k):
     return x @ d.mT @ d
 
 
-def coordinates_only(x, k):
-    return (x - x.mean(0)) @ directions(x - x.mean(0), k).mT
+def ascending(x, k):
+    mean = x.mean(0)
+    d = torch.linalg.eigh((x - mean).mT @ (x - mean)).eigenvectors[:, :k]
+    return mean + (x - mean) @ d @ d.mT
 
 
 def overflowing(v, weight, a, b):
@@ -64,8 +66,8 @@ WRONG = [
     ),
     (
         checks.PRINCIPAL_COMPONENTS,
-        coordinates_only,
-        "of shape (2, 1) and dtype float64, expected a tensor of shape (2, 2)",
+        ascending,
+        "the smallest variance; `eigh` sorts in ascending order",
     ),
     (
         checks.FREE_ENERGY,
@@ -73,7 +75,7 @@ WRONG = [
         "weight = [[1000.0]], a = [0.0], b = [0.0] you return [-inf], expected [-1000.0]",
     ),
     (checks.FREE_ENERGY, most_probable, "the energy of the most probable hidden state"),
-    (checks.FREE_ENERGY, lambda **given: -overflowing(**given), "the sign is wrong"),
+    (checks.FREE_ENERGY, lambda v, weight, a, b: v @ a + F.softplus(v @ weight + b).sum(1), "the sign is wrong"),
     (checks.CONTRASTIVE_DIVERGENCE, lambda **given: divergence(**given, chain=False), "not from the probabilities p"),
     (checks.CONTRASTIVE_DIVERGENCE, lambda **given: divergence(**given, positive=False), "not the states h"),
     (
