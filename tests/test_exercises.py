@@ -260,7 +260,7 @@ def test_values_are_shown_as_python_writes_them(value, text):
 
 def test_results_agree_up_to_the_tolerance():
     assert agree(2.0, 2, 1e-9)
-    assert not agree(2.0, True, 1e-9)
+    assert not agree(1.0, True, 1e-9)
     assert not agree(1, 1.0, 1e-9)
     assert agree([1.0, 2.0], [1, 2 + 1e-12], 1e-9)
     assert not agree([1.0], (1.0,), 1e-9)
@@ -268,6 +268,9 @@ def test_results_agree_up_to_the_tolerance():
     assert agree(vector(float("inf"), 1), vector(float("inf"), 1), 1e-9)
     assert not agree(vector(float("inf")), vector(float("-inf")), 1e-9)
     assert agree(vector(float("nan")), vector(float("nan")), 1e-9)
+    assert not agree(vector(float("inf")), vector(1), 1e-9)
+    assert not agree(vector(1), vector(float("inf")), 1e-9)
+    assert not agree(torch.tensor([1]), torch.tensor([2]), 1e-9)
     large = torch.zeros(4, 5)
     assert error_of(large, large.clone().index_put_((torch.tensor(2), torch.tensor(3)), torch.tensor(1.0)), 1e-6) == (
         "you return 1.0 at index [2, 3], expected 0.0"
