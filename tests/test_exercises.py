@@ -58,12 +58,22 @@ def test_the_task_has_a_title_a_duration_and_the_command(chapter, exercise):
     assert not task.title.endswith(".")
 
 
+VERDICTS = {}
+
+
+def verdicts_of_mistakes(exercise):
+    """Check the typical mistakes of an exercise once for all tests."""
+    if id(exercise) not in VERDICTS:
+        found = {explanation: check(exercise, wrong) for explanation, wrong in exercise.mistakes.items()}
+        VERDICTS[id(exercise)] = found
+    return VERDICTS[id(exercise)]
+
+
 @every_exercise
 def test_mistakes_are_wrong_and_differ_from_each_other(chapter, exercise):
     assert len(exercise.hint) > 40
     assert exercise.mistakes
-    for explanation, wrong in exercise.mistakes.items():
-        verdict = check(exercise, wrong)
+    for explanation, verdict in verdicts_of_mistakes(exercise).items():
         assert verdict.status == "wrong", explanation
         assert verdict.note == explanation, f"{verdict.note}, expected: {explanation}"
 
@@ -79,7 +89,7 @@ def test_exercises_are_numbered_and_shown_on_the_page(chapter):
     for exercise in exercises:
         title = read_task(ROOT / chapter / f"exercises/{exercise.file}.py").title
         assert title.removeprefix("Find the bug: ").lower() in page.lower(), f"{title} is not on the page"
-    verdicts = [check(exercise, wrong) for exercise in exercises for wrong in exercise.mistakes.values()]
+    verdicts = [verdict for exercise in exercises for verdict in verdicts_of_mistakes(exercise).values()]
     shown = re.findall(r"^wrong    (.+)\nnote     (.+)$", page, re.M)
     assert shown
     assert set(shown) <= {(verdict.message, verdict.note) for verdict in verdicts}
