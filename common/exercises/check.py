@@ -86,7 +86,10 @@ def load_function(path: Path, name: str) -> Callable[..., Any]:
 
 
 def check(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
-    """Compare a function with the reference for all cases and random arguments; return the first counterexample."""
+    """Compare a function with the reference for all cases and random arguments; return the first counterexample.
+
+    Of the counterexamples among random arguments of the same size, the one with the smallest numbers is returned.
+    """
     tried, case, budget = 0, Case({}), TimeBudget(SECONDS)
     try:
         with _same_generators():
@@ -97,27 +100,23 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
                     tried += 1
                     if message is not None:
                         wrong.append((case, message))
-                        if not case.arguments or cases is exercise.cases:
-                            break
                 if wrong:
                     smallest, message = min(wrong, key=lambda pair: _magnitude(pair[0].arguments))
-                    note = _mistake(exercise, function, budget) or smallest.note
-                    return Verdict("wrong", message, note)
+                    return Verdict("wrong", message, _mistake(exercise, function, budget) or smallest.note)
     except NotImplementedError:
         return Verdict("open", f"{exercise.function} is not written yet")
     except TimeExceeded:
-        arguments = show_arguments(case.arguments)
-        return Verdict(
-            "wrong", f"for {arguments} your function does not end within {budget.seconds:g} seconds", case.note
-        )
+        limit = f"the time limit: {budget.seconds:g} seconds for all cases"
+        return Verdict("wrong", f"for {show_arguments(case.arguments)} your function exceeds {limit}", case.note)
     except ReaderError as error:
         return Verdict("wrong", str(error), case.note)
     return Verdict("right", f"{tried} cases agree with the reference")
 
 
 def _groups(exercise: Exercise) -> Iterator[tuple[Case, ...]]:
-    """Yield the listed cases, then the random ones of each size."""
-    yield exercise.cases
+    """Yield the listed cases one by one, then the random ones of each size together."""
+    for case in exercise.cases:
+        yield (case,)
     generator = Random(0)
     for size in SIZES if exercise.sample else ():
         assert exercise.sample is not None

@@ -118,7 +118,7 @@ WRONG = [
 @pytest.mark.parametrize(("exercise", "wrong", "part"), WRONG, ids=lambda value: getattr(value, "file", None))
 def test_wrong_answers_are_explained(exercise, wrong, part, monkeypatch):
     if wrong is recursive:
-        monkeypatch.setattr("common.exercises.check.SECONDS", 0.3)
+        monkeypatch.setattr("common.exercises.check.SECONDS", 0.5)
     verdict = check(exercise, wrong)
     assert verdict.status == "wrong"
     assert part in f"{verdict.message}\n{verdict.note}"
