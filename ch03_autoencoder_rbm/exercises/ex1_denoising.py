@@ -3,7 +3,7 @@
 A denoising autoencoder receives an image with noise, clamped to [0, 1], and is trained to return the image without
 noise (Vincent et al. 2008). Its loss is the mean squared error between its output and the image x.
 
-With the function below the loss becomes small, but the trained network returns the noise as well. Why?
+With the function below, a network that returns its input has the loss 0, but it removes no noise. Why?
 
 Check: python -m ch03_autoencoder_rbm.exercises 1
 """
