@@ -78,7 +78,7 @@ DENOISING = Exercise(
     },
     hint="With which network would the loss of the function be 0? Does this network remove noise?",
     mistakes={
-        "the target is the image without noise; this network learns to return its input": noisy_target,
+        "the target is the image without noise; here a network that returns its input has the loss 0": noisy_target,
         "the network receives the image with noise": clean_input,
         "the noisy image is clamped to [0, 1]": unclamped,
         "the loss is a mean over the pixels": summed,

@@ -1,7 +1,7 @@
 """Solution: the target is the image without noise.
 
-In the function with the bug, x is the noisy image in both places. The network then learns to return its input, the
-noise included.
+In the function with the bug, x is the noisy image in both places. A network that returns its
+input then has the loss 0.
 """
 
 from collections.abc import Callable

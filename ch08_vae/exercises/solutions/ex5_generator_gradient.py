@@ -1,7 +1,7 @@
 """Solution: -s(-D) / B.
 
 At D = -5 the gradient of the non-saturating loss is -s(5) = -0.993, that of the saturating loss -s(-5) = -0.007 (both
-times 1/B). The generator learns most where the discriminator rejects its images.
+times 1/B). The first is largest for images that the discriminator rejects.
 """
 
 import torch
