@@ -349,7 +349,9 @@ def test_the_table_shows_the_status_and_what_is_next(run, home):
     assert "solved   1 of 2\nnext     python -m ch99_test.exercises 2\ntime     about 10 minutes for the" in text
     assert "called" not in text, "what the reader's functions print does not belong into the table"
     (home / "ex2_half.py").write_text("def half(x):\n    return x / 3\n", encoding="utf-8")
-    assert re.search(r"2 ex2_half +ex2_half\.py +0 +wrong", run()[1])
+    text = run()[1]
+    assert re.search(r"2 ex2_half +ex2_half\.py +0 +wrong", text)
+    assert "next     python -m ch99_test.exercises 2" in text
     (home / "ex2_half.py").write_text("def half(x):\n    return x * 0.5\n", encoding="utf-8")
     code, text = run()
     assert "solved   2 of 2" in text
