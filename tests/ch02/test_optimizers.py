@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from ch02_nn import schedules
+from ch02_nn.exercises.checks import ADAMW
 from ch02_nn.optimizers import (
     LIBRARY,
     OPTIMIZERS,
@@ -290,3 +291,18 @@ def test_schedules_support_few_steps(name, steps):
 def test_errors_of_schedules(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_reference_of_the_exercise_is_adamw_of_torch():
+    before = {"theta": torch.tensor([1.0, -2.0]), "m": torch.tensor([0.5, 0.1]), "v": torch.tensor([0.3, 2.0])}
+    before = {name: value.double() for name, value in before.items()}
+    g = torch.tensor([0.7, -3.0], dtype=torch.float64)
+    parameter = torch.nn.Parameter(before["theta"].clone())
+    optimizer = torch.optim.AdamW([parameter], lr=0.1, weight_decay=0.5)
+    state = {"step": torch.tensor(2.0), "exp_avg": before["m"].clone(), "exp_avg_sq": before["v"].clone()}
+    optimizer.state[parameter] = state
+    parameter.grad = g
+    optimizer.step()
+    found = ADAMW.reference(**before, g=g, t=3, lr=0.1, weight_decay=0.5)
+    for one, other in zip(found, (parameter.detach(), state["exp_avg"], state["exp_avg_sq"]), strict=True):
+        torch.testing.assert_close(one, other)
