@@ -54,6 +54,8 @@ class RunOptions:
     resume: Annotated[bool | str, RESUME] = False
     """Resume the newest unfinished run of this program with the same settings; with a run folder, resume that run;
     with auto, resume if there is such a run, else start a new one."""
+    tensorboard: bool = False
+    """Also write the metrics of every epoch to event files for TensorBoard (pip install '.[tensorboard]')."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
