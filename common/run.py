@@ -142,8 +142,12 @@ class Run:
 
     # The loop.
 
-    def epochs(self, epochs: int | None, steps: int, **parts: Stateful) -> Iterator[int]:
+    def epochs(
+        self, epochs: int | None, steps: int, *, budget: float | None = None, **parts: Stateful
+    ) -> Iterator[int]:
         """Yield the epochs from 1 (or from where a resumed run stopped), each of `steps` steps; None: until `end`.
+
+        `budget` is the number of training seconds after which the program will call `end`; the bar shows the time left.
 
         The named parts (model, optimizer, schedule ...) are loaded before and saved after, together with every random
         state, so that a resumed run ends with the same weights as an uninterrupted one.
@@ -154,7 +158,7 @@ class Run:
         if self.config.run.tensorboard and self.is_main:
             self._events = EventWriter(self.folder, self.history)
         saved = time.perf_counter()
-        self._bar = EpochBar(epochs, steps)
+        self._bar = EpochBar(epochs, steps, budget)
         for epoch in count(first) if epochs is None else range(first, epochs + 1):
             self._start_epoch(epoch, steps, self._bar)
             yield epoch
@@ -219,7 +223,7 @@ class Run:
         self._pending.clear()
         self._fetched = time.perf_counter()
         assert self._bar is not None
-        self._bar.update(self._step, float(losses[-1]), self._rate())
+        self._bar.update(self._step, float(losses[-1]), self._rate(), self.elapsed())
 
     def _check_finite(self, measures: Mapping[str, float]) -> None:
         for name, value in measures.items():
