@@ -191,6 +191,7 @@ class EpochBar:
         self._epoch = epoch
         self._first = self._first or epoch  # a resumed training starts later
         self._progress.reset(self._task, description=self._title(), state="")
+        _show(self._progress)  # again, if the evaluation has shown a bar of its own
 
     def update(self, steps: int, loss: float, rate: str, elapsed: float = 0.0) -> None:
         """Update the number of steps, the throughput, the loss and the seconds of training."""

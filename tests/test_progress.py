@@ -212,7 +212,8 @@ def test_a_thread_shows_no_bar(terminal, clock):
 
 
 def test_stdout_that_is_no_file_is_fine(monkeypatch, clock):
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
     for _ in track(range(3), "models"):
         clock(5)
-    assert sys.stdout.getvalue() == ""
+    assert output.getvalue() == ""

@@ -1,5 +1,6 @@
 """The run folder: atomic files, bit-identical resume after any end, and checks of the loss."""
 
+import importlib
 import json
 import os
 import signal
@@ -362,9 +363,8 @@ def with_events(config):
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Read the event files of a run as TensorBoard does."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder))
+    accumulator = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
     events.Reload()
     return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -282,9 +283,9 @@ def test_the_figure_has_one_line_per_run_and_panel(out):
     histories["0104-"] = [{"epoch": row["epoch"], "train_loss": row["train_loss"]} for row in histories["0104-"]]
     figure = plots.compared_curves(histories, ["train_loss", "valid_accuracy"])
     first, second = figure.axes
-    assert [len(line.get_xdata()) for line in first.lines] == [2, 3]
-    assert [len(line.get_xdata()) for line in second.lines] == [2, 0]
-    assert list(first.lines[1].get_ydata()) == [1, 1 / 2, 1 / 3]
+    assert [np.size(line.get_xdata()) for line in first.lines] == [2, 3]
+    assert [np.size(line.get_xdata()) for line in second.lines] == [2, 0]
+    assert np.array_equal(first.lines[1].get_ydata(), [1, 1 / 2, 1 / 3])
 
 
 # Remove.
