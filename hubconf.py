@@ -15,10 +15,10 @@ from pathlib import Path as _Path
 from typing import Any as _Any
 
 from common.folder import newest_run as _newest_run
-from common.runs.loading import load as _load
-from common.runs.loading import program_of as _program_of
+from common.run_folders.loading import load as _load
+from common.run_folders.loading import program_of as _program_of
 
-dependencies = ["filelock", "numpy", "safetensors", "torch", "tyro"]
+dependencies = ["filelock", "numpy", "rich", "safetensors", "torch", "tyro"]
 
 
 def _restored(module: str, run: str | None, runs: str) -> _Any:

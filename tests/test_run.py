@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from ch03_autoencoder_rbm.digits import autoencoder, feedforward
 from common import run as runs
 from common.config import RunOptions
-from common.events import tag
 from common.files import atomic_path, write_json
 from common.run import Run, load_weights
+from common.run_folders.events import tag
 from conftest import ROOT
 
 MODULE = "ch99_test.program"
@@ -291,7 +291,7 @@ from common import run
 from {module.__name__} import Config, train
 from common import run as runs
 from common.config import RunOptions
-from common.events import tag
+from common.run_folders.events import tag
 run.CHECKPOINT_SECONDS = 0
 step = run.Run.step
 def slow(self, *arguments, **count):
@@ -398,7 +398,7 @@ def test_a_run_that_is_resumed_with_events_has_all_epochs(with_events):
 
 
 def test_a_missing_tensorboard_is_one_line(config, monkeypatch):
-    monkeypatch.setattr("common.events.find_spec", lambda name: None)
+    monkeypatch.setattr("common.run_folders.events.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"^--tensorboard: TensorBoard is not installed: pip install '\.\[tensor"):
         walk(replace(config, run=replace(config.run, tensorboard=True)))
     assert not config.run.out.exists(), "no folder is created"
