@@ -13,7 +13,7 @@ from common.run_folders.records import RunRecord, State, read_runs
 Column = Literal["date", "state", "chapter", "program", "data", "metric", "seconds", "device"]
 
 LONGEST_CELL = 32
-"""Characters of a cell; the rest is cut off."""
+"""Maximum number of characters of a cell."""
 
 HEADINGS = ("run", "chapter", "program", "data", "metric", "seconds", "device", "date", "state")
 
@@ -128,12 +128,25 @@ def table_lines(runs: Iterable[RunRecord]) -> Iterator[str]:
 
 def cells(run: RunRecord) -> tuple[str, ...]:
     """Return the cells of a run's row."""
-    name = run.main_metric
-    metric = f"{name.replace('_', ' ')} {run.metrics[name]:.4g}" if name else ""
-    if name and run.state != "finished" and "epoch" in run.metrics:
-        metric += f", epoch {run.metrics['epoch']:.0f}"
+    metric = metric_cell(run)
     seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
     device = re.sub(r"^cpu: .*(?=, \d+ threads?)", "cpu", run.device)  # without the name of the processor
     date = f"{run.date:%Y-%m-%d %H:%M}" if run.date else ""
     row = (run.folder.name, run.chapter, run.program, run.data, metric, seconds, device, date, run.state)
-    return tuple(cell if len(cell) <= LONGEST_CELL else cell[: LONGEST_CELL - 1] + "…" for cell in row)
+    return tuple(shortened(cell, LONGEST_CELL) for cell in row)
+
+
+def metric_cell(run: RunRecord) -> str:
+    """Return the main metric with its value, the name shortened if necessary; of an unfinished run also the epoch."""
+    if not run.main_metric:
+        return ""
+    value = run.metrics[run.main_metric]
+    text = f" {value:,.0f}" if abs(value) >= 10_000 else f" {value:.4g}"
+    if run.state != "finished" and "epoch" in run.metrics:
+        text += f", epoch {run.metrics['epoch']:.0f}"
+    return shortened(run.main_metric.replace("_", " "), LONGEST_CELL - len(text)) + text
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut a text to a maximum length."""
+    return text if len(text) <= length else text[: length - 1] + "…"
