@@ -112,6 +112,8 @@ def test_without_a_terminal_there_is_no_bar(capsys, clock):
 def test_a_line_is_printed_above_the_bar(terminal, clock):
     for number in track(range(3), "models"):
         clock(3)
+        assert (number > 0) == (progress._bars != [])
+        assert not number or progress.console() is progress._bars[-1].console
         say("result", f"of model {number}")
     output = terminal()
     assert re.search(r"models .* 1/3 +0:06 left[\s]*result   of model 1\r?\n", output), output
@@ -122,6 +124,7 @@ def test_an_inner_bar_replaces_the_outer_one(terminal, clock):
         clock(3)
         bar = EpochBar(2, 10)
         assert progress._bars[-1] is bar._progress
+        assert [each.live.is_started for each in progress._bars] == [False] * (number > 0) + [True]
         bar.start_epoch(1)
         bar.update(5, 0.1, "9 images/s")
         bar.stop()
