@@ -5,7 +5,7 @@ other than 0.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -114,7 +114,7 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
 
     `total` is the number of items, if they have no length.
     """
-    total = len(items) if total is None and isinstance(items, Sequence | Mapping | range) else total
+    total = _length(items) if total is None else total
     columns = (TextColumn(label, markup=False), BarColumn(bar_width=20), MofNCompleteColumn(), LEFT)
     bar = _new_bar(*columns)
     task = bar.add_task("", total=total, left="")
@@ -122,6 +122,10 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         for number, item in enumerate(items):
             show(lambda seconds, number=number: bar.update(task, completed=number, left=_left(seconds, number, total)))
             yield item
+
+
+def _length(items: object) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
 
 
 def _left(seconds: float, done: float, total: float | None) -> str:

@@ -2,7 +2,9 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,11 +28,11 @@ WITHOUT_ENTRY = {
 }
 
 
-def hub(entry: str, **words):
+def hub(entry: str, **words) -> Any:
     return torch.hub.load(str(ROOT), entry, source="local", **words)
 
 
-def local_entries() -> dict[str, object]:
+def local_entries() -> dict[str, Callable[..., Any]]:
     """Return the entries as torch.hub finds them: callables without an underscore."""
     from torch.hub import _import_module
 

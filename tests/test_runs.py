@@ -335,7 +335,8 @@ def test_it_asks_and_shows_the_size(out, monkeypatch, answer, number):
 
 
 def test_a_change_of_any_file_makes_a_run_young(out):
-    (out / "ch06_cnn/cnn/20260101-100000-s0/notes.txt").write_text("still in use")
+    with (out / "ch06_cnn/cnn/20260101-100000-s0/metrics.jsonl").open("a") as file:
+        file.write("{}\n")
     assert remove(out, "--older-than", "30d", "--yes") == {"0102"}
 
 
