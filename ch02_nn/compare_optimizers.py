@@ -29,7 +29,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
 from common.data.images.loading import load_images
 from common.device import widest_float
-from common.progress import print_table, say
+from common.progress import print_table, say, track
 from common.run import Run
 
 RATES = tuple(10.0 ** (power / 2) for power in range(-8, 5))
@@ -166,7 +166,7 @@ def compare_on_digits(run: Run, data: ImageSet) -> dict[str, tuple[float, list[l
     """Return for each optimizer its learning rate, and for each start its losses (every EVERY steps) and arrival."""
     config, found = run.config, {}
     training, valid, test = halved(data.train), halved(data.valid), halved(data.test)
-    for rule in OPTIMIZERS:
+    for rule in track(OPTIMIZERS, "optimizers"):
         first = config.run.seed * 2 * config.starts
         runs = {
             rate: [

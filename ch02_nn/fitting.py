@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from common.config import RunOptions, require, require_positive
 from common.data.source import DataCard, sha256_of
-from common.progress import print_table
+from common.progress import print_table, track
 from common.run import Run
 
 DEGREES = tuple(range(16))
@@ -251,7 +251,9 @@ def fit_diabetes(run: Run, x: Tensor, y: Tensor, test_x: Tensor, test_y: Tensor)
     fits = {f"linear, decay {decay:g}": ridge(decay) for decay in DECAYS}
     for dropout, decay in NETWORKS:
         fits[f"network, dropout {dropout:g}, decay {decay:g}"] = network(dropout, decay, config, run.device)
-    rows = [[name, rmse(fit(x, y), x, y), cross_validate(fit, x, y, config.folds)] for name, fit in fits.items()]
+    rows = []
+    for name, fit in track(fits.items(), "models", len(fits)):
+        rows.append([name, rmse(fit(x, y), x, y), cross_validate(fit, x, y, config.folds)])
     print_table(["diabetes", "training RMSE", "cross-validation"], rows)
     from common.drawing import plots
 

@@ -35,7 +35,7 @@ from common.config import RunOptions, require, require_positive
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import Timer
-from common.progress import print_table, say
+from common.progress import print_table, say, track
 from common.run import Run
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def maps(run: Run) -> dict[str, float]:
     for network in config.networks:
         widths = [round(WIDTHS[network] * factor) for factor in FACTORS]
         ratios = torch.zeros(len(widths), len(config.batch_sizes))
-        for (row, width), (column, batch) in itertools.product(enumerate(widths), enumerate(config.batch_sizes)):
+        cells = list(itertools.product(enumerate(widths), enumerate(config.batch_sizes)))
+        for (row, width), (column, batch) in track(cells, network):
             variants = {p.title: training_step(network, width, batch, p, bf16=run.bf16) for p in (slow, fast)}
             times = interleaved(variants, config.rounds, lambda variant: variant(), quiet=True)
             ratio = median_ratio(times[slow.title], times[fast.title])

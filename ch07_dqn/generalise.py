@@ -242,7 +242,7 @@ def train(config: Config) -> dict[str, float]:
         optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
         checkpointed = {"model": model, "target_network": target_network, "optimizer": optimizer}
 
-        for epoch in run.epochs(config.epochs, STEPS, **checkpointed):
+        for epoch in run.epochs(config.epochs, STEPS, budget=config.budget, **checkpointed):
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
                 done = progress(step, total_steps, run.elapsed(), config.budget)
                 set_learning_rate(optimizer, linear_at(done, config.learning_rate))

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import device as devices
 from common.files import atomic_path, explain_unwritable, write_json
-from common.progress import console, format_metrics, say
+from common.progress import console, format_metrics, say, track
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def interleaved(
     up caches and thread pools and is discarded.
     """
     figures: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
+    for turn in track(range(rounds + 1), "rounds"):
         now = {name: figure(way) for name, way in ways.items()}
         if not quiet:
             say("warm-up" if turn == 0 else f"round {turn}", format_metrics(now))
@@ -158,7 +158,7 @@ def measure(module: ModuleType, config: Any, rounds: int = ROUNDS) -> list[Timin
     samples: dict[Variant, list[float]] = {variant: [] for variant, *_ in entries}
     peaks: dict[Variant, float | None] = {variant: None for variant, *_ in entries}
     gc.collect()
-    for number in range(rounds + 1):
+    for number in track(range(rounds + 1), "rounds"):
         for variant, device, workload, _, steps in entries:
             devices.set_threads(variant.threads)
             _reset_peak_memory(device)

@@ -20,12 +20,13 @@ import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from common.config import RunOptions
+from common.config import RunOptions, changed_flags, explicit_flags, saved_settings
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -33,6 +34,9 @@ T = TypeVar("T")
 USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+ConfigFile = Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE", help_behavior_hint="")]
 
 
 class Terminated(KeyboardInterrupt):
@@ -44,6 +48,9 @@ class Program(Generic[C]):
     """Flags of one program."""
 
     config: C
+    config_file: ConfigFile = None
+    """Saved config.json, or its run folder, with the settings to start from; other flags override them. --out and
+    --resume are not taken from it."""
     benchmark: bool = False
     """Time the training step on every device of this machine, instead of training."""
 
@@ -53,6 +60,9 @@ class Measurement(Generic[C]):
     """Flags of a program without a training step to time."""
 
     config: C
+    config_file: ConfigFile = None
+    """Saved config.json, or its run folder, with the settings to start from; other flags override them. --out and
+    --resume are not taken from it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,9 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
                 raise ValueError(f"unknown program {name!r}{_suggest(name, programs)}; try {command} --help")
             module = programs[name]
             kind = Program[module.Config] if hasattr(module, "workload") else Measurement[module.Config]
-            chosen = parse(kind, words, prog=f"{command} {name}", description=_description(module))
+            prog = f"{command} {name}"
+            words = [*_saved_flags(module, kind, words, prog), *words]  # of a flag given twice, the last one counts
+            chosen = parse(kind, words, prog=prog, description=_description(module))
             jobs, benchmark = [(module, chosen.config)], isinstance(chosen, Program) and chosen.benchmark
         else:
             listing = "\n".join(f"  {name:<14} {_first_line(module)}" for name, module in programs.items())
@@ -93,6 +105,8 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
             late = [word for word in words if word in programs]
             if late:
                 raise ValueError(f"put the program first: {command} {late[0]} ...")
+            if any(word.partition("=")[0] == "--config" for word in words):
+                raise ValueError(f"--config needs a program name: {command} {_name(core[0])} {' '.join(words)}")
             timed = any(hasattr(module, "workload") for module in core)
             chosen = parse(Chapter if timed else UntimedChapter, words, prog=command, description=about)
             if chosen.run.resume:
@@ -122,6 +136,33 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, description: str) -
         if not stop.code:
             raise
         raise ValueError(f"{_one_line(complaint.getvalue())}; try {prog} --help") from None
+
+
+def _saved_flags(module: ModuleType, kind: Any, words: Sequence[str], prog: str) -> list[str]:
+    """Return the settings in the file that --config names as flags, without those that have their default value.
+
+    Defaults that depend on another setting therefore follow that setting if a flag overrides it. Raises ValueError,
+    naming the file and the field, if a field is unknown or its value is not valid.
+    """
+    files = [
+        word.partition("=")[2] or next(iter(words[number + 1 :]), "")
+        for number, word in enumerate(words)
+        if word.partition("=")[0] == "--config"
+    ]
+    if not files or not files[-1] or "--help" in words or "-h" in words:
+        return []  # a missing name is reported by the parser
+    path, settings = saved_settings(Path(files[-1]), module.__name__)
+    try:
+        flags = explicit_flags(settings, module.Config)
+        saved = changed_flags(parse(kind, flags, prog=prog, description="").config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).removesuffix(f'; try {prog} --help')}") from error
+    absent = [each.name for each in dataclasses.fields(module.Config) if each.name not in (*settings, "run")]
+    if absent:
+        from common.progress import say
+
+        say("config", f"{path} does not have {', '.join(absent)}: default used")
+    return saved
 
 
 def _hide_none(kind: Any) -> None:

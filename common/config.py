@@ -1,8 +1,10 @@
 """Options that all programs share, and conversions of a Config to flags and JSON."""
 
 import dataclasses
+import difflib
 import os
 import shlex
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -52,6 +54,8 @@ class RunOptions:
     resume: Annotated[bool | str, RESUME] = False
     """Resume the newest unfinished run of this program with the same settings; with a run folder, resume that run;
     with auto, resume if there is such a run, else start a new one."""
+    tensorboard: bool = False
+    """Also write the metrics of every epoch to event files for TensorBoard (pip install '.[tensorboard]')."""
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**63, "--seed must be between 0 and 2^63 - 1", self.seed)
@@ -145,6 +149,53 @@ def read_config(folder: Path, config_class: type[C]) -> C:
         return config_class(**fields | {"run": run})
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} does not fit {config_class.__module__}.Config: {error}") from error
+
+
+def saved_settings(path: Path, module: str) -> tuple[Path, dict[str, Any]]:
+    """Read the settings of a program (its `__name__`) from a config.json or a run folder, as on the command line.
+
+    Returns the file and the settings, without --out and --resume, which belong to one run only, and with the number of
+    threads limited to what this machine accepts. Raises FileNotFoundError if there is no such file, ValueError if it
+    is not a config.json or belongs to another program.
+    """
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"--config {path} does not exist: name the config.json of a run, or its folder")
+    record = read_json(path)
+    try:
+        chapter, program, settings = record["chapter"], record["program"], dict(record["config"])
+        settings |= settings.pop("run")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the config.json of a run ({type(error).__name__}: {error})") from error
+    if (chapter, program) != chapter_and_name(module):
+        raise ValueError(f"{path} is of another program: start it with python -m {chapter}.train {program}")
+    settings = {name: value for name, value in settings.items() if name not in ("out", "resume")}
+    if isinstance(settings.get("threads"), int):
+        settings["threads"] = min(settings["threads"], MOST_THREADS)
+    return path, settings
+
+
+def explicit_flags(settings: dict[str, Any], config_class: type) -> list[str]:
+    """Convert the settings of a config.json to command-line words.
+
+    Raises ValueError if the Config does not have a setting; one that the file does not have keeps its default.
+    """
+    words: list[str] = []
+    usual = _flat_fields(config_class())
+    hints = {**typing.get_type_hints(RunOptions), **typing.get_type_hints(config_class)}
+    for name, value in settings.items():
+        if name not in usual:
+            near = difflib.get_close_matches(name, usual, n=1)
+            advice = f"did you mean {near[0]}?" if near else "remove it from the file, if it is outdated"
+            raise ValueError(f"unknown setting {name}; {advice}")
+        one = value is None or isinstance(value, str | int | float)
+        if not one and not (isinstance(value, list) and "tuple" in str(hints[name])):
+            raise ValueError(f"{flag(name)} takes one value, got {value}")
+        if isinstance(usual[name], bool) and isinstance(value, bool):
+            words += [flag(name if value else f"no_{name}")] if value != usual[name] else []
+        else:
+            words += [flag(name), *(str(item) for item in (value if isinstance(value, list) else (value,)))]
+    return words
 
 
 def changed_flags(config: Any) -> list[str]:

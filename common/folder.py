@@ -135,7 +135,7 @@ def newest_run(out: Path, *programs: ModuleType) -> Path:
 def _settings(record: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a record that must match for a resume, in one dictionary."""
     config = dict(record["config"])
-    options = {name: value for name, value in config.pop("run").items() if name not in ("resume", "out")}
+    options = {name: value for name, value in config.pop("run").items() if name not in ("resume", "out", "tensorboard")}
     return {**{flag(name): value for name, value in (config | options).items()}, "the data": record["data"]}
 
 

@@ -50,3 +50,22 @@ class FolderLock:
             with suppress(OSError):  # Windows does not remove an open file
                 self._file.unlink()
         self._lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process holds the lock of a folder, without creating or changing a file.
+
+    If the lock cannot be tested, for example in the folder of another user, a named holder counts as a process.
+    """
+    path, holder = folder / ".lock", folder / ".holder.json"
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except OSError:
+        return holder.exists()
+    lock.release()
+    return False

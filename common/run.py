@@ -25,6 +25,7 @@ from common.data.source import DataCard
 from common.files import atomic_path, explain_full_disk, write_json, write_text
 from common.folder import open_folder
 from common.progress import EpochBar, format_metrics, say
+from common.run_folders.events import EventWriter, require_tensorboard
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +44,8 @@ class Run:
         options: RunOptions = config.run
         self.chapter, self.program = chapter_and_name(module)
         self.config, self.card = config, card
+        if options.tensorboard:
+            require_tensorboard()
         self.command = command_line(module, config)
         self.device = devices.resolve_device(options.device)
         if self.device.type == "cuda":
@@ -61,6 +64,7 @@ class Run:
         self.train_seconds, self._items, self._unit = 0.0, 0, "steps"
         self._earlier_seconds, self._epoch = 0.0, 0
         self._bar: EpochBar | None = None
+        self._events: EventWriter | None = None
         self._opened = time.perf_counter()
         self._lock = open_folder(options, self._record()) if self.is_main else None
         self.folder = distributed.from_main(self._lock.folder if self._lock else Path())
@@ -88,6 +92,8 @@ class Run:
         torch.set_num_threads(self._threads_before)
         if self._bar is not None:
             self._bar.stop()
+        if self._events is not None:
+            self._events.close()
         if kind is not None and issubclass(kind, KeyboardInterrupt):  # Ctrl-C, or SIGTERM (see cli.py)
             kept = (self.folder / "checkpoint.pt").exists()
             command = self._resume_command()
@@ -136,8 +142,12 @@ class Run:
 
     # The loop.
 
-    def epochs(self, epochs: int | None, steps: int, **parts: Stateful) -> Iterator[int]:
+    def epochs(
+        self, epochs: int | None, steps: int, *, budget: float | None = None, **parts: Stateful
+    ) -> Iterator[int]:
         """Yield the epochs from 1 (or from where a resumed run stopped), each of `steps` steps; None: until `end`.
+
+        `budget` is the number of training seconds after which the program will call `end`; the bar shows the time left.
 
         The named parts (model, optimizer, schedule ...) are loaded before and saved after, together with every random
         state, so that a resumed run ends with the same weights as an uninterrupted one.
@@ -145,8 +155,10 @@ class Run:
         first = self._restore(parts) + 1
         if first > 1:
             say("resumed", f"{self.folder} after epoch {first - 1}")
+        if self.config.run.tensorboard and self.is_main:
+            self._events = EventWriter(self.folder, self.history)
         saved = time.perf_counter()
-        self._bar = EpochBar(epochs, steps)
+        self._bar = EpochBar(epochs, steps, budget)
         for epoch in count(first) if epochs is None else range(first, epochs + 1):
             self._start_epoch(epoch, steps, self._bar)
             yield epoch
@@ -211,7 +223,7 @@ class Run:
         self._pending.clear()
         self._fetched = time.perf_counter()
         assert self._bar is not None
-        self._bar.update(self._step, float(losses[-1]), self._rate())
+        self._bar.update(self._step, float(losses[-1]), self._rate(), self.elapsed())
 
     def _check_finite(self, measures: Mapping[str, float]) -> None:
         for name, value in measures.items():
@@ -235,6 +247,8 @@ class Run:
             path = self.folder / "metrics.jsonl"
             with explain_full_disk(path), path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self.history[-1]) + "\n")
+        if self._events is not None:
+            self._events.write(self.history[-1])
         assert self._bar is not None
         self._bar.end_epoch(self._rate(), measures)
 
@@ -285,6 +299,8 @@ class Run:
                 "versions": devices.versions(),
             }
             write_json(self.folder / "summary.json", {**self._record(), **outcome})
+            if self._events is not None:
+                self._events.write({"epoch": len(self.history), **_flatten(splits)})
             for split, measures in splits.items():
                 spent = f"  in {self.train_seconds:.1f} s of training" if self.train_seconds else ""
                 say("result" if split == "run" else split, format_metrics(measures) + spent)

@@ -16,8 +16,8 @@ import networkx as nx
 import pytest
 
 from common import benchmark, cli
-from common.config import RunOptions, chapter_and_name
-from common.files import read_json
+from common.config import RunOptions, chapter_and_name, to_json
+from common.files import read_json, write_json
 from common.records import ledger, pictures, tables
 from conftest import ROOT
 
@@ -203,8 +203,21 @@ def written_commands(chapter: str) -> list[str]:
     return sorted({command.partition("#")[0].strip() for command in found})
 
 
+def write_named_config(chapter: str, command: str, folder: Path) -> None:
+    """Write the file that a command names with --config, with the default settings of its program."""
+    words = shlex.split(command)
+    if "--config" not in words:
+        return
+    path = folder / words[words.index("--config") + 1]
+    path = path if path.suffix == ".json" else path / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module = next(module for module in programs(chapter) if cli._name(module) == words[0])
+    write_json(path, {"chapter": chapter, "program": words[0], "config": to_json(module.Config())})
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_written_commands_are_valid(chapter, monkeypatch):
+def test_written_commands_are_valid(chapter, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     calls = []
     for module in programs(chapter):
         monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
@@ -216,6 +229,7 @@ def test_written_commands_are_valid(chapter, monkeypatch):
         if "--help" in command:
             continue
         calls.clear()
+        write_named_config(chapter, command, tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *shlex.split(command)])
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # the module is already imported
             runpy.run_module(f"{chapter}.train", run_name="__main__")

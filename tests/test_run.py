@@ -1,5 +1,6 @@
 """The run folder: atomic files, bit-identical resume after any end, and checks of the loss."""
 
+import importlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from common import run as runs
 from common.config import RunOptions
 from common.files import atomic_path, write_json
 from common.run import Run, load_weights
+from common.run_folders.events import tag
 from conftest import ROOT
 
 MODULE = "ch99_test.program"
@@ -289,6 +291,7 @@ from common import run
 from {module.__name__} import Config, train
 from common import run as runs
 from common.config import RunOptions
+from common.run_folders.events import tag
 run.CHECKPOINT_SECONDS = 0
 step = run.Run.step
 def slow(self, *arguments, **count):
@@ -347,3 +350,62 @@ def test_ctrl_c_prints_the_resume_command(tmp_path):
     assert errors == ""
     assert "--epochs 5000 --out " in rest
     assert rest.rstrip().endswith("--resume")
+
+
+# TensorBoard.
+
+
+@pytest.fixture
+def with_events(config):
+    pytest.importorskip("tensorboard")
+    return replace(config, run=replace(config.run, tensorboard=True))
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the event files of a run as TensorBoard does."""
+    accumulator = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def test_event_files_hold_the_metrics_of_every_epoch(with_events):
+    _, folder = walk(with_events)
+    found = curves(folder)
+    assert found.keys() == {"loss/train", "loss/valid", "loss/test", "samples_per_second", "seconds"}
+    rows = lines(folder)
+    assert found["loss/train"] == [(row["epoch"], pytest.approx(row["train_loss"])) for row in rows]
+    assert found["loss/valid"] == [(row["epoch"], pytest.approx(row["valid_loss"])) for row in rows]
+    assert [step for step, _ in found["loss/test"]] == [3]
+
+
+def test_a_resumed_run_continues_its_curves(with_events, monkeypatch):
+    """Epoch 2 was logged but not saved: it is repeated, and its curve has it once."""
+    with pytest.raises(KeyboardInterrupt):
+        walk(with_events, stop_after=2)
+    weights, folder = walk(replace(with_events, run=replace(with_events.run, resume=True)))
+    assert [step for step, _ in curves(folder)["loss/train"]] == [1, 2, 3]
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 2
+    assert weights == walk(replace(with_events, run=replace(with_events.run, tensorboard=False)))[0]
+
+
+def test_a_run_that_is_resumed_with_events_has_all_epochs(with_events):
+    without = replace(with_events, run=replace(with_events.run, tensorboard=False))
+    with pytest.raises(KeyboardInterrupt):
+        walk(without, stop_after=1)
+    _, folder = walk(replace(with_events, run=replace(with_events.run, resume=True)))
+    assert [step for step, _ in curves(folder)["loss/train"]] == [1, 2, 3]
+
+
+def test_a_missing_tensorboard_is_one_line(config, monkeypatch):
+    monkeypatch.setattr("common.run_folders.events.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^--tensorboard: TensorBoard is not installed: pip install '\.\[tensor"):
+        walk(replace(config, run=replace(config.run, tensorboard=True)))
+    assert not config.run.out.exists(), "no folder is created"
+
+
+def test_metrics_of_the_splits_are_side_by_side():
+    names = ["train_loss", "valid_worst_class_accuracy", "images_per_second", "seconds", "test"]
+    assert [tag(name) for name in names] == [
+        *("loss/train", "worst_class_accuracy/valid", "images_per_second", "seconds", "test")
+    ]

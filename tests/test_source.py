@@ -48,7 +48,7 @@ def test_the_first_mirror_with_the_right_bytes_is_used(mirror, tmp_path):
 def test_wrong_bytes_are_discarded_and_every_reason_is_reported(mirror, tmp_path):
     with pytest.raises(source.DataUnavailable) as error:
         source.fetch([f"{mirror}/wrong", f"{mirror}/gone"], tmp_path / "file", MD5)
-    assert "/wrong: File not found or corrupted" in str(error.value)
+    assert "/wrong: the checksum differs" in str(error.value)
     assert "/gone: Not Found" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -56,7 +56,7 @@ def test_wrong_bytes_are_discarded_and_every_reason_is_reported(mirror, tmp_path
 def test_a_sha256_is_checked_too(mirror, tmp_path):
     source.fetch([f"{mirror}/wrong", f"{mirror}/good"], tmp_path / "file", hashlib.sha256(CONTENT).hexdigest())
     assert (tmp_path / "file").read_bytes() == CONTENT
-    with pytest.raises(source.DataUnavailable, match="/good: File not found or corrupted"):
+    with pytest.raises(source.DataUnavailable, match="/good: the checksum differs"):
         source.fetch([f"{mirror}/good"], tmp_path / "other", "0" * 64)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

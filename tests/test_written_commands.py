@@ -21,7 +21,7 @@ from common.config import RunOptions, deciding_fields, default_of
 from common.data.words import vector_files
 from common.data.words.vector_files import write_vectors
 from conftest import ROOT
-from test_house import CHAPTERS, programs, written_commands
+from test_house import CHAPTERS, programs, write_named_config, written_commands
 
 EMBEDDED = [
     *("curve", "delayed", "digits", "diabetes", "houses", "shapes", "planted", "pydoc", "grammar", "scenes", "german"),
@@ -91,6 +91,7 @@ def shortened(config, folder, **places):
     limit = 60 if "ch06" in type(config).__module__ else 300  # deep networks take long for each image
     resume = "auto" if config.run.resume else False  # the run that a written --resume names does not exist
     run = dataclasses.replace(config.run, device="cpu", threads=1, limit=limit, out=folder, resume=resume)
+    run = dataclasses.replace(run, tensorboard=run.tensorboard and importlib.util.find_spec("tensorboard") is not None)
     changes: dict[str, object] = {"run": run}
     changes |= {name: value for name, value in places.items() if hasattr(config, name)}
     for name, value in SHORTER.items():
@@ -172,6 +173,7 @@ def test_command_runs(chapter, command, monkeypatch, tmp_path):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
     if vector_files.GLOVE in command:
         write_vectors(tmp_path / "data" / vector_files.GLOVE_FILE, ["the", "was"], torch.ones(2, 50), "glove")
+    write_named_config(chapter, command, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert_runs(chapter, command, monkeypatch, tmp_path)
 

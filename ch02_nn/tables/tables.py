@@ -36,7 +36,7 @@ from common.data.tables.cells import format_cells
 from common.data.tables.loading import TableName, TableSet, load_csv, load_table, read_new_rows
 from common.data.tables.table import Table
 from common.files import read_json, write_text
-from common.progress import print_table, say
+from common.progress import print_table, say, track
 from common.run import Run, load_weights
 
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
@@ -191,7 +191,7 @@ def select(
 ) -> dict[str, Selected]:
     """Cross-validate all candidates on (N,) targets and print their errors; return the best one of each model."""
     rows, selected = [], {}
-    for candidate in candidates(config, device):
+    for candidate in track(list(candidates(config, device)), "cross-validation"):
         predictions = out_of_fold(candidate.fit, table, y, parts)
         error = rmse(predictions, y)
         rows.append([f"{candidate.model} {candidate.describe()}", error])

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm.boltzmann.gibbs import RBM, sample
 from common.config import require
 from common.device import widest_float
+from common.progress import track
 
 ENUMERABLE = 20
 """Maximum number of units whose states are enumerated (about a million states)."""
@@ -93,7 +94,7 @@ def annealed_log_partition(rbm: RBM, base: Tensor, temperatures: int = 3_000, ch
     W, a, b = rbm.weight, rbm.visible_bias, rbm.hidden_bias
     v = sample(base.sigmoid().expand(chains, -1))
     log_weight = torch.zeros(chains, dtype=widest_float(v.device), device=v.device)
-    for previous, beta in pairwise(inverse_temperatures(temperatures)):
+    for previous, beta in track(pairwise(inverse_temperatures(temperatures)), "annealing", temperatures):
         x = torch.addmm(b, v, W)
         log_weight += (beta - previous) * (v @ (a - base)) + (F.softplus(beta * x) - F.softplus(previous * x)).sum(1)
         h = sample(x.mul_(beta).sigmoid_())

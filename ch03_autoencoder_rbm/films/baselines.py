@@ -25,6 +25,7 @@ from ch03_autoencoder_rbm.films.evaluation import Predictor, evaluate
 from common.config import RunOptions, require, require_positive
 from common.data.ratings.collection import Ratings, RatingSet, RatingSetName
 from common.data.ratings.loading import SplitName, load_ratings
+from common.progress import track
 from common.run import Run
 
 PredictorName = Literal["global-mean", "film-mean", "bias", "factorization", "svd++", "popularity", "item-knn", "ease"]
@@ -107,7 +108,7 @@ def choose(name: PredictorName, data: RatingSet, config: Config) -> dict[str, An
         value = -valid.get("ndcg_at_10", 0.0) if ranked else valid["rmse"]
         return math.inf if math.isnan(value) else value  # a diverged fit is never chosen
 
-    return min(grid, key=error) if len(grid) > 1 else grid[0]
+    return min(track(grid, f"settings of {name}"), key=error) if len(grid) > 1 else grid[0]
 
 
 def train(config: Config, data: RatingSet | None = None) -> dict[str, float]:

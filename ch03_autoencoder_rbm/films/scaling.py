@@ -29,7 +29,7 @@ from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.ratings.planted import draw
 from common.data.source import DataCard
-from common.progress import say
+from common.progress import say, track
 from common.run import Run
 
 FILMS, RATED = 1_000, 100
@@ -116,7 +116,7 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
         peak_memory()  # raise its error before the first measurement
         results: dict[str, float] = {}
         points: list[dict[str, Any]] = []
-        for ratings in config.ratings:
+        for ratings in track(config.ratings, "sizes"):
             point = measure_alone(config, ratings)
             name = short(ratings)
             speed = point["ratings"] / point["epoch"]

@@ -14,6 +14,7 @@ from ch05_rnn.sentences.padding import PAD
 from common.data.captions.captioned import CaptionedImages
 from common.data.captions.grammar import is_true
 from common.data.text.vocabulary import Vocabulary
+from common.progress import track
 
 IMAGES_AT_ONCE = 250
 
@@ -42,7 +43,7 @@ def caption(model: Captioner, vocabulary: Vocabulary, pixels: Tensor, *, width: 
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     captions = []
-    for images in pixels.split(IMAGES_AT_ONCE):
+    for images in track(pixels.split(IMAGES_AT_ONCE), "describing"):
         images = images.to(device)
         tokens = model.greedy(images, max_length)[0] if width == 1 else beam(model, images, width, max_length)
         captions += [decode(vocabulary, row) for row in tokens.tolist()]

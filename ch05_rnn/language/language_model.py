@@ -276,7 +276,8 @@ def train(config: Config, data: Corpus | None = None) -> dict[str, float]:
         best = BestWeights(model)
         steps = None if config.epochs is None else config.epochs * len(batches)
         samples: dict[str, str] = {}
-        for epoch in run.epochs(config.epochs, len(batches), model=model, optimizer=optimizer, best=best):
+        parts = {"model": model, "optimizer": optimizer, "best": best}
+        for epoch in run.epochs(config.epochs, len(batches), budget=config.budget, **parts):
             for step, (inputs, targets) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 if step % batches.segments == 0:  # the text or the pieces begin here
                     state = model.initial_state(inputs.shape[1])

@@ -13,6 +13,7 @@ Dimensions: T steps, B batch, H hidden units, S symbols to recall, 2S symbols in
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch.nn import functional as F
 from ch05_rnn.recurrence.cells import CELLS, STATES, CellName, Recurrent, chrono_, open_forget_gates_, orthogonal_
 from common.config import RunOptions, require, require_positive
 from common.device import widest_float
-from common.progress import print_table
+from common.progress import print_table, track
 from common.run import Run
 
 SYMBOLS = 8
@@ -162,11 +163,11 @@ def train(config: Config) -> dict[str, float]:
             symbols = draw_sequences(max_lag, config.batch_size, run.generator, run.device)
             norms[name] = gradient_norms(model, symbols).cpu()
             measures[f"{name}_factor_a_step"] = float((norms[name][-1] / norms[name][0]) ** (1 / max_lag))
-        for lag in config.lags if config.training_steps else ():
-            for name in CASES:
-                torch.manual_seed(config.run.seed)
-                model = Recall(name, config.hidden_size, config.chrono_steps).to(run.device)
-                measures[f"{name}_recall_{lag}_accuracy"] = recall_accuracy(model, lag, config, run)
+        trainings = list(product(config.lags, CASES)) if config.training_steps else []
+        for lag, name in track(trainings, "trainings"):
+            torch.manual_seed(config.run.seed)
+            model = Recall(name, config.hidden_size, config.chrono_steps).to(run.device)
+            measures[f"{name}_recall_{lag}_accuracy"] = recall_accuracy(model, lag, config, run)
         report(run, norms, measures)
         return run.finish(run=measures)
 

@@ -30,7 +30,7 @@ from common.config import RunOptions, read_config, require, require_positive
 from common.data.sentence_pairs.dates import load_dates
 from common.data.sentence_pairs.pairs import Pairs, PairSet, load_pairs
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
-from common.progress import print_table
+from common.progress import print_table, track
 from common.run import Run, load_weights
 from common.schedule import one_cycle_at, set_learning_rate
 
@@ -177,7 +177,7 @@ def translate(model: Seq2Seq, tokeniser: Tokeniser, texts: list[str], max_length
     device = next(model.parameters()).device
     outputs: dict[int, str] = {}
     sources, lengths = tokeniser.encode_source(texts)
-    for index in lengths.argsort().split(500):  # texts of similar length together
+    for index in track(lengths.argsort().split(500), "translating"):  # texts of similar length together
         size = lengths[index]
         tokens, _ = model.greedy(sources[index, : size.max()].to(device), size, max_length)
         outputs |= dict(zip(index.tolist(), map(tokeniser.decode_target, tokens.tolist()), strict=True))

@@ -18,6 +18,7 @@ from ch05_rnn.translation.bpe import BytePairEncoding
 from ch05_rnn.translation.gru import TranslationGRU
 from ch05_rnn.translation.transformer import TranslationTransformer
 from common.data.sentence_pairs.pairs import Pairs
+from common.progress import track
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ def translate(
     model.eval()
     outputs: dict[int, str] = {}
     sources, lengths = pad([torch.tensor(encode(encoding, text)) for text in texts])
-    for index in lengths.argsort().split(AT_ONCE):  # texts of similar length together
+    for index in track(lengths.argsort().split(AT_ONCE), "translating"):  # texts of similar length together
         memory, state = model.encode(sources[index, : lengths[index].max()].to(device))
         repeated = tuple(part.repeat_interleave(beam, dim=0) for part in memory)  # (BK, ...)
         tokens, _ = beam_search(

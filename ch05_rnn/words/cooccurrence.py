@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.device import widest_float
+from common.progress import track
 
 CONTEXT_POWER = 0.75
 """Exponent of the counts of context words in the mutual information."""
@@ -43,7 +44,7 @@ def count_pairs(tokens: Tensor, line_numbers: Tensor, words: int, window: int) -
     so that `unique`, which sorts the numbers, counts all pairs of one distance at once.
     """
     cells, weights = [tokens[:0]], [torch.zeros(0, dtype=torch.float64)]
-    for distance in range(1, min(window, len(tokens) - 1) + 1):
+    for distance in track(range(1, min(window, len(tokens) - 1) + 1), "counting pairs"):
         same_line = line_numbers[distance:] == line_numbers[:-distance]
         left, right = tokens[:-distance][same_line], tokens[distance:][same_line]
         for i, j in ((left, right), (right, left)):

@@ -246,7 +246,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         parallel = distributed.wrap(model)
         optimizers = Optimizers(model, config, bf16=run.bf16)
         steps = None if config.epochs is None else config.epochs * len(batches)
-        for epoch in run.epochs(config.epochs, len(batches), model=model, optimizers=optimizers):
+        parts = {"model": model, "optimizers": optimizers}
+        for epoch in run.epochs(config.epochs, len(batches), budget=config.budget, **parts):
             for step, (images, labels, initial) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 optimizers.set_progress(progress(step, steps, preparation.seconds + run.elapsed(), config.budget))
                 augmented = augment(images, flip_mask(initial, epoch, config.flip), shift=config.shift)

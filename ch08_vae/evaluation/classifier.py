@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ch08_vae.networks import CLASSES
 from ch08_vae.preprocessing import flat
 from common.data.images.image_set import ImageSet
+from common.progress import track
 from common.schedule import one_cycle, set_learning_rate
 
 EPOCHS, STEPS = 6, 300
@@ -42,7 +43,7 @@ def fit_classifier(data: ImageSet, device: torch.device) -> nn.Sequential:
         torch.manual_seed(0)
         classifier = make_classifier().to(device)
         optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE, fused=True)
-        for start in range(0, steps, batches):
+        for start in track(range(0, steps, batches), "epochs of the classifier"):
             order = torch.randperm(len(pixels), generator=generator).to(device)
             for step, index in enumerate(order.split(BATCH), start=start):
                 set_learning_rate(optimizer, one_cycle(step, steps, LEARNING_RATE, warm_up=0.1))

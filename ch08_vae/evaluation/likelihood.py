@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ch08_vae.networks import VAE, kl_divergence, log_bernoulli
+from common.progress import track
 
 GROUP = 50
 """Number of importance samples per image for L_50, the bound that is computed for all images."""
@@ -51,7 +52,8 @@ def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> 
     """(N, P) images -> (N,) mean of log w, the ELBO; (N, G) log of the mean weight of each group of 50 samples, L_50"""
     at_once = ROWS // GROUP
     elbos, bounds = [], []
-    for part, condition in chunks(x, classes, max(1, at_once // groups)):
+    size = max(1, at_once // groups)
+    for part, condition in track(chunks(x, classes, size), "likelihood", -(-len(x) // size)):
         counts = [GROUP * min(at_once, groups - done) for done in range(0, groups, at_once)]
         log_w = [log_weights(model, part, condition, count) for count in counts]
         grouped = torch.cat(log_w, dim=1).double().unflatten(1, (groups, GROUP))

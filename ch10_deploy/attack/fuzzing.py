@@ -35,7 +35,7 @@ from ch10_deploy.attack.serving import card_of
 from ch10_deploy.inference.models import newest_export
 from ch10_deploy.loadtest import draw_images
 from common.config import RunOptions, require_positive
-from common.progress import say
+from common.progress import say, track
 from common.run import Run
 
 HALF_CLOSE_SECONDS = 0.5
@@ -235,7 +235,7 @@ def train(config: Config) -> dict[str, float]:
         report("invented", invented)
         report("broken", broken)
         with watched(server.where(), server.process.pid) as attacked:
-            for attack in ATTACKS:
+            for attack in track(ATTACKS, "attacks"):
                 report(attack.__name__.replace("_", " "), attack(server.where()))
         alive = server.process.poll() is None
         counts = answered(server) if alive else Counter({500: 1})

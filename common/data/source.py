@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import socket
 import tempfile
 import threading
 import urllib.error
@@ -15,8 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from common.progress import download_bar
+
 PROBE_SECONDS = 4.0
 """Seconds after which a mirror that does not answer is skipped."""
+
+SILENCE_SECONDS = 15.0
+"""Seconds without a byte after which a download fails."""
+
+CHUNK = 1 << 16
+"""Bytes that are read at a time."""
 
 MD5_LENGTH = 32
 """Hexadecimal digits of an md5."""
@@ -85,30 +92,41 @@ def fetch(mirrors: list[str], path: Path, checksum: str) -> None:
     last one replaces the other, and both are the same. Raises DataUnavailable with the reason of every mirror. A failed
     network is detected within seconds.
     """
-    from torchvision.datasets.utils import download_url
-
     if os.environ.get("DATA_OFFLINE"):
         raise DataUnavailable("DATA_OFFLINE is set, so nothing is downloaded")
     reasons = []
     for url in mirrors:
-        patience = socket.getdefaulttimeout()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as scratch:
                 _probe(url)
-                socket.setdefaulttimeout(15)  # seconds without a byte; download_url has no timeout
-                download_url(url, scratch, path.name, checksum if len(checksum) == MD5_LENGTH else None)
-                if len(checksum) != MD5_LENGTH and sha256_of_file(Path(scratch) / path.name) != checksum:
-                    raise RuntimeError("File not found or corrupted.")
+                if (
+                    _download(url, Path(scratch) / path.name, "md5" if len(checksum) == MD5_LENGTH else "sha256")
+                    != checksum
+                ):
+                    raise OSError("the checksum differs: file changed or download incomplete")
                 (Path(scratch) / path.name).replace(path)
                 return
-        # torchvision raises RuntimeError for a wrong checksum.
-        except (OSError, http.client.HTTPException, RuntimeError) as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             reasons.append(f"{url}: {reason}")
-        finally:
-            socket.setdefaulttimeout(patience)
     raise DataUnavailable("; ".join(reasons))
+
+
+def _download(url: str, path: Path, algorithm: str) -> str:
+    """Download a file, with a bar on a terminal, and return its checksum."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    request = urllib.request.Request(url, headers={"User-Agent": "deep-learning-companion"})
+    with (
+        urllib.request.urlopen(request, timeout=SILENCE_SECONDS) as response,
+        path.open("wb") as file,
+        download_bar(f"download {path.name}", response.length) as count,
+    ):
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            count(len(chunk))
+    return digest.hexdigest()
 
 
 def _probe(url: str) -> None:

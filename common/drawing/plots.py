@@ -45,6 +45,27 @@ def curves(history: Sequence[dict[str, float]], panels: Mapping[str, Sequence[st
     return figure
 
 
+def compared_curves(histories: Mapping[str, Sequence[dict[str, float]]], names: Sequence[str]) -> Figure:
+    """Plot metrics of several runs over epochs: one panel per metric, one line per run that has it."""
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(4.6 * columns, 3.0 * rows + 0.25 * len(histories)))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, name in zip(grid.flat, names, strict=False):
+            for title, history in histories.items():  # a run without the metric keeps its colour in the other panels
+                points = [(row["epoch"], row[name]) for row in history if name in row]
+                marker = "." if len(points) < 40 else ""
+                axes.plot([epoch for epoch, _ in points], [value for _, value in points], marker=marker, label=title)
+            axes.set(title=name.replace("_", " "), xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        for axes in grid.flat[len(names) :]:
+            axes.set_axis_off()
+        handles, titles = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, titles, loc="outside lower left", ncols=1)
+    return figure
+
+
 def image_grid(
     images: Tensor,
     *,

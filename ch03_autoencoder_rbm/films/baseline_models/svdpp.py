@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ch03_autoencoder_rbm.films.evaluation import like_probability, popularity
 from ch03_autoencoder_rbm.films.sparse import Cases
 from common.data.ratings.collection import Ratings, RatingSet
+from common.progress import track
 
 LEARNING_RATE = 0.02
 """Initial learning rate; decays linearly to zero."""
@@ -45,7 +46,7 @@ class SVDpp:
         )
         cases = Cases(known.users.long(), known.films, known.stars, data.n_users)
         rated = [(cases.take(torch.tensor([user])), user) for user in cases.counts.nonzero().flatten().tolist()]
-        for epoch in range(epochs):
+        for epoch in track(range(epochs), "epochs of SVD++"):
             for step, index in enumerate(torch.randperm(len(rated), generator=generator).tolist()):
                 rate = LEARNING_RATE * (1 - (epoch + step / len(rated)) / epochs)
                 batch, user = rated[index]
