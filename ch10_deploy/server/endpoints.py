@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -212,9 +212,14 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
         return as_json({"pixels": np.rint(image).astype(int).tolist()})
 
 
-class TextRequest(Strict):
-    """A prompt and the settings of the generation."""
+WRITERS: dict[str, str] = {"recurrent": "text", "transformer": "transformer"}
+"""Model of each network that generates text."""
 
+
+class TextRequest(Strict):
+    """A prompt, the network, and the settings of the generation."""
+
+    network: Literal["recurrent", "transformer"] = "recurrent"
     prompt: Annotated[str, Field(max_length=2_000)] = ""
     length: Annotated[int, Field(ge=1, le=2_000)] = 500
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
@@ -245,13 +250,14 @@ class TextStream(StreamingResponse):
 
 
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Add the endpoint of the language model."""
-    generator_of, slots = worker(models, "text", TextGenerator), asyncio.Semaphore(MAX_TEXTS)
+    """Add the endpoint of the language models."""
+    generators = {network: worker(models, name, TextGenerator) for network, name in WRITERS.items()}
+    slots = asyncio.Semaphore(MAX_TEXTS)
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: TextRequest) -> Response:
         """Continue a prompt; the text is streamed while it is generated."""
-        generator = generator_of()
+        generator = generators[text.network]()
         pieces = generator.generate(
             generator.encode(text.prompt),
             length=text.length,

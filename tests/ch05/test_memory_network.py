@@ -13,11 +13,10 @@ from torch.nn import functional as F
 from ch05_rnn import ask
 from ch05_rnn.memory import bag_of_ngrams, memory_network, restarts, visualise
 from ch05_rnn.memory.bag_of_ngrams import Baseline, Reader, ngrams
-from ch05_rnn.memory.dynamic_memory import DynamicMemory, attention_gru
+from ch05_rnn.memory.dynamic_memory import AttentionGRU, DynamicMemory, Gate, Gates
 from ch05_rnn.memory.encoding import UNSEEN, StoryEncoder, embed, tokenise
 from ch05_rnn.memory.end_to_end import EndToEnd, Sharing, ages, softmax_by_story
 from ch05_rnn.memory.memory_network import Config, LinearStart, make_network, predict
-from ch05_rnn.recurrence.cells import GRUCell
 from common import cli
 from common.data.text import simulated_stories, stories
 from common.data.text.simulated_stories import PEOPLE, PLACES
@@ -77,9 +76,9 @@ def end_to_end(encoder, sharing: Sharing = "layer_wise", hops=3, **named):
     return model.double()
 
 
-def dynamic(encoder, hops=3):
+def dynamic(encoder, hops=3, gates: Gates = "softmax"):
     torch.manual_seed(0)
-    model = DynamicMemory(len(encoder.vocabulary), len(encoder.answers), hops=hops, embedding_size=6)
+    model = DynamicMemory(len(encoder.vocabulary), len(encoder.answers), hops=hops, embedding_size=6, gates=gates)
     return model.double()
 
 
@@ -125,7 +124,7 @@ def end_to_end_by_loops(model, encoder, question):
 
 
 def dynamic_by_loops(model, encoder, question):
-    """Logits and gates of one question: sections 2.1 to 2.4 of Kumar et al. 2016."""
+    """Logits and gates of one question: section 3 of Xiong et al. 2016."""
     story = question.story[-encoder.memory_size :]
     sentences = torch.stack([sentence_vector(text, model.words[0], encoder) for text in story])
     states = model.input(sentences)[0]
@@ -133,25 +132,32 @@ def dynamic_by_loops(model, encoder, question):
     q = m = sentence_vector(question.text, model.words[0], encoder)
     first, _, last = model.gate.layers
     all_gates = []
-    for _ in range(model.hops):
-        h, gates = torch.zeros(6, dtype=torch.float64), []
+    for update in model.updates:
+        scores = []
         for c in facts:
-            cWq, cWm = (c @ model.gate.W.weight @ other for other in (q, m))
-            z = torch.cat([c, m, q, c * q, c * m, (c - q).abs(), (c - m).abs(), torch.stack([cWq, cWm])])
-            g = torch.sigmoid(last(torch.tanh(first(z))))
-            h = g * library_cell(model.episode)(c.unsqueeze(0), h.unsqueeze(0))[0] + (1 - g) * h
-            gates.append(g[0])
-        m = library_cell(model.memory)(h.unsqueeze(0), m.unsqueeze(0))[0]
+            z = torch.cat([c * q, c * m, (c - q).abs(), (c - m).abs()])
+            scores.append(last(torch.tanh(first(z)))[0])
+        total = sum(score.exp() for score in scores)
+        sigmoid = model.gate.gates == "sigmoid"
+        gates = [1 / (1 + (-score).exp()) if sigmoid else score.exp() / total for score in scores]
+        h = torch.zeros(6, dtype=torch.float64)
+        for c, g in zip(facts, gates, strict=True):
+            h = gated_step(model.episode, c, h, g)
+        m = (update.weight @ torch.cat([m, h, q]) + update.bias).clamp(min=0)
         all_gates.append(torch.stack(gates))
     return model.output(torch.cat([m, q])), torch.stack(all_gates)
 
 
-def library_cell(cell):
-    """torch's GRU cell with the weights of ours."""
-    theirs = nn.GRUCell(cell.weight_ih.shape[1], cell.weight_hh.shape[1]).double()
+def gated_step(cell, x, h, g):
+    """torch's GRU cell, h' = (1 - z) n + z h, with an update gate z = sigmoid(log((1 - g) / g)) = 1 - g"""
+    theirs, size = nn.GRUCell(cell.weight_ih.shape[1], cell.weight_hh.shape[1]).double(), len(h)
+    for parameter in theirs.parameters():
+        parameter.requires_grad_(False).zero_()
     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-        getattr(theirs, name).data.copy_(getattr(cell, name).data)
-    return theirs
+        ours, target = getattr(cell, name), getattr(theirs, name)
+        target[:size], target[2 * size :] = ours[:size], ours[size:]
+    theirs.bias_ih[size : 2 * size] = torch.log((1 - g) / g)
+    return theirs(x.unsqueeze(0), h.unsqueeze(0))[0]
 
 
 @pytest.mark.parametrize(("linear", "empty_memory"), [(False, True), (False, False), (True, True)])
@@ -175,41 +181,72 @@ def test_the_end_to_end_network_is_its_equations(encoder, sharing, linear, empty
         torch.testing.assert_close(one, other)
 
 
-def test_the_dynamic_network_is_its_equations(encoder):
-    model = dynamic(encoder)
-    logits, gates = model.answer(batch_of(encoder, QUESTIONS))
+@pytest.mark.parametrize("gates", ["softmax", "sigmoid"])
+def test_the_dynamic_network_is_its_equations(encoder, gates):
+    """Forward pass, gates and gradients, in float64."""
+    model = dynamic(encoder, gates=gates)
+    logits, found = model.answer(batch_of(encoder, QUESTIONS))
     parts = [dynamic_by_loops(model, encoder, question) for question in QUESTIONS]
-    torch.testing.assert_close(logits, torch.stack([its for its, _ in parts]))
-    torch.testing.assert_close(gates, torch.cat([its for _, its in parts], dim=1))
+    expected = torch.stack([its for its, _ in parts])
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(found, torch.cat([its for _, its in parts], dim=1))
+    labels, parameters = encoder.encode(QUESTIONS).answers, list(model.parameters())
+    ours = torch.autograd.grad(F.cross_entropy(logits, labels), parameters)
+    theirs = torch.autograd.grad(F.cross_entropy(expected, labels), parameters)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
 
 
-def test_the_attention_gru_is_a_loop_of_gated_cells():
+def test_the_attention_gru_is_a_loop_of_library_cells():
     torch.manual_seed(0)
-    cell = GRUCell(5, 4).double()
-    facts, gates = torch.randn(3, 7, 5).double().requires_grad_(), torch.rand(3, 7).double()
-    theirs = library_cell(cell)
+    cell = AttentionGRU(4).double()
+    facts, gates = torch.randn(3, 7, 4).double().requires_grad_(), torch.rand(3, 7).double()
     rows = []
     for story in range(3):
-        h = torch.zeros(1, 4, dtype=torch.float64)
+        h = torch.zeros(4, dtype=torch.float64)
         for t in range(7):
-            h = gates[story, t] * theirs(facts[story, t : t + 1], h) + (1 - gates[story, t]) * h
-        rows.append(h[0])
-    ours, expected = attention_gru(cell, facts, gates), torch.stack(rows)
+            h = gated_step(cell, facts[story, t], h, gates[story, t])
+        rows.append(h)
+    ours, expected = cell(facts, gates), torch.stack(rows)
     torch.testing.assert_close(ours, expected)
     (one,), (other,) = (torch.autograd.grad(end.square().sum(), facts) for end in (ours, expected))
     torch.testing.assert_close(one, other)
 
 
-def test_gates_of_one_are_a_gru_and_gates_of_zero_skip_a_fact():
+def test_gates_of_zero_skip_a_fact_and_a_gate_of_one_keeps_nothing_of_the_gate_before():
     torch.manual_seed(0)
-    cell, facts = GRUCell(5, 4).double(), torch.randn(2, 6, 5).double()
-    layer = nn.GRU(5, 4, batch_first=True).double()
-    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-        getattr(layer, f"{name}_l0").data.copy_(getattr(cell, name).data)
-    ones = torch.ones(2, 6, dtype=torch.float64)
-    torch.testing.assert_close(attention_gru(cell, facts, ones), layer(facts)[1][0])
-    ones[:, [0, 3, 5]] = 0
-    torch.testing.assert_close(attention_gru(cell, facts, ones), layer(facts[:, [1, 2, 4]])[1][0])
+    cell, facts, gates = AttentionGRU(4).double(), torch.randn(2, 6, 4).double(), torch.rand(2, 6).double()
+    gates[:, [0, 3, 5]] = 0
+    torch.testing.assert_close(cell(facts, gates), cell(facts[:, [1, 2, 4]], gates[:, [1, 2, 4]]))
+    assert torch.equal(cell(facts, torch.zeros_like(gates)), torch.zeros(2, 4, dtype=torch.float64))
+    cell.weight_hh.data.zero_()  # the candidate state then depends on the fact alone
+    gates[:, 4] = 1
+    torch.testing.assert_close(cell(facts, gates), cell(facts[:, 4:5], gates[:, 4:5]))
+
+
+@pytest.mark.parametrize("gates", ["softmax", "sigmoid"])
+def test_gates_at_padding_are_zero_and_change_nothing(gates):
+    torch.manual_seed(0)
+    gate = Gate(4, gates).double()
+    c, m, q = torch.randn(2, 5, 4).double(), torch.randn(2, 4).double(), torch.randn(2, 4).double()
+    mask = torch.arange(5) < torch.tensor([[5], [3]])
+    g = gate(c, m, q, mask)
+    assert torch.equal(g[1, 3:], torch.zeros(2, dtype=torch.float64))
+    assert (g[mask] > 0).all()
+    torch.testing.assert_close(g[1:, :3], gate(c[1:, :3], m[1:], q[1:], mask[1:, :3]))
+    if gates == "softmax":
+        torch.testing.assert_close(g.sum(1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("gates", "expected"), [("softmax", 0.9**9), ("sigmoid", 0.5**9)])
+def test_how_much_of_the_oldest_of_ten_facts_is_kept_by_equal_gates(gates, expected):
+    """With equal scores, the state keeps (9/10)^9 of what a softmax gate took of the first fact; a sigmoid, 1/512."""
+    gate = Gate(4, gates).double()
+    for parameter in gate.parameters():
+        parameter.data.zero_()
+    facts = torch.randn(1, 10, 4).double()
+    g = gate(facts, facts[:, 0], facts[:, 1], torch.ones(1, 10, dtype=torch.bool))[0]
+    assert float((1 - g[1:]).prod()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("make", [end_to_end, dynamic])
@@ -629,6 +666,7 @@ def test_probabilities_are_averaged(config, generated, monkeypatch):
         (["memory_network", "--noise", "2"], "--noise must be between 0 and 1, got 2.0"),
         (["memory_network", "--hops", "0"], "--hops must be a number above 0, got 0"),
         (["memory_network", "--network", "dynamic", "--linear-start"], "--linear-start needs --network end_to_end"),
+        (["memory_network", "--gates", "sigmoid"], "--gates needs --network dynamic, got end_to_end"),
         (["memory_network", "--dropout", "1"], "--dropout must be at least 0 and below 1, got 1.0"),
         (["restarts", "--restarts", "1"], "an average needs at least 2 networks, got 1"),
         (["restarts", "--folders", "nowhere"], "an average needs at least 2 networks, got 1"),
