@@ -12,8 +12,8 @@ directions. The question q is embedded in the same way. Each hop, an episode, re
 
 A fact whose gate is 0 does not change the state. This is also how padding is skipped.
 
-With `gates="sigmoid"`, g_t = sigmoid(s_t), as in Kumar et al. 2016. All gates are then near 1/2 at first, so h_T depends
-on the last two or three facts, and the gradient of an older fact decreases by half with each fact after it.
+With `gates="sigmoid"`, g_t = sigmoid(s_t), as in Kumar et al. 2016. All gates are then near 1/2 at first, so h_T
+depends on the last two or three facts, and the gradient of a fact is halved by each fact after it.
 
 Dimensions: B batch, T statements of the longest story, M statements of all stories, V vocabulary size, E embedding and
 hidden size, C answer classes, K episodes.
@@ -34,7 +34,7 @@ Gates = Literal["softmax", "sigmoid"]
 
 
 class AttentionGRU(nn.Module):
-    """GRU with the gate of a fact in the place of the update gate (Xiong et al. 2016, equations 9 to 11)
+    """GRU with the gate of a fact in the place of the update gate (Xiong et al. 2016, section 3.3)
 
     r = sigmoid(W_r c_t + U_r h_{t-1} + b_r)
     n = tanh(W_n c_t + b_n + r (U_n h_{t-1} + b'_n))

@@ -56,8 +56,8 @@ class Config:
     """Gates of the dynamic memory network: softmax over the statements of a story, or the sigmoid of each score."""
     hops: int = 3
     """Number of times that the network reads the story."""
-    embedding_size: int = 100
-    """Embedding size, and hidden size of the dynamic memory network."""
+    embedding_size: int = default_by("network", end_to_end=100, dynamic=80)
+    """Embedding size, and hidden size of the dynamic memory network. Default: 100, 80 for the dynamic network."""
     sharing: Sharing = "layer_wise"
     """Weight sharing of the end-to-end network: the same tables in all hops, or each hop's output table as the next
     hop's input table."""

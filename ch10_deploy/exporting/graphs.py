@@ -27,7 +27,7 @@ from ch05_rnn.language import language_model
 from ch05_rnn.language.attention import MultiHeadAttention, Rotation, attend, rms_normalise, rotate, rotation
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import start_token
-from ch05_rnn.language.transformer import Transformer, sinusoidal
+from ch05_rnn.language.transformer import Block, Transformer, sinusoidal
 from ch05_rnn.memory import memory_network
 from ch05_rnn.memory.encoding import Batch, Encoding
 from ch05_rnn.memory.end_to_end import EndToEnd
@@ -269,6 +269,7 @@ class CachedStep(nn.Module):
         mask = full[:, None, None]  # (B, 1, 1, C)
         after = [(read + 1).unsqueeze(1)]
         for block, keys, values in zip(model.blocks, caches[::2], caches[1::2], strict=True):
+            assert isinstance(block, Block)
             y, keys, values = self.attention(block.attention, block.attention_norm(x), keys, values, mask, turn)
             x = x + y
             x = x + block.feed_forward(block.feed_forward_norm(x))
