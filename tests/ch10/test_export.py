@@ -117,7 +117,7 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
 
 def test_a_transformer_with_sinusoidal_positions_can_be_exported(tmp_path):
     """`models` has one with rotary positions."""
-    small = {"embedding_size": 8, "hidden_size": 12, "layers": 1, "heads": 2, "steps": 5}
+    small: dict = {"embedding_size": 8, "hidden_size": 12, "layers": 1, "heads": 2, "steps": 5}
     config = language_model.Config(network="transformer", positions="sinusoidal", by="hand", **small)
     vocabulary = Vocabulary.build("a text of few letters")
     torch.manual_seed(0)
@@ -136,7 +136,7 @@ def test_a_transformer_with_sinusoidal_positions_can_be_exported(tmp_path):
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "none"])
 def test_a_cache_of_zeros_is_an_empty_one(positions):
     """Step by step from a state of zeros, the logits are those of the whole text read at once, in float64."""
-    small = {"embedding_size": 8, "hidden_size": 12, "layers": 2, "heads": 2, "steps": 5}
+    small: dict = {"embedding_size": 8, "hidden_size": 12, "layers": 2, "heads": 2, "steps": 5}
     config = language_model.Config(network="transformer", positions=positions, **small)
     torch.manual_seed(0)
     network = language_model.make_transformer(9, config).double().eval()
