@@ -756,7 +756,7 @@ def test_networks_that_write_can_be_chosen_if_the_server_has_them(visit, served)
     page = visit(prepare=prepare)
     page.get_by_role("tab", name="Write").click()
     names = {"text": "recurrent", "transformer": "transformer"}
-    network, source = page.get_by_label("Network"), page.locator("#text .source")
+    network, source = page.get_by_role("combobox", name="Network"), page.locator("#text .source")
     assert network.input_value() == names[served[0]]
     assert source.text_content() == f"ch00.{served[0]}, trained on invented (embedded): test loss 1.235."
     disabled = page.locator("#text option:disabled").all_text_contents()
@@ -840,7 +840,7 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         page.get_by_role("button", name="Write on").click()
         playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 400 characters.")
         recurrent = page.locator("#text .source").text_content()
-        page.get_by_label("Network").select_option("Transformer")
+        page.get_by_role("combobox", name="Network").select_option("Transformer")
         assert page.locator("#text .source").text_content() != recurrent, "it has another test loss"
         page.get_by_label("Characters to write").fill("150")
         page.get_by_role("button", name="Write on").click()
