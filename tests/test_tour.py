@@ -299,7 +299,7 @@ def stop_of(module: str, **settings) -> Stop:
     [
         (
             stop_of("language.language_model", network="transformer"),
-            {"embedding_size": 16, "hidden_size": 16, "layers": 1, "steps": 16, "ngram_orders": (3,)},
+            {"embedding_size": 16, "hidden_size": 16, "layers": 1, "steps": 16, "epochs": 1},
             5_000,
             {"curves", "samples"},
         ),
@@ -318,7 +318,7 @@ def test_a_stop_compares_with_its_baseline_and_shows_what_is_generated(request_h
     seen = tour_visit.visit(replace(stop, short=stop.short | tiny | {"run": run}), request_here)
     assert not seen.error, seen.printed
     assert stop.against is not None and isinstance(stop.against[1], str)
-    assert seen.result == f"{stop.label}: {tour_visit.figure(seen.metrics[stop.metric])}"
+    assert seen.result == f"{stop.measure}: {tour_visit.figure(seen.metrics[stop.metric])}"
     assert seen.baseline == f"{stop.against[0]}: {tour_visit.figure(seen.metrics[stop.against[1]])}"
     assert pictures <= {picture.name for picture in seen.pictures}
 
