@@ -312,8 +312,12 @@ def stop_of(module: str, **settings) -> Stop:
     ],
     ids=["transformer", "captions"],
 )
-def test_a_stop_compares_with_its_baseline_and_shows_what_is_generated(request_here, stop, tiny, limit, pictures):
+def test_a_stop_compares_with_its_baseline_and_shows_what_is_generated(
+    request_here, monkeypatch, stop, tiny, limit, pictures
+):
     """With a smaller network and less data than in the tour."""
+    monkeypatch.setattr("ch05_rnn.language.language_model.generation_speed", lambda *_, **__: 1.0)
+    monkeypatch.setattr("ch05_rnn.language.visualise.report", lambda *_: None)  # further figures
     run = replace(stop.short["run"], limit=limit)
     seen = tour_visit.visit(replace(stop, short=stop.short | tiny | {"run": run}), request_here)
     assert not seen.error, seen.printed
