@@ -165,6 +165,8 @@ def train_all(folder: Path) -> None:
         plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
         vae.train(plane)
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
+        small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
+        language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))
         memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=run))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 

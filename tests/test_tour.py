@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -278,6 +279,7 @@ def test_the_stops_use_embedded_data_and_valid_settings():
             "digits",
             "shapes",
             "stories",
+            "scenes",
             "planted",
             "pydoc",
             "grammar",
@@ -285,6 +287,44 @@ def test_the_stops_use_embedded_data_and_valid_settings():
         )
         if stop.needs:
             assert stop.needs in [other.module for other in STOPS if other.chapter <= stop.chapter]
+
+
+def stop_of(module: str, **settings) -> Stop:
+    (stop,) = [stop for stop in STOPS if stop.module == f"ch05_rnn.{module}" and stop.settings == settings]
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("stop", "tiny", "limit", "pictures"),
+    [
+        (
+            stop_of("language.language_model", network="transformer"),
+            {"embedding_size": 16, "hidden_size": 16, "layers": 1, "steps": 16, "epochs": 1},
+            5_000,
+            {"curves", "samples"},
+        ),
+        (
+            stop_of("captions.captioning"),
+            {"epochs": 1, "feature_size": 8, "hidden_size": 8, "embedding_size": 8},
+            64,
+            {"curves", "attention"},
+        ),
+    ],
+    ids=["transformer", "captions"],
+)
+def test_a_stop_compares_with_its_baseline_and_shows_what_is_generated(
+    request_here, monkeypatch, stop, tiny, limit, pictures
+):
+    """With a smaller network and less data than in the tour."""
+    monkeypatch.setattr("ch05_rnn.language.language_model.generation_speed", lambda *_, **__: 1.0)
+    monkeypatch.setattr("ch05_rnn.language.visualise.report", lambda *_: None)  # further figures
+    run = replace(stop.short["run"], limit=limit)
+    seen = tour_visit.visit(replace(stop, short=stop.short | tiny | {"run": run}), request_here)
+    assert not seen.error, seen.printed
+    assert stop.against is not None and isinstance(stop.against[1], str)
+    assert seen.result == f"{stop.measure}: {tour_visit.figure(seen.metrics[stop.metric])}"
+    assert seen.baseline == f"{stop.against[0]}: {tour_visit.figure(seen.metrics[stop.against[1]])}"
+    assert pictures <= {picture.name for picture in seen.pictures}
 
 
 def test_constant_baselines_are_correct(digits):

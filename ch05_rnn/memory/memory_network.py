@@ -2,6 +2,7 @@
 
     python -m ch05_rnn.train memory_network                             # generated stories, seven tasks
     python -m ch05_rnn.train memory_network --network dynamic           # dynamic memory network
+    python -m ch05_rnn.train memory_network --network dynamic --gates sigmoid
     python -m ch05_rnn.train memory_network --data babi                 # all twenty bAbI tasks jointly
     python -m ch05_rnn.ask --story "Mary took the milk. Mary went to the garden." "Where is the milk?"
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch05_rnn.memory.bag_of_ngrams import Baseline
-from ch05_rnn.memory.dynamic_memory import DynamicMemory
+from ch05_rnn.memory.dynamic_memory import DynamicMemory, Gates
 from ch05_rnn.memory.encoding import UNSEEN, Batch, Encoded, Encoding, StoryEncoder
 from ch05_rnn.memory.end_to_end import EndToEnd, Sharing
 from ch05_rnn.memory.visualise import report
@@ -51,10 +52,12 @@ class Config:
     """Data set: generated stories, or the bAbI tasks in DATA_DIR/babi."""
     network: Literal["end_to_end", "dynamic"] = "end_to_end"
     """End-to-end memory network (attention over statements), or dynamic memory network (gated GRU over statements)."""
+    gates: Gates = "softmax"
+    """Gates of the dynamic memory network: softmax over the statements of a story, or the sigmoid of each score."""
     hops: int = 3
     """Number of times that the network reads the story."""
-    embedding_size: int = 100
-    """Embedding size, and hidden size of the dynamic memory network."""
+    embedding_size: int = default_by("network", end_to_end=100, dynamic=80)
+    """Embedding size, and hidden size of the dynamic memory network. Default: 100, 80 for the dynamic network."""
     sharing: Sharing = "layer_wise"
     """Weight sharing of the end-to-end network: the same tables in all hops, or each hop's output table as the next
     hop's input table."""
@@ -95,6 +98,7 @@ class Config:
         require(0 <= self.dropout < 1, "--dropout must be at least 0 and below 1", self.dropout)
         end_to_end = self.network == "end_to_end"
         require(end_to_end or not self.linear_start, "--linear-start needs --network end_to_end", self.network)
+        require(not end_to_end or self.gates == "softmax", "--gates needs --network dynamic", self.network)
 
 
 def make_network(encoder: StoryEncoder, config: Config) -> Network:
@@ -105,6 +109,7 @@ def make_network(encoder: StoryEncoder, config: Config) -> Network:
             len(encoder.answers),
             hops=config.hops,
             embedding_size=config.embedding_size,
+            gates=config.gates,
             dropout=config.dropout,
         )
     return EndToEnd(

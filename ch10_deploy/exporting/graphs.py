@@ -4,7 +4,8 @@ Preprocessing is part of the graph, so the server cannot scale pixels differentl
 exported as one step, with the state as input and output.
 
 Dimensions: B batch, K classes (10), Z latent units, V symbols, S size of a state, A = 4 actions, H x W tiles; of
-stories: M statements, J words of the longest, C answers, E embedding size, R tables of word vectors, N hops.
+stories: M statements, J words of the longest, C answers, E embedding size, R tables of word vectors, N hops; of the
+Transformer: C context, E width, H heads, D = E / H.
 """
 
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from ch03_autoencoder_rbm.films.evaluation import like_probability, popularity
 from ch03_autoencoder_rbm.films.gaussian_rbm import GaussianRBM
 from ch03_autoencoder_rbm.recommend import FoldIn, Person
 from ch05_rnn.language import language_model
+from ch05_rnn.language.attention import MultiHeadAttention, Rotation, attend, rms_normalise, rotate, rotation
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.language.sampling import start_token
+from ch05_rnn.language.transformer import Block, Transformer, sinusoidal
 from ch05_rnn.memory import memory_network
 from ch05_rnn.memory.encoding import Batch, Encoding
 from ch05_rnn.memory.end_to_end import EndToEnd
@@ -43,6 +46,9 @@ from common.data.text.vocabulary import Vocabulary
 
 EXAMPLES = 256
 """Number of inputs on which a graph is compared with its original."""
+
+CACHES = 16
+"""The same for the Transformer, whose states are large."""
 
 MAZES = 200
 """Maximum number of mazes on the server; none is in the planner's training set."""
@@ -217,6 +223,112 @@ def text_of(model: LanguageModel, vocabulary: Vocabulary) -> Graph:
         inputs={"token": token, "state": state},
         outputs=("logits", "next_state"),
         original=original,
+        dynamic={"token": {0: "batch"}, "state": {0: "batch"}},
+        serving={
+            "symbols": list(vocabulary.symbols),
+            "unknown": vocabulary.unknown,
+            "first": start_token(vocabulary),
+            "state_size": sum(step.sizes),
+        },
+    )
+
+
+class CachedStep(nn.Module):
+    """One step of chapter 5's Transformer: from a symbol and the state to logits and the next state.
+
+    As a recurrent network's, the state is one vector of a fixed size: the number of symbols read so far, then keys and
+    values of the last C - 1 positions in each block, oldest first. At the start of a text all of it is zero, and a mask
+    hides the places that are still empty.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model, self.places = model, model.context - 1
+
+    @property
+    def sizes(self) -> list[int]:
+        """Lengths of the parts of the state vector."""
+        return [1, *[self.model.heads * self.places * self.model.head_size] * (2 * len(self.model.blocks))]
+
+    def parts(self, state: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, S) -> (B,) symbols read, and keys and values of each block in turn, each (B, H, C - 1, D)"""
+        read, *caches = state.split(self.sizes, dim=1)
+        return read[:, 0], [part.unflatten(1, (self.model.heads, self.places, -1)) for part in caches]
+
+    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) symbols, (B, S) state -> (B, V) logits, (B, S) next state"""
+        model, (read, caches) = self.model, self.parts(state)
+        x = model.embedding(token).unsqueeze(1)  # (B, 1, E)
+        if model.positions == "sinusoidal":
+            x = x + sinusoidal(read, x.shape[2], x.dtype).unsqueeze(1)
+        turn = None
+        if model.positions == "rotary":  # (B, 1, 1, D / 2), for all heads
+            cosine, sine = rotation(read, model.head_size, x.dtype)
+            turn = cosine[:, None, None], sine[:, None, None]
+        full = torch.arange(model.context) >= self.places - read.unsqueeze(1)
+        mask = full[:, None, None]  # (B, 1, 1, C)
+        after = [(read + 1).unsqueeze(1)]
+        for block, keys, values in zip(model.blocks, caches[::2], caches[1::2], strict=True):
+            assert isinstance(block, Block)
+            y, keys, values = self.attention(block.attention, block.attention_norm(x), keys, values, mask, turn)
+            x = x + y
+            x = x + block.feed_forward(block.feed_forward_norm(x))
+            after += [keys.flatten(1), values.flatten(1)]
+        return model.logits(model.norm(x[:, 0])), torch.cat(after, dim=1)
+
+    @staticmethod
+    def attention(
+        layer: MultiHeadAttention, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, turn: Rotation | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 1, E) input, (B, H, C - 1, D) keys and values -> (B, 1, E), and the keys and values without the oldest"""
+        q, k, v = layer.project(x).unflatten(2, (3, layer.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, H, 1, D)
+        if layer.normalised:
+            q, k = rms_normalise(q), rms_normalise(k)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        keys, values = torch.cat([keys, k], 2), torch.cat([values, v], 2)
+        y = attend(q, keys, values, mask).transpose(1, 2).flatten(2)
+        return layer.output(y), keys[:, :, 1:], values[:, :, 1:]
+
+    def original(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the same outputs with the chapter's network, whose cache has no empty places, one text at a time."""
+        answers = [self.original_of_one(token[row : row + 1], state[row : row + 1]) for row in range(len(token))]
+        logits, after = zip(*answers, strict=True)
+        return torch.cat(logits), torch.cat(after)
+
+    def original_of_one(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """(1,) symbol, (1, S) state -> (1, V) logits, (1, S) next state"""
+        read, caches = self.parts(state)
+        full = min(int(read), self.places)
+        kept = [cache[:, :, self.places - full :] for cache in caches]
+        before = [(read[0].long(),), *zip(kept[::2], kept[1::2], strict=True)]
+        logits, (_, *final) = self.model(token.unsqueeze(0), before)
+        after = []
+        for cache, new in zip(caches, chain.from_iterable(final), strict=True):
+            empty = cache[:, :, 1 : 1 + self.places - new.shape[2]]
+            after.append(torch.cat([empty, new], dim=2).flatten(1))
+        return logits[0], torch.cat([(read + 1).unsqueeze(1), *after], dim=1)
+
+
+def transformer(folder: Path, data: str) -> Graph:  # noqa: ARG001
+    """Build the graph of chapter 5's Transformer, from a run."""
+    model, vocabulary, _ = language_model.restore(folder)
+    assert isinstance(model, Transformer), "the settings in sources.py request one"
+    return transformer_of(model, vocabulary)
+
+
+def transformer_of(model: Transformer, vocabulary: Vocabulary) -> Graph:
+    """Build the graph of a Transformer; the examples are texts that fill none, some and all of the cache."""
+    step = CachedStep(model)
+    generator = torch.Generator().manual_seed(0)
+    token = torch.randint(len(vocabulary), (CACHES,), generator=generator)
+    state = torch.randn(CACHES, sum(step.sizes), generator=generator)
+    state[:, 0] = torch.linspace(0, 2 * model.context, CACHES).floor()
+    return Graph(
+        module=step,
+        inputs={"token": token, "state": state},
+        outputs=("logits", "next_state"),
+        original=step.original,
         dynamic={"token": {0: "batch"}, "state": {0: "batch"}},
         serving={
             "symbols": list(vocabulary.symbols),

@@ -71,6 +71,13 @@ SOURCES = {
     "text": Source(
         language_model, graphs.text, "pydoc", settings={"level": "char", "network": "recurrent"}, quick={"budget": 6.0}
     ),
+    "transformer": Source(
+        language_model,
+        graphs.transformer,
+        "pydoc",
+        settings={"level": "char", "network": "transformer"},
+        quick={"budget": 6.0},
+    ),
     "stories": Source(
         memory_network,
         graphs.stories,

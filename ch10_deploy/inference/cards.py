@@ -155,9 +155,9 @@ class DecoderCard(Card):
 
 
 class TextCard(Card):
-    """Card of `text`."""
+    """Card of `text` or `transformer`."""
 
-    name: Literal["text"]
+    name: Literal["text", "transformer"]
     serving: Symbols
 
 
@@ -187,6 +187,7 @@ CARDS: dict[str, type[Card]] = {
     "pictures": ClassifierCard,
     "decoder": DecoderCard,
     "text": TextCard,
+    "transformer": TextCard,
     "stories": StoriesCard,
     "films": FilmsCard,
     "maze": MazeCard,

@@ -1,4 +1,6 @@
-"""Generate text with chapter 5's language model, sampling one symbol at a time.
+"""Generate text with chapter 5's language models, sampling one symbol at a time.
+
+The recurrent network and the Transformer have the same interface: a symbol and a state, which is zero at the start.
 
 Dimensions: V symbols, S size of the state.
 """

@@ -76,6 +76,7 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "pictures": try_classifier,
     "decoder": try_decoder,
     "text": try_text,
+    "transformer": try_text,
     "stories": try_stories,
     "films": try_films,
     "maze": try_maze,

@@ -52,6 +52,13 @@ export function speaker(place, patience = 700) {
   };
 }
 
+/** Describe the source of a model by its card: program, data set and first test metric. */
+export function source({ chapter, program, data, metrics }) {
+  const [name, value] = Object.entries(metrics).find(([measure]) => measure.startsWith("test_")) ?? ["", NaN];
+  const measured = name && `: ${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`;
+  return `${chapter}.${program}, trained on ${data.name}${data.embedded ? " (embedded)" : ""}${measured}.`;
+}
+
 /** Format a probability: 98.2 %, 0.4 %, and > 99.9 % or < 0.1 % instead of 100 or 0. */
 export function percent(share) {
   if (share > 0.9995) return "> 99.9 %";

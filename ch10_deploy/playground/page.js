@@ -1,16 +1,20 @@
-/** The page: seven tabs, each started when it is first shown and the server has its model. */
+/** The page: seven tabs, each started when it is first shown and the server has a model for it. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
 import * as digits from "./digits.js";
+import { source } from "./elements.js";
 import * as films from "./films.js";
 import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
 import * as stories from "./stories.js";
 import * as text from "./text.js";
 
-/** Modules of the sections by the server's name of the model, which is also the id of the panel. */
+/** Modules of the sections by the id of the panel, which is also the server's name of the model. */
 const SECTIONS = { digits, pictures, decoder, text, stories, films, maze };
+
+/** Names of the models of the sections that have several. */
+const CHOICES = { text: ["text", "transformer"] };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));
@@ -37,10 +41,15 @@ function choose(tab) {
 }
 
 function start(name) {
-  const card = cards?.[name];
+  const [card] = served(name);
   if (!card || started.has(name)) return;
   started.add(name);
-  SECTIONS[name].start(panels[name], card);
+  SECTIONS[name].start(panels[name], card, cards);
+}
+
+/** Return the cards of the models of a section that the server has. */
+function served(name) {
+  return (CHOICES[name] ?? [name]).map((model) => cards?.[model]).filter(Boolean);
 }
 
 /** Load the model cards, and show the source of each model. */
@@ -55,18 +64,12 @@ async function loadModels() {
   }
   trouble.hidden = true;
   for (const [name, panel] of Object.entries(panels)) {
-    panel.querySelector(".work").hidden = !cards[name];
-    panel.querySelector(".absent").hidden = Boolean(cards[name]);
-    panel.querySelector(".source").textContent = cards[name] ? source(cards[name]) : "";
+    const [card] = served(name);
+    panel.querySelector(".work").hidden = !card;
+    panel.querySelector(".absent").hidden = Boolean(card);
+    panel.querySelector(".source").textContent = card ? source(card) : "";
   }
   start(shown());
-}
-
-/** Describe the source of a model: program, data set and first test metric. */
-function source({ chapter, program, data, metrics }) {
-  const [name, value] = Object.entries(metrics).find(([measure]) => measure.startsWith("test_")) ?? ["", NaN];
-  const measured = name && `: ${name.replaceAll("_", " ")} ${Number(value.toPrecision(4))}`;
-  return `${chapter}.${program}, trained on ${data.name}${data.embedded ? " (embedded)" : ""}${measured}.`;
 }
 
 function shown() {

@@ -1,9 +1,12 @@
-/** Enter a prompt, and show the text while the network generates it. */
+/** Enter a prompt, choose a network, and show the text while the network generates it. */
 
 import { connected, request } from "./api.js";
-import { withNotice } from "./elements.js";
+import { source, withNotice } from "./elements.js";
 
-export function start(panel, card) {
+/** The server's name of the model of each network. */
+const MODELS = { recurrent: "text", transformer: "transformer" };
+
+export function start(panel, card, cards) {
   const form = panel.querySelector("form");
   const button = form.querySelector("[type=submit]");
   const [begun, added] = [panel.querySelector(".begun"), panel.querySelector(".added")];
@@ -11,6 +14,7 @@ export function start(panel, card) {
   let running = null;
 
   field(form, "prompt").value = beginning(card);
+  offerNetworks(field(form, "network"), cards, (chosen) => (panel.querySelector(".source").textContent = source(chosen)));
   for (const name of ["length", "temperature"]) {
     const range = field(form, name);
     range.addEventListener("input", () => (range.parentElement.querySelector(".value").textContent = range.value));
@@ -30,6 +34,16 @@ export function start(panel, card) {
   });
 }
 
+/** Disable the networks that the server does not have, choose the first that it has, and call `show` for each choice. */
+function offerNetworks(select, cards, show) {
+  for (const option of select.options) {
+    option.disabled = !cards[MODELS[option.value]];
+    if (option.disabled) option.textContent += ": not on this server";
+  }
+  select.value = [...select.options].find((option) => !option.disabled).value;
+  select.addEventListener("change", () => show(cards[MODELS[select.value]]));
+}
+
 function stopped(error) {
   if (error.name !== "AbortError") throw error;
   return "Stopped";
@@ -39,6 +53,7 @@ function stopped(error) {
 async function stream(form, place, signal) {
   const body = {
     prompt: field(form, "prompt").value,
+    network: field(form, "network").value,
     length: Number(field(form, "length").value),
     temperature: Number(field(form, "temperature").value),
     seed: Math.floor(Math.random() * 2 ** 31),

@@ -5,10 +5,11 @@ are strict (strings and booleans are not accepted as numbers), and unknown field
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -32,10 +33,13 @@ T = TypeVar("T")
 BURST = 16
 """Number of symbols that are generated before the text yields to other requests."""
 
-MAX_TEXTS = 8
-"""Maximum number of texts generated concurrently; further ones are refused with status 503. They share one thread. At
+TEXT_SLOTS = 8
+"""Slots for texts that are generated concurrently; further texts are refused with status 503. They share one thread. At
 0.25 ms per symbol (README), eight texts of maximum length (a prompt of 2,000 symbols and 2,000 new ones) take less than
 10 s."""
+
+SLOTS_OF = {"recurrent": 1, "transformer": 4}
+"""Slots that a text of each network occupies: the Transformer takes three to four times as long per symbol."""
 
 MAX_IMAGES = 64
 """Maximum number of images in a batch."""
@@ -212,9 +216,14 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
         return as_json({"pixels": np.rint(image).astype(int).tolist()})
 
 
-class TextRequest(Strict):
-    """A prompt and the settings of the generation."""
+WRITERS: dict[str, str] = {"recurrent": "text", "transformer": "transformer"}
+"""Model of each network that generates text."""
 
+
+class TextRequest(Strict):
+    """A prompt, the network, and the settings of the generation."""
+
+    network: Literal["recurrent", "transformer"] = "recurrent"
     prompt: Annotated[str, Field(max_length=2_000)] = ""
     length: Annotated[int, Field(ge=1, le=2_000)] = 500
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
@@ -229,29 +238,46 @@ async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
         await asyncio.sleep(0)
 
 
-class TextStream(StreamingResponse):
-    """Stream a text while it is generated; it occupies a slot until it has been sent or the client has disconnected."""
+class Slots:
+    """Slots for texts; only the event loop uses them, so they need no lock."""
 
-    def __init__(self, pieces: Iterator[str], slots: asyncio.Semaphore) -> None:
+    def __init__(self) -> None:
+        self.free = TEXT_SLOTS
+
+    @contextlib.contextmanager
+    def occupied(self, count: int) -> Iterator[None]:
+        """Occupy this number of slots; raises Refusal (503) if fewer are free."""
+        if self.free < count:
+            raise Refusal("too many texts are being generated at once: try again in a second", status=503)
+        self.free -= count
+        try:
+            yield
+        finally:
+            self.free += count
+
+
+class TextStream(StreamingResponse):
+    """Stream a text while it is generated; it occupies slots until it has been sent or the client has disconnected."""
+
+    def __init__(self, pieces: Iterator[str], slots: Slots, count: int) -> None:
         super().__init__(in_bursts(pieces), media_type="text/plain; charset=utf-8")
-        self.slots = slots
+        self.slots, self.count = slots, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the text; raises Refusal (503) if all slots are taken."""
-        if self.slots.locked():
-            raise Refusal(f"{MAX_TEXTS} texts are being generated: try again in a second", status=503)
-        async with self.slots:  # released here, since a generator that never starts could not release it
+        """Send the text; raises Refusal (503) if too few slots are free."""
+        with self.slots.occupied(self.count):  # released here, since a generator that never starts could not do it
             await super().__call__(scope, receive, send)
 
 
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
-    """Add the endpoint of the language model."""
-    generator_of, slots = worker(models, "text", TextGenerator), asyncio.Semaphore(MAX_TEXTS)
+    """Add the endpoint of the language models."""
+    generators = {network: worker(models, name, TextGenerator) for network, name in WRITERS.items()}
+    slots = Slots()
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: TextRequest) -> Response:
         """Continue a prompt; the text is streamed while it is generated."""
-        generator = generator_of()
+        generator = generators[text.network]()
         pieces = generator.generate(
             generator.encode(text.prompt),
             length=text.length,
@@ -259,7 +285,7 @@ def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
             top_k=text.top_k,
             seed=text.seed,
         )
-        return TextStream(pieces, slots)
+        return TextStream(pieces, slots, SLOTS_OF[text.network])
 
 
 class QuestionRequest(Strict):

@@ -90,9 +90,12 @@ def test_decoded_images_equal_the_original_in_grey_levels(models, run_of):
     assert float(answer["pixels"].max()) <= 255
 
 
-def test_a_text_at_temperature_zero_equals_the_original(models, run_of):
-    model, vocabulary, _ = language_model.restore(run_of("text"))
-    generator = TextGenerator(load_model(models / "text.json"))
+@pytest.mark.parametrize("name", ["text", "transformer"])
+def test_a_text_at_temperature_zero_equals_the_original(models, run_of, name):
+    """The Transformer's is longer than its context, so the oldest keys and values leave the cache."""
+    model, vocabulary, config = language_model.restore(run_of(name))
+    generator = TextGenerator(load_model(models / f"{name}.json"))
+    assert name == "text" or config.steps < 60
     prompt = vocabulary.encode("The value").tolist()
     assert generator.encode("The value") == prompt
     written = "".join(generator.generate(prompt, length=60, temperature=0, top_k=None, seed=0))
@@ -110,6 +113,43 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
     model = Model((tmp_path / "text.onnx").read_bytes())
     parity = export.compare("text", graph, model, program.module())
     assert parity.onnx <= 1e-5
+
+
+def test_a_transformer_with_sinusoidal_positions_can_be_exported(tmp_path):
+    """`models` has one with rotary positions."""
+    small: dict = {"embedding_size": 8, "hidden_size": 12, "layers": 1, "heads": 2, "steps": 5}
+    config = language_model.Config(network="transformer", positions="sinusoidal", by="hand", **small)
+    vocabulary = Vocabulary.build("a text of few letters")
+    torch.manual_seed(0)
+    network = language_model.make_transformer(len(vocabulary), config).eval()
+    for parameter in network.parameters():  # some are zero at first
+        torch.nn.init.normal_(parameter)
+    graph = graphs.transformer_of(network, vocabulary)
+    read = graph.inputs["state"][:, 0].tolist()
+    assert min(read) == 0 and max(read) > 5 and any(0 < count < 4 for count in read), "caches of every kind"
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "transformer.onnx")
+    model = Model((tmp_path / "transformer.onnx").read_bytes())
+    assert export.compare("transformer", graph, model, program.module()).onnx <= 1e-5
+
+
+@pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "none"])
+def test_a_cache_of_zeros_is_an_empty_one(positions):
+    """Step by step from a state of zeros, the logits are those of the whole text read at once, in float64."""
+    small: dict = {"embedding_size": 8, "hidden_size": 12, "layers": 2, "heads": 2, "steps": 5}
+    config = language_model.Config(network="transformer", positions=positions, **small)
+    torch.manual_seed(0)
+    network = language_model.make_transformer(9, config).double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    step = graphs.CachedStep(network)
+    tokens = torch.randint(9, (12, 3))
+    expected, _ = network(tokens, network.initial_state(3))
+    state = torch.zeros(3, sum(step.sizes), dtype=torch.float64)
+    for token, logits in zip(tokens, expected, strict=True):
+        found, state = step(token, state)
+        torch.testing.assert_close(found, logits)
+    assert state[:, 0].tolist() == [12.0] * 3
 
 
 @given(

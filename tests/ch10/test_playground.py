@@ -21,6 +21,7 @@ from PIL import Image
 from ch03_autoencoder_rbm.digits import feedforward
 from ch10_deploy import screenshots
 from ch10_deploy.exporting import export
+from ch10_deploy.inference.models import NAMES
 from common.config import RunOptions
 from conftest import REAL_DATA_DIR, ROOT
 
@@ -445,7 +446,7 @@ def answered(visit):
 
     def answer(path: str, body: dict, query: str) -> object:
         if path == "models":
-            return [card(name) for name in ("digits", "pictures", "decoder", "text", "stories", "films", "maze")]
+            return [card(name) for name in NAMES]
         requests.append((path, body or query))
         if path == "predict":
             share = np.ravel(body["pixels"])[0] / 255
@@ -729,6 +730,7 @@ def test_a_text_is_shown_while_it_is_generated_and_can_be_stopped(visit):
         assert added.text_content() == "café" and page.locator(".begun").text_content() == "end"
         sent = seen.value.post_data_json
         assert (sent["length"], sent["temperature"]) == (400, 1.3) and 0 <= sent["seed"] < 2**31
+        assert sent["network"] == "recurrent"
 
         prompt.fill("for ever")
         page.get_by_role("button", name="Write on").press("Enter")
@@ -743,6 +745,29 @@ def test_a_text_is_shown_while_it_is_generated_and_can_be_stopped(visit):
         playwright_api.expect(page.locator("#text .notice")).to_contain_text("The server does not answer.")
         assert page.get_by_role("button", name="Write on").is_visible()
         elsewhere.shutdown()
+
+
+@pytest.mark.parametrize("served", [("text", "transformer"), ("transformer",), ("text",)], ids=" and ".join)
+def test_networks_that_write_can_be_chosen_if_the_server_has_them(visit, served):
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card(name) for name in served]))
+        page.route("**/generate", lambda route: route.fulfill(body="abc"))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Write").click()
+    names = {"text": "recurrent", "transformer": "transformer"}
+    network, source = page.get_by_role("combobox", name="Network"), page.locator("#text .source")
+    assert network.input_value() == names[served[0]]
+    assert source.text_content() == f"ch00.{served[0]}, trained on invented (embedded): test loss 1.235."
+    disabled = page.locator("#text option:disabled").all_text_contents()
+    assert [text.partition(":")[2] for text in disabled] == [" not on this server"] * (2 - len(served))
+    for name in served:
+        network.select_option(names[name])
+        assert source.text_content().startswith(f"ch00.{name}, trained on invented")
+        with page.expect_request("**/generate") as seen:
+            page.get_by_role("button", name="Write on").click()
+        assert seen.value.post_data_json["network"] == names[name]
+        playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 3 characters.")
 
 
 def test_reduced_motion_is_respected(answered):
@@ -767,6 +792,9 @@ def test_reduced_motion_is_respected(answered):
 # All networks with a real server
 
 
+LIMITS = {"pictures": 300, "decoder": 300, "text": 20_000, "transformer": 20_000, "stories": 1_400}
+
+
 @pytest.fixture(scope="module")
 def all_models(models, tmp_path_factory) -> Path:
     """A folder with all networks, trained briefly on embedded data."""
@@ -775,6 +803,7 @@ def all_models(models, tmp_path_factory) -> Path:
         "pictures": {"epochs": 1},
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
         "text": {"epochs": 1, "hidden_size": 32},
+        "transformer": {"epochs": 1, "embedding_size": 16, "hidden_size": 16, "layers": 1, "heads": 1, "steps": 16},
         "stories": {"epochs": 1, "embedding_size": 16},
         "films": {"epochs": 1},
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
@@ -783,7 +812,7 @@ def all_models(models, tmp_path_factory) -> Path:
     for name, settings in short.items():
         source = export.SOURCES[name]
         data = {} if name == "maze" else {"data": source.embedded}
-        limited = replace(options, limit={"pictures": 300, "decoder": 300, "text": 20_000, "stories": 1_400}.get(name))
+        limited = replace(options, limit=LIMITS.get(name))
         source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
     export.train(export.Config(models=(*short,), runs=folder, data="embedded", run=options))
     found = next(folder.glob("ch10_deploy/export/*/models"))
@@ -810,6 +839,12 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         page.get_by_role("tab", name="Write").click()
         page.get_by_role("button", name="Write on").click()
         playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 400 characters.")
+        recurrent = page.locator("#text .source").text_content()
+        page.get_by_role("combobox", name="Network").select_option("Transformer")
+        assert page.locator("#text .source").text_content() != recurrent, "it has another test loss"
+        page.get_by_label("Characters to write").fill("150")
+        page.get_by_role("button", name="Write on").click()
+        playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 150 characters.")
         page.get_by_role("tab", name="Films").click()
         page.get_by_role("combobox", name="Films you like").click()
         playwright_api.expect(page.get_by_role("option")).to_have_count(8)

@@ -180,6 +180,10 @@ def test_decoder_text_films_and_mazes(ask, models):
     assert first.headers["content-type"] == "text/plain; charset=utf-8"
     assert len(first.text) == 50
     assert first.text == second.text
+    other = ask.post("/generate", body | {"network": "transformer"})
+    assert len(other.text) == 50 and other.text != first.text
+    assert ask.post("/generate", body | {"network": "recurrent"}).text == first.text
+    assert ask.post("/generate", body | {"network": "gru"}).json()["field"] == "network"
     films = ask("GET", "/films", params={"limit": 3}).json()["films"]
     assert len(films) == 3
     assert ask("GET", "/films", params={"query": films[1], "limit": 1}).json()["films"] == [films[1]]
@@ -803,18 +807,20 @@ def test_a_turn_of_a_closed_event_loop_is_skipped():
     asyncio.run(asyncio.wait_for(turns.wait(), 5))
 
 
-def test_the_number_of_concurrent_texts_is_limited(ask):
+@pytest.mark.parametrize(("network", "most"), [("recurrent", 8), ("transformer", 2)])
+def test_the_number_of_concurrent_texts_is_limited(ask, network, most):
     async def crowd() -> list[httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
-            requests = [client.post("/generate", json={"length": 100}) for _ in range(endpoints.MAX_TEXTS + 2)]
+            body = {"network": network, "length": 100}
+            requests = [client.post("/generate", json=body) for _ in range(most + 2)]
             return await asyncio.gather(*requests)
 
     for _ in range(2):  # the slots are released
         answers = asyncio.run(crowd())
-        assert sorted(answer.status_code for answer in answers) == [200] * endpoints.MAX_TEXTS + [503] * 2
+        assert sorted(answer.status_code for answer in answers) == [200] * most + [503] * 2
         refused = [answer for answer in answers if answer.status_code == 503]
         assert all(answer.headers["retry-after"] == "1" for answer in refused)
-        assert "8 texts are being generated" in refused[0].json()["detail"]
+        assert "too many texts are being generated" in refused[0].json()["detail"]
 
 
 @pytest.mark.parametrize("after", [0, 2])
@@ -842,7 +848,7 @@ def test_a_disconnect_before_or_during_a_text_releases_its_slot(ask, after):
             await ask.app(scope, receive, send)
         return len(parts)
 
-    for _ in range(endpoints.MAX_TEXTS + 1):
+    for _ in range(endpoints.TEXT_SLOTS + 1):
         assert asyncio.run(leave()) < 10, "the text was generated after the disconnect"
     assert ask.post("/generate", {"length": 1}).status_code == 200
 
