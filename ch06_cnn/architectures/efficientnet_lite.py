@@ -11,7 +11,7 @@ Dimensions: B batch, N images, C channels, H height, W width, K classes (1,000 i
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from common.data.source import DataUnavailable, data_dir, sha256_of_file
 
-STAGES = (
-    # kernel, stride, expansion, channels, blocks
+Stage = tuple[int, int, int, int, int]
+"""Kernel, stride, expansion, channels and number of blocks of a stage; only its first block has the stride."""
+
+STAGES: tuple[Stage, ...] = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -31,7 +33,7 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-"""The seven stages of inverted residuals (Tan & Le 2019, table 1); only the first block of a stage has the stride."""
+"""The seven stages of inverted residuals (Tan & Le 2019, table 1)."""
 
 STEM, HEAD = 32, 1280
 """Channels after the first convolution and after the last one. Lite variants do not scale these."""
@@ -113,20 +115,30 @@ class EfficientNetLite(nn.Module):
 
     `layers[:n]` and `layers[n:]` are its lower and its upper part. The batch normalisation of frozen layers (without
     gradient) always uses its running statistics, also in training mode. With `batch_statistics=False` all of it does.
+    Other stages and widths make a network of the same kind and another size.
     """
 
-    def __init__(self, classes: int = CLASSES, *, dropout: float = 0.2, batch_statistics: bool = True) -> None:
+    def __init__(
+        self,
+        classes: int = CLASSES,
+        *,
+        stem: int = STEM,
+        stages: Sequence[Stage] = STAGES,
+        head: int = HEAD,
+        dropout: float = 0.2,
+        batch_statistics: bool = True,
+    ) -> None:
         super().__init__()
-        layers = [unit(3, STEM, 3, stride=2)]
-        channels = STEM
-        for kernel, stride, expansion, width, blocks in STAGES:
+        layers = [unit(3, stem, 3, stride=2)]
+        channels = stem
+        for kernel, stride, expansion, width, blocks in stages:
             first = InvertedResidual(channels, width, kernel, stride, expansion)
             others = [InvertedResidual(width, width, kernel, 1, expansion) for _ in range(blocks - 1)]
             layers.append(nn.Sequential(first, *others))
             channels = width
-        self.layers = nn.Sequential(*layers, unit(channels, HEAD, 1))
+        self.layers = nn.Sequential(*layers, unit(channels, head, 1))
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(HEAD, classes)
+        self.classifier = nn.Linear(head, classes)
         self.batch_statistics = batch_statistics
         self.to(memory_format=torch.channels_last)
 
@@ -139,13 +151,13 @@ class EfficientNetLite(nn.Module):
                 maps[MAPS[number]] = x
         return maps
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) pixels -> (B, HEAD): mean of the last feature maps over all positions"""
-        return self.layers(pixels).mean((2, 3))
+    def features(self, x: Tensor, first: int = 0) -> Tensor:
+        """(B, 3, H, W) pixels, or output of `layers[:first]` -> (B, HEAD) mean of the last maps over all positions"""
+        return self.layers[first:](x).mean((2, 3))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) pixels -> (B, K) logits"""
-        return self.classifier(self.dropout(self.features(pixels)))
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """(B, 3, H, W) pixels, or output of `layers[:first]` -> (B, K) logits"""
+        return self.classifier(self.dropout(self.features(x, first)))
 
     def freeze(self, layers: int) -> None:
         """Exclude the lowest layers (1 the stem, 8 all but the head, 9 all but the linear layer) from training."""
@@ -189,10 +201,16 @@ def pretrained(classes: int | None = None, *, dropout: float = 0.2, batch_statis
     model = EfficientNetLite(dropout=dropout, batch_statistics=batch_statistics)
     copy_in_order(model, torch.load(path, map_location="cpu", weights_only=True).values())
     if classes is not None:
-        model.classifier = nn.Linear(HEAD, classes)
-        nn.init.zeros_(model.classifier.weight)
-        nn.init.zeros_(model.classifier.bias)
+        model.classifier = zero_classifier(HEAD, classes)
     return model
+
+
+def zero_classifier(size: int, classes: int) -> nn.Linear:
+    """Build a linear layer with zero weights, which gives every class the same probability."""
+    linear = nn.Linear(size, classes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 @torch.no_grad()
