@@ -4,16 +4,14 @@ Dimensions: K classes.
 """
 
 from pathlib import Path
-from typing import TypeVar
 
 from torch import nn
 
 from common.data.images import shapes
 from common.data.images.loading import CLASS_NAMES
+from common.data.source import option_of
 from common.files import read_json, write_json
 from common.run import Run
-
-M = TypeVar("M", bound=nn.Module)
 
 FILE = "class_names.json"
 
@@ -26,11 +24,11 @@ def save_class_names(run: Run, names: tuple[str, ...]) -> None:
 
 
 def load_class_names(folder: Path) -> tuple[str, ...]:
-    """Read the names of the classes from a run folder; runs without a list used CIFAR-10 or the shapes."""
+    """Read the names of the classes from a run folder; without a list, those of its data set, or else numbers."""
     if (folder / FILE).is_file():
         return tuple(read_json(folder / FILE))
-    data = read_json(folder / "config.json")["data"]["name"]
-    return shapes.NAMES if data == "shapes" else CLASS_NAMES["cifar-10"]
+    data = option_of(read_json(folder / "config.json")["data"])
+    return shapes.NAMES if data == "shapes" else CLASS_NAMES.get(data, tuple("0123456789"))
 
 
 def count_classes(model: nn.Module, folder: Path) -> int:

