@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -86,25 +87,20 @@ def load_classifier(folder: Path) -> Classifier:
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     record = read_json(path)
     program = f"{record.get('chapter')}.{record.get('program')}"
-    if program == "ch06_cnn.transfer":
-        model, config = transfer.restore(folder)
-        return Classifier(
-            lambda images: transfer.predict(model, images, config.image_size),
-            config.image_size,
-            load_class_names(folder),
-        )
+    names = load_class_names(folder)
     if program == "ch06_cnn.cnn":
         model, config = cnn.restore(folder)
-        logits = lambda images: cnn.predict(model, images, channels_last=config.channels_last)  # noqa: E731
-    elif program == "ch06_cnn.classics":
+        return Classifier(partial(cnn.predict, model, channels_last=config.channels_last), 32, names)
+    if program == "ch06_cnn.classics":
         model, _ = classics.restore(folder)
-        logits = lambda images: cnn.predict(model, images)  # noqa: E731
-    elif program == "ch06_cnn.speedrun":
+        return Classifier(partial(cnn.predict, model), 32, names)
+    if program == "ch06_cnn.speedrun":
         model, config = speedrun.restore(folder)
-        logits = lambda images: speedrun.classify(model, images, config, bf16=False)  # noqa: E731
-    else:
-        raise ValueError(f"{folder} is a run of {program}, not of cnn, classics, speedrun or transfer in chapter 6")
-    return Classifier(logits, 32, load_class_names(folder))
+        return Classifier(partial(speedrun.classify, model, config=config, bf16=False), 32, names)
+    if program == "ch06_cnn.transfer":
+        model, config = transfer.restore(folder)
+        return Classifier(partial(transfer.predict, model, size=config.image_size), config.image_size, names)
+    raise ValueError(f"{folder} is a run of {program}, not of cnn, classics, speedrun or transfer in chapter 6")
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:
@@ -124,7 +120,10 @@ def find_pictures(places: Iterable[Path]) -> list[Path]:
             raise FileNotFoundError(f"{place} does not exist")
     if not found:
         raise ValueError(f"{', '.join(map(str, places))}: no pictures ({' '.join(SUFFIXES)})")
-    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
+    first: dict[Path, Path] = {}
+    for path in found:
+        first.setdefault(path.resolve(), path)
+    return list(first.values())
 
 
 def natural(text: str) -> list[tuple[bool, int, str]]:

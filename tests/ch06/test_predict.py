@@ -85,9 +85,9 @@ def test_predictions_are_written_as_a_table_and_a_sheet(trained, pictures, tmp_p
     output = capsys.readouterr().out
     assert "skipped " in output and f"{new / 'bad.jpg'}: it is not a picture" in output
     folder = trained / "predictions"
-    rows = list(csv.reader((folder / "submission.csv").open()))
+    rows = list(csv.reader((folder / "submission.csv").read_text().splitlines()))
     assert [row[0] for row in rows] == ["id", "1", "2", "10"] and rows[0][1] == "label"
-    table = list(csv.DictReader((folder / "probabilities.csv").open()))
+    table = list(csv.DictReader((folder / "probabilities.csv").read_text().splitlines()))
     model, config = cnn.restore(trained)
     images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     images[:, 0], images[:, 1] = 240, 10

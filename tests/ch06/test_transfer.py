@@ -91,11 +91,19 @@ def test_the_selected_layer_contains_the_standardisation():
 
 
 def test_the_penalty_is_selected_on_the_validation_set():
-    """With noise on the training labels a large penalty is better; with equal accuracies the largest is taken."""
-    z, labels = blobs(300, 40, 2, spread=4.0)
-    noisy = torch.where(torch.arange(60) % 4 == 0, 1 - labels[:60], labels[:60])
-    _, penalty = logistic.select((z[:60], noisy), (z[60:], labels[60:]), 2, penalties=(1.0, 1e-4))
-    assert penalty == 1.0
+    """With equal accuracies the largest is taken."""
+    z, labels = blobs(300, 40, 2, spread=6.0)
+    train, valid = (z[:60], labels[:60]), (z[60:], labels[60:])
+    penalties = (10.0, 0.3, 0.01, 1e-4)
+    mean, deviation = logistic.standardise(train[0])
+    scores = []
+    for penalty in penalties:
+        weight, bias = logistic.fit((train[0] - mean) / deviation, train[1], 2, penalty)
+        guesses = F.linear((valid[0] - mean) / deviation, weight, bias).argmax(1)
+        scores.append(float((guesses == valid[1]).float().mean()))
+    assert len(set(scores)) > 1
+    assert logistic.select(train, valid, 2, penalties)[1] == penalties[scores.index(max(scores))]
+    assert logistic.select(train, valid, 2, penalties[::-1])[1] == penalties[::-1][scores[::-1].index(max(scores))]
     easy, names = blobs(spread=0.01)
     assert logistic.select((easy, names), (easy, names), 3, penalties=(0.1, 0.01))[1] == 0.1
 
