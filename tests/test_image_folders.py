@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from common.data.images.folder import load_folder, load_pictures, part_of, split
 from common.data.images.picture import LIMIT, read_picture
 
 
-def solid(path: Path, mode: str = "RGB", colour="red", size=(40, 30), **options) -> Path:
+def solid(path: Path, mode: str = "RGB", colour: Any = "red", size=(40, 30), **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path, **options)
     return path

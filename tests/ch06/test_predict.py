@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,11 +154,12 @@ def test_runs_without_a_list_of_classes_have_those_of_their_data(options, monkey
     from common.data.images.loading import CLASS_NAMES, load_images
 
     monkeypatch.setattr(cnn, "report", lambda *_: None)
-    config = cnn.Config(data="shapes", network="linear", epochs=1, run=replace(options, limit=20))
-    cnn.train(config)
+    config = cnn.Config(data="shapes", network="linear", epochs=1, run=options)
+    data = load_images("shapes", limit=20)
+    cnn.train(config, data)
     folder = next(options.out.rglob("model.safetensors")).parent
     (folder / FILE).unlink()
-    assert load_class_names(folder) == load_images("shapes", limit=1).class_names
+    assert load_class_names(folder) == data.class_names
     record = json.loads((folder / "config.json").read_text())
     for name, expected in (("cifar-10", CLASS_NAMES["cifar-10"]), ("prepared", tuple("0123456789"))):
         (folder / "config.json").write_text(json.dumps(record | {"data": record["data"] | {"name": name}}))

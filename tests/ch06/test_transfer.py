@@ -55,6 +55,7 @@ def blobs(count=60, size=4, classes=3, *, spread=1.0):
     return means[labels] + spread * torch.randn(count, size, generator=generator, dtype=torch.float64), labels
 
 
+@pytest.mark.slow
 def test_logistic_regression_equals_scikit_learns():
     from sklearn.linear_model import LogisticRegression
 
