@@ -582,6 +582,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch04_cuda.crossover": {"FACTORS": (0.25,)},
     "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
+    "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
+    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.gan": {"MONITORED": 20},

@@ -67,6 +67,7 @@ SHORTER = {
 
 CONSTANTS = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
+    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }

@@ -58,8 +58,12 @@ def outputs(
     bf16: bool = False,
 ) -> Tensor:
     """(N, ...) inputs -> (N, ...) outputs of a function of a batch, on the CPU"""
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        return torch.cat([compute(part.to(device)).to("cpu", dtype) for part in inputs.split(CHUNK)])
+    parts = []
+    for part in inputs.split(CHUNK):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            result = compute(part.to(device))
+        parts.append(result.to("cpu", dtype))
+    return torch.cat(parts)
 
 
 def lower_outputs(layers: nn.Module, images: Tensor, size: int, device: torch.device, *, bf16: bool = False) -> Tensor:

@@ -51,7 +51,7 @@ def fit(
 
 
 def select(
-    train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], classes: int, penalties: Sequence[float] = PENALTIES
+    train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], classes: int, penalties: Sequence[float]
 ) -> tuple[nn.Linear, float]:
     """Fit each penalty to the training set; return the layer with the highest validation accuracy, and its penalty.
 

@@ -217,7 +217,7 @@ def fit_frozen(source: EfficientNetLite, train: Cached, valid: Cached, run: Run)
     training = (train.features.flatten(0, 1).to(run.device), train.labels.repeat(count).to(run.device))
     validation = (valid.features[0].to(run.device), valid.labels.to(run.device))
     model = copy.deepcopy(source)
-    model.classifier, penalty = logistic.select(training, validation, classes)
+    model.classifier, penalty = logistic.select(training, validation, classes, logistic.PENALTIES)
     return model, penalty
 
 

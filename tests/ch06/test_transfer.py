@@ -143,6 +143,15 @@ def test_cached_outputs_are_those_of_the_layers(network, shapes, monkeypatch):
         torch.testing.assert_close(logits, network(network_input(images, 32)), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.bf16
+def test_cached_outputs_in_bf16_are_close(network, shapes):
+    network.eval()
+    images = shapes.train.pixels[:20]
+    exact, rounded = (lower_outputs(network.layers[:3], images, 32, CPU, bf16=bf16) for bf16 in (False, True))
+    assert rounded.dtype == torch.float16 and not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, rtol=0.1, atol=0.1)
+
+
 def test_labels_are_nested_and_balanced():
     labels = torch.tensor([0, 1, 2] * 20)
     places = label_ranks(labels, torch.Generator().manual_seed(1))
