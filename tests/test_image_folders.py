@@ -264,9 +264,12 @@ def test_unsuitable_folders_are_explained_in_one_line(tmp_path):
         assert str(folder) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_load_pictures_takes_names_and_folders(tmp_path):
-    assert load_pictures("shapes", limit=3).card.name == "shapes"
-    assert load_pictures("auto", limit=3).card.name == "shapes", "CIFAR-10 is not here"
+def test_load_pictures_takes_names_and_folders(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(folders, "load_images", lambda name, **options: asked.append((name, options)))
+    for name in ("shapes", "auto", "cifar-10"):
+        load_pictures(name, limit=3)
+        assert asked.pop() == (name, {"preferred": "cifar-10", "limit": 3})
     assert load_pictures(str(fill(tmp_path / "pets")), limit=3).train.pixels.shape == (3, 3, 32, 32)
     with pytest.raises(
         ValueError, match=r"--data cifar10 is neither .*: choose from auto, cifar-10, shapes, or a folder"

@@ -47,7 +47,7 @@ Method = Literal["frozen", "last", "all", "scratch"]
 METHODS: tuple[Method, ...] = ("frozen", "last", "all", "scratch")
 
 RATES: dict[str, float] = {"last": 1e-3, "all": 5e-4, "scratch": 4e-3}
-"""Peak learning rates of AdamW, chosen on the validation set of CIFAR-10."""
+"""Default peak learning rates of AdamW; --learning-rates selects among others on the validation set."""
 
 WEIGHT_DECAY = 0.01
 

@@ -66,7 +66,7 @@ def _read(path: Path, size: int) -> Tensor:
     except Image.DecompressionBombError as error:
         raise ValueError(too_large) from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError("it is not a picture") from error
+        raise ValueError("it is not a picture in a known format") from error
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
