@@ -66,9 +66,8 @@ class Config:
     """Pre-trained weights: imagenet, or half (trained here on half of the classes). Auto: imagenet if installed."""
     methods: tuple[Method, ...] = METHODS
     """Methods to compare."""
-    labels: tuple[int, ...] = default_by("weights", imagenet=(10, 100, 1000), half=(10, 100))
-    """Numbers of labelled training images per class; all images of a class that has fewer. Default: 10 100 1000 for
-    imagenet, 10 100 for half."""
+    labels: tuple[int, ...] = (10, 100)
+    """Numbers of labelled training images per class; all images of a class that has fewer."""
     image_size: int = default_by("weights", imagenet=128, half=32)
     """Side length of the network's input, in pixels. Default: 128 for imagenet, 32 for half."""
     frozen_layers: int = default_by("weights", imagenet=6, half=3)
