@@ -583,6 +583,8 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
+    "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
+    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.gan": {"MONITORED": 20},

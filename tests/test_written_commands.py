@@ -69,6 +69,7 @@ SHORTER = {
 CONSTANTS = {
     "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
+    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }

@@ -3,7 +3,7 @@
     python -m ch06_cnn.train classics                        # all seven, one table
     python -m ch06_cnn.train classics --network resnet --epochs 20
 
-Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
+Dimensions: B batch, N images, C channels, H height, W width, K classes (10, or those of a folder).
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,6 +21,7 @@ from ch06_cnn.architectures.lenet import LeNet
 from ch06_cnn.architectures.nin import NiN
 from ch06_cnn.architectures.resnet import ResNet
 from ch06_cnn.architectures.vgg import VGG
+from ch06_cnn.class_names import count_classes, save_class_names
 from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.convolution.cnn import class_accuracy, make_optimizer, measure, one_cycle, predict, train_step
 from ch06_cnn.preprocessing import scaled
@@ -28,8 +29,8 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
+from common.data.images.folder import PictureData, load_pictures
 from common.data.images.image_set import ImageSet
-from common.data.images.loading import load_images
 from common.progress import print_table
 from common.run import Run, load_weights
 
@@ -49,8 +50,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
 class Config:
     """Hyperparameters, the same for all networks."""
 
-    data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
+    data: PictureData = "auto"
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes. Or a folder with
+    one folder of pictures per class."""
     network: Literal["all", "lenet", "alexnet", "vgg", "nin", "googlenet", "resnet", "densenet"] = "all"
     """Architecture; all trains them one after the other, each in its own run."""
     epochs: int = 10
@@ -72,10 +74,10 @@ class Config:
             require(self.network != "all", "--resume continues one network: name it with --network", self.network)
 
 
-def make_model(config: Config) -> nn.Module:
+def make_model(config: Config, classes: int = 10) -> nn.Module:
     """Build the network that the Config names."""
     require(config.network != "all", "name one network with --network", config.network)
-    return NETWORKS[config.network]().to(memory_format=torch.channels_last)
+    return NETWORKS[config.network](classes).to(memory_format=torch.channels_last)
 
 
 def cost(model: nn.Module) -> dict[str, float]:
@@ -90,7 +92,7 @@ def cost(model: nn.Module) -> dict[str, float]:
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train one network or all seven; return test metrics, for all seven with the name of the network as prefix."""
-    data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
+    data = data or load_pictures(config.data, limit=config.run.limit)
     if config.network != "all":
         return train_one(config, data)
     results = {name: train_one(replace(config, network=name), data) for name in NETWORKS}
@@ -120,7 +122,7 @@ def train_one(config: Config, data: ImageSet) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        model = make_model(config).to(run.device)
+        model = make_model(config, len(data.class_names)).to(run.device)
         costs = cost(model)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
@@ -135,6 +137,7 @@ def train_one(config: Config, data: ImageSet) -> dict[str, float]:
             run.log(valid=measure(predict(model, data.valid.pixels, bf16=run.bf16), data.valid.labels))
         logits = predict(model, data.test.pixels, bf16=run.bf16)
         run.save(model)
+        save_class_names(run, data.class_names)
         if run.is_main:
             report(run, data, logits)
         return run.finish(test=measure(logits, data.test.labels), run=costs)
@@ -155,7 +158,7 @@ def report(run: Run, data: ImageSet, logits: Tensor) -> None:
 def restore(folder: Path) -> tuple[nn.Module, Config]:
     """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
-    model = make_model(config)
+    model = make_model(config, count_classes(make_model(config), folder))
     load_weights(model, folder)
     return model.eval(), config
 

@@ -4,8 +4,9 @@
     python -m ch06_cnn.train cnn --augment --batch-norm --no-dropout --learning-rate 3e-3 --epochs 30
     python -m ch06_cnn.train cnn --network linear --data shapes          # baselines without convolutions: linear,
     python -m ch06_cnn.train cnn --network mlp --data shapes             # and a multilayer perceptron
+    python -m ch06_cnn.train cnn --data pets                 # a folder with one folder of pictures per class
 
-Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
+Dimensions: B batch, N images, C channels, H height, W width, K classes (10, or those of a folder).
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch06_cnn.class_names import count_classes, save_class_names
 from ch06_cnn.convolution import layers, visualise
 from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.preprocessing import scaled
@@ -23,8 +25,8 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.batches import Batches
+from common.data.images.folder import PictureData, load_pictures
 from common.data.images.image_set import ImageSet
-from common.data.images.loading import load_images
 from common.run import Run, load_weights
 
 DISCUSSED = ("bird", "cat")
@@ -35,8 +37,9 @@ DISCUSSED = ("bird", "cat")
 class Config:
     """Hyperparameters of the convolutional network."""
 
-    data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
+    data: PictureData = "auto"
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes. Or a folder with
+    one folder of pictures per class."""
     network: Literal["book", "linear", "mlp"] = "book"
     """Network: the book's, or a baseline without convolutions: one linear layer or a multilayer perceptron (MLP)."""
     layers: Literal["torch", "by-hand"] = "torch"
@@ -67,7 +70,7 @@ class Config:
 class BookNetwork(nn.Module):
     """The book's network, with the layers of the module `kit`; convolutions before batch normalisation have no bias."""
 
-    def __init__(self, *, kit: Any = nn, batch_norm: bool = False, dropout: bool = True) -> None:
+    def __init__(self, classes: int = 10, *, kit: Any = nn, batch_norm: bool = False, dropout: bool = True) -> None:
         super().__init__()
         small, large = (0.2, 0.55) if dropout else (0.0, 0.0)
 
@@ -78,7 +81,7 @@ class BookNetwork(nn.Module):
 
         self.features = nn.Sequential(*block(3, 32), *block(32, 64), *block(64, 128))
         self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), kit.Dropout(large), nn.Linear(256, 10)
+            nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), kit.Dropout(large), nn.Linear(256, classes)
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -89,9 +92,9 @@ class BookNetwork(nn.Module):
 class LinearNetwork(nn.Module):
     """One linear layer: the weights of each class are a template of the size of the image."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.templates = nn.Linear(3 * 32 * 32, 10)
+        self.templates = nn.Linear(3 * 32 * 32, classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, 32, 32) pixels -> (B, K) logits"""
@@ -101,12 +104,12 @@ class LinearNetwork(nn.Module):
 class MLP(nn.Module):
     """Multilayer perceptron 3072-512-256-10: the book's network with one linear layer in place of the convolutions."""
 
-    def __init__(self, *, dropout: bool = True) -> None:
+    def __init__(self, classes: int = 10, *, dropout: bool = True) -> None:
         super().__init__()
         small, large = (0.2, 0.55) if dropout else (0.0, 0.0)
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Dropout(small), nn.Linear(3 * 32 * 32, 512), nn.ReLU(),
-            nn.Linear(512, 256), nn.ReLU(), nn.Dropout(large), nn.Linear(256, 10),
+            nn.Linear(512, 256), nn.ReLU(), nn.Dropout(large), nn.Linear(256, classes),
         )  # fmt: skip
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -114,14 +117,14 @@ class MLP(nn.Module):
         return self.layers(pixels)
 
 
-def make_model(config: Config) -> nn.Module:
+def make_model(config: Config, classes: int = 10) -> nn.Module:
     """Build the network that the Config names."""
     if config.network == "linear":
-        return LinearNetwork()
+        return LinearNetwork(classes)
     if config.network == "mlp":
-        return MLP(dropout=config.dropout)
+        return MLP(classes, dropout=config.dropout)
     kit = layers if config.layers == "by-hand" else nn
-    model = BookNetwork(kit=kit, batch_norm=config.batch_norm, dropout=config.dropout)
+    model = BookNetwork(classes, kit=kit, batch_norm=config.batch_norm, dropout=config.dropout)
     return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
 
@@ -191,7 +194,7 @@ def measure(logits: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the network and return its test metrics."""
-    data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
+    data = data or load_pictures(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         batches = Batches(
             data.train.pixels,
@@ -201,7 +204,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             generator=run.generator,
         )
         epochs = config.epochs or max(10, 1_500 // len(batches))
-        model = make_model(config).to(run.device)
+        model = make_model(config, len(data.class_names)).to(run.device)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate, config.weight_decay)
         schedule = one_cycle(optimizer, config.learning_rate, epochs * len(batches))
@@ -216,6 +219,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             run.log(valid=measure(predict(model, data.valid.pixels, **layout), data.valid.labels))
         logits = predict(model, data.test.pixels, **layout)
         run.save(model)
+        save_class_names(run, data.class_names)
         if run.is_main:
             report(run, data, model, logits)
         sample = data.train[: len(data.test)]  # as many training images as test images
@@ -262,7 +266,7 @@ def report(run: Run, data: ImageSet, model: nn.Module, logits: Tensor) -> None:
 def restore(folder: Path) -> tuple[nn.Module, Config]:
     """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
-    model = make_model(config)
+    model = make_model(config, count_classes(make_model(config), folder))
     load_weights(model, folder)
     return model.eval(), config
 

@@ -23,6 +23,9 @@ M = TypeVar("M", bound=nn.Module)
 MAPS = 8
 """Number of feature maps drawn per layer."""
 
+EXAMPLES = 10
+"""Maximum number of images drawn with a heat map, each of another class."""
+
 
 def find(network: nn.Module, kind: type[M]) -> list[M]:
     """List the layers of a type in a network, in order of registration."""
@@ -79,7 +82,7 @@ def report(run: Run, model: nn.Module, features: nn.Module, data: ImageSet, pred
     """Draw the filters of the first layer, the feature maps of one image, and Grad-CAM heat maps."""
     device = next(model.parameters()).device
     run.figure("filters", draw_filters(find(features, nn.Conv2d)[0].weight))
-    shown = examples(data.test.labels, len(data.class_names))
+    shown = examples(data.test.labels, len(data.class_names))[:EXAMPLES]
     pixels = scaled(data.test.pixels[shown].to(device))
     run.figure("maps", draw_maps(feature_maps(features, pixels[:1]), data.test.pixels[shown[0]]))
     heat = grad_cam(model, find(features, nn.ReLU)[-1], pixels, predictions[shown].to(device)).cpu()

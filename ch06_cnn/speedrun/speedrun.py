@@ -8,7 +8,7 @@
 Network and techniques follow airbench (Jordan 2024): whitening, few wide convolutions, Muon, label smoothing,
 alternating flips, test-time averaging over both mirror images.
 
-Dimensions: B batch, N images, C channels, H height, W width, K classes (10).
+Dimensions: B batch, N images, C channels, H height, W width, K classes (10, or those of a folder).
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch06_cnn.class_names import count_classes, save_class_names
 from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.convolution.cnn import measure, predict
 from ch06_cnn.preprocessing import scaled
@@ -28,8 +29,8 @@ from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
+from common.data.images.folder import PictureData, load_pictures
 from common.data.images.image_set import ImageSet
-from common.data.images.loading import load_images
 from common.device import Timer
 from common.run import Run, load_weights
 from common.schedule import linear_at, out_of_time, progress
@@ -45,8 +46,9 @@ WHITENING_IMAGES = 5_000
 class Config:
     """Hyperparameters and switches of the speed run."""
 
-    data: Literal["auto", "cifar-10", "shapes"] = "auto"
-    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes."""
+    data: PictureData = "auto"
+    """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes. Or a folder with
+    one folder of pictures per class."""
     budget: float = 60.0
     """Training time in seconds, including whitening, excluding evaluation; it also sets the learning-rate schedule."""
     epochs: int | None = None
@@ -90,7 +92,9 @@ class SpeedNetwork(nn.Module):
     normalisation is fixed; the next layer can learn it.
     """
 
-    def __init__(self, widths: tuple[int, int, int], *, learn_first: bool = False, identity: bool = True) -> None:
+    def __init__(
+        self, widths: tuple[int, int, int], classes: int = 10, *, learn_first: bool = False, identity: bool = True
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 24, kernel_size=2, bias=False).requires_grad_(learn_first)
         layers: list[nn.Module] = []
@@ -102,7 +106,7 @@ class SpeedNetwork(nn.Module):
             ]
             channels = width
         self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, 10, bias=False)
+        self.head = nn.Linear(channels, classes, bias=False)
         nn.init.normal_(self.head.weight, std=1 / channels)  # maxima are large: small weights keep the logits small
 
     @staticmethod
@@ -126,10 +130,10 @@ def default_widths(budget: float) -> tuple[int, int, int]:
     return WIDTHS[max(smallest for smallest in WIDTHS if smallest <= budget)]
 
 
-def make_model(config: Config) -> SpeedNetwork:
+def make_model(config: Config, classes: int = 10) -> SpeedNetwork:
     """Build the network; its widths depend on the budget unless they are given."""
     widths = config.widths or default_widths(config.budget)
-    model = SpeedNetwork(widths, learn_first=not config.whitening, identity=config.identity)
+    model = SpeedNetwork(widths, classes, learn_first=not config.whitening, identity=config.identity)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -227,7 +231,7 @@ def classify(model: nn.Module, images: Tensor, config: Config, *, bf16: bool) ->
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train the network within the budget and return its test metrics."""
-    data = data or load_images(config.data, preferred="cifar-10", limit=config.run.limit)
+    data = data or load_pictures(config.data, limit=config.run.limit)
     with Run.open(__name__, config, data.card) as run:
         initial_flips = torch.rand(len(data.train), generator=run.generator) < 0.5
         batches = Batches(
@@ -238,7 +242,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        model = make_model(config).to(run.device)
+        model = make_model(config, len(data.class_names)).to(run.device)
         with Timer(run.device) as preparation:
             if config.whitening:
                 images = scaled(data.train.pixels[:WHITENING_IMAGES].to(run.device), channels_last=False)
@@ -262,6 +266,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             run.log(valid=measure(classify(model, data.valid.pixels, config, bf16=run.bf16), data.valid.labels))
         logits = classify(model, data.test.pixels, config, bf16=run.bf16)
         run.save(model)
+        save_class_names(run, data.class_names)
         spectra = optimizers.spectra()
         if run.is_main:
             report(run, data, model, logits, spectra)
@@ -287,7 +292,7 @@ def report(run: Run, data: ImageSet, model: SpeedNetwork, logits: Tensor, spectr
 def restore(folder: Path) -> tuple[SpeedNetwork, Config]:
     """Load a trained network and its Config from a run folder."""
     config = read_config(folder, Config)
-    model = make_model(config)
+    model = make_model(config, count_classes(make_model(config), folder))
     load_weights(model, folder)
     return model.eval(), config
 

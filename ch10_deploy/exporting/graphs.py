@@ -32,6 +32,7 @@ from ch05_rnn.memory import memory_network
 from ch05_rnn.memory.encoding import Batch, Encoding
 from ch05_rnn.memory.end_to_end import EndToEnd
 from ch05_rnn.recurrence.cells import State
+from ch06_cnn.class_names import load_class_names
 from ch06_cnn.convolution import cnn
 from ch06_cnn.preprocessing import scaled
 from ch07_dqn import generalise
@@ -39,7 +40,6 @@ from ch07_dqn.planner import Planner
 from ch08_vae import vae
 from ch08_vae.networks import VAE
 from ch10_deploy.inference.question_answering import PADDING
-from common.data.images import shapes
 from common.data.images.loading import CLASS_NAMES, load_images
 from common.data.mazes.maze import distances, letters
 from common.data.text.vocabulary import Vocabulary
@@ -126,7 +126,7 @@ class Pictures(nn.Module):
         return with_probabilities(self.model(scaled(pixels.permute(0, 3, 1, 2), channels_last=False)))
 
 
-def pictures(folder: Path, data: str) -> Graph:
+def pictures(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Build the graph of chapter 6's convolutional network."""
     model, _ = cnn.restore(folder)
     images = load_images("shapes").test.pixels[:EXAMPLES]
@@ -136,7 +136,7 @@ def pictures(folder: Path, data: str) -> Graph:
         outputs=("logits", "probabilities"),
         original=lambda pixels: with_probabilities(cnn.predict(model, pixels.permute(0, 3, 1, 2), channels_last=False)),
         dynamic={"pixels": {0: "batch"}},
-        serving={"classes": list(shapes.NAMES if data == "shapes" else CLASS_NAMES[data])},
+        serving={"classes": list(load_class_names(folder))},
     )
 
 
