@@ -6,7 +6,8 @@
 
 Without the three split files, an eighth of the images is the validation set and another the test set. The classes are
 those of the training images. Pixels are counted from 1 and a box includes its last pixel, so xmin = 1 and xmax = the
-width of the image mean the whole width. Boxes with xmin = xmax or ymin = ymax have no area; they are left out and counted.
+width of the image mean the whole width. Boxes with xmin = xmax or ymin = ymax have no area; they are left out and
+counted.
 
 Files are not trusted: annotations are limited in size and depth and may not declare entities, names may not leave the
 folder, and all annotations are checked before the first image is decoded.
