@@ -1,23 +1,27 @@
 """Moving average of the weights over the training steps (Polyak & Juditsky 1992)."""
 
 import copy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 
-class WeightAverage:
+M = TypeVar("M", bound=nn.Module)
+
+
+class WeightAverage(Generic[M]):
     """A copy of a network whose weights are an exponential moving average; part of the checkpoint.
 
     m_t = d_t m_{t-1} + (1 - d_t) w_t with d_t = min(d, t / (t + 10)), so that the first steps are soon forgotten.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model, self.decay, self.steps = copy.deepcopy(model).requires_grad_(False), decay, 0
+    def __init__(self, model: M, decay: float) -> None:
+        self.model, self.decay, self.steps = copy.deepcopy(model), decay, 0
+        self.model.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: M) -> None:
         """Move the average towards the weights of a network."""
         self.steps += 1
         rate = 1 - min(self.decay, self.steps / (self.steps + 10))

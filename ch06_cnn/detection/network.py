@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ch06_cnn.architectures.efficientnet_lite import CHANNELS, MIDDLE, SPREAD, EfficientNetLite
 from ch06_cnn.detection.ssd import SSD
 from ch06_cnn.detection.yolo import YOLO
-
-MIDDLE, SPREAD = 127.0, 128.0
-"""Pixels are scaled to about -1 ... 1, as published weights of EfficientNet-Lite expect."""
 
 
 def convolution(channels: int, filters: int, *, stride: int = 1) -> nn.Sequential:
@@ -54,6 +52,22 @@ class SmallBackbone(nn.Module):
         return [fine, self.coarse(fine)]
 
 
+class LiteBackbone(nn.Module):
+    """The lower layers of EfficientNet-Lite0 (`architectures/efficientnet_lite.py`): maps of strides 8 and 16."""
+
+    strides = (8, 16)
+    channels = (CHANNELS[8], CHANNELS[16])
+
+    def __init__(self, network: EfficientNetLite) -> None:
+        super().__init__()
+        self.fine, self.coarse = network.layers[:4], network.layers[4:6]
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) pixels -> (B, C, H / 8, W / 8) and (B, C, H / 16, W / 16)"""
+        fine = self.fine(pixels)
+        return [fine, self.coarse(fine)]
+
+
 class FeaturePyramid(nn.Module):
     """Bring two maps to the same number of channels and add the coarse one to the fine one (Lin et al. 2017).
 
@@ -75,21 +89,22 @@ class FeaturePyramid(nn.Module):
 class Detector(nn.Module):
     """A backbone, a feature pyramid, and the head that turns features into boxes and classes."""
 
-    def __init__(self, backbone: nn.Module, pyramid: FeaturePyramid, head: SSD | YOLO, *, pretrained: bool) -> None:
+    def __init__(self, backbone: SmallBackbone | LiteBackbone, filters: int, head: SSD | YOLO) -> None:
         super().__init__()
-        self.backbone, self.pyramid, self.head = backbone, pyramid, head
-        self.pretrained, self.frozen = pretrained, False
+        self.backbone, self.pyramid, self.head = backbone, FeaturePyramid(backbone.channels, filters), head
+        self.frozen = False
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) pixels, 0 ... 255 -> (B, A, O) outputs of the head"""
+        scaled = ((pixels.float() - MIDDLE) / SPREAD).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            maps = self.backbone((pixels.float() - MIDDLE) / SPREAD)
+            maps = self.backbone(scaled)
         return self.head(self.pyramid(maps))
 
     def train(self, mode: bool = True) -> "Detector":
         """Set the mode; batch normalisation of a pre-trained backbone always uses its running statistics."""
         super().train(mode)
-        if self.pretrained:
+        if isinstance(self.backbone, LiteBackbone):
             self.backbone.eval()
         return self
 
