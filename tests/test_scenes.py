@@ -93,9 +93,9 @@ def test_pixels_show_the_colour_of_the_object(scenes):
 
 def test_a_window_is_large_enough(monkeypatch):
     """With windows and margins of twice the size the masks are the same."""
-    small = draw_scenes(30, torch.Generator().manual_seed(2))
+    small = draw_scenes(8, torch.Generator().manual_seed(2))
     monkeypatch.setattr(drawing, "MARGIN", 32)
-    large = draw_scenes(30, torch.Generator().manual_seed(2))
+    large = draw_scenes(8, torch.Generator().manual_seed(2))
     assert torch.equal(small.instance_masks, large.instance_masks)
     torch.testing.assert_close(small.visible, large.visible)
 
