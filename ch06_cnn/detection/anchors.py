@@ -46,15 +46,18 @@ def match(anchors: Tensor, boxes: Tensor, labels: Tensor, threshold: float = 0.5
     Before that, every box gets one anchor: the pair with the largest IoU is matched, both are removed, and so on
     (bipartite matching, Erhan et al. 2014). So no box is left without an anchor, however unusual its size.
     """
-    overlap = iou(anchors.expand(len(boxes), -1, -1), boxes)  # (B, A, M)
-    overlap = overlap.masked_fill((labels == NO_BOX).unsqueeze(1), -1)
-    largest, place = overlap.max(dim=2)
+    overlap = iou(boxes, anchors)  # (B, M, A)
+    overlap = overlap.masked_fill((labels == NO_BOX).unsqueeze(2), -1)
+    largest, place = overlap.max(dim=1)
     matched = place.masked_fill(largest < threshold, UNMATCHED)
     rows, most = torch.arange(len(boxes), device=boxes.device), boxes.shape[1]
+    # At most M - 1 anchors are taken by other boxes, so the M best anchors of each box are enough.
+    best, candidates = overlap.topk(min(most, len(anchors)), dim=2)  # (B, M boxes, M anchors)
     for _ in range(most):
-        best, pair = overlap.flatten(1).max(dim=1)
-        anchor, box = pair // most, pair % most
-        matched[rows, anchor] = torch.where(best >= 0, box, matched[rows, anchor])  # below 0: no box is left
-        overlap[rows, anchor] = -1
-        overlap[rows, :, box] = -1
+        value, pair = best.flatten(1).max(dim=1)
+        box = pair // best.shape[2]
+        anchor = candidates[rows, box, pair % best.shape[2]]
+        matched[rows, anchor] = torch.where(value >= 0, box, matched[rows, anchor])  # below 0: no box is left
+        best.masked_fill_(candidates == anchor.view(-1, 1, 1), -1)
+        best[rows, box] = -1
     return matched

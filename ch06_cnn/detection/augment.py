@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from ch06_cnn.detection.boxes import areas, clip
 from common.data.boxes.boxed import NO_BOX
 
-ZOOM = 1.25
-"""Largest factor by which objects become larger or smaller."""
 KEPT = 0.4
 """Minimum share of a box inside the new image; smaller ones are dropped."""
 BRIGHTNESS, CONTRAST = 20.0, 0.2
@@ -19,17 +17,18 @@ GREY = 127.0
 """Value of pixels outside the old image."""
 
 
-def random_transform(count: int, device: torch.device, *, upside_down: bool) -> tuple[Tensor, Tensor]:
+def random_transform(count: int, device: torch.device, *, zoom: float, upside_down: bool) -> tuple[Tensor, Tensor]:
     """Sample (B, 2) factors and (B, 2) offsets for x and y: new = factor * old + offset, in half image sizes.
 
-    The origin is the middle of the image. A negative factor flips the image. The offset moves a larger image within the
-    frame and a smaller one inside it, so that an edge of the one never crosses the middle of the other.
+    The origin is the middle of the image, which becomes up to `zoom` times as large or as small. A negative factor
+    flips it. The offset moves a larger image within the frame and a smaller one inside it, so that an edge of the one
+    never crosses the middle of the other.
     """
-    zoom = ZOOM ** (2 * torch.rand(count, 1, device=device) - 1)
+    size = zoom ** (2 * torch.rand(count, 1, device=device) - 1)
     flips = torch.rand(count, 2, device=device) < torch.tensor([0.5, 0.5 * upside_down], device=device)
-    room = (zoom - 1).abs()
+    room = (size - 1).abs()
     offset = room * (2 * torch.rand(count, 2, device=device) - 1)
-    return torch.where(flips, -zoom, zoom), offset
+    return torch.where(flips, -size, size), offset
 
 
 def transform_images(images: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
@@ -68,9 +67,11 @@ def change_colours(images: Tensor) -> Tensor:
     return ((images - GREY) * contrast + GREY + brightness + balance).clamp(0, 255)
 
 
-def augment(images: Tensor, boxes: Tensor, labels: Tensor, *, upside_down: bool) -> tuple[Tensor, Tensor, Tensor]:
+def augment(
+    images: Tensor, boxes: Tensor, labels: Tensor, *, zoom: float, upside_down: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Flip, zoom and recolour a batch; with `upside_down` also vertical flips. The images become floats, 0 ... 255."""
     *_, height, width = images.shape
-    factor, offset = random_transform(len(images), images.device, upside_down=upside_down)
+    factor, offset = random_transform(len(images), images.device, zoom=zoom, upside_down=upside_down)
     new_boxes, new_labels = transform_boxes(boxes, labels, factor, offset, height, width)
     return change_colours(transform_images(images, factor, offset)), new_boxes, new_labels

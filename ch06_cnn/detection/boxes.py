@@ -18,7 +18,8 @@ LARGEST = math.log(1_000 / 16)
 
 def areas(boxes: Tensor) -> Tensor:
     """(..., 4) boxes -> (...) areas; 0 if the corners are exchanged"""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    left, top, right, bottom = boxes.unbind(-1)
+    return (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -26,8 +27,10 @@ def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
     IoU(a, b) = |a ∩ b| / |a ∪ b|, with |a ∪ b| = |a| + |b| - |a ∩ b|.
     """
-    corners = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
-    intersection = areas(torch.cat(corners, dim=-1))
+    (left, top, right, bottom), (left2, top2, right2, bottom2) = boxes.unbind(-1), others.unbind(-1)
+    width = (torch.minimum(right, right2) - torch.maximum(left, left2)).clamp(min=0)
+    height = (torch.minimum(bottom, bottom2) - torch.maximum(top, top2)).clamp(min=0)
+    intersection = width * height
     union = areas(boxes) + areas(others) - intersection
     return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
 

@@ -56,12 +56,12 @@ class Config:
     )
     """Backbone: a small network trained from scratch, or EfficientNet-Lite0 trained on ImageNet. Default: small for
     scenes, efficientnet-lite0 for the others."""
-    epochs: int = default_by("data", scenes=12, bccd=40, voc=40)
-    """Number of epochs. Default: 12 for scenes, 40 for the others."""
+    epochs: int = default_by("data", scenes=8, bccd=40, voc=40)
+    """Number of epochs. Default: 8 for scenes, 40 for the others."""
     frozen: float = default_by("backbone", **{"small": 0.0, "efficientnet-lite0": 0.4})
     """Share of the training during which the backbone is frozen. Default: 0 for small, 0.4 for efficientnet-lite0."""
-    batch_size: int = default_by("data", scenes=32, bccd=8, voc=8)
-    """Batch size, over all processes. Default: 32 for scenes, 8 for the others."""
+    batch_size: int = default_by("data", scenes=16, bccd=8, voc=8)
+    """Batch size, over all processes. Default: 16 for scenes, 8 for the others."""
     learning_rate: float = default_by("data", scenes=4e-3, bccd=2e-3, voc=2e-3)
     """Peak learning rate of AdamW (one-cycle schedule). Default: 0.004 for scenes, 0.002 for the others."""
     weight_decay: float = 0.01
@@ -79,6 +79,9 @@ class Config:
     18 25 48 90 for bccd, 24 48 96 192 for voc."""
     augment: bool = True
     """Augmentation: random flips, zooms and colours."""
+    zoom: float = default_by("data", scenes=1.05, bccd=1.25, voc=1.5)
+    """Largest factor by which the augmentation enlarges or reduces an image. Default: 1.05 for scenes, 1.25 for bccd,
+    1.5 for voc."""
     upside_down: bool = default_by("data", scenes=True, bccd=True, voc=False)
     """Vertical flips in the augmentation. Default: on, but off for voc."""
     averaging: float = 0.99
@@ -93,6 +96,7 @@ class Config:
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(0 <= self.frozen <= 1, "--frozen must be between 0 and 1", self.frozen)
         require(0 <= self.averaging < 1, "--averaging must be at least 0 and below 1", self.averaging)
+        require(1 <= self.zoom <= 4, "--zoom must be between 1 and 4", self.zoom)
         given = self.folder is not None
         require(given == (self.data == "voc"), "--folder FOLDER and --data voc belong together", self.data)
         coarse = max((SmallBackbone if self.backbone == "small" else LiteBackbone).strides)
@@ -183,7 +187,9 @@ def train(config: Config, data: BoxSet | None = None) -> dict[str, float]:
             for step, (pixels, boxes, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_progress(model, optimizer, step / steps, config)
                 if config.augment:
-                    pixels, boxes, labels = augment(pixels, boxes, labels, upside_down=config.upside_down)
+                    pixels, boxes, labels = augment(
+                        pixels, boxes, labels, zoom=config.zoom, upside_down=config.upside_down
+                    )
                 loss = train_step(parallel, model.head, optimizer, pixels, boxes, labels, bf16=run.bf16)
                 average.update(model)
                 run.step(loss, images=len(pixels))
@@ -247,7 +253,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     def step() -> Tensor:
         batch = pixels, boxes, labels
         if config.augment:
-            batch = augment(*batch, upside_down=config.upside_down)
+            batch = augment(*batch, zoom=config.zoom, upside_down=config.upside_down)
         loss = train_step(model, model.head, optimizer, *batch, bf16=bf16)
         average.update(model)
         return loss

@@ -173,7 +173,7 @@ def test_weight_average_by_hand():
 def test_augment_keeps_the_shapes_and_draws_new_numbers(scenes):
     batch = scenes.train.pixels, scenes.train.boxes, scenes.train.labels
     torch.manual_seed(0)
-    one, other = augment(*batch, upside_down=True), augment(*batch, upside_down=True)
+    one, other = augment(*batch, zoom=1.25, upside_down=True), augment(*batch, zoom=1.25, upside_down=True)
     assert one[0].shape == batch[0].shape and one[1].shape == batch[1].shape and one[2].shape == batch[2].shape
     assert one[0].min() >= 0 and one[0].max() <= 255
     assert not torch.equal(one[0], other[0])
@@ -186,6 +186,7 @@ def test_augment_keeps_the_shapes_and_draws_new_numbers(scenes):
         ({"image_size": (32, 32)}, "--image-size must be 64 64 for scenes, got 32 32"),
         ({"data": "voc"}, "--folder FOLDER and --data voc belong together, got voc"),
         ({"frozen": 1.5}, "--frozen must be between 0 and 1, got 1.5"),
+        ({"zoom": 0.5}, "--zoom must be between 1 and 4, got 0.5"),
         ({"averaging": 1.0}, "--averaging must be at least 0 and below 1, got 1.0"),
         ({"anchors": (8.0, 0.0, 1.0, 1.0)}, "--anchors must be a number above 0, got 0.0"),
         ({"learning_rate": math.inf}, "--learning-rate must be a number above 0, got inf"),

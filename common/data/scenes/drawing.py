@@ -22,15 +22,15 @@ from common.data.scenes.scene_set import NO_BOX, Scenes
 SIZE = 64
 """Height and width of a scene, in pixels."""
 MOST_OBJECTS = 8
-RADII = (5.0, 14.0)
+RADII = (6.0, 14.0)
 """Range of the radius of an object, in pixels."""
-MINIMUM_VISIBLE = 0.4
+MINIMUM_VISIBLE = 0.5
 """Minimum share of visible pixels of an object with a box."""
 INSIDE = 0.5
 """Minimum distance of a centre to the border of the image, in radii."""
 APART, TRIES = 0.35, 6
 """Minimum distance of two centres in sums of their radii, if one of that many random places has it."""
-COLOUR_JITTER, NOISE = 0.1, 0.05
+COLOUR_JITTER, NOISE = 0.1, 0.03
 MARGIN = 16
 """Margin of the canvas, and half the size of the window of an object: an object of the largest radius fits."""
 CHUNK = 500
