@@ -74,7 +74,7 @@ def find(
     objects = []
     for place in places:
         left, top, right, bottom = boxes[place].tolist()
-        objects.append(Found(names[labels[place]], scores[place], (left, top, right, bottom)))
+        objects.append(Found(names[int(labels[place])], scores[place], (left, top, right, bottom)))
     return to_tensor(image, image.height, image.width), objects
 
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         config = parse(Config, words, prog="python -m ch06_cnn.detect", description=(__doc__ or "").strip())
         model, names, trained = detection.restore(config.folder or newest_run(config.runs, detection))
         for path in config.files:
-            pixels, objects = find(model, names, trained.image_size, path, config.threshold)
+            pixels, objects = find(model, names, trained.input_size, path, config.threshold)
             target = config.out / f"{path.stem}-detected.png"
             draw(pixels, objects, names, target)
             counts = {name: sum(each.name == name for each in objects) for name in names}

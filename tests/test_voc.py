@@ -19,7 +19,7 @@ OBJECT = """<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xm
 <ymax>{}</ymax></bndbox></object>"""
 
 
-def annotation(*objects, width=40, height=20):
+def annotation(*objects, width: object = 40, height: object = 20):
     """Write an annotation with objects (name, difficult, xmin, ymin, xmax, ymax)."""
     body = "".join(OBJECT.format(*each) for each in objects)
     return f"<annotation><size><width>{width}</width><height>{height}</height></size>{body}</annotation>"

@@ -20,7 +20,7 @@ from common.data.boxes.boxed import NO_BOX, BoxedImages
 WRONG, RIGHT, IGNORED = 0, 1, -1
 THRESHOLDS = tuple(round(0.5 + 0.05 * number, 2) for number in range(10))
 """IoU thresholds of COCO: 0.5, 0.55, ..., 0.95."""
-POINTS = np.linspace(0, 1, 101)
+POINTS = tuple(np.linspace(0, 1, 101).tolist())
 """Levels of recall of COCO."""
 
 
@@ -92,7 +92,7 @@ def precision_recall(scores: np.ndarray, verdicts: np.ndarray, count: int) -> tu
     return right / np.arange(1, len(right) + 1), right / max(1, count)
 
 
-def average_precision(precision: np.ndarray, recall: np.ndarray, *, points: np.ndarray | None = POINTS) -> float:
+def average_precision(precision: np.ndarray, recall: np.ndarray, *, points: Sequence[float] | None = POINTS) -> float:
     """Area under the precision-recall curve, with the precision made monotone: p(r) = max over r' >= r of p(r').
 
     With `points`, the mean of p at these levels of recall (COCO has 101, VOC before 2010 had 11); p is 0 at levels
@@ -136,12 +136,6 @@ def curves(detections: Detections, truth: BoxedImages, classes: int) -> list[tup
         precision_recall(detections.scores.numpy()[its], verdicts[its], true_count(truth, label))
         for label, its in enumerate(chosen)
     ]
-
-
-def take(detections: Detections, place: int) -> Detections:
-    """Keep the detections of one image."""
-    part = slice(place, place + 1)
-    return Detections(detections.boxes[part], detections.scores[part], detections.labels[part])
 
 
 def concatenate(parts: Sequence[Detections]) -> Detections:

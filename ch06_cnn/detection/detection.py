@@ -66,8 +66,8 @@ class Config:
     """Peak learning rate of AdamW (one-cycle schedule). Default: 0.004 for scenes, 0.002 for the others."""
     weight_decay: float = 0.01
     """Weight decay of AdamW."""
-    image_size: tuple[int, int] = default_by("data", scenes=(SIZE, SIZE), bccd=(240, 320), voc=(320, 320))
-    """Height and width of the images. Default: 64 64 for scenes, 240 320 for bccd, 320 320 for voc."""
+    input_size: tuple[int, int] = default_by("data", scenes=(SIZE, SIZE), bccd=(240, 320), voc=(320, 320))
+    """Height and width to which images are resized. Default: 64 64 for scenes, 240 320 for bccd, 320 320 for voc."""
     width: int = 16
     """Channels of the first layer of the small backbone; its maps have 2 and 4 times as many."""
     filters: int = default_by("backbone", **{"small": 32, "efficientnet-lite0": 96})
@@ -92,7 +92,7 @@ class Config:
 
     def __post_init__(self) -> None:
         fill_defaults(self)
-        require_positive(self, "epochs", "batch_size", "learning_rate", "image_size", "width", "filters", "anchors")
+        require_positive(self, "epochs", "batch_size", "learning_rate", "input_size", "width", "filters", "anchors")
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
         require(0 <= self.frozen <= 1, "--frozen must be between 0 and 1", self.frozen)
         require(0 <= self.averaging < 1, "--averaging must be at least 0 and below 1", self.averaging)
@@ -100,10 +100,10 @@ class Config:
         given = self.folder is not None
         require(given == (self.data == "voc"), "--folder FOLDER and --data voc belong together", self.data)
         coarse = max((SmallBackbone if self.backbone == "small" else LiteBackbone).strides)
-        fits = all(side % coarse == 0 for side in self.image_size)
-        require(fits, f"--image-size must be multiples of {coarse}", " ".join(map(str, self.image_size)))
-        scenes = self.data != "scenes" or self.image_size == (SIZE, SIZE)
-        require(scenes, f"--image-size must be {SIZE} {SIZE} for scenes", " ".join(map(str, self.image_size)))
+        fits = all(side % coarse == 0 for side in self.input_size)
+        require(fits, f"--input-size must be multiples of {coarse}", " ".join(map(str, self.input_size)))
+        scenes = self.data != "scenes" or self.input_size == (SIZE, SIZE)
+        require(scenes, f"--input-size must be {SIZE} {SIZE} for scenes", " ".join(map(str, self.input_size)))
 
 
 def make_model(classes: int, config: Config, *, published: bool = False) -> Detector:
@@ -115,7 +115,7 @@ def make_model(classes: int, config: Config, *, published: bool = False) -> Dete
         backbone = SmallBackbone(config.width)
     else:
         backbone = LiteBackbone(pretrained() if published else EfficientNetLite())
-    size, strides = config.image_size, backbone.strides
+    size, strides = config.input_size, backbone.strides
     if config.head == "ssd":
         scales = [config.anchors[:2], config.anchors[2:]]
         head = SSD(config.filters, classes, size, strides, scales)
@@ -166,7 +166,7 @@ def train_step(
 
 def train(config: Config, data: BoxSet | None = None) -> dict[str, float]:
     """Train the detector and return its test metrics."""
-    data = data or load_boxes(config.data, size=config.image_size, folder=config.folder, limit=config.run.limit)
+    data = data or load_boxes(config.data, size=config.input_size, folder=config.folder, limit=config.run.limit)
     names = data.class_names
     with Run.open(__name__, config, data.card) as run:
         model = make_model(len(names), config, published=True).to(run.device)
@@ -238,7 +238,7 @@ def restore(folder: Path) -> tuple[Detector, tuple[str, ...], Config]:
 
 def workload(config: Config, device: torch.device) -> Workload:
     """Training step on random images with four boxes each, with augmentation, for the device benchmark."""
-    height, width = config.image_size
+    height, width = config.input_size
     count = config.batch_size
     pixels = torch.randint(256, (count, 3, height, width), dtype=torch.uint8, device=device)
     corners = torch.rand(count, 4, 2, device=device) * torch.tensor([width, height], device=device) / 2

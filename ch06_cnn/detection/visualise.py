@@ -96,9 +96,8 @@ def draw_errors(
     boxes = []
     for each in errors[:count]:
         found = found_boxes(detections, each.image, names)
-        labels = truth.labels[each.image].tolist()
         missed = [
-            Drawn(truth.boxes[each.image, place].tolist(), "#ffffff", names[labels[place]], "--")
+            Drawn(truth.boxes[each.image, place].tolist(), "#ffffff", names[int(truth.labels[each.image, place])], "--")
             for place in each.missed
         ]
         boxes.append([found[place] for place in each.wrong] + missed)

@@ -136,12 +136,12 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_rest_learns(config, scenes)
 
 
 def test_a_pretrained_backbone_uses_its_running_statistics_and_learns_slowly(config, scenes):
-    config = replace(config, backbone="efficientnet-lite0", data="bccd", image_size=(64, 64))
+    config = replace(config, backbone="efficientnet-lite0", data="bccd", input_size=(64, 64))
     model = make_model(6, config)
     before = {name: buffer.clone() for name, buffer in model.backbone.named_buffers()}
     model.train()(scenes.train.pixels[:2])
     assert all(torch.equal(before[name], buffer) for name, buffer in model.backbone.named_buffers())
-    assert isinstance(model.pyramid.smooth[0][1], torch.nn.BatchNorm2d) and model.pyramid.smooth[0][1].training
+    assert all(module.training for module in model.pyramid.modules())
     rates = [group["peak"] for group in make_optimizer(model, config).param_groups]
     assert rates == [pytest.approx(config.learning_rate / 10), config.learning_rate]
 
@@ -182,8 +182,8 @@ def test_augment_keeps_the_shapes_and_draws_new_numbers(scenes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": (60, 64)}, "--image-size must be multiples of 8, got 60 64"),
-        ({"image_size": (32, 32)}, "--image-size must be 64 64 for scenes, got 32 32"),
+        ({"input_size": (60, 64)}, "--input-size must be multiples of 8, got 60 64"),
+        ({"input_size": (32, 32)}, "--input-size must be 64 64 for scenes, got 32 32"),
         ({"data": "voc"}, "--folder FOLDER and --data voc belong together, got voc"),
         ({"frozen": 1.5}, "--frozen must be between 0 and 1, got 1.5"),
         ({"zoom": 0.5}, "--zoom must be between 1 and 4, got 0.5"),
@@ -234,7 +234,7 @@ def test_detect_prints_and_draws_objects_in_pixels_of_the_file(trained, tmp_path
         return outputs
 
     monkeypatch.setattr(Detector, "forward", fixed)
-    pixels, objects = command_line.find(model, names, config.image_size, tmp_path / "red.png", 0.5)
+    pixels, objects = command_line.find(model, names, config.input_size, tmp_path / "red.png", 0.5)
     assert pixels.shape == (3, 32, 128)
     (found,) = objects
     assert found.name == "disc" and found.score == pytest.approx(1, abs=1e-4)
