@@ -82,8 +82,9 @@ class Config:
     zoom: float = default_by("data", scenes=1.05, bccd=1.25, voc=1.5)
     """Largest factor by which the augmentation enlarges or reduces an image. Default: 1.05 for scenes, 1.25 for bccd,
     1.5 for voc."""
-    upside_down: bool = default_by("data", scenes=True, bccd=True, voc=False)
-    """Vertical flips in the augmentation. Default: on, but off for voc."""
+    flips: Literal["both", "horizontal"] = default_by("data", scenes="both", bccd="both", voc="horizontal")
+    """Flips of the augmentation: horizontal and vertical, or horizontal only. Default: horizontal for voc, both for the
+    others."""
     averaging: float = 0.99
     """Decay of the moving average of the weights, which is evaluated and saved; 0 uses the last weights."""
     train_on_valid: bool = False
@@ -143,6 +144,11 @@ def set_progress(model: Detector, optimizer: torch.optim.Optimizer, done: float,
         group["lr"] = one_cycle_at(done, group["peak"], warm_up=0.1)
 
 
+def augmented(pixels: Tensor, boxes: Tensor, labels: Tensor, config: Config) -> tuple[Tensor, Tensor, Tensor]:
+    """Flip, zoom and recolour a batch as the Config says."""
+    return augment(pixels, boxes, labels, zoom=config.zoom, upside_down=config.flips == "both")
+
+
 def train_step(
     parallel: nn.Module,
     head: SSD | YOLO,
@@ -187,9 +193,7 @@ def train(config: Config, data: BoxSet | None = None) -> dict[str, float]:
             for step, (pixels, boxes, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
                 set_progress(model, optimizer, step / steps, config)
                 if config.augment:
-                    pixels, boxes, labels = augment(
-                        pixels, boxes, labels, zoom=config.zoom, upside_down=config.upside_down
-                    )
+                    pixels, boxes, labels = augmented(pixels, boxes, labels, config)
                 loss = train_step(parallel, model.head, optimizer, pixels, boxes, labels, bf16=run.bf16)
                 average.update(model)
                 run.step(loss, images=len(pixels))
@@ -253,7 +257,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     def step() -> Tensor:
         batch = pixels, boxes, labels
         if config.augment:
-            batch = augment(*batch, zoom=config.zoom, upside_down=config.upside_down)
+            batch = augmented(*batch, config)
         loss = train_step(model, model.head, optimizer, *batch, bf16=bf16)
         average.update(model)
         return loss
