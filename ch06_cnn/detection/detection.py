@@ -56,8 +56,8 @@ class Config:
     )
     """Backbone: a small network trained from scratch, or EfficientNet-Lite0 trained on ImageNet. Default: small for
     scenes, efficientnet-lite0 for the others."""
-    epochs: int = default_by("data", scenes=8, bccd=40, voc=40)
-    """Number of epochs. Default: 8 for scenes, 40 for the others."""
+    epochs: int = default_by("data", scenes=12, bccd=40, voc=40)
+    """Number of epochs. Default: 12 for scenes, 40 for the others."""
     frozen: float = default_by("backbone", **{"small": 0.0, "efficientnet-lite0": 0.4})
     """Share of the training during which the backbone is frozen. Default: 0 for small, 0.4 for efficientnet-lite0."""
     batch_size: int = default_by("data", scenes=16, bccd=8, voc=8)
