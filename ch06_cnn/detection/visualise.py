@@ -76,10 +76,12 @@ def draw_image(axes: "Axes", image: Tensor, boxes: Sequence[Drawn], *, linewidth
         axes.add_patch(patch)
         if each.text:
             box = {"facecolor": "black", "alpha": 0.55, "pad": 0.6, "linewidth": 0}
-            place = max(top, 0.06 * height)  # a text above the image would be cut off
+            below = each.style != "-"  # at the lower edge, so that the texts of two equal boxes do not overlap
+            place = min(bottom, 0.94 * height) if below else max(top, 0.06 * height)  # not outside the image
             axes.text(
-                max(left, 0), place, each.text, color=each.colour, fontsize=6, va="bottom", bbox=box, clip_on=True
-            )
+                max(left, 0), place, each.text, color=each.colour, fontsize=6, va="top" if below else "bottom",
+                bbox=box, clip_on=True,
+            )  # fmt: skip
 
 
 def draw_detections(detections: Detections, truth: BoxedImages, names: Sequence[str], *, count: int = 8) -> Figure:
