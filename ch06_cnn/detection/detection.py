@@ -185,6 +185,8 @@ def train(config: Config, data: BoxSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
+        alone = distributed.world_size() == 1
+        require(alone or config.frozen == 0, "--frozen must be 0 with several processes", config.frozen)
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config)
         average = WeightAverage(model, config.averaging)

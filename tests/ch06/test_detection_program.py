@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +137,13 @@ def test_a_frozen_backbone_keeps_its_weights_and_the_rest_learns(config, scenes)
         set_progress(model, optimizer, done, config)
         assert moved(model.backbone) == expected
         assert moved(model.pyramid) and moved(model.head)
+
+
+def test_a_frozen_backbone_needs_a_single_process(config, scenes, monkeypatch):
+    """DistributedDataParallel expects a gradient of every weight that it has wrapped."""
+    monkeypatch.setattr(detection, "distributed", SimpleNamespace(world_size=lambda: 2))
+    with pytest.raises(ValueError, match=r"--frozen must be 0 with several processes, got 0.5"):
+        detection.train(replace(config, frozen=0.5), scenes)
 
 
 def test_a_pretrained_backbone_uses_its_running_statistics_and_learns_slowly(config, scenes):
