@@ -58,8 +58,8 @@ class Config:
     scenes, efficientnet-lite0 for the others."""
     epochs: int = default_by("data", scenes=12, bccd=40, voc=40)
     """Number of epochs. Default: 12 for scenes, 40 for the others."""
-    frozen: float = default_by("backbone", **{"small": 0.0, "efficientnet-lite0": 0.4})
-    """Share of the training during which the backbone is frozen. Default: 0 for small, 0.4 for efficientnet-lite0."""
+    frozen: float = default_by("backbone", **{"small": 0.0, "efficientnet-lite0": 0.5})
+    """Share of the training during which the backbone is frozen. Default: 0 for small, 0.5 for efficientnet-lite0."""
     batch_size: int = default_by("data", scenes=16, bccd=8, voc=8)
     """Batch size, over all processes. Default: 16 for scenes, 8 for the others."""
     learning_rate: float = default_by("data", scenes=4e-3, bccd=2e-3, voc=2e-3)
