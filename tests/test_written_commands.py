@@ -112,6 +112,8 @@ def shortened(config, folder, **places):
     if hasattr(config, "data") and "data" not in places and not getattr(config, "text", None):
         allowed = str(typing.get_type_hints(type(config))["data"])
         changes["data"] = next(d for d in [config.data, *EMBEDDED] if d in EMBEDDED and d in allowed)
+        if changes["data"] != config.data and hasattr(config, "folder"):
+            changes["folder"] = None  # it belongs to the other data set
         for field in dataclasses.fields(config):  # the other data set has its own defaults
             if "data" in deciding_fields(field) and getattr(config, field.name) == default_of(field, config):
                 changes.setdefault(field.name, None)

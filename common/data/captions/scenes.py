@@ -14,23 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.data.images.shapes import SHAPES
+from common.data.scenes.painting import COLOURS, SHAPE_NAMES, edge_distance, shape_numbers
 
 SIZE = 32
 """Height and width of a scene in its own unit; images of other sizes show the same."""
 RADII = {"small": (4.2, 4.8), "large": (6.6, 7.4)}
 """Range of the radius of each size."""
-COLOURS = {
-    "red": (0.85, 0.10, 0.10),
-    "green": (0.10, 0.60, 0.15),
-    "blue": (0.10, 0.20, 0.85),
-    "yellow": (0.95, 0.85, 0.10),
-    "purple": (0.55, 0.10, 0.65),
-    "cyan": (0.15, 0.80, 0.90),
-    "white": (0.97, 0.97, 0.97),
-    "black": (0.04, 0.04, 0.04),
-}
-SHAPE_NAMES = ("disc", "square", "triangle", "cross", "ring", "star")
 CLEAR = 6.0
 """Minimum distance of two centres along an axis for captions to mention that axis."""
 TILT = 0.1
@@ -109,10 +98,5 @@ def _cover(objects: Sequence[SceneObject], angle: Tensor, size: int) -> Tensor:
     )
     axis = (torch.arange(size) + 0.5) * SIZE / size
     right, up = axis.view(1, 1, size) - x0, y0 - axis.view(1, size, 1)
-    x = (right * angle.cos() + up * angle.sin()) / radius
-    y = (up * angle.cos() - right * angle.sin()) / radius
-    distance = torch.empty(len(objects), size, size)
-    for name in SHAPE_NAMES:
-        chosen = torch.tensor([each.shape == name for each in objects])
-        distance[chosen] = SHAPES[name](x[chosen], y[chosen])
-    return (0.5 - distance * radius * size / SIZE).clamp(0, 1)
+    distance = edge_distance(shape_numbers([each.shape for each in objects]), right, up, angle, radius)
+    return (0.5 - distance * size / SIZE).clamp(0, 1)
