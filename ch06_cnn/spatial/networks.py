@@ -16,10 +16,12 @@ from torch.nn import functional as F
 from ch06_cnn.spatial import transformer
 
 CLASSES = 10
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-"""The affine transformation that returns the whole image."""
+
+SHARPNESS = 4.0
+"""Standard deviation of a new localisation network's feature maps: their softmax has a clear maximum."""
 
 Form = Literal["affine", "attention"]
+Features = Literal["positions", "flat"]
 Sampler = Literal["torch", "by-hand"]
 
 
@@ -38,7 +40,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.digits = digits
         self.features = nn.Sequential(
-            *convolution(1, 32, pool=True), *convolution(32, 64, pool=True), *convolution(64, 64, pool=False)
+            *convolution(1, 16, pool=True), *convolution(16, 32, pool=True), *convolution(32, 64, pool=False)
         )
         self.output = nn.Sequential(
             nn.Flatten(), nn.Linear(64 * (size // 4) ** 2, 128), nn.ReLU(), nn.Linear(128, digits * CLASSES)
@@ -57,35 +59,57 @@ class CNN(Classifier):
         return images.new_zeros(len(images), 0, 2, 3)
 
 
-class Localisation(nn.Module):
-    """Features of a reduced image for the localisation: the reduction is to 21 to 30 pixels."""
+def expected_positions(maps: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 2 C): the expected x and y of each map's softmax over its positions, -1 to 1
 
-    def __init__(self, size: int) -> None:
+    The spatial softmax (Levine et al. 2016): if a map is largest where something is, its output is where it is.
+    """
+    height, width = maps.shape[2:]
+    points = transformer.target_points((height, width), maps, align_corners=False)[:, :2]  # (H W, 2)
+    return (maps.flatten(2).softmax(dim=2) @ points).flatten(1)
+
+
+class Localisation(nn.Module):
+    """Features for the localisation, from the image reduced to 21 to 30 pixels.
+
+    The features are the expected positions of 32 feature maps, or the maps themselves (`flat`).
+    """
+
+    def __init__(self, size: int, features: Features = "positions") -> None:
         super().__init__()
-        self.reduction = 4 if size > 60 else 2
-        edge = size // self.reduction // 4
+        self.features, self.reduction, channels = features, 4 if size > 60 else 2, 32
+        norm = nn.BatchNorm2d(channels)
+        nn.init.constant_(norm.weight, SHARPNESS if features == "positions" else 1.0)
         self.layers = nn.Sequential(
-            *convolution(1, 16, pool=True), *convolution(16, 32, pool=True), *convolution(32, 32, pool=False)
+            *convolution(1, 16, pool=True),
+            *convolution(16, channels, pool=False),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            norm,
         )
-        self.outputs = 32 * edge**2
+        edge = size // self.reduction // 2
+        self.outputs = 2 * channels if features == "positions" else channels * (edge // 2) ** 2
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, S, S) -> (B, features)"""
-        return self.layers(F.avg_pool2d(images, self.reduction)).flatten(1)
+        maps = self.layers(F.avg_pool2d(images, self.reduction))
+        if self.features == "flat":
+            return F.max_pool2d(maps.relu(), 2).flatten(1)
+        with torch.autocast(images.device.type, enabled=False):
+            return expected_positions(maps.to(torch.promote_types(maps.dtype, torch.float32)))
 
 
 class Parameters(nn.Linear):
-    """Linear layer for theta that starts as the identity: zero weights, and biases of the identity.
+    """Linear layer for theta with zero weights; the biases are the identity, or an upright square at the centre.
 
     With the form `attention` (equation 2 of the paper) it computes a scale and the centre of an upright square.
     """
 
-    def __init__(self, features: int, form: Form) -> None:
+    def __init__(self, features: int, form: Form, initial_scale: float = 1.0) -> None:
         super().__init__(features, 6 if form == "affine" else 3)
-        self.form = form
+        self.form, s = form, initial_scale
         nn.init.zeros_(self.weight)
         with torch.no_grad():
-            self.bias.copy_(torch.tensor(IDENTITY if form == "affine" else (1.0, 0.0, 0.0)))
+            self.bias.copy_(torch.tensor((s, 0.0, 0.0, 0.0, s, 0.0) if form == "affine" else (s, 0.0, 0.0)))
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., features) -> (..., 2, 3)"""
@@ -123,13 +147,21 @@ class SPN(nn.Module):
     """Spatial transformer network: one region per image, then the classifier."""
 
     def __init__(
-        self, size: int, crop_size: int, digits: int = 1, *, form: Form = "affine", sampler: Sampler = "torch"
+        self,
+        size: int,
+        crop_size: int,
+        digits: int = 1,
+        *,
+        form: Form = "affine",
+        features: Features = "positions",
+        initial_scale: float = 1.0,
+        sampler: Sampler = "torch",
     ) -> None:
         super().__init__()
         self.crop_size, self.sampler = crop_size, sampler
-        self.localisation = Localisation(size)
+        self.localisation = Localisation(size, features)
         self.hidden = nn.Sequential(nn.Linear(self.localisation.outputs, 64), nn.Tanh())
-        self.theta = Parameters(64, form)
+        self.theta = Parameters(64, form, initial_scale)
         self.classifier = Classifier(crop_size, digits)
 
     def attend(self, images: Tensor) -> Tensor:
@@ -154,14 +186,16 @@ class RecurrentSPN(nn.Module):
         digits: int = 1,
         *,
         form: Form = "affine",
+        features: Features = "positions",
+        initial_scale: float = 1.0,
         sampler: Sampler = "torch",
         hidden_size: int = 128,
     ) -> None:
         super().__init__()
         self.crop_size, self.digits, self.sampler = crop_size, digits, sampler
-        self.localisation = Localisation(size)
+        self.localisation = Localisation(size, features)
         self.cell = nn.GRUCell(self.localisation.outputs, hidden_size)
-        self.theta = Parameters(hidden_size, form)
+        self.theta = Parameters(hidden_size, form, initial_scale)
         self.classifier = Classifier(crop_size)
 
     def attend(self, images: Tensor) -> Tensor:

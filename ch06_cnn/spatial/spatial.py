@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch06_cnn.spatial.film import Film
-from ch06_cnn.spatial.networks import CLASSES, CNN, SPN, Form, RecurrentSPN, Sampler
+from ch06_cnn.spatial.networks import CLASSES, CNN, SPN, Features, Form, RecurrentSPN, Sampler
 from ch06_cnn.spatial.visualise import report
 from common import distributed
 from common.benchmark import Workload
@@ -59,12 +59,16 @@ class Config:
     one region per digit. Default: rnn-spn for sequence, else spn."""
     form: Form = "affine"
     """Transformation: any affine one, or attention (scale and position, without rotation)."""
+    features: Features = "positions"
+    """Features of the localisation network: expected positions of its feature maps, or the maps themselves (flat)."""
     crop_size: int = default_by(
         "task",
         **dict.fromkeys(("rotated", "moved", "cluttered"), DIGIT),
         sequence=default_by("network", **{"cnn": DIGIT, "spn": 50, "rnn-spn": DIGIT}),
     )
     """Height and width of the transformer's output in pixels. Default: 28; 50 for an SPN that reads a sequence."""
+    initial_scale: float = default_by("task", **dict.fromkeys(("rotated", "moved", "cluttered"), 1.0), sequence=0.5)
+    """Scale of the regions before training, at the centre; 1 is the whole image. Default: 0.5 for sequence, else 1."""
     sampler: Sampler = "torch"
     """Affine grid and bilinear sampler: torch's, or those by hand in transformer.py."""
     fresh: bool = True
@@ -85,6 +89,7 @@ class Config:
         fill_defaults(self)
         require_positive(self, "epochs", "batch_size", "learning_rate", "localisation_rate")
         require(0 <= self.weight_decay < 1, "--weight-decay must be at least 0 and below 1", self.weight_decay)
+        require(0 < self.initial_scale <= 2, "--initial-scale must be above 0 and at most 2", self.initial_scale)
         require(8 <= self.crop_size <= 200, "--crop-size must be between 8 and 200", self.crop_size)
 
     @property
@@ -100,7 +105,15 @@ def make_model(config: Config) -> Network:
         model = CNN(size, digits)
     else:
         kind = SPN if config.network == "spn" else RecurrentSPN
-        model = kind(size, config.crop_size, digits, form=config.form, sampler=config.sampler)
+        model = kind(
+            size,
+            config.crop_size,
+            digits,
+            form=config.form,
+            features=config.features,
+            initial_scale=config.initial_scale,
+            sampler=config.sampler,
+        )
     return model.to(memory_format=torch.channels_last)
 
 

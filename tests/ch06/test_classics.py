@@ -230,6 +230,7 @@ def test_blocks_are_dropped_with_their_probability():
 
 def test_stochastic_depth_trains_in_one_process(config, shapes, monkeypatch):
     monkeypatch.setattr(classics.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(classics.distributed, "from_main", lambda value: value)
     with pytest.raises(ValueError, match="--network stochastic-depth trains in one process, got 2 processes"):
         classics.train(replace(config, network="stochastic-depth"), shapes)
 

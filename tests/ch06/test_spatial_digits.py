@@ -51,7 +51,7 @@ def test_a_warp_turns_counter_clockwise_and_scales():
     square = torch.full((1, 1, DIGIT, DIGIT), 200, dtype=torch.uint8)
     for scale in (0.7, 1.2):
         image = warp(square, torch.zeros(1), torch.tensor([scale]), torch.zeros(1, 2), 42)
-        assert float(image.sum()) / 200 == pytest.approx((DIGIT * scale) ** 2, rel=0.02)
+        assert float(image.sum()) / 200 == pytest.approx((DIGIT * scale) ** 2, rel=0.04)
 
 
 def test_angles_scales_and_centres_cover_their_ranges_and_keep_the_digit_inside():

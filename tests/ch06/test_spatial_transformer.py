@@ -7,7 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from ch06_cnn.spatial import networks, transformer
-from ch06_cnn.spatial.networks import CNN, SPN, Parameters, RecurrentSPN, sample
+from ch06_cnn.spatial.networks import (
+    CNN,
+    SPN,
+    Localisation,
+    Parameters,
+    RecurrentSPN,
+    expected_positions,
+    sample,
+)
 
 B, C, H, W = 3, 2, 5, 7
 SIZE = (4, 6)
@@ -160,9 +168,55 @@ def test_both_samplers_train_the_same_network(kind):
         torch.nn.init.normal_(model.theta.weight, std=0.1, generator=torch.Generator().manual_seed(1))
         model(random(3, 1, 20, 20)).square().sum().backward()
         gradients.append([p.grad for p in model.parameters()])
-        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+        assert all(p.grad is not None for p in model.parameters())
+        assert all(
+            p.grad.abs().max() > 0 for name, p in model.named_parameters() if name != "localisation.layers.7.bias"
+        )
     for got, right in zip(*gradients, strict=True):
         torch.testing.assert_close(got, right)
+
+
+def test_the_first_region_is_a_square_of_the_initial_scale():
+    for form in ("affine", "attention"):
+        theta = Parameters(4, form, initial_scale=0.5)(random(5, 4).float())
+        assert torch.equal(theta, torch.tensor([[0.5, 0, 0], [0, 0.5, 0]]).expand(5, 2, 3))
+
+
+def test_expected_positions_are_those_of_the_maximum_and_of_the_mean():
+    maps = torch.zeros(1, 3, 5, 7).double()
+    maps[0, 0, 1, 2] = 1e4  # row 1 of 5, column 2 of 7
+    maps[0, 1, 0, :] = 1e4
+    x, y = 2 * (2 + 0.5) / 7 - 1, 2 * (1 + 0.5) / 5 - 1
+    positions = expected_positions(maps).view(3, 2)
+    torch.testing.assert_close(positions, torch.tensor([[x, y], [0, -0.8], [0, 0]]).double())
+    random_maps = random(2, 3, 5, 7)
+    weights = random_maps.flatten(2).softmax(2).view(2, 3, 5, 7)
+    columns, rows = 2 * (torch.arange(7) + 0.5) / 7 - 1, 2 * (torch.arange(5) + 0.5) / 5 - 1
+    mean = torch.stack([(weights.sum(2) * columns).sum(2), (weights.sum(3) * rows).sum(2)], dim=2)
+    torch.testing.assert_close(expected_positions(random_maps), mean.flatten(1))
+
+
+def test_the_features_move_with_the_image():
+    """A spot that is moved by 12 of 60 pixels moves the expected positions by 0.4."""
+    torch.manual_seed(0)
+    localisation = Localisation(60).double().eval()
+    localisation.layers[-1].weight.data.fill_(200)  # nearly the maximum
+    image = torch.zeros(2, 1, 60, 60).double()
+    image[0, 0, 20:26, 20:26] = image[1, 0, 20:26, 32:38] = 1
+    first, second = localisation(image).view(2, 32, 2)
+    found = (first.abs() < 0.9).all(1) & (second - first).abs().gt(0.01).any(1)
+    assert found.sum() >= 5
+    error = (second - first - torch.tensor([0.4, 0.0])).abs().amax(1)[found]
+    assert error.lt(0.05).double().mean() > 0.8, "near the border, a few maps are largest elsewhere"
+
+
+@pytest.mark.parametrize("kind", [SPN, RecurrentSPN])
+def test_flat_features_are_the_maps(kind):
+    model = network(kind, features="flat").eval()
+    images = random(2, 1, 20, 20)
+    maps = model.localisation.layers(F.avg_pool2d(images, 2)).relu()
+    torch.testing.assert_close(model.localisation(images), F.max_pool2d(maps, 2).flatten(1))
+    assert model(images).shape == (2, 2, 10)
 
 
 def test_attention_is_an_upright_square():
