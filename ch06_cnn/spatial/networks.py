@@ -7,6 +7,7 @@ image at the transformed positions of a small output; a CNN classifies the outpu
 Dimensions: B batch, S image size, S' size of the transformer's output, R attended regions, K digits, 10 classes.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -122,25 +123,32 @@ class Parameters(nn.Linear):
         return theta.unflatten(-1, (2, 3))
 
 
+def torch_grid(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """Torch's affine grid, with the conventions of `transformer.affine_grid`."""
+    return F.affine_grid(theta, [len(theta), 1, *size], align_corners=False)
+
+
+def torch_sample(images: Tensor, grid: Tensor) -> Tensor:
+    """Torch's bilinear sampler, with the conventions of `transformer.grid_sample`."""
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+SAMPLERS: dict[Sampler, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "torch": (torch_grid, torch_sample),
+    "by-hand": (transformer.affine_grid, transformer.grid_sample),
+}
+
+
 def sample(images: Tensor, theta: Tensor, size: int, sampler: Sampler = "torch") -> Tensor:
     """(B, 1, S, S), (B, R, 2, 3) -> (B R, 1, S', S'): what the transformer passes on, for each region
 
     The outputs of an image are sampled at once, one below the other.
     """
     count, regions = theta.shape[:2]
-    affine_grid, grid_sample = (
-        (transformer.affine_grid, transformer.grid_sample)
-        if sampler == "by-hand"
-        else (lambda theta, size: F.affine_grid(theta, [len(theta), 1, *size], align_corners=False), torch_sample)
-    )
+    affine_grid, grid_sample = SAMPLERS[sampler]
     with torch.autocast(images.device.type, enabled=False):
         grid = affine_grid(theta.flatten(0, 1), (size, size)).view(count, regions * size, size, 2)
         return grid_sample(images.to(theta.dtype), grid).view(count * regions, 1, size, size)
-
-
-def torch_sample(images: Tensor, grid: Tensor) -> Tensor:
-    """Torch's bilinear sampler, with the conventions of `transformer.grid_sample`."""
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 class SPN(nn.Module):

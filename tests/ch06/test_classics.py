@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -138,18 +139,19 @@ def test_a_dense_layer_appends_to_its_input():
 
 def test_a_preactivation_block_passes_on_its_input_unchanged():
     """Without a residual, y = x, also where x is negative; a block of ResNet-18 applies ReLU."""
-    block = preactivation.Block(8, 8, 1)
+    block: Any = preactivation.Block(8, 8, 1)
     x = torch.randn(2, 8, 4, 4)
     nn.init.zeros_(block.residual[-1].weight)
     assert torch.equal(block(x), x)
-    plain = resnet.Block(8, 8, 1)
+    plain: Any = resnet.Block(8, 8, 1)
     nn.init.zeros_(plain.residual[-1].weight)
     torch.testing.assert_close(plain(x), x.relu())
 
 
 def test_a_preactivation_block_is_its_equation():
     torch.manual_seed(0)
-    block, x = preactivation.Block(4, 6, 2).double(), torch.randn(5, 4, 8, 8).double()
+    block: Any = preactivation.Block(4, 6, 2).double()
+    x = torch.randn(5, 4, 8, 8).double()
     first, second = block.residual[0], block.residual[4]
 
     def normalised(y):
@@ -174,7 +176,7 @@ def test_depth_and_width_of_a_wide_resnet(depth, widening):
     assert {module.p for module in WideResNet().modules() if isinstance(module, nn.Dropout)} == {0.0}
 
 
-def stochastic(survival, blocks=2):
+def stochastic(survival, blocks=2) -> Any:
     torch.manual_seed(0)
     return StochasticDepthResNet(blocks=blocks, survival=survival).double()
 
@@ -203,7 +205,8 @@ def test_with_survival_probability_1_it_is_the_plain_network(training):
 def test_evaluation_uses_the_expected_residual(monkeypatch):
     """In training a block is kept or dropped as a whole; in evaluation the sum before the ReLU is the expected one."""
     torch.manual_seed(0)
-    block, x = stochastic_depth.Block(6, 6, 1, survival=0.3).double(), torch.randn(4, 6, 5, 5).double()
+    block: Any = stochastic_depth.Block(6, 6, 1, survival=0.3).double()
+    x = torch.randn(4, 6, 5, 5).double()
     calls = []
     block.residual.register_forward_hook(lambda *_: calls.append(1))
     block.residual.eval()  # fixed statistics of batch normalisation
@@ -220,7 +223,8 @@ def test_evaluation_uses_the_expected_residual(monkeypatch):
 
 def test_blocks_are_dropped_with_their_probability():
     torch.manual_seed(0)
-    block, kept = stochastic_depth.Block(2, 2, 1, survival=0.7), []
+    block: Any = stochastic_depth.Block(2, 2, 1, survival=0.7)
+    kept = []
     block.residual = nn.Identity()
     block.residual.register_forward_hook(lambda *_: kept.append(1))
     for _ in range(2_000):

@@ -1,6 +1,7 @@
 """The spatial transformer by hand: affine grid, bilinear sampler and regions against torch and by hand."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def test_a_region_has_the_corners_of_the_output():
 # The networks.
 
 
-def network(kind, **settings):
+def network(kind, **settings) -> Any:
     torch.manual_seed(0)
     return (CNN(20, 2) if kind is CNN else kind(20, 12, 2, **settings)).double()
 
@@ -199,7 +200,7 @@ def test_expected_positions_are_those_of_the_maximum_and_of_the_mean():
 def test_the_features_move_with_the_image():
     """A spot that is moved by 12 of 60 pixels moves the expected positions by 0.4."""
     torch.manual_seed(0)
-    localisation = Localisation(60).double().eval()
+    localisation: Any = Localisation(60).double().eval()
     localisation.layers[-1].weight.data.fill_(200)  # nearly the maximum
     image = torch.zeros(2, 1, 60, 60).double()
     image[0, 0, 20:26, 20:26] = image[1, 0, 20:26, 32:38] = 1
