@@ -79,10 +79,10 @@ class Config:
     fresh: bool = True
     """Draw new places, angles and distractors in every epoch instead of once."""
     epochs: int | None = None
-    """Number of epochs. Default: 10, or more on small data sets, for about 300 steps."""
-    batch_size: int = 128
+    """Number of epochs. Default: 10, or more on small data sets, for about 600 steps."""
+    batch_size: int = 64
     """Batch size in images, over all processes."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     """Peak learning rate of AdamW (one-cycle schedule)."""
     localisation_rate: float = 0.3
     """Learning rate of the localisation network, relative to that of the classifier."""
@@ -209,7 +209,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             fixed_images(split, transformation, seed)
             for split, seed in ((data.valid, VALID_SEED), (data.test, TEST_SEED))
         )
-        epochs = config.epochs or max(10, 300 // len(batches))
+        epochs = config.epochs or max(10, 600 // len(batches))
         steps = epochs * len(batches)
         model = make_model(config).to(run.device)
         parallel = distributed.wrap(model)
