@@ -8,9 +8,10 @@ python -m ch06_cnn.train --benchmark             # time their training steps on 
 from ch06_cnn.architectures import classics
 from ch06_cnn.convolution import cnn, throughput
 from ch06_cnn.detection import detection
+from ch06_cnn.spatial import spatial
 from ch06_cnn.speedrun import speedrun
 from ch06_cnn.transfer import transfer
 from common.cli import main
 
 if __name__ == "__main__":
-    main(cnn, speedrun, extra=[classics, transfer, detection, throughput])
+    main(cnn, speedrun, extra=[classics, transfer, detection, spatial, throughput])

@@ -1,7 +1,8 @@
-"""Seven classic architectures for 32x32 pixels, trained by one loop.
+"""Ten classic architectures for 32x32 pixels, trained by one loop.
 
-    python -m ch06_cnn.train classics                        # all seven, one table
+    python -m ch06_cnn.train classics                        # all ten, one table
     python -m ch06_cnn.train classics --network resnet --epochs 20
+    python -m ch06_cnn.train classics --network stochastic-depth --epochs 20
 
 Dimensions: B batch, N images, C channels, H height, W width, K classes (10, or those of a folder).
 """
@@ -19,8 +20,11 @@ from ch06_cnn.architectures.densenet import DenseNet
 from ch06_cnn.architectures.googlenet import GoogLeNet
 from ch06_cnn.architectures.lenet import LeNet
 from ch06_cnn.architectures.nin import NiN
+from ch06_cnn.architectures.preactivation import PreActivationResNet
 from ch06_cnn.architectures.resnet import ResNet
+from ch06_cnn.architectures.stochastic_depth import StochasticDepthResNet
 from ch06_cnn.architectures.vgg import VGG
+from ch06_cnn.architectures.wide_resnet import WideResNet
 from ch06_cnn.class_names import count_classes, save_class_names
 from ch06_cnn.convolution.augment import augment, random_flips
 from ch06_cnn.convolution.cnn import class_accuracy, make_optimizer, measure, one_cycle, predict, train_step
@@ -41,6 +45,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "nin": NiN,
     "googlenet": GoogLeNet,
     "resnet": ResNet,
+    "preactivation": PreActivationResNet,
+    "stochastic-depth": StochasticDepthResNet,
+    "wide": WideResNet,
     "densenet": DenseNet,
 }
 """Architectures by name, roughly in order of publication."""
@@ -53,7 +60,10 @@ class Config:
     data: PictureData = "auto"
     """Data set; auto takes CIFAR-10 if it is on disk or can be downloaded, else the embedded shapes. Or a folder with
     one folder of pictures per class."""
-    network: Literal["all", "lenet", "alexnet", "vgg", "nin", "googlenet", "resnet", "densenet"] = "all"
+    network: Literal[
+        "all", "lenet", "alexnet", "vgg", "nin", "googlenet", "resnet", "preactivation", "stochastic-depth", "wide",
+        "densenet",
+    ] = "all"  # fmt: skip
     """Architecture; all trains them one after the other, each in its own run."""
     epochs: int = 10
     """Number of epochs."""
@@ -91,7 +101,7 @@ def cost(model: nn.Module) -> dict[str, float]:
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Train one network or all seven; return test metrics, for all seven with the name of the network as prefix."""
+    """Train one network or all ten; return test metrics, for all ten with the name of the network as prefix."""
     data = data or load_pictures(config.data, limit=config.run.limit)
     if config.network != "all":
         return train_one(config, data)
@@ -115,6 +125,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
 def train_one(config: Config, data: ImageSet) -> dict[str, float]:
     """Train one network and return its test metrics, number of parameters and MFLOP."""
     with Run.open(__name__, config, data.card) as run:
+        alone = config.network != "stochastic-depth" or distributed.world_size() == 1  # others would drop other blocks
+        require(alone, "--network stochastic-depth trains in one process", f"{distributed.world_size()} processes")
         batches = Batches(
             data.train.pixels,
             data.train.labels,

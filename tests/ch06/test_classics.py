@@ -1,14 +1,18 @@
-"""Seven classic networks: parameter counts, training loop and table of results; the throughput program."""
+"""Ten classic networks: parameter counts, training loop and table of results; the throughput program."""
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from ch06_cnn.architectures import classics
+from ch06_cnn.architectures import classics, preactivation, resnet, stochastic_depth
 from ch06_cnn.architectures.classics import NETWORKS, Config
 from ch06_cnn.architectures.densenet import DenseNet
+from ch06_cnn.architectures.stochastic_depth import StochasticDepthResNet
+from ch06_cnn.architectures.wide_resnet import WideResNet
 from ch06_cnn.convolution import throughput
 from ch06_cnn.preprocessing import scaled
 from common.data.images.loading import load_images
@@ -53,11 +57,45 @@ def resnet_size():
     return total + 513 * 10
 
 
+def preactivation_size():
+    """Parameters of the pre-activation ResNet-18: as ResNet-18, but the batch norms have the channels before."""
+    total, channels = 27 * 64, 64
+    for width in (64, 128, 256, 512):
+        total += 9 * channels * width + 3 * 9 * width * width + 2 * channels + 3 * 2 * width
+        total += channels * width if width != channels else 0
+        channels = width
+    return total + 2 * 512 + 513 * 10
+
+
+def wide_size(depth, widening):
+    """Parameters of WRN-d-k: n = (d - 4) / 6 blocks per group; a 1x1 convolution where the shape changes."""
+    total, channels, blocks = 27 * 16, 16, (depth - 4) // 6
+    for width in (16 * widening, 32 * widening, 64 * widening):
+        total += channels * width if width != channels else 0
+        total += 9 * channels * width + (2 * blocks - 1) * 9 * width * width
+        total += 2 * channels + (2 * blocks - 1) * 2 * width
+        channels = width
+    return total + 2 * channels + (channels + 1) * 10
+
+
+def thin_size(blocks):
+    """Parameters of a ResNet with 6 n + 2 layers; a 1x1 convolution where the shape changes."""
+    total, channels = 27 * 16 + 2 * 16, 16
+    for width in (16, 32, 64):
+        total += 9 * channels * width + (2 * blocks - 1) * 9 * width * width + 2 * blocks * 2 * width
+        total += channels * width + 2 * width if width != channels else 0
+        channels = width
+    return total + 65 * 10
+
+
 # Sums over the layers in the papers: (kernel size squared x input channels + bias) x filters.
 SIZES = {
     "lenet": (5 * 5 * 3 + 1) * 6 + (5 * 5 * 6 + 1) * 16 + 401 * 120 + 121 * 84 + 85 * 10,
     "vgg": 9 * (3 * 64 + 64 * 128 + 128 * 256 + 256**2 + 256 * 512 + 3 * 512**2) + 2 * (64 + 128 + 512 + 2048) + 5130,
     "resnet": resnet_size(),
+    "preactivation": preactivation_size(),
+    "stochastic-depth": thin_size(9),
+    "wide": wide_size(16, 4),
     "densenet": densenet_size(),
 }
 
@@ -71,6 +109,9 @@ def test_parameter_counts_equal_the_sums_over_the_layers(name):
 def test_every_network_returns_ten_logits_and_every_weight_has_a_gradient(name):
     torch.manual_seed(0)
     model = classics.make_model(Config(network=name))
+    for module in model.modules():
+        if isinstance(module, stochastic_depth.Block):
+            module.survival = 1.0  # a dropped block has no gradient
     logits = model(torch.randn(2, 3, 32, 32))
     assert logits.shape == (2, 10)
     logits.square().sum().backward()
@@ -91,6 +132,111 @@ def test_a_dense_layer_appends_to_its_input():
     y = layer(x)
     assert y.shape == (1, 36, 4, 4)
     assert torch.equal(y[:, :24], x)
+
+
+# Pre-activation, wide ResNet, stochastic depth.
+
+
+def test_a_preactivation_block_passes_on_its_input_unchanged():
+    """Without a residual, y = x, also where x is negative; a block of ResNet-18 applies ReLU."""
+    block: Any = preactivation.Block(8, 8, 1)
+    x = torch.randn(2, 8, 4, 4)
+    nn.init.zeros_(block.residual[-1].weight)
+    assert torch.equal(block(x), x)
+    plain: Any = resnet.Block(8, 8, 1)
+    nn.init.zeros_(plain.residual[-1].weight)
+    torch.testing.assert_close(plain(x), x.relu())
+
+
+def test_a_preactivation_block_is_its_equation():
+    torch.manual_seed(0)
+    block: Any = preactivation.Block(4, 6, 2).double()
+    x = torch.randn(5, 4, 8, 8).double()
+    first, second = block.residual[0], block.residual[4]
+
+    def normalised(y):
+        return (y - y.mean((0, 2, 3), keepdim=True)) / (y.var((0, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+
+    active = normalised(x).relu()
+    hidden = nn.functional.conv2d(active, first.weight, stride=2, padding=1)
+    residual = nn.functional.conv2d(normalised(hidden).relu(), second.weight, padding=1)
+    torch.testing.assert_close(block(x), nn.functional.conv2d(active, block.shortcut.weight, stride=2) + residual)
+
+
+@pytest.mark.parametrize(("depth", "widening"), [(10, 1), (16, 2), (22, 1)])
+def test_depth_and_width_of_a_wide_resnet(depth, widening):
+    model = WideResNet(depth=depth, widening=widening, dropout=0.3)
+    assert parameters(model) == wide_size(depth, widening)
+    three = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+    ones = [module for module in model.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)]
+    # The depth is the number of convolutions, with those of three shortcuts; without widening the first has none.
+    assert len(three) + len(ones) == depth - (widening == 1)
+    assert three[-1].out_channels == 64 * widening
+    assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.3] * ((depth - 4) // 2)
+    assert {module.p for module in WideResNet().modules() if isinstance(module, nn.Dropout)} == {0.0}
+
+
+def stochastic(survival, blocks=2) -> Any:
+    torch.manual_seed(0)
+    return StochasticDepthResNet(blocks=blocks, survival=survival).double()
+
+
+def test_survival_probabilities_decrease_linearly():
+    blocks = [module for module in stochastic(0.5, 9).modules() if isinstance(module, stochastic_depth.Block)]
+    assert [block.survival for block in blocks] == pytest.approx([1 - 0.5 * number / 27 for number in range(1, 28)])
+    assert sum(block.survival for block in blocks) == pytest.approx((3 * 27 - 1) / 4), "the mean number of blocks"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_with_survival_probability_1_it_is_the_plain_network(training):
+    model, x = stochastic(1.0).train(training), torch.randn(3, 3, 32, 32).double()
+    layers = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    layers += [resnet.Block(16, 16, 1), resnet.Block(16, 16, 1), resnet.Block(16, 32, 2), resnet.Block(32, 32, 1)]
+    plain = nn.Sequential(*layers, resnet.Block(32, 64, 2), resnet.Block(64, 64, 1)).double().train(training)
+    plain.load_state_dict(model.features.state_dict())
+    expected = model.classifier(plain(x).mean((2, 3)))
+    assert torch.equal(model(x), expected)
+    model(x).square().sum().backward()
+    expected.square().sum().backward()
+    for ours, theirs in zip(model.features.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_evaluation_uses_the_expected_residual(monkeypatch):
+    """In training a block is kept or dropped as a whole; in evaluation the sum before the ReLU is the expected one."""
+    torch.manual_seed(0)
+    block: Any = stochastic_depth.Block(6, 6, 1, survival=0.3).double()
+    x = torch.randn(4, 6, 5, 5).double()
+    calls = []
+    block.residual.register_forward_hook(lambda *_: calls.append(1))
+    block.residual.eval()  # fixed statistics of batch normalisation
+    outputs = {}
+    for drawn in (0.29, 0.31):
+        monkeypatch.setattr(torch, "rand", lambda *_, drawn=drawn: torch.tensor(drawn))
+        outputs[drawn] = block(x)
+    assert len(calls) == 1, "the residual of a dropped block was computed"
+    kept, dropped = x + block.residual(x), x
+    torch.testing.assert_close(outputs[0.29], kept.relu())
+    torch.testing.assert_close(outputs[0.31], dropped.relu())
+    torch.testing.assert_close(block.eval()(x), (0.3 * kept + 0.7 * dropped).relu())
+
+
+def test_blocks_are_dropped_with_their_probability():
+    torch.manual_seed(0)
+    block: Any = stochastic_depth.Block(2, 2, 1, survival=0.7)
+    kept = []
+    block.residual = nn.Identity()
+    block.residual.register_forward_hook(lambda *_: kept.append(1))
+    for _ in range(2_000):
+        block(torch.ones(1, 2, 1, 1))
+    assert len(kept) / 2_000 == pytest.approx(0.7, abs=0.04)
+
+
+def test_stochastic_depth_trains_in_one_process(config, shapes, monkeypatch):
+    monkeypatch.setattr(classics.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(classics.distributed, "from_main", lambda value: value)
+    with pytest.raises(ValueError, match="--network stochastic-depth trains in one process, got 2 processes"):
+        classics.train(replace(config, network="stochastic-depth"), shapes)
 
 
 @pytest.mark.parametrize("name", ["lenet", "resnet"])
