@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -223,7 +223,7 @@ def train(config: Config, data: SentenceSet | None = None) -> dict[str, float]:
         best = {name: BestWeights(model) for name, model in models.items()}
         steps = batch_count(len(words), config.batch_size)
         epochs = config.epochs or max(4, 1_500 // steps)
-        parts = {f"{name}_model": models[name] for name in models}
+        parts: dict[str, Any] = {f"{name}_model": models[name] for name in models}
         parts |= {f"{name}_optimizer": optimizers[name] for name in models}
         parts |= {f"{name}_best": best[name] for name in models}
         for epoch in run.epochs(epochs, steps, **parts):
