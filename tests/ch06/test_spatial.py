@@ -129,6 +129,7 @@ def test_the_localisation_learns_where_something_is_from_the_samplers_gradient()
         (-sample(images, model.attend(images), 9, "by-hand")[:, 0, 4, 4].mean()).backward()
         optimizer.step()
 
+    @torch.no_grad()
     def found():
         return float((model.attend(images)[:, 0, :, 2] - centre).norm(dim=1).mean()) < 0.1
 
