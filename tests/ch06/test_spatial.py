@@ -37,7 +37,6 @@ def frames(film) -> int:
 
 def test_defaults_depend_on_the_task():
     assert [Config(task=task).network for task in TASKS] == ["spn", "spn", "spn", "rnn-spn"]
-    assert [Config(task=task).initial_scale for task in TASKS] == [1, 1, 1, 0.5]
     sizes = {"cnn": 28, "spn": 50, "rnn-spn": 28}
     for network, size in sizes.items():
         assert Config(task="sequence", network=network).crop_size == size
