@@ -67,13 +67,8 @@ class Config:
         sequence=default_by("network", **{"cnn": DIGIT, "spn": 50, "rnn-spn": DIGIT}),
     )
     """Height and width of the transformer's output in pixels. Default: 28; 50 for an SPN that reads a sequence."""
-    initial_scale: float = default_by(
-        "task",
-        **dict.fromkeys(("rotated", "moved", "cluttered"), 1.0),
-        sequence=default_by("network", **{"cnn": 1.0, "spn": 1.0, "rnn-spn": 0.5}),
-    )
-    """Scale of the regions before training, at the centre; 1 is the whole image. Default: 0.5 for a recurrent SPN that
-    reads a sequence, else 1."""
+    initial_scale: float = 1.0
+    """Scale of the regions before training, at the centre of the image; 1 is the whole image."""
     sampler: Sampler = "torch"
     """Affine grid and bilinear sampler: torch's, or those by hand in transformer.py."""
     fresh: bool = True

@@ -37,7 +37,6 @@ def frames(film) -> int:
 
 def test_defaults_depend_on_the_task():
     assert [Config(task=task).network for task in TASKS] == ["spn", "spn", "spn", "rnn-spn"]
-    assert [Config(task=task).initial_scale for task in TASKS] == [1, 1, 1, 0.5]
     sizes = {"cnn": 28, "spn": 50, "rnn-spn": 28}
     for network, size in sizes.items():
         assert Config(task="sequence", network=network).crop_size == size
@@ -129,6 +128,7 @@ def test_the_localisation_learns_where_something_is_from_the_samplers_gradient()
         (-sample(images, model.attend(images), 9, "by-hand")[:, 0, 4, 4].mean()).backward()
         optimizer.step()
 
+    @torch.no_grad()
     def found():
         return float((model.attend(images)[:, 0, :, 2] - centre).norm(dim=1).mean()) < 0.1
 

@@ -54,7 +54,7 @@ TRANSFORMATIONS = {
     "cluttered": Transformation(60, pieces=16, piece_size=6),
     "sequence": Transformation(100, digits=3, slope=14, pieces=8, piece_size=9),
 }
-"""Angles, scales, sizes and distractors of Jaderberg et al. (2015; the first three) and Sønderby et al. (2015)."""
+"""Angles, scales and distractors of Jaderberg et al. (2015; the first three) and Sønderby et al. (2015)."""
 
 
 def draw(digits: Split, transformation: Transformation, generator: torch.Generator) -> Split:
