@@ -50,7 +50,6 @@ def test_every_weight_has_a_gradient(config, scenes, head, backbone):
     assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("head", ["ssd", "yolo"])
 def test_eight_images_are_overfitted(config, head):
     torch.manual_seed(0)
