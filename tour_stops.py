@@ -233,7 +233,7 @@ STOPS = [
             "dropout": 0.2,
             "run": RunOptions(precision="fp32"),
         },
-        seconds=8,
+        seconds=10,
     ),
     Stop(
         "ch05_rnn.words.word2vec",
