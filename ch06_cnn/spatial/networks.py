@@ -166,7 +166,8 @@ class SPN(nn.Module):
         sampler: Sampler = "torch",
     ) -> None:
         super().__init__()
-        self.crop_size, self.sampler = crop_size, sampler
+        self.crop_size = crop_size
+        self.sampler: Sampler = sampler
         self.localisation = Localisation(size, features)
         self.hidden = nn.Sequential(nn.Linear(self.localisation.outputs, 64), nn.Tanh())
         self.theta = Parameters(64, form, initial_scale)
@@ -200,7 +201,8 @@ class RecurrentSPN(nn.Module):
         hidden_size: int = 128,
     ) -> None:
         super().__init__()
-        self.crop_size, self.digits, self.sampler = crop_size, digits, sampler
+        self.crop_size, self.digits = crop_size, digits
+        self.sampler: Sampler = sampler
         self.localisation = Localisation(size, features)
         self.cell = nn.GRUCell(self.localisation.outputs, hidden_size)
         self.theta = Parameters(hidden_size, form, initial_scale)

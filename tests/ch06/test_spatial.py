@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from common.data.images.transformed import TRANSFORMATIONS, draw
 from common.schedule import one_cycle_at
 from conftest import train_until
 
-TASKS = list(TRANSFORMATIONS)
+TASKS: list[Any] = list(TRANSFORMATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +38,12 @@ def frames(film) -> int:
 
 def test_defaults_depend_on_the_task():
     assert [Config(task=task).network for task in TASKS] == ["spn", "spn", "spn", "rnn-spn"]
-    sizes = {"cnn": 28, "spn": 50, "rnn-spn": 28}
+    sizes: dict[Any, int] = {"cnn": 28, "spn": 50, "rnn-spn": 28}
     for network, size in sizes.items():
         assert Config(task="sequence", network=network).crop_size == size
         assert Config(task="cluttered", network=network).crop_size == 28
-    for network, kind in (("cnn", CNN), ("spn", SPN), ("rnn-spn", RecurrentSPN)):
+    kinds: dict[Any, type] = {"cnn": CNN, "spn": SPN, "rnn-spn": RecurrentSPN}
+    for network, kind in kinds.items():
         assert isinstance(spatial.make_model(Config(network=network)), kind)
 
 
@@ -315,6 +317,6 @@ def test_regions_are_drawn_in_pixels_of_the_image():
     figure = visualise.draw_regions(images, theta, 28, ["1", "2"])
     (line,) = figure.axes[0].lines
     expected = (region(theta[0, 0]) + 1) * 20 - 0.5
-    drawn = torch.tensor(list(zip(*line.get_data(), strict=True)))[:4]
+    drawn = torch.tensor(line.get_xydata())[:4]
     torch.testing.assert_close(drawn, expected, check_dtype=False)
     assert len(visualise.draw_regions(images, theta[:, :0], 0, ["1", "2"]).axes) == 2
