@@ -98,6 +98,14 @@ def digits(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch03_autoencoder_rbm.digits.feedforward", run, runs)
 
 
+def detection(run: str | None = None, runs: str = "runs") -> _Any:
+    """Object detector and the names of its classes, trained by `ch06_cnn.train detection`.
+
+    (B, 3, H, W) pixels -> (B, A, C) outputs for A anchors or cells; `ch06_cnn.detection.evaluation.detect` gives boxes
+    """
+    return _restored("ch06_cnn.detection.detection", run, runs)
+
+
 def dqn(run: str | None = None, runs: str = "runs") -> _Any:
     """Deep Q-network for one maze, trained by `ch07_dqn.train dqn`.
 
@@ -181,12 +189,28 @@ def seq2seq(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch05_rnn.sentences.seq2seq", run, runs)
 
 
+def spatial(run: str | None = None, runs: str = "runs") -> _Any:
+    """Network with a spatial transformer, or without, trained by `ch06_cnn.train spatial`.
+
+    (B, 1, S, S) pixels -> (B, K, 10) logits of K digits
+    """
+    return _restored("ch06_cnn.spatial.spatial", run, runs)
+
+
 def speedrun(run: str | None = None, runs: str = "runs") -> _Any:
     """Network of the CIFAR-10 speed run, trained by `ch06_cnn.train speedrun`.
 
     (B, 3, 32, 32) scaled pixels -> (B, 10) logits
     """
     return _restored("ch06_cnn.speedrun.speedrun", run, runs)
+
+
+def transfer(run: str | None = None, runs: str = "runs") -> _Any:
+    """EfficientNet-Lite0 or a small network with the classes of the new task, trained by `ch06_cnn.train transfer`.
+
+    (B, 3, S, S) pixels -> (B, K) logits
+    """
+    return _restored("ch06_cnn.transfer.transfer", run, runs)
 
 
 def translation(run: str | None = None, runs: str = "runs") -> _Any:

@@ -36,6 +36,7 @@ from common.folder import newest_run
 from common.progress import say
 
 COMMAND = "python -m ch06_cnn.predict"
+PROGRAMS = tuple(f"ch06_cnn.{name}" for name in ("cnn", "classics", "speedrun", "transfer"))
 
 CHUNK = 500
 """Number of pictures that are read at once."""
@@ -87,6 +88,8 @@ def load_classifier(folder: Path) -> Classifier:
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     record = read_json(path)
     program = f"{record.get('chapter')}.{record.get('program')}"
+    if program not in PROGRAMS:
+        raise ValueError(f"{folder} is a run of {program}, not of cnn, classics, speedrun or transfer in chapter 6")
     names = load_class_names(folder)
     if program == "ch06_cnn.cnn":
         model, config = cnn.restore(folder)
@@ -97,10 +100,8 @@ def load_classifier(folder: Path) -> Classifier:
     if program == "ch06_cnn.speedrun":
         model, config = speedrun.restore(folder)
         return Classifier(partial(speedrun.classify, model, config=config, bf16=False), 32, names)
-    if program == "ch06_cnn.transfer":
-        model, config = transfer.restore(folder)
-        return Classifier(partial(transfer.predict, model, size=config.image_size), config.image_size, names)
-    raise ValueError(f"{folder} is a run of {program}, not of cnn, classics, speedrun or transfer in chapter 6")
+    model, config = transfer.restore(folder)
+    return Classifier(partial(transfer.predict, model, size=config.image_size), config.image_size, names)
 
 
 def find_pictures(places: Iterable[Path]) -> list[Path]:

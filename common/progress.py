@@ -186,6 +186,11 @@ class EpochBar:
         self._began, self._first = time.perf_counter(), None
         self._left = False
 
+    @property
+    def visible(self) -> bool:
+        """Whether the output is a terminal."""
+        return not self._progress.disable
+
     def stop(self) -> None:
         """Remove the bar."""
         _hide(self._progress)

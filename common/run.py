@@ -223,7 +223,8 @@ class Run:
         self._pending.clear()
         self._fetched = time.perf_counter()
         assert self._bar is not None
-        self._bar.update(self._step, float(losses[-1]), self._rate(), self.elapsed())
+        elapsed = self.elapsed() if self._bar.visible else 0.0
+        self._bar.update(self._step, float(losses[-1]), self._rate(), elapsed)
 
     def _check_finite(self, measures: Mapping[str, float]) -> None:
         for name, value in measures.items():
