@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ch06_cnn.architectures.classics import NETWORKS
 from ch07_dqn.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
@@ -68,6 +69,9 @@ SHORTER = {
 
 CONSTANTS = {
     "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
+    "ch06_cnn.architectures.classics": {
+        "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth")}
+    },
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},

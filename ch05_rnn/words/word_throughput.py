@@ -12,6 +12,7 @@ Dimensions: V vocabulary size, D vector size.
 """
 
 import statistics
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -122,7 +123,9 @@ class Gensim:
     """Skip-gram with negative sampling by gensim, for words or their n-grams."""
 
     def __init__(self, data: Text, config: Config, *, subwords: bool) -> None:
-        from gensim.models import FastText, Word2Vec  # pyright: ignore[reportMissingImports]  # an extra
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # gensim imports clients of cloud storage, if there are any
+            from gensim.models import FastText, Word2Vec  # pyright: ignore[reportMissingImports]  # an extra
 
         self.words, self.learning_rate = data.vocabulary.symbols, config.gensim_learning_rate
         self.lines = lines_of(data)
