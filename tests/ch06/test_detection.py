@@ -239,6 +239,10 @@ def test_yolo_loss_is_small_for_the_true_boxes():
     worse = outputs.clone()
     worse[0, 5, 4] = 0.0
     assert head.loss(worse, truth, labels).item() == pytest.approx(math.log(2) / 2, rel=1e-6), "an empty cell"
+    near = outputs.clone()
+    near[0, 18, 0], near[0, 18, 4] = math.log(7), 0.0  # the cell to the left, with the box (7, 4, 19, 16)
+    near[0, 18, 1:4] = torch.zeros(3)
+    assert head.loss(near, truth, labels).item() < 1e-10, "an empty cell whose box overlaps a true box"
 
 
 def test_select_limits_scores_and_suppresses_each_class_on_its_own():
