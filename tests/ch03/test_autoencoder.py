@@ -172,6 +172,7 @@ def test_training_works_with_few_images(options, limit):
     assert 0 < metrics["test_mse"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mnist_in_two_epochs(real_data, options):
     metrics = autoencoder.train(Config(data="mnist", epochs=2, run=options))

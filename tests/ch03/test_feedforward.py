@@ -213,6 +213,7 @@ def test_training_works_with_few_images(options, limit):
     assert 0 <= metrics["test_accuracy"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_mnist_in_two_epochs(real_data, options):
     metrics = feedforward.train(Config(data="mnist", epochs=2, run=options))

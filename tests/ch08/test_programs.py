@@ -201,6 +201,7 @@ def test_the_gan_learns_and_restores(gan_config, digits):
         assert frames(film) > 5
 
 
+@pytest.mark.slow
 def test_a_resumed_gan_has_the_same_weights(gan_config, monkeypatch):
     data = load_images("digits", limit=150)
     config = replace(gan_config, epochs=3, batch_size=64)
@@ -241,6 +242,7 @@ def test_a_gan_requires_two_images(gan_config):
 # The sweep.
 
 
+@pytest.mark.slow
 def test_the_sweep_compares_vaes_with_plain_autoencoders(options, digits, capsys):
     config = latent_sweep.Config(
         data="digits", latent_sizes=(1, 8), hidden=(64, 32), epochs=25, batch_size=64, run=options

@@ -341,6 +341,7 @@ def test_the_newest_run_with_suitable_settings_is_found(trained, options):
     assert source.newest(options.out / "nothing") is None
 
 
+@pytest.mark.slow
 def test_missing_runs_are_trained_and_existing_ones_exported(options, capsys):
     few = replace(options, limit=100)
     feedforward.train(feedforward.Config(data="digits", epochs=1, run=few))

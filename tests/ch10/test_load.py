@@ -254,6 +254,7 @@ def test_a_second_sigterm_or_ctrl_c_does_not_wait_for_the_drain(models, signals)
         server.process.wait(60)  # long before the end of the drain
 
 
+@pytest.mark.slow
 def test_malformed_requests_are_refused_and_do_not_increase_memory(server):
     before = server.memory()
     broken = fuzzing.send_malformed(server, 300, random.Random(1))
