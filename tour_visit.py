@@ -168,6 +168,7 @@ def get_ready(device: str) -> dict[str, Any]:
 def compare_devices(modules: Sequence[str], folder: Path) -> tuple[list[Any], Picture | None]:
     """Time each program's training step on every device; return the timings and a picture of them."""
     from common import benchmark
+    from common.drawing import plots
 
     timings = [
         timing
@@ -178,5 +179,5 @@ def compare_devices(modules: Sequence[str], folder: Path) -> tuple[list[Any], Pi
     if not timings:
         return [], None
     with atomic_path(folder / "devices.png") as path:
-        benchmark.draw(timings).savefig(path)
+        plots.save(benchmark.draw(timings), path)
     return timings, inlined(folder / "devices.png")

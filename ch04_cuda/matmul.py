@@ -301,5 +301,5 @@ def draw(peaks: dict[str, float], bandwidth: float, steps: dict[str, Step], reac
                 )
         axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity, operations per byte", ylabel="GFLOP/s")
         axes.set_title(f"roofline: peak rates, and memory bandwidth {bandwidth:,.0f} GB/s (slope)")
-        axes.legend(fontsize="small")
+        axes.legend(loc="best", fontsize="small")
     return figure

@@ -64,8 +64,10 @@ def describe(config: Config) -> list[tuple[str, str]]:
     if config.draw is not None:
         require(model.attention is not None, "--draw needs a model with attention", "one without")
         figure = draw_attention(model, vocabulary, pixels, config.max_length)
+        from common.drawing import plots
+
         with atomic_path(config.draw) as temporary:
-            figure.savefig(temporary, format="png")
+            plots.save(figure, temporary)
         say("saved", str(config.draw))
     rows = [("caption", text)]
     if scene is not None:

@@ -80,9 +80,11 @@ def translate_subwords(config: Config, folder: Path) -> list[str]:
     )
     if config.draw is not None:
         figure = evaluation.draw_alignments(model, encoding, list(zip(config.texts, outputs, strict=True)))
+        from common.drawing import plots
+
         with atomic_path(config.draw) as temporary, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # scripts that the font lacks are drawn as boxes
-            figure.savefig(temporary, format="png")
+            plots.save(figure, temporary)
         say("saved", str(config.draw))
     return outputs
 

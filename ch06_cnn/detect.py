@@ -81,12 +81,13 @@ def find(
 def draw(pixels: Tensor, objects: Sequence[Found], names: Sequence[str], path: Path) -> None:
     """Draw detected objects on an image and save it as a PNG."""
     from ch06_cnn.detection.visualise import COLOURS, Drawn, draw_boxes
+    from common.drawing import plots
 
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
     boxes = [Drawn(each.box, colours[each.name], f"{each.name} {each.score:.2f}") for each in objects]
     figure = draw_boxes([pixels], [boxes], columns=1, size=8)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+        plots.save(figure, temporary)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

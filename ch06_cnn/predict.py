@@ -173,7 +173,7 @@ def write_results(options: Options, folder: Path, classifier: Classifier, paths:
     titles = [f"{names[k]} {value:.0%}" for k, value in zip(labels.tolist(), best.tolist(), strict=True)][:SHOWN]
     figure = plots.image_grid(thumbnails, columns=min(len(thumbnails), 6), titles=titles, size=1.3)
     with atomic_path(folder / "predictions.png") as path:
-        figure.savefig(path)
+        plots.save(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

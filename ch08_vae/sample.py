@@ -133,7 +133,7 @@ def sample(options: Options) -> Path:
             name, title = f"sample-{options.digit}", f"samples of class {options.digit}"
     path = options.picture or folder / f"{name}.png"
     with explain_unwritable(path.parent), atomic_path(path) as temporary:
-        plots.mosaic(tiles(images), columns=columns, title=title, size=0.6).savefig(temporary)
+        plots.save(plots.mosaic(tiles(images), columns=columns, title=title, size=0.6), temporary)
     say("saved", str(path))
     return path
 

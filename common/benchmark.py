@@ -227,6 +227,8 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
         f"{machine['cpu']}, {devices.ALL_THREADS} threads; {machine.get('gpu', 'no GPU: only the CPU is timed')}",
     )
     timings = [timing for module, config in jobs for timing in measure(module, config)]
+    from common.drawing import plots
+
     print_table(timings)
     record = {
         "machine": machine,
@@ -236,7 +238,7 @@ def run_benchmark(chapter: str, jobs: list[tuple[ModuleType, Any]]) -> list[Timi
     }
     write_json(folder / "benchmark.json", record)
     with atomic_path(folder / "benchmark.png") as path:
-        draw(timings).savefig(path)
+        plots.save(draw(timings), path)
     say("saved", f"{folder}: benchmark.json benchmark.png")
     return timings
 

@@ -123,8 +123,10 @@ class Run:
 
     def figure(self, name: str, figure: "Figure") -> None:
         """Save a matplotlib figure as `<name>.png`."""
+        from common.drawing import plots
+
         with self.writing(f"{name}.png") as path:
-            figure.savefig(path)
+            plots.save(figure, path)
 
     def save(self, model: nn.Module) -> None:
         """Save the weights as model.safetensors."""

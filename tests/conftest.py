@@ -17,6 +17,7 @@ from common.config import RunOptions
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import has_bf16_kernels
+from common.drawing import plots
 
 pytest_plugins = ("warm_python",)
 
@@ -26,6 +27,8 @@ REAL_DATA_DIR = Path(os.environ.get("DATA_DIR", "data")).resolve()
 # A shell makes background processes ignore Ctrl-C, and the programs that the tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+SAVE = plots.save
 
 LONGEST = [
     *("test_written_commands", "ch09/test_pipeline", "test_cuda_dry_run", "ch10/test_playground", "ch10/test_image"),
@@ -99,6 +102,26 @@ def _one_thread():
 def _nothing_from_outside(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_OFFLINE", "1")
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_figures():
+    """Draw figures small and without layout, which takes a third of the time."""
+
+    def save(figure, path):
+        figure.set_layout_engine(None)
+        figure.savefig(path, format="png", dpi=20)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "save", save)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _full_figures(request, monkeypatch):
+    """Draw figures as users get them in tests marked `figures`."""
+    if request.node.get_closest_marker("figures"):
+        monkeypatch.setattr(plots, "save", SAVE)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     names = [f"{row['variant']}, {split}" for row in rows for split in ("valid", "test")]
     values = [100 * row[f"{split}_accuracy"] for row in rows for split in ("valid", "test")]
     with atomic_path(path) as temporary:
-        plots.bars(names, values, title="accuracy", label="%").savefig(temporary)
+        plots.save(plots.bars(names, values, title="accuracy", label="%"), temporary)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def evaluate_one(card: Card, datums: Sequence[Card], test: Split, out: Path, thr
     home = out / variant
     (home / "card.json").unlink(missing_ok=True)  # the old card must not describe new files
     with atomic_path(home / "confusion.png") as temporary:
-        plots.confusion_matrix(test.labels, logits.argmax(1), names).savefig(temporary)
+        plots.save(plots.confusion_matrix(test.labels, logits.argmax(1), names), temporary)
     write_json(home / "metrics.json", metrics | {"class_accuracy": by_class})
     trained = card.facts["metrics"]
     facts = {

@@ -1,9 +1,10 @@
 """Curves, image grids, heat maps, scatter plots and bars, in one style for all chapters.
 
-Every function returns a matplotlib Figure, which `run.figure(name, figure)` saves.
+Every drawing function returns a matplotlib Figure, which `run.figure(name, figure)` or `save` writes to a file.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -27,6 +28,20 @@ LOOK: dict[Any, Any] = {
     "savefig.dpi": 110,
 }
 
+GAP, LINE, CHARACTER = 0.06, 0.14, 0.075
+"""Gap between images, height of a line of small text, and width of one of its characters, in inches."""
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whatever the end of the file's name.
+
+    `figure.savefig` of a figure with a layout engine draws it twice, the first time without an output.
+    """
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    figure.savefig(path, format="png")
+
 
 def curves(history: Sequence[dict[str, float]], panels: Mapping[str, Sequence[str]], *, log: bool = False) -> Figure:
     """Plot metrics over epochs, one panel per title, as in `{"loss": ["train_loss", "valid_loss"]}`."""
@@ -41,7 +56,7 @@ def curves(history: Sequence[dict[str, float]], panels: Mapping[str, Sequence[st
             if log:
                 axes.set_yscale("log")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.legend()
+            axes.legend(loc="best")
     return figure
 
 
@@ -74,23 +89,42 @@ def image_grid(
     row_names: Sequence[str] | None = None,
     size: float = 0.8,
 ) -> Figure:
-    """Draw (N, C, H, W) images in rows: uint8, or floats in [0, 1]; one channel is grey, three are colour."""
+    """Draw (N, C, H, W) images in rows: uint8, or floats in [0, 1]; one channel is grey, three are colour.
+
+    `size` is the width and height of a cell in inches. Titles above the images may have several lines; an image without
+    a title has a blank one.
+    """
     pictures = images.detach().cpu().movedim(1, -1).numpy()
     rows = -(-len(pictures) // columns)
-    with mpl.rc_context(LOOK):
-        height = size + (0.22 if titles else 0)
-        figure = Figure(figsize=(size * columns + (0.9 if row_names else 0), height * rows))
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
+    room = size - GAP
+    height, width = (room * side / max(pictures.shape[1:3]) for side in pictures.shape[1:3])
+    lines = [line for title in titles or [] for line in title.split("\n")]
+    above = LINE * max((title.count("\n") + 1 for title in titles or []), default=0)
+    left = CHARACTER * max(map(len, row_names)) + 2 * GAP if row_names else 0.0
+    points = min(8.3, 8.3 * size / (CHARACTER * max(map(len, lines), default=1)))  # the longest title fits its cell
+    with mpl.rc_context({**LOOK, "figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(left + size * columns, (size + above) * rows))
+        # one pair of axes in inches, since a pair for each image would take most of the time
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))
+        axes.set_axis_off()
         top = 1 if images.is_floating_point() else 255
         for number, picture in enumerate(pictures):
-            axes = grid[number // columns, number % columns]
-            axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=top)
-            if titles:
-                axes.set_title(titles[number], fontsize="small", pad=2)
-        for axes, name in zip(grid[:, 0], row_names or [], strict=False):
-            axes.text(-0.15, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize="small")
+            row, column = divmod(number, columns)
+            x, y = left + size * (column + 0.5), (size + above) * row + above + size / 2
+            axes.imshow(
+                picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+                cmap="gray",
+                vmin=0,
+                vmax=top,
+                aspect="auto",
+                extent=(x - width / 2, x + width / 2, y + height / 2, y - height / 2),
+            )
+            if titles and number < len(titles):
+                axes.text(x, y - height / 2 - GAP / 2, titles[number], ha="center", va="bottom", fontsize=points)
+        for row, name in enumerate((row_names or [])[:rows]):
+            y = (size + above) * row + above + size / 2
+            axes.text(left - GAP, y, name, ha="right", va="center", fontsize="small")
+        axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))  # imshow has changed them
     return figure
 
 
@@ -108,7 +142,8 @@ def heat_map(
         for (row, column), value in np.ndenumerate(values):
             text = f"{value:g}" if np.issubdtype(values.dtype, np.integer) else f"{value:.2g}"
             dark = shade[row, column] > 0.6 * shade.max()
-            axes.text(column, row, text, ha="center", va="center", fontsize="small", color="white" if dark else "black")
+            color = "white" if dark else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize="small", color=color, in_layout=False)
         axes.set(xlabel=columns, ylabel=rows, title=title)
         turned = {"rotation": 45, "ha": "right"} if max(map(len, column_names)) > 3 else {}
         axes.set_xticks(range(len(column_names)), column_names, **turned)
@@ -215,7 +250,7 @@ def bar_groups(names: Sequence[str], groups: Mapping[str, Sequence[float]], *, t
         axes.set(title=title, xlabel=label)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
-        axes.legend(fontsize="small")
+        axes.legend(loc="best", fontsize="small")
     return figure
 
 
@@ -274,7 +309,7 @@ def line_panels(
             if ylim is not None:
                 axes.set_ylim(ylim)
             if axes.get_legend_handles_labels()[1]:
-                axes.legend(fontsize="x-small")
+                axes.legend(loc="best", fontsize="x-small")
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
     return figure

@@ -81,7 +81,7 @@ def labelled(points: Tensor, names: Sequence[str], groups: Sequence[str], *, tit
         axes.set_xlim(float(low[0] - margin[0]), float(high[0] + margin[0]))
         axes.set_ylim(float(low[1] - margin[1]), float(high[1] + margin[1]))
         axes.set(title=title)
-        axes.legend(fontsize="small")
+        axes.legend(loc="best", fontsize="small")
     return figure
 
 
@@ -98,7 +98,14 @@ def shaded_text(characters: Sequence[str], panels: Mapping[str, Tensor], *, widt
             axes.imshow(grid.reshape(rows, width), cmap="RdBu_r", vmin=-1.7, vmax=1.7, aspect="auto")  # pale
             for place, character in enumerate(characters):
                 row, column = divmod(place, width)
-                axes.text(column, row, _plain(character), ha="center", va="center", fontsize=7, family="monospace")
+                axes.text(
+                    *(column, row, _plain(character)),
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    family="monospace",
+                    in_layout=False,  # inside the axes: no need to measure it
+                )
             axes.set_title(title, loc="left", fontsize="small")
             axes.set_axis_off()
     return figure
@@ -124,7 +131,7 @@ def shaded_words(
         image = axes.imshow(grid, cmap="RdBu", vmin=low - margin, vmax=high + margin, aspect="auto")
         for row, words in enumerate(sentences):
             for column, word in enumerate(words):
-                axes.text(column, row, _plain(word), ha="center", va="center", fontsize=9)
+                axes.text(column, row, _plain(word), ha="center", va="center", fontsize=9, in_layout=False)
         axes.set_yticks(np.arange(len(sentences) + 1) - 0.5, minor=True)
         axes.grid(which="minor", axis="y", color="white", linewidth=6, alpha=1)
         axes.grid(which="major", visible=False)

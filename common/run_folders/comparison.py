@@ -64,7 +64,7 @@ def compare(options: Compare) -> Path | None:
 
     path = options.picture or options.out / "comparison.png"
     with explain_unwritable(path.parent), atomic_path(path) as temporary:
-        plots.compared_curves(histories, names).savefig(temporary)
+        plots.save(plots.compared_curves(histories, names), temporary)
     print(f"curves: {path}")
     return path
 

@@ -146,6 +146,7 @@ def test_noise_is_added_to_the_input_but_not_to_the_target(config, digits, monke
         assert float((inputs - targets).abs().mean()) > 0.05
 
 
+@pytest.mark.figures
 def test_figures_are_written(config, digits):
     autoencoder.train(replace(config, epochs=3, noise=0.2), digits)
     (folder,) = config.run.out.glob("*/autoencoder/*")

@@ -180,6 +180,7 @@ def test_learning_rate_follows_one_cycle(config, digits, monkeypatch):
     assert rates == [schedule.one_cycle(step, 12, config.learning_rate) for step in range(12)]
 
 
+@pytest.mark.figures
 def test_figures_predictions_and_images_are_written(config, digits):
     metrics = feedforward.train(replace(config, epochs=3, write_images=True), digits)
     (folder,) = config.run.out.glob("*/feedforward/*")

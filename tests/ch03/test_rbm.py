@@ -208,6 +208,7 @@ def test_filters_are_scaled_with_grey_as_zero():
     assert rbm.as_filters(torch.zeros(784, 1)).unique().tolist() == [0.5]
 
 
+@pytest.mark.figures
 def test_figures_are_written(config, digits):
     rbm.train(config, digits)
     (folder,) = config.run.out.glob("*/rbm/*")

@@ -1,13 +1,14 @@
 """Recommendations for a person: ranking, explanations, fold-in, titles, and one-line errors."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from ch03_autoencoder_rbm import recommend
-from ch03_autoencoder_rbm.films import recommender
+from ch03_autoencoder_rbm.films import baselines, recommender
 from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR
 from ch03_autoencoder_rbm.films.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
@@ -16,6 +17,16 @@ from common.data.ratings.loading import load_ratings
 from common.folder import newest_run
 
 KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_setting():
+    """Fit each baseline with one setting: `test_baselines` tests the choice."""
+    settings = {"factors": (4,), "decay": (0.1,), "epochs": (10,), "neighbours": (50,), "shrinkage": (10.0,)}
+    config = partial(baselines.Config, **settings, penalty=(200.0,), liked_only=(True,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "Config", config)
+        yield
 
 
 @pytest.fixture(scope="module")

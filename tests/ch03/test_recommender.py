@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,6 +33,16 @@ KINDS: list[Any] = [
     ("gaussian", "users"),
     ("binary", "users"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_setting():
+    """Fit each baseline with one setting: `test_baselines` tests the choice."""
+    settings = {"factors": (4,), "decay": (0.1,), "epochs": (10,), "neighbours": (50,), "shrinkage": (10.0,)}
+    config = partial(baselines.Config, **settings, penalty=(200.0,), liked_only=(True,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "Config", config)
+        yield
 
 
 @pytest.fixture(scope="module")

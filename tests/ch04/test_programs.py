@@ -58,6 +58,7 @@ def test_products_of_a_recurrent_layer_are_counted(options):
     assert step.gigaflops > 2 * forward / 1e9
 
 
+@pytest.mark.figures
 def test_matmul_measures_and_draws(options):
     config = matmul.Config(sizes=(16, 32), batch_size=4, rounds=1, seconds=0.001, run=options)
     found = matmul.train(config)

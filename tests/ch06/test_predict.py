@@ -113,8 +113,11 @@ def test_a_sheet_shows_a_limited_number_of_pictures(trained, pictures, tmp_path,
 
 
 class Sheet:
-    def savefig(self, path):
+    def savefig(self, path, **_):
         path.write_bytes(b"figure")
+
+    def set_layout_engine(self, _):
+        pass
 
 
 def test_pictures_are_found_once_in_numerical_order(tmp_path):
