@@ -41,7 +41,8 @@ def test_zizmor_finds_no_security_problem():
     tool = Path(sys.executable).with_name("zizmor")
     if not tool.exists():
         pytest.skip("zizmor is not installed")
-    done = subprocess.run([str(tool), "--offline", "--no-progress", str(ROOT / ".github")], capture_output=True, text=True)
+    command = [str(tool), "--offline", "--no-progress", str(ROOT / ".github")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
