@@ -30,7 +30,7 @@ def programs(chapter: str) -> list[ModuleType]:
 
 CHAPTERS = sorted(path.parent.name for path in ROOT.glob("ch*/__init__.py"))
 PROGRAMS = [module for chapter in CHAPTERS for module in programs(chapter)]
-LEVELS = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "tour": 3}
+LEVELS = {"common": 0, "ch09_pipeline": 2, "ch10_deploy": 2, "companion": 3}
 
 
 def level(package: str) -> int:
@@ -49,8 +49,8 @@ def imported_packages(path: Path) -> set[str]:
 
 
 def test_packages_import_only_lower_levels():
-    own = {"common", "tour", *CHAPTERS}
-    files = [path for package in ("common", *CHAPTERS) for path in (ROOT / package).rglob("*.py")] + [ROOT / "tour.py"]
+    own = {"common", "companion", *CHAPTERS}
+    files = [path for package in ("common", "companion", *CHAPTERS) for path in (ROOT / package).rglob("*.py")]
     assert len(files) > 10
     for path in files:
         here = path.relative_to(ROOT).parts[0].removesuffix(".py")
@@ -79,8 +79,8 @@ def imports_of(path: Path) -> set[str]:
 
 def import_graph() -> nx.DiGraph:
     """Build a graph of the suite's files with an edge from each file to those that it imports."""
-    files = [path for package in ("common", *CHAPTERS) for path in sorted((ROOT / package).rglob("*.py"))]
-    files += sorted(ROOT.glob("tour*.py"))
+    files = [path for package in ("common", "companion", *CHAPTERS) for path in sorted((ROOT / package).rglob("*.py"))]
+    files.append(ROOT / "tour.py")
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
     graph = nx.DiGraph()
     for name, path in names.items():

@@ -13,17 +13,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-import tour
-import tour_stops
-import tour_visit
-import tour_workers
 from common import device as devices
 from common.config import RunOptions
 from common.data.images.binary import decode_cifar
 from common.files import read_json
+from companion import tour, tour_stops, tour_visit, tour_workers
+from companion.tour_stops import STOPS, Stop
+from companion.tour_visit import Request, Visit
 from conftest import ROOT
-from tour_stops import STOPS, Stop
-from tour_visit import Request, Visit
 
 BRIEF = {"data": "digits", "epochs": 2}
 MAZE = ("shortest", "shortest_steps")
@@ -213,7 +210,7 @@ def test_stops_run_in_parallel_and_a_dead_worker_is_replaced(probes, monkeypatch
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_all_workers(probes):
     script = (
-        "import sys, tour; from common.cli import one_line_errors; from test_tour import probe\n"
+        "import sys; from companion import tour; from common.cli import one_line_errors; from test_tour import probe\n"
         "tour.STOPS = [probe('one', 'wait'), probe('two', 'wait')]\n"
         f"with one_line_errors(): tour.tour(tour.Options(device='cpu', jobs=2, out=tour.Path({str(probes)!r})))\n"
     )

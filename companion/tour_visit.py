@@ -17,7 +17,7 @@ from typing import Any
 
 from common.config import chapter_and_name, command_line, to_json
 from common.files import atomic_path, read_json
-from tour_stops import Stop
+from companion.tour_stops import Stop
 
 PICTURES = (".png", ".gif")
 PICTURE_QUALITY, FILM_QUALITY = 80, 50

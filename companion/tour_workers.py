@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import tour_visit
-from tour_stops import Stop
-from tour_visit import Request, Visit
+from companion import tour_visit
+from companion.tour_stops import Stop
+from companion.tour_visit import Request, Visit
 
 PATIENCE = 10.0
 """Seconds that a worker has to end after it is asked to stop."""
