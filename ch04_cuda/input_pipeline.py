@@ -51,7 +51,7 @@ class Config:
     loader_batch_size: int = 0
     """Batch size of the three DataLoaders in images; 0 uses --batch-size."""
     workers: int = 2
-    """Number of worker processes of the second DataLoader."""
+    """Number of worker processes of the second DataLoader, which is left out if it is 0."""
     rounds: int = 5
     """Rounds of measurement after a warm-up; every variant is timed once in each."""
     seconds: float = 0.5
@@ -59,7 +59,8 @@ class Config:
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
-        require_positive(self, "batch_size", "workers", "rounds", "seconds")
+        require_positive(self, "batch_size", "rounds", "seconds")
+        require(self.workers >= 0, "--workers must not be negative", self.workers)
         require(self.loader_batch_size >= 0, "--loader-batch-size must not be negative", self.loader_batch_size)
 
 
@@ -134,6 +135,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             "resident": resident(data.train, batch_size, device),
             "resident_bf16": resident(data.train, batch_size, device),
         }
+        if config.workers == 0:
+            del streams["workers"]
         if not has_native_bf16(device):
             say("skipped", f"bfloat16: {device} has no native bfloat16 arithmetic")
             del streams["resident_bf16"]

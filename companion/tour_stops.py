@@ -186,7 +186,7 @@ STOPS = [
         "ch04_cuda.input_pipeline",
         "resident_images_per_second",
         ("DataLoader", "dataloader_images_per_second"),
-        short={"data": "digits", "rounds": 1, "seconds": 0.2},
+        short={"data": "digits", "rounds": 1, "seconds": 0.2, "workers": 0},
         alone=True,
         label="images per second, resident",
     ),

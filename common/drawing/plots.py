@@ -3,16 +3,23 @@
 Every drawing function returns a matplotlib Figure, which `run.figure(name, figure)` or `save` writes to a file.
 """
 
+from __future__ import annotations  # types are not evaluated, so torch is not loaded
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Line = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
+    """The x and the y of a line."""
 
 LOOK: dict[Any, Any] = {
     "axes.grid": True,
@@ -252,10 +259,6 @@ def bar_groups(names: Sequence[str], groups: Mapping[str, Sequence[float]], *, t
         axes.grid(False, axis="y")
         axes.legend(loc="best", fontsize="small")
     return figure
-
-
-Line = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
-"""The x and the y of a line."""
 
 
 def line_panels(

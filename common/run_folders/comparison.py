@@ -60,7 +60,7 @@ def compare(options: Compare) -> Path | None:
     if not names:
         print("no curves: no run has logged an epoch")
         return None
-    from common.drawing import plots  # loads torch
+    from common.drawing import plots  # loads matplotlib
 
     path = options.picture or options.out / "comparison.png"
     with explain_unwritable(path.parent), atomic_path(path) as temporary:

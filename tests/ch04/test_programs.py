@@ -87,12 +87,13 @@ def test_loader_and_resident_data_give_the_same_images(few, options):
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # if another test has loaded JAX
-@pytest.mark.parametrize("network", ["mlp", "cnn", "lstm"])
-def test_input_pipelines_are_compared(few, options, network):
-    settings = {"network": network, "batch_size": 64, "loader_batch_size": 16, "workers": 1}
+@pytest.mark.parametrize(("network", "workers"), [("mlp", 1), ("cnn", 0), ("lstm", 0)])
+def test_input_pipelines_are_compared(few, options, network, workers):
+    settings = {"network": network, "batch_size": 64, "loader_batch_size": 16, "workers": workers}
     config = input_pipeline.Config(**settings, rounds=1, seconds=0.01, run=options)
     found = input_pipeline.train(config, few)
-    for name in ("workers", "tensors", "resident"):
+    assert ("workers_ratio" in found) == (workers > 0)
+    for name in ("tensors", "resident", *["workers"] * workers):
         ratio = found[f"{name}_images_per_second"] / found["dataloader_images_per_second"]
         assert found[f"{name}_ratio"] == pytest.approx(ratio), "ratio of the only round"
 
