@@ -281,6 +281,7 @@ def long_name(length: int) -> str:
     return "{ü}" + "".join(f"{number:03}" for number in range(length))[: length - len("%7Bü%7D".encode())]
 
 
+@pytest.mark.slow
 def test_any_file_name_works(tmp_path, capsys):
     """Snakemake interprets braces and angle brackets, the shell the other characters; two names have maximum length."""
     longest = [long_name(names.MAX_NAME_BYTES - len(suffix)) for suffix in (".safetensors", ".json.png")]
