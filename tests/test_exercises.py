@@ -15,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.exercises import check as checking
+from common.exercises.arguments import integers, vector
 from common.exercises.check import check, check_file
 from common.exercises.command import main, progress_of
 from common.exercises.compare import agree, error_of, show
-from common.exercises.exercise import Case, Exercise, integers, read_task, vector
+from common.exercises.exercise import Case, Exercise, read_task
 from common.exercises.time_limit import TimeExceeded, time_limit
 from conftest import ROOT
 
-CHAPTERS = sorted(path.parent.parent.name for path in ROOT.glob("ch*/exercises/checks.py"))
+CHAPTERS = sorted(path.parent.parent.name for path in ROOT.glob("ch*/exercises/__main__.py"))
 EXERCISES = [
     (chapter, exercise)
     for chapter in CHAPTERS

@@ -7,9 +7,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
-from torch import Tensor
-
 Arguments = Mapping[str, Any]
 """Arguments of a function by name."""
 
@@ -56,18 +53,6 @@ class Exercise:
     def number(self) -> int:
         """Return the number in the name of the file."""
         return int(self.file.removeprefix("ex").partition("_")[0])
-
-
-def vector(*values: float) -> Tensor:
-    """Return a float64 vector."""
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def integers(generator: Random, *shape: int, low: int = -3, high: int = 3) -> Tensor:
-    """Return a float64 tensor of random integers, which are easy to compute with by hand."""
-    count = torch.Size(shape).numel()
-    values = [generator.randint(low, high) for _ in range(count)]
-    return torch.tensor(values, dtype=torch.float64).reshape(shape)
 
 
 @dataclass(frozen=True)
