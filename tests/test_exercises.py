@@ -19,7 +19,7 @@ from common.exercises.arguments import integers, vector
 from common.exercises.check import check, check_file
 from common.exercises.command import main, progress_of
 from common.exercises.compare import agree, error_of, show
-from common.exercises.exercise import Case, Exercise, read_task
+from common.exercises.exercise import Case, Exercise, MeasuredExercise, Verdict, read_task
 from common.exercises.time_limit import TimeExceeded, time_limit
 from conftest import ROOT
 
@@ -32,9 +32,17 @@ EXERCISES = [
 every_exercise = pytest.mark.parametrize(
     ("chapter", "exercise"), EXERCISES, ids=lambda value: getattr(value, "file", value)
 )
+every_exercise_trained = pytest.mark.parametrize(
+    ("chapter", "exercise"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow) if isinstance(pair[1], MeasuredExercise) else pair
+        for pair in EXERCISES
+    ],
+    ids=lambda value: getattr(value, "file", value),
+)
 
 
-@every_exercise
+@every_exercise_trained
 def test_the_solution_is_right(chapter, exercise):
     verdict = check_file(exercise, ROOT / chapter / "exercises/solutions")
     assert verdict.status == "right", verdict
@@ -70,7 +78,7 @@ def verdicts_of_mistakes(exercise):
     return VERDICTS[id(exercise)]
 
 
-@every_exercise
+@every_exercise_trained
 def test_mistakes_are_wrong_and_differ_from_each_other(chapter, exercise):
     assert len(exercise.hint) > 40
     assert exercise.mistakes
@@ -90,7 +98,8 @@ def test_exercises_are_numbered_and_shown_on_the_page(chapter):
     for exercise in exercises:
         title = read_task(ROOT / chapter / f"exercises/{exercise.file}.py").title
         assert title.removeprefix("Find the bug: ").lower() in page.lower(), f"{title} is not on the page"
-    verdicts = [verdict for exercise in exercises for verdict in verdicts_of_mistakes(exercise).values()]
+    compared = [exercise for exercise in exercises if not isinstance(exercise, MeasuredExercise)]
+    verdicts = [verdict for exercise in compared for verdict in verdicts_of_mistakes(exercise).values()]
     shown = re.findall(r"^wrong    (.+)\nnote     (.+)$", page, re.M)
     assert shown
     assert set(shown) <= {(verdict.message, verdict.note) for verdict in verdicts}
@@ -428,3 +437,61 @@ def test_each_chapter_has_the_command(chapter, monkeypatch, capsys):
         runpy.run_module(f"{chapter}.exercises", run_name="__main__")
     assert stop.value.code == 1
     assert f"help     python -m {chapter}.exercises 1 --hint" in capsys.readouterr().out
+
+
+@pytest.fixture
+def measured(home, monkeypatch, tmp_path):
+    """A measured exercise: a function whose result must be at least 2."""
+    monkeypatch.chdir(tmp_path)
+
+    def measure(function):
+        size = function()
+        return Verdict("right", f"size {size}", scores={"size": size}) if size >= 2 else Verdict("wrong", "too small")
+
+    path = home / "ex3_size.py"
+    path.write_text('"""Size (5 minutes)\n"""\n\n\ndef size():\n    raise NotImplementedError\n', encoding="utf-8")
+    order = lambda scores: scores["size"]  # noqa: E731
+    exercise = MeasuredExercise(
+        file="ex3_size", function="size", measure=measure, order=order, hint="Large.", seconds=0.5
+    )
+
+    def write(body):
+        path.write_text(f'"""Size (5 minutes)\n"""\n\n\ndef size():\n    {body}\n', encoding="utf-8")
+
+    def command(*words):
+        with pytest.raises(SystemExit) if words else contextlib.nullcontext():
+            main((DOUBLE, HALF, exercise), home, words)
+
+    return write, command
+
+
+def test_a_measured_exercise_keeps_its_verdict_and_has_a_leaderboard(measured, capsys):
+    write, command = measured
+    command("3")
+    assert "open     size is not written yet" in capsys.readouterr().out
+    for body, message in (("return 5", "right    size 5"), ("return 1", "wrong    too small"), ("return 3", "right")):
+        write(body)
+        command()
+        assert re.search(r"3 Size +ex3_size.py +5 +open", capsys.readouterr().out), "the table must not measure"
+        command("3")
+        text = capsys.readouterr().out
+        assert message in text
+        command()
+        assert re.search(rf"3 Size +ex3_size.py +5 +{message[:5]}", capsys.readouterr().out)
+    places = re.findall(r"^ +(\d) +(\d) +\d{4}-\d\d-\d\d \d\d:\d\d(.*)$", text, re.M)
+    assert [(place, size, mark.strip()) for place, size, mark in places] == [("1", "3", "this one"), ("2", "5", "")]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "the measurement raises ZeroDivisionError: division by zero (line 6: return 1 / 0)"),
+        ("raise NotImplementedError('no forward')", "NotImplementedError: no forward (line 6"),
+        ("while True: pass", "the measurement takes more than 0.5 seconds"),
+    ],
+)
+def test_a_measurement_that_fails_is_explained(measured, capsys, body, message):
+    write, command = measured
+    write(body)
+    command("3")
+    assert f"wrong    {message}" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Check of exercise 3: Free energy of an RBM."""
+"""Check of exercise 3: free energy of an RBM."""
 
 import itertools
 from random import Random
