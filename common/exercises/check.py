@@ -149,7 +149,7 @@ def _try(exercise: Exercise, function: Callable[..., Any], case: Case, budget: T
         if not same(value, given[name]):
             raise ReaderError(f"for {shown} your function changes its argument {name} in place: return a new value")
     wrong = error_of(call(exercise, exercise.reference, case.arguments), returned, exercise.tolerance, exercise.results)
-    return f"for {shown} {wrong}" if wrong else None
+    return f"for {shown} {wrong.replace('you return', exercise.outcome, 1)}" if wrong else None
 
 
 def call(exercise: Exercise, function: Callable[..., Any], arguments: Arguments) -> Any:

@@ -60,6 +60,8 @@ class Exercise:
     """Largest accepted error, relative to the larger of 1 and the largest finite expected number."""
     call: Callable[[Callable[..., Any], Arguments], Any] | None = None
     """How to call the function with the arguments of a case. Default: as keyword arguments."""
+    outcome: str = "you return"
+    """What the message says before a wrong result."""
 
     @property
     def number(self) -> int:
