@@ -1,6 +1,7 @@
 """Exercises: tasks and solutions of every chapter, the check, the time limit, and the command."""
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import re
@@ -182,6 +183,12 @@ def test_the_smallest_of_the_random_counterexamples_is_shown():
     numbers = [abs(float(number)) for number in re.findall(r"-?\d\.\d", found.message.partition("you")[0])]
     assert len(numbers) == 3
     assert sum(numbers) <= 4
+
+
+def test_counterexamples_may_contain_nan_and_infinity():
+    cases = (Case({"x": vector(float("nan"), float("inf"))}, "not finite"),)
+    exercise = dataclasses.replace(DOUBLE, cases=cases, sample=None)
+    assert check(exercise, lambda x: x * 0).message == "for x = [nan, inf] you return [nan, nan], expected [nan, inf]"
 
 
 def test_a_known_mistake_is_explained_and_others_are_not():

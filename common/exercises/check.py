@@ -4,6 +4,7 @@ import contextlib
 import copy
 import inspect
 import io
+import math
 import sys
 import traceback
 import types
@@ -196,7 +197,9 @@ def _magnitude(arguments: Arguments) -> float:
             value = list(value.values())
         if isinstance(value, tuple | list):
             return sum(map(size, value))
-        return abs(value) + (value != round(value)) if isinstance(value, int | float) else 1.0
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return 1.0
+        return abs(value) + (value != round(value))
 
     return size(plain(dict(arguments)))
 
