@@ -55,6 +55,11 @@ class Progress:
         return [place for place, verdict in enumerate(self.verdicts) if verdict.status != "right"]
 
     @property
+    def next(self) -> tuple[Exercise, Task] | None:
+        """Return the first exercise that is open or wrong, with its task; None if all are right."""
+        return (self.exercises[self.remaining[0]], self.tasks[self.remaining[0]]) if self.remaining else None
+
+    @property
     def minutes(self) -> int:
         """Return the estimated time for the remaining exercises, in minutes."""
         return sum(self.tasks[place].minutes for place in self.remaining)
@@ -119,9 +124,8 @@ def show_table(progress: Progress, program: str) -> None:
     ]
     print_table(["exercise", "file", "minutes", "status"], rows)
     say("solved", f"{progress.solved} of {len(rows)}")
-    if progress.remaining:
-        place = progress.remaining[0]
-        say("next", f"{program} {progress.exercises[place].number}")
+    if progress.next is not None:
+        say("next", f"{program} {progress.next[0].number}")
         say("time", f"about {progress.minutes} minutes for the remaining {len(progress.remaining)}")
 
 
