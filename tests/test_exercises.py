@@ -106,6 +106,22 @@ def test_exercises_are_numbered_and_shown_on_the_page(chapter):
     assert set(shown) <= {(verdict.message, verdict.note) for verdict in verdicts}
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_open_question_has_an_answer(chapter):
+    answers = (ROOT / chapter / "exercises/ANSWERS.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## \[.+\]\(\.\./(.+\.md)#exercises\)$", answers, flags=re.M)
+    answered = {
+        page: re.findall(r"^### (\d+)\. ", text, re.M) for page, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    asked = {}
+    for page in (ROOT / chapter).glob("*.md"):
+        section = page.read_text(encoding="utf-8").partition("\n## Exercises\n")[2]
+        if section:
+            assert "(exercises/ANSWERS.md" in section, f"{page.name} has no link to the answers"
+            asked[page.name] = re.findall(r"^(\d+)\. ", section, re.M)
+    assert answered == asked
+
+
 DOUBLE = Exercise(
     file="ex1_double",
     function="double",
