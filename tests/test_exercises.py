@@ -505,6 +505,18 @@ def test_a_measured_exercise_keeps_its_verdict_and_has_a_leaderboard(measured, c
     assert [(place, size, mark.strip()) for place, size, mark in places] == [("1", "3", "this one"), ("2", "5", "")]
 
 
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', '[{"checksum": "a"}]', "["])
+def test_a_broken_leaderboard_is_one_line(measured, capsys, content, tmp_path):
+    _, command = measured
+    board = tmp_path / "runs/ch99_test/exercises/ex3_size.json"
+    board.parent.mkdir(parents=True)
+    board.write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        command()
+    assert stop.value.code == 2
+    assert re.fullmatch(r"error: .*ex3_size\.json is not .*\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

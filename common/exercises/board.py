@@ -25,10 +25,13 @@ def checksum_of(path: Path) -> str:
 
 
 def read_board(board: Path) -> list[Attempt]:
-    """Read all attempts, the oldest first."""
+    """Read all attempts, the oldest first; raise ValueError, naming the file, if it is not a board."""
     if not board.is_file():
         return []
-    return [Attempt(entry["checksum"], entry["date"], Verdict(**entry["verdict"])) for entry in read_json(board)]
+    try:
+        return [Attempt(entry["checksum"], entry["date"], Verdict(**entry["verdict"])) for entry in read_json(board)]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{board} is not a list of verdicts: delete it") from error
 
 
 def verdict_of(board: Path, path: Path) -> Verdict:
