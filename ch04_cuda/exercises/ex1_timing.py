@@ -10,6 +10,9 @@ The function below returns the mean duration of `steps` training steps. By its r
 it is. Work that was queued before and the first step must not count; waiting after each step is wrong as well, because
 then the CPU does not prepare the next step while the GPU computes.
 
+The check simulates a GPU. In its messages `call` is the time of a call on the CPU, `step` that of a step on the GPU,
+and `first` what the first step takes in addition; `queued` milliseconds of earlier work are waiting at the start.
+
 Check: python -m ch04_cuda.exercises 1
 """
 

@@ -5,7 +5,8 @@ the same key if they have the same parameters and the same inputs (names and con
 listed does not matter. Otherwise the keys must differ.
 
 With the function below two different jobs can have the same key, and one of them gets the result of the other; and the
-same job can have two keys. Return any text that satisfies both conditions.
+same job can have two keys. Return any text that satisfies both conditions. The check compares the keys of two jobs,
+each a pair (parameters, inputs).
 
 Check: python -m ch09_pipeline.exercises 2
 """

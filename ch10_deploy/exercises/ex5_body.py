@@ -8,7 +8,8 @@ and it may be wrong. The status of the response is
     400    if there is a header, and the body has another length;
     200    otherwise.
 
-The function below reads any amount of memory full if the client omits the header.
+The function below reads any amount of memory full if the client omits the header. The messages of the check give the
+sizes of the pieces instead of their bytes.
 
 Check: python -m ch10_deploy.exercises 5
 """
