@@ -158,6 +158,8 @@ class Report:
     timings: Sequence[Any] = ()
     """Timings of training steps on every device."""
     devices_picture: tour_visit.Picture | None = None
+    exercises: Sequence[tour_visit.Exercises] = ()
+    """Progress in the exercises of the visited chapters."""
 
 
 def write_report(path: Path, visits: Sequence[Visit], about: Report) -> None:
@@ -205,7 +207,10 @@ def tour(options: Options) -> int:
             folder.rmdir()
             raise
         take(stops, visits, workers, request, in_order=count == 1)
-        report = Report(**about, seconds=time.perf_counter() - start, workers=count)
+        seconds = time.perf_counter() - start
+        packages = list(dict.fromkeys(stop.module.partition(".")[0] for stop in stops))
+        exercises = workers.ask(tour_visit.exercises_of, packages)
+        report = Report(**about, seconds=seconds, workers=count, exercises=exercises)
         write_report(folder / "index.html", visits, report)
         if options.compare:  # after the report, which a failing device then does not affect
             modules = [stop.module for stop in stops]
@@ -218,6 +223,10 @@ def tour(options: Options) -> int:
                 write_report(folder / "index.html", visits, compared)
     failed = sum(bool(visit.error) for visit in visits)
     say("done", f"{len(visits) - failed} of {len(visits)} stops succeeded in {report.seconds:.0f} s")
+    solved, total = (sum(getattr(chapter, name) for chapter in exercises) for name in ("solved", "total"))
+    following = next((f"; next: {chapter.command}" for chapter in exercises if chapter.command), "")
+    if total:
+        say("solved", f"{solved} of {total} exercises{following}")
     size = (folder / "index.html").stat().st_size / 1e6
     say("report", f"{folder / 'index.html'} ({size:.1f} MB, opens in any browser)")
     return failed

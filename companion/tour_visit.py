@@ -6,6 +6,7 @@ This module does not import torch, which the process that shows the table does n
 import base64
 import contextlib
 import importlib
+import importlib.util
 import io
 import json
 import time
@@ -148,6 +149,40 @@ def inlined(path: Path) -> Picture:
             image.convert("RGB").save(small, "WEBP", quality=PICTURE_QUALITY, method=2)
         address = f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
         return Picture(path.stem, address, *image.size)
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """Progress in the exercises of a chapter."""
+
+    package: str
+    solved: int
+    total: int
+    next: str
+    """Number and title of the next exercise; empty if all are solved."""
+    command: str
+    """Command that checks the next exercise."""
+    minutes: int
+    """Estimated time for the remaining exercises."""
+
+
+def exercises_of(packages: Sequence[str]) -> list[Exercises]:
+    """Check the reader's solutions of the exercises of these chapters; skip chapters without exercises."""
+    from common.exercises.command import progress_of
+
+    found = []
+    for package in packages:
+        if importlib.util.find_spec(f"{package}.exercises") is None:
+            continue
+        checks = importlib.import_module(f"{package}.exercises.checks")
+        progress = progress_of(checks.EXERCISES, Path(__file__).parent / package / "exercises")
+        title, command = "", ""
+        if progress.next is not None:
+            exercise, task = progress.next
+            title, command = f"{exercise.number} {task.title}", f"python -m {package}.exercises {exercise.number}"
+        counts = {"solved": progress.solved, "total": len(progress.exercises), "minutes": progress.minutes}
+        found.append(Exercises(package, next=title, command=command, **counts))
+    return found
 
 
 def get_ready(device: str) -> dict[str, Any]:

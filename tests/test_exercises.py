@@ -1,6 +1,7 @@
 """Exercises: tasks and solutions of every chapter, the check, the time limit, and the command."""
 
 import contextlib
+import dataclasses
 import importlib
 import os
 import re
@@ -15,14 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.exercises import check as checking
+from common.exercises.arguments import integers, vector
 from common.exercises.check import check, check_file
 from common.exercises.command import main, progress_of
 from common.exercises.compare import agree, error_of, show
-from common.exercises.exercise import Case, Exercise, integers, read_task, vector
+from common.exercises.exercise import Case, Exercise, MeasuredExercise, Verdict, read_task
 from common.exercises.time_limit import TimeExceeded, time_limit
 from conftest import ROOT
 
-CHAPTERS = sorted(path.parent.parent.name for path in ROOT.glob("ch*/exercises/checks.py"))
+CHAPTERS = sorted(path.parent.parent.name for path in ROOT.glob("ch*/exercises/__main__.py"))
 EXERCISES = [
     (chapter, exercise)
     for chapter in CHAPTERS
@@ -31,9 +33,17 @@ EXERCISES = [
 every_exercise = pytest.mark.parametrize(
     ("chapter", "exercise"), EXERCISES, ids=lambda value: getattr(value, "file", value)
 )
+every_exercise_trained = pytest.mark.parametrize(
+    ("chapter", "exercise"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow) if isinstance(pair[1], MeasuredExercise) else pair
+        for pair in EXERCISES
+    ],
+    ids=lambda value: getattr(value, "file", value),
+)
 
 
-@every_exercise
+@every_exercise_trained
 def test_the_solution_is_right(chapter, exercise):
     verdict = check_file(exercise, ROOT / chapter / "exercises/solutions")
     assert verdict.status == "right", verdict
@@ -45,7 +55,7 @@ def test_the_blank_is_open_and_says_what_to_do(chapter, exercise):
     verdict = check_file(exercise, path.parent)
     assert verdict.status == "open"
     if checking.MARK in path.read_text(encoding="utf-8"):  # the function has a bug, and the check finds it
-        assert re.match(r"for .* you return .*, expected ", verdict.message)
+        assert re.match(rf"for .* {exercise.outcome} .*, expected ", verdict.message)
     else:
         assert verdict.message == f"{exercise.function} is not written yet"
 
@@ -69,7 +79,7 @@ def verdicts_of_mistakes(exercise):
     return VERDICTS[id(exercise)]
 
 
-@every_exercise
+@every_exercise_trained
 def test_mistakes_are_wrong_and_differ_from_each_other(chapter, exercise):
     assert len(exercise.hint) > 40
     assert exercise.mistakes
@@ -89,10 +99,27 @@ def test_exercises_are_numbered_and_shown_on_the_page(chapter):
     for exercise in exercises:
         title = read_task(ROOT / chapter / f"exercises/{exercise.file}.py").title
         assert title.removeprefix("Find the bug: ").lower() in page.lower(), f"{title} is not on the page"
-    verdicts = [verdict for exercise in exercises for verdict in verdicts_of_mistakes(exercise).values()]
+    compared = [exercise for exercise in exercises if not isinstance(exercise, MeasuredExercise)]
+    verdicts = [verdict for exercise in compared for verdict in verdicts_of_mistakes(exercise).values()]
     shown = re.findall(r"^wrong    (.+)\nnote     (.+)$", page, re.M)
     assert shown
     assert set(shown) <= {(verdict.message, verdict.note) for verdict in verdicts}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_open_question_has_an_answer(chapter):
+    answers = (ROOT / chapter / "exercises/ANSWERS.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## \[.+\]\(\.\./(.+\.md)#exercises\)$", answers, flags=re.M)
+    answered = {
+        page: re.findall(r"^### (\d+)\. ", text, re.M) for page, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    asked = {}
+    for page in (ROOT / chapter).glob("*.md"):
+        section = page.read_text(encoding="utf-8").partition("\n## Exercises\n")[2]
+        if section:
+            assert "(exercises/ANSWERS.md" in section, f"{page.name} has no link to the answers"
+            asked[page.name] = re.findall(r"^(\d+)\. ", section, re.M)
+    assert answered == asked
 
 
 DOUBLE = Exercise(
@@ -172,6 +199,12 @@ def test_the_smallest_of_the_random_counterexamples_is_shown():
     numbers = [abs(float(number)) for number in re.findall(r"-?\d\.\d", found.message.partition("you")[0])]
     assert len(numbers) == 3
     assert sum(numbers) <= 4
+
+
+def test_counterexamples_may_contain_nan_and_infinity():
+    cases = (Case({"x": vector(float("nan"), float("inf"))}, "not finite"),)
+    exercise = dataclasses.replace(DOUBLE, cases=cases, sample=None)
+    assert check(exercise, lambda x: x * 0).message == "for x = [nan, inf] you return [nan, nan], expected [nan, inf]"
 
 
 def test_a_known_mistake_is_explained_and_others_are_not():
@@ -427,3 +460,73 @@ def test_each_chapter_has_the_command(chapter, monkeypatch, capsys):
         runpy.run_module(f"{chapter}.exercises", run_name="__main__")
     assert stop.value.code == 1
     assert f"help     python -m {chapter}.exercises 1 --hint" in capsys.readouterr().out
+
+
+@pytest.fixture
+def measured(home, monkeypatch, tmp_path):
+    """A measured exercise: a function whose result must be at least 2."""
+    monkeypatch.chdir(tmp_path)
+
+    def measure(function):
+        size = function()
+        return Verdict("right", f"size {size}", scores={"size": size}) if size >= 2 else Verdict("wrong", "too small")
+
+    path = home / "ex3_size.py"
+    path.write_text('"""Size (5 minutes)\n"""\n\n\ndef size():\n    raise NotImplementedError\n', encoding="utf-8")
+    order = lambda scores: scores["size"]  # noqa: E731
+    exercise = MeasuredExercise(
+        file="ex3_size", function="size", measure=measure, order=order, hint="Large.", seconds=0.5
+    )
+
+    def write(body):
+        path.write_text(f'"""Size (5 minutes)\n"""\n\n\ndef size():\n    {body}\n', encoding="utf-8")
+
+    def command(*words):
+        with pytest.raises(SystemExit) if words else contextlib.nullcontext():
+            main((DOUBLE, HALF, exercise), home, words)
+
+    return write, command
+
+
+def test_a_measured_exercise_keeps_its_verdict_and_has_a_leaderboard(measured, capsys):
+    write, command = measured
+    command("3")
+    assert "open     size is not written yet" in capsys.readouterr().out
+    for body, message in (("return 5", "right    size 5"), ("return 1", "wrong    too small"), ("return 3", "right")):
+        write(body)
+        command()
+        assert re.search(r"3 Size +ex3_size.py +5 +open", capsys.readouterr().out), "the table must not measure"
+        command("3")
+        text = capsys.readouterr().out
+        assert message in text
+        command()
+        assert re.search(rf"3 Size +ex3_size.py +5 +{message[:5]}", capsys.readouterr().out)
+    places = re.findall(r"^ +(\d) +(\d) +\d{4}-\d\d-\d\d \d\d:\d\d(.*)$", text, re.M)
+    assert [(place, size, mark.strip()) for place, size, mark in places] == [("1", "3", "this one"), ("2", "5", "")]
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', '[{"checksum": "a"}]', "["])
+def test_a_broken_leaderboard_is_one_line(measured, capsys, content, tmp_path):
+    _, command = measured
+    board = tmp_path / "runs/ch99_test/exercises/ex3_size.json"
+    board.parent.mkdir(parents=True)
+    board.write_text(content, encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        command()
+    assert stop.value.code == 2
+    assert re.fullmatch(r"error: .*ex3_size\.json is not .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "the measurement raises ZeroDivisionError: division by zero (line 6: return 1 / 0)"),
+        ("raise NotImplementedError('no forward')", "NotImplementedError: no forward (line 6"),
+        ("while True: pass", "the measurement takes more than 0.5 seconds"),
+    ],
+)
+def test_a_measurement_that_fails_is_explained(measured, capsys, body, message):
+    write, command = measured
+    write(body)
+    command("3")
+    assert f"wrong    {message}" in capsys.readouterr().out

@@ -194,10 +194,11 @@ def test_help_explains_every_flag_with_its_default(module, capsys):
     assert module.__doc__ and module.__doc__.splitlines()[0] in text
 
 
-def written_commands(chapter: str) -> list[str]:
-    """List the commands of a chapter that READMEs and docstrings show."""
+def written_commands(chapter: str, *, answers: bool = False) -> list[str]:
+    """List the commands of a chapter that READMEs and docstrings show; with `answers` also those of exercises/."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     files = [*pages, *(path for path in (ROOT / chapter).rglob("*") if path.suffix in (".md", ".py"))]
+    files = [path for path in files if answers or path.name != "ANSWERS.md"]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     found = re.findall(rf"^\s*(?:torchrun .*-m|python -m) {chapter}\.train(.*)$", text, re.M)
     return sorted({command.partition("#")[0].strip() for command in found})
@@ -222,7 +223,7 @@ def test_written_commands_are_valid(chapter, monkeypatch, tmp_path):
     for module in programs(chapter):
         monkeypatch.setattr(module, "train", lambda config, module=module: calls.append((module, config)))
     monkeypatch.setattr(benchmark, "run_benchmark", lambda package, jobs: calls.append(jobs))
-    commands = written_commands(chapter)
+    commands = written_commands(chapter, answers=True)
     for module in programs(chapter):
         assert any(command.startswith(cli._name(module)) for command in commands), f"no page shows {module.__name__}"
     for command in commands:

@@ -143,6 +143,20 @@ def test_report_is_self_contained(tmp_path, seen):
     assert "epoch 2" in text, "the output of a program is in the report"
 
 
+def test_the_report_shows_the_progress_in_the_exercises(tmp_path, monkeypatch):
+    chapters = tour_visit.exercises_of(["ch01_graphs", "ch08_vae"])
+    assert [chapter.package for chapter in chapters] == ["ch01_graphs", "ch08_vae"]
+    one, other = chapters
+    assert (one.solved, one.total, one.minutes) == (0, 8, 100)
+    assert one.next == "1 Sum a gradient over broadcast dimensions"
+    assert one.command == "python -m ch01_graphs.exercises 1"
+    text = report_of([], tmp_path, exercises=[replace(one, solved=3), replace(other, next="", command="")])
+    for part in ("3 of 8", f"{one.next}</td>", f"<code>{one.command}</code>", f"3 of {8 + other.total}"):
+        assert part in text
+    assert '<a href="#exercises">' in text
+    assert "exercises" not in report_of([], tmp_path)
+
+
 def test_animations_are_kept_and_pictures_are_compressed(seen):
     visits, request = seen
     (film,) = [picture for picture in visits[1].pictures if picture.name == "walk"]

@@ -8,6 +8,7 @@ ex5_dual_numbers           forward-mode differentiation: the quotient of dual nu
 ex6_logsumexp              a stable formula: logsumexp
 ex7_variance               find the bug: the variance loses its significant digits
 ex8_simplify               simplify an expression
-checks                     references, cases and hints
+checks                     a file per exercise: reference, cases, hint, typical mistakes
+solutions                  a file per exercise: the solution with an explanation
 __main__                   the command
 """

@@ -8,6 +8,7 @@ ex5_dropout              find the bug: dropout
 ex6_standardise          find the bug: standardised columns
 ex7_adamw                one step of AdamW
 ex8_schedule             a learning-rate schedule: warm-up, then a cosine
-checks                   references, cases and hints
+checks                   a file per exercise: reference, cases, hint, typical mistakes
+solutions                a file per exercise: the solution with an explanation
 __main__                 the command
 """

@@ -5,6 +5,7 @@ ex2_principal_components      reconstruct images from principal components
 ex3_free_energy               the free energy of an RBM
 ex4_contrastive_divergence    one step of contrastive divergence
 ex5_effective_chains          the effective sample size of importance weights
-checks                        references, cases and hints
+checks                        a file per exercise: reference, cases, hint, typical mistakes
+solutions                     a file per exercise: the solution with an explanation
 __main__                      the command
 """

@@ -8,6 +8,7 @@ ex5_perplexity           find the bug: the perplexity of sentences with padding
 ex6_top_p                top-p sampling
 ex7_byte_pairs           one merge of byte-pair encoding
 ex8_negative_sampling    the gradient of word2vec's loss
-checks                   references, cases and hints
+checks                   a file per exercise: reference, cases, hint, typical mistakes
+solutions                a file per exercise: the solution with an explanation
 __main__                 the command
 """

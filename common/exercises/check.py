@@ -4,20 +4,20 @@ import contextlib
 import copy
 import inspect
 import io
+import math
 import sys
 import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from common.exercises.compare import error_of, plain, same, show
-from common.exercises.exercise import Arguments, Case, Exercise
+from common.exercises.exercise import Arguments, Case, Exercise, MeasuredExercise, Verdict
 from common.exercises.time_limit import TimeBudget, TimeExceeded, time_limit
 
 SECONDS = 10.0
@@ -26,16 +26,6 @@ SIZES, SAMPLES = range(1, 6), 12
 """Sizes of random arguments, and the number of random arguments of each size."""
 MARK = "# Find the bug"
 """Comment in a function with a bug; as long as it is there, a wrong function counts as open."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Result of a check."""
-
-    status: Literal["open", "wrong", "right"]
-    message: str
-    note: str = ""
-    """What the counterexample tests, or an explanation of the mistake."""
 
 
 class ReaderError(Exception):
@@ -90,6 +80,8 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
 
     Of the counterexamples among random arguments of the same size, the one with the smallest numbers is returned.
     """
+    if isinstance(exercise, MeasuredExercise):
+        return measure(exercise, function)
     tried, case, budget = 0, Case({}), TimeBudget(SECONDS)
     try:
         with _same_generators():
@@ -111,6 +103,21 @@ def check(exercise: Exercise, function: Callable[..., Any]) -> Verdict:
     except ReaderError as error:
         return Verdict("wrong", str(error), case.note)
     return Verdict("right", f"{tried} cases agree with the reference")
+
+
+def measure(exercise: MeasuredExercise, function: Callable[..., Any]) -> Verdict:
+    """Measure a function; an error that it raises, or that its result raises, makes it wrong."""
+    try:
+        with _same_generators(), time_limit(exercise.seconds):
+            return exercise.measure(function)
+    except TimeExceeded:
+        return Verdict("wrong", f"the measurement takes more than {exercise.seconds:g} seconds")
+    except NotImplementedError as error:
+        if not error.args:
+            return Verdict("open", f"{exercise.function} is not written yet")
+        return Verdict("wrong", describe(error, _file_of(function)))
+    except (Exception, SystemExit) as error:
+        return Verdict("wrong", f"the measurement raises {describe(error, _file_of(function))}")
 
 
 def _groups(exercise: Exercise) -> Iterator[tuple[Case, ...]]:
@@ -143,27 +150,30 @@ def _try(exercise: Exercise, function: Callable[..., Any], case: Case, budget: T
         if not same(value, given[name]):
             raise ReaderError(f"for {shown} your function changes its argument {name} in place: return a new value")
     wrong = error_of(call(exercise, exercise.reference, case.arguments), returned, exercise.tolerance, exercise.results)
-    return f"for {shown} {wrong}" if wrong else None
+    return f"for {shown} {wrong.replace('you return', exercise.outcome, 1)}" if wrong else None
 
 
 def call(exercise: Exercise, function: Callable[..., Any], arguments: Arguments) -> Any:
     """Call a function with the arguments of a case; raise ReaderError if it raises an error."""
-    if exercise.call is not None:
-        return exercise.call(function, arguments)
-    path = Path(inspect.getfile(function)) if inspect.isfunction(function) else None
-    with contextlib.suppress(ValueError):  # a callable without a signature
-        try:
-            inspect.signature(function).bind(**arguments)
-        except TypeError:
-            names = ", ".join(arguments)
-            raise ReaderError(f"the parameters of {exercise.function} must be {names}") from None
+    if exercise.call is None:
+        with contextlib.suppress(ValueError):  # a callable without a signature
+            try:
+                inspect.signature(function).bind(**arguments)
+            except TypeError:
+                names = ", ".join(arguments)
+                raise ReaderError(f"the parameters of {exercise.function} must be {names}") from None
     try:
-        return function(**arguments)
+        return exercise.call(function, arguments) if exercise.call else function(**arguments)
     except NotImplementedError:
         raise
     except (Exception, SystemExit) as error:
-        reason = describe(error, path)
+        reason = describe(error, _file_of(function))
         raise ReaderError(f"for {show_arguments(arguments)} your function raises {reason}") from error
+
+
+def _file_of(function: Callable[..., Any]) -> Path | None:
+    """Return the file that defines a function."""
+    return Path(inspect.getfile(function)) if inspect.isfunction(function) else None
 
 
 def describe(error: BaseException, path: Path | None) -> str:
@@ -187,7 +197,9 @@ def _magnitude(arguments: Arguments) -> float:
             value = list(value.values())
         if isinstance(value, tuple | list):
             return sum(map(size, value))
-        return abs(value) + (value != round(value)) if isinstance(value, int | float) else 1.0
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return 1.0
+        return abs(value) + (value != round(value))
 
     return size(plain(dict(arguments)))
 

@@ -11,8 +11,9 @@ import tyro
 
 from common.cli import one_line_errors, parse
 from common.config import require
-from common.exercises.check import Verdict, check_file, silent
-from common.exercises.exercise import Exercise, Task, read_task
+from common.exercises import board
+from common.exercises.check import check_file, silent
+from common.exercises.exercise import Exercise, MeasuredExercise, Task, Verdict, read_task
 from common.progress import console, print_table, say
 
 
@@ -54,17 +55,36 @@ class Progress:
         return [place for place, verdict in enumerate(self.verdicts) if verdict.status != "right"]
 
     @property
+    def next(self) -> tuple[Exercise, Task] | None:
+        """Return the first exercise that is open or wrong, with its task; None if all are right."""
+        return (self.exercises[self.remaining[0]], self.tasks[self.remaining[0]]) if self.remaining else None
+
+    @property
     def minutes(self) -> int:
         """Return the estimated time for the remaining exercises, in minutes."""
         return sum(self.tasks[place].minutes for place in self.remaining)
 
 
 def progress_of(exercises: Sequence[Exercise], home: Path, folder: Path | None = None) -> Progress:
-    """Check all exercises of the chapter whose tasks are in the folder `home`; what they print is discarded."""
-    with silent():
-        verdicts = tuple(check_file(exercise, folder or home) for exercise in exercises)
+    """Check all exercises of the chapter whose tasks are in the folder `home`; what they print is discarded.
+
+    Of a measured exercise the kept verdict is returned, so nothing is trained.
+    """
+    verdicts = []
+    for exercise in exercises:
+        if isinstance(exercise, MeasuredExercise):
+            path = (folder or home) / f"{exercise.file}.py"
+            verdicts.append(board.verdict_of(board_path(exercise, home), path))
+        else:
+            with silent():
+                verdicts.append(check_file(exercise, folder or home))
     tasks = tuple(read_task((folder or home) / f"{exercise.file}.py") for exercise in exercises)
-    return Progress(tuple(exercises), tasks, verdicts)
+    return Progress(tuple(exercises), tasks, tuple(verdicts))
+
+
+def board_path(exercise: MeasuredExercise, home: Path) -> Path:
+    """Return the file with the verdicts of a measured exercise."""
+    return Path("runs") / home.parent.name / "exercises" / f"{exercise.file}.json"
 
 
 def main(exercises: Sequence[Exercise], home: Path, arguments: Sequence[str] | None = None) -> None:
@@ -92,7 +112,7 @@ def main(exercises: Sequence[Exercise], home: Path, arguments: Sequence[str] | N
         elif options.solution:
             console().print((home / "solutions" / f"{chosen[0].file}.py").read_text(encoding="utf-8"), soft_wrap=True)
         else:
-            right = [show_check(exercise, folder, program) for exercise in chosen]
+            right = [show_check(exercise, home, folder, program) for exercise in chosen]
             sys.exit(0 if all(right) else 1)
 
 
@@ -104,13 +124,12 @@ def show_table(progress: Progress, program: str) -> None:
     ]
     print_table(["exercise", "file", "minutes", "status"], rows)
     say("solved", f"{progress.solved} of {len(rows)}")
-    if progress.remaining:
-        place = progress.remaining[0]
-        say("next", f"{program} {progress.exercises[place].number}")
+    if progress.next is not None:
+        say("next", f"{program} {progress.next[0].number}")
         say("time", f"about {progress.minutes} minutes for the remaining {len(progress.remaining)}")
 
 
-def show_check(exercise: Exercise, folder: Path, program: str) -> bool:
+def show_check(exercise: Exercise, home: Path, folder: Path, program: str) -> bool:
     """Check an exercise and print the verdict; tell whether it is right."""
     path = folder / f"{exercise.file}.py"
     verdict = check_file(exercise, folder)
@@ -125,4 +144,19 @@ def show_check(exercise: Exercise, folder: Path, program: str) -> bool:
             path = path.relative_to(Path.cwd())
         say("file", str(path))
         say("help", f"{program} {exercise.number} --hint")
+    if isinstance(exercise, MeasuredExercise) and verdict.status != "open":
+        show_board(exercise, board_path(exercise, home), folder / f"{exercise.file}.py", verdict)
     return verdict.status == "right"
+
+
+def show_board(exercise: MeasuredExercise, file: Path, path: Path, verdict: Verdict) -> None:
+    """Keep the verdict of the reader's file; if it is right, print the leaderboard."""
+    board.add(file, path, verdict)
+    if verdict.status != "right":
+        return
+    current = board.checksum_of(path)
+    rows = [
+        (place, *attempt.verdict.scores.values(), attempt.date, "this one" if attempt.checksum == current else "")
+        for place, attempt in enumerate(board.ranking(exercise, file), 1)
+    ]
+    print_table(["place", *verdict.scores, "measured", ""], rows)

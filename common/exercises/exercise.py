@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import Any, Literal
 
 Arguments = Mapping[str, Any]
 """Arguments of a function by name."""
@@ -21,6 +18,18 @@ class Case:
     arguments: Arguments
     note: str = ""
     """What the case tests: printed if the result is wrong."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Result of a check."""
+
+    status: Literal["open", "wrong", "right"]
+    message: str
+    note: str = ""
+    """What the counterexample tests, or an explanation of the mistake."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Measured values of a right function, if it is measured."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Exercise:
     """Largest accepted error, relative to the larger of 1 and the largest finite expected number."""
     call: Callable[[Callable[..., Any], Arguments], Any] | None = None
     """How to call the function with the arguments of a case. Default: as keyword arguments."""
+    outcome: str = "you return"
+    """What the message says before a wrong result."""
 
     @property
     def number(self) -> int:
@@ -58,16 +69,25 @@ class Exercise:
         return int(self.file.removeprefix("ex").partition("_")[0])
 
 
-def vector(*values: float) -> Tensor:
-    """Return a float64 vector."""
-    return torch.tensor(values, dtype=torch.float64)
+def compared_with_nothing(**_arguments: Any) -> None:
+    """Reference of an exercise that is measured."""
 
 
-def integers(generator: Random, *shape: int, low: int = -3, high: int = 3) -> Tensor:
-    """Return a float64 tensor of random integers, which are easy to compute with by hand."""
-    count = torch.Size(shape).numel()
-    values = [generator.randint(low, high) for _ in range(count)]
-    return torch.tensor(values, dtype=torch.float64).reshape(shape)
+@dataclass(frozen=True, kw_only=True)
+class MeasuredExercise(Exercise):
+    """Function whose result is measured instead of compared with a reference, for example a network that is trained.
+
+    Verdicts are kept in a file, so that the table needs no training; the right ones form a leaderboard.
+    """
+
+    reference: Callable[..., Any] = compared_with_nothing
+    cases: tuple[Case, ...] = ()
+    measure: Callable[[Callable[..., Any]], Verdict]
+    """Function of the reader's function that returns the verdict with its scores."""
+    order: Callable[[Mapping[str, float]], Any]
+    """Sort key of the scores on the leaderboard; the smallest one is first."""
+    seconds: float = 60.0
+    """Time limit."""
 
 
 @dataclass(frozen=True)

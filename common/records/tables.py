@@ -242,7 +242,8 @@ def render(text: str, where: Path) -> str:
 
 def readmes() -> list[Path]:
     """List the pages that may contain tables."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("ch*/*.md"))]
+    pages = (page for pattern in ("docs/*.md", "ch*/*.md", "ch*/exercises/*.md") for page in sorted(ROOT.glob(pattern)))
+    return [ROOT / "README.md", *pages]
 
 
 def stale_readmes() -> list[Path]:
