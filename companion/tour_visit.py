@@ -175,7 +175,7 @@ def exercises_of(packages: Sequence[str]) -> list[Exercises]:
         if importlib.util.find_spec(f"{package}.exercises") is None:
             continue
         checks = importlib.import_module(f"{package}.exercises.checks")
-        progress = progress_of(checks.EXERCISES, Path(__file__).parent / package / "exercises")
+        progress = progress_of(checks.EXERCISES, Path(__file__).parents[1] / package / "exercises")
         title, command = "", ""
         if progress.next is not None:
             exercise, task = progress.next
