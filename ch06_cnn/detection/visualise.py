@@ -75,11 +75,11 @@ def draw_image(axes: "Axes", image: Tensor, boxes: Sequence[Drawn], *, linewidth
         )
         axes.add_patch(patch)
         if each.text:
-            box = {"facecolor": "black", "alpha": 0.55, "pad": 0.6, "linewidth": 0}
+            box = {"facecolor": each.colour, "alpha": 0.85, "pad": 0.6, "linewidth": 0}
             below = each.style != "-"  # at the lower edge, so that the texts of two equal boxes do not overlap
             place = min(bottom, 0.94 * height) if below else max(top, 0.06 * height)  # not outside the image
             axes.text(
-                max(left, 0), place, each.text, color=each.colour, fontsize=6, va="top" if below else "bottom",
+                max(left, 0), place, each.text, color="black", fontsize=6.5, va="top" if below else "bottom",
                 bbox=box, clip_on=True,
             )  # fmt: skip
 
