@@ -88,9 +88,11 @@ class Config:
     crop: int = default_by("data", scenes=0, cells=0, membranes=256, voc=0)
     """Size of the square crops of the augmentation in pixels; 0 keeps whole images. Default: 256 for membranes, else
     0."""
-    rotations: bool = default_by("data", scenes=True, cells=True, membranes=True, voc=False)
-    """Augmentation by all flips and rotations by 90 degrees instead of horizontal flips only. Default: off for voc,
-    else on."""
+    flips: Literal["all", "horizontal"] = default_by(
+        "data", scenes="all", cells="all", membranes="all", voc="horizontal"
+    )
+    """Flips of the augmentation: all flips and rotations by 90 degrees, or horizontal flips only. Default: horizontal
+    for voc, else all."""
     zoom: float = default_by("data", scenes=1.0, cells=1.0, membranes=1.0, voc=1.5)
     """Largest factor by which the augmentation enlarges or reduces an image. Default: 1.5 for voc, else 1."""
     elastic: float = default_by("data", scenes=0.0, cells=0.0, membranes=10.0, voc=0.0)
@@ -133,7 +135,7 @@ class Config:
     @property
     def augmentation(self) -> Augmentation:
         """What the augmentation changes."""
-        return Augmentation(crop=self.crop, rotations=self.rotations, zoom=self.zoom, elastic=self.elastic)
+        return Augmentation(crop=self.crop, rotations=self.flips == "all", zoom=self.zoom, elastic=self.elastic)
 
 
 def make_model(classes: int, config: Config, *, published: bool = False) -> UNet | FCN:
