@@ -236,6 +236,7 @@ def test_cross_validation_rejects_wrong_input(options):
 # Export, and image files.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["unet", "fcn"])
 def test_the_exported_graph_equals_the_network_for_other_sizes(network, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[export]'")
