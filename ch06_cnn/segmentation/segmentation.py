@@ -1,7 +1,7 @@
 """Semantic segmentation with a fully convolutional network (Long et al. 2015) or U-Net (Ronneberger et al. 2015).
 
     python -m ch06_cnn.train segmentation
-    python -m ch06_cnn.train segmentation --network fcn
+    python -m ch06_cnn.train segmentation --network unet
     python -m ch06_cnn.train segmentation --data membranes --fold 2     # electron microscopy, from DATA_DIR/membranes
     python -m ch06_cnn.train segmentation --data voc --folder FOLDER    # any folder in the layout of Pascal VOC
 
@@ -55,8 +55,8 @@ class Config:
     """Test fold of cells and membranes, counted from 1."""
     folds: int = 5
     """Number of folds of cells and membranes."""
-    network: Literal["unet", "fcn"] = "unet"
-    """Network: U-Net, or a fully convolutional network (FCN)."""
+    network: Literal["fcn", "unet"] = default_by("data", scenes="fcn", cells="unet", membranes="unet", voc="fcn")
+    """Network: a fully convolutional network (FCN), or U-Net. Default: fcn for scenes and voc, unet for the others."""
     width: int = 16
     """Channels of the first level of U-Net or of the small backbone; each lower level has twice as many."""
     depth: int = default_by("data", scenes=3, cells=3, membranes=4, voc=4)
@@ -72,10 +72,10 @@ class Config:
     """Transposed convolution: torch's, or the one by hand in transposed.py."""
     dice: float = 0.0
     """Weight of the Dice loss, which is added to the cross-entropy."""
-    epochs: int = default_by("data", scenes=12, cells=20, membranes=60, voc=40)
-    """Number of epochs. Default: 12 for scenes, 20 for cells, 60 for membranes, 40 for voc."""
-    batch_size: int = default_by("data", scenes=16, cells=4, membranes=4, voc=8)
-    """Batch size, over all processes. Default: 16 for scenes, 8 for voc, 4 for the others."""
+    epochs: int = default_by("data", scenes=default_by("network", fcn=12, unet=8), cells=20, membranes=60, voc=40)
+    """Number of epochs. Default: 12 (U-Net: 8) for scenes, 20 for cells, 60 for membranes, 40 for voc."""
+    batch_size: int = default_by("data", scenes=default_by("network", fcn=16, unet=8), cells=4, membranes=4, voc=8)
+    """Batch size, over all processes. Default: 16 (U-Net: 8) for scenes, 8 for voc, 4 for the others."""
     learning_rate: float = 4e-3
     """Peak learning rate of AdamW (one-cycle schedule)."""
     weight_decay: float = 0.01
