@@ -17,11 +17,13 @@ from ch06_cnn.segmentation.evaluation import segment
 from ch06_cnn.segmentation.measures import confusion_matrix, measure, pixel_accuracy
 from ch06_cnn.segmentation.segmentation import Config, make_model, make_optimizer, train_step
 from common.config import RunOptions
+from common.config import command_line as command_line_of
 from common.data.masks.loading import Slices, divide, load_masks, load_slices, masked
 from common.data.masks.masked import VOID, MaskedImages, MaskSet
 from common.data.scenes.drawing import draw_scenes
 from common.data.source import DataCard
 from conftest import train_until
+from test_masks import make_folder
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,21 @@ def test_void_pixels_are_ignored_in_training_and_measures(config, scenes, monkey
     metrics = segmentation.train(replace(config, epochs=1, dice=1.0), data)
     assert math.isfinite(metrics["test_mean_iou"])
     assert metrics.get("test_disc_iou", 0) == 0
+
+
+def test_a_folder_of_your_own_trains(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmentation, "report", lambda *_: None)
+    own = replace(
+        Config(data="voc", folder=make_folder(tmp_path / "own"), network="unet", depth=2, input_size=(16, 32)),
+        width=4,
+        epochs=1,
+        run=config.run,
+    )
+    metrics = segmentation.train(own)
+    assert {"test_background_iou", "test_class_1_iou", "test_class_2_iou"} <= set(metrics)
+    words = command_line_of(segmentation.__name__, own).split()
+    assert words[4:8] == ["--data", "voc", "--folder", str(own.folder)]
+    assert "--zoom" not in words and "--network" in words
 
 
 def test_a_pretrained_backbone_learns_slowly(config, tmp_path):
