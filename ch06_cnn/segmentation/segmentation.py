@@ -70,8 +70,8 @@ class Config:
     """Number of skip connections of the FCN, 0 to 2."""
     upsampling: Kind = "torch"
     """Transposed convolution: torch's, or the one by hand in transposed.py."""
-    dice: float = 0.0
-    """Weight of the Dice loss, which is added to the cross-entropy."""
+    dice: float = default_by("data", scenes=1.0, cells=0.0, membranes=0.0, voc=0.0)
+    """Weight of the Dice loss, which is added to the cross-entropy. Default: 1 for scenes, else 0."""
     epochs: int = default_by("data", scenes=default_by("network", fcn=12, unet=8), cells=20, membranes=60, voc=40)
     """Number of epochs. Default: 12 (U-Net: 8) for scenes, 20 for cells, 60 for membranes, 40 for voc."""
     batch_size: int = default_by("data", scenes=default_by("network", fcn=16, unet=8), cells=4, membranes=4, voc=8)
