@@ -76,8 +76,10 @@ class Config:
     """Number of epochs. Default: 12 (U-Net: 8) for scenes, 20 for cells, 60 for membranes, 40 for voc."""
     batch_size: int = default_by("data", scenes=default_by("network", fcn=16, unet=8), cells=4, membranes=4, voc=8)
     """Batch size, over all processes. Default: 16 (U-Net: 8) for scenes, 8 for voc, 4 for the others."""
-    learning_rate: float = 4e-3
-    """Peak learning rate of AdamW (one-cycle schedule)."""
+    learning_rate: float = default_by(
+        "data", scenes=default_by("network", fcn=4e-3, unet=2e-3), cells=4e-3, membranes=4e-3, voc=2e-3
+    )
+    """Peak learning rate of AdamW (one-cycle schedule). Default: 0.004; 0.002 for voc, and for scenes by U-Net."""
     weight_decay: float = 0.01
     """Weight decay of AdamW."""
     input_size: tuple[int, int] = default_by("data", **SIZES, voc=(256, 256))
