@@ -47,5 +47,5 @@ class UNet(nn.Module):
             maps.append(x)
             x = layer(F.max_pool2d(x, 2))
         for upsample, expand in zip(self.upsample, self.expand, strict=True):
-            x = expand(torch.cat([upsample(x), maps.pop()], dim=1))
+            x = expand(torch.cat([maps.pop(), upsample(x)], dim=1))
         return self.classify(x)
