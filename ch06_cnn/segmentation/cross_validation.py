@@ -120,6 +120,6 @@ def report(run: Run, results: dict[str, list[dict[str, float]]], shown: list) ->
         rows = [[name, *(values[row] for values in columns.values())] for row, name in enumerate(names)]
         rows.append(["mean", *(fmean(values) for values in columns.values())])
         print_table([title, *columns], rows)
-        run.figure(key, plots.bar_groups(names, columns, title=title, label=title))
+        run.figure(key, plots.bar_groups(names, columns, title="", label=title))
     first, *guesses = shown
     run.figure("errors", visualise.draw_binary_errors(first, dict(zip(results, guesses, strict=True))))

@@ -135,9 +135,9 @@ def draw_binary_errors(images: MaskedImages, guesses: Mapping[str, Tensor], *, f
 
 
 def draw_overlay(pixels: Tensor, mask: Tensor, names: Sequence[str], *, size: float = 7.0) -> Figure:
-    """Draw a (3, H, W) image beside the image with its (H, W) mask in half-transparent colours."""
-    colours = colour_masks(mask.unsqueeze(0), len(names))[0].float()
-    mixed = torch.where(mask == 0, pixels.float(), 0.45 * pixels.float() + 0.55 * colours).to(torch.uint8)
+    """Draw a (3, H, W) image beside the image in grey with its (H, W) mask in half-transparent colours."""
+    colours, grey = colour_masks(mask.unsqueeze(0), len(names))[0].float(), pixels.float().mean(0, keepdim=True)
+    mixed = torch.where(mask == 0, 64 + 0.7 * grey, 0.3 * grey + 0.7 * colours).to(torch.uint8)
     height, width = mask.shape
     with mpl.rc_context(plots.LOOK):
         figure = Figure(figsize=(2 * size, size * height / width + 0.6))
