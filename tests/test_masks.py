@@ -35,7 +35,7 @@ def make_folder(root):
         image = Image.new("RGB", (40, 20), (10 * number, 0, 0))
         image.paste((0, 200, 0), (20, 0, 40, 20))
         image.save(root / f"JPEGImages/i{number}.jpg", quality=95)
-        save_mask(root / f"SegmentationClass/i{number}.png", right=1 + number % 2)
+        save_mask(root / f"SegmentationClass/i{number}.png", right=1 + number % 2, mode="L" if number == 2 else "P")
     for split, names in (("train", "i0 i1 i2"), ("val", "i3"), ("test", "i4 i5")):
         (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names.split()) + "\n")
     return root
