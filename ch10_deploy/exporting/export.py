@@ -43,7 +43,7 @@ COLUMNS = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
 ROUNDS, CALLS = 15, 5
 """Rounds of the speed measurement, in which the variants are interleaved, and calls per round."""
 
-Name = Literal["digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze"]
+Name = Literal["digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze", "detection"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import onnxruntime
 from ch10_deploy.inference.cards import EXPORT_AGAIN, Card, checksum, read_card
 from ch10_deploy.server.refusal import Refusal
 
-NAMES = ("digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze")
+NAMES = ("digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze", "detection")
 
 PRIVATE = "serving"
 """Name of the part of a card that only the server uses: class names, vocabulary, titles, mazes."""

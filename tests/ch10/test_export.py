@@ -1,6 +1,8 @@
 """Exports: outputs equal the originals' on new inputs, and exports that differ are not written."""
 
+import base64
 import hashlib
+import io
 import json
 import random
 from dataclasses import replace
@@ -10,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ch03_autoencoder_rbm import recommend
 from ch03_autoencoder_rbm.digits import feedforward
@@ -17,17 +20,21 @@ from ch03_autoencoder_rbm.films import recommender
 from ch05_rnn import ask
 from ch05_rnn.language import language_model, sampling
 from ch05_rnn.memory import encoding, memory_network, visualise
+from ch06_cnn import detect
 from ch06_cnn.convolution import cnn
+from ch06_cnn.detection import detection, evaluation
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
-from ch10_deploy.exporting import export, graphs
+from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import generation as writing
-from ch10_deploy.inference import question_answering
+from ch10_deploy.inference import object_detection, question_answering
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
+from ch10_deploy.inference.object_detection import ObjectDetector
+from ch10_deploy.inference.picture_files import from_file
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
@@ -276,6 +283,101 @@ def test_conjugate_gradients_equal_a_direct_solver():
     a, b = h.mT @ h + prior.diag(), torch.randn(5, 101, dtype=torch.float64, generator=generator)
     torch.testing.assert_close(graphs.conjugate_gradients(a, b), torch.linalg.solve(a, b), rtol=1e-6, atol=1e-7)
     assert torch.equal(graphs.conjugate_gradients(a, torch.zeros_like(b)), torch.zeros_like(b))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """Files of several formats and sizes, one of them turned by its EXIF orientation."""
+    folder = tmp_path_factory.mktemp("photographs")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    coarse = Image.fromarray(noise).resize((90, 120), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    coarse.save(folder / "a.png")
+    coarse.resize((64, 64)).save(folder / "b.png")
+    coarse.convert("RGBA").resize((150, 40)).save(folder / "c.png")
+    coarse.save(folder / "d.jpg", exif=exif)
+    coarse.convert("L").resize((30, 50)).save(folder / "e.jpg", progressive=True)
+    return sorted(folder.iterdir())
+
+
+def in_order(found: list[tuple[str, float, list[float]]]) -> list[tuple[str, float, list[float]]]:
+    """Sort detections by class and box, since rounding may exchange two of nearly equal scores."""
+    return sorted(found, key=lambda each: (each[0], each[2]))
+
+
+def test_detections_equal_the_original(models, run_of, photographs):
+    detector = ObjectDetector(load_model(models / "detection.json"))
+    network, names, config = detection.restore(run_of("detection"))
+    counts = []
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        answer = detector.detect(picture, 0.1)
+        pixels, expected = detect.find(network, names, config.input_size, path, 0.1)
+        assert (answer["height"], answer["width"]) == pixels.shape[1:]
+        assert np.array_equal(np.asarray(picture), pixels.permute(1, 2, 0).numpy())
+        one = in_order([(each["label"], each["score"], each["box"]) for each in answer["detections"]])
+        other = in_order([(each.name, each.score, list(each.box)) for each in expected])
+        assert [each[0] for each in one] == [each[0] for each in other]
+        np.testing.assert_allclose([each[1] for each in one], [each[1] for each in other], atol=1e-5)
+        np.testing.assert_allclose([each[2] for each in one], [each[2] for each in other], atol=1e-2)
+        counts.append(len(one))
+    assert answer["height"] == 50 and min(counts) > 0
+
+
+def candidates(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw boxes of which many overlap, some without an area, and probabilities of three classes."""
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 20, (150, 2)), rng.uniform(10, 40, (150, 2))
+    size[:5] = -1
+    return np.concatenate([corner, corner + size], axis=1), rng.random((150, 3)) ** 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_selection_of_boxes_equals_chapter_6(seed):
+    boxes, probabilities = candidates(seed)
+    expected = evaluation.select(torch.from_numpy(boxes)[None], torch.from_numpy(probabilities)[None])
+    count = int((expected.scores[0] > 0).sum())
+    assert 20 < count < 100
+    found = object_detection.select(boxes, probabilities, 0)
+    for one, other in zip(found, (expected.boxes, expected.scores, expected.labels), strict=True):
+        assert np.array_equal(one, other[0, :count].numpy())
+    constants = ("CANDIDATES", "MOST", "LOWEST", "SUPPRESSED")
+    assert all(getattr(object_detection, name) == getattr(evaluation, name) for name in constants)
+
+
+def test_a_threshold_only_removes_detections():
+    boxes, probabilities = candidates(5)
+    for threshold in (0.0, 0.3, 0.9, 1.0):
+        every, found = (object_detection.select(boxes, probabilities, least) for least in (0, threshold))
+        chosen = every[1] >= threshold
+        assert all(np.array_equal(one[chosen], other) for one, other in zip(every, found, strict=True))
+    assert object_detection.select(boxes, probabilities, 1)[0].shape == (0, 4)
+
+
+def test_at_most_a_hundred_detections_are_kept():
+    boxes = np.array([[3.0 * n, 0, 3 * n + 1, 1] for n in range(300)])
+    scores = np.linspace(0.02, 0.9, 300)[:, None]
+    found = object_detection.select(boxes, scores, 0)
+    assert np.array_equal(found[1], scores[:199:-1, 0]) and (found[0][0] == boxes[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("head", "backbone"), [("yolo", "small"), pytest.param("ssd", "efficientnet-lite0", marks=pytest.mark.slow)]
+)
+def test_every_kind_of_detector_can_be_exported(tmp_path, head, backbone):
+    """`models` has SSD with the small backbone."""
+    sizes: dict = {"data": "bccd", "width": 4, "filters": 8, "input_size": (32, 64)}
+    torch.manual_seed(0)
+    network = detection.make_model(2, detection.Config(head=head, backbone=backbone, **sizes)).eval()
+    images = torch.randint(256, (2, 3, 32, 64), dtype=torch.uint8)
+    graph = picture_graphs.detect_of(network, ("one", "other"), images)
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "detection.onnx")
+    model = Model((tmp_path / "detection.onnx").read_bytes())
+    assert export.compare("detection", graph, model, program.module()).onnx <= 1e-5
+    with Image.open(io.BytesIO(base64.b64decode(graph.serving["examples"][1]))) as example:
+        assert np.array_equal(np.asarray(example), images[1].permute(1, 2, 0).numpy())
 
 
 def test_cards_match_their_runs_and_graphs(models, run_of):

@@ -1,0 +1,87 @@
+"""Define the exported graphs of chapter 6's networks that take whole pictures, with pictures to try.
+
+Dimensions: B batch, H, W height and width, A anchors or cells, O outputs for each of them, K classes.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ch06_cnn.architectures.efficientnet_lite import MIDDLE, SPREAD
+from ch06_cnn.detection import detection
+from ch06_cnn.detection.boxes import clip
+from ch06_cnn.detection.network import Detector
+from ch10_deploy.exporting.graphs import Graph
+from common.data.boxes.loading import load_boxes
+
+SHOWN = 8
+"""Number of pictures to try, from the test set."""
+
+
+def png_text(pixels: Tensor) -> str:
+    """(3, H, W) uint8 -> a PNG file in base64"""
+    file = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def channels_last(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, H, W, 3), as in image files"""
+    return pixels.permute(0, 2, 3, 1).contiguous()
+
+
+class Detect(nn.Module):
+    """Chapter 6's detector, from bytes to boxes and probabilities, before non-maximum suppression.
+
+    The parts of the network are called here, since its own `forward` stores the pixels with channels last, which ONNX
+    does not have.
+    """
+
+    def __init__(self, model: Detector, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, 3) bytes -> (B, A, O) outputs of the head, (B, A, 4) boxes, (B, A, K) probabilities"""
+        scaled = (pixels.permute(0, 3, 1, 2).contiguous().float() - MIDDLE) / SPREAD
+        outputs = self.model.head(self.model.pyramid(self.model.backbone(scaled)))
+        boxes, probabilities = self.model.head.candidates(outputs)
+        return outputs, clip(boxes, *self.size), probabilities
+
+
+def detect(folder: Path, data: str) -> Graph:  # noqa: ARG001
+    """Build the graph of chapter 6's detector, from a run."""
+    model, names, config = detection.restore(folder)
+    images = load_boxes(config.data, size=config.input_size, folder=config.folder, limit=SHOWN).test.pixels
+    return detect_of(model, names, images)
+
+
+def detect_of(model: Detector, names: Sequence[str], images: Tensor) -> Graph:
+    """Build the graph of a detector; the examples are (N, 3, H, W) images of the test set, and noise."""
+    height, width = images.shape[2:]
+    noise = torch.randint(256, images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    module = Detect(model.to(memory_format=torch.contiguous_format), (height, width))
+
+    def original(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = model(pixels.permute(0, 3, 1, 2))
+        boxes, probabilities = model.head.candidates(outputs)
+        return outputs, clip(boxes, height, width), probabilities
+
+    return Graph(
+        module=module,
+        inputs={"pixels": channels_last(torch.cat([images, noise]))},
+        outputs=("outputs", "boxes", "probabilities"),
+        original=original,
+        dynamic={"pixels": {0: "batch"}},
+        serving={
+            "classes": list(names),
+            "height": height,
+            "width": width,
+            "examples": [png_text(image) for image in images],
+        },
+    )

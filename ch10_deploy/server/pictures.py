@@ -1,0 +1,80 @@
+"""Define the endpoints of the networks that take whole pictures: requests, validation and responses.
+
+A picture is sent as a form with one file, as to `/predict/image`; settings are in the query. Decoding and computing
+take milliseconds to tenths of seconds, so they run in threads, for a few pictures at a time.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+from pydantic import BeforeValidator, Field
+
+from ch10_deploy.inference.models import Model, require_model
+from ch10_deploy.inference.object_detection import ObjectDetector
+from ch10_deploy.inference.picture_files import from_file
+from ch10_deploy.server.endpoints import FORM, Slots, Strict, as_json, body_of, file_of, parse_integer, worker
+
+T = TypeVar("T")
+
+PICTURE_SLOTS = 8
+"""Slots for pictures that are decoded and computed concurrently; further pictures are refused with status 503. They
+share the threads of the event loop."""
+
+FILE = body_of(FORM, {"file": {"type": "string", "format": "binary", "description": "a PNG or JPEG file"}})
+
+
+def parse_decimal(text: Any) -> Any:
+    """Parse a decimal number of a query string; raises ValueError unless it is written with digits and a full stop."""
+    if isinstance(text, str):
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,20})?", text):
+            raise ValueError("must be a decimal number such as 0.5")
+        return float(text)
+    return text
+
+
+class Pictures:
+    """Run a function on the picture of a request, in a thread and while it occupies a slot."""
+
+    def __init__(self) -> None:
+        self.slots = Slots(PICTURE_SLOTS, "pictures are being computed")
+
+    async def answer(self, request: Request, compute: Callable[..., T], *settings: Any) -> T:
+        """Decode the picture and compute `compute(picture, *settings)`; raises Refusal (503) if no slot is free."""
+        file = await file_of(request)
+        with self.slots.occupied(1):
+            return await asyncio.to_thread(lambda: compute(from_file(file), *settings))
+
+
+class DetectionSettings(Strict):
+    """Settings of the detection."""
+
+    threshold: Annotated[float, Field(ge=0, le=1), BeforeValidator(parse_decimal)] = 0.5
+
+
+class ExampleChoice(Strict):
+    """A network and the number of an example."""
+
+    model: Literal["detection"]
+    number: Annotated[int, Field(ge=0), BeforeValidator(parse_integer)] = 0
+
+
+def add_pictures(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Add the endpoints that take pictures, and the one that returns pictures to try."""
+    pictures = Pictures()
+    detector = worker(models, "detection", ObjectDetector)
+
+    @app.post("/detect", openapi_extra=FILE)
+    async def detect(request: Request, settings: Annotated[DetectionSettings, Query()]) -> Response:
+        """Detect the objects of a picture whose score is at least the threshold."""
+        return as_json(await pictures.answer(request, detector().detect, settings.threshold))
+
+    @app.get("/example")
+    async def example(choice: Annotated[ExampleChoice, Query()]) -> Response:
+        """Return a picture from the test set of a network, with this number modulo the number of examples."""
+        examples = require_model(models, choice.model).serving.examples
+        return Response(base64.b64decode(examples[choice.number % len(examples)]), media_type="image/png")
