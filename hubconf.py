@@ -173,6 +173,14 @@ def recommender(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch03_autoencoder_rbm.films.recommender", run, runs)
 
 
+def segmentation(run: str | None = None, runs: str = "runs") -> _Any:
+    """U-Net or fully convolutional network and the names of its classes, trained by `ch06_cnn.train segmentation`.
+
+    (B, 3, H, W) pixels, H and W multiples of the network's `stride` -> (B, K, H, W) logits
+    """
+    return _restored("ch06_cnn.segmentation.segmentation", run, runs)
+
+
 def sentiment(run: str | None = None, runs: str = "runs") -> _Any:
     """Sentiment classifier and its vocabulary, trained by `ch05_rnn.train sentiment`.
 

@@ -8,10 +8,15 @@ python -m ch06_cnn.train --benchmark             # time their training steps on 
 from ch06_cnn.architectures import classics
 from ch06_cnn.convolution import cnn, throughput
 from ch06_cnn.detection import detection
+from ch06_cnn.segmentation import cross_validation, segmentation
 from ch06_cnn.spatial import spatial
 from ch06_cnn.speedrun import speedrun
 from ch06_cnn.transfer import transfer
 from common.cli import main
 
 if __name__ == "__main__":
-    main(cnn, speedrun, extra=[classics, transfer, detection, spatial, throughput])
+    main(
+        cnn,
+        speedrun,
+        extra=[classics, transfer, detection, segmentation, cross_validation, spatial, throughput],
+    )

@@ -56,6 +56,7 @@ PROGRAMS = {
         "ch06_cnn.train speedrun --data shapes --limit 600 --epochs 3",
         "ch06_cnn.train classics --network lenet --data shapes --limit 600 --epochs 4",
         "ch06_cnn.train detection --limit 200 --epochs 3",
+        "ch06_cnn.train segmentation --limit 200 --epochs 3",
         "ch06_cnn.train spatial --data digits --task rotated --limit 300 --epochs 4",
         "ch07_dqn.train dqn --epochs 5 --steps 30",
         "ch07_dqn.train book --corrected --epochs 5 --steps 30",

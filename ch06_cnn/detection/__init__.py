@@ -9,7 +9,6 @@ yolo               a one-stage head in YOLO's style: objectness, class and box f
 augment            random flips, zooms and colours that also transform the boxes
 average_precision  matching of detections with true boxes, precision and recall, average precision
 evaluation         detections of all images of a split, their measures and worst errors
-averaging          moving average of the weights
 detection          the program
 visualise          detections, errors and precision-recall curves as pictures
 """

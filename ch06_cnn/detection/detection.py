@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ch06_cnn.architectures.efficientnet_lite import EfficientNetLite, pretrained
+from ch06_cnn.averaging import WeightAverage
 from ch06_cnn.detection.augment import augment
 from ch06_cnn.detection.average_precision import Detections
-from ch06_cnn.detection.averaging import WeightAverage
 from ch06_cnn.detection.evaluation import detect, inference_rate, measure, worst_errors
 from ch06_cnn.detection.network import Detector, LiteBackbone, SmallBackbone
 from ch06_cnn.detection.ssd import SSD

@@ -7,6 +7,7 @@ batches         shuffled batches from tensors in memory
 images          MNIST, CIFAR-10, digits and shapes
 scenes          generated scenes with boxes and masks
 boxes           images with boxes: generated scenes, and folders in the layout of Pascal VOC
+masks           images with masks: generated scenes, membranes, and folders in the layout of Pascal VOC
 captions        generated scenes with captions, and Flickr8k
 ratings         MovieLens, Netflix and generated ratings
 text            corpora, sentences, stories and vocabularies

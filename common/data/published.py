@@ -90,6 +90,7 @@ RELEASES: dict[str, tuple[Release, ...]] = {
         ),
     ),
     "bccd": (Release({"train images": 205, "val images": 87, "test images": 72, "boxes": 4_886}),),
+    "membranes": (Release({"slices": 30}),),
     "babi": (Release({"train questions": 20_000, "test questions": 20_000}),),
     "etth1": (
         Release({"values": 17_420}, {"values": "3f2bdc80b5c66450c165599d6da09cbe0f336c58eef0888655c1d96b6e066488"}),

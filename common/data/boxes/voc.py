@@ -17,6 +17,7 @@ Dimensions: N images, H, W height and width, M boxes of an image at most.
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -76,8 +77,16 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
         random.Random(SPLIT_SEED).shuffle(names)
         eighth = len(names) // 8
         return {"train": names[2 * eighth :], "val": names[:eighth], "test": names[eighth : 2 * eighth]}
+    return read_names(paths)
+
+
+def read_names(paths: Mapping[str, Path]) -> dict[str, list[str]]:
+    """Read the names of the images of each split from its file, one name per line.
+
+    Raises ValueError, naming file and line, for a wrong or repeated name or an empty file.
+    """
     seen: dict[str, str] = {}
-    splits = {}
+    splits: dict[str, list[str]] = {}
     for split, path in paths.items():
         splits[split] = []
         for number, line in enumerate(_lines(path), start=1):
