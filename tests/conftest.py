@@ -150,13 +150,14 @@ def train_all(folder: Path) -> None:
     from ch05_rnn.memory import bag_of_ngrams, memory_network
     from ch06_cnn.convolution import cnn
     from ch06_cnn.detection import detection
+    from ch06_cnn.segmentation import segmentation
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
-        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise, detection)
-        for drawing in drawn:
+        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
+        for drawing in (*drawn, detection, segmentation):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
         patch.setattr(stories, "TRAIN", 200)
@@ -171,7 +172,9 @@ def train_all(folder: Path) -> None:
         small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
         language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))
         memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=run))
-        detection.train(detection.Config(epochs=1, width=4, filters=8, run=replace(run, limit=16)))
+        tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
+        detection.train(detection.Config(filters=8, **tiny))
+        segmentation.train(segmentation.Config(**tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

@@ -93,6 +93,7 @@ def valid_requests() -> list[Request]:
         upload(heavy_png()),
         upload(png(64, 48, 2, bytes(48 * (3 * 64 + 1))), "/detect?threshold=0.1"),
         upload(png(32_000, 32_000, 0, bytes(10**6)), "/detect"),
+        upload(png(64, 48, 0, bytes(48 * 65)), "/segment"),
     ]
 
 

@@ -16,8 +16,13 @@ from ch06_cnn.architectures.efficientnet_lite import MIDDLE, SPREAD
 from ch06_cnn.detection import detection
 from ch06_cnn.detection.boxes import clip
 from ch06_cnn.detection.network import Detector
-from ch10_deploy.exporting.graphs import Graph
+from ch06_cnn.segmentation import segmentation
+from ch06_cnn.segmentation.fcn import FCN
+from ch06_cnn.segmentation.unet import UNet
+from ch06_cnn.segmentation.visualise import palette
+from ch10_deploy.exporting.graphs import Graph, multiple
 from common.data.boxes.loading import load_boxes
+from common.data.masks.loading import load_masks
 
 SHOWN = 8
 """Number of pictures to try, from the test set."""
@@ -82,6 +87,49 @@ def detect_of(model: Detector, names: Sequence[str], images: Tensor) -> Graph:
             "classes": list(names),
             "height": height,
             "width": width,
+            "examples": [png_text(image) for image in images],
+        },
+    )
+
+
+class Segment(nn.Module):
+    """Chapter 6's segmentation network, from bytes to logits; the client takes the largest of each pixel."""
+
+    def __init__(self, model: UNet | FCN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        """(B, H, W, 3) bytes -> (B, K, H, W) logits"""
+        return (self.model(pixels.permute(0, 3, 1, 2).contiguous()),)
+
+
+def segment(folder: Path, data: str) -> Graph:  # noqa: ARG001
+    """Build the graph of chapter 6's segmentation network, from a run."""
+    model, names, config = segmentation.restore(folder)
+    images = load_masks(
+        config.data, size=config.input_size, folder=config.folder, fold=config.fold, folds=config.folds, limit=SHOWN
+    ).test.pixels
+    return segment_of(model, names, images, resized=config.data == "voc")
+
+
+def segment_of(model: UNet | FCN, names: Sequence[str], images: Tensor, *, resized: bool) -> Graph:
+    """Build the graph of a segmentation network; the examples are (N, 3, H, W) images of the test set.
+
+    If the network was trained on resized pictures, the server resizes those that it receives to (H, W).
+    """
+    return Graph(
+        module=Segment(model.to(memory_format=torch.contiguous_format)),
+        inputs={"pixels": channels_last(images)},
+        outputs=("logits",),
+        original=lambda pixels: (model(pixels.permute(0, 3, 1, 2)),),
+        dynamic={"pixels": {0: "batch", 1: "height", 2: "width"}},
+        sizes={side: multiple(side, model.stride) for side in ("height", "width")},
+        serving={
+            "classes": list(names),
+            "colours": [tuple(colour) for colour in palette(len(names))[: len(names)].tolist()],
+            "stride": model.stride,
+            "size": tuple(images.shape[2:]) if resized else None,
             "examples": [png_text(image) for image in images],
         },
     )

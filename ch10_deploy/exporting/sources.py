@@ -12,6 +12,7 @@ from ch05_rnn.language import language_model
 from ch05_rnn.memory import memory_network
 from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection
+from ch06_cnn.segmentation import segmentation
 from ch07_dqn import generalise
 from ch08_vae import vae
 from ch10_deploy.exporting import graphs, picture_graphs
@@ -97,4 +98,12 @@ SOURCES = {
         quick={"budget": 20.0, "tests": 200, "large_tests": 50},
     ),
     "detection": Source(detection, picture_graphs.detect, "scenes", quick={"epochs": 4}, quick_limit=1_000),
+    "segmentation": Source(
+        segmentation,
+        picture_graphs.segment,
+        "scenes",
+        settings={"upsampling": "torch"},
+        quick={"epochs": 4},
+        quick_limit=1_000,
+    ),
 }

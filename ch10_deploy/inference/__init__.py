@@ -6,6 +6,7 @@ trials              one request to each model before the server is ready
 image_decoding      decode JSON lists and PNG files to pixels
 picture_files       decode PNG and JPEG files of any size
 object_detection    chapter 6's detector, with non-maximum suppression
+segmentation        chapter 6's segmentation network
 recommendation      chapter 3's recommender
 generation          chapter 5's language model
 question_answering  chapter 5's memory network

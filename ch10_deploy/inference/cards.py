@@ -40,6 +40,9 @@ Side = Annotated[int, Field(ge=1, le=4_096)]
 """Height or width of a network's input in pixels."""
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
 class Part(BaseModel):
     """A part of a card."""
 
@@ -149,6 +152,26 @@ class Objects(Part):
     examples: Pictures
 
 
+Colour = tuple[Byte, Byte, Byte]
+"""Red, green and blue."""
+
+
+class Masks(Part):
+    """Server's part of a segmentation network's card: its classes, their colours, its input, and pictures to try."""
+
+    classes: Words
+    colours: list[Colour]
+    stride: Annotated[int, Field(ge=1, le=1_024)]
+    size: tuple[Side, Side] | None
+    examples: Pictures
+
+    @model_validator(mode="after")
+    def _one_colour_each(self) -> Self:
+        if len(self.colours) != len(self.classes):
+            raise ValueError(f"expected {len(self.classes)} colours, one per class, got {len(self.colours)}")
+        return self
+
+
 class Card(Part):
     """Fields of every card."""
 
@@ -216,6 +239,13 @@ class DetectionCard(Card):
     serving: Objects
 
 
+class SegmentationCard(Card):
+    """Card of `segmentation`."""
+
+    name: Literal["segmentation"]
+    serving: Masks
+
+
 CARDS: dict[str, type[Card]] = {
     "digits": ClassifierCard,
     "pictures": ClassifierCard,
@@ -226,6 +256,7 @@ CARDS: dict[str, type[Card]] = {
     "films": FilmsCard,
     "maze": MazeCard,
     "detection": DetectionCard,
+    "segmentation": SegmentationCard,
 }
 
 

@@ -4,6 +4,7 @@ Dimensions: H rows, W columns.
 """
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**21
 """Maximum number of pixels of a picture: 1920 x 1080 is allowed, and takes 6 MB when decoded."""
 
+MAX_OWN_PIXELS = 2**18
+"""The same for networks that compute maps of the size of the picture, which take some hundred bytes per pixel: 512 x
+512."""
+
 JPEG_START, SCAN = b"\xff\xd8\xff", b"\xff\xda"
 """Start of a JPEG file, and the marker at the start of each scan."""
 
@@ -25,7 +30,25 @@ MAX_SCANS = 64
 of many scans would take minutes; cameras and programs write about ten."""
 
 
-def from_file(data: bytes) -> "Image":
+@dataclass(frozen=True)
+class SizeLimit:
+    """Maximum size of a picture."""
+
+    pixels: int = MAX_PIXELS
+    """Maximum number of pixels."""
+    unit: int = 1
+    """Number to whose multiples the network extends both sides; the pixels that this adds are counted."""
+
+    def check(self, width: int, height: int) -> None:
+        """Raise Refusal if a picture is too large."""
+        columns, rows = (-(-side // self.unit) * self.unit for side in (width, height))
+        if columns * rows > self.pixels:
+            sides = f", its sides rounded up to multiples of {self.unit}" if self.unit > 1 else ""
+            reason = f"a picture may have at most {self.pixels:,} pixels{sides}, got {width:,} x {height:,}"
+            raise Refusal(f"{reason}: reduce its size", field="file")
+
+
+def from_file(data: bytes, limit: SizeLimit | None = None) -> "Image":
     """Bytes of a PNG or JPEG file -> an RGB picture, upright as the EXIF orientation of a JPEG file says
 
     The size in the header is checked before any pixel is decompressed, so a decompression bomb is refused without cost.
@@ -45,12 +68,7 @@ def from_file(data: bytes) -> "Image":
         raise Refusal("must be a PNG or JPEG file", field="file")
     try:
         with reader(io.BytesIO(data)) as image:  # not Image.open, which warns about large pictures
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                reason = (
-                    f"a picture may have at most {MAX_PIXELS:,} pixels, got {width:,} x {height:,}: reduce its size"
-                )
-                raise Refusal(reason, field="file")
+            (limit or SizeLimit()).check(*image.size)
             if image.mode not in READABLE:
                 raise Refusal(f"must be grey or RGB with 8 bits per channel, got mode {image.mode}", field="file")
             return ImageOps.exif_transpose(image).convert("RGB")

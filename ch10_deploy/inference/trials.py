@@ -19,6 +19,7 @@ from ch10_deploy.inference.picture_files import from_file
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
+from ch10_deploy.inference.segmentation import Segmenter
 from ch10_deploy.server.refusal import Refusal
 
 
@@ -94,6 +95,15 @@ def try_detection(model: Model) -> None:
     try_examples(model)
 
 
+def try_segmentation(model: Model) -> None:
+    """Segment a black picture of the smallest size."""
+    segmenter = Segmenter(model)
+    height, width = segmenter.size or (segmenter.stride, segmenter.stride)
+    logits = segmenter.logits(np.zeros((height, width, 3), np.uint8))
+    require_shape("logits", logits, (len(segmenter.classes), height, width))
+    try_examples(model)
+
+
 TRIALS: dict[str, Callable[[Model], None]] = {
     "digits": try_classifier,
     "pictures": try_classifier,
@@ -104,6 +114,7 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "films": try_films,
     "maze": try_maze,
     "detection": try_detection,
+    "segmentation": try_segmentation,
 }
 
 

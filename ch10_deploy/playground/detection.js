@@ -1,9 +1,15 @@
 /** Detect the objects of a picture, and draw their boxes on it. */
 
 import { ask } from "./api.js";
-import { INK, colourOf } from "./colours.js";
 import { element, percent, speaker } from "./elements.js";
+import { drawPicture, legendRow } from "./picture_canvas.js";
 import { pictureInput } from "./picture_input.js";
+
+/** Colours of the classes, all light enough for dark text. */
+const COLOURS = ["#ff6b60", "#4cd964", "#5ab0ff", "#ffd60a", "#d689ff", "#ff9f0a", "#64d2ff", "#f2f2f2"];
+
+/** Colour of the text on them, and of the edges of the lines. */
+const INK = "#101418";
 
 /** Threshold of the requests: detections with lower scores are not sent. The slider selects among the others. */
 const LOWEST = 0.05;
@@ -22,10 +28,10 @@ export function start(panel) {
     range.parentElement.querySelector(".value").textContent = Number(range.value).toFixed(2);
     if (!picture) return;
     const found = answer?.detections.filter(({ score }) => score >= Number(range.value)) ?? [];
-    const colours = found.map(({ label }) => colourOf(answer.classes.indexOf(label)));
+    const colours = found.map(({ label }) => COLOURS[answer.classes.indexOf(label) % COLOURS.length]);
     drawPicture(canvas, picture);
-    found.forEach((each, place) => drawBox(canvas, picture, each, colours[place]));
-    list.replaceChildren(...found.map((each, place) => row(each, colours[place])));
+    for (let place = found.length - 1; place >= 0; place--) drawBox(canvas, picture, found[place], colours[place]);
+    list.replaceChildren(...found.map((each, place) => legendRow(colours[place], each.label, percent(each.score))));
     result.textContent = answer ? summary(found) : "";
     say(result.textContent);
   }
@@ -39,23 +45,11 @@ export function start(panel) {
   });
 }
 
-/** Draw a picture in the resolution of the screen, since lines and text are drawn over it. */
-function drawPicture(canvas, picture) {
-  canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
-  canvas.style.maxWidth = `calc(70vh * ${picture.width / picture.height})`; // so high pictures are not scrolled
-  const width = Math.max(picture.width, Math.round(canvas.clientWidth * devicePixelRatio));
-  canvas.width = width;
-  canvas.height = Math.round((width * picture.height) / picture.width);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = false;
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-}
-
 /** Draw a box with the class and the score in its upper left corner. */
 function drawBox(canvas, picture, { label, score, box }, colour) {
   const context = canvas.getContext("2d");
   const unit = canvas.width / (canvas.clientWidth || canvas.width); // canvas pixels per CSS pixel
-  const [left, top, right, bottom] = box.map((edge) => (edge * canvas.width) / picture.width);
+  const [left, top, right, bottom] = box.map((edge) => Math.round((edge * canvas.width) / picture.width));
   for (const [style, width] of [[INK, 2 * LINE], [colour, LINE]]) { // a dark edge, for light grounds
     context.strokeStyle = style;
     context.lineWidth = width * unit;
@@ -71,12 +65,6 @@ function drawBox(canvas, picture, { label, score, box }, colour) {
   context.fillRect(x, y, width, height);
   context.fillStyle = INK;
   context.fillText(text, x + 4 * unit, y + height / 2);
-}
-
-function row({ label, score }, colour) {
-  const swatch = element("span", { class: "swatch" });
-  swatch.style.setProperty("--colour", colour);
-  return element("li", {}, swatch, element("span", {}, label), element("span", {}, percent(score)));
 }
 
 function summary(found) {

@@ -8,11 +8,12 @@ import { source } from "./elements.js";
 import * as films from "./films.js";
 import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
+import * as segmentation from "./segmentation.js";
 import * as stories from "./stories.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the id of the panel, which is also the server's name of the model. */
-const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection };
+const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection, segmentation };
 
 /** Names of the models of the sections that have several. */
 const CHOICES = { text: ["text", "transformer"] };

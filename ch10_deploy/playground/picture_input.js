@@ -3,8 +3,8 @@
 import { Refused, connected, newest, request } from "./api.js";
 import { withNotice } from "./elements.js";
 
-/** Larger pictures are reduced to this number of pixels per side; the networks' inputs are smaller. */
-const MOST_PIXELS = 640;
+/** Larger pictures are reduced to this number of pixels per side, which all networks accept. */
+const MOST_PIXELS = 512;
 
 /** Maximum size of the file that is sent, in bytes; the server accepts requests of 256 KiB. */
 const MOST_BYTES = 240_000;

@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, Field
 
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.object_detection import ObjectDetector
-from ch10_deploy.inference.picture_files import from_file
+from ch10_deploy.inference.picture_files import SizeLimit, from_file
+from ch10_deploy.inference.segmentation import Segmenter
 from ch10_deploy.server.endpoints import FORM, Slots, Strict, as_json, body_of, file_of, parse_integer, worker
 
 T = TypeVar("T")
@@ -24,6 +25,9 @@ T = TypeVar("T")
 PICTURE_SLOTS = 8
 """Slots for pictures that are decoded and computed concurrently; further pictures are refused with status 503. They
 share the threads of the event loop."""
+
+SLOTS_OF = {"detection": 1, "segmentation": 2}
+"""Slots that a picture of each network occupies, by the memory that it takes."""
 
 FILE = body_of(FORM, {"file": {"type": "string", "format": "binary", "description": "a PNG or JPEG file"}})
 
@@ -43,11 +47,16 @@ class Pictures:
     def __init__(self) -> None:
         self.slots = Slots(PICTURE_SLOTS, "pictures are being computed")
 
-    async def answer(self, request: Request, compute: Callable[..., T], *settings: Any) -> T:
-        """Decode the picture and compute `compute(picture, *settings)`; raises Refusal (503) if no slot is free."""
+    async def answer(
+        self, request: Request, compute: Callable[..., T], *settings: Any, slots: int, limit: SizeLimit | None = None
+    ) -> T:
+        """Decode the picture and compute `compute(picture, *settings)`.
+
+        Raises Refusal (503) if too few slots are free.
+        """
         file = await file_of(request)
-        with self.slots.occupied(1):
-            return await asyncio.to_thread(lambda: compute(from_file(file), *settings))
+        with self.slots.occupied(slots):
+            return await asyncio.to_thread(lambda: compute(from_file(file, limit), *settings))
 
 
 class DetectionSettings(Strict):
@@ -59,7 +68,7 @@ class DetectionSettings(Strict):
 class ExampleChoice(Strict):
     """A network and the number of an example."""
 
-    model: Literal["detection"]
+    model: Literal["detection", "segmentation"]
     number: Annotated[int, Field(ge=0), BeforeValidator(parse_integer)] = 0
 
 
@@ -67,11 +76,20 @@ def add_pictures(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Add the endpoints that take pictures, and the one that returns pictures to try."""
     pictures = Pictures()
     detector = worker(models, "detection", ObjectDetector)
+    segmenter = worker(models, "segmentation", Segmenter)
 
     @app.post("/detect", openapi_extra=FILE)
     async def detect(request: Request, settings: Annotated[DetectionSettings, Query()]) -> Response:
         """Detect the objects of a picture whose score is at least the threshold."""
-        return as_json(await pictures.answer(request, detector().detect, settings.threshold))
+        answer = pictures.answer(request, detector().detect, settings.threshold, slots=SLOTS_OF["detection"])
+        return as_json(await answer)
+
+    @app.post("/segment", openapi_extra=FILE)
+    async def segment(request: Request) -> Response:
+        """Find the class of each pixel of a picture: the mask, a palette PNG in base64, and the share of each class."""
+        chosen = segmenter()
+        answer = pictures.answer(request, chosen.segment, slots=SLOTS_OF["segmentation"], limit=chosen.limit)
+        return as_json(await answer)
 
     @app.get("/example")
     async def example(choice: Annotated[ExampleChoice, Query()]) -> Response:

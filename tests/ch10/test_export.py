@@ -20,16 +20,17 @@ from ch03_autoencoder_rbm.films import recommender
 from ch05_rnn import ask
 from ch05_rnn.language import language_model, sampling
 from ch05_rnn.memory import encoding, memory_network, visualise
-from ch06_cnn import detect
+from ch06_cnn import detect, segment
 from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection, evaluation
+from ch06_cnn.segmentation import segmentation
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
 from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
+from ch10_deploy.inference import cards, object_detection, question_answering
 from ch10_deploy.inference import generation as writing
-from ch10_deploy.inference import object_detection, question_answering
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
@@ -38,6 +39,7 @@ from ch10_deploy.inference.picture_files import from_file
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
+from ch10_deploy.inference.segmentation import Segmenter, enlarged
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
 from common.data.text import stories
@@ -378,6 +380,69 @@ def test_every_kind_of_detector_can_be_exported(tmp_path, head, backbone):
     assert export.compare("detection", graph, model, program.module()).onnx <= 1e-5
     with Image.open(io.BytesIO(base64.b64decode(graph.serving["examples"][1]))) as example:
         assert np.array_equal(np.asarray(example), images[1].permute(1, 2, 0).numpy())
+
+
+def assert_masks_equal(found: np.ndarray, expected: torch.Tensor):
+    """Compare masks; rounding may exchange two nearly equal logits of a pixel."""
+    assert found.shape == expected.shape and found.dtype == np.uint8
+    assert (found != expected.numpy()).mean() < 1e-3
+
+
+def test_masks_equal_the_original(models, run_of, photographs):
+    """The photographs keep their sizes, which are not multiples of the network's stride."""
+    segmenter = Segmenter(load_model(models / "segmentation.json"))
+    network, names, config = segmentation.restore(run_of("segmentation"))
+    assert segmenter.classes == list(names) and segmenter.size is None and config.stride == segmenter.stride == 8
+    classes = set()
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        labels = segmenter.labels(picture)
+        assert_masks_equal(labels, segment.find_mask(network, config, path)[1])
+        answer = segmenter.segment(picture)
+        with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as mask:
+            assert mask.mode == "P" and np.array_equal(np.asarray(mask), labels)
+            palette = mask.getpalette() or []
+            colours = [f"#{bytes(palette[3 * n : 3 * n + 3]).hex()}" for n in range(len(names))]
+        assert answer["colours"] == colours and colours[:3] == ["#000000", "#800000", "#008000"]
+        assert answer["shares"] == [float((labels == number).mean()) for number in range(len(names))]
+        classes |= {*labels.ravel().tolist()}
+    assert len(classes) > 1, "otherwise the comparison of masks shows nothing"
+
+
+@pytest.mark.parametrize(("network", "resized"), [("fcn", True), pytest.param("lite", False, marks=pytest.mark.slow)])
+def test_every_kind_of_segmentation_network_can_be_exported(tmp_path, photographs, network, resized):
+    """`models` has a U-Net whose pictures keep their size."""
+    backbone = "efficientnet-lite0" if network == "lite" else "small"
+    config = segmentation.Config(
+        data="voc", folder=tmp_path, network="fcn", backbone=backbone, width=4, input_size=(32, 64)
+    )
+    torch.manual_seed(0)
+    model = segmentation.make_model(3, config).eval()
+    for parameter in model.parameters():  # some are zero at first
+        torch.nn.init.normal_(parameter, std=0.1)
+    images = torch.randint(256, (2, 3, 32, 64), dtype=torch.uint8)
+    graph = picture_graphs.segment_of(model, ("one", "other", "third"), images, resized=resized)
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "segmentation.onnx")
+    exported = Model((tmp_path / "segmentation.onnx").read_bytes())
+    assert export.compare("segmentation", graph, exported, program.module()).onnx <= 1e-5
+    card = cards.SegmentationCard.model_construct(serving=cards.Masks.model_validate(graph.serving))
+    exported = Model((tmp_path / "segmentation.onnx").read_bytes(), card)
+    path = photographs[0]
+    labels = Segmenter(exported).labels(from_file(path.read_bytes()))
+    if resized:
+        assert_masks_equal(labels, segment.find_mask(model, config, path)[1])
+    else:
+        assert labels.shape == (120, 90)
+
+
+def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
+    labels = np.random.default_rng(0).integers(0, 9, (5, 7))
+    for size in ((5, 7), (13, 9), (3, 20)):
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(labels)[None, None].float(), size, mode="nearest-exact"
+        )
+        assert np.array_equal(enlarged(labels, *size), expected[0, 0].numpy())
 
 
 def test_cards_match_their_runs_and_graphs(models, run_of):

@@ -1,6 +1,7 @@
 """The endpoints that take pictures: responses, files and settings that are refused, limits."""
 
 import asyncio
+import base64
 import io
 import threading
 import time
@@ -15,6 +16,7 @@ from ch10_deploy.attack.attacks import png
 from ch10_deploy.inference import picture_files
 from ch10_deploy.inference.models import load_model
 from ch10_deploy.inference.object_detection import ObjectDetector
+from ch10_deploy.inference.segmentation import Segmenter
 from ch10_deploy.server import pictures
 from ch10_deploy.server.app import create_app
 
@@ -87,6 +89,37 @@ def test_examples_are_pictures_of_the_test_set(ask, models):
     assert ask("GET", "/example?model=detection").content == examples[0].content
 
 
+# Segmentation.
+
+
+def test_a_picture_is_segmented(ask, models):
+    answer = ask("POST", "/segment", **upload(png_of(picture()))).json()
+    assert answer == Segmenter(load_model(models / "segmentation.json")).segment(picture())
+    assert (answer["model"], answer["width"], answer["height"]) == ("segmentation", 90, 60)
+    assert answer["classes"][:2] == ["background", "disc"] and sum(answer["shares"]) == pytest.approx(1)
+    with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as mask:
+        assert (mask.size, mask.mode, mask.format) == ((90, 60), "P", "PNG")
+        counts = np.bincount(np.asarray(mask).ravel(), minlength=7)
+    assert answer["shares"] == (counts / 5_400).tolist()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (512, 512), (32_768, 1)])
+def test_pictures_of_extreme_proportions_are_segmented(ask, width, height):
+    answer = ask("POST", "/segment", **upload(png(width, height, 0, bytes((width + 1) * height))))
+    assert answer.status_code == 200
+    assert (answer.json()["width"], answer.json()["height"]) == (width, height)
+
+
+def test_a_picture_that_keeps_its_size_has_a_lower_limit(ask):
+    for size, shown in (((513, 512), "513 x 512"), ((32_769, 1), "32,769 x 1")):
+        file = png_of(Image.new("L", size))
+        answer = ask("POST", "/segment", **upload(file))
+        assert answer.status_code == 422
+        rule = "a picture may have at most 262,144 pixels, its sides rounded up to multiples of 8"
+        assert answer.json()["detail"] == f"file: {rule}, got {shown}: reduce its size"
+        assert ask("POST", "/detect", **upload(file)).status_code == 200
+
+
 # Invalid requests.
 
 
@@ -109,9 +142,10 @@ BROKEN = [
 ]
 
 
+@pytest.mark.parametrize("path", ["/detect", "/segment"])
 @pytest.mark.parametrize(("data", "reason"), BROKEN)
-def test_a_file_that_is_not_a_picture_is_refused(ask, data, reason):
-    answer = ask("POST", "/detect", **upload(data))
+def test_a_file_that_is_not_a_picture_is_refused(ask, path, data, reason):
+    answer = ask("POST", path, **upload(data))
     assert answer.status_code == 422
     assert reason in answer.json()["detail"] and answer.json()["field"] == "file"
 
@@ -164,10 +198,11 @@ def test_the_description_lists_file_and_threshold(ask):
     assert [*schema["properties"]] == ["file"]
 
 
-def test_the_number_of_concurrent_pictures_is_limited(ask, monkeypatch):
+@pytest.mark.parametrize(("path", "most"), [("/detect", 8), ("/segment", 4)])
+def test_the_number_of_concurrent_pictures_is_limited(ask, path, most, monkeypatch):
     go, threads = threading.Event(), set()
 
-    def waiting(data: bytes) -> Image.Image:
+    def waiting(data: bytes, limit: picture_files.SizeLimit) -> Image.Image:
         threads.add(threading.current_thread())
         assert go.wait(10)
         return picture()
@@ -176,8 +211,7 @@ def test_the_number_of_concurrent_pictures_is_limited(ask, monkeypatch):
 
     async def crowd() -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(ask.app), base_url="http://test") as client:
-            more = pictures.PICTURE_SLOTS + 2
-            tasks = [asyncio.create_task(client.post("/detect", **upload(b"x"))) for _ in range(more)]
+            tasks = [asyncio.create_task(client.post(path, **upload(b"x"))) for _ in range(most + 2)]
             while sum(task.done() for task in tasks) < 2:
                 await asyncio.sleep(0.01)
             refused = [task.result() for task in tasks if task.done()]
@@ -190,7 +224,7 @@ def test_the_number_of_concurrent_pictures_is_limited(ask, monkeypatch):
 
     for _ in range(2):  # the slots are released
         go.clear()
-        assert asyncio.run(crowd()) == [200] * pictures.PICTURE_SLOTS + [503] * 2
+        assert asyncio.run(crowd()) == [200] * most + [503] * 2
     assert threading.main_thread() not in threads
 
 

@@ -1,5 +1,6 @@
 """The playground page, tested in Chromium with a real server and a network trained here."""
 
+import base64
 import io
 import json
 import re
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect")
+TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect", "Segment")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -790,12 +791,13 @@ def test_boxes_are_drawn_on_an_example_with_class_and_score(detecting):
 def drop(page, name: str, kind: str, data: bytes) -> None:
     """Drop a file on the open panel."""
     transfer = page.evaluate_handle(
-        """([name, kind, bytes]) => {
+        """([name, kind, data]) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], name, { type: kind }));
+            transfer.items.add(new File([bytes], name, { type: kind }));
             return transfer;
         }""",
-        [name, kind, list(data)],
+        [name, kind, base64.b64encode(data).decode()],
     )
     panel = page.get_by_role("tabpanel")
     panel.dispatch_event("dragover", {"dataTransfer": transfer})
@@ -806,17 +808,17 @@ def drop(page, name: str, kind: str, data: bytes) -> None:
 
 def test_a_dropped_or_chosen_picture_is_reduced_and_sent(detecting):
     page, received = detecting(expect="422")
-    noise = np.random.default_rng(0).integers(0, 256, (500, 1_000, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 600, 3), dtype=np.uint8)
     drop(page, "noise.png", "image/png", encoded(noise))
     wait_until(page, lambda: len(received) == 2)
     picture, data, _ = received[1]
-    assert (picture.size, picture.format) == ((640, 320), "JPEG"), "as PNG it has 600 kB"
+    assert (picture.size, picture.format) == ((512, 256), "JPEG"), "as PNG it has 400 kB"
     assert len(data) < 240_000
     shape = page.locator("#detection canvas").evaluate("canvas => [canvas.clientWidth / canvas.clientHeight]")
     assert shape == pytest.approx([2], abs=0.02)
     wait_until(page, lambda: page.locator("#detection .count").text_content() == "2 objects")
     assert pixel(page, "detection", 40 / 64, 30 / 64) == RED
-    chosen = page.locator("#detection").get_by_label("Picture")
+    chosen = page.locator("#detection [type=file]")
     transparent = Image.new("RGBA", (20, 30), (255, 0, 0, 0))
     file = io.BytesIO()
     transparent.save(file, "PNG")
@@ -833,6 +835,53 @@ def test_a_dropped_or_chosen_picture_is_reduced_and_sent(detecting):
     drop(page, "small.png", "image/png", encoded(scene()))
     playwright_api.expect(notice).to_be_hidden()
     playwright_api.expect(page.locator("#detection .count")).to_have_text("2 objects")
+
+
+@pytest.fixture
+def segmenting(visit):
+    """Open the tab of the segmentation network: the left half of each picture is ground, the right half a disc."""
+
+    def segment(route):
+        width, height = sent_picture(route.request)[0].size
+        mask = Image.fromarray(
+            np.repeat(np.arange(width) >= width // 2, height).reshape(width, height).T.astype(np.uint8)
+        )
+        mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        file = io.BytesIO()
+        mask.save(file, "PNG")
+        answer = {"model": "segmentation", "width": width, "height": height, "shares": [0.25, 0.75, 0]}
+        answer |= {"classes": ["ground", "disc", "star"], "colours": ["#000000", "#800000", "#008000"]}
+        route.fulfill(json=answer | {"mask": base64.b64encode(file.getvalue()).decode()})
+
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("segmentation")]))
+        page.route("**/segment", segment)
+        example = encoded(scene())
+        page.route("**/example?*", lambda route: route.fulfill(body=example, content_type="image/png"))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Segment").click()
+    playwright_api.expect(page.locator("#segmentation .found li")).to_have_count(2)
+    return page
+
+
+def test_a_mask_is_laid_over_the_picture_with_a_legend(segmenting):
+    page, rows = segmenting, segmenting.locator("#segmentation .found li")
+    assert rows.all_text_contents() == ["disc75.0 %", "ground25.0 %"]
+    swatches = rows.locator(".swatch").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert swatches == ["rgb(128, 0, 0)", "rgb(0, 0, 0)"]
+    for opacity in (60, 0, 100):
+        page.get_by_label("Opacity of the mask").fill(str(opacity))
+        assert page.locator("#segmentation .value").text_content() == f"{opacity} %"
+        share = opacity / 100
+        for x, colour in ((0.2, (0, 0, 0)), (0.49, (0, 0, 0)), (0.51, (128, 0, 0)), (0.8, (128, 0, 0))):
+            expected = [share * level + (1 - share) * 100 for level in colour]
+            assert pixel(page, "segmentation", x, 0.5) == pytest.approx(expected, abs=1.01)
+    drop(page, "white.png", "image/png", encoded(scene(40, 20, 255)))
+    page.get_by_label("Opacity of the mask").fill("0")
+    wait_until(page, lambda: pixel(page, "segmentation", 0.8, 0.5) == [255, 255, 255])
+    playwright_api.expect(rows).to_have_count(2)
+    playwright_api.expect(page.locator("#segmentation .spoken")).to_have_text("disc 75.0 %, ground 25.0 %")
 
 
 class TextHandler(BaseHTTPRequestHandler):
@@ -947,7 +996,15 @@ def test_reduced_motion_is_respected(answered):
 # All networks with a real server
 
 
-LIMITS = {"pictures": 300, "decoder": 300, "text": 20_000, "transformer": 20_000, "stories": 1_400, "detection": 16}
+LIMITS = {
+    "pictures": 300,
+    "decoder": 300,
+    "text": 20_000,
+    "transformer": 20_000,
+    "stories": 1_400,
+    "detection": 16,
+    "segmentation": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -963,6 +1020,7 @@ def all_models(models, tmp_path_factory) -> Path:
         "films": {"epochs": 1},
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
         "detection": {"epochs": 1, "width": 4, "filters": 8},
+        "segmentation": {"epochs": 1, "width": 4},
     }
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     for name, settings in short.items():
@@ -1013,6 +1071,8 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         playwright_api.expect(page.locator("#detection .count")).to_contain_text("object")
         page.get_by_label("Minimum score").fill("0.05")
         wait_until(page, lambda: page.locator("#detection .found li").count() > 3)
+        page.get_by_role("tab", name="Segment").click()
+        wait_until(page, lambda: page.locator("#segmentation .found li").count() > 0)
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
@@ -1036,6 +1096,7 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
         ("Films", "ch03"),
         ("Maze", "ch07_dqn"),
         ("Detect", "ch06_cnn.train detection"),
+        ("Segment", "ch06_cnn.train segmentation"),
     ):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")
