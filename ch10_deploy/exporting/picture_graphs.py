@@ -21,6 +21,7 @@ from ch06_cnn.segmentation.fcn import FCN
 from ch06_cnn.segmentation.unet import UNet
 from ch06_cnn.segmentation.visualise import palette
 from ch10_deploy.exporting.graphs import Graph, multiple
+from common.data.boxes.boxed import NO_BOX
 from common.data.boxes.loading import load_boxes
 from common.data.masks.loading import load_masks
 
@@ -62,8 +63,9 @@ class Detect(nn.Module):
 def detect(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Build the graph of chapter 6's detector, from a run."""
     model, names, config = detection.restore(folder)
-    images = load_boxes(config.data, size=config.input_size, folder=config.folder, limit=SHOWN).test.pixels
-    return detect_of(model, names, images)
+    test = load_boxes(config.data, size=config.input_size, folder=config.folder, limit=SHOWN).test
+    most_objects_first = (test.labels != NO_BOX).sum(1).argsort(descending=True, stable=True)
+    return detect_of(model, names, test.pixels[most_objects_first])
 
 
 def detect_of(model: Detector, names: Sequence[str], images: Tensor) -> Graph:
@@ -107,10 +109,12 @@ class Segment(nn.Module):
 def segment(folder: Path, data: str) -> Graph:  # noqa: ARG001
     """Build the graph of chapter 6's segmentation network, from a run."""
     model, names, config = segmentation.restore(folder)
-    images = load_masks(
+    test = load_masks(
         config.data, size=config.input_size, folder=config.folder, fold=config.fold, folds=config.folds, limit=SHOWN
-    ).test.pixels
-    return segment_of(model, names, images, resized=config.data == "voc")
+    ).test
+    classes = torch.tensor([len(mask.unique()) for mask in test.masks])
+    most_classes_first = classes.argsort(descending=True, stable=True)
+    return segment_of(model, names, test.pixels[most_classes_first], resized=config.data == "voc")
 
 
 def segment_of(model: UNet | FCN, names: Sequence[str], images: Tensor, *, resized: bool) -> Graph:

@@ -26,13 +26,16 @@ def enlarged(labels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def palette_png(labels: np.ndarray, colours: list[tuple[int, int, int]]) -> bytes:
-    """(H, W) uint8 classes -> a PNG file whose values are the classes, and whose palette has their colours"""
+    """(H, W) uint8 classes -> a PNG file whose values are the classes, and whose palette has their colours
+
+    Class 0, the background, is transparent.
+    """
     from PIL import Image
 
     image = Image.fromarray(labels)
     image.putpalette([value for colour in colours for value in colour])
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, "PNG", transparency=0)
     return file.getvalue()
 
 

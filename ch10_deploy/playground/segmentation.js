@@ -31,13 +31,18 @@ export function start(panel) {
     const answer = await ask("segment", form, signal);
     mask = await createImageBitmap(fromBase64(answer.mask));
     const present = answer.classes
-      .map((name, number) => ({ name, colour: answer.colours[number], share: answer.shares[number] }))
+      .map((name, number) => ({ name, colour: colourOf(answer, number), share: answer.shares[number] }))
       .filter(({ share }) => share > 0)
       .sort((one, other) => other.share - one.share);
     list.replaceChildren(...present.map(({ name, colour, share }) => legendRow(colour, name, percent(share))));
     say(present.map(({ name, share }) => `${name} ${percent(share)}`).join(", "));
     show();
   });
+}
+
+/** Colour of a class in the mask, in which class 0, the background, is transparent. */
+function colourOf({ colours }, number) {
+  return number ? colours[number] : "transparent";
 }
 
 /** Decode a PNG file in base64. */

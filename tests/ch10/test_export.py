@@ -400,7 +400,7 @@ def test_masks_equal_the_original(models, run_of, photographs):
         assert_masks_equal(labels, segment.find_mask(network, config, path)[1])
         answer = segmenter.segment(picture)
         with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as mask:
-            assert mask.mode == "P" and np.array_equal(np.asarray(mask), labels)
+            assert mask.mode == "P" and mask.info["transparency"] == 0 and np.array_equal(np.asarray(mask), labels)
             palette = mask.getpalette() or []
             colours = [f"#{bytes(palette[3 * n : 3 * n + 3]).hex()}" for n in range(len(names))]
         assert answer["colours"] == colours and colours[:3] == ["#000000", "#800000", "#008000"]

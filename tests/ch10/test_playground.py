@@ -848,7 +848,7 @@ def segmenting(visit):
         )
         mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
         file = io.BytesIO()
-        mask.save(file, "PNG")
+        mask.save(file, "PNG", transparency=0)
         answer = {"model": "segmentation", "width": width, "height": height, "shares": [0.25, 0.75, 0]}
         answer |= {"classes": ["ground", "disc", "star"], "colours": ["#000000", "#800000", "#008000"]}
         route.fulfill(json=answer | {"mask": base64.b64encode(file.getvalue()).decode()})
@@ -869,14 +869,16 @@ def test_a_mask_is_laid_over_the_picture_with_a_legend(segmenting):
     page, rows = segmenting, segmenting.locator("#segmentation .found li")
     assert rows.all_text_contents() == ["disc75.0 %", "ground25.0 %"]
     swatches = rows.locator(".swatch").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
-    assert swatches == ["rgb(128, 0, 0)", "rgb(0, 0, 0)"]
+    assert swatches == ["rgb(128, 0, 0)", "rgba(0, 0, 0, 0)"]
     for opacity in (60, 0, 100):
         page.get_by_label("Opacity of the mask").fill(str(opacity))
         assert page.locator("#segmentation .value").text_content() == f"{opacity} %"
         share = opacity / 100
-        for x, colour in ((0.2, (0, 0, 0)), (0.49, (0, 0, 0)), (0.51, (128, 0, 0)), (0.8, (128, 0, 0))):
-            expected = [share * level + (1 - share) * 100 for level in colour]
+        for x in (0.51, 0.8):
+            expected = [share * level + (1 - share) * 100 for level in (128, 0, 0)]
             assert pixel(page, "segmentation", x, 0.5) == pytest.approx(expected, abs=1.01)
+        for x in (0.2, 0.49):
+            assert pixel(page, "segmentation", x, 0.5) == [100, 100, 100], "the background is transparent"
     drop(page, "white.png", "image/png", encoded(scene(40, 20, 255)))
     page.get_by_label("Opacity of the mask").fill("0")
     wait_until(page, lambda: pixel(page, "segmentation", 0.8, 0.5) == [255, 255, 255])
