@@ -61,9 +61,10 @@ class FCN(nn.Module):
         self.stride = backbone.strides[-1]
         """Height and width of the images must be multiples of this number."""
         coarse_to_fine = backbone.channels[::-1][: skips + 1]
-        self.scores = nn.ModuleList(nn.Conv2d(channels, classes, kernel_size=1) for channels in coarse_to_fine)
-        for layer in list(self.scores)[1:]:  # training starts as without skips
+        scores = [nn.Conv2d(channels, classes, kernel_size=1) for channels in coarse_to_fine]
+        for layer in scores[1:]:  # training starts as without skips
             nn.init.zeros_(layer.weight)
+        self.scores = nn.ModuleList(scores)
         self.upsample = nn.ModuleList(Upsampling(classes, 2, kind) for _ in range(skips))
         self.final = Upsampling(classes, backbone.strides[::-1][skips], kind)
 

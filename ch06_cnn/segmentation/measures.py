@@ -42,8 +42,8 @@ def mean_iou(n: Tensor) -> float:
 
 
 def measure(n: Tensor, names: Sequence[str], *, by_class: bool = False) -> dict[str, float]:
-    """Return pixel accuracy and mean IoU; with `by_class` also the IoU of each class that occurs."""
-    result = {"pixel_accuracy": pixel_accuracy(n), "mean_iou": mean_iou(n)}
+    """Return mean IoU and pixel accuracy; with `by_class` also the IoU of each class that occurs."""
+    result = {"mean_iou": mean_iou(n), "pixel_accuracy": pixel_accuracy(n)}
     if by_class:
         pairs = zip(names, class_ious(n).tolist(), strict=True)
         result |= {f"{name.lower().replace(' ', '_')}_iou": value for name, value in pairs if value == value}

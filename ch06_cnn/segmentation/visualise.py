@@ -57,10 +57,9 @@ def mark_errors(pixels: Tensor, masks: Tensor, guesses: Tensor) -> Tensor:
 def legend(figure: Figure, colours: Mapping[str, Sequence[int]]) -> None:
     """Explain the colours below the figure."""
     patches = [
-        Patch(facecolor=[value / 255 for value in colour], edgecolor="#888888", label=name)
-        for name, colour in colours.items()
+        Patch(facecolor="#" + bytes(colour).hex(), edgecolor="#888888", label=name) for name, colour in colours.items()
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 7), fontsize="small")
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 8), fontsize="small")
 
 
 def class_colours(names: Sequence[str], masks: Sequence[Tensor]) -> dict[str, list[int]]:
