@@ -17,7 +17,7 @@ from ch06_cnn.detection import detection
 from ch06_cnn.detection.boxes import clip
 from ch06_cnn.detection.network import Detector
 from ch06_cnn.segmentation import segmentation
-from ch06_cnn.segmentation.fcn import FCN
+from ch06_cnn.segmentation.fcn import FCN, LiteBackbone
 from ch06_cnn.segmentation.unet import UNet
 from ch06_cnn.segmentation.visualise import palette
 from ch10_deploy.exporting.graphs import Graph, multiple
@@ -120,20 +120,23 @@ def segment(folder: Path, data: str) -> Graph:  # noqa: ARG001
 def segment_of(model: UNet | FCN, names: Sequence[str], images: Tensor, *, resized: bool) -> Graph:
     """Build the graph of a segmentation network; the examples are (N, 3, H, W) images of the test set.
 
-    If the network was trained on resized pictures, the server resizes those that it receives to (H, W).
+    If the network was trained on resized pictures, the server resizes those that it receives to (H, W). So it does for
+    EfficientNet-Lite0, whose padding depends on the size in a way that cannot be traced.
     """
+    fixed = resized or (isinstance(model, FCN) and isinstance(model.backbone, LiteBackbone))
+    sides = {} if fixed else {1: "height", 2: "width"}
     return Graph(
         module=Segment(model.to(memory_format=torch.contiguous_format)),
         inputs={"pixels": channels_last(images)},
         outputs=("logits",),
         original=lambda pixels: (model(pixels.permute(0, 3, 1, 2)),),
-        dynamic={"pixels": {0: "batch", 1: "height", 2: "width"}},
-        sizes={side: multiple(side, model.stride) for side in ("height", "width")},
+        dynamic={"pixels": {0: "batch"} | sides},
+        sizes={side: multiple(side, model.stride) for side in sides.values()},
         serving={
             "classes": list(names),
             "colours": [tuple(colour) for colour in palette(len(names))[: len(names)].tolist()],
             "stride": model.stride,
-            "size": tuple(images.shape[2:]) if resized else None,
+            "size": tuple(images.shape[2:]) if fixed else None,
             "examples": [png_text(image) for image in images],
         },
     )
