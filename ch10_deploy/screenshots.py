@@ -74,10 +74,10 @@ def solve_maze(page: Any) -> None:
     page.wait_for_timeout(500)
 
 
-def open_pictures(page: Any, name: str) -> None:
-    """Open the tab of a network that takes whole pictures, and wait for the answer for its first example."""
-    page.locator(f"#tab-{name}").click()
-    page.locator(f"#{name} .found li").first.wait_for()
+def open_pictures(page: Any, name: str, endpoint: str) -> None:
+    """Open the tab of a network that takes whole pictures, and wait for the response for its first example."""
+    with page.expect_response(f"**/{endpoint}*"):
+        page.locator(f"#tab-{name}").click()
     page.wait_for_timeout(500)
 
 
@@ -101,7 +101,8 @@ def train(config: Config) -> dict[str, float]:
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
         tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
-        tabs |= {name: partial(open_pictures, name=name) for name in ("detection", "segmentation")}
+        for name, endpoint in (("detection", "detect"), ("segmentation", "segment")):
+            tabs[name] = partial(open_pictures, name=name, endpoint=endpoint)
         for name, open_tab in tabs.items():
             if name in exported:
                 open_tab(page)
