@@ -6,6 +6,8 @@ speedrun     the highest accuracy within a time budget; every technique has a sw
 transfer     transfer learning with few labels: frozen features, fine-tuning, training from scratch
 detection    boxes and classes of the objects of an image, with anchors (SSD) or cells (YOLO)
 spatial      spatial transformers, which learn to find, rotate and crop a digit
+style        style transfer: optimise the pixels of one picture for content and style
+fast_style   fast style transfer: a feed-forward network for one style
 throughput   throughput of augmentation and of training, and the share of the processor's peak rate
 """
 
