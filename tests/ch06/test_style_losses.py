@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from ch06_cnn.style.network import InstanceNorm, Residual, StyleNetwork, Unit, U
 from common.data.source import DataUnavailable
 
 
-def random(*shape, seed=0, grad=False):
+def random(*shape, seed=0, grad=False) -> Any:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_(grad)
 
@@ -128,22 +129,25 @@ def test_a_picture_of_one_grey_has_finite_losses():
 # Feature networks.
 
 
-def test_random_features_filter_averages_of_the_picture():
-    network, other = RandomFeatures().double(), RandomFeatures().double()
-    assert torch.equal(network.filters, other.filters)
-    close(
-        network.filters.square().sum((2, 3, 4)),
-        torch.ones(features.SCALES, features.FILTERS, dtype=torch.float64),
-        1e-6,
-    )
-    images = random(1, 3, 48, 64).sigmoid()
-    maps = network(images)
-    for scale in range(features.SCALES):
-        block = 2**scale
-        averages = (images - 0.5).unfold(2, block, block).unfold(3, block, block).mean((4, 5))
-        expected = F.conv2d(averages, network.filters[scale], padding=3).clamp(min=0)
-        close(maps[scale], expected)
-    assert network(images[:, :, :33, :37])[4].shape == (1, features.FILTERS, 3, 3)
+def test_random_features_are_those_of_a_pyramid():
+    """Band-pass filters for texture, and filters of the picture itself for colour, at four sizes."""
+    network, other = [RandomFeatures().double() for _ in range(2)]
+    for one, same in ((network.texture, other.texture), (network.colour, other.colour)):
+        assert torch.equal(one, same)
+        close(one.square().sum((2, 3, 4)), torch.ones(one.shape[:2], dtype=torch.float64), 1e-6)
+    images = random(1, 3, 48, 65).sigmoid()
+    maps, x = network(images), images - 0.5
+    weights = torch.tensor([1, 4, 6, 4, 1], dtype=torch.float64) / 16
+    for level in range(features.LEVELS):
+        padded = F.pad(x, (2, 2, 2, 2), mode="replicate")
+        rows = sum(weights[i] * padded[:, :, i : i + x.shape[2]] for i in range(5))
+        blurred = sum(weights[i] * rows[:, :, :, i : i + x.shape[3]] for i in range(5))
+        close(maps[2 * level], F.conv2d(x - blurred, network.texture[level], padding=3).clamp(min=0), 1e-9)
+        close(maps[2 * level + 1], F.conv2d(x, network.colour[level]).clamp(min=0), 1e-9)
+        x = blurred[:, :, ::2, ::2]
+    flat = network(torch.full((1, 3, 32, 32), 0.3, dtype=torch.float64))
+    assert flat[0].max() < 1e-9, "one colour has no texture"
+    assert flat[1].max() > 0
 
 
 def test_own_features_are_those_of_the_trained_network(tmp_path, monkeypatch):
@@ -155,7 +159,7 @@ def test_own_features_are_those_of_the_trained_network(tmp_path, monkeypatch):
     network = make_features("own", None, tmp_path)
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
     maps = network(pixels.float() / 255)
-    assert network.style_layers == (2, 6, 10, 13, 17, 20)
+    assert network.style_layers == (2, 6, 10, 13, 17, 20) and isinstance(network, LayerFeatures)
     for number in (*network.content_layers, *network.style_layers):
         expected = model.features[: number + 1](scaled(pixels))
         close(maps[number], expected, 1e-5)
