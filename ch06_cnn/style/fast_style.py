@@ -79,8 +79,8 @@ class Config:
     """Weight of the style loss. Default: 300 for random, 30 for the others."""
     variation_weight: float = 3.0
     """Weight of the total variation."""
-    steps: int = 300
-    """Maximum number of steps of the optimisation with which the network is compared."""
+    steps: int = 60
+    """Maximum number of steps, of five iterations each, of the optimisation with which the network is compared."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
 
     def __post_init__(self) -> None:

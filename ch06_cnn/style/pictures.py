@@ -45,7 +45,8 @@ def read(name: str, size: int) -> Tensor:
         return draw(name, size)
     pixels = read_whole(find(name), size)
     height, width = pixels.shape[1:]
-    require(min(height, width) >= LEAST, f"{name}: both sides must have at least {LEAST} pixels", f"{width} x {height}")
+    rule = f"{name} with --size {size}: both sides must have at least {LEAST} pixels"
+    require(min(height, width) >= LEAST, rule, f"{width} x {height}")
     return pixels
 
 

@@ -32,6 +32,8 @@ MOST = 2_048
 """Largest --size: the feature maps of larger pictures need many gigabytes."""
 MARGIN = 0.02
 """Distance from 0 and 1 to which the pixels of the first picture are moved; the logits of 0 and 1 are infinite."""
+ITERATIONS = 5
+"""Iterations of the optimizer in a step."""
 HISTORY = 10
 """Number of earlier gradients from which L-BFGS approximates the curvature."""
 
@@ -58,8 +60,8 @@ class Config:
     """Learning rate. Default: 1 for lbfgs, 0.02 for adam."""
     epochs: int = 10
     """Number of epochs, after each of which the losses are recorded."""
-    steps: int = 20
-    """Number of gradient steps of an epoch."""
+    steps: int = 6
+    """Number of steps of an epoch. A step has five iterations of the optimizer."""
     content_weight: float = 1.0
     """Weight of the content loss."""
     style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
@@ -121,29 +123,35 @@ def make_canvas(config: Config, content: Tensor) -> Canvas:
 
 
 def make_optimizer(canvas: Canvas, config: Config) -> torch.optim.Optimizer:
-    """Create the optimizer of the pixels. Both evaluate the gradient once in a step."""
+    """Create the optimizer of the picture.
+
+    A line search with the strong Wolfe conditions keeps L-BFGS from diverging where the curvature is negative.
+    """
     if config.optimizer == "adam":
         return torch.optim.Adam(canvas.parameters(), config.learning_rate)
     return torch.optim.LBFGS(
         canvas.parameters(),
         config.learning_rate,
-        max_iter=1,
+        max_iter=ITERATIONS,
         history_size=HISTORY,
         tolerance_grad=0.0,
         tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
     )
 
 
 def train_step(canvas: Canvas, optimizer: torch.optim.Optimizer, objective: Objective, content: Maps) -> Tensor:
-    """Take one gradient step on the picture; return the loss before the step."""
+    """Take ITERATIONS gradient steps on the picture; return the loss before them."""
 
     def evaluate() -> float:
         optimizer.zero_grad()
-        loss = objective(canvas(), content)
-        (loss * canvas.logits.numel()).backward()  # without the factor, L-BFGS ignores curvatures as too small
+        loss = canvas.logits.numel() * objective(canvas(), content)  # a pixel's gradient does not depend on the size
+        loss.backward()
         return float(loss.detach())
 
-    return torch.tensor(optimizer.step(evaluate))
+    calls = 1 if isinstance(optimizer, torch.optim.LBFGS) else ITERATIONS  # L-BFGS counts its iterations itself
+    losses = [optimizer.step(evaluate) for _ in range(calls)]
+    return torch.tensor(losses[0]) / canvas.logits.numel()
 
 
 def train(config: Config) -> dict[str, float]:
