@@ -101,7 +101,7 @@ def train(config: Config) -> dict[str, float]:
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
         tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
-        for name, endpoint in (("detection", "detect"), ("segmentation", "segment")):
+        for name, endpoint in (("detection", "detect"), ("segmentation", "segment"), ("style", "stylise")):
             tabs[name] = partial(open_pictures, name=name, endpoint=endpoint)
         for name, open_tab in tabs.items():
             if name in exported:

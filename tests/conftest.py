@@ -151,13 +151,14 @@ def train_all(folder: Path) -> None:
     from ch06_cnn.convolution import cnn
     from ch06_cnn.detection import detection
     from ch06_cnn.segmentation import segmentation
+    from ch06_cnn.style import fast_style
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
         drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
-        for drawing in (*drawn, detection, segmentation):
+        for drawing in (*drawn, detection, segmentation, fast_style):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
         patch.setattr(stories, "TRAIN", 200)
@@ -175,6 +176,7 @@ def train_all(folder: Path) -> None:
         tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
         detection.train(detection.Config(filters=8, **tiny))
         segmentation.train(segmentation.Config(**tiny))
+        fast_style.train(fast_style.Config(images=4, image_size=32, size=32, blocks=1, steps=1, **tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

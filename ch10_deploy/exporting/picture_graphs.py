@@ -20,6 +20,8 @@ from ch06_cnn.segmentation import segmentation
 from ch06_cnn.segmentation.fcn import FCN, LiteBackbone
 from ch06_cnn.segmentation.unet import UNet
 from ch06_cnn.segmentation.visualise import palette
+from ch06_cnn.style import fast_style, pictures
+from ch06_cnn.style.network import STRIDE, StyleNetwork
 from ch10_deploy.exporting.graphs import Graph, multiple
 from common.data.boxes.boxed import NO_BOX
 from common.data.boxes.loading import load_boxes
@@ -27,6 +29,9 @@ from common.data.masks.loading import load_masks
 
 SHOWN = 8
 """Number of pictures to try, from the test set."""
+
+PHOTOGRAPHS, LONGER_SIDE = ("china", "flower"), 384
+"""Pictures to try for the style network, and their size in pixels; scikit-learn ships them."""
 
 
 def png_text(pixels: Tensor) -> str:
@@ -139,4 +144,38 @@ def segment_of(model: UNet | FCN, names: Sequence[str], images: Tensor, *, resiz
             "size": tuple(images.shape[2:]) if fixed else None,
             "examples": [png_text(image) for image in images],
         },
+    )
+
+
+class Stylise(nn.Module):
+    """Chapter 6's feed-forward network for a style, from bytes to bytes that are not yet rounded."""
+
+    def __init__(self, model: StyleNetwork) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        """(B, H, W, 3) bytes -> (B, H, W, 3) from 0 to 255"""
+        images = pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+        return ((255 * self.model(images)).permute(0, 2, 3, 1),)
+
+
+def stylise(folder: Path, data: str) -> Graph:  # noqa: ARG001
+    """Build the graph of chapter 6's feed-forward network for a style, from a run."""
+    model, _ = fast_style.restore(folder)
+    return stylise_of(model, [pictures.read(name, LONGER_SIDE) for name in PHOTOGRAPHS])
+
+
+def stylise_of(model: StyleNetwork, photographs: Sequence[Tensor]) -> Graph:
+    """Build the graph of a style network; it is compared on two crops of each (3, H, W) photograph."""
+    height, width = 64, 96
+    crops = [each[:, top : top + height, :width] for each in photographs for top in (0, 40)]
+    return Graph(
+        module=Stylise(model.to(memory_format=torch.contiguous_format)),
+        inputs={"pixels": channels_last(torch.stack(crops))},
+        outputs=("stylised",),
+        original=lambda pixels: (255 * model(pictures.as_floats(pixels.permute(0, 3, 1, 2))).permute(0, 2, 3, 1),),
+        dynamic={"pixels": {0: "batch", 1: "height", 2: "width"}},
+        sizes={side: multiple(side, STRIDE, least=2) for side in ("height", "width")},
+        serving={"stride": STRIDE, "examples": [png_text(each) for each in photographs]},
     )

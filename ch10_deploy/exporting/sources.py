@@ -13,6 +13,7 @@ from ch05_rnn.memory import memory_network
 from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection
 from ch06_cnn.segmentation import segmentation
+from ch06_cnn.style import fast_style
 from ch07_dqn import generalise
 from ch08_vae import vae
 from ch10_deploy.exporting import graphs, picture_graphs
@@ -105,5 +106,8 @@ SOURCES = {
         settings={"upsampling": "torch"},
         quick={"epochs": 4},
         quick_limit=1_000,
+    ),
+    "style": Source(
+        fast_style, picture_graphs.stylise, "photographs", quick={"epochs": 4, "steps": 1}, quick_limit=100
     ),
 }

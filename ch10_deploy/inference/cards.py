@@ -172,6 +172,13 @@ class Masks(Part):
         return self
 
 
+class Styles(Part):
+    """Server's part of a style network's card: its stride, and pictures to try."""
+
+    stride: Annotated[int, Field(ge=1, le=1_024)]
+    examples: Pictures
+
+
 class Card(Part):
     """Fields of every card."""
 
@@ -246,6 +253,13 @@ class SegmentationCard(Card):
     serving: Masks
 
 
+class StyleCard(Card):
+    """Card of `style`."""
+
+    name: Literal["style"]
+    serving: Styles
+
+
 CARDS: dict[str, type[Card]] = {
     "digits": ClassifierCard,
     "pictures": ClassifierCard,
@@ -257,6 +271,7 @@ CARDS: dict[str, type[Card]] = {
     "maze": MazeCard,
     "detection": DetectionCard,
     "segmentation": SegmentationCard,
+    "style": StyleCard,
 }
 
 

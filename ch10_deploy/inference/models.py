@@ -16,7 +16,17 @@ from ch10_deploy.inference.cards import EXPORT_AGAIN, Card, checksum, read_card
 from ch10_deploy.server.refusal import Refusal
 
 Name = Literal[
-    "digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze", "detection", "segmentation"
+    "digits",
+    "pictures",
+    "decoder",
+    "text",
+    "transformer",
+    "stories",
+    "films",
+    "maze",
+    "detection",
+    "segmentation",
+    "style",
 ]
 NAMES: tuple[Name, ...] = get_args(Name)
 

@@ -20,6 +20,7 @@ from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
 from ch10_deploy.inference.segmentation import Segmenter
+from ch10_deploy.inference.style import LEAST, Stylist
 from ch10_deploy.server.refusal import Refusal
 
 
@@ -104,6 +105,14 @@ def try_segmentation(model: Model) -> None:
     try_examples(model)
 
 
+def try_style(model: Model) -> None:
+    """Give a black picture of the smallest size the style."""
+    side = -(-LEAST // Stylist(model).stride) * model.serving.stride
+    stylised = model(pixels=np.zeros((1, side, side, 3), np.uint8))["stylised"]
+    require_shape("stylised", stylised, (1, side, side, 3))
+    try_examples(model)
+
+
 TRIALS: dict[str, Callable[[Model], None]] = {
     "digits": try_classifier,
     "pictures": try_classifier,
@@ -115,6 +124,7 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "maze": try_maze,
     "detection": try_detection,
     "segmentation": try_segmentation,
+    "style": try_style,
 }
 
 

@@ -10,10 +10,11 @@ import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
 import * as segmentation from "./segmentation.js";
 import * as stories from "./stories.js";
+import * as style from "./style.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the id of the panel, which is also the server's name of the model. */
-const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection, segmentation };
+const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection, segmentation, style };
 
 /** Names of the models of the sections that have several. */
 const CHOICES = { text: ["text", "transformer"] };

@@ -18,6 +18,7 @@ from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.object_detection import ObjectDetector
 from ch10_deploy.inference.picture_files import SizeLimit, from_file
 from ch10_deploy.inference.segmentation import Segmenter
+from ch10_deploy.inference.style import Stylist
 from ch10_deploy.server.endpoints import FORM, Slots, Strict, as_json, body_of, file_of, parse_integer, worker
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ PICTURE_SLOTS = 8
 """Slots for pictures that are decoded and computed concurrently; further pictures are refused with status 503. They
 share the threads of the event loop."""
 
-SLOTS_OF = {"detection": 1, "segmentation": 2}
+SLOTS_OF = {"detection": 1, "segmentation": 2, "style": 4}
 """Slots that a picture of each network occupies, by the memory that it takes."""
 
 FILE = body_of(FORM, {"file": {"type": "string", "format": "binary", "description": "a PNG or JPEG file"}})
@@ -59,6 +60,12 @@ class Pictures:
             return await asyncio.to_thread(lambda: compute(from_file(file, limit), *settings))
 
 
+class Png(Response):
+    """A PNG file."""
+
+    media_type = "image/png"
+
+
 class DetectionSettings(Strict):
     """Settings of the detection."""
 
@@ -68,7 +75,7 @@ class DetectionSettings(Strict):
 class ExampleChoice(Strict):
     """A network and the number of an example."""
 
-    model: Literal["detection", "segmentation"]
+    model: Literal["detection", "segmentation", "style"]
     number: Annotated[int, Field(ge=0), BeforeValidator(parse_integer)] = 0
 
 
@@ -77,6 +84,7 @@ def add_pictures(app: FastAPI, models: Mapping[str, Model]) -> None:
     pictures = Pictures()
     detector = worker(models, "detection", ObjectDetector)
     segmenter = worker(models, "segmentation", Segmenter)
+    stylist = worker(models, "style", Stylist)
 
     @app.post("/detect", openapi_extra=FILE)
     async def detect(request: Request, settings: Annotated[DetectionSettings, Query()]) -> Response:
@@ -91,8 +99,14 @@ def add_pictures(app: FastAPI, models: Mapping[str, Model]) -> None:
         answer = pictures.answer(request, chosen.segment, slots=SLOTS_OF["segmentation"], limit=chosen.limit)
         return as_json(await answer)
 
-    @app.get("/example")
+    @app.post("/stylise", openapi_extra=FILE, response_class=Png)
+    async def stylise(request: Request) -> Response:
+        """Give a picture the style of the network; the response is a PNG file of the same size."""
+        chosen = stylist()
+        return Png(await pictures.answer(request, chosen.stylise, slots=SLOTS_OF["style"], limit=chosen.limit))
+
+    @app.get("/example", response_class=Png)
     async def example(choice: Annotated[ExampleChoice, Query()]) -> Response:
-        """Return a picture from the test set of a network, with this number modulo the number of examples."""
+        """Return a picture to try with a network: the one with this number modulo the number of examples."""
         examples = require_model(models, choice.model).serving.examples
-        return Response(base64.b64decode(examples[choice.number % len(examples)]), media_type="image/png")
+        return Png(base64.b64decode(examples[choice.number % len(examples)]))

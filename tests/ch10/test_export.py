@@ -24,6 +24,7 @@ from ch06_cnn import detect, segment
 from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection, evaluation
 from ch06_cnn.segmentation import segmentation
+from ch06_cnn.style import fast_style, network
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
@@ -40,6 +41,7 @@ from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
 from ch10_deploy.inference.segmentation import Segmenter, enlarged
+from ch10_deploy.inference.style import Stylist
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
 from common.data.text import stories
@@ -442,6 +444,20 @@ def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
             torch.from_numpy(labels)[None, None].float(), size, mode="nearest-exact"
         )
         assert np.array_equal(enlarged(labels, *size), expected[0, 0].numpy())
+
+
+def test_stylised_pictures_equal_the_original(models, run_of, photographs):
+    """Their sizes are not multiples of the network's stride."""
+    stylist = Stylist(load_model(models / "style.json"))
+    model, _ = fast_style.restore(run_of("style"))
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        images = torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0) / 255
+        expected = network.stylise(model, images)[0].permute(1, 2, 0) * 255
+        found = stylist.pixels(picture)
+        assert found.dtype == np.uint8 and found.shape == expected.shape
+        np.testing.assert_allclose(found, expected.numpy(), atol=0.51)
+    assert stylist.pixels(Image.new("RGB", (3, 5))).shape == (5, 3, 3)
 
 
 def test_cards_match_their_runs_and_graphs(models, run_of):

@@ -17,6 +17,7 @@ from ch10_deploy.inference import picture_files
 from ch10_deploy.inference.models import load_model
 from ch10_deploy.inference.object_detection import ObjectDetector
 from ch10_deploy.inference.segmentation import Segmenter
+from ch10_deploy.inference.style import Stylist
 from ch10_deploy.server import pictures
 from ch10_deploy.server.app import create_app
 
@@ -120,6 +121,19 @@ def test_a_picture_that_keeps_its_size_has_a_lower_limit(ask):
         assert ask("POST", "/detect", **upload(file)).status_code == 200
 
 
+# Style.
+
+
+@pytest.mark.parametrize(("width", "height"), [(90, 60), (1, 1), (512, 512)])
+def test_a_picture_gets_the_style_of_the_network(ask, models, width, height):
+    answer = ask("POST", "/stylise", **upload(png_of(picture(width, height))))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    with Image.open(io.BytesIO(answer.content)) as stylised:
+        expected = Stylist(load_model(models / "style.json")).pixels(picture(width, height))
+        assert np.array_equal(np.asarray(stylised), expected)
+    assert ask("GET", "/example?model=style").headers["content-type"] == "image/png"
+
+
 # Invalid requests.
 
 
@@ -142,7 +156,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/detect", "/segment"])
+@pytest.mark.parametrize("path", ["/detect", "/segment", "/stylise"])
 @pytest.mark.parametrize(("data", "reason"), BROKEN)
 def test_a_file_that_is_not_a_picture_is_refused(ask, path, data, reason):
     answer = ask("POST", path, **upload(data))
@@ -198,7 +212,7 @@ def test_the_description_lists_file_and_threshold(ask):
     assert [*schema["properties"]] == ["file"]
 
 
-@pytest.mark.parametrize(("path", "most"), [("/detect", 8), ("/segment", 4)])
+@pytest.mark.parametrize(("path", "most"), [("/detect", 8), ("/segment", 4), ("/stylise", 2)])
 def test_the_number_of_concurrent_pictures_is_limited(ask, path, most, monkeypatch):
     go, threads = threading.Event(), set()
 

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect", "Segment")
+TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect", "Segment", "Stylise")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -886,6 +886,33 @@ def test_a_mask_is_laid_over_the_picture_with_a_legend(segmenting):
     playwright_api.expect(page.locator("#segmentation .spoken")).to_have_text("disc 75.0 %, ground 25.0 %")
 
 
+def test_the_stylised_picture_is_shown_up_to_a_slider(visit):
+    def stylise(route):
+        pixels = np.asarray(sent_picture(route.request)[0].convert("RGB"))
+        route.fulfill(body=encoded(255 - pixels), content_type="image/png")
+
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("style")]))
+        page.route("**/stylise", stylise)
+        example = encoded(scene())
+        page.route("**/example?*", lambda route: route.fulfill(body=example, content_type="image/png"))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Stylise").click()
+    wait_until(page, lambda: pixel(page, "style", 0.5, 0.5) == [155] * 3)
+    for share, place in ((100, 0.0), (50, 0.5), (0, 1.0), (25, 0.75)):
+        page.get_by_label("Stylised part").fill(str(share))
+        assert page.locator("#style .value").text_content() == f"{share} %"
+        for x in (0.01, 0.24, 0.26, 0.49, 0.51, 0.74, 0.76, 0.99):
+            assert pixel(page, "style", x, 0.5) == [155 if x > place else 100] * 3
+    drop(page, "white.png", "image/png", encoded(scene(40, 20, 255)))
+    wait_until(page, lambda: pixel(page, "style", 0.99, 0.5) == [0, 0, 0])
+    assert pixel(page, "style", 0.5, 0.5) == [255, 255, 255]
+    playwright_api.expect(page.locator("#style .spoken")).to_have_text(
+        "The picture in the style of the network is shown."
+    )
+
+
 class TextHandler(BaseHTTPRequestHandler):
     """Stream a text in chunks like the server: a short one for the prompt `end`, one that breaks off, or a long one."""
 
@@ -1006,6 +1033,7 @@ LIMITS = {
     "stories": 1_400,
     "detection": 16,
     "segmentation": 16,
+    "style": 4,
 }
 
 
@@ -1023,6 +1051,7 @@ def all_models(models, tmp_path_factory) -> Path:
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
         "detection": {"epochs": 1, "width": 4, "filters": 8},
         "segmentation": {"epochs": 1, "width": 4},
+        "style": {"epochs": 1, "images": 4, "image_size": 32, "size": 32, "width": 4, "blocks": 1, "steps": 1},
     }
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     for name, settings in short.items():
@@ -1075,6 +1104,9 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         wait_until(page, lambda: page.locator("#detection .found li").count() > 3)
         page.get_by_role("tab", name="Segment").click()
         wait_until(page, lambda: page.locator("#segmentation .found li").count() > 0)
+        with page.expect_response("**/stylise") as seen:
+            page.get_by_role("tab", name="Stylise").click()
+        assert seen.value.status == 200
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
@@ -1099,6 +1131,7 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
         ("Maze", "ch07_dqn"),
         ("Detect", "ch06_cnn.train detection"),
         ("Segment", "ch06_cnn.train segmentation"),
+        ("Stylise", "ch06_cnn.train fast_style"),
     ):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")

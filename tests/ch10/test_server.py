@@ -429,7 +429,7 @@ def test_a_body_of_another_content_type_is_refused(ask, path, headers):
     assert "the body must " in answer.json()["detail"]
 
 
-FILES = ["/predict/image", "/detect", "/segment"]
+FILES = ["/predict/image", "/detect", "/segment", "/stylise"]
 """Endpoints that take a file."""
 
 
@@ -1027,6 +1027,11 @@ OBJECTS = {"classes": ["a"], "height": 64, "width": 64, "examples": ["aGVsbG8="]
             "serving.colours[0][2]: Input should be less than or equal",
         ),
         ("segmentation", MASKS | {"size": [64]}, "serving.size[1]: Field required"),
+        (
+            "style",
+            {"stride": 0, "examples": ["aGVsbG8="]},
+            "serving.stride: Input should be greater than or equal to 1",
+        ),
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
     ],
 )
@@ -1058,6 +1063,8 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
             "logits has shape (7, 8, 8), the card requires (1, 8",
         ),
         ("segmentation", {"stride": 5}, "cannot answer a first request"),
+        ("style", {"stride": 3}, "cannot answer a first request"),
+        ("style", {"examples": ["aGVsbG8="]}, "examples[0]: must be a PNG or JPEG file"),
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],
 )
