@@ -1,13 +1,15 @@
 """Define the endpoints of the networks that take whole pictures: requests, validation and responses.
 
 A picture is sent as a form with one file, as to `/predict/image`; settings are in the query. Decoding and computing
-take milliseconds to tenths of seconds, so they run in threads, for a few pictures at a time.
+take milliseconds to tenths of seconds, so they run in a thread. All pictures share it, since the maps of a network for
+one large picture take more than 100 MB.
 """
 
 import asyncio
 import base64
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
@@ -24,11 +26,10 @@ from ch10_deploy.server.endpoints import FORM, Slots, Strict, as_json, body_of, 
 T = TypeVar("T")
 
 PICTURE_SLOTS = 8
-"""Slots for pictures that are decoded and computed concurrently; further pictures are refused with status 503. They
-share the threads of the event loop."""
+"""Slots for pictures that wait or are computed; further pictures are refused with status 503."""
 
 SLOTS_OF = {"detection": 1, "segmentation": 2, "style": 4}
-"""Slots that a picture of each network occupies, by the memory that it takes."""
+"""Slots that a picture of each network occupies, more if it takes longer."""
 
 FILE = body_of(FORM, {"file": {"type": "string", "format": "binary", "description": "a PNG or JPEG file"}})
 
@@ -43,10 +44,11 @@ def parse_decimal(text: Any) -> Any:
 
 
 class Pictures:
-    """Run a function on the picture of a request, in a thread and while it occupies a slot."""
+    """Run functions on the pictures of requests, one at a time; each occupies slots until it is done."""
 
     def __init__(self) -> None:
         self.slots = Slots(PICTURE_SLOTS, "pictures are being computed")
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures")
 
     async def answer(
         self, request: Request, compute: Callable[..., T], *settings: Any, slots: int, limit: SizeLimit | None = None
@@ -57,7 +59,8 @@ class Pictures:
         """
         file = await file_of(request)
         with self.slots.occupied(slots):
-            return await asyncio.to_thread(lambda: compute(from_file(file, limit), *settings))
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.thread, lambda: compute(from_file(file, limit), *settings))
 
 
 class Png(Response):
