@@ -176,7 +176,7 @@ def train_all(folder: Path) -> None:
         tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
         detection.train(detection.Config(filters=8, **tiny))
         segmentation.train(segmentation.Config(**tiny))
-        fast_style.train(fast_style.Config(images=4, image_size=32, size=32, blocks=1, steps=1, **tiny))
+        fast_style.train(fast_style.Config(images=4, image_size=32, size=64, blocks=1, steps=1, **tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

@@ -2,7 +2,7 @@
 
 A picture is sent as a form with one file, as to `/predict/image`; settings are in the query. Decoding and computing
 take milliseconds to tenths of seconds, so they run in a thread. All pictures share it, since the maps of a network for
-one large picture take more than 100 MB.
+one large picture need much memory.
 """
 
 import asyncio

@@ -1051,7 +1051,7 @@ def all_models(models, tmp_path_factory) -> Path:
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
         "detection": {"epochs": 1, "width": 4, "filters": 8},
         "segmentation": {"epochs": 1, "width": 4},
-        "style": {"epochs": 1, "images": 4, "image_size": 32, "size": 32, "width": 4, "blocks": 1, "steps": 1},
+        "style": {"epochs": 1, "images": 4, "image_size": 32, "size": 64, "width": 4, "blocks": 1, "steps": 1},
     }
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     for name, settings in short.items():
