@@ -201,10 +201,8 @@ def explicit_flags(settings: dict[str, Any], config_class: type) -> list[str]:
 def changed_flags(config: Any) -> list[str]:
     """List the fields that differ from their defaults as command-line words."""
     words: list[str] = []
-    usual = type(config)()
-    deciding = set[str]().union(*map(deciding_fields, dataclasses.fields(config)))
-    alike = type(config)(**{name: getattr(config, name) for name in deciding})
-    defaults = _flat_fields(alike) | {name: getattr(usual, name) for name in deciding}
+    fields = [field for field in dataclasses.fields(config) if DEFAULT_BY in field.metadata]
+    defaults = _flat_fields(type(config)()) | {field.name: default_of(field, config) for field in fields}
     for name, value in _flat_fields(config).items():
         if value == defaults[name]:
             continue

@@ -106,6 +106,28 @@ def test_a_default_depends_on_two_other_fields():
     assert changed_flags(Config(name="b", kind="flat", height=8)) == ["--name", "b", "--kind", "flat", "--height", "8"]
 
 
+@dataclass(frozen=True)
+class Chained:
+    """A Config with a dependent field that decides another one, and with a field that one value of `data` needs."""
+
+    data: Literal["own", "folder"] = "own"
+    folder: Path | None = None
+    network: Literal["small", "large"] = default_by("data", own="small", folder="large")
+    epochs: int = default_by("network", small=9, large=4)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        fill_defaults(self)
+        assert (self.folder is not None) == (self.data == "folder")
+
+
+def test_flags_of_a_config_that_cannot_be_built_from_the_deciding_fields_alone():
+    assert changed_flags(Chained(data="folder", folder=Path("x"))) == ["--data", "folder", "--folder", "x"]
+    words = ["--data", "folder", "--folder", "x", "--network", "small"]
+    assert changed_flags(Chained(data="folder", folder=Path("x"), network="small")) == words
+    assert changed_flags(Chained(network="large", epochs=9)) == ["--network", "large", "--epochs", "9"]
+
+
 def test_reading_an_invalid_run_folder_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"{tmp_path} is not a run folder"):
         read_config(tmp_path, Config)

@@ -27,10 +27,8 @@ def save_mask(path, size=(40, 20), right=1, void=True, mode="P"):
     mask.save(path)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with six images in three splits; the colour of the left half differs from that of the right."""
-    root = tmp_path / "cells"
+def make_folder(root):
+    """Make a folder with six images in three splits; the colour of the left half differs from that of the right."""
     for name in ("SegmentationClass", "JPEGImages", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     for number in range(6):
@@ -41,6 +39,11 @@ def folder(tmp_path):
     for split, names in (("train", "i0 i1 i2"), ("val", "i3"), ("test", "i4 i5")):
         (root / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(names.split()) + "\n")
     return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "cells")
 
 
 def load(folder, **settings):

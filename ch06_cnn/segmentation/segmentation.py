@@ -1,7 +1,7 @@
 """Semantic segmentation with a fully convolutional network (Long et al. 2015) or U-Net (Ronneberger et al. 2015).
 
     python -m ch06_cnn.train segmentation
-    python -m ch06_cnn.train segmentation --network fcn
+    python -m ch06_cnn.train segmentation --network unet
     python -m ch06_cnn.train segmentation --data membranes --fold 2     # electron microscopy, from DATA_DIR/membranes
     python -m ch06_cnn.train segmentation --data voc --folder FOLDER    # any folder in the layout of Pascal VOC
 
@@ -55,8 +55,8 @@ class Config:
     """Test fold of cells and membranes, counted from 1."""
     folds: int = 5
     """Number of folds of cells and membranes."""
-    network: Literal["unet", "fcn"] = "unet"
-    """Network: U-Net, or a fully convolutional network (FCN)."""
+    network: Literal["fcn", "unet"] = default_by("data", scenes="fcn", cells="unet", membranes="unet", voc="fcn")
+    """Network: a fully convolutional network (FCN), or U-Net. Default: fcn for scenes and voc, unet for the others."""
     width: int = 16
     """Channels of the first level of U-Net or of the small backbone; each lower level has twice as many."""
     depth: int = default_by("data", scenes=3, cells=3, membranes=4, voc=4)
@@ -70,12 +70,12 @@ class Config:
     """Number of skip connections of the FCN, 0 to 2."""
     upsampling: Kind = "torch"
     """Transposed convolution: torch's, or the one by hand in transposed.py."""
-    dice: float = 0.0
-    """Weight of the Dice loss, which is added to the cross-entropy."""
-    epochs: int = default_by("data", scenes=12, cells=20, membranes=60, voc=40)
-    """Number of epochs. Default: 12 for scenes, 20 for cells, 60 for membranes, 40 for voc."""
-    batch_size: int = default_by("data", scenes=16, cells=4, membranes=4, voc=8)
-    """Batch size, over all processes. Default: 16 for scenes, 8 for voc, 4 for the others."""
+    dice: float = default_by("data", scenes=1.0, cells=0.0, membranes=0.0, voc=0.0)
+    """Weight of the Dice loss, which is added to the cross-entropy. Default: 1 for scenes, else 0."""
+    epochs: int = default_by("data", scenes=default_by("network", fcn=12, unet=8), cells=20, membranes=60, voc=40)
+    """Number of epochs. Default: 12 (U-Net: 8) for scenes, 20 for cells, 60 for membranes, 40 for voc."""
+    batch_size: int = default_by("data", scenes=default_by("network", fcn=16, unet=8), cells=4, membranes=4, voc=8)
+    """Batch size, over all processes. Default: 16 (U-Net: 8) for scenes, 8 for voc, 4 for the others."""
     learning_rate: float = 4e-3
     """Peak learning rate of AdamW (one-cycle schedule)."""
     weight_decay: float = 0.01
@@ -88,9 +88,11 @@ class Config:
     crop: int = default_by("data", scenes=0, cells=0, membranes=256, voc=0)
     """Size of the square crops of the augmentation in pixels; 0 keeps whole images. Default: 256 for membranes, else
     0."""
-    rotations: bool = default_by("data", scenes=True, cells=True, membranes=True, voc=False)
-    """Augmentation by all flips and rotations by 90 degrees instead of horizontal flips only. Default: off for voc,
-    else on."""
+    flips: Literal["all", "horizontal"] = default_by(
+        "data", scenes="all", cells="all", membranes="all", voc="horizontal"
+    )
+    """Flips of the augmentation: all flips and rotations by 90 degrees, or horizontal flips only. Default: horizontal
+    for voc, else all."""
     zoom: float = default_by("data", scenes=1.0, cells=1.0, membranes=1.0, voc=1.5)
     """Largest factor by which the augmentation enlarges or reduces an image. Default: 1.5 for voc, else 1."""
     elastic: float = default_by("data", scenes=0.0, cells=0.0, membranes=10.0, voc=0.0)
@@ -133,7 +135,7 @@ class Config:
     @property
     def augmentation(self) -> Augmentation:
         """What the augmentation changes."""
-        return Augmentation(crop=self.crop, rotations=self.rotations, zoom=self.zoom, elastic=self.elastic)
+        return Augmentation(crop=self.crop, rotations=self.flips == "all", zoom=self.zoom, elastic=self.elastic)
 
 
 def make_model(classes: int, config: Config, *, published: bool = False) -> UNet | FCN:

@@ -36,6 +36,9 @@ class UNet(nn.Module):
         self.upsample = nn.ModuleList(LAYERS[kind](below, above, kernel_size=2, stride=2) for below, above in pairs)
         self.expand = nn.ModuleList(two_convolutions(2 * above, above) for _, above in pairs)
         self.classify = nn.Conv2d(width, classes, kernel_size=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # normally distributed, with a variance of 2 / inputs
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) pixels, 0 ... 255 -> (B, K, H, W) logits; H and W are multiples of `stride`"""

@@ -162,8 +162,8 @@ def report(run: Run, test: MaskedImages, names: Sequence[str], guesses: Tensor, 
             figure = draw_binary_errors(test[one], {run.config.network: guesses[one]}, foreground=names[1])
             run.figure("errors", figure)
     shares = n / n.sum(1, keepdim=True).clamp(min=1)
-    title = "share of the pixels of a class"
-    run.figure("confusion", plots.heat_map(shares, names, names, rows="class", columns="predicted class", title=title))
+    rows, columns = "class of a pixel", "predicted class"
+    run.figure("confusion", plots.heat_map(shares, names, names, rows=rows, columns=columns))
     panels = {"loss": ["train_loss"]}
     if "valid_mean_iou" in run.history[-1]:
         panels["validation set"] = ["valid_mean_iou", "valid_pixel_accuracy"]

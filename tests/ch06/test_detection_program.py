@@ -17,6 +17,7 @@ from ch06_cnn.detection.augment import augment
 from ch06_cnn.detection.detection import Config, make_model, make_optimizer, set_progress, train_step
 from ch06_cnn.detection.evaluation import detect, measure
 from ch06_cnn.detection.network import Detector, LiteBackbone
+from common.config import changed_flags
 from common.data.boxes.boxed import BoxedImages, BoxSet
 from common.data.boxes.loading import boxed, load_boxes
 from common.data.scenes.drawing import draw_scenes
@@ -205,6 +206,12 @@ def test_augment_keeps_the_shapes_and_draws_new_numbers(scenes):
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         Config(**changes)
+
+
+def test_the_command_of_a_run_with_a_folder(config, tmp_path):
+    own = Config(data="voc", folder=tmp_path, epochs=3)
+    words = ["--data", "voc", "--folder", str(tmp_path), "--epochs", "3"]
+    assert changed_flags(own) == words
 
 
 def test_data_without_boxes_trains(config, options):
