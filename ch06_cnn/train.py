@@ -10,9 +10,9 @@ from ch06_cnn.convolution import cnn, throughput
 from ch06_cnn.detection import detection
 from ch06_cnn.spatial import spatial
 from ch06_cnn.speedrun import speedrun
-from ch06_cnn.style import fast_style, style
+from ch06_cnn.style import fast_style, style, style_features
 from ch06_cnn.transfer import transfer
 from common.cli import main
 
 if __name__ == "__main__":
-    main(cnn, speedrun, extra=[classics, transfer, detection, spatial, style, fast_style, throughput])
+    main(cnn, speedrun, extra=[classics, transfer, detection, spatial, style, style_features, fast_style, throughput])

@@ -572,7 +572,12 @@ ADJUSTED: dict[str, dict[str, Any]] = {
     "ch06_cnn.transfer.transfer": {"weights": "half"},  # torch.load cannot read the published weights in this mode
 }
 """Settings for single programs, in addition to SMALL."""
-RUN_OTHERS = {"ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch07_dqn.learning_curves"}
+RUN_OTHERS = {
+    "ch05_rnn.language.budgets",
+    "ch05_rnn.memory.restarts",
+    "ch06_cnn.style.style_features",
+    "ch07_dqn.learning_curves",
+}
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
     "ch02_nn.compare_optimizers": {"RATES": (0.01, 0.1)},

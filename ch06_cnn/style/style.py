@@ -64,8 +64,8 @@ class Config:
     """Number of steps of an epoch. A step has five iterations of the optimizer."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
-    """Weight of the style loss. Default: 300 for random, 30 for the others."""
+    style_weight: float = default_by("features", random=100.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 100 for random, 30 for the others."""
     variation_weight: float = 3.0
     """Weight of the total variation."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))
