@@ -75,8 +75,8 @@ class Config:
     """Peak learning rate of Adam (one-cycle schedule)."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = default_by("features", random=100.0, own=30.0, efficientnet=30.0, vgg=30.0)
-    """Weight of the style loss. Default: 100 for random, 30 for the others."""
+    style_weight: float = default_by("features", random=50.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 50 for random, 30 for the others."""
     variation_weight: float = 3.0
     """Weight of the total variation."""
     steps: int = 60
