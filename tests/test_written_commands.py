@@ -112,7 +112,8 @@ def shortened(config, folder, **places):
     if hasattr(config, "hidden_sizes"):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "style"):  # the named files do not exist, and published weights may be missing
-        changes |= {"content": "flower", "style": "mosaic", "size": 48, "features": "random", "folder": None}
+        features = ("random",) if isinstance(config.features, tuple) else "random"
+        changes |= {"content": "flower", "style": "mosaic", "size": 48, "features": features, "folder": None}
         changes |= {"images": 8, "width": 4} if hasattr(config, "images") else {}
     if hasattr(config, "epochs") and hasattr(config, "budget"):
         changes["epochs"] = config.epochs and 1

@@ -41,9 +41,8 @@ def load_crops(data: str, size: int, counts: tuple[int, int], seed: int) -> tupl
     generator = torch.Generator().manual_seed(seed)
     if data == "cifar-10" or data == "shapes":
         images = load_images(data)
-        parts = [images.train.pixels[: counts[0]], images.valid.pixels[: counts[1]]]
-        small = [enlarge(part, size) for part in parts]
-        return small[0], small[1], images.card
+        train, valid = images.train.pixels[: counts[0]], images.valid.pixels[: counts[1]]
+        return resize(train, size), resize(valid, size), images.card
     photographs, card = load_photographs(data, size)
     edges = [photograph.shape[2] - photograph.shape[2] // HELD_OUT for photograph in photographs]
     train = [photograph[:, :, :edge] for photograph, edge in zip(photographs, edges, strict=True)]
@@ -87,12 +86,12 @@ def draw(photographs: Sequence[Tensor], count: int, size: int, generator: torch.
         side = int(torch.randint(min(size, limit), min(2 * size, limit) + 1, (), generator=generator))
         top = int(torch.randint(height - side + 1, (), generator=generator))
         left = int(torch.randint(width - side + 1, (), generator=generator))
-        crop = enlarge(photograph[None, :, top : top + side, left : left + side], size)
+        crop = resize(photograph[None, :, top : top + side, left : left + side], size)
         crops.append(crop.flip(3) if torch.rand((), generator=generator) < 0.5 else crop)
     return torch.cat(crops)
 
 
-def enlarge(images: Tensor, size: int) -> Tensor:
-    """(N, 3, H, H) uint8 -> (N, 3, S, S) uint8, enlarged or reduced by bicubic interpolation"""
+def resize(images: Tensor, size: int) -> Tensor:
+    """(N, 3, H, W) uint8 -> (N, 3, S, S) uint8, enlarged or reduced by bicubic interpolation"""
     pixels = F.interpolate(images.float(), size=(size, size), mode="bicubic", align_corners=False, antialias=True)
     return pixels.round().clamp(0, 255).to(torch.uint8)

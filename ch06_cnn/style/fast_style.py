@@ -59,24 +59,24 @@ class Config:
     data: CropData = "photographs"
     """Training images: crops of the photographs that packages ship, CIFAR-10, the generated shapes, or a folder of
     pictures."""
-    images: int = 320
+    images: int = 200
     """Number of training images."""
-    image_size: int = 96
+    image_size: int = 64
     """Height and width of a training image in pixels."""
     width: int = 16
     """Channels of the network's first layer; the middle has four times as many."""
     blocks: int = 3
     """Number of residual blocks."""
-    epochs: int = 8
+    epochs: int = 6
     """Number of epochs."""
     batch_size: int = 4
     """Batch size in images, over all processes."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
-    """Weight of the style loss. Default: 300 for random, 30 for the others."""
+    style_weight: float = default_by("features", random=50.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 50 for random, 30 for the others."""
     variation_weight: float = 3.0
     """Weight of the total variation."""
     steps: int = 60

@@ -26,6 +26,7 @@ Choice = Literal["random", "own", "efficientnet", "vgg"]
 
 SEED = 16
 """Seed of the random filters, the same in all runs, so that losses of different runs are comparable."""
+COMMAND = "train one with python -m ch06_cnn.train classics --network vgg"
 LEVELS, TEXTURES, COLOURS = 4, 64, 32
 """Number of levels of the pyramid, and of the random filters for texture and colour at each level."""
 
@@ -53,7 +54,7 @@ class RandomFeatures(FeatureNetwork):
     """
 
     def __init__(self) -> None:
-        super().__init__(content_layers=(4,), style_layers=tuple(range(2 * LEVELS)))
+        super().__init__(content_layers=(2, 4), style_layers=tuple(range(2 * LEVELS)))
         generator = torch.Generator().manual_seed(SEED)
         self.texture: Tensor
         self.colour: Tensor
@@ -139,13 +140,16 @@ def restore_vgg(folder: Path | None, runs: Path) -> VGG:
 
     Raises FileNotFoundError if there is none, ValueError if the run is of another network.
     """
-    command = "train one with python -m ch06_cnn.train classics --network vgg"
-    if folder is None:
-        found = (path for path in finished_runs(runs, classics) if read_config(path, classics.Config).network == "vgg")
-        folder = next(found, None)
-        if folder is None:
-            raise FileNotFoundError(f"{runs} has no finished run of classics --network vgg: {command}")
+    folder = folder or find_vgg(runs)
     network, _ = classics.restore(folder)
     if not isinstance(network, VGG):
-        raise ValueError(f"{folder} is a run of {type(network).__name__}, not of VGG: {command}")
+        raise ValueError(f"{folder} is a run of {type(network).__name__}, not of VGG: {COMMAND}")
     return network
+
+
+def find_vgg(runs: Path) -> Path:
+    """Return the newest finished run of `classics --network vgg`; raises FileNotFoundError if there is none."""
+    for path in finished_runs(runs, classics):
+        if read_config(path, classics.Config).network == "vgg":
+            return path
+    raise FileNotFoundError(f"{runs} has no finished run of classics --network vgg: {COMMAND}")

@@ -11,8 +11,6 @@ STRIDE = 4
 """Height and width of a picture must be multiples of this."""
 EPSILON = 1e-5
 """Added to the variance."""
-MARGIN = 0.02
-"""Distance from 0 and 1 to which pixels are moved before their logits are computed."""
 
 
 class InstanceNorm(nn.Module):
@@ -75,7 +73,8 @@ class Upsample(nn.Module):
 class StyleNetwork(nn.Module):
     """Convolutions to a quarter of the size, residual blocks, and back by upsampling and convolutions.
 
-    The output is the sigmoid of the picture's logit plus a correction: it is in (0, 1), and starts near the picture.
+    A sigmoid brings the output into (0, 1). Brightness and contrast of a region come from the style: instance
+    normalisation has removed those of the picture.
     """
 
     def __init__(self, width: int = 16, blocks: int = 3) -> None:
@@ -91,14 +90,11 @@ class StyleNetwork(nn.Module):
             Unit(2 * width, width, 3),
         )
         self.last = nn.Conv2d(width, 3, 9)
-        nn.init.normal_(self.last.weight, std=0.01)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, H, W) in (0, 1); H and W are multiples of 4, at least 8"""
-        correction = self.last(F.pad(self.layers(images), 4 * (4,), mode="reflect"))
-        x = MARGIN + (1 - 2 * MARGIN) * images  # the logits of 0 and 1 are infinite
-        return torch.sigmoid((x / (1 - x)).log() + correction)
+        return torch.sigmoid(self.last(F.pad(self.layers(images), 4 * (4,), mode="reflect")))
 
 
 @torch.inference_mode()

@@ -58,14 +58,14 @@ class Config:
     """Optimizer of the pixels: L-BFGS as in the paper, or Adam."""
     learning_rate: float = default_by("optimizer", lbfgs=1.0, adam=0.02)
     """Learning rate. Default: 1 for lbfgs, 0.02 for adam."""
-    epochs: int = 10
+    epochs: int = 5
     """Number of epochs, after each of which the losses are recorded."""
     steps: int = 6
     """Number of steps of an epoch. A step has five iterations of the optimizer."""
     content_weight: float = 1.0
     """Weight of the content loss."""
-    style_weight: float = default_by("features", random=300.0, own=30.0, efficientnet=30.0, vgg=30.0)
-    """Weight of the style loss. Default: 300 for random, 30 for the others."""
+    style_weight: float = default_by("features", random=50.0, own=30.0, efficientnet=30.0, vgg=30.0)
+    """Weight of the style loss. Default: 50 for random, 30 for the others."""
     variation_weight: float = 3.0
     """Weight of the total variation."""
     run: RunOptions = field(default_factory=lambda: RunOptions(precision="fp32"))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from ch06_cnn import stylise as command_line
-from ch06_cnn.style import crops, fast_style, pictures, style
+from ch06_cnn.style import crops, fast_style, features, pictures, style, style_features
 from ch06_cnn.style.features import RandomFeatures
 from ch06_cnn.style.film import Film
 from ch06_cnn.style.losses import Objective, Weights
@@ -369,3 +369,35 @@ def test_stylise_rejects_wrong_input(trained, tmp_path, fails, monkeypatch):
     assert "has no finished run: train one with python -m ch06_cnn.train fast_style" in fails(
         command_line.main, ["a.jpg", "--runs", str(tmp_path)]
     )
+
+
+# The comparison of feature networks.
+
+
+def test_networks_without_weights_are_skipped_and_the_others_compared(options, monkeypatch, capsys):
+    monkeypatch.setattr(features.vgg16, "find_spec", lambda name: None)
+    config = style_features.Config(features=("vgg", "own", "random"), size=48, epochs=1, steps=1, run=options)
+    metrics = style_features.train(config)
+    printed = capsys.readouterr().out
+    assert "vgg: no weights of VGG-16" in printed and "own: " in printed and "has no finished run" in printed
+    assert {"random_train_seconds", "random_style_loss"} <= set(metrics)
+    assert not any(name.startswith(("vgg", "own")) for name in metrics)
+    folder = next(path.parent for path in options.out.rglob("features.png"))
+    alone = style.Config(size=48, epochs=1, steps=1, run=replace(options, out=options.out / "alone"))
+    assert metrics["random_style_loss"] == style.train(alone)["style_loss"]
+    assert (folder / "networks" / "random").is_dir()
+    with pytest.raises(ValueError, match="must name a network whose weights are on this machine, got vgg own"):
+        style_features.train(replace(config, features=("vgg", "own")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": ()}, "--features must name at least one of random, own, efficientnet, vgg, got none"),
+        ({"size": 30}, "--size must be between 32 and 2048, got 30"),
+        ({"steps": 0}, "--steps must be a number above 0, got 0"),
+    ],
+)
+def test_wrong_settings_of_the_comparison_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        style_features.Config(**changes)

