@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ch06_cnn.architectures.efficientnet_lite import MIDDLE, SPREAD
 from ch06_cnn.detection import detection
@@ -32,6 +33,9 @@ SHOWN = 8
 
 PHOTOGRAPHS, LONGER_SIDE = ("china", "flower"), 384
 """Pictures to try for the style network, and their size in pixels; scikit-learn ships them."""
+
+COMPARED = (64, 96)
+"""Height and width of the pictures on which the style network's graph is compared with the original."""
 
 
 def png_text(pixels: Tensor) -> str:
@@ -167,12 +171,15 @@ def stylise(folder: Path, data: str) -> Graph:  # noqa: ARG001
 
 
 def stylise_of(model: StyleNetwork, photographs: Sequence[Tensor]) -> Graph:
-    """Build the graph of a style network; it is compared on two crops of each (3, H, W) photograph."""
-    height, width = 64, 96
-    crops = [each[:, top : top + height, :width] for each in photographs for top in (0, 40)]
+    """Build the graph of a style network; it is compared on small copies of the (3, H, W) photographs.
+
+    Crops could be nearly constant. Instance normalisation then divides by a small number, which enlarges rounding
+    errors.
+    """
+    small = [F.interpolate(each.unsqueeze(0).float(), COMPARED, mode="area") for each in photographs]
     return Graph(
         module=Stylise(model.to(memory_format=torch.contiguous_format)),
-        inputs={"pixels": channels_last(torch.stack(crops))},
+        inputs={"pixels": channels_last(torch.cat(small).to(torch.uint8))},
         outputs=("stylised",),
         original=lambda pixels: (255 * model(pictures.as_floats(pixels.permute(0, 3, 1, 2))).permute(0, 2, 3, 1),),
         dynamic={"pixels": {0: "batch", 1: "height", 2: "width"}},

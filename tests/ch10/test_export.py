@@ -6,6 +6,7 @@ import io
 import json
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -411,12 +412,10 @@ def test_masks_equal_the_original(models, run_of, photographs):
         assert_close(segmenter.logits(pixels), logits[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["small", pytest.param("efficientnet-lite0", marks=pytest.mark.slow)])
-def test_every_kind_of_segmentation_network_can_be_exported(tmp_path, photographs, backbone):
-    """`models` has a U-Net. The size of an FCN with EfficientNet-Lite0 is fixed, so its pictures are resized."""
-    resized = backbone == "efficientnet-lite0"
-    size: dict = {"data": "voc", "folder": tmp_path, "input_size": (32, 64)} if resized else {}
-    config = segmentation.Config(network="fcn", backbone=backbone, width=4, **size)
+@pytest.mark.slow
+def test_a_fully_convolutional_network_can_be_exported(tmp_path, photographs):
+    """`models` has a U-Net."""
+    config = segmentation.Config(network="fcn", width=4)
     torch.manual_seed(0)
     model = segmentation.make_model(3, config).eval()
     for name, parameter in model.named_parameters():
@@ -424,17 +423,45 @@ def test_every_kind_of_segmentation_network_can_be_exported(tmp_path, photograph
             torch.nn.init.normal_(parameter)
     images = torch.randint(256, (2, 3, 32, 64), dtype=torch.uint8)
     graph = picture_graphs.segment_of(model, ("one", "other", "third"), images, resized=False)
-    assert (graph.serving["size"] is not None) == resized
     program = export.trace(graph)
     export.write_onnx(program, graph, tmp_path / "segmentation.onnx")
-    serving = cards.Masks.model_validate(graph.serving)
-    card = cards.SegmentationCard.model_construct(serving=serving)
+    card = cards.SegmentationCard.model_construct(serving=cards.Masks.model_validate(graph.serving))
     exported = Model((tmp_path / "segmentation.onnx").read_bytes(), card)
     assert export.compare("segmentation", graph, exported, program.module()).onnx <= 1e-5
     for path in photographs[:3]:
         labels = Segmenter(exported).labels(from_file(path.read_bytes()))
         assert_masks_equal(labels, segment.find_mask(model, config, path)[1])
         assert len(np.unique(labels)) == 3
+
+
+@pytest.mark.parametrize(("backbone", "resized"), [("efficientnet-lite0", False), ("small", True)])
+def test_the_size_of_some_segmentation_networks_is_fixed(backbone, resized):
+    model = segmentation.make_model(3, segmentation.Config(network="fcn", backbone=backbone, width=4)).eval()
+    images = torch.zeros(2, 3, 32, 64, dtype=torch.uint8)
+    graph = picture_graphs.segment_of(model, ("one", "other", "third"), images, resized=resized)
+    assert graph.serving["size"] == (32, 64)
+    assert graph.dynamic == {"pixels": {0: "batch"}} and graph.sizes == {}
+
+
+class Resizing:
+    """A model that returns the brightness of its input, of a fixed size, as logits of two classes."""
+
+    serving = cards.Masks(
+        classes=["dark", "bright"], colours=[(0, 0, 0), (1, 1, 1)], stride=8, size=(16, 24), examples=["YQ=="]
+    )
+
+    def __call__(self, pixels):
+        assert pixels.shape == (1, 16, 24, 3)
+        bright = pixels[..., 0].astype(np.float32)
+        return {"logits": np.stack([np.full_like(bright, 127.5), bright], axis=1)}
+
+
+def test_a_picture_is_resized_for_a_network_of_a_fixed_size():
+    pixels = np.zeros((100, 60, 3), np.uint8)
+    pixels[:, 30:] = 255
+    segmenter: Any = Segmenter
+    labels = segmenter(Resizing()).labels(Image.fromarray(pixels))
+    assert labels.shape == (100, 60) and np.array_equal(labels, pixels[..., 0] // 255)
 
 
 def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
