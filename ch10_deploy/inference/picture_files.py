@@ -26,8 +26,8 @@ JPEG_START, SCAN = b"\xff\xd8\xff", b"\xff\xda"
 """Start of a JPEG file, and the marker at the start of each scan."""
 
 MAX_SCANS = 64
-"""Maximum number of scans of a progressive JPEG file. Each scan is decoded over the whole picture, so that a small file
-of many scans would take minutes; cameras and programs write about ten."""
+"""Maximum number of scans of a progressive JPEG file. Each scan is decoded over the whole picture, so a small file of
+many scans would take long; usual files have about ten."""
 
 
 @dataclass(frozen=True)
