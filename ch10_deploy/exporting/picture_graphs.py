@@ -20,7 +20,6 @@ from ch06_cnn.detection.network import Detector
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.segmentation.fcn import FCN, LiteBackbone
 from ch06_cnn.segmentation.unet import UNet
-from ch06_cnn.segmentation.visualise import palette
 from ch06_cnn.style import fast_style, pictures
 from ch06_cnn.style.network import STRIDE, StyleNetwork
 from ch10_deploy.exporting.graphs import Graph, multiple
@@ -132,6 +131,8 @@ def segment_of(model: UNet | FCN, names: Sequence[str], images: Tensor, *, resiz
     If the network was trained on resized pictures, the server resizes those that it receives to (H, W). So it does for
     EfficientNet-Lite0, whose padding depends on the size in a way that cannot be traced.
     """
+    from ch06_cnn.segmentation.visualise import palette  # loads matplotlib
+
     fixed = resized or (isinstance(model, FCN) and isinstance(model.backbone, LiteBackbone))
     sides = {} if fixed else {1: "height", 2: "width"}
     return Graph(
