@@ -114,6 +114,14 @@ def dqn(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch07_dqn.dqn", run, runs)
 
 
+def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
+    """Network that gives pictures one style, trained by `ch06_cnn.train fast_style`.
+
+    (B, 3, H, W) images in [0, 1] -> (B, 3, H, W) images; H and W are multiples of 4
+    """
+    return _restored("ch06_cnn.style.fast_style", run, runs)
+
+
 def fasttext(run: str | None = None, runs: str = "runs") -> _Any:
     """Word vectors of fastText and their vocabulary, trained by `ch05_rnn.train fasttext`."""
     return _restored("ch05_rnn.words.fasttext", run, runs)

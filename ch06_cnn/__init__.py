@@ -8,6 +8,9 @@ detection         boxes and classes of the objects of an image, with anchors (SS
 segmentation      the class of every pixel, by a fully convolutional network (FCN) or U-Net
 cross_validation  five folds of electron-microscope slices, beside thresholds
 spatial           spatial transformers, which learn to find, rotate and crop a digit
+style             style transfer: optimise the pixels of one picture for content and style
+style_features    results of style transfer with four feature networks side by side
+fast_style        fast style transfer: a feed-forward network for one style
 throughput        throughput of augmentation and of training, and the share of the processor's peak rate
 """
 

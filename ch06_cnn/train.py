@@ -11,12 +11,10 @@ from ch06_cnn.detection import detection
 from ch06_cnn.segmentation import cross_validation, segmentation
 from ch06_cnn.spatial import spatial
 from ch06_cnn.speedrun import speedrun
+from ch06_cnn.style import fast_style, style, style_features
 from ch06_cnn.transfer import transfer
 from common.cli import main
 
 if __name__ == "__main__":
-    main(
-        cnn,
-        speedrun,
-        extra=[classics, transfer, detection, segmentation, cross_validation, spatial, throughput],
-    )
+    vision = [transfer, detection, segmentation, cross_validation, spatial, style, style_features, fast_style]
+    main(cnn, speedrun, extra=[classics, *vision, throughput])

@@ -3,7 +3,8 @@
     python -m ch10_deploy.screenshots
     python -m ch10_deploy.screenshots --models models      # another export
 
-Needs playwright and Chromium. The digit tab shows an example digit drawn by the page, the maze tab a solved maze.
+Needs playwright and Chromium. The digit tab shows an example digit drawn by the page, the maze tab a solved maze,
+and the tabs for whole pictures their first example.
 """
 
 import shutil
@@ -73,6 +74,13 @@ def solve_maze(page: Any) -> None:
     page.wait_for_timeout(500)
 
 
+def open_pictures(page: Any, name: str, endpoint: str) -> None:
+    """Open the tab of a network that takes whole pictures, and wait for the response for its first example."""
+    with page.expect_response(f"**/{endpoint}*"):
+        page.locator(f"#tab-{name}").click()
+    page.wait_for_timeout(500)
+
+
 def train(config: Config) -> dict[str, float]:
     """Take the screenshots; return the numbers of requests, of requests to other hosts, and of browser warnings."""
     from playwright.sync_api import sync_playwright
@@ -93,6 +101,8 @@ def train(config: Config) -> dict[str, float]:
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
         tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
+        for name, endpoint in (("detection", "detect"), ("segmentation", "segment"), ("style", "stylise")):
+            tabs[name] = partial(open_pictures, name=name, endpoint=endpoint)
         for name, open_tab in tabs.items():
             if name in exported:
                 open_tab(page)

@@ -58,6 +58,8 @@ PROGRAMS = {
         "ch06_cnn.train detection --limit 200 --epochs 3",
         "ch06_cnn.train segmentation --network unet --limit 200 --epochs 3",
         "ch06_cnn.train spatial --data digits --task rotated --limit 300 --epochs 4",
+        "ch06_cnn.train style --size 48 --epochs 10 --steps 8",
+        "ch06_cnn.train fast_style --size 48 --image-size 32 --images 60 --width 4 --blocks 1 --epochs 4 --steps 3",
         "ch07_dqn.train dqn --epochs 5 --steps 30",
         "ch07_dqn.train book --corrected --epochs 5 --steps 30",
         "ch07_dqn.train actor_critic --epochs 5",

@@ -172,12 +172,16 @@ def train_all(folder: Path) -> None:
     from ch05_rnn.language import language_model
     from ch05_rnn.memory import bag_of_ngrams, memory_network
     from ch06_cnn.convolution import cnn
+    from ch06_cnn.detection import detection
+    from ch06_cnn.segmentation import segmentation
+    from ch06_cnn.style import fast_style
     from ch07_dqn import generalise
     from ch08_vae import pictures, vae
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
-        for drawing in (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise):
+        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
+        for drawing in (*drawn, detection, segmentation, fast_style):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
         patch.setattr(stories, "TRAIN", 200)
@@ -192,6 +196,10 @@ def train_all(folder: Path) -> None:
         small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
         language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))
         memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=run))
+        tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
+        detection.train(detection.Config(filters=8, **tiny))
+        segmentation.train(segmentation.Config(**tiny))
+        fast_style.train(fast_style.Config(images=4, image_size=32, size=64, blocks=1, steps=1, **tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
 
 

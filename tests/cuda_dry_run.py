@@ -574,6 +574,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 """Settings for single programs, in addition to SMALL."""
 RUN_OTHERS = {
     *("ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch06_cnn.segmentation.cross_validation"),
+    "ch06_cnn.style.style_features",
     "ch07_dqn.learning_curves",
 }
 """Programs that only run programs of other modules."""

@@ -24,6 +24,7 @@ WITHOUT_ENTRY = {
     "ch01_graphs.regression": "compares variants of one step",
     "ch02_nn.simple": "three weights",
     "ch02_nn.tables.tables": "restores several models of tables with named columns",
+    "ch06_cnn.style.style": "the model is one picture",
     "ch07_dqn.book": "reproduces the errors of the book",
 }
 

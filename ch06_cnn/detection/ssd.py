@@ -50,7 +50,7 @@ class SSD(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature maps -> (B, A, K + 1 + 4) logits and offsets, in the order of the anchors"""
         outputs = [layer(x).permute(0, 2, 3, 1) for layer, x in zip(self.outputs, maps, strict=True)]
-        return torch.cat([its.reshape(len(its), -1, self.classes + 5) for its in outputs], dim=1)
+        return torch.cat([its.unflatten(3, (ANCHORS, self.classes + 5)).flatten(1, 3) for its in outputs], dim=1)
 
     def loss(self, outputs: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """(B, A, K + 5) outputs, (B, M, 4) boxes, (B, M) labels -> loss per matched anchor

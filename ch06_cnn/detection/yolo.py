@@ -50,7 +50,7 @@ class YOLO(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Feature maps -> (B, A, 5 + K) numbers of the box, objectness and logits of the classes"""
         outputs = [layer(x).permute(0, 2, 3, 1) for layer, x in zip(self.outputs, maps, strict=True)]
-        return torch.cat([its.reshape(len(its), -1, 5 + self.classes) for its in outputs], dim=1)
+        return torch.cat([its.flatten(1, 2) for its in outputs], dim=1)
 
     def decode(self, numbers: Tensor) -> Tensor:
         """(B, A, 4) outputs t -> (B, A, 4) boxes

@@ -71,13 +71,13 @@ class Request:
         return f"{head}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n".encode() + self.body
 
 
-def upload(file: bytes) -> Request:
+def upload(file: bytes, path: str = "/predict/image") -> Request:
     """Build the request of a form that uploads a file."""
-    return Request("/predict/image", upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
+    return Request(path, upload_bytes(file), f"multipart/form-data; boundary={BOUNDARY}")
 
 
 def valid_requests() -> list[Request]:
-    """Build a valid request for each endpoint with parameters, and uploads of two decompression bombs."""
+    """Build a valid request for each endpoint with parameters, and uploads of three decompression bombs."""
     grey, colour = draw_images(1)[0], [[[1, 2, 3]] * 32] * 32
     return [
         *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
@@ -91,6 +91,9 @@ def valid_requests() -> list[Request]:
         upload(png(28, 28, 0, bytes(28 * 29))),
         upload(png(32_000, 32_000, 0, bytes(10**6))),
         upload(heavy_png()),
+        upload(png(64, 48, 2, bytes(48 * (3 * 64 + 1))), "/detect?threshold=0.1"),
+        upload(png(32_000, 32_000, 0, bytes(10**6)), "/detect"),
+        upload(png(64, 48, 0, bytes(48 * 65)), "/segment"),
     ]
 
 

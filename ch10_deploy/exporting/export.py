@@ -26,7 +26,7 @@ from torch import Tensor
 from ch10_deploy.exporting.graphs import Graph
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference.cards import CARDS, checksum
-from ch10_deploy.inference.models import NAMES, PRIVATE, Model
+from ch10_deploy.inference.models import NAMES, PRIVATE, Model, Name
 from common.benchmark import interleaved
 from common.config import RunOptions, require
 from common.data.source import option_of
@@ -42,8 +42,6 @@ COLUMNS = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
 
 ROUNDS, CALLS = 15, 5
 """Rounds of the speed measurement, in which the variants are interleaved, and calls per round."""
-
-Name = Literal["digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Parity:
 def trace(graph: Graph) -> torch.export.ExportedProgram:
     """Trace the network with dynamic dimensions."""
     sizes = sorted({size for dimensions in graph.dynamic.values() for size in dimensions.values()})
-    symbols = {size: torch.export.Dim(size, min=1) for size in sizes}
+    symbols = {size: torch.export.Dim(size, min=1) for size in sizes} | graph.sizes
     shapes = tuple(
         {dimension: symbols[size] for dimension, size in graph.dynamic.get(name, {}).items()} for name in graph.inputs
     )

@@ -76,11 +76,18 @@ class Graph:
     original: Callable[..., tuple[Tensor, ...]]
     """The chapter's computation of the same outputs from the same inputs; the reference of the comparison."""
     dynamic: dict[str, dict[int, str]]
-    """Dynamic dimensions, which may have any size: for each input, their names by position."""
+    """Dynamic dimensions: for each input, their names by position."""
+    sizes: dict[str, Any] = field(default_factory=dict)
+    """Dynamic dimensions, by name, that cannot have any size: see `multiple`."""
     serving: dict[str, Any] = field(default_factory=dict)
     """Further data that the server needs, such as class names."""
     decompositions: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     """Replacements for operators that ONNX lacks."""
+
+
+def multiple(name: str, unit: int, *, least: int = 1) -> Any:
+    """Create a dynamic dimension whose size is a multiple of `unit`, at least `least` times it."""
+    return unit * torch.export.Dim(f"{name}_parts", min=least)
 
 
 def with_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,12 @@ from ch03_autoencoder_rbm.films import recommender
 from ch05_rnn.language import language_model
 from ch05_rnn.memory import memory_network
 from ch06_cnn.convolution import cnn
+from ch06_cnn.detection import detection
+from ch06_cnn.segmentation import segmentation
+from ch06_cnn.style import fast_style
 from ch07_dqn import generalise
 from ch08_vae import vae
-from ch10_deploy.exporting import graphs
+from ch10_deploy.exporting import graphs, picture_graphs
 from ch10_deploy.exporting.graphs import Graph
 from common.config import RunOptions, read_config
 from common.folder import finished_runs
@@ -94,5 +97,17 @@ SOURCES = {
         "mazes",
         settings={"network": "planner"},
         quick={"budget": 20.0, "tests": 200, "large_tests": 50},
+    ),
+    "detection": Source(detection, picture_graphs.detect, "scenes", quick={"epochs": 4}, quick_limit=1_000),
+    "segmentation": Source(
+        segmentation,
+        picture_graphs.segment,
+        "scenes",
+        settings={"upsampling": "torch"},
+        quick={"epochs": 4},
+        quick_limit=1_000,
+    ),
+    "style": Source(
+        fast_style, picture_graphs.stylise, "photographs", quick={"epochs": 4, "steps": 1}, quick_limit=100
     ),
 }

@@ -5,13 +5,15 @@ has a pydantic model for each kind of network. Types are strict and unknown fiel
 card and the graph.
 """
 
+import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 MAX_BYTES = 2**24
@@ -20,6 +22,25 @@ MAX_BYTES = 2**24
 EXPORT_AGAIN = "export again with python -m ch10_deploy.train"
 
 Words = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
+def require_base64(text: str) -> str:
+    """Raise ValueError unless a text is base64."""
+    try:
+        base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"must be base64 ({error})") from error
+    return text
+
+
+Pictures = Annotated[list[Annotated[str, Field(min_length=1), AfterValidator(require_base64)]], Field(min_length=1)]
+"""PNG files in base64; `trials.py` decodes them."""
+
+Side = Annotated[int, Field(ge=1, le=4_096)]
+"""Height or width of a network's input in pixels."""
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class Part(BaseModel):
@@ -122,6 +143,42 @@ class Mazes(Part):
         return self
 
 
+class Objects(Part):
+    """Server's part of a detector's card: its classes, the size of its input, and pictures to try."""
+
+    classes: Words
+    height: Side
+    width: Side
+    examples: Pictures
+
+
+Colour = tuple[Byte, Byte, Byte]
+"""Red, green and blue."""
+
+
+class Masks(Part):
+    """Server's part of a segmentation network's card: its classes, their colours, its input, and pictures to try."""
+
+    classes: Words
+    colours: list[Colour]
+    stride: Annotated[int, Field(ge=1, le=1_024)]
+    size: tuple[Side, Side] | None
+    examples: Pictures
+
+    @model_validator(mode="after")
+    def _one_colour_each(self) -> Self:
+        if len(self.colours) != len(self.classes):
+            raise ValueError(f"expected {len(self.classes)} colours, one per class, got {len(self.colours)}")
+        return self
+
+
+class Styles(Part):
+    """Server's part of a style network's card: its stride, and pictures to try."""
+
+    stride: Annotated[int, Field(ge=1, le=1_024)]
+    examples: Pictures
+
+
 class Card(Part):
     """Fields of every card."""
 
@@ -182,6 +239,27 @@ class MazeCard(Card):
     serving: Mazes
 
 
+class DetectionCard(Card):
+    """Card of `detection`."""
+
+    name: Literal["detection"]
+    serving: Objects
+
+
+class SegmentationCard(Card):
+    """Card of `segmentation`."""
+
+    name: Literal["segmentation"]
+    serving: Masks
+
+
+class StyleCard(Card):
+    """Card of `style`."""
+
+    name: Literal["style"]
+    serving: Styles
+
+
 CARDS: dict[str, type[Card]] = {
     "digits": ClassifierCard,
     "pictures": ClassifierCard,
@@ -191,6 +269,9 @@ CARDS: dict[str, type[Card]] = {
     "stories": StoriesCard,
     "films": FilmsCard,
     "maze": MazeCard,
+    "detection": DetectionCard,
+    "segmentation": SegmentationCard,
+    "style": StyleCard,
 }
 
 

@@ -7,7 +7,7 @@ in other files is rejected.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import onnxruntime
@@ -15,7 +15,20 @@ import onnxruntime
 from ch10_deploy.inference.cards import EXPORT_AGAIN, Card, checksum, read_card
 from ch10_deploy.server.refusal import Refusal
 
-NAMES = ("digits", "pictures", "decoder", "text", "transformer", "stories", "films", "maze")
+Name = Literal[
+    "digits",
+    "pictures",
+    "decoder",
+    "text",
+    "transformer",
+    "stories",
+    "films",
+    "maze",
+    "detection",
+    "segmentation",
+    "style",
+]
+NAMES: tuple[Name, ...] = get_args(Name)
 
 PRIVATE = "serving"
 """Name of the part of a card that only the server uses: class names, vocabulary, titles, mazes."""

@@ -4,6 +4,7 @@ A card and a graph can be valid and still not match, for example if there are mo
 check the server does not start; without it, clients would receive status 500.
 """
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from ch10_deploy.inference.cards import EXPORT_AGAIN
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
+from ch10_deploy.inference.object_detection import ObjectDetector
+from ch10_deploy.inference.picture_files import from_file
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import GOOD, FilmRecommender
+from ch10_deploy.inference.segmentation import Segmenter
+from ch10_deploy.inference.style import LEAST, Stylist
+from ch10_deploy.server.refusal import Refusal
 
 
 def require_shape(name: str, value: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -71,6 +77,42 @@ def try_maze(model: Model) -> None:
     MazePlanner(model).solve(0)
 
 
+def try_examples(model: Model) -> None:
+    """Decode the pictures that the page offers."""
+    for number, example in enumerate(model.serving.examples):
+        try:
+            from_file(base64.b64decode(example))
+        except Refusal as refusal:
+            raise ValueError(f"examples[{number}]: {refusal.reason}") from refusal
+
+
+def try_detection(model: Model) -> None:
+    """Detect objects in a black picture."""
+    detector = ObjectDetector(model)
+    outputs = detector.outputs(np.zeros((detector.height, detector.width, 3), np.uint8))
+    anchors = len(outputs["boxes"])
+    require_shape("boxes", outputs["boxes"], (anchors, 4))
+    require_shape("probabilities", outputs["probabilities"], (anchors, len(detector.classes)))
+    try_examples(model)
+
+
+def try_segmentation(model: Model) -> None:
+    """Segment a black picture of the smallest size."""
+    segmenter = Segmenter(model)
+    height, width = segmenter.size or (segmenter.stride, segmenter.stride)
+    logits = segmenter.logits(np.zeros((height, width, 3), np.uint8))
+    require_shape("logits", logits, (len(segmenter.classes), height, width))
+    try_examples(model)
+
+
+def try_style(model: Model) -> None:
+    """Give a black picture of the smallest size the style."""
+    side = -(-LEAST // Stylist(model).stride) * model.serving.stride
+    stylised = model(pixels=np.zeros((1, side, side, 3), np.uint8))["stylised"]
+    require_shape("stylised", stylised, (1, side, side, 3))
+    try_examples(model)
+
+
 TRIALS: dict[str, Callable[[Model], None]] = {
     "digits": try_classifier,
     "pictures": try_classifier,
@@ -80,6 +122,9 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "stories": try_stories,
     "films": try_films,
     "maze": try_maze,
+    "detection": try_detection,
+    "segmentation": try_segmentation,
+    "style": try_style,
 }
 
 

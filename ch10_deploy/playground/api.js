@@ -17,7 +17,7 @@ export class Refused extends Error {
   }
 }
 
-/** Send a request and read the response as JSON; with a body it is a POST. */
+/** Send a request and read the response as JSON; with a body, an object or a form, it is a POST. */
 export async function ask(path, body, signal) {
   const response = await request(path, body, signal);
   const answer = await connected(response.json());
@@ -77,8 +77,9 @@ export async function connected(arriving) {
 }
 
 function send(path, body, key, signal) {
-  const headers = { ...(body && { "Content-Type": "application/json" }), ...(key && { "X-API-Key": key }) };
-  const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal };
+  const json = body && !(body instanceof FormData); // the browser sets the content type of a form
+  const headers = { ...(json && { "Content-Type": "application/json" }), ...(key && { "X-API-Key": key }) };
+  const options = { method: body ? "POST" : "GET", headers, body: json ? JSON.stringify(body) : body, signal };
   return connected(fetch(new URL(path, SERVER), options));
 }
 

@@ -1,17 +1,20 @@
-/** The page: seven tabs, each started when it is first shown and the server has a model for it. */
+/** The page: a tab for each network, or for several of one kind, each started when it is first shown and the server has a model for it. */
 
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
+import * as detection from "./detection.js";
 import * as digits from "./digits.js";
 import { source } from "./elements.js";
 import * as films from "./films.js";
 import * as maze from "./maze.js";
 import * as pictures from "./pictures.js";
+import * as segmentation from "./segmentation.js";
 import * as stories from "./stories.js";
+import * as style from "./style.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the id of the panel, which is also the server's name of the model. */
-const SECTIONS = { digits, pictures, decoder, text, stories, films, maze };
+const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection, segmentation, style };
 
 /** Names of the models of the sections that have several. */
 const CHOICES = { text: ["text", "transformer"] };

@@ -35,6 +35,7 @@ from ch10_deploy.server.endpoints import (
     as_json,
 )
 from ch10_deploy.server.gate import HEADERS, Gate, Limits, Metrics
+from ch10_deploy.server.pictures import add_pictures
 from ch10_deploy.server.refusal import Refusal
 
 PAGE = Path(__file__).parents[1] / "playground"
@@ -196,5 +197,6 @@ def create_app(
     add_stories(app, loaded)
     add_films(app, loaded)
     add_mazes(app, loaded)
+    add_pictures(app, loaded)
     add_page(app)
     return app

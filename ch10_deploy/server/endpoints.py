@@ -164,7 +164,7 @@ async def file_of(request: Request) -> bytes:
     require_type(request, FORM)
     async with request.form(max_files=1, max_fields=0) as form:
         if [*form] != ["file"] or not isinstance(file := form["file"], UploadFile):
-            raise Refusal("the form must have exactly one field, the PNG file `file`", field="file")
+            raise Refusal("the form must have exactly one field, the file `file`", field="file")
         return await file.read()
 
 
@@ -239,16 +239,16 @@ async def in_bursts(pieces: Iterator[str]) -> AsyncIterator[str]:
 
 
 class Slots:
-    """Slots for texts; only the event loop uses them, so they need no lock."""
+    """Slots for longer computations; only the event loop uses them, so they need no lock."""
 
-    def __init__(self) -> None:
-        self.free = TEXT_SLOTS
+    def __init__(self, count: int, what: str) -> None:
+        self.free, self.what = count, what
 
     @contextlib.contextmanager
     def occupied(self, count: int) -> Iterator[None]:
         """Occupy this number of slots; raises Refusal (503) if fewer are free."""
         if self.free < count:
-            raise Refusal("too many texts are being generated at once: try again in a second", status=503)
+            raise Refusal(f"too many {self.what} at once: try again in a second", status=503)
         self.free -= count
         try:
             yield
@@ -272,7 +272,7 @@ class TextStream(StreamingResponse):
 def add_text(app: FastAPI, models: Mapping[str, Model]) -> None:
     """Add the endpoint of the language models."""
     generators = {network: worker(models, name, TextGenerator) for network, name in WRITERS.items()}
-    slots = Slots()
+    slots = Slots(TEXT_SLOTS, "texts are being generated")
 
     @app.post("/generate", response_class=StreamingResponse)
     async def generate(text: TextRequest) -> Response:

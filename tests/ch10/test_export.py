@@ -1,15 +1,19 @@
 """Exports: outputs equal the originals' on new inputs, and exports that differ are not written."""
 
+import base64
 import hashlib
+import io
 import json
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ch03_autoencoder_rbm import recommend
 from ch03_autoencoder_rbm.digits import feedforward
@@ -17,20 +21,28 @@ from ch03_autoencoder_rbm.films import recommender
 from ch05_rnn import ask
 from ch05_rnn.language import language_model, sampling
 from ch05_rnn.memory import encoding, memory_network, visualise
+from ch06_cnn import detect, segment
 from ch06_cnn.convolution import cnn
+from ch06_cnn.detection import detection, evaluation
+from ch06_cnn.segmentation import segmentation
+from ch06_cnn.style import fast_style, network
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
 from ch08_vae import vae
-from ch10_deploy.exporting import export, graphs
+from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
+from ch10_deploy.inference import cards, object_detection, question_answering
 from ch10_deploy.inference import generation as writing
-from ch10_deploy.inference import question_answering
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
+from ch10_deploy.inference.object_detection import ObjectDetector
+from ch10_deploy.inference.picture_files import from_file
 from ch10_deploy.inference.planning import MazePlanner
 from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
+from ch10_deploy.inference.segmentation import Segmenter, enlarged
+from ch10_deploy.inference.style import Stylist
 from common.config import read_config
 from common.data.mazes.maze import carve, letters, parse_maze
 from common.data.text import stories
@@ -276,6 +288,203 @@ def test_conjugate_gradients_equal_a_direct_solver():
     a, b = h.mT @ h + prior.diag(), torch.randn(5, 101, dtype=torch.float64, generator=generator)
     torch.testing.assert_close(graphs.conjugate_gradients(a, b), torch.linalg.solve(a, b), rtol=1e-6, atol=1e-7)
     assert torch.equal(graphs.conjugate_gradients(a, torch.zeros_like(b)), torch.zeros_like(b))
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """Files of several formats and sizes, one of them turned by its EXIF orientation."""
+    folder = tmp_path_factory.mktemp("photographs")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    coarse = Image.fromarray(noise).resize((90, 120), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    coarse.save(folder / "a.png")
+    coarse.resize((64, 64)).save(folder / "b.png")
+    coarse.convert("RGBA").resize((150, 40)).save(folder / "c.png")
+    coarse.save(folder / "d.jpg", exif=exif)
+    coarse.convert("L").resize((30, 50)).save(folder / "e.jpg", progressive=True)
+    return sorted(folder.iterdir())
+
+
+def in_order(found: list[tuple[str, float, list[float]]]) -> list[tuple[str, float, list[float]]]:
+    """Sort detections by class and box, since rounding may exchange two of nearly equal scores."""
+    return sorted(found, key=lambda each: (each[0], each[2]))
+
+
+def test_detections_equal_the_original(models, run_of, photographs):
+    detector = ObjectDetector(load_model(models / "detection.json"))
+    network, names, config = detection.restore(run_of("detection"))
+    counts = []
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        answer = detector.detect(picture, 0.1)
+        pixels, expected = detect.find(network, names, config.input_size, path, 0.1)
+        assert (answer["height"], answer["width"]) == pixels.shape[1:]
+        assert np.array_equal(np.asarray(picture), pixels.permute(1, 2, 0).numpy())
+        one = in_order([(each["label"], each["score"], each["box"]) for each in answer["detections"]])
+        other = in_order([(each.name, each.score, list(each.box)) for each in expected])
+        assert [each[0] for each in one] == [each[0] for each in other]
+        np.testing.assert_allclose([each[1] for each in one], [each[1] for each in other], atol=1e-5)
+        np.testing.assert_allclose([each[2] for each in one], [each[2] for each in other], atol=1e-2)
+        counts.append(len(one))
+    assert answer["height"] == 50 and min(counts) > 0
+
+
+def candidates(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw boxes of which many overlap, some without an area, and probabilities of three classes."""
+    rng = np.random.default_rng(seed)
+    corner, size = rng.uniform(0, 20, (150, 2)), rng.uniform(10, 40, (150, 2))
+    size[:5] = -1
+    return np.concatenate([corner, corner + size], axis=1), rng.random((150, 3)) ** 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_selection_of_boxes_equals_chapter_6(seed):
+    boxes, probabilities = candidates(seed)
+    expected = evaluation.select(torch.from_numpy(boxes)[None], torch.from_numpy(probabilities)[None])
+    count = int((expected.scores[0] > 0).sum())
+    assert 20 < count < 100
+    found = object_detection.select(boxes, probabilities, 0)
+    for one, other in zip(found, (expected.boxes, expected.scores, expected.labels), strict=True):
+        assert np.array_equal(one, other[0, :count].numpy())
+    constants = ("CANDIDATES", "MOST", "LOWEST", "SUPPRESSED")
+    assert all(getattr(object_detection, name) == getattr(evaluation, name) for name in constants)
+
+
+def test_a_threshold_only_removes_detections():
+    boxes, probabilities = candidates(5)
+    for threshold in (0.0, 0.3, 0.9, 1.0):
+        every, found = (object_detection.select(boxes, probabilities, least) for least in (0, threshold))
+        chosen = every[1] >= threshold
+        assert all(np.array_equal(one[chosen], other) for one, other in zip(every, found, strict=True))
+    assert object_detection.select(boxes, probabilities, 1)[0].shape == (0, 4)
+
+
+def test_at_most_a_hundred_detections_are_kept():
+    boxes = np.array([[3.0 * n, 0, 3 * n + 1, 1] for n in range(300)])
+    scores = np.linspace(0.02, 0.9, 300)[:, None]
+    found = object_detection.select(boxes, scores, 0)
+    assert np.array_equal(found[1], scores[:199:-1, 0]) and (found[0][0] == boxes[-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("head", "backbone"), [("yolo", "small"), pytest.param("ssd", "efficientnet-lite0", marks=pytest.mark.slow)]
+)
+def test_every_kind_of_detector_can_be_exported(tmp_path, head, backbone):
+    """`models` has SSD with the small backbone."""
+    sizes: dict = {"data": "bccd", "width": 4, "filters": 8, "input_size": (32, 64)}
+    torch.manual_seed(0)
+    network = detection.make_model(2, detection.Config(head=head, backbone=backbone, **sizes)).eval()
+    images = torch.randint(256, (2, 3, 32, 64), dtype=torch.uint8)
+    graph = picture_graphs.detect_of(network, ("one", "other"), images)
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "detection.onnx")
+    model = Model((tmp_path / "detection.onnx").read_bytes())
+    assert export.compare("detection", graph, model, program.module()).onnx <= 1e-5
+    with Image.open(io.BytesIO(base64.b64decode(graph.serving["examples"][1]))) as example:
+        assert np.array_equal(np.asarray(example), images[1].permute(1, 2, 0).numpy())
+
+
+def assert_masks_equal(found: np.ndarray, expected: torch.Tensor):
+    """Compare masks; rounding may exchange two nearly equal logits of a pixel."""
+    assert found.shape == expected.shape and found.dtype == np.uint8
+    assert (found != expected.numpy()).mean() < 1e-3
+
+
+def test_masks_equal_the_original(models, run_of, photographs):
+    """The photographs keep their sizes, which are not multiples of the network's stride."""
+    segmenter = Segmenter(load_model(models / "segmentation.json"))
+    network, names, config = segmentation.restore(run_of("segmentation"))
+    assert segmenter.classes == list(names) and segmenter.size is None and config.stride == segmenter.stride == 8
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        labels = segmenter.labels(picture)
+        assert_masks_equal(labels, segment.find_mask(network, config, path)[1])
+        answer = segmenter.segment(picture)
+        with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as mask:
+            assert mask.mode == "P" and mask.info["transparency"] == 0 and np.array_equal(np.asarray(mask), labels)
+            palette = mask.getpalette() or []
+            colours = [f"#{bytes(palette[3 * n : 3 * n + 3]).hex()}" for n in range(len(names))]
+        assert answer["colours"] == colours and colours[:3] == ["#000000", "#800000", "#008000"]
+        assert answer["shares"] == [float((labels == number).mean()) for number in range(len(names))]
+        pixels = np.array(picture.resize((72, 56)))
+        logits = network(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0))
+        assert_close(segmenter.logits(pixels), logits[0], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_fully_convolutional_network_can_be_exported(tmp_path, photographs):
+    """`models` has a U-Net."""
+    config = segmentation.Config(network="fcn", width=4)
+    torch.manual_seed(0)
+    model = segmentation.make_model(3, config).eval()
+    for name, parameter in model.named_parameters():
+        if not name.startswith("backbone."):  # so that all classes occur
+            torch.nn.init.normal_(parameter)
+    images = torch.randint(256, (2, 3, 32, 64), dtype=torch.uint8)
+    graph = picture_graphs.segment_of(model, ("one", "other", "third"), images, resized=False)
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "segmentation.onnx")
+    card = cards.SegmentationCard.model_construct(serving=cards.Masks.model_validate(graph.serving))
+    exported = Model((tmp_path / "segmentation.onnx").read_bytes(), card)
+    assert export.compare("segmentation", graph, exported, program.module()).onnx <= 1e-5
+    for path in photographs[:3]:
+        labels = Segmenter(exported).labels(from_file(path.read_bytes()))
+        assert_masks_equal(labels, segment.find_mask(model, config, path)[1])
+        assert len(np.unique(labels)) == 3
+
+
+@pytest.mark.parametrize(("backbone", "resized"), [("efficientnet-lite0", False), ("small", True)])
+def test_the_size_of_some_segmentation_networks_is_fixed(backbone, resized):
+    model = segmentation.make_model(3, segmentation.Config(network="fcn", backbone=backbone, width=4)).eval()
+    images = torch.zeros(2, 3, 32, 64, dtype=torch.uint8)
+    graph = picture_graphs.segment_of(model, ("one", "other", "third"), images, resized=resized)
+    assert graph.serving["size"] == (32, 64)
+    assert graph.dynamic == {"pixels": {0: "batch"}} and graph.sizes == {}
+
+
+class Resizing:
+    """A model that returns the brightness of its input, of a fixed size, as logits of two classes."""
+
+    serving = cards.Masks(
+        classes=["dark", "bright"], colours=[(0, 0, 0), (1, 1, 1)], stride=8, size=(16, 24), examples=["YQ=="]
+    )
+
+    def __call__(self, pixels):
+        assert pixels.shape == (1, 16, 24, 3)
+        bright = pixels[..., 0].astype(np.float32)
+        return {"logits": np.stack([np.full_like(bright, 127.5), bright], axis=1)}
+
+
+def test_a_picture_is_resized_for_a_network_of_a_fixed_size():
+    pixels = np.zeros((100, 60, 3), np.uint8)
+    pixels[:, 30:] = 255
+    segmenter: Any = Segmenter
+    labels = segmenter(Resizing()).labels(Image.fromarray(pixels))
+    assert labels.shape == (100, 60) and np.array_equal(labels, pixels[..., 0] // 255)
+
+
+def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
+    labels = np.random.default_rng(0).integers(0, 9, (5, 7))
+    for size in ((5, 7), (13, 9), (3, 20)):
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(labels)[None, None].float(), size, mode="nearest-exact"
+        )
+        assert np.array_equal(enlarged(labels, *size), expected[0, 0].numpy())
+
+
+def test_stylised_pictures_equal_the_original(models, run_of, photographs):
+    """Their sizes are not multiples of the network's stride."""
+    stylist = Stylist(load_model(models / "style.json"))
+    model, _ = fast_style.restore(run_of("style"))
+    for path in photographs:
+        picture = from_file(path.read_bytes())
+        images = torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0) / 255
+        expected = network.stylise(model, images)[0].permute(1, 2, 0) * 255
+        found = stylist.pixels(picture)
+        assert found.dtype == np.uint8 and found.shape == expected.shape
+        np.testing.assert_allclose(found, expected.numpy(), atol=0.51)
+    assert stylist.pixels(Image.new("RGB", (3, 5))).shape == (5, 3, 3)
 
 
 def test_cards_match_their_runs_and_graphs(models, run_of):

@@ -1,5 +1,6 @@
 """The playground page, tested in Chromium with a real server and a network trained here."""
 
+import base64
 import io
 import json
 import re
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze")
+TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect", "Segment", "Stylise")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -416,7 +417,7 @@ def test_tabs_are_selected_by_keyboard_and_address(visit, address):
     page = visit(at=address + "#films", prepare=None)
     assert page.get_by_role("tab", selected=True).text_content() == "Films"
     page.get_by_role("tab", name="Films").focus()
-    for key, name in (("ArrowRight", "Maze"), ("ArrowRight", "Draw"), ("End", "Maze"), ("Home", "Draw")):
+    for key, name in (("ArrowRight", "Maze"), ("End", TABS[-1]), ("ArrowRight", "Draw"), ("Home", "Draw")):
         page.keyboard.press(key)
         chosen = page.get_by_role("tab", selected=True)
         assert chosen.text_content() == name
@@ -504,7 +505,7 @@ def picture_file(width: int, height: int) -> dict:
 
 def test_an_image_is_cropped_to_its_central_square_and_scaled(answered):
     page, requests = answered("Show")
-    page.get_by_label("Picture").set_input_files(picture_file(120, 64))
+    page.locator("#pictures").get_by_label("Picture").set_input_files(picture_file(120, 64))
     playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
     ((path, body),) = requests
     pixels = np.array(body["pixels"])
@@ -518,11 +519,13 @@ def test_an_image_is_cropped_to_its_central_square_and_scaled(answered):
     )
     assert seen == [204, 0, 0, 255]
 
-    page.get_by_label("Picture").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    page.locator("#pictures").get_by_label("Picture").set_input_files(
+        {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    )
     playwright_api.expect(page.locator("#pictures .notice")).to_contain_text("cannot read that file as a picture")
     playwright_api.expect(page.locator("#pictures .guess strong")).to_be_empty()
     assert len(requests) == 1
-    page.get_by_label("Picture").set_input_files(picture_file(32, 32))
+    page.locator("#pictures").get_by_label("Picture").set_input_files(picture_file(32, 32))
     playwright_api.expect(page.locator("#pictures .guess strong")).to_have_text("dog")
     assert page.locator("#pictures .notice").is_hidden()
     assert page.locator("#pictures .bars li").count() == 2
@@ -680,6 +683,236 @@ def test_the_path_through_a_maze_is_animated_and_its_result_shown(answered):
     playwright_api.expect(result).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
 
 
+# Pictures, with responses by the test
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def scene(width: int = 64, height: int = 64, level: int = 100) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def sent_picture(request) -> tuple[Image.Image, bytes]:
+    """Decode the file of a form, and return it together with its bytes."""
+    head, _, rest = request.post_data_buffer.partition(b"\r\n\r\n")
+    assert b'name="file"' in head
+    data = rest[: rest.rindex(b"\r\n--")]
+    return Image.open(io.BytesIO(data)), data
+
+
+BOXES = [("disc", 0.9, [8, 16, 40, 56]), ("star", 0.625, [30, 2, 60, 20]), ("disc", 0.2, [50, 50, 64, 64])]
+"""Detections of the test's server, in pixels of a picture of 64 x 64."""
+
+
+@pytest.fixture
+def detecting(visit):
+    """Return a function that opens the tab of the detector; it returns the page and the received pictures."""
+    received = []
+
+    def detect(route):
+        picture, data = sent_picture(route.request)
+        if min(picture.size) == 1:
+            return route.fulfill(json={"detail": "file: too thin", "field": "file"}, status=422)
+        received.append((picture, data, urlsplit(route.request.url).query))
+        across, down = picture.width / 64, picture.height / 64
+        found = [
+            {"label": label, "score": score, "box": [box[0] * across, box[1] * down, box[2] * across, box[3] * down]}
+            for label, score, box in BOXES
+        ]
+        answer = {"model": "detection", "classes": ["disc", "square", "star"], "detections": found}
+        return route.fulfill(json=answer | {"width": picture.width, "height": picture.height})
+
+    def example(route):
+        number = int(urlsplit(route.request.url).query.removeprefix("model=detection&number="))
+        route.fulfill(body=encoded(scene(level=100 + number)), content_type="image/png")
+
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("detection")]))
+        page.route("**/detect?*", detect)
+        page.route("**/example?*", example)
+
+    def open_tab(**settings):
+        page = visit(prepare=prepare, **settings)
+        page.get_by_role("tab", name="Detect").click()
+        playwright_api.expect(page.locator("#detection .count")).not_to_be_empty()
+        return page, received
+
+    return open_tab
+
+
+def pixel(page, panel: str, x: float, y: float) -> list[int]:
+    """Return the colour of a canvas at a place given as shares of its width and height."""
+    return page.locator(f"#{panel} canvas").evaluate(
+        "(canvas, [x, y]) => Array.from(canvas.getContext('2d')"
+        ".getImageData(Math.round(x * canvas.width), Math.round(y * canvas.height), 1, 1).data.slice(0, 3))",
+        [x, y],
+    )
+
+
+RED, BLUE = [0xFF, 0x6B, 0x60], [0x5A, 0xB0, 0xFF]
+"""The page's colours of the first and the third class."""
+
+
+def test_boxes_are_drawn_on_an_example_with_class_and_score(detecting):
+    page, received = detecting()
+    ((picture, _, query),) = received
+    assert (picture.size, query) == ((64, 64), "threshold=0.05")
+    assert np.array_equal(np.asarray(picture.convert("RGB")), scene())
+    count, rows = page.locator("#detection .count"), page.locator("#detection .found li")
+    assert count.text_content() == "2 objects"
+    assert rows.all_text_contents() == ["disc90.0 %", "star62.5 %"]
+    swatches = rows.locator(".swatch").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert swatches == ["rgb(255, 107, 96)", "rgb(90, 176, 255)"]
+    for x, y in ((8, 30), (40, 30), (20, 56)):  # left, right and lower edge of the disc
+        assert pixel(page, "detection", x / 64, y / 64) == RED
+    assert pixel(page, "detection", 60 / 64, 10 / 64) == BLUE
+    for x, y in ((20, 40), (50, 50), (64 - 1, 57)):  # inside, and an object below the threshold
+        assert pixel(page, "detection", x / 64, y / 64) == [100, 100, 100]
+    page.get_by_label("Minimum score").fill("0.1")
+    assert count.text_content() == "3 objects" and page.locator("#detection .value").text_content() == "0.10"
+    assert pixel(page, "detection", 50 / 64, 57 / 64) == RED
+    page.get_by_label("Minimum score").fill("0.7")
+    assert count.text_content() == "1 object"
+    assert pixel(page, "detection", 60 / 64, 10 / 64) == [100, 100, 100]
+    page.get_by_label("Minimum score").fill("0.95")
+    assert count.text_content() == "No objects" and rows.count() == 0
+    playwright_api.expect(page.locator("#detection .spoken")).to_have_text("No objects")
+    settle(page)
+    assert len(received) == 1, "the slider sends no requests"
+    page.get_by_role("button", name="Another example").click()
+    wait_until(page, lambda: len(received) == 2)
+    assert np.asarray(received[1][0].convert("RGB"))[0, 0].tolist() == [101] * 3
+
+
+def drop(page, name: str, kind: str, data: bytes) -> None:
+    """Drop a file on the open panel."""
+    transfer = page.evaluate_handle(
+        """([name, kind, data]) => {
+            const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: kind }));
+            return transfer;
+        }""",
+        [name, kind, base64.b64encode(data).decode()],
+    )
+    panel = page.get_by_role("tabpanel")
+    panel.dispatch_event("dragover", {"dataTransfer": transfer})
+    assert "dropping" in panel.get_attribute("class")
+    panel.dispatch_event("drop", {"dataTransfer": transfer})
+    assert panel.get_attribute("class") == ""
+
+
+def test_a_dropped_or_chosen_picture_is_reduced_and_sent(detecting):
+    page, received = detecting(expect="422")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 600, 3), dtype=np.uint8)
+    drop(page, "noise.png", "image/png", encoded(noise))
+    wait_until(page, lambda: len(received) == 2)
+    picture, data, _ = received[1]
+    assert (picture.size, picture.format) == ((512, 256), "JPEG"), "as PNG it has 400 kB"
+    assert len(data) < 240_000
+    shape = page.locator("#detection canvas").evaluate("canvas => [canvas.clientWidth / canvas.clientHeight]")
+    assert shape == pytest.approx([2], abs=0.02)
+    wait_until(page, lambda: page.locator("#detection .count").text_content() == "2 objects")
+    assert pixel(page, "detection", 40 / 64, 30 / 64) == RED
+    chosen = page.locator("#detection [type=file]")
+    transparent = Image.new("RGBA", (20, 30), (255, 0, 0, 0))
+    file = io.BytesIO()
+    transparent.save(file, "PNG")
+    chosen.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    wait_until(page, lambda: len(received) == 3)
+    assert received[2][0].size == (20, 30)
+    assert (np.asarray(received[2][0].convert("RGB")) == 255).all(), "transparent pictures are shown on white"
+    notice = page.locator("#detection .notice")
+    chosen.set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})
+    playwright_api.expect(notice).to_contain_text("cannot read that file as a picture")
+    drop(page, "thin.png", "image/png", encoded(scene(1, 9)))
+    playwright_api.expect(notice).to_have_text("file: too thin")
+    assert page.locator("#detection .count").text_content() == "" and page.locator(".found li").count() == 0
+    drop(page, "small.png", "image/png", encoded(scene()))
+    playwright_api.expect(notice).to_be_hidden()
+    playwright_api.expect(page.locator("#detection .count")).to_have_text("2 objects")
+
+
+@pytest.fixture
+def segmenting(visit):
+    """Open the tab of the segmentation network: the left half of each picture is ground, the right half a disc."""
+
+    def segment(route):
+        width, height = sent_picture(route.request)[0].size
+        mask = Image.fromarray(
+            np.repeat(np.arange(width) >= width // 2, height).reshape(width, height).T.astype(np.uint8)
+        )
+        mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        file = io.BytesIO()
+        mask.save(file, "PNG", transparency=0)
+        answer = {"model": "segmentation", "width": width, "height": height, "shares": [0.25, 0.75, 0]}
+        answer |= {"classes": ["ground", "disc", "star"], "colours": ["#000000", "#800000", "#008000"]}
+        route.fulfill(json=answer | {"mask": base64.b64encode(file.getvalue()).decode()})
+
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("segmentation")]))
+        page.route("**/segment", segment)
+        example = encoded(scene())
+        page.route("**/example?*", lambda route: route.fulfill(body=example, content_type="image/png"))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Segment").click()
+    playwright_api.expect(page.locator("#segmentation .found li")).to_have_count(2)
+    return page
+
+
+def test_a_mask_is_laid_over_the_picture_with_a_legend(segmenting):
+    page, rows = segmenting, segmenting.locator("#segmentation .found li")
+    assert rows.all_text_contents() == ["disc75.0 %", "ground25.0 %"]
+    swatches = rows.locator(".swatch").evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert swatches == ["rgb(128, 0, 0)", "rgba(0, 0, 0, 0)"]
+    for opacity in (60, 0, 100):
+        page.get_by_label("Opacity of the mask").fill(str(opacity))
+        assert page.locator("#segmentation .value").text_content() == f"{opacity} %"
+        share = opacity / 100
+        for x in (0.51, 0.8):
+            expected = [share * level + (1 - share) * 100 for level in (128, 0, 0)]
+            assert pixel(page, "segmentation", x, 0.5) == pytest.approx(expected, abs=1.01)
+        for x in (0.2, 0.49):
+            assert pixel(page, "segmentation", x, 0.5) == [100, 100, 100], "the background is transparent"
+    drop(page, "white.png", "image/png", encoded(scene(40, 20, 255)))
+    page.get_by_label("Opacity of the mask").fill("0")
+    wait_until(page, lambda: pixel(page, "segmentation", 0.8, 0.5) == [255, 255, 255])
+    playwright_api.expect(rows).to_have_count(2)
+    playwright_api.expect(page.locator("#segmentation .spoken")).to_have_text("disc 75.0 %, ground 25.0 %")
+
+
+def test_the_stylised_picture_is_shown_up_to_a_slider(visit):
+    def stylise(route):
+        pixels = np.asarray(sent_picture(route.request)[0].convert("RGB"))
+        route.fulfill(body=encoded(255 - pixels), content_type="image/png")
+
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("style")]))
+        page.route("**/stylise", stylise)
+        example = encoded(scene())
+        page.route("**/example?*", lambda route: route.fulfill(body=example, content_type="image/png"))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Stylise").click()
+    wait_until(page, lambda: pixel(page, "style", 0.5, 0.5) == [155] * 3)
+    for share, place in ((100, 0.0), (50, 0.5), (0, 1.0), (25, 0.75)):
+        page.get_by_label("Stylised part").fill(str(share))
+        assert page.locator("#style .value").text_content() == f"{share} %"
+        for x in (0.01, 0.24, 0.26, 0.49, 0.51, 0.74, 0.76, 0.99):
+            assert pixel(page, "style", x, 0.5) == [155 if x > place else 100] * 3
+    drop(page, "white.png", "image/png", encoded(scene(40, 20, 255)))
+    wait_until(page, lambda: pixel(page, "style", 0.99, 0.5) == [0, 0, 0])
+    assert pixel(page, "style", 0.5, 0.5) == [255, 255, 255]
+    playwright_api.expect(page.locator("#style .spoken")).to_have_text(
+        "The picture in the style of the network is shown."
+    )
+
+
 class TextHandler(BaseHTTPRequestHandler):
     """Stream a text in chunks like the server: a short one for the prompt `end`, one that breaks off, or a long one."""
 
@@ -792,7 +1025,16 @@ def test_reduced_motion_is_respected(answered):
 # All networks with a real server
 
 
-LIMITS = {"pictures": 300, "decoder": 300, "text": 20_000, "transformer": 20_000, "stories": 1_400}
+LIMITS = {
+    "pictures": 300,
+    "decoder": 300,
+    "text": 20_000,
+    "transformer": 20_000,
+    "stories": 1_400,
+    "detection": 16,
+    "segmentation": 16,
+    "style": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -807,6 +1049,9 @@ def all_models(models, tmp_path_factory) -> Path:
         "stories": {"epochs": 1, "embedding_size": 16},
         "films": {"epochs": 1},
         "maze": {"budget": 0.5, "tests": 4, "large_tests": 2},
+        "detection": {"epochs": 1, "width": 4, "filters": 8},
+        "segmentation": {"epochs": 1, "width": 4},
+        "style": {"epochs": 1, "images": 4, "image_size": 32, "size": 64, "width": 4, "blocks": 1, "steps": 1},
     }
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     for name, settings in short.items():
@@ -828,7 +1073,7 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         draw(page, STROKES[0])
         assert guess_of(page) == "0"
         page.get_by_role("tab", name="Show").click()
-        page.get_by_label("Picture").set_input_files(picture_file(100, 64))
+        page.locator("#pictures").get_by_label("Picture").set_input_files(picture_file(100, 64))
         playwright_api.expect(page.locator("#pictures .bars li")).to_have_count(10)
         page.get_by_role("tab", name="Walk").click()
         settle(page)
@@ -853,6 +1098,15 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         page.get_by_role("tab", name="Maze").click()
         playwright_api.expect(page.locator("#maze .result")).not_to_be_empty()
         assert page.locator(".floor").get_attribute("d").count("M") > 50
+        page.get_by_role("tab", name="Detect").click()
+        playwright_api.expect(page.locator("#detection .count")).to_contain_text("object")
+        page.get_by_label("Minimum score").fill("0.05")
+        wait_until(page, lambda: page.locator("#detection .found li").count() > 3)
+        page.get_by_role("tab", name="Segment").click()
+        wait_until(page, lambda: page.locator("#segmentation .found li").count() > 0)
+        with page.expect_response("**/stylise") as seen:
+            page.get_by_role("tab", name="Stylise").click()
+        assert seen.value.status == 200
         for name in TABS:
             page.get_by_role("tab", name=name).click()
             assert not page.get_by_role("tabpanel").locator(".notice").is_visible()
@@ -875,6 +1129,9 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
         ("Ask", "ch05_rnn.train memory_network"),
         ("Films", "ch03"),
         ("Maze", "ch07_dqn"),
+        ("Detect", "ch06_cnn.train detection"),
+        ("Segment", "ch06_cnn.train segmentation"),
+        ("Stylise", "ch06_cnn.train fast_style"),
     ):
         page.get_by_role("tab", name=name).click()
         panel = page.get_by_role("tabpanel")

@@ -223,7 +223,7 @@ def test_a_text_yields_to_other_requests(ask):
 
 def test_the_openapi_description_lists_the_endpoints(ask):
     description = ask("GET", "/openapi.json").json()
-    paths = {"/predict", "/predict/image", "/decode", "/generate", "/ask", "/recommend", "/maze", "/films", "/models"}
+    paths = {"/predict", "/decode", "/generate", "/ask", "/recommend", "/maze", "/films", "/models", *FILES}
     assert paths <= description["paths"].keys()
     for path in ("/docs", "/redoc"):
         assert ask("GET", path).status_code == 404, "the page loads scripts from another host"
@@ -429,9 +429,14 @@ def test_a_body_of_another_content_type_is_refused(ask, path, headers):
     assert "the body must " in answer.json()["detail"]
 
 
-def test_a_file_must_be_sent_as_a_form(ask):
+FILES = ["/predict/image", "/detect", "/segment", "/stylise"]
+"""Endpoints that take a file."""
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_must_be_sent_as_a_form(ask, path):
     for headers in ({}, {"content-type": "image/png"}, {"content-type": "application/json"}):
-        answer = ask("POST", "/predict/image", content=png_of(Image.fromarray(NOISE)), headers=headers)
+        answer = ask("POST", path, content=png_of(Image.fromarray(NOISE)), headers=headers)
         assert answer.status_code == 415
         assert "multipart/form-data" in answer.json()["detail"]
 
@@ -491,6 +496,7 @@ def test_a_file_that_is_not_an_image_of_the_right_size_is_refused(ask, data, rea
     assert time.perf_counter() - began < 2, "10 GB of pixels were decompressed"
 
 
+@pytest.mark.parametrize("path", FILES)
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -501,11 +507,11 @@ def test_a_file_that_is_not_an_image_of_the_right_size_is_refused(ask, data, rea
         ({"files": {"x": (None, b"x")}}, 400),
     ],
 )
-def test_a_form_must_have_exactly_one_file(ask, fields, status):
-    answer = ask("POST", "/predict/image", **fields)
+def test_a_form_must_have_exactly_one_file(ask, path, fields, status):
+    answer = ask("POST", path, **fields)
     assert answer.status_code == status
     assert answer.json()["field"] == ("file" if status == 422 else None)
-    broken = ask("POST", "/predict/image", content=b"--x", headers={"content-type": "multipart/form-data"})
+    broken = ask("POST", path, content=b"--x", headers={"content-type": "multipart/form-data"})
     assert broken.status_code == 400
 
 
@@ -989,6 +995,10 @@ def test_an_invalid_field_of_a_card_is_reported_with_the_file(copied, fails, cha
     assert "export again with" in error
 
 
+MASKS = {"classes": ["a"], "colours": [[0, 0, 255]], "stride": 8, "size": None, "examples": ["aGVsbG8="]}
+OBJECTS = {"classes": ["a"], "height": 64, "width": 64, "examples": ["aGVsbG8="]}
+
+
 @pytest.mark.parametrize(
     ("name", "serving", "reason"),
     [
@@ -1006,6 +1016,21 @@ def test_an_invalid_field_of_a_card_is_reported_with_the_file(copied, fails, cha
             "stories",
             {"words": ["a"], "answers": ["b"], "memory_size": 0},
             "serving.memory_size: Input should be greater",
+        ),
+        ("detection", OBJECTS | {"height": 0}, "serving.height: Input should be greater than or equal to 1"),
+        ("detection", OBJECTS | {"examples": []}, "serving.examples: List should have at least 1 item"),
+        ("detection", OBJECTS | {"examples": ["a+b"]}, "serving.examples[0]: Value error, must be base64"),
+        ("segmentation", MASKS | {"colours": []}, "expected 1 colours, one per class, got 0"),
+        (
+            "segmentation",
+            MASKS | {"colours": [[0, 0, 256]]},
+            "serving.colours[0][2]: Input should be less than or equal",
+        ),
+        ("segmentation", MASKS | {"size": [64]}, "serving.size[1]: Field required"),
+        (
+            "style",
+            {"stride": 0, "examples": ["aGVsbG8="]},
+            "serving.stride: Input should be greater than or equal to 1",
         ),
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
     ],
@@ -1029,6 +1054,17 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
         ("stories", {"memory_size": 51}, "cannot answer a first request"),
         ("stories", {"words": [f"word{n}" for n in range(500)]}, "cannot answer a first request"),
         ("films", {"titles": ["a"], "counts": [1]}, "expected has shape"),
+        ("detection", {"classes": ["a"]}, "the card requires (1280, 1)"),
+        ("detection", {"width": 65}, "cannot answer a first request"),
+        ("detection", {"examples": ["aGVsbG8="]}, "examples[0]: must be a PNG or JPEG file"),
+        (
+            "segmentation",
+            {"classes": ["a"], "colours": [[0, 0, 0]]},
+            "logits has shape (7, 8, 8), the card requires (1, 8",
+        ),
+        ("segmentation", {"stride": 5}, "cannot answer a first request"),
+        ("style", {"stride": 3}, "cannot answer a first request"),
+        ("style", {"examples": ["aGVsbG8="]}, "examples[0]: must be a PNG or JPEG file"),
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],
 )

@@ -1,10 +1,10 @@
-"""Read image files of any size and mode as squares of bytes.
+"""Read image files of any size and mode as bytes: the central square, or the whole picture.
 
-Dimensions: N images, S side length.
+Dimensions: N images, S side length, H, W height and width.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +37,26 @@ def read_picture(path: Path, size: int) -> Tensor:
         return _read(path, size)
 
 
+def read_whole(path: Path, longest: int) -> Tensor:
+    """Read a picture as (3, H, W) uint8, reduced so that neither side is longer than `longest` pixels.
+
+    Smaller pictures keep their size. Modes and errors are those of `read_picture`, with the path in front.
+    """
+
+    def reduced(image: Image.Image) -> Image.Image:
+        image.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+        return image
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give a picture file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _decode(path, longest, reduced)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
 def read_pictures(paths: Sequence[Path], size: int) -> tuple[Tensor, list[int], dict[Path, str]]:
     """Read pictures as (N, 3, S, S) uint8; also return the places of the N readable ones, and why others failed."""
 
@@ -56,20 +76,25 @@ def read_pictures(paths: Sequence[Path], size: int) -> tuple[Tensor, list[int], 
 
 
 def _read(path: Path, size: int) -> Tensor:
+    return _decode(path, size, lambda image: ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+
+
+def _decode(path: Path, size: int, resize: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """Decode a picture as (3, H, W) uint8; at least one of its sides need not be longer than `size`."""
     too_large = f"it has more than {LIMIT // 1_000_000} million pixels"
     try:
         with Image.open(path) as image:  # reads the header only
             if image.width * image.height > LIMIT:
                 raise ValueError(too_large)
             image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
-            square = ImageOps.fit(_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.BICUBIC)
+            resized = resize(_rgb(ImageOps.exif_transpose(image)))
     except Image.DecompressionBombError as error:
         raise ValueError(too_large) from error
     except Image.UnidentifiedImageError as error:
         raise ValueError("it is not a picture in a known format") from error
     except Exception as error:  # Pillow's decoders raise errors of many types for damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
 
 def _rgb(image: Image.Image) -> Image.Image:
