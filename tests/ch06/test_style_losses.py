@@ -339,6 +339,7 @@ def test_any_size_is_padded_at_the_bottom_and_at_the_right():
     assert torch.equal(stylise(network, images[:, :, :36, :48]), network(images[:, :, :36, :48]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the exporter
 def test_the_exported_network_equals_the_original_at_any_size(tmp_path: Path):
     pytest.importorskip("onnxscript")
