@@ -329,6 +329,18 @@ def test_the_network_keeps_size_and_range():
     assert len([layer for layer in network.layers if isinstance(layer, Residual)]) == 2
 
 
+def test_brightness_and_contrast_of_the_picture_do_not_matter():
+    torch.manual_seed(0)
+    network = StyleNetwork(4, 1).double()
+    images = random(1, 3, 16, 20).sigmoid()
+    close(network(0.5 * images + 0.3), network(images), 1e-2)
+    with torch.no_grad():
+        network.last.weight.zero_(), network.last.bias.zero_()
+        network.picture.gamma.fill_(2.0), network.picture.beta.fill_(0.5)
+    spread = images.var((2, 3), keepdim=True, correction=0).sqrt()
+    close(network(images), (0.5 + 2 * (images - images.mean((2, 3), keepdim=True)) / spread).sigmoid(), 1e-3)
+
+
 def test_any_size_is_padded_at_the_bottom_and_at_the_right():
     torch.manual_seed(0)
     network = StyleNetwork(4, 1)
