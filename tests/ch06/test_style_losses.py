@@ -331,7 +331,7 @@ def test_the_network_keeps_size_and_range():
 
 def test_brightness_and_contrast_of_the_picture_do_not_matter():
     torch.manual_seed(0)
-    network = StyleNetwork(4, 1).double()
+    network: Any = StyleNetwork(4, 1).double()
     images = random(1, 3, 16, 20).sigmoid()
     close(network(0.5 * images + 0.3), network(images), 1e-2)
     with torch.no_grad():
