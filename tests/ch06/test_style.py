@@ -276,6 +276,28 @@ def test_bad_folders_of_training_images_are_one_error(tmp_path):
         crops.load_crops(str(tmp_path), 64, (3, 2), seed=0)
 
 
+@pytest.mark.parametrize(("clip", "rate"), [(fast_style.CLIP, 0.1), (1e9, 1e-5)])
+def test_a_training_step_follows_the_gradient_with_each_picture_as_its_own_content(monkeypatch, clip, rate):
+    monkeypatch.setattr(fast_style, "CLIP", clip)
+    torch.manual_seed(0)
+    content, objective = pair()
+    images = torch.stack([content, content.flip(2).square()])
+    model = StyleNetwork(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    for _ in range(2):  # in the second step, the first gradient must be gone
+        parameters = list(model.parameters())
+        losses = [objective(model(one[None]), objective.content(one[None])) for one in images]
+        expected = torch.stack(losses).mean()
+        gradients = torch.autograd.grad(expected, parameters)
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        factor = rate * min(1.0, clip / float(norm))
+        before = [parameter.detach().clone() for parameter in parameters]
+        found = fast_style.train_step(model, optimizer, objective, images)
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-5)
+        for old, gradient, new in zip(before, gradients, parameters, strict=True):
+            torch.testing.assert_close(new.detach(), old - factor * gradient, rtol=1e-5, atol=1e-5)
+
+
 def test_one_batch_is_learned():
     torch.manual_seed(0)
     content, objective = pair()
