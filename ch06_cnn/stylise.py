@@ -25,7 +25,7 @@ from common.folder import newest_run
 from common.progress import say
 
 MOST = 8_000_000
-"""Maximum number of pixels: the network needs about 1 kB of memory for each."""
+"""Maximum number of pixels, which bounds the memory of the feature maps."""
 
 
 @dataclass(frozen=True)

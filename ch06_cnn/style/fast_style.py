@@ -71,7 +71,7 @@ class Config:
     """Number of epochs."""
     batch_size: int = 4
     """Batch size in images, over all processes."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     content_weight: float = 1.0
     """Weight of the content loss."""

@@ -73,8 +73,8 @@ class Upsample(nn.Module):
 class StyleNetwork(nn.Module):
     """Convolutions to a quarter of the size, residual blocks, and back by upsampling and convolutions.
 
-    A sigmoid brings the output into (0, 1). Brightness and contrast of a region come from the style: instance
-    normalisation has removed those of the picture.
+    The output is the sigmoid of the normalised picture plus this correction. The normalisation removes brightness and
+    contrast of the picture, and its scale and shift learn those of the style.
     """
 
     def __init__(self, width: int = 16, blocks: int = 3) -> None:
@@ -90,11 +90,14 @@ class StyleNetwork(nn.Module):
             Unit(2 * width, width, 3),
         )
         self.last = nn.Conv2d(width, 3, 9)
+        nn.init.normal_(self.last.weight, std=0.01)
+        self.picture = InstanceNorm(3)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, H, W) in (0, 1); H and W are multiples of 4, at least 8"""
-        return torch.sigmoid(self.last(F.pad(self.layers(images), 4 * (4,), mode="reflect")))
+        correction = self.last(F.pad(self.layers(images), 4 * (4,), mode="reflect"))
+        return torch.sigmoid(self.picture(images) + correction)
 
 
 @torch.inference_mode()

@@ -125,7 +125,7 @@ def make_canvas(config: Config, content: Tensor) -> Canvas:
 def make_optimizer(canvas: Canvas, config: Config) -> torch.optim.Optimizer:
     """Create the optimizer of the picture.
 
-    A line search with the strong Wolfe conditions keeps L-BFGS from diverging where the curvature is negative.
+    Without a line search, L-BFGS diverged when it started from noise.
     """
     if config.optimizer == "adam":
         return torch.optim.Adam(canvas.parameters(), config.learning_rate)
