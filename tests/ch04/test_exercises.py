@@ -54,12 +54,12 @@ def swapped_results(m, n, k, size, peak, bandwidth):
 
 def mean_of_means(x, y, w, size):
     slopes = (2 * (w * x - y) * x).split(size)
-    return (sum(part.mean() for part in slopes) / len(slopes)).item()
+    return sum(part.mean().item() for part in slopes) / len(slopes)
 
 
 def divided_by_full_parts(x, y, w, size):
     slopes = (2 * (w * x - y) * x).split(size)
-    return sum(part.sum() / size for part in slopes).item() / len(slopes)
+    return sum(part.sum().item() / size for part in slopes) / len(slopes)
 
 
 def as_tensor(x, y, w, size):
