@@ -70,7 +70,7 @@ SHORTER = {
 CONSTANTS = {
     "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch06_cnn.architectures.classics": {
-        "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth")}
+        "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth", "vgg")}
     },
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},

@@ -239,6 +239,7 @@ def trained(tmp_path_factory, scenes):
     return out
 
 
+@pytest.mark.figures
 def test_detect_prints_and_draws_objects_in_pixels_of_the_file(trained, tmp_path, capsys, monkeypatch):
     Image.new("RGB", (128, 32), (200, 0, 0)).save(tmp_path / "red.png")
     model, names, config = detection.restore(next(path.parent for path in trained.rglob("model.safetensors")))
