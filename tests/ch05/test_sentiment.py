@@ -546,10 +546,10 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 def test_networks_learn_word_order_and_bags_cannot(options, monkeypatch):
     """Contrasts have an expected accuracy of at most 50 % without word order."""
     monkeypatch.setattr(sentiment, "report", lambda *_: None)
-    bounds: dict[Literal["bilstm", "textcnn"], float] = {"bilstm": 0.9, "textcnn": 0.75}
-    for network, accuracy in bounds.items():
-        metrics = sentiment.train(Config(network=network, data="grammar", epochs=32, run=options))
-        assert metrics["test_contrast_accuracy"] > accuracy
+    epochs: dict[Literal["bilstm", "textcnn"], int] = {"bilstm": 12, "textcnn": 20}
+    for network, count in epochs.items():
+        metrics = sentiment.train(Config(network=network, data="grammar", epochs=count, run=options))
+        assert metrics["test_contrast_accuracy"] > 0.9
         assert metrics["test_bag_contrast_accuracy"] < 0.6
         assert metrics["test_bag_plain_accuracy"] > 0.7
         assert metrics["test_ngram_plain_accuracy"] > 0.9
