@@ -183,6 +183,7 @@ def train_all(folder: Path) -> None:
         drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
         for drawing in (*drawn, detection, segmentation, fast_style):
             patch.setattr(drawing, "report", lambda *_: None)
+        patch.setattr(language_model, "generation_speed", lambda *_, **__: 1.0)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
         patch.setattr(stories, "TRAIN", 200)
         run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
@@ -195,7 +196,7 @@ def train_all(folder: Path) -> None:
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
         small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
         language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))
-        memory_network.train(memory_network.Config(embedding_size=16, epochs=2, run=run))
+        memory_network.train(memory_network.Config(embedding_size=16, epochs=1, run=run))
         tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
         detection.train(detection.Config(filters=8, **tiny))
         segmentation.train(segmentation.Config(**tiny))
