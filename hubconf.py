@@ -14,7 +14,7 @@ from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import Any as _Any
 
-from common.folder import newest_run as _newest_run
+from common.run_folders.folder import newest_run as _newest_run
 from common.run_folders.loading import load as _load
 from common.run_folders.loading import program_of as _program_of
 

@@ -29,8 +29,8 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.ratings.collection import Ratings, RatingSet
 from common.data.ratings.titles import Titles
-from common.folder import newest_run
 from common.progress import console, say
+from common.run_folders.folder import newest_run
 
 GOOD, BAD = 5.0, 1.0
 """Stars of films given with --like and --dislike."""

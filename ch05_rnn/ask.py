@@ -20,8 +20,8 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.text.stories import Question
 from common.device import set_threads
-from common.folder import newest_run
 from common.progress import print_table, say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from ch05_rnn.sentences.textcnn import TextCNN
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
-from common.folder import newest_run
 from common.progress import print_table, say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

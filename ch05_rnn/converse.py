@@ -16,7 +16,7 @@ from pathlib import Path
 from ch05_rnn.translation import evaluation, translation
 from common.cli import one_line_errors, parse
 from common.config import require_positive
-from common.folder import newest_run
+from common.run_folders.folder import newest_run
 
 PROMPT = "> "
 

@@ -20,8 +20,8 @@ from common.data.captions.grammar import Kind, is_true
 from common.data.captions.loading import draw_split
 from common.data.captions.scenes import split_combinations
 from common.files import atomic_path
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from common.config import require, require_positive
 from common.data.text.corpora import words_of
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.device import set_threads
-from common.folder import newest_run
 from common.progress import print_table, say
+from common.run_folders.folder import newest_run
 
 PROGRAM = "python -m ch05_rnn.generate"
 

@@ -22,8 +22,8 @@ from ch05_rnn.words.vectors import Vectors
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.words.vector_files import Format, load_glove, read_vectors, write_vectors
-from common.folder import newest_run
 from common.progress import print_table, say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

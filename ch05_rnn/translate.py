@@ -19,8 +19,8 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.text.vocabulary import UNKNOWN
 from common.files import atomic_path, read_json
-from common.folder import newest_run
 from common.progress import print_table, say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

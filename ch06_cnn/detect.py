@@ -21,8 +21,8 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.boxes.boxed import open_image, to_tensor
 from common.files import atomic_path
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 
 @dataclass(frozen=True)

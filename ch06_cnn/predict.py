@@ -32,8 +32,8 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.images.picture import SUFFIXES, is_picture, read_pictures
 from common.files import atomic_path, read_json
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 COMMAND = "python -m ch06_cnn.predict"
 PROGRAMS = tuple(f"ch06_cnn.{name}" for name in ("cnn", "classics", "speedrun", "transfer"))

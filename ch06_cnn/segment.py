@@ -24,8 +24,8 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.boxes.boxed import open_image, to_tensor
 from common.files import atomic_path
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 MOST_PIXELS = 4_000_000
 """Maximum number of pixels of an image that is not resized; the network's maps need some hundred bytes per pixel."""

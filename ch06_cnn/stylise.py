@@ -21,8 +21,8 @@ from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.images.picture import read_whole
 from common.files import atomic_path
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 MOST = 8_000_000
 """Maximum number of pixels, which bounds the memory of the feature maps."""

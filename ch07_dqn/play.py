@@ -24,8 +24,8 @@ from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.mazes.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
 from common.files import atomic_path, read_json
-from common.folder import newest_run
 from common.progress import console, say
+from common.run_folders.folder import newest_run
 
 COMMAND = "python -m ch07_dqn.play"
 VISITED = "."

@@ -27,8 +27,8 @@ from common.config import require, require_positive
 from common.data.images.loading import load_images
 from common.data.source import option_of
 from common.files import atomic_path, explain_unwritable, read_json
-from common.folder import newest_run
 from common.progress import say
+from common.run_folders.folder import newest_run
 
 COMMAND = "python -m ch08_vae.sample"
 

@@ -18,7 +18,7 @@ import threading
 import types
 import typing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -91,7 +91,7 @@ def main(*core: ModuleType, extra: Sequence[ModuleType] = (), arguments: Sequenc
         if words and not words[0].startswith("-"):
             name = words.pop(0)
             if name not in programs:
-                raise ValueError(f"unknown program {name!r}{_suggest(name, programs)}; try {command} --help")
+                raise ValueError(f"unknown program {name!r}{suggest(name, programs)}; try {command} --help")
             module = programs[name]
             kind = Program[module.Config] if hasattr(module, "workload") else Measurement[module.Config]
             prog = f"{command} {name}"
@@ -271,8 +271,9 @@ def _one_line(complaint: str) -> str:
     return message
 
 
-def _suggest(word: str, known: dict[str, Any]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
+def suggest(word: str, known: Collection[str]) -> str:
+    """Return the end of an error message for an unknown word: the most similar known word, or all of them."""
+    near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else f"; choose from {', '.join(known)}"
 
 

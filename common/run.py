@@ -23,9 +23,9 @@ from common.checkpoint import Progress, Stateful, load_checkpoint, save_checkpoi
 from common.config import RunOptions, chapter_and_name, command_line, to_json
 from common.data.source import DataCard
 from common.files import atomic_path, explain_full_disk, write_json, write_text
-from common.folder import open_folder
 from common.progress import EpochBar, format_metrics, say
 from common.run_folders.events import EventWriter, require_tensorboard
+from common.run_folders.folder import open_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

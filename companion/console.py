@@ -10,7 +10,6 @@ source <(companion completion bash)           # completion of names with the tab
 """
 
 import ast
-import difflib
 import os
 import runpy
 import sys
@@ -21,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from common.cli import one_line_errors
+from common.cli import one_line_errors, suggest
+from companion.tour_visit import first_line
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("run", "tour", "runs", "completion")
@@ -49,15 +49,15 @@ class Entry:
     description: str
 
 
-def first_line(docstring: str | None) -> str:
-    """Return the first line of a docstring without its full stop."""
-    return (docstring or "").partition("\n")[0].rstrip(".")
-
-
 def chapters() -> dict[str, str]:
     """Return the description of each chapter's package by its name."""
     found = sorted(path.parent for path in ROOT.glob("ch[0-9][0-9]_*/train.py"))
-    return {path.name: first_line(ast.get_docstring(parsed(path / "__init__.py"))) for path in found}
+    return {path.name: description(path / "__init__.py") for path in found}
+
+
+def description(path: Path) -> str:
+    """Return the first line of a file's docstring without its full stop."""
+    return first_line(ast.get_docstring(parsed(path))).rstrip(".")
 
 
 def parsed(path: Path) -> ast.Module:
@@ -80,11 +80,11 @@ def entries(chapter: str) -> dict[str, Entry]:
     for name in names:
         path = ROOT.joinpath(*places[name].split(".")).with_suffix(".py")
         title = places[name].rpartition(".")[2]
-        found[title] = Entry(title, (f"{chapter}.train", title), first_line(ast.get_docstring(parsed(path))))
+        found[title] = Entry(title, (f"{chapter}.train", title), description(path))
     for path in sorted((ROOT / chapter).glob("*.py")):
         module = parsed(path)
         if path.stem != "train" and any(is_main(node) for node in module.body):
-            found[path.stem] = Entry(path.stem, (f"{chapter}.{path.stem}",), first_line(ast.get_docstring(module)))
+            found[path.stem] = Entry(path.stem, (f"{chapter}.{path.stem}",), description(path))
     if (ROOT / chapter / "exercises" / "__main__.py").exists():
         found["exercises"] = Entry("exercises", (f"{chapter}.exercises",), "Exercises that check themselves")
     return found
@@ -130,9 +130,7 @@ def run(words: Sequence[str]) -> None:
         start(f"{chapter}.train", rest)
         return
     if name not in found:
-        close = difflib.get_close_matches(name, found, 1)
-        hint = f"did you mean {close[0]}" if close else f"choose from {', '.join(found)}"
-        raise ValueError(f"unknown program {name!r} in {chapter}; {hint}")
+        raise ValueError(f"unknown program {name!r} in {chapter}{suggest(name, found)}")
     module, *first = found[name].words
     start(module, [*first, *rest])
 
@@ -182,6 +180,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
             case "complete":
                 print("\n".join(complete(rest)))
             case _:
-                close = difflib.get_close_matches(command, COMMANDS, 1)
-                hint = f"did you mean {close[0]}" if close else f"choose from {', '.join(COMMANDS)}"
-                raise ValueError(f"unknown command {command!r}; {hint}")
+                raise ValueError(f"unknown command {command!r}{suggest(command, COMMANDS)}")

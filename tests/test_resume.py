@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from ch03_autoencoder_rbm.digits import feedforward
-from common import cli, folder, lock
+from common import cli
 from common import run as runs
 from common.config import RunOptions
 from common.files import UNFINISHED, write_json
-from common.folder import NothingToResumeError, finished_runs, newest_run
-from common.lock import FolderLock
 from common.run import Run
+from common.run_folders import folder, lock
+from common.run_folders.folder import NothingToResumeError, finished_runs, newest_run
+from common.run_folders.lock import FolderLock
 from conftest import ROOT
 from test_run import MODULE, Config, lines, walk
 
@@ -81,7 +82,7 @@ def test_a_killed_holder_leaves_no_stale_lock(tmp_path):
     script = f"""
 import time
 from pathlib import Path
-from common.lock import FolderLock
+from common.run_folders.lock import FolderLock
 lock = FolderLock(Path({str(tmp_path)!r}))
 print("locked", flush=True)
 time.sleep(60)

@@ -15,9 +15,9 @@ from ch02_nn import fizzbuzz
 from ch03_autoencoder_rbm.digits import autoencoder, feedforward
 from common import cli
 from common.config import MOST_THREADS, explicit_flags, to_json
-from common.lock import FolderLock, is_locked
 from common.run_folders import removal
 from common.run_folders.comparison import different_settings
+from common.run_folders.lock import FolderLock, is_locked
 from common.run_folders.records import find_run, read_history, read_run, read_runs
 from common.runs import main
 from test_config import Config as EveryField

@@ -22,9 +22,9 @@ from ch05_rnn.memory import memory_network
 from ch05_rnn.memory.memory_network import measure, predict, restore
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.text.stories import Question, StoriesName, StorySet, load_stories
-from common.folder import finished_runs
 from common.progress import print_table
 from common.run import Run
+from common.run_folders.folder import finished_runs
 
 
 @dataclass(frozen=True)

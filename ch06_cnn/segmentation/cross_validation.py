@@ -24,9 +24,9 @@ from common.config import RunOptions, require, require_positive
 from common.data.masks.loading import Slices, divide, load_slices
 from common.data.masks.masked import MaskedImages, MaskSet
 from common.data.source import data_dir
-from common.folder import finished_runs
 from common.progress import print_table
 from common.run import Run
+from common.run_folders.folder import finished_runs
 
 
 @dataclass(frozen=True)

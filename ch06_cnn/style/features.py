@@ -20,7 +20,7 @@ from ch06_cnn.architectures import classics, efficientnet_lite
 from ch06_cnn.architectures.vgg import VGG
 from ch06_cnn.style import vgg16
 from common.config import read_config
-from common.folder import finished_runs
+from common.run_folders.folder import finished_runs
 
 Choice = Literal["random", "own", "efficientnet", "vgg"]
 

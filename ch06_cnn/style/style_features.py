@@ -16,9 +16,9 @@ from ch06_cnn.style import style
 from ch06_cnn.style.features import Choice, find_vgg, make_features
 from common.config import RunOptions, require, require_positive
 from common.data.source import DataUnavailable
-from common.folder import newest_run
 from common.progress import print_table, say
 from common.run import Run
+from common.run_folders.folder import newest_run
 
 TITLES = {"random": "random filters", "own": "our VGG-11", "efficientnet": "EfficientNet-Lite0", "vgg": "VGG-16"}
 """Titles of the results by network."""

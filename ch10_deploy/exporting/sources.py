@@ -19,7 +19,7 @@ from ch08_vae import vae
 from ch10_deploy.exporting import graphs, picture_graphs
 from ch10_deploy.exporting.graphs import Graph
 from common.config import RunOptions, read_config
-from common.folder import finished_runs
+from common.run_folders.folder import finished_runs
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def image_grid(
     with mpl.rc_context({**LOOK, "figure.constrained_layout.use": False}):
         figure = Figure(figsize=(left + size * columns, (size + above) * rows))
         # one pair of axes in inches, since a pair for each image would take most of the time
-        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))
+        axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         top = 1 if images.is_floating_point() else 255
         for number, picture in enumerate(pictures):
@@ -131,7 +131,7 @@ def image_grid(
         for row, name in enumerate((row_names or [])[:rows]):
             y = (size + above) * row + above + size / 2
             axes.text(left - GAP, y, name, ha="right", va="center", fontsize="small")
-        axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))  # imshow has changed them
+        axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))  # after imshow, which sets them
     return figure
 
 

@@ -1,5 +1,7 @@
-"""Run folders as a whole: list, compare and remove them, and load their models; the command line is `common.runs`.
+"""Run folders: create and lock them; list, compare and remove them, and load their models (`common.runs`).
 
+folder      create a run folder, find the newest
+lock        lock a run folder for one process
 records     read run folders: settings, metrics, state
 listing     list runs as a table or as JSON
 comparison  settings, metrics and curves of several runs side by side

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.files import read_json
-from common.lock import is_locked
+from common.run_folders.lock import is_locked
 
 FOLDER_NAME = re.compile(r"(\d{8}-\d{6})-s\d+(-\d+)?")
 """Name of a run folder: start time, seed and, for several runs within a second, a number."""

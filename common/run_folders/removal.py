@@ -11,8 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from common.lock import FolderLock
 from common.run_folders.listing import Filter, chosen, ordered, table_lines
+from common.run_folders.lock import FolderLock
 from common.run_folders.records import FOLDER_NAME, RunRecord
 
 UNITS = {"min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}

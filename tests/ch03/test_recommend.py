@@ -14,7 +14,7 @@ from ch03_autoencoder_rbm.films.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
 from common.config import RunOptions
 from common.data.ratings.loading import load_ratings
-from common.folder import newest_run
+from common.run_folders.folder import newest_run
 
 KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
 

@@ -12,7 +12,7 @@ from ch08_vae.evaluation.classifier import accuracy, fit_classifier
 from ch08_vae.vae import Config
 from common.config import RunOptions
 from common.data.images.loading import load_images
-from common.folder import newest_run
+from common.run_folders.folder import newest_run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 
 from common.config import RunOptions, chapter_and_name, flag
 from common.files import explain_unwritable, read_json, remove_unfinished, sync_folder, write_json
-from common.lock import FolderLock
 from common.progress import say
+from common.run_folders.lock import FolderLock
 
 
 class NothingToResumeError(ValueError):
