@@ -1,17 +1,23 @@
 """The tour: one table, one self-contained report, parallel stops, and counted failures."""
 
+import ast
 import html.parser
 import importlib
+import importlib.metadata
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 
+import networkx as nx
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from common import device as devices
 from common.config import RunOptions
@@ -21,6 +27,7 @@ from companion import tour, tour_stops, tour_visit, tour_workers
 from companion.tour_stops import STOPS, Stop
 from companion.tour_visit import Request, Visit
 from conftest import ROOT
+from test_house import CHAPTERS, import_graph
 
 BRIEF = {"data": "digits", "epochs": 2}
 MAZE = ("shortest", "shortest_steps")
@@ -364,6 +371,51 @@ def test_chapter_9_gets_the_digits_in_three_batches(tmp_path, digits):
     assert len(list(made["new"].glob("*.png"))) == 6
     assert tour_stops.digit_batches(tmp_path) == made
     assert tour_stops.pipeline_data(tmp_path) == {"data": made["data"]}
+
+
+def installed_with(lines):
+    """Return the names of all packages that these requirements install, with those that they need."""
+    found, waiting = set(), [Requirement(line) for line in lines]
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in found:
+            continue
+        found.add((name, extras))
+        try:
+            needed = map(Requirement, importlib.metadata.requires(name) or [])
+        except importlib.metadata.PackageNotFoundError:  # for another system
+            continue
+        environments = [{"extra": extra} for extra in ("", *extras)]
+        waiting += [each for each in needed if not each.marker or any(map(each.marker.evaluate, environments))]
+    return {name for name, _ in found}
+
+
+def test_the_extra_demo_has_the_packages_of_all_stops():
+    graph = import_graph()
+    modules = {stop.module for stop in STOPS} | {
+        "ch10_deploy.inference.models"
+    }  # the export stop loads it when it starts
+    loaded = set().union(*(nx.descendants(graph, module) | {module} for module in modules))
+    names = set()
+    for module in loaded:
+        path = ROOT.joinpath(*module.split("."))
+        for node in ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()).body:
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+    origins = importlib.metadata.packages_distributions()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert extras["demo"] == ["deep-learning-companion[pipeline,export]"]
+    known = installed_with([*project["dependencies"], *extras["pipeline"], *extras["export"]])
+    missing = {
+        name
+        for name in names - sys.stdlib_module_names - {"common", "companion", *CHAPTERS}
+        if not {canonicalize_name(origin) for origin in origins[name]} & known
+    }
+    assert missing == set()
 
 
 def test_full_tour_ignores_short_settings(request_here):
