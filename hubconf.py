@@ -145,7 +145,7 @@ def gan(run: str | None = None, runs: str = "runs") -> _Any:
 
     (B, Z) noise -> (B, 1, 28, 28) images in [-1, 1]
     """
-    return _restored("ch08_vae.gan", run, runs)
+    return _restored("ch08_vae.adversarial.gan", run, runs)
 
 
 def glove(run: str | None = None, runs: str = "runs") -> _Any:
@@ -242,7 +242,7 @@ def vae(run: str | None = None, runs: str = "runs") -> _Any:
 
     (B, 784) pixels -> (B, 784) logits, (B, Z) mu, (B, Z) log sigma^2
     """
-    return _restored("ch08_vae.vae", run, runs)
+    return _restored("ch08_vae.autoencoding.vae", run, runs)
 
 
 def word2vec(run: str | None = None, runs: str = "runs") -> _Any:

@@ -12,6 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+CLASSES = 10
+"""Number of classes of the images."""
+
 Binarisation = Literal["dynamic", "none"]
 
 BINARY_SEED = 0

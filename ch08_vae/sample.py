@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ch08_vae import vae
+from ch08_vae.autoencoding import vae
+from ch08_vae.autoencoding.networks import VAE
+from ch08_vae.autoencoding.pictures import classes_in_turn, path_between, tiles
 from ch08_vae.evaluation.likelihood import decoded, posterior
-from ch08_vae.networks import CLASSES, VAE
-from ch08_vae.pictures import classes_in_turn, path_between, tiles
-from ch08_vae.preprocessing import fixed
+from ch08_vae.preprocessing import CLASSES, fixed
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.images.loading import load_images

@@ -338,14 +338,14 @@ STOPS = [
         seconds=7,
     ),
     Stop(
-        "ch08_vae.vae",
+        "ch08_vae.autoencoding.vae",
         "test_log_likelihood",
         PIXELS_ALONE,
         short={"data": "digits", "epochs": 50, "importance_samples": 200, "likelihood_images": 100},
         seconds=7,
     ),
     Stop(
-        "ch08_vae.gan",
+        "ch08_vae.adversarial.gan",
         "sample_classes",
         ("real digits", 10.0),
         short={"data": "digits", "epochs": 12, "width": 12},

@@ -176,7 +176,7 @@ def train_all(folder: Path) -> None:
     from ch06_cnn.segmentation import segmentation
     from ch06_cnn.style import fast_style
     from ch07_dqn import generalise
-    from ch08_vae import pictures, vae
+    from ch08_vae.autoencoding import pictures, vae
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs

@@ -1,7 +1,7 @@
 """Simulate a CUDA device on a machine without one: run every program of chapters 1 to 8, and find misplaced tensors.
 
     python tests/cuda_dry_run.py                              # every program, one table
-    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.vae    # only these
+    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.autoencoding.vae    # only these
     python tests/cuda_dry_run.py --json FILE                  # for tests/test_cuda_dry_run.py
 
 `DryRun` extends PyTorch's FakeTensorMode: its tensors report `cuda:0` as their device, and an operator on tensors of
@@ -592,7 +592,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.generalise": {"STEPS": 3},
     "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
-    "ch08_vae.gan": {"MONITORED": 20},
+    "ch08_vae.adversarial.gan": {"MONITORED": 20},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
 }
 """Reduced module constants that have no setting."""

@@ -11,7 +11,8 @@ import torch
 from ch03_autoencoder_rbm.digits import feedforward
 from ch05.test_forecast import write_etth1
 from ch05.test_sentiment import write_sst
-from ch08_vae import sample, vae
+from ch08_vae import sample
+from ch08_vae.autoencoding import vae
 from ch09_pipeline import repository
 from ch10_deploy.exporting import export
 from common.data import published, source

@@ -434,12 +434,12 @@ def test_full_tour_ignores_short_settings(request_here):
 def test_programs_that_choose_their_threads_keep_them(request_here):
     own, none = (
         Stop("ch03_autoencoder_rbm.digits.feedforward", "", short=BRIEF),
-        Stop("ch08_vae.vae", "", short=BRIEF),
+        Stop("ch08_vae.autoencoding.vae", "", short=BRIEF),
     )
     for threads, expected in ((1, [1, 1]), (None, [1, None])):
         request = Request(False, "cpu", threads, request_here.folder)
         assert [tour_visit.settings_of(stop, request).run.threads for stop in (own, none)] == expected
-    limited = Stop("ch08_vae.vae", "", short={"run": RunOptions(limit=7)})
+    limited = Stop("ch08_vae.autoencoding.vae", "", short={"run": RunOptions(limit=7)})
     assert tour_visit.settings_of(limited, request_here).run.limit == 7
 
 

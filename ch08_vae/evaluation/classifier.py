@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae.networks import CLASSES
-from ch08_vae.preprocessing import flat
+from ch08_vae.preprocessing import CLASSES, flat
 from common.data.images.image_set import ImageSet
 from common.progress import track
 from common.schedule import one_cycle, set_learning_rate

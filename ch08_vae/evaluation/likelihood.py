@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ch08_vae.networks import VAE, kl_divergence, log_bernoulli
+from ch08_vae.autoencoding.networks import VAE, kl_divergence, log_bernoulli
 from common.progress import track
 
 GROUP = 50

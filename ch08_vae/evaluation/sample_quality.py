@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch08_vae.evaluation.classifier import accuracy, features, probabilities
-from ch08_vae.networks import CLASSES
-from ch08_vae.preprocessing import flat
+from ch08_vae.preprocessing import CLASSES, flat
 from common.data.images.image_set import ImageSet, Split
 
 NEIGHBOURS = 3

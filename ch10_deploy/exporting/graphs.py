@@ -37,8 +37,8 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.preprocessing import scaled
 from ch07_dqn import generalise
 from ch07_dqn.planner import Planner
-from ch08_vae import vae
-from ch08_vae.networks import VAE
+from ch08_vae.autoencoding import vae
+from ch08_vae.autoencoding.networks import VAE
 from ch10_deploy.inference.question_answering import PADDING
 from common.data.images.loading import CLASS_NAMES, load_images
 from common.data.mazes.maze import distances, letters

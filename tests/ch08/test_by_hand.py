@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ch08_vae import preprocessing as pixels
-from ch08_vae import vae
-from ch08_vae.by_hand import HandWritten
-from ch08_vae.networks import VAE
+from ch08_vae.autoencoding import vae
+from ch08_vae.autoencoding.by_hand import HandWritten
+from ch08_vae.autoencoding.networks import VAE
 from conftest import train_until
 
 

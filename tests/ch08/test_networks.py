@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from ch08_vae import networks
 from ch08_vae import preprocessing as pixels
-from ch08_vae.book import book_kl
+from ch08_vae.autoencoding import networks
+from ch08_vae.autoencoding.book import book_kl
+from ch08_vae.autoencoding.networks import VAE
 from ch08_vae.evaluation import likelihood as evaluation
-from ch08_vae.networks import VAE
 
 
 @pytest.fixture

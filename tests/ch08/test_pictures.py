@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import pictures
 from ch08_vae import preprocessing as pixels
+from ch08_vae.autoencoding import pictures
+from ch08_vae.autoencoding.networks import VAE
 from ch08_vae.film import Film
-from ch08_vae.networks import VAE
 from common.drawing import plots
 
 CPU = torch.device("cpu")

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ch08_vae import gan, latent_sweep, throughput, vae
 from ch08_vae import preprocessing as pixels
+from ch08_vae.adversarial import gan
+from ch08_vae.autoencoding import latent_sweep, throughput, vae
+from ch08_vae.autoencoding.networks import VAE
 from ch08_vae.evaluation import classifier
 from ch08_vae.film import Film
-from ch08_vae.networks import VAE
 from common import distributed
 from common.data.images.loading import load_images
 from common.run import Run
@@ -309,7 +310,7 @@ def test_invalid_settings_are_rejected(settings, message):
 @pytest.mark.parametrize("bits", [True, False])
 def test_throughput_samples_pixels_with_grey_levels_as_probabilities(digits, options, bits):
     config = throughput.Config(data="digits", batch_size=len(digits.train), run=options)
-    with Run.open("ch08_vae.throughput", config, digits.card) as run:
+    with Run.open("ch08_vae.autoencoding.throughput", config, digits.card) as run:
         stream = throughput.stream(digits.train, config, run, bits=bits)
         mean = torch.stack([next(stream).mean(0) for _ in range(10)]).mean(0)
         run.finish(run={})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ch08_vae import preprocessing as pixels
-from ch08_vae import sample, vae
+from ch08_vae import sample
+from ch08_vae.autoencoding import vae
+from ch08_vae.autoencoding.vae import Config
 from ch08_vae.evaluation.classifier import accuracy, fit_classifier
-from ch08_vae.vae import Config
 from common.config import RunOptions
 from common.data.images.loading import load_images
 from common.run_folders.folder import newest_run

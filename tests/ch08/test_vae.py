@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ch08_vae import networks, vae
 from ch08_vae import preprocessing as pixels
-from ch08_vae.book import book_kl
+from ch08_vae.autoencoding import networks, vae
+from ch08_vae.autoencoding.book import book_kl
+from ch08_vae.autoencoding.networks import VAE
+from ch08_vae.autoencoding.vae import Config
 from ch08_vae.evaluation import likelihood as evaluation
 from ch08_vae.film import Film
-from ch08_vae.networks import VAE
-from ch08_vae.vae import Config
 from common.data.images.image_set import Split
 from common.data.images.loading import load_images
 from common.schedule import one_cycle

@@ -28,7 +28,7 @@ from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style, network
 from ch07_dqn import generalise
 from ch07_dqn.one_maze import greedy_path
-from ch08_vae import vae
+from ch08_vae.autoencoding import vae
 from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, object_detection, question_answering
@@ -559,7 +559,7 @@ def test_missing_runs_are_trained_and_existing_ones_exported(options, capsys):
     output = capsys.readouterr().out
     assert output.startswith("data     digits: 100 train")
     assert "digits: from" in output
-    assert "decoder: training ch08_vae.vae" in output
+    assert "decoder: training ch08_vae.autoencoding.vae" in output
     measures = ("parity", "eager_microseconds", "onnx_microseconds", "kilobytes")
     assert set(metrics) == {f"{name}_{measure}" for name in ("digits", "decoder") for measure in measures}
     assert max(metrics["digits_parity"], metrics["decoder_parity"]) <= 1e-5

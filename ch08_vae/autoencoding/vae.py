@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae import pictures
-from ch08_vae.book import book_kl
+from ch08_vae.autoencoding import pictures
+from ch08_vae.autoencoding.book import book_kl
+from ch08_vae.autoencoding.networks import VAE, initialise_output_bias, kl_divergence, log_bernoulli
 from ch08_vae.evaluation import sample_quality
 from ch08_vae.evaluation.classifier import accuracy, fit_classifier
 from ch08_vae.evaluation.likelihood import GROUP, active_units, decoded, likelihood, measure, posterior
 from ch08_vae.film import Film
-from ch08_vae.networks import CLASSES, VAE, initialise_output_bias, kl_divergence, log_bernoulli
-from ch08_vae.preprocessing import Binarisation, binarised, fixed
+from ch08_vae.preprocessing import CLASSES, Binarisation, binarised, fixed
 from common import distributed
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive

@@ -5,7 +5,7 @@ Dimensions: B batch, Z latent units.
 
 from torch import Tensor
 
-from ch08_vae.networks import kl_divergence
+from ch08_vae.autoencoding.networks import kl_divergence
 
 
 def book_kl(mu: Tensor, logvar: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ch08_vae.autoencoding.networks import VAE, kl_divergence
 from ch08_vae.evaluation.likelihood import decoded, posterior
 from ch08_vae.film import ROW, Film
-from ch08_vae.networks import CLASSES, VAE, kl_divergence
-from ch08_vae.preprocessing import flat
+from ch08_vae.preprocessing import CLASSES, flat
 from common.data.images.image_set import ImageSet
 from common.run import Run
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch08_vae.networks import VAE, kl_divergence
+from ch08_vae.autoencoding.networks import VAE, kl_divergence
 from common.config import require
 
 silu_backward = torch.ops.aten.silu_backward

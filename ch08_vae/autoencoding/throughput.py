@@ -20,8 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ch08_vae import vae
-from ch08_vae.by_hand import HandWritten
+from ch08_vae.autoencoding import vae
+from ch08_vae.autoencoding.by_hand import HandWritten
 from ch08_vae.preprocessing import binarised
 from common import distributed
 from common.benchmark import interleaved, median_ratio, rate

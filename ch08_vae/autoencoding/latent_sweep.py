@@ -16,13 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ch08_vae.autoencoding.networks import VAE, initialise_output_bias, log_bernoulli
+from ch08_vae.autoencoding.pictures import tiles
+from ch08_vae.autoencoding.vae import kl_weight, make_optimizer, train_step
 from ch08_vae.evaluation.classifier import features, fit_classifier
 from ch08_vae.evaluation.likelihood import active_units, chunks, decoded, measure, posterior
 from ch08_vae.evaluation.sample_quality import frechet_distance, halves
-from ch08_vae.networks import VAE, initialise_output_bias, log_bernoulli
-from ch08_vae.pictures import tiles
 from ch08_vae.preprocessing import binarised, fixed
-from ch08_vae.vae import kl_weight, make_optimizer, train_step
 from common import distributed
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-CLASSES = 10
+from ch08_vae.preprocessing import CLASSES
 
 
 def mlp_encoder(hidden: tuple[int, ...]) -> tuple[nn.Module, int]:
