@@ -70,10 +70,10 @@ class Config:
     width: int = 16
     """Number of channels at half the resolution of the image; it doubles at a quarter."""
     epochs: int | None = None
-    """Number of epochs. Default: 8, or more on small data sets, for about 1,000 steps."""
+    """Number of epochs. Default: 8, or more on small data sets, for about 1,200 steps."""
     batch_size: int = 64
     """Batch size, over all processes."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     """Peak learning rate of AdamW (one-cycle schedule)."""
     averaging: float = 0.99
     """Decay of the moving average of the weights, which generates the images and is saved; 0 uses the last weights."""
@@ -235,7 +235,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        epochs = config.epochs or max(8, 1_000 // len(batches))
+        epochs = config.epochs or max(8, 1_200 // len(batches))
         steps = epochs * len(batches)
         shape = data.train.pixels.shape[1:]
         schedule = make_schedule(config.schedule, config.timesteps, run.device)
