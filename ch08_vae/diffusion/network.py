@@ -87,7 +87,8 @@ class UNet(nn.Module):
         self.up_1 = Block(2 * width, width, embedding)
         self.norm = ChannelNorm(width)
         self.last = nn.Conv2d(width, inputs, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, t: Tensor, classes: Tensor) -> Tensor:
         """(B, C, H, W) x_t, (B,) times, (B,) classes from 0 to K -> (B, C, H, W) predicted noise"""
