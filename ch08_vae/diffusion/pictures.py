@@ -69,18 +69,17 @@ def report(
 
 
 def draw_path(schedule: Schedule, noise: Tensor, path: list[tuple[int, Tensor, Tensor]]) -> "Figure":
-    """Draw the first two images of a path: x_t above the image that the network predicts from it."""
+    """Draw the first two images of a path: x_t, and below it the image that the network predicts from it."""
     from common.drawing import plots
 
-    last = len(path) - 1
-    chosen = [path[round(number * last / (SHOWN - 2))] for number in range(SHOWN - 1)]
-    titles = [f"t = {schedule.steps}", *(f"t = {t}" for t, _, _ in chosen)]
-    blank = torch.ones_like(noise[0])
-    rows = []
-    for image in range(min(2, len(noise))):
-        rows += [noise[image], *(x[image] for _, x, _ in chosen), blank, *(x_0[image] for _, _, x_0 in chosen)]
-    names = [r"$x_t$", r"predicted $x_0$"] * (len(rows) // (2 * len(titles)))
-    return plots.image_grid(torch.stack(rows), columns=len(titles), titles=titles, row_names=names, size=0.75)
+    times = [schedule.steps, *(t for t, _, _ in path)]
+    states = [noise, *(x for _, x, _ in path)]
+    predictions = [*(x_0 for _, _, x_0 in path), torch.ones_like(noise)]  # the last state is the image itself
+    shown = [round(number * len(path) / (SHOWN - 1)) for number in range(SHOWN)]
+    rows = [each[n][image] for image in range(min(2, len(noise))) for each in (states, predictions) for n in shown]
+    titles = [f"t = {times[n]}" for n in shown]
+    names = [r"$x_t$", r"predicted $x_0$"] * (len(rows) // (2 * SHOWN))
+    return plots.image_grid(torch.stack(rows), columns=SHOWN, titles=titles, row_names=names, size=0.75)
 
 
 def draw_comparison(compared: Mapping[str, Mapping[str, float]]) -> "Figure":
