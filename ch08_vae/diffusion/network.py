@@ -93,8 +93,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, classes: Tensor) -> Tensor:
         """(B, C, H, W) x_t, (B,) times, (B,) classes from 0 to K -> (B, C, H, W) predicted noise"""
         embedding = F.silu(self.time(time_embedding(t, self.embedding)) + self.label(classes))
-        patches = F.pixel_unshuffle(x, PATCH).contiguous(memory_format=torch.channels_last)
-        fine = self.down_1(self.first(patches), embedding)
+        fine = self.down_1(self.first(F.pixel_unshuffle(x, PATCH)), embedding)
         coarse = self.down_2(self.halve(fine), embedding)
         h = self.middle(coarse, embedding)
         h = self.up_2(torch.cat([h, coarse], dim=1), embedding)
