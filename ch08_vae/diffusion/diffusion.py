@@ -281,7 +281,7 @@ def evaluate(
         if config.condition == "class":
             metrics["sample"]["accuracy"] = accuracy(classifier, generated, classes_in_turn(count, config))
         metrics |= compared | sample_quality.measure_references(classifier, data)
-    classes = classes_in_turn(3 * ROW, config, run.device)
+    classes = classes_in_turn(ROW, config, run.device)
     pictures.report(run, model, schedule, samples[: ROW * ROW], classes, compared, film, shape)
     return metrics
 

@@ -4,6 +4,7 @@ Dimensions: N images, C channels, H height, W width.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 SHOWN = 11
 """Number of times in the figure of a path, including both ends."""
+
+
+FRAMES = 20
+"""Maximum number of frames of the animation after the noise."""
 
 
 def visible(x: Tensor) -> Tensor:
@@ -62,10 +67,15 @@ def report(
     with run.writing("training.gif") as file:
         film.write(file)
     with run.writing("denoising.gif") as file:
-        every = max(1, len(path) // 40)
-        shown = [(f"t = {t}", x) for t, x, _ in path[::-1][::every][::-1]]
-        frames = [(f"t = {schedule.steps}", visible(noise)), *shown]
-        write_gif(file, [(caption, x.mul(255).round().to(torch.uint8)) for caption, x in frames])
+        write_film(file, schedule, visible(noise), path)
+
+
+def write_film(file: Path, schedule: Schedule, noise: Tensor, path: list[tuple[int, Tensor, Tensor]]) -> None:
+    """Write the first ten images of a path as an animated GIF: the noise, then at most 20 frames, in eight levels."""
+    every = -(-len(path) // FRAMES)
+    shown = [(t, x) for t, x, _ in path[::-1][::every][::-1]]  # with the last one
+    frames = [(schedule.steps, noise), *shown]
+    write_gif(file, [(f"t = {t}", x[:ROW].mul(7).round().mul(36).to(torch.uint8)) for t, x in frames])
 
 
 def draw_path(schedule: Schedule, noise: Tensor, path: list[tuple[int, Tensor, Tensor]]) -> "Figure":

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ch10_deploy.inference.cards import EXPORT_AGAIN
-from ch10_deploy.inference.denoising import Denoiser
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line

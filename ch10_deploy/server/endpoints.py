@@ -21,7 +21,7 @@ from starlette.datastructures import UploadFile
 from starlette.types import Receive, Scope, Send
 
 from ch10_deploy.inference import image_decoding as pixels
-from ch10_deploy.inference.denoising import Denoiser
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.planning import MazePlanner

@@ -33,7 +33,7 @@ from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, trials
 from ch10_deploy.inference import image_decoding as pixels
 from ch10_deploy.inference.cards import checksum
-from ch10_deploy.inference.denoising import Denoiser
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.models import NAMES, find_card, load_model, load_models, newest_export
 from ch10_deploy.server import endpoints, gate
 from ch10_deploy.server.app import create_app
