@@ -15,7 +15,7 @@ Dimensions: B batch, N images, C channels, H height, W width, K classes (10), T 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -180,11 +180,9 @@ def noise_error(model: nn.Module, schedule: Schedule, split: Split, config: Conf
 
 def classes_in_turn(count: int, config: Config, device: torch.device | str = "cpu") -> Tensor:
     """Return (count,) classes 0 ... K - 1 in turn, or K, no class, for a model without classes."""
-    return (
-        torch.arange(count, device=device) % CLASSES
-        if config.condition == "class"
-        else torch.full((count,), CLASSES, device=device)
-    )
+    if config.condition == "none":
+        return torch.full((count,), CLASSES, device=device)
+    return torch.arange(count, device=device) % CLASSES
 
 
 def draw(run: Run, model: UNet, schedule: Schedule, shape: Sequence[int], sampler: Sampler, count: int) -> Tensor:
@@ -243,7 +241,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         parallel = distributed.wrap(model)
         optimizer = make_optimizer(model, config.learning_rate)
         average = WeightAverage(model, config.averaging)
-        film = Film(epochs, pages=8)
+        film, quick = Film(epochs, pages=8), replace(QUICK, steps=min(QUICK.steps, config.timesteps))
         classifier = fit_classifier(data, run.device) if shape[0] == 1 else None  # it has 784 inputs
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, average=average, film=film):
             for step, (images, labels) in enumerate(batches, start=(epoch - 1) * len(batches)):
@@ -253,7 +251,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 run.step(loss, images=len(images))
             measures = {"loss": noise_error(average.model, schedule, data.valid, config, bf16=run.bf16)}
             if epoch in film.epochs:
-                samples = draw(run, average.model, schedule, shape, QUICK, MONITORED)
+                samples = draw(run, average.model, schedule, shape, quick, MONITORED)
                 film.take(epoch, samples[: 5 * ROW].clone)
                 if classifier is not None:
                     measures |= monitor(classifier, samples.flatten(1), flat(data.valid.pixels))

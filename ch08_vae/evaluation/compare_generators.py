@@ -78,8 +78,11 @@ class Contestant:
     sample: Callable[[int], Tensor]
     """count -> (count, P) samples in [0, 1] on the CPU; a conditional network generates the classes in turn"""
     conditional: bool = False
+    """Whether the network generates images of a given class."""
     seconds: float = 0.0
+    """Training time so far."""
     steps: int = 0
+    """Training steps so far."""
 
     def train(self, until: float, budget: float, device: torch.device) -> None:
         """Train until this many seconds are used, of a budget."""
