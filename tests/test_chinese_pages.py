@@ -144,4 +144,6 @@ def test_chinese_text_is_not_broken_within_paragraphs(path):
     for line, following in zip(lines, lines[1:], strict=False):
         broken = re.match(rf"[{HAN}]", line[-1:]) and re.match(rf"[{HAN}\w$`(（]", following)
         assert not broken, f"{path}: {line[-20:]} / {following[:20]}"
-        assert not re.search(r"[，。；：！？]\s", line.strip()), f"{path}: a space after Chinese punctuation: {line[:60]}"
+        assert not re.search(r"[，。；：！？]\s", line.strip()), (
+            f"{path}: a space after Chinese punctuation: {line[:60]}"
+        )
