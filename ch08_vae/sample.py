@@ -168,7 +168,7 @@ def sample_diffusion(folder: Path, options: Options, generator: torch.Generator)
     classes = diffusion.classes_in_turn(options.count, config)
     if options.digit is not None:
         classes = torch.full_like(classes, options.digit)
-    shape = diffusion.image_shape(folder)
+    shape = diffusion.image_shape(config)
     images = generate(model, schedule, shape, classes, sampler, no_class=CLASSES, generator=generator)
     return images, CLASSES if conditional else 8
 

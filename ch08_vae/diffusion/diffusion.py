@@ -38,7 +38,6 @@ from common.config import RunOptions, default_by, fill_defaults, read_config, re
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet, Split
 from common.data.images.loading import load_images
-from common.files import read_json
 from common.run import Run, load_weights
 from common.schedule import one_cycle, set_learning_rate
 
@@ -287,14 +286,14 @@ def evaluate(
 def restore(folder: Path) -> tuple[UNet, Schedule, Config]:
     """Load the trained network, its schedule and its Config from a run folder."""
     config = read_config(folder, Config)
-    model = make_model(config, image_shape(folder)[0])
+    model = make_model(config, image_shape(config)[0])
     load_weights(model, folder)
     return model.eval(), make_schedule(config.schedule, config.timesteps), config
 
 
-def image_shape(folder: Path) -> tuple[int, int, int]:
-    """Return channels, height and width of the images that a run generates."""
-    return (3, 32, 32) if read_json(folder / "config.json")["data"]["name"] in COLOUR else (1, 28, 28)
+def image_shape(config: Config) -> tuple[int, int, int]:
+    """Return channels, height and width of the images that a trained network generates."""
+    return (3, 32, 32) if config.data in COLOUR else (1, 28, 28)
 
 
 def workload(config: Config, device: torch.device) -> Workload:

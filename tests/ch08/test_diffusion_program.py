@@ -198,8 +198,8 @@ def test_colour_images_without_a_classifier(config):
     metrics = diffusion.train(replace(config, data="shapes", epochs=1), shapes)
     assert "test_loss" in metrics and "sample_frechet_distance" not in metrics
     (path,) = config.run.out.rglob("model.safetensors")
-    assert diffusion.image_shape(path.parent) == (3, 32, 32)
-    assert diffusion.restore(path.parent)[0].first.in_channels == 12
+    model, _, restored = diffusion.restore(path.parent)
+    assert diffusion.image_shape(restored) == (3, 32, 32) and model.first.in_channels == 12
     sample.main(["--folder", str(path.parent), "--count", "3", "--steps", "2"])
     assert (path.parent / "sample.png").read_bytes()[:4] == b"\x89PNG"
 
