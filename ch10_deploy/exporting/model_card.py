@@ -1,7 +1,7 @@
 """Model cards for readers, in the layout of the Hugging Face Hub: YAML metadata, then Markdown.
 
-The metadata are written as JSON values, which are valid YAML. The server checks the machine-readable card (`NAME.json`).
-This page repeats parts of it, and the first line of the program's docstring.
+The metadata are written as JSON values, which are valid YAML. The server checks the machine-readable card, `NAME.json`;
+this page repeats parts of it, and the first line of the program's docstring.
 """
 
 import json
@@ -95,8 +95,8 @@ def model_card(card: dict[str, Any], program: ModuleType) -> str:
         "",
         *(f"- {metric.replace('_', ' ')}: {value:.4g}" for metric, value in metrics_of_test(card).items()),
         "",
-        f"On {parity['examples']} examples, the outputs of the graph differ from those of the PyTorch network by at most",
-        f"{parity['onnx']:.1e}, relative to the largest output (at least 1).",
+        f"On {parity['examples']} examples, the outputs of the graph differ from those of the PyTorch network by at",
+        f"most {parity['onnx']:.1e}, relative to the largest output (at least 1).",
         "",
         "## Limitations",
         "",

@@ -42,7 +42,7 @@ def test_the_text_says_what_the_network_is_and_how_it_is_used():
     assert (SOURCES["digits"].program.__doc__ or "").splitlines()[0] in text
     assert "python -m ch03_autoencoder_rbm.train feedforward` on mnist.\n" in text
     assert "| `pixels` | uint8 | [batch, 28, 28] |" in text and "| `probabilities` | float | [batch, 10] |" in text
-    assert "- accuracy: 0.9873\n" in text and "at most\n1.2e-06," in text and "On 32 examples" in text
+    assert "- accuracy: 0.9873\n" in text and "at\nmost 1.2e-06," in text and "On 32 examples" in text
     assert 'session.run(None, {"pixels": pixels})' in text
     assert "nan" not in text and "seconds" not in text
 
