@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ch06_cnn.architectures.classics import NETWORKS
-from ch07_dqn.learning_curves import AGENTS
+from ch07_dqn.mazes.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions, deciding_fields, default_of
@@ -74,7 +74,7 @@ CONSTANTS = {
     },
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
-    "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
+    "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }
 """Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""

@@ -26,8 +26,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ch07_dqn.pictures import save_pictures
-from ch07_dqn.planner import Convolutional, Planner, planes_of
+from ch07_dqn.mazes.pictures import save_pictures
+from ch07_dqn.planning.planner import Convolutional, Planner, planes_of
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch, next_states, rewards_of
