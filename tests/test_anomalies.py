@@ -1,5 +1,6 @@
 """A held-out class, the baselines that detect it, and the figures of anomaly detection."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,7 @@ def test_baselines_are_fitted_without_the_class_and_their_size_is_chosen_on_the_
 class Fixed:
     """A baseline whose scores are perfect for one size, and reversed for the other."""
 
-    sizes = (1, 2)
+    sizes: Sequence[int] = (1, 2)
 
     def __init__(self, good: int) -> None:
         self.good = good

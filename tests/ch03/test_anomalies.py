@@ -207,7 +207,8 @@ def test_rates_follow_their_schedules(config, monkeypatch):
 
 def test_the_benchmark_step_runs(config):
     workload = anomalies.workload(config, CPU)
-    assert float(workload.step()) > 0
+    loss = workload.step()
+    assert isinstance(loss, torch.Tensor) and float(loss) > 0
     assert workload.items == 64
 
 

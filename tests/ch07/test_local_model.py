@@ -249,7 +249,7 @@ def test_sample_efficiency_is_that_of_the_first_epoch_that_reaches_the_rate():
 
 def test_the_benchmark_step_runs_with_a_learned_model(config):
     loss = generalise.workload(replace(config, model="learned", environment_steps=None), torch.device("cpu")).step()
-    assert torch.isfinite(loss)
+    assert isinstance(loss, torch.Tensor) and torch.isfinite(loss)
 
 
 @pytest.mark.parametrize(
