@@ -3,8 +3,8 @@
     python -m ch03_autoencoder_rbm.train anomalies
     python -m ch03_autoencoder_rbm.train anomalies --data mnist --classes 1 7     # hold out only these classes
 
-Each class is held out in turn. Scores, higher for anomalies: squared reconstruction error of the autoencoder, free
-energy of the RBM. Baselines: squared error of PCA, isolation forest, and the amount of ink.
+Each class is held out in turn. Scores, higher for anomalies: squared reconstruction error of the autoencoder, the same
+relative to the squared image, free energy of the RBM. Baselines: squared error of PCA, isolation forest, and the amount of ink.
 
 Dimensions: B batch, N images, P pixels (784).
 """
@@ -33,8 +33,8 @@ from common.progress import print_table
 from common.run import Run
 from common.schedule import linear_at, one_cycle, set_learning_rate
 
-MODELS = ("autoencoder", "rbm")
-"""Methods of this chapter; the others are baselines."""
+SCORES = ("autoencoder", "relative", "rbm")
+"""Scores of this chapter's networks; the others are baselines."""
 
 Scores = dict[str, dict[int, Tensor]]
 """(N,) scores of the test images by method and held-out class"""
@@ -121,17 +121,19 @@ def auroc(scores: Tensor, is_anomaly: Tensor) -> float:
 
 @torch.inference_mode()
 def score(detector: Detector, images: Tensor) -> dict[str, Tensor]:
-    """(N, 1, 28, 28) uint8 -> (N,) scores of each network, on the CPU; higher is more anomalous"""
-    _, outputs = reconstruct(detector.autoencoder, images)
+    """(N, 1, 28, 28) uint8 -> (N,) scores of both networks, on the CPU; higher is more anomalous"""
+    pixels, outputs = reconstruct(detector.autoencoder, images)
+    error = squared_error(outputs, images)
     v = fixed_binary(images, "stochastic", detector.rbm.weight.device)
     free_energy = torch.cat([detector.rbm.free_energy(part) for part in v.split(2_000)])
-    return {"autoencoder": squared_error(outputs, images), "rbm": free_energy.cpu()}
+    relative = error / pixels.square().mean(1).clamp(min=1e-6)
+    return {"autoencoder": error, "relative": relative, "rbm": free_energy.cpu()}
 
 
 def mean_auroc(detectors: list[Detector], split: Split) -> dict[str, float]:
-    """Return the AUROC of each network, averaged over the held-out classes."""
+    """Return the AUROC of each score, averaged over the held-out classes."""
     found = [(score(each, split.pixels), anomalous(split, each.held_out)) for each in detectors]
-    return {f"{name}_auroc": fmean(auroc(scores[name], truth) for scores, truth in found) for name in MODELS}
+    return {f"{name}_auroc": fmean(auroc(scores[name], truth) for scores, truth in found) for name in SCORES}
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -159,7 +161,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                     losses.append(train_step(each, images, labels, done=step / steps, config=config, bf16=run.bf16))
                 run.step(torch.stack(losses).mean(), images=len(images))
             run.log(valid=mean_auroc(detectors, data.valid))
-        scores: Scores = {name: {} for name in MODELS}
+        scores: Scores = {name: {} for name in SCORES}
         for each in detectors:
             for name, values in score(each, data.test.pixels).items():
                 scores[name][each.held_out] = values
@@ -195,7 +197,7 @@ def report(run: Run, data: ImageSet, scores: Scores, table: dict[str, dict[int, 
     classes = [f"without {names[label]}" for label in run.config.classes]
     run.figure("auroc", plots.bar_groups(classes, bars, title="AUROC, test set", label="AUROC (0.5: random order)"))
     panels = {}
-    for method in MODELS:
+    for method in SCORES:
         of_class = table[method]
         for label in dict.fromkeys([min(of_class, key=of_class.__getitem__), max(of_class, key=of_class.__getitem__)]):
             truth, values = anomalous(test, label), scores[method][label]
@@ -204,7 +206,7 @@ def report(run: Run, data: ImageSet, scores: Scores, table: dict[str, dict[int, 
         figure = anomaly_plots.draw_extremes(test.pixels, test.labels, names, scores[method])
         run.figure(f"{method}_extremes", figure)
     run.figure("histograms", anomaly_plots.draw_histograms(panels, label="score"))
-    run.figure("curves", plots.curves(run.history, {"mean AUROC": [f"valid_{method}_auroc" for method in MODELS]}))
+    run.figure("curves", plots.curves(run.history, {"mean AUROC": [f"valid_{method}_auroc" for method in SCORES]}))
 
 
 def workload(config: Config, device: torch.device) -> Workload:

@@ -34,7 +34,7 @@ from common.progress import print_table
 from common.run import Run
 from common.schedule import one_cycle, set_learning_rate
 
-MODELS = ("elbo", "bound", "reconstruction")
+SCORES = ("elbo", "bound", "reconstruction")
 """Scores of this chapter; the others are baselines."""
 
 VALID_SAMPLES = 1
@@ -133,7 +133,7 @@ def score(model: VAE, images: Tensor, samples: int) -> dict[str, Tensor]:
 def mean_auroc(detectors: list[Detector], split: Split) -> dict[str, float]:
     """Return the AUROC of each score with one sample per image, averaged over the held-out classes."""
     found = [(score(each.model, split.pixels, VALID_SAMPLES), anomalous(split, each.held_out)) for each in detectors]
-    return {f"{name}_auroc": fmean(auroc(scores[name], truth) for scores, truth in found) for name in MODELS}
+    return {f"{name}_auroc": fmean(auroc(scores[name], truth) for scores, truth in found) for name in SCORES}
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
@@ -162,7 +162,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                     losses.append(train_step(each, images, labels, beta=beta, bf16=run.bf16))
                 run.step(torch.stack(losses).mean(), images=len(images))
             run.log(valid=mean_auroc(detectors, data.valid))
-        scores: Scores = {name: {} for name in MODELS}
+        scores: Scores = {name: {} for name in SCORES}
         for each in detectors:
             for name, values in score(each.model, data.test.pixels, config.samples).items():
                 scores[name][each.held_out] = values
@@ -207,7 +207,7 @@ def report(run: Run, data: ImageSet, scores: Scores, table: dict[str, dict[int, 
     run.figure("histograms", anomaly_plots.draw_histograms(panels, label="score, nats"))
     figure = anomaly_plots.draw_extremes(test.pixels, test.labels, names, scores["bound"])
     run.figure("extremes", figure)
-    run.figure("curves", plots.curves(run.history, {"mean AUROC": [f"valid_{method}_auroc" for method in MODELS]}))
+    run.figure("curves", plots.curves(run.history, {"mean AUROC": [f"valid_{method}_auroc" for method in SCORES]}))
 
 
 def workload(config: Config, device: torch.device) -> Workload:
