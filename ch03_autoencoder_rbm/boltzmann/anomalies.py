@@ -4,7 +4,8 @@
     python -m ch03_autoencoder_rbm.train anomalies --data mnist --classes 1 7     # hold out only these classes
 
 Each class is held out in turn. Scores, higher for anomalies: squared reconstruction error of the autoencoder, the same
-relative to the squared image, free energy of the RBM. Baselines: squared error of PCA, isolation forest, and the amount of ink.
+relative to the squared image, free energy of the RBM. Baselines: squared error of PCA, isolation forest, and the amount
+of ink.
 
 Dimensions: B batch, N images, P pixels (784).
 """
@@ -53,7 +54,7 @@ class Config:
     hidden_size: int = 200
     """Number of hidden units of the RBM."""
     epochs: int | None = None
-    """Passes over the training split. Default: 3, more on a small set (200 steps)."""
+    """Passes over the training split. Default: 2, more on a small set (200 steps)."""
     batch_size: int = 128
     """Images per step, including those of the class that is held out, which are left out."""
     autoencoder_rate: float = 4e-3
@@ -149,7 +150,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        epochs = config.epochs or max(3, 200 // len(batches))
+        epochs = config.epochs or max(2, 200 // len(batches))
         steps = epochs * len(batches)
         detectors = [make_detector(data.train, label, config, run) for label in config.classes]
         parts = {name: part for detector in detectors for name, part in detector.parts().items()}

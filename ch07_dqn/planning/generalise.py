@@ -270,7 +270,9 @@ def train(config: Config) -> dict[str, float]:
 
         run.save(model)
         large = draw_split(config, "large", config.large_tests, scale=2)
-        metrics = {"test": measure(model, test), "large": measure(model, large), "model": errors}
+        metrics = {"test": measure(model, test), "large": measure(model, large)}
+        if errors:
+            metrics["model"] = errors
         report(run, model, large)
         used = run.history[-1]["environment_steps"]
         return run.finish(**metrics, run={"environment_steps": used, **sample_efficiency(run.history)})

@@ -57,14 +57,14 @@ class Config:
     hidden: tuple[int, ...] = (256, 128)
     """Number of hidden units of each encoder layer; the decoder has them in reverse order."""
     epochs: int | None = None
-    """Passes over the training split. Default: 3, more on a small set (200 steps)."""
+    """Passes over the training split. Default: 2, more on a small set (200 steps)."""
     batch_size: int = 128
     """Images per step, including those of the class that is held out, which are left out."""
     learning_rate: float = 4e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     warm_up: float = 0.3
     """Fraction of training during which the weight of the KL term increases linearly from 0 to 1."""
-    samples: int = 20
+    samples: int = 10
     """Number K of samples of the posterior for the scores of a test image."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
@@ -149,7 +149,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             device=run.device,
             generator=run.generator,
         )
-        epochs = config.epochs or max(3, 200 // len(batches))
+        epochs = config.epochs or max(2, 200 // len(batches))
         steps = epochs * len(batches)
         detectors = [make_detector(data.train, label, config, run.device) for label in config.classes]
         parts: dict[str, Any] = {f"model_{each.held_out}": each.model for each in detectors}
