@@ -4,7 +4,8 @@
     python -m ch08_vae.train anomalies --data mnist --classes 1 7     # hold out only these classes
 
 Each class is held out in turn. Scores, higher for anomalies: the negative ELBO, the negative importance-weighted bound,
-and the negative reconstruction term alone. Baselines: squared error of PCA, isolation forest, and the amount of ink.
+the negative reconstruction term alone, and the likelihood ratio of independent pixels and the VAE (Ren et al. 2019).
+Baselines: squared error of PCA, isolation forest, and the amount of ink.
 
 Dimensions: B batch, N images, P pixels (784), K samples of the posterior.
 """
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ch08_vae.autoencoding.networks import VAE, initialise_output_bias, kl_divergence
+from ch08_vae.autoencoding.networks import VAE, initialise_output_bias, kl_divergence, log_bernoulli, log_odds
 from ch08_vae.autoencoding.vae import kl_weight, make_optimizer
 from ch08_vae.autoencoding.vae import train_step as vae_step
 from ch08_vae.evaluation.likelihood import ROWS, chunks, log_weights
@@ -34,8 +35,8 @@ from common.progress import print_table
 from common.run import Run
 from common.schedule import one_cycle, set_learning_rate
 
-SCORES = ("elbo", "bound", "reconstruction")
-"""Scores of this chapter; the others are baselines."""
+SCORES = ("elbo", "bound", "reconstruction", "ratio")
+"""Scores of the VAE; the others are baselines."""
 
 VALID_SAMPLES = 1
 """Number of samples of the posterior for the scores of the validation images, after every epoch."""
@@ -82,6 +83,8 @@ class Detector:
     """VAE that is trained on all classes but one."""
 
     held_out: int
+    background: Tensor
+    """(P,) logits of independent pixels: the log-odds of the mean of the training images"""
     model: VAE
     optimizer: torch.optim.Optimizer
 
@@ -89,8 +92,9 @@ class Detector:
 def make_detector(train: Split, held_out: int, config: Config, device: torch.device) -> Detector:
     """Make the VAE; its first output is the mean of the training images."""
     model = VAE(config.latent_size, hidden=config.hidden).to(device)
-    initialise_output_bias(model, without(train, held_out).pixels)
-    return Detector(held_out, model, make_optimizer(model, config.learning_rate))
+    pixels = without(train, held_out).pixels
+    initialise_output_bias(model, pixels)
+    return Detector(held_out, log_odds(pixels).to(device), model, make_optimizer(model, config.learning_rate))
 
 
 def train_step(detector: Detector, images: Tensor, labels: Tensor, *, beta: float = 1.0, bf16: bool = False) -> Tensor:
@@ -114,25 +118,28 @@ def auroc(scores: Tensor, is_anomaly: Tensor) -> float:
 
 
 @torch.inference_mode()
-def score(model: VAE, images: Tensor, samples: int) -> dict[str, Tensor]:
+def score(detector: Detector, images: Tensor, samples: int) -> dict[str, Tensor]:
     """(N, 1, 28, 28) uint8 -> (N,) scores of each kind, on the CPU; higher is more anomalous
 
-    With w from K samples of the posterior: elbo is -mean log w, bound is -log mean w, and reconstruction is
-    -E_q[log p(x | z)], which is the first without the KL divergence.
+    With w from K samples of the posterior: elbo is -mean log w, bound is -log mean w, reconstruction is
+    -E_q[log p(x | z)], which is the first without the KL divergence, and ratio is the second plus the log-likelihood of
+    independent pixels.
     """
-    elbos, bounds, divergences = [], [], []
-    for x, _ in chunks(fixed(images, "dynamic", next(model.parameters()).device), None, ROWS // samples):
+    model = detector.model
+    elbos, bounds, divergences, backgrounds = [], [], [], []
+    for x, _ in chunks(fixed(images, "dynamic", detector.background.device), None, ROWS // samples):
         log_w = log_weights(model, x, None, samples)  # (N, K)
         elbos.append(log_w.mean(1))
         bounds.append(log_w.logsumexp(1) - math.log(samples))
         divergences.append(kl_divergence(*model.encode(x)).sum(1))
-    elbo, bound, kl = (torch.cat(parts).cpu() for parts in (elbos, bounds, divergences))
-    return {"elbo": -elbo, "bound": -bound, "reconstruction": -(elbo + kl)}
+        backgrounds.append(log_bernoulli(detector.background, x))
+    elbo, bound, kl, background = (torch.cat(parts).cpu() for parts in (elbos, bounds, divergences, backgrounds))
+    return {"elbo": -elbo, "bound": -bound, "reconstruction": -(elbo + kl), "ratio": background - bound}
 
 
 def mean_auroc(detectors: list[Detector], split: Split) -> dict[str, float]:
     """Return the AUROC of each score with one sample per image, averaged over the held-out classes."""
-    found = [(score(each.model, split.pixels, VALID_SAMPLES), anomalous(split, each.held_out)) for each in detectors]
+    found = [(score(each, split.pixels, VALID_SAMPLES), anomalous(split, each.held_out)) for each in detectors]
     return {f"{name}_auroc": fmean(auroc(scores[name], truth) for scores, truth in found) for name in SCORES}
 
 
@@ -164,7 +171,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
             run.log(valid=mean_auroc(detectors, data.valid))
         scores: Scores = {name: {} for name in SCORES}
         for each in detectors:
-            for name, values in score(each.model, data.test.pixels, config.samples).items():
+            for name, values in score(each, data.test.pixels, config.samples).items():
                 scores[name][each.held_out] = values
         baselines, sizes = baseline_scores(data, config.classes, config.run.seed)
         return finish(run, data, scores | baselines, sizes)
@@ -198,15 +205,15 @@ def report(run: Run, data: ImageSet, scores: Scores, table: dict[str, dict[int, 
     classes = [f"without {names[label]}" for label in run.config.classes]
     run.figure("auroc", plots.bar_groups(classes, bars, title="AUROC, test set", label="AUROC (0.5: random order)"))
     panels = {}
-    for method in ("bound", "reconstruction"):
+    for method in ("bound", "ratio"):
         of_class = table[method]
         for label in dict.fromkeys([min(of_class, key=of_class.__getitem__), max(of_class, key=of_class.__getitem__)]):
             truth, values = anomalous(test, label), scores[method][label]
             title = f"{method} without {names[label]}: AUROC {of_class[label]:.2f}"
             panels[title] = values[~truth], values[truth]
+        figure = anomaly_plots.draw_extremes(test.pixels, test.labels, names, scores[method])
+        run.figure(f"{method}_extremes", figure)
     run.figure("histograms", anomaly_plots.draw_histograms(panels, label="score, nats"))
-    figure = anomaly_plots.draw_extremes(test.pixels, test.labels, names, scores["bound"])
-    run.figure("extremes", figure)
     run.figure("curves", plots.curves(run.history, {"mean AUROC": [f"valid_{method}_auroc" for method in SCORES]}))
 
 
@@ -215,6 +222,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     labels = torch.arange(config.batch_size, device=device) % 9 + 1
     model = VAE(config.latent_size, hidden=config.hidden).to(device)
-    detector = Detector(0, model, make_optimizer(model, config.learning_rate))
+    background = log_odds(images.cpu()).to(device)
+    detector = Detector(0, background, model, make_optimizer(model, config.learning_rate))
     bf16 = config.run.precision == "bf16"
     return Workload(lambda: train_step(detector, images, labels, bf16=bf16), items=config.batch_size)
