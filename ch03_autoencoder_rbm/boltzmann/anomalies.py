@@ -51,7 +51,7 @@ class Config:
     """Classes to hold out in turn."""
     code_size: int = 32
     """Size of the autoencoder's code."""
-    hidden_size: int = 200
+    hidden_size: int = 500
     """Number of hidden units of the RBM."""
     epochs: int | None = None
     """Passes over the training split. Default: 2, more on a small set (200 steps)."""
