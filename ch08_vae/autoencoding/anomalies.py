@@ -202,8 +202,7 @@ def report(run: Run, data: ImageSet, scores: Scores, table: dict[str, dict[int, 
 
     test, names = data.test, data.class_names
     bars = {method: [*of_class.values()] for method, of_class in table.items()}
-    classes = [f"without {names[label]}" for label in run.config.classes]
-    run.figure("auroc", plots.bar_groups(classes, bars, title="AUROC, test set", label="AUROC (0.5: random order)"))
+    run.figure("auroc", anomaly_plots.draw_auroc([names[label] for label in run.config.classes], bars))
     panels = {}
     for method in ("bound", "ratio"):
         of_class = table[method]

@@ -1,4 +1,4 @@
-"""Figures of anomaly detection: the most and least anomalous images, and histograms of the scores."""
+"""Figures of anomaly detection: AUROC of each class, the most and least anomalous images, histograms of the scores."""
 
 from __future__ import annotations  # types are not evaluated, so torch is not loaded
 
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """Number of images with the largest and with the smallest scores in a row."""
+
+
+def draw_auroc(names: Sequence[str], groups: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw the AUROC of each method (group) for each held-out class (name), with a line at 0.5, a random order."""
+    with mpl.rc_context(plots.LOOK):
+        figure = Figure(figsize=(8.2, 3.2))
+        axes = figure.subplots()
+        width = 0.84 / len(groups)
+        for number, (group, values) in enumerate(groups.items()):
+            places = [place + (number - (len(groups) - 1) / 2) * width for place in range(len(names))]
+            axes.bar(places, values, width=width, label=group)
+        axes.axhline(0.5, color="black", linewidth=0.8)
+        axes.set_xticks(range(len(names)), names)
+        axes.set(xlabel="held-out class", ylabel="AUROC", ylim=(0, 1))
+        axes.grid(False, axis="x")
+        figure.legend(loc="outside upper center", ncols=len(groups), fontsize="small")
+    return figure
 
 
 def draw_extremes(
