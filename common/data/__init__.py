@@ -16,4 +16,5 @@ words           texts, test sets and files for word vectors
 sentence_pairs  pairs of source and target sentences
 mazes           mazes and their environments
 series          time series
+datasets        every split as a torch.utils.data.Dataset
 """
