@@ -177,6 +177,14 @@ STOPS = [
         seconds=6,
     ),
     Stop(
+        "ch03_autoencoder_rbm.boltzmann.anomalies",
+        "test_autoencoder_auroc",
+        ("PCA", "test_pca_auroc"),
+        short={"data": "digits", "classes": (3, 5)},
+        label="AUROC, digits held out",
+        seconds=6,
+    ),
+    Stop(
         "ch03_autoencoder_rbm.films.recommender",
         "test_rmse",
         ("biases", "bias_rmse"),

@@ -109,6 +109,8 @@ def shortened(config, folder, **places):
             changes[name] = min(now, value) if isinstance(now, int | float) and now else value
     if getattr(config, "cutoffs", ()):
         changes["cutoffs"] = (10, 20)  # the embedded vocabulary is small
+    if isinstance(getattr(config, "classes", None), tuple):
+        changes["classes"] = config.classes[:2]  # held-out classes, not a number of classes
     if hasattr(config, "hidden_sizes"):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "style"):  # the named files do not exist, and published weights may be missing
