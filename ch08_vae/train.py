@@ -7,7 +7,8 @@ python -m ch08_vae.train --benchmark              # time their training steps on
 
 from ch08_vae.adversarial import gan
 from ch08_vae.autoencoding import latent_sweep, throughput, vae
+from ch08_vae.few_labels import semi_supervised_gan, semi_supervised_vae
 from common.cli import main
 
 if __name__ == "__main__":
-    main(vae, latent_sweep, gan, extra=[throughput])
+    main(vae, latent_sweep, gan, extra=[semi_supervised_gan, semi_supervised_vae, throughput])
