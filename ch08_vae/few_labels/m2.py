@@ -19,22 +19,17 @@ from ch08_vae.preprocessing import CLASSES
 
 
 class M2(nn.Module):
-    """Classifier q(y | x), encoder q(z | x, y) and decoder p(x | y, z), with two hidden layers each."""
+    """Classifier q(y | x), encoder q(z | x, y) and decoder p(x | y, z), each with one hidden layer of SiLUs."""
 
     def __init__(self, latent_size: int, hidden_size: int) -> None:
         super().__init__()
-        hidden = hidden_size
-        self.latent_size = latent_size
-        self.classifier = nn.Sequential(
-            *(nn.Linear(784, hidden), nn.Softplus(), nn.Linear(hidden, hidden), nn.Softplus()),
-            nn.Linear(hidden, CLASSES),
-        )
-        self.encode_pixels, self.encode_class = nn.Linear(784, hidden), nn.Linear(CLASSES, hidden, bias=False)
-        self.encoder = nn.Sequential(
-            *(nn.Softplus(), nn.Linear(hidden, hidden), nn.Softplus(), nn.Linear(hidden, 2 * latent_size))
-        )
-        self.decode_latent, self.decode_class = nn.Linear(latent_size, hidden), nn.Linear(CLASSES, hidden, bias=False)
-        self.decoder = nn.Sequential(*(nn.Softplus(), nn.Linear(hidden, hidden), nn.Softplus(), nn.Linear(hidden, 784)))
+        self.classifier = nn.Sequential(nn.Linear(784, hidden_size), nn.SiLU(), nn.Linear(hidden_size, CLASSES))
+        self.encode_pixels = nn.Linear(784, hidden_size)
+        self.encode_class = nn.Linear(CLASSES, hidden_size, bias=False)
+        self.encoder = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * latent_size))
+        self.decode_latent = nn.Linear(latent_size, hidden_size)
+        self.decode_class = nn.Linear(CLASSES, hidden_size, bias=False)
+        self.decoder = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 784))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -48,7 +43,8 @@ class M2(nn.Module):
     def encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P) pixels, (..., B, K) one-hot classes -> (..., B, Z) mu, (..., B, Z) log sigma^2
 
-        The first layer of [x, y] is a sum, so the larger part is computed once for all classes of an image.
+        The first layer of the concatenation [x, y] is a sum of two layers, of which that of x is computed once for all
+        classes.
         """
         both = self.encoder(self.encode_pixels(x) + self.encode_class(y)).to(self.dtype)
         mu, logvar = both.chunk(2, dim=-1)
