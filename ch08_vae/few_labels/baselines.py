@@ -2,7 +2,7 @@
 
 The settings of the last two, and the number of steps of the network, are chosen on the validation set.
 
-Dimensions: B batch, N images, P pixels (784), L labelled images, K classes (10).
+Dimensions: B batch, N images, P pixels (784), K classes (10).
 """
 
 import warnings

@@ -1,6 +1,6 @@
 """Few labelled images: a balanced random sample of the training set, and the other images without their labels.
 
-Dimensions: N training images, L labelled images, K classes (10).
+Dimensions: N training images, M labelled images, K classes (10).
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class FewLabels:
     """Training images of which few have labels."""
 
     labelled: Split
-    """L images with labels, sorted by class; the numbers of images of two classes differ by at most one"""
+    """M images with labels, sorted by class; the numbers of images of two classes differ by at most one"""
     unlabelled: Tensor
-    """(N - L, 1, 28, 28) uint8 pixels of the other training images"""
+    """(N - M, 1, 28, 28) uint8 pixels of the other training images"""
 
     def to(self, device: torch.device) -> "FewLabels":
         """Copy all images and labels to a device."""
@@ -29,7 +29,7 @@ class FewLabels:
 
 
 def sample_rows(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(N,) labels -> (L,) rows of as many images of each class, sampled uniformly; the first classes get the remainder
+    """(N,) labels -> (M,) rows of as many images of each class, sampled uniformly; the first classes get the remainder
 
     Raises ValueError if a class has too few images.
     """

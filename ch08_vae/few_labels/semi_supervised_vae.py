@@ -95,7 +95,7 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Take one gradient step; return the loss and the classification loss of the labelled images, on the device.
 
-    `labelled_share` is the number of labelled images per unlabelled image, L / (N - L).
+    `labelled_share` is the number of labelled images per unlabelled image, M / (N - M).
     """
     with torch.autocast(x_unlabelled.device.type, torch.bfloat16, enabled=bf16):
         labelled = bound_of_class(model, x_labelled, one_hot(labels))
