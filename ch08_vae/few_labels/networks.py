@@ -65,6 +65,10 @@ class Classifier(nn.Module):
         precision = self.output.v.dtype  # bfloat16 ends here
         return self.output(hidden).to(precision), features.to(precision)
 
+    def trained(self) -> list[nn.Parameter]:
+        """List the weights that are trained: all but the lengths of the hidden units' weights."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Initialise all layers on a batch of (B, P) pixels, with noise (Salimans & Kingma 2016, section 3)."""

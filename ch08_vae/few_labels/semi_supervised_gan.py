@@ -37,7 +37,10 @@ from common.schedule import set_learning_rate
 INITIALISED_ON = 500
 """Number of unlabelled images for the initialisation of the classifier."""
 
-STEPS = 300
+SMALL = 10_000
+"""Number of unlabelled images below which a data set is small."""
+
+STEPS = 500
 """Number of steps on small data sets."""
 
 
@@ -50,13 +53,14 @@ class Config:
     labels: int = 100
     """Number of labelled training images, as many of each class; all other training images are unlabelled."""
     epochs: int | None = None
-    """Number of epochs over the unlabelled images. Default: 30, or more on small data sets, for about 300 steps."""
+    """Number of epochs over the unlabelled images. Default: 30, or more on small data sets, for about 500 steps."""
     batch_size: int = 100
     """Number of unlabelled and of generated images in a batch."""
     labelled_batch_size: int = 50
     """Number of labelled images in a batch; not more than there are."""
-    learning_rate: float = 3e-3
-    """Learning rate of Adam for both networks; it decays linearly to zero in the second half of training."""
+    learning_rate: float | None = None
+    """Learning rate of Adam for both networks; it decays linearly to zero in the second half of training. Default:
+    0.003, or 0.001 on small data sets."""
     unlabelled_weight: float = 1.0
     """Weight of the loss of unlabelled and generated images, relative to the loss of the classes."""
     input_noise: float = 0.3
@@ -105,10 +109,13 @@ def make_classifier(config: Config) -> Classifier:
     return Classifier(input_noise=config.input_noise, hidden_noise=config.hidden_noise)
 
 
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Create a fused Adam optimizer with beta1 = 0.5 for the weights that are trained."""
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(weights, config.learning_rate, betas=(0.5, 0.999), fused=True)
+def make_optimizers(networks: Networks) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Create fused Adam optimizers with beta1 = 0.5 for the trained weights of classifier and generator."""
+    classifier, generator = (
+        torch.optim.Adam(weights, betas=(0.5, 0.999), fused=True)
+        for weights in (networks.classifier.trained(), networks.generator.parameters())
+    )
+    return classifier, generator
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -143,7 +150,7 @@ def train_step(
     loss = loss + unlabelled_weight * discriminator_loss(on_real[count:], on_generated)
     (gradient,) = torch.autograd.grad(matching, x_generated, retain_graph=True)  # not with respect to the classifier
     generated.backward(gradient)
-    loss.backward(inputs=optimizers[0].param_groups[0]["params"])  # not the pixels
+    loss.backward(inputs=classifier.trained())  # not the pixels
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad()
@@ -187,7 +194,8 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         steps = epochs * len(batches)
         networks = Networks(config).to(run.device)
         networks.initialise(flat(few.unlabelled[:INITIALISED_ON]))
-        optimizers = make_optimizer(networks.classifier, config), make_optimizer(networks.generator, config)
+        optimizers = make_optimizers(networks)
+        peak = config.learning_rate or (3e-3 if len(few.unlabelled) >= SMALL else 1e-3)
         parts = {"networks": networks, "classifier_optimizer": optimizers[0], "generator_optimizer": optimizers[1]}
         for epoch in run.epochs(epochs, len(batches), **parts):
             matching = torch.zeros((), device=run.device)
@@ -195,7 +203,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
                 if len(images) < 2:  # batch normalisation needs two images
                     images = images.repeat(2, 1, 1, 1)
                 for optimizer in optimizers:
-                    set_learning_rate(optimizer, learning_rate(step, steps, config.learning_rate))
+                    set_learning_rate(optimizer, learning_rate(step, steps, peak))
                 pixels, labels = labelled_batch(few.labelled, config.labelled_batch_size, run.generator)
                 loss, matching_loss = train_step(
                     networks,
@@ -259,7 +267,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     """Training step of both networks on batches of random images, for the device benchmark."""
     networks = Networks(config).to(device)
     networks.initialise(torch.rand(INITIALISED_ON, 784, device=device))
-    optimizers = make_optimizer(networks.classifier, config), make_optimizer(networks.generator, config)
+    optimizers = make_optimizers(networks)
     labelled = torch.rand(min(config.labels, config.labelled_batch_size), 784, device=device)
     labels = torch.randint(CLASSES, (len(labelled),), device=device)
     unlabelled = torch.rand(config.batch_size, 784, device=device)
