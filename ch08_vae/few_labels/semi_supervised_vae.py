@@ -53,7 +53,7 @@ class Config:
     """Number of latent units Z of the style."""
     hidden_size: int = 500
     """Number of units of each hidden layer of classifier, encoder and decoder."""
-    alpha: float = 0.1
+    alpha: float = 30.0
     """Weight of the classification loss of the labelled images, relative to the bounds per image."""
     epochs: int | None = None
     """Number of epochs over the unlabelled images. Default: 15, or more on small data sets, for about 300 steps."""
@@ -61,7 +61,7 @@ class Config:
     """Number of unlabelled images in a batch."""
     labelled_batch_size: int = 50
     """Number of labelled images in a batch; not more than there are."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Peak learning rate of Adam (one-cycle schedule)."""
     run: RunOptions = field(default_factory=RunOptions)
 

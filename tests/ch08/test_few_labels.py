@@ -455,7 +455,7 @@ def test_the_loss_of_m2_is_the_weighted_sum_of_its_terms(monkeypatch):
     assert float(of_labels) == pytest.approx(float(classification.detach()), rel=1e-5)
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
         big = g.abs() > 1e-4  # the sign of smaller ones depends on rounding
-        torch.testing.assert_close(new.detach()[big], (old - 1e-3 * g.sign())[big], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(new.detach()[big], (old - 3e-3 * g.sign())[big], rtol=1e-3, atol=3e-5)
     assert all(p.grad is None for p in model.parameters())
 
 
