@@ -189,6 +189,22 @@ def segmentation(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch06_cnn.segmentation.segmentation", run, runs)
 
 
+def semi_supervised_gan(run: str | None = None, runs: str = "runs") -> _Any:
+    """Classifier trained with few labels and a generator, by `ch08_vae.train semi_supervised_gan`.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits, (B, 250) features
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_gan", run, runs)
+
+
+def semi_supervised_vae(run: str | None = None, runs: str = "runs") -> _Any:
+    """Model M2 trained with few labels by `ch08_vae.train semi_supervised_vae`; `classify` predicts classes.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_vae", run, runs)
+
+
 def sentiment(run: str | None = None, runs: str = "runs") -> _Any:
     """Sentiment classifier and its vocabulary, trained by `ch05_rnn.train sentiment`.
 

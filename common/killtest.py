@@ -66,6 +66,8 @@ PROGRAMS = {
         "ch07_dqn.train generalise --rows 3 --columns 4 --mazes 100 --tests 20 --large-tests 2 --epochs 2",
         "ch08_vae.train vae --data digits --epochs 8 --importance-samples 50 --likelihood-images 10",
         "ch08_vae.train gan --data digits --limit 600 --epochs 3",
+        "ch08_vae.train semi_supervised_gan --data digits --limit 300 --labels 20 --epochs 4",
+        "ch08_vae.train semi_supervised_vae --data digits --limit 300 --labels 20 --epochs 4",
     )
 }
 """Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""

@@ -569,6 +569,8 @@ SMALL = {
 ADJUSTED: dict[str, dict[str, Any]] = {
     "ch05_rnn.series.forecast": {"limit": 300},
     "ch06_cnn.architectures.classics": {"network": "lenet"},
+    "ch08_vae.few_labels.semi_supervised_gan": {"labels": 10},  # of 60 images
+    "ch08_vae.few_labels.semi_supervised_vae": {"labels": 10},
     "ch06_cnn.transfer.transfer": {"weights": "half"},  # torch.load cannot read the published weights in this mode
 }
 """Settings for single programs, in addition to SMALL."""
@@ -594,6 +596,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch07_dqn.mazes.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.adversarial.gan": {"MONITORED": 20},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
+    "ch08_vae.few_labels.baselines": {"STEPS": 2, "PENALTIES": (1.0,)},
 }
 """Reduced module constants that have no setting."""
 
