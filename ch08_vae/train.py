@@ -5,9 +5,9 @@ python -m ch08_vae.train vae --latent-size 2      # one program
 python -m ch08_vae.train --benchmark              # time their training steps on every device
 """
 
-from ch08_vae.adversarial import gan
+from ch08_vae.adversarial import gan, mixture
 from ch08_vae.autoencoding import latent_sweep, throughput, vae
 from common.cli import main
 
 if __name__ == "__main__":
-    main(vae, latent_sweep, gan, extra=[throughput])
+    main(vae, latent_sweep, gan, extra=[mixture, throughput])

@@ -66,6 +66,7 @@ PROGRAMS = {
         "ch07_dqn.train generalise --rows 3 --columns 4 --mazes 100 --tests 20 --large-tests 2 --epochs 2",
         "ch08_vae.train vae --data digits --epochs 8 --importance-samples 50 --likelihood-images 10",
         "ch08_vae.train gan --data digits --limit 600 --epochs 3",
+        "ch08_vae.train mixture --epochs 6 --steps 50",
     )
 }
 """Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""
