@@ -46,7 +46,7 @@ class SpectralNorm(nn.Module):
         if self.training:
             self.iterate(matrix.detach())
         u, v = self.u.clone(), self.v.clone()  # the next iteration must not change what backward needs
-        return weight / (u @ matrix @ v)
+        return weight / torch.dot(u, torch.mv(matrix, v))
 
 
 def normalise_layers(network: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -106,7 +107,7 @@ def test_penalty_leaves_no_gradient_in_the_points():
 @pytest.mark.parametrize("layer", [nn.Linear(5, 7), nn.Conv2d(3, 4, 3)], ids=["linear", "convolution"])
 def test_the_largest_singular_value_is_one_after_convergence(layer):
     torch.manual_seed(0)
-    network = nn.Sequential(copy.deepcopy(layer)).double()
+    network: Any = nn.Sequential(copy.deepcopy(layer)).double()
     weight = network[0].weight.detach().clone() * 3
     network[0].weight.data = weight
     normalise_layers(network)
@@ -133,8 +134,8 @@ def test_power_iteration_by_hand():
 def test_spectral_normalisation_equals_pytorch(layer):
     """Outputs, gradients and vectors over several updates, in training and in evaluation mode."""
     torch.manual_seed(0)
-    ours = nn.Sequential(copy.deepcopy(layer)).double()
-    theirs = parametrizations.spectral_norm(copy.deepcopy(layer).double(), n_power_iterations=1)
+    ours: Any = nn.Sequential(copy.deepcopy(layer)).double()
+    theirs: Any = parametrizations.spectral_norm(copy.deepcopy(layer).double(), n_power_iterations=1)
     normalise_layers(ours)
     mine, reference = ours[0].parametrizations.weight[0], theirs.parametrizations.weight[0]
     reference._u.copy_(mine.u)
@@ -189,7 +190,7 @@ def test_networks_for_images(network, batch_norm, spectral_norm):
     assert pair.discriminator(generated).shape == (3,)
     kinds = [type(module) for module in pair.discriminator.modules()]
     assert (nn.BatchNorm2d in kinds) == (batch_norm and not spectral_norm)
-    layers = [module for module in pair.discriminator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    layers: list[Any] = [module for module in pair.discriminator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     assert all(hasattr(layer, "parametrizations") == spectral_norm for layer in layers)
     assert not any(hasattr(module, "parametrizations") for module in pair.generator.modules())
     originals = [layer.parametrizations.weight.original if spectral_norm else layer.weight for layer in layers]

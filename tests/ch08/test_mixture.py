@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,8 +125,9 @@ def test_training_measures_draws_and_restores(config):
     with Image.open(folder / "training.gif") as film:
         assert film.size == (2 * 150, 168)
     models, restored = mixture.restore(folder)
+    pair: Any = models["wgan_gp_5"]
     assert restored == config and list(models) == list(config.methods)
-    assert mixture.generate(models["wgan_gp_5"].generator, torch.randn(4, 2)).shape == (4, 2)
+    assert mixture.generate(pair.generator, torch.randn(4, 2)).shape == (4, 2)
     second = mixture.train(config)
     assert all(second[name] == metrics[name] for name in names), "the same seed gives the same points"
 
@@ -172,7 +174,7 @@ def test_snapshots_choose_epochs_and_show_all_means(tmp_path: Path):
     pages.take(1, [torch.tensor([[0.0, 0.0], [0.0, 0.9], [9.0, 9.0]])])
     pages.write(tmp_path / "one.gif", ["gan"], centre)
     with Image.open(tmp_path / "one.gif") as film:
-        pixels = film.convert("RGB")
+        pixels: Any = film.convert("RGB")
         assert pixels.getpixel((75, 18 + 75))[2] > 100 > pixels.getpixel((75, 18 + 75))[0], "a point in the middle"
         assert pixels.getpixel((75, 18 + 150 - 129))[0] < 100, "y grows upwards"
 
