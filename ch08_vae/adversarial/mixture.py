@@ -169,12 +169,16 @@ def report(run: Run, snapshots: Snapshots, mixture: Mixture, config: Config) -> 
     from common.drawing import plots
 
     run.figure("training", snapshots.draw(config.methods, mixture))
+    epochs = [row["epoch"] for row in run.history]
+    titles = {"modes": "modes found", "high_quality": "share of high quality", "kl": "KL divergence of the modes"}
     panels = {
-        "modes found": [f"valid_{name}_modes" for name in config.methods],
-        "share of high quality": [f"valid_{name}_high_quality" for name in config.methods],
-        "KL divergence of the modes, nats": [f"valid_{name}_kl" for name in config.methods],
+        title: {
+            name.replace("_", " "): (epochs, [row[f"valid_{name}_{measure}"] for row in run.history])
+            for name in config.methods
+        }
+        for measure, title in titles.items()
     }
-    run.figure("curves", plots.curves(run.history, panels))
+    run.figure("curves", plots.line_panels(panels, columns=3, xlabel="epoch", size=1.3))
     with run.writing("training.gif") as path:
         snapshots.write(path, config.methods, mixture)
 

@@ -20,8 +20,8 @@ FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS = 300, 2_500
 SIDE, ROOM = 150, 18
 """Width of a panel of the animation, and height of the text above it, in pixels."""
 
-POINT, MEAN = (0, 114, 178), (213, 94, 0)
-"""Colours of a generated point and of the mean of a Gaussian."""
+POINT, MEAN, FRAME = (0, 114, 178), (213, 94, 0), (200, 200, 200)
+"""Colours of a generated point, of the mean of a Gaussian, and of the lines around a panel."""
 
 
 class Snapshots:
@@ -91,6 +91,7 @@ class Snapshots:
             pen = ImageDraw.Draw(frame)
             for number, (name, points) in enumerate(zip(methods, page, strict=True)):
                 left, top = number % columns * SIDE, number // columns * (SIDE + ROOM)
+                pen.rectangle((left, top + ROOM, left + SIDE - 2, top + ROOM + SIDE - 2), outline=FRAME)
                 pen.text((left + 4, top + 3), f"{name.replace('_', ' ')}, epoch {epoch}", fill=(0, 0, 0))
                 places = SIDE * (points / limit + 1) / 2
                 inside = places[((places > 1) & (places < SIDE - 1)).all(1)]
