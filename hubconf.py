@@ -171,6 +171,14 @@ def memory_network(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch05_rnn.memory.memory_network", run, runs)
 
 
+def mixture(run: str | None = None, runs: str = "runs") -> _Any:
+    """Pairs of generator and discriminator for points, by method, trained by `ch08_vae.train mixture`.
+
+    generator: (B, Z) noise -> (B, 2) points; discriminator: (B, 2) points -> (B,) outputs
+    """
+    return _restored("ch08_vae.adversarial.mixture", run, runs)
+
+
 def rbm(run: str | None = None, runs: str = "runs") -> _Any:
     """Restricted Boltzmann machine on binary images, trained by `ch03_autoencoder_rbm.train rbm`."""
     return _restored("ch03_autoencoder_rbm.boltzmann.rbm", run, runs)

@@ -68,6 +68,7 @@ PROGRAMS = {
         "ch08_vae.train gan --data digits --limit 600 --epochs 3",
         "ch08_vae.train semi_supervised_gan --data digits --limit 300 --labels 20 --epochs 4",
         "ch08_vae.train semi_supervised_vae --data digits --limit 300 --labels 20 --epochs 4",
+        "ch08_vae.train mixture --epochs 6 --steps 50",
     )
 }
 """Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""

@@ -26,7 +26,7 @@ from test_house import CHAPTERS, programs, write_named_config, written_commands
 
 EMBEDDED = [
     *("curve", "delayed", "digits", "diabetes", "houses", "photographs", "shapes", "planted", "pydoc", "grammar"),
-    *("scenes", "german", "stories", "cells"),
+    *("scenes", "german", "stories", "cells", "grid", "ring"),
 ]
 
 SHORTER = {
