@@ -98,6 +98,14 @@ def detection(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch06_cnn.detection.detection", run, runs)
 
 
+def diffusion(run: str | None = None, runs: str = "runs") -> _Any:
+    """Diffusion model and its noise schedule, trained by `ch08_vae.train diffusion`.
+
+    (B, C, H, W) noisy images, (B,) times, (B,) classes -> (B, C, H, W) predicted noise
+    """
+    return _restored("ch08_vae.diffusion.diffusion", run, runs)
+
+
 def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
     """Network that gives pictures one style, trained by `ch06_cnn.train fast_style`.
 

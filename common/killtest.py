@@ -69,6 +69,7 @@ PROGRAMS = {
         "ch08_vae.train semi_supervised_gan --data digits --limit 300 --labels 20 --epochs 4",
         "ch08_vae.train semi_supervised_vae --data digits --limit 300 --labels 20 --epochs 4",
         "ch08_vae.train mixture --epochs 6 --steps 50",
+        "ch08_vae.train diffusion --data digits --limit 300 --epochs 4 --width 8 --sampling-steps 2",
     )
 }
 """Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""

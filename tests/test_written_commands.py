@@ -49,6 +49,7 @@ SHORTER = {
     "likelihood_images": 10,
     "loader_batch_size": 16,
     "mazes": 64,
+    "measurements": 2,
     "pretraining_epochs": 1,
     "processes": 1,
     "ratings": (1_000,),
@@ -56,6 +57,7 @@ SHORTER = {
     "restarts": 2,
     "rounds": 1,
     "samples": 40,
+    "sampling_steps": 3,
     "seconds": 0.01,
     "sizes": (64, 128),
     "starts": 1,
@@ -75,6 +77,7 @@ CONSTANTS = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
+    "ch08_vae.diffusion.diffusion": {"COMPARED": 10, "MONITORED": 20},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }
 """Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""
