@@ -34,6 +34,14 @@ def _restored(module: str, run: str | None, runs: str) -> _Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
+    """Actor-critic for an environment with discrete actions, trained by `ch07_dqn.train actor_critic`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.actor_critic", run, runs)
+
+
 def autoencoder(run: str | None = None, runs: str = "runs") -> _Any:
     """Autoencoder of handwritten digits, trained by `ch03_autoencoder_rbm.train autoencoder`.
 
@@ -104,6 +112,14 @@ def diffusion(run: str | None = None, runs: str = "runs") -> _Any:
     (B, C, H, W) noisy images, (B,) times, (B,) classes -> (B, C, H, W) predicted noise
     """
     return _restored("ch08_vae.diffusion.diffusion", run, runs)
+
+
+def dqn(run: str | None = None, runs: str = "runs") -> _Any:
+    """Deep Q-network for an environment with discrete actions, trained by `ch07_dqn.train dqn`.
+
+    (B, D) observations -> (B, A) Q-values
+    """
+    return _restored("ch07_dqn.agents.dqn", run, runs)
 
 
 def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
@@ -187,6 +203,14 @@ def mixture(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch08_vae.adversarial.mixture", run, runs)
 
 
+def ppo(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train ppo`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.ppo", run, runs)
+
+
 def rbm(run: str | None = None, runs: str = "runs") -> _Any:
     """Restricted Boltzmann machine on binary images, trained by `ch03_autoencoder_rbm.train rbm`."""
     return _restored("ch03_autoencoder_rbm.boltzmann.rbm", run, runs)
@@ -195,6 +219,14 @@ def rbm(run: str | None = None, runs: str = "runs") -> _Any:
 def recommender(run: str | None = None, runs: str = "runs") -> _Any:
     """Film recommender and the ratings it was trained on, trained by `ch03_autoencoder_rbm.train recommender`."""
     return _restored("ch03_autoencoder_rbm.films.recommender", run, runs)
+
+
+def reinforce(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train reinforce`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.reinforce", run, runs)
 
 
 def segmentation(run: str | None = None, runs: str = "runs") -> _Any:

@@ -331,6 +331,14 @@ STOPS = [
         seconds=6,
     ),
     Stop(
+        "ch07_dqn.agents.ppo",
+        "test_return",
+        ("the maximum", 500.0),
+        short={"environment_steps": 40_000, "epochs": 8},
+        label="return in CartPole",
+        seconds=8,
+    ),
+    Stop(
         "ch07_dqn.planning.generalise",
         "test_solve_rate",
         ("at twice the width and height", "large_solve_rate"),

@@ -559,6 +559,7 @@ SMALL = {
     "large_tests": 2,
     "sizes": (16,),
     "steps": 3,
+    "environment_steps": 60,
     "tests": 4,
     "environments": 8,
     "folds": 2,
@@ -577,7 +578,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 RUN_OTHERS = {
     *("ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch06_cnn.segmentation.cross_validation"),
     "ch06_cnn.style.style_features",
-    "ch07_dqn.mazes.learning_curves",
+    *("ch07_dqn.mazes.learning_curves", "ch07_dqn.agents.learning_bands", "ch07_dqn.agents.peers"),
 }
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
