@@ -4,7 +4,6 @@ import ast
 import importlib
 import importlib.util
 import io
-import itertools
 import math
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from common.data.mazes.maze import distances
 from companion import notebooks
 from conftest import ROOT
 from test_house import CHAPTERS
@@ -155,7 +155,7 @@ def films(v: Any) -> None:
 
 def training_steps(v: Any) -> None:
     first, last = ({name: values[place] for name, values in v["intensity"].items()} for place in (0, -1))
-    assert max(first, key=first.get) == "cnn" and max(last, key=last.get) == "mlp"
+    assert first["cnn"] == max(first.values()) and last["mlp"] == max(last.values())
     assert first["mlp"] < 1
     assert v["sums"][-1] == 4 and v["weights"][-1] == 1
     plain, normalised = v["differences"].values()
@@ -245,9 +245,10 @@ def convolution(v: Any) -> None:
     assert max(exact, exact_2, pooled_2) < 1e-12 and pooled > 0.1 and mean < 0.05
     sides = list(v["sides"].values())
     assert sides[:3] == [5, 9, 17] and sides[3] > 9
-    scores = v["scores"]
-    assert scores["perceptron, permuted"] == pytest.approx(scores["perceptron, images"], abs=0.07)
-    assert scores["convolutional, permuted"] < scores["convolutional, images"] - 0.15
+    perceptron, convolutional = v["scores"].values()
+    assert perceptron[0] > convolutional[0] > 0.6
+    assert perceptron[-1] < 0.35 and min(convolutional) > 0.4
+    assert convolutional[4] > convolutional[2]
 
 
 def detection(v: Any) -> None:
@@ -289,11 +290,12 @@ def style(v: Any) -> None:
 
 def planning(v: Any) -> None:
     assert v["gaps"][3] == max(v["gaps"])
-    assert {len(v["greedy_path"](v["value_iteration"](v["environment"], d)[0].view(v["shape"]), v["maze"])) for d in v["discounts"]} == {19}  # fmt: skip  # noqa: E501
-    assert v["known"] == sorted(v["known"]) and v["known"][0] == 1
+    assert v["lengths"] == [len(v["shortest_path"](v["maze"])) - 1] * len(v["discounts"])
+    steps = distances(v["maze"])
+    assert v["known"] == [int(((steps >= 1) & (steps <= sweeps)).sum()) for sweeps in (1, 5, 15)]
     last = {name: rates[-1] for name, (_, rates) in v["curves"].items()}
     assert last["epsilon 1"] > 0.85 and last["epsilon 0"] < last["epsilon 1"]
-    assert v["returns"][1.0] < 0.2 * min(v["returns"][0.0], v["returns"][0.3])
+    assert v["returns"][0.0] > v["returns"][0.3] > 5 * v["returns"][1.0]
 
 
 def autoencoding(v: Any) -> None:
@@ -423,9 +425,10 @@ def test_notebook_has_questions_with_predictions(path):
     assert "$" in cells[0][1], "the first cell needs the formulas"
     assert 2 <= text.count("\n# ## ") - 1 <= 6, "two to five questions, then Continue"
     assert re.search(r"^## Continue\n\n- [^#]+\Z", cells[-1][1], re.M), "the last section is a list: Continue"
-    for (kind, asked), (after, _) in itertools.pairwise(cells):
+    for (kind, asked), (after, _), (last, answer) in zip(cells, cells[1:], cells[2:], strict=False):
         if kind == "text" and PREDICTION in asked:
-            assert after == "code", "a prediction needs a cell to run"
+            assert (after, last) == ("code", "text"), "a prediction needs a cell to run and an explanation"
+            assert not answer.startswith("#"), "an explanation must follow the cell"
     assert text.count(PREDICTION) >= 3
     count = sum(len(body.split()) for kind, body in cells if kind == "text")
     assert 350 <= count <= 900, f"{count} words: 15 minutes with the code need 350 to 900"

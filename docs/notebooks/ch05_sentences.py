@@ -68,11 +68,11 @@ plots.bar_groups(kinds, by_kind, title="accuracy on validation sentences", label
 
 # %% [markdown]
 # In sentences with *but* or *although*, both opinions occur, and their positions decide which one counts. Single words
-# do not contain this information, so order 1 is near 50 %. Negation is similar: a sum of weights for *not* and *dull*
-# cannot be positive in "not dull" and negative in both "not superb" and "dull". Pairs contain "not dull" as one feature
-# and solve negation; triples contain a part of "but the plot was dull". "Unfamiliar" sentences negate an adjective that
-# was never negated in the training sentences: no pair is known, the adjective alone decides, and the accuracy is far
-# below 50 %.
+# do not contain this information, so order 1 is near 50 %. Negation is similar: no sum of single weights is positive
+# for "not dull" and "superb" and negative for "not superb" and "dull". Pairs contain "not dull" as one feature and
+# solve negation; triples contain a part of "but the plot was dull". "Unfamiliar" sentences negate an adjective that was
+# never negated in the training sentences: no pair is known, the adjective alone decides, and the accuracy is far below
+# 50 %.
 #
 # ## What happens if the words are shuffled?
 #
@@ -129,7 +129,8 @@ for width in (1, 2, 3):
 
 # %% [markdown]
 # Greedy decoding starts with A and ends with a probability of 0.15. A beam of 2 keeps B as well and finds 0.40. A wider
-# beam cannot help here. In general it finds texts with a higher *score*; whether they are better is another question.
+# beam cannot help here. In general a wider beam tends to find texts with a higher *score*; whether they are better is
+# another question.
 #
 # ## Why does beam search need a length penalty?
 #

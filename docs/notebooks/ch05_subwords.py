@@ -42,7 +42,7 @@ for source, target in list(zip(train.sources, train.targets, strict=True))[:3]:
 # %% [markdown]
 # ## How many merges are useful?
 #
-# **Before you run the cell:** the number of merges grows from 0 to 2,000. How do the number of symbols per sentence and
+# **Before you run the cell:** the number of merges grows from 0 to 3,200. How do the number of symbols per sentence and
 # the number of merges actually learned change? The cell learns from 2,000 German sentences.
 
 # %%

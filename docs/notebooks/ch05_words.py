@@ -22,9 +22,9 @@
 # $U \sqrt S$. Word2vec with negative sampling factorises a similar matrix by stochastic gradient descent (Levy &
 # Goldberg 2014); the counts need no training.
 #
-# Analogies test the vectors: *king* is to *queen* as *prince* is to what? The answer is the word nearest to
-# $v_\text{queen}
-# - v_\text{king} + v_\text{prince}$. The embedded corpus is generated, so that the right answers are known.
+# Analogies test the vectors: *king* is to *queen* as *prince* is to what? With the vectors $v_k$, $v_q$ and $v_p$ of
+# these words, the answer is the word nearest to $v_q - v_k + v_p$. The embedded corpus is generated, so that the right
+# answers are known.
 #
 # The questions: why not factorise the counts themselves, how many dimensions are needed, and what does the window
 # change?
@@ -140,6 +140,9 @@ most = frequency.argsort(descending=True)[:5].tolist()
 print({vocabulary.symbols[word]: f"keeps {float(keep[word]):.0%}" for word in most}, f"all words: {share:.0%}")
 
 # %% [markdown]
+# About half of them. The most frequent word keeps less than a tenth of its occurrences and a rare word all of them, so
+# that windows contain more informative words.
+#
 # ## Continue
 #
 # - Change `load_text("planted", limit=60_000)` to a smaller limit: which relation is lost first?

@@ -54,16 +54,16 @@ print(f"shortest path: {len(shortest_path(maze)) - 1} steps")
 environment = MazeBatch([maze], environments=1)
 start = environment.starts[0]
 discounts = [0.5, 0.7, 0.9, 0.95, 0.99, 0.999]
-gaps, at_start = [], []
+gaps, at_start, lengths = [], [], []
 for discount in discounts:
     table, sweeps = value_iteration(environment, discount)
     best = table[start].sort(descending=True).values
     at_start.append(float(best[0]))
     gaps.append(float(best[0] - best[1]))
-    path = greedy_path(table.view(shape), maze)
+    lengths.append(len(greedy_path(table.view(shape), maze)) - 1)
     print(
         f"discount {discount:5}: value at the start {best[0]:.2e}, difference to the second best {gaps[-1]:.1e}, "
-        f"greedy path {len(path) - 1} steps, {sweeps} sweeps"
+        f"greedy path {lengths[-1]} steps, {sweeps} sweeps"
     )
 plots.line_panels(
     {
