@@ -14,7 +14,10 @@ GPU_PYTHON ?= $(BIN)/python
 GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
 RECORD := $(GPU_PYTHON) -m common.records.ledger record
 
-.PHONY: demo test test-all portable portable-old check aims format smoke gpu clean $(SMOKE) $(GPU)
+# `make site`: cache runs each notebook once, off shows them without their output
+NOTEBOOKS ?= cache
+
+.PHONY: demo test test-all portable portable-old check aims format smoke site gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print a table, write an HTML report
@@ -48,6 +51,9 @@ aims: $(INSTALLED)       ## list the recorded figures outside their target range
 format: $(INSTALLED)     ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+site: $(INSTALLED)       ## the documentation site, build/site/index.html; NOTEBOOKS=off shows the notebooks without running them
+	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python docs/site/build_site.py
 
 smoke: $(INSTALLED)      ## the main commands of each chapter, in separate processes; test-all runs the other written commands
 	rm -rf runs/smoke

@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 INSTALLED_BY_CI = re.compile(
     "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu|gensim|"
-    "tensorboard",
+    "tensorboard|sphinx|KaTeX",
     re.I,
 )
 """Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""
