@@ -2,6 +2,7 @@
 
 import ast
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -116,6 +117,21 @@ async def g(): """One line."""
         ("", "    @f.setter\n    def f(self, value):\n        pass"),
         ("", 'async def g(): """One line."""'),
     ]
+
+
+def test_definitions_within_if_and_try_have_anchors_in_their_row():
+    text = """\
+if TYPE_CHECKING:
+    Line = int
+    def f(): ...
+try:
+    import torch
+except ImportError:
+    torch = None
+"""
+    _, module = annotate.annotate(text)
+    assert [row.anchors for row in module.rows()] == [["Line", "f", "torch"]]
+    assert names.read_module("a.py", text).defined == {"Line", "f", "torch"}
 
 
 def test_module_without_docstring_strings_of_several_lines_and_a_comment_at_the_end():
@@ -367,6 +383,10 @@ def test_chinese_search_splits_into_pairs():
     assert search.split("卷积网络 uses batch_norm") == [*"卷积网络", "卷积", "积网", "网络", "uses", "batch_norm"]
     assert search.word_filter("卷")
     assert not search.word_filter("the")
+    script = chinese.SPLIT_QUERY + "console.log(JSON.stringify(splitQuery('卷积网络 uses 层, batch_norm')))"
+    done = subprocess.run([formulas.node(), "-e", script], capture_output=True, check=True)
+    assert json.loads(done.stdout) == ["卷积", "积网", "网络", "uses", "层", "batch_norm"]
+    assert f"{search.language_name}Stemmer" == "EnglishStemmer", "the name of the stemmer in the script"
 
 
 def test_error_in_one_line(monkeypatch, capsys):
@@ -534,3 +554,10 @@ def test_keyboard_search_and_colours(visit):
     page.keyboard.type("make_anchors")
     page.keyboard.press("Enter")
     page.wait_for_selector("ul.search li a[href*='detection/anchors.py.html']")
+    if page.locator(".language").count():
+        page.locator(".language").click()
+        page.wait_for_url("**/zh/index.html")
+        page.keyboard.press("/")
+        page.keyboard.type("卷积")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("ul.search li a[href*='ch06_cnn/index.html']")

@@ -144,23 +144,40 @@ def _add_statements(
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node in source.docstrings:
             pending = _add_code(source, owner, at, start - 1)
             prose = "\n\n".join(filter(None, [pending, source.docstrings[node]]))
-            owner.parts.append(Row(prose, source.code(start, end), _targets(node, prefix)))
+            owner.parts.append(Row(prose, source.code(start, end), targets(node, prefix)))
             at = end + 1
     if left := _add_code(source, owner, at, last):
         owner.parts.append(Row(left))
-    for node in body:
+    for node in statements(body):
         if isinstance(node, ast.Assign | ast.AnnAssign):
-            _anchor(owner, node.lineno, _targets(node, prefix))
+            _anchor(owner, node.lineno, targets(node, prefix))
+        elif isinstance(node, DOCUMENTED) and node not in body:
+            _anchor(owner, node.lineno, [prefix + node.name])
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a module or class, also those within `if` and `try`."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try):
+            handlers = getattr(node, "handlers", [])
+            for part in (
+                node.body,
+                *(handler.body for handler in handlers),
+                node.orelse,
+                getattr(node, "finalbody", []),
+            ):
+                yield from statements(part)
 
 
 def _anchor(owner: Definition, line: int, names: list[str]) -> None:
-    """Add the names of constants without docstring to the row of their line."""
+    """Add names that a line defines to the row of the line."""
     for part in owner.parts:
         if isinstance(part, Row) and line in part.lines:
             part.anchors.extend(name for name in names if name not in part.anchors)
 
 
-def _targets(node: ast.Assign | ast.AnnAssign, prefix: str) -> list[str]:
+def targets(node: ast.Assign | ast.AnnAssign, prefix: str) -> list[str]:
     """Name the variables that a statement assigns: `KEPT` or `Config.epochs`."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     names = [name for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]

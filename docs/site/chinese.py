@@ -12,7 +12,7 @@ WORDS = re.compile(r"[\u3400-\u9fff]+|[^\W_\u3400-\u9fff]+(?:_[^\W_\u3400-\u9fff
 
 SPLIT_QUERY = r"""
 function splitQuery(query) {
-  const words = query.match(/[\u3400-\u9fff]+|[^\s\p{P}\p{S}\u3400-\u9fff]+/gu) || [];
+  const words = query.match(/[\u3400-\u9fff]+|(?:(?![\u3400-\u9fff])[\p{L}\p{N}_])+/gu) || [];
   return words.flatMap((word) => {
     if (!/[\u3400-\u9fff]/.test(word) || word.length === 1) return [word];
     return Array.from({ length: word.length - 1 }, (_, place) => word.slice(place, place + 2));
@@ -25,7 +25,7 @@ class SearchChinesePairs(SearchEnglish):
     """Characters and pairs of characters as words."""
 
     lang = "zh"
-    language_name = "Chinese"
+    language_name = "English"  # of the stemmer in JavaScript, which is for the Latin words
     js_splitter_code = SPLIT_QUERY
 
     def split(self, input: str) -> list[str]:  # noqa: A002

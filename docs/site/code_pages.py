@@ -65,16 +65,17 @@ class Writer:
         if line := command_line(module, self.suite):
             parts.append(self._flags(line, module))
         if self.results:
-            links = [
-                f'<a href="{html.escape(self.address(each.docname, "#" + each.anchor))}">{html.escape(each.title)}</a>'
-                for each in self.results
-            ]
-            parts.append(f'<p class="results"><strong>Results</strong> {", ".join(links)}</p>')
+            links = ", ".join(self._result(each) for each in self.results)
+            parts.append(f'<p class="results"><strong>Results</strong> {links}</p>')
         names = [each.name for each in found.definitions() if "." not in each.name]
         if len(names) > 2:
             links = [f'<a href="#{name}"><code>{name}</code></a>' for name in names]
             parts.append(f'<nav class="definitions" aria-label="Definitions">{" ".join(links)}</nav>')
         return "\n".join(parts)
+
+    def _result(self, result: Result) -> str:
+        address = html.escape(self.address(result.docname, f"#{result.anchor}"))
+        return f'<a href="{address}">{inline(result.title, self.formula)}</a>'
 
     def _flags(self, line: CommandLine, module: Module) -> str:
         """Return the table of a command line's flags, folded."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from annotate import statements, targets
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,17 +74,13 @@ def read_module(path: str, text: str) -> Module:
 
 
 def _defined(body: list[ast.stmt], prefix: str) -> Iterator[str]:
-    for node in body:
+    for node in statements(body):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield prefix + node.name
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and node in body:
                 yield from _defined(node.body, f"{prefix}{node.name}.")
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                yield from (prefix + name.id for name in ast.walk(target) if isinstance(name, ast.Name))
-        elif isinstance(node, ast.If | ast.Try):
-            for part in (node.body, node.orelse, *(handler.body for handler in getattr(node, "handlers", []))):
-                yield from _defined(part, prefix)
+            yield from targets(node, prefix)
 
 
 Spot = tuple[int, int, int]

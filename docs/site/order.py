@@ -17,6 +17,7 @@ NOTEBOOKS = "docs/notebooks"
 PAGES = ("*.md", "ch*/**/*.md", "docs/*.md", f"{NOTEBOOKS}/*.md")
 HIDDEN = re.compile(r"(^|/)(\.|_(?!_init__|_main__))|/exercises/(checks|solutions)/|pull_request_template")
 CHINESE = ".zh-CN.md"
+CHINESE_HEADINGS = {"Chapters": "章节", "Notebooks": "笔记本", "Shared code": "公共代码", "Project": "项目"}
 LISTED = re.compile(r"^(\w+)(?:\.py)?(?= {2,}\S)", re.M)
 
 
@@ -147,6 +148,14 @@ def contents(root: Path, paths: list[str]) -> list[tuple[str, list[Entry]]]:
         ("Project", [page(path) for path in rest]),
     ]
     return [(title, entries) for title, entries in parts if entries]
+
+
+def translate(parts: list[tuple[str, list[Entry]]], titles: dict[str, str]) -> list[tuple[str, list[Entry]]]:
+    """Return the parts of the Chinese site: the pages that exist in Chinese have the titles given by page."""
+    for _, entries in parts:
+        for entry in (each for top in entries for each in top.walk()):
+            entry.title = titles.get(entry.docname, entry.title)
+    return [(CHINESE_HEADINGS.get(title, title), entries) for title, entries in parts]
 
 
 def notebook_title(path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from docutils import nodes
 from docutils.transforms import Transform
 from myst_nb.sphinx_ import Parser
-from myst_parser.mdit_to_docutils.base import default_slugify
+from myst_parser.slugs import github_slugify
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -36,6 +36,7 @@ LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "elsewhere:"
 """Start of the name of a page that the site in the other language has, or that is not built."""
+LANGUAGES = re.compile(r"(English|中文|简体中文)(\s*[|·]\s*(English|中文|简体中文))*")
 CHINESE_FOLDER = "zh/"
 MARKER = re.compile(r"^#+ (?P<heading>.+)$|^<!-- ledger: (?P<records>[^|>]+?) \|", re.M)
 
@@ -78,6 +79,9 @@ class Site:
         site.own = set(site.pages.values())
         site.docnames = {name for path, name in site.pages.items() if re.search(only, path)}
         site.parts = order.contents(root, site.paths)
+        if chinese:
+            titles = {name: order.heading(root / path) for path, name in site.pages.items()}
+            site.parts = order.translate(site.parts, titles)
         site.suite = Suite(root, [path for path in site.paths if is_code(path)])
         site.results = shown_results(root, [path for path in site.paths if path.endswith(".md")])
         return site
@@ -144,7 +148,7 @@ def shown_results(root: Path, paths: Iterable[str]) -> dict[tuple[str, str], lis
                 command = json.loads(file.read_text(encoding="utf-8"))["command"] if file.is_file() else ""
                 if words := re.search(r"(ch\d\d_\w+)\.train (\w+)", command):
                     shown = section if name.endswith("/index") else f"{title}: {section}"
-                    result = Result(name, default_slugify(section), shown)
+                    result = Result(name, github_slugify(re.sub(r"\$[^$]*\$", "", section)), shown)
                     if result not in found[words[1], words[2]]:
                         found[words[1], words[2]].append(result)
     return dict(found)
@@ -216,6 +220,9 @@ class LinkPages(SphinxPostTransform):
                 anchor = f"#{node['reftargetid']}" if node.get("reftargetid") else ""
                 uri = site.relative(here, node["reftarget"].removeprefix(ELSEWHERE), anchor)
                 node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
+        for node in list(self.document.findall(nodes.paragraph)):
+            if LANGUAGES.fullmatch(node.astext()):  # for GitHub; the site has these links at the top of all pages
+                node.parent.remove(node)
         for node in list(self.document.findall(nodes.raw)):
             if node.get("format") == "html" and not is_code(here):
                 node.replace_self(nodes.raw("", self.relink(node.astext(), site), format="html"))
