@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items):
 
 INSTALLED_BY_CI = re.compile(
     "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu|gensim|"
-    "tensorboard|jupytext|nbclient",
+    "tensorboard|jupytext|nbclient|sphinx|KaTeX",
     re.I,
 )
 """Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""
