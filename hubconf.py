@@ -34,6 +34,14 @@ def _restored(module: str, run: str | None, runs: str) -> _Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
+    """Actor-critic for an environment with discrete actions, trained by `ch07_dqn.train actor_critic`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.actor_critic", run, runs)
+
+
 def autoencoder(run: str | None = None, runs: str = "runs") -> _Any:
     """Autoencoder of handwritten digits, trained by `ch03_autoencoder_rbm.train autoencoder`.
 
@@ -104,6 +112,14 @@ def diffusion(run: str | None = None, runs: str = "runs") -> _Any:
     (B, C, H, W) noisy images, (B,) times, (B,) classes -> (B, C, H, W) predicted noise
     """
     return _restored("ch08_vae.diffusion.diffusion", run, runs)
+
+
+def dqn(run: str | None = None, runs: str = "runs") -> _Any:
+    """Deep Q-network for an environment with discrete actions, trained by `ch07_dqn.train dqn`.
+
+    (B, D) observations -> (B, A) Q-values
+    """
+    return _restored("ch07_dqn.agents.dqn", run, runs)
 
 
 def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
@@ -179,6 +195,22 @@ def memory_network(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch05_rnn.memory.memory_network", run, runs)
 
 
+def mixture(run: str | None = None, runs: str = "runs") -> _Any:
+    """Pairs of generator and discriminator for points, by method, trained by `ch08_vae.train mixture`.
+
+    generator: (B, Z) noise -> (B, 2) points; discriminator: (B, 2) points -> (B,) outputs
+    """
+    return _restored("ch08_vae.adversarial.mixture", run, runs)
+
+
+def ppo(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train ppo`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.ppo", run, runs)
+
+
 def rbm(run: str | None = None, runs: str = "runs") -> _Any:
     """Restricted Boltzmann machine on binary images, trained by `ch03_autoencoder_rbm.train rbm`."""
     return _restored("ch03_autoencoder_rbm.boltzmann.rbm", run, runs)
@@ -189,12 +221,36 @@ def recommender(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch03_autoencoder_rbm.films.recommender", run, runs)
 
 
+def reinforce(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train reinforce`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.reinforce", run, runs)
+
+
 def segmentation(run: str | None = None, runs: str = "runs") -> _Any:
     """U-Net or fully convolutional network and the names of its classes, trained by `ch06_cnn.train segmentation`.
 
     (B, 3, H, W) pixels, H and W multiples of the network's `stride` -> (B, K, H, W) logits
     """
     return _restored("ch06_cnn.segmentation.segmentation", run, runs)
+
+
+def semi_supervised_gan(run: str | None = None, runs: str = "runs") -> _Any:
+    """Classifier trained with few labels and a generator, by `ch08_vae.train semi_supervised_gan`.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits, (B, 250) features
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_gan", run, runs)
+
+
+def semi_supervised_vae(run: str | None = None, runs: str = "runs") -> _Any:
+    """Model M2 trained with few labels by `ch08_vae.train semi_supervised_vae`; `classify` predicts classes.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_vae", run, runs)
 
 
 def sentiment(run: str | None = None, runs: str = "runs") -> _Any:

@@ -559,6 +559,7 @@ SMALL = {
     "large_tests": 2,
     "sizes": (16,),
     "steps": 3,
+    "environment_steps": 60,
     "tests": 4,
     "environments": 8,
     "folds": 2,
@@ -569,13 +570,15 @@ SMALL = {
 ADJUSTED: dict[str, dict[str, Any]] = {
     "ch05_rnn.series.forecast": {"limit": 300},
     "ch06_cnn.architectures.classics": {"network": "lenet"},
+    "ch08_vae.few_labels.semi_supervised_gan": {"labels": 10},  # of 60 images
+    "ch08_vae.few_labels.semi_supervised_vae": {"labels": 10},
     "ch06_cnn.transfer.transfer": {"weights": "half"},  # torch.load cannot read the published weights in this mode
 }
 """Settings for single programs, in addition to SMALL."""
 RUN_OTHERS = {
     *("ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch06_cnn.segmentation.cross_validation"),
     "ch06_cnn.style.style_features",
-    "ch07_dqn.mazes.learning_curves",
+    *("ch07_dqn.mazes.learning_curves", "ch07_dqn.agents.learning_bands", "ch07_dqn.agents.peers"),
 }
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
@@ -595,6 +598,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch08_vae.adversarial.gan": {"MONITORED": 20},
     "ch08_vae.diffusion.diffusion": {"MONITORED": 50, "COMPARED": 10, "STEP_COUNTS": (2,), "GUIDANCE_SCALES": (2,)},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
+    "ch08_vae.few_labels.baselines": {"STEPS": 2, "PENALTIES": (1.0,)},
 }
 """Reduced module constants that have no setting."""
 

@@ -79,6 +79,7 @@ FORMATS = [
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
+    (r"auroc", "{name}", 1, "{:.3f}"),
     (r"jobs$|^points$|^nodes_|(finite|zero)_(values|gradients)$", "{name}", 1, "{:,.0f}"),
     (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
     (r"parity$|gradient_difference", "{name}", 1, "{:.1e}"),

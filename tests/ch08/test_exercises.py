@@ -71,6 +71,21 @@ WRONG = [
         lambda mean_a, variance_a, mean_b, variance_b: frechet(mean_a, variance_a**2, mean_b, variance_b**2),
         "the standard deviations are compared, not the variances",
     ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((a @ w).expand(len(y), -1).norm(dim=1) - 1).square().mean(),
+        "for y = [[-1.0]], w = [[3.0]], a = [1.0] you return 4.0, expected 1.0",
+    ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((((y @ w.mT > 0) * a) @ w).square().sum(1) - 1).square().mean(),
+        "the norm is compared with 1, not its square",
+    ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((((y @ w.mT > 0) * a) @ w).norm(dim=1).mean() - 1).square(),
+        "the deviations from 1 are squared before the mean",
+    ),
     (checks.POSTERIOR_MEAN, lambda x_0, x_t, alpha, abar_before: abar_before.sqrt() * x_0, "x_t says more"),
     (
         checks.POSTERIOR_MEAN,

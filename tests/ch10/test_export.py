@@ -64,7 +64,7 @@ def run_of(trained):
 
 def test_all_networks_are_exported_within_the_tolerance(models):
     assert sorted(path.name for path in models.iterdir()) == sorted(
-        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
+        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "md", "onnx")
     )
     for name, model in load_models(models).items():
         parity = model.card.parity

@@ -1,4 +1,4 @@
-"""Check of exercise 7: one step back in a diffusion model."""
+"""Check of exercise 8: one step back in a diffusion model."""
 
 from collections.abc import Callable
 from random import Random
@@ -41,7 +41,7 @@ def random_pixels(generator: Random, size: int) -> Arguments:
 
 
 POSTERIOR_MEAN = Exercise(
-    file="ex7_posterior_mean",
+    file="ex8_posterior_mean",
     function="posterior_mean",
     reference=mean_by_regression,
     cases=(

@@ -10,7 +10,7 @@ To go back, the distribution of x_{t-1} is needed if both x_0 and x_t are known.
 
 a product of two Gaussians in x_{t-1}, so again a Gaussian. Compute its mean for each pixel.
 
-Check: python -m ch08_vae.exercises 7
+Check: python -m ch08_vae.exercises 8
 """
 
 from torch import Tensor
