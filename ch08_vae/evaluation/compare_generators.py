@@ -13,13 +13,14 @@ Dimensions: B batch, N images, P pixels (784), K classes (10).
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ch08_vae.adversarial import gan
+from ch08_vae.adversarial.steps import train_step
 from ch08_vae.autoencoding import vae
 from ch08_vae.autoencoding.networks import initialise_output_bias
 from ch08_vae.diffusion import diffusion
@@ -126,15 +127,17 @@ def make_vae(run: Run, data: ImageSet, *, conditional: bool) -> Contestant:
 def make_gan(run: Run, data: ImageSet) -> Contestant:
     """Make a GAN with the settings of the program `gan`."""
     config = gan.Config()
-    pair = gan.Pair(config).to(run.device)
-    rate, batches = config.learning_rate, stream(run, data, config.batch_size)
-    optimizers = gan.make_optimizer(pair.generator, rate), gan.make_optimizer(pair.discriminator, rate)
+    pair = gan.make_pair(config).to(run.device)
+    optimizers, batches = gan.make_optimizers(pair, config), stream(run, data, config.batch_size)
 
     def step(done: float) -> None:
         images, _ = next(batches)
         for optimizer in optimizers:
-            set_learning_rate(optimizer, one_cycle_at(done, rate, warm_up=0.1))
-        gan.train_step(pair, optimizers, gan.scaled(images), bf16=run.bf16)
+            set_learning_rate(optimizer, one_cycle_at(done, config.learning_rate, warm_up=0.1))
+        if len(images) < 2:  # batch normalisation needs two images
+            images = images.repeat(2, 1, 1, 1)
+        settings: dict[str, Any] = {"loss": config.loss, "gradient_penalty": config.gradient_penalty}
+        train_step(pair, optimizers, gan.scaled(images), **settings, bf16=run.bf16)
 
     def sample(count: int) -> Tensor:
         return gan.generate(pair.generator, torch.randn(count, config.latent_size, device=run.device))

@@ -322,7 +322,7 @@ def test_generators_are_trained_for_the_same_time_and_compared(options, few, cap
     for name in ("vae", "conditional_vae", "gan", "diffusion", "real"):
         assert metrics[f"{name}_frechet_distance"] > 0
         assert (f"{name}_accuracy" in metrics) == (name in ("conditional_vae", "diffusion", "real"))
-        assert name == "real" or metrics[f"{name}_steps"] >= 2
+        assert name == "real" or metrics[f"{name}_steps"] >= 1
     (folder,) = [path.parent for path in options.out.rglob("summary.json")]
     assert {"generators.png", "training.png"} <= {path.name for path in folder.iterdir()}
     assert "conditional VAE" in capsys.readouterr().out
