@@ -464,6 +464,29 @@ def test_a_picture_is_resized_for_a_network_of_a_fixed_size():
     assert labels.shape == (100, 60) and np.array_equal(labels, pixels[..., 0] // 255)
 
 
+class Recording:
+    """A model that keeps its input, and returns its red and green bytes as logits of two classes."""
+
+    serving = cards.Masks(
+        classes=["red", "green"], colours=[(0, 0, 0), (1, 1, 1)], stride=8, size=None, examples=["YQ=="]
+    )
+
+    def __call__(self, pixels):
+        self.pixels = pixels
+        return {"logits": pixels[..., :2].transpose(0, 3, 1, 2).astype(np.float32)}
+
+
+@pytest.mark.parametrize(("height", "width"), [(11, 21), (8, 15), (9, 16), (16, 8), (1, 1)])
+def test_a_picture_is_extended_by_copies_of_its_last_pixels(height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    model: Any = Recording()
+    labels = Segmenter(model).labels(Image.fromarray(pixels))
+    rows = [min(row, height - 1) for row in range(-(-height // 8) * 8)]
+    columns = [min(column, width - 1) for column in range(-(-width // 8) * 8)]
+    assert np.array_equal(model.pixels, pixels[rows][:, columns][np.newaxis])
+    assert labels.dtype == np.uint8 and np.array_equal(labels, pixels[..., 1] > pixels[..., 0])
+
+
 def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
     labels = np.random.default_rng(0).integers(0, 9, (5, 7))
     for size in ((5, 7), (13, 9), (3, 20)):
