@@ -78,6 +78,22 @@ def test_the_localisation_network_has_the_lower_learning_rate(network):
     assert 0 < peak < 0.01
 
 
+def test_long_gradients_are_rescaled(few, monkeypatch):
+    monkeypatch.setattr(spatial, "CLIP", 1e-2)
+    torch.manual_seed(0)
+    model = CNN(42)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    batch = draw(few.train[:4], TRANSFORMATIONS["rotated"], torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    spatial.train_step(model, optimizer, spatial.scaled(batch.pixels), batch.labels)
+    moved = [(new.detach() - old).norm() for old, new in zip(before, model.parameters(), strict=True)]
+    assert float(torch.stack(moved).norm()) == pytest.approx(1e-2, rel=1e-2)
+
+
+def test_the_background_is_zero_like_the_outside_of_an_image():
+    assert spatial.scaled(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
 def test_a_training_step_follows_the_gradient_of_the_mean_loss_of_a_digit(few):
     torch.manual_seed(0)
     config = Config(task="sequence", learning_rate=0.1)
