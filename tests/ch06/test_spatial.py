@@ -336,3 +336,31 @@ def test_regions_are_drawn_in_pixels_of_the_image():
     drawn = torch.tensor(line.get_xydata())[:4]
     torch.testing.assert_close(drawn, expected, check_dtype=False)
     assert len(visualise.draw_regions(images, theta[:, :0], 0, ["1", "2"]).axes) == 2
+
+
+def test_predict_leaves_a_network_in_evaluation_mode(few):
+    model = CNN(42).eval()
+    spatial.predict(model, torch.zeros(2, 1, 42, 42, dtype=torch.uint8))
+    assert not model.training
+
+
+def test_a_film_keeps_copies_and_is_written_in_the_order_of_the_steps(tmp_path, monkeypatch):
+    film, theta = Film(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), steps=10), torch.zeros(1, 1, 2, 3)
+    for step in (1, 0):
+        film.take(step, lambda _: theta)
+    theta += 1
+    assert all((page == 0).all() for page in film.pages.values())
+    titles = []
+    monkeypatch.setattr(films, "frame", lambda *_, title: titles.append(title))
+    monkeypatch.setattr(films, "write_gif", lambda *_: None)
+    film.write(tmp_path / "film.gif", 8)
+    assert titles == ["training step 0", "training step 1"]
+
+
+def test_the_crops_of_two_regions_are_side_by_side():
+    theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(1, 2, 2, 3)
+    sheet = films.frame(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), theta, 8)
+    row = films.TITLE + films.GAP + PANEL + films.GAP
+    for turn in range(2):
+        colour = "#" + bytes(sheet[row, films.GAP + turn * (PANEL // 2)].tolist()).hex()
+        assert colour == films.COLOURS[turn]
