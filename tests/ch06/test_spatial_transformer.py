@@ -240,7 +240,8 @@ def test_new_maps_have_a_clear_maximum_if_positions_are_read():
     """The last layer is a batch norm, whose weights are the standard deviations of the maps."""
     torch.manual_seed(0)
     images = random(20, 1, 60, 60).float()
-    for features, deviation in (("positions", networks.SHARPNESS), ("flat", 1.0)):
+    settings: list[Any] = [("positions", networks.SHARPNESS), ("flat", 1.0)]
+    for features, deviation in settings:
         maps = Localisation(60, features).layers(F.avg_pool2d(images, 2))
         torch.testing.assert_close(maps.std((0, 2, 3)), torch.full((32,), deviation), rtol=1e-2, atol=0)
 
