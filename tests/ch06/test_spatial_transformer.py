@@ -136,6 +136,20 @@ def test_a_new_network_passes_on_the_whole_image(kind, form):
     torch.testing.assert_close(model(images)[:, :1], logits[:, :1])
 
 
+def test_the_spatial_transformer_network_is_its_equations():
+    model: Any = network(SPN).eval()
+    torch.nn.init.normal_(model.theta.weight, std=0.1)
+    images = random(2, 1, 20, 20)
+    linear = model.hidden[0]
+    hidden = torch.tanh(model.localisation(images) @ linear.weight.T + linear.bias)
+    theta = (hidden @ model.theta.weight.T + model.theta.bias).view(2, 1, 2, 3)
+    torch.testing.assert_close(model.attend(images), theta)
+    regions = torch.cat(
+        [sample(image[None], one[None], model.crop_size) for image, one in zip(images, theta, strict=True)]
+    )
+    torch.testing.assert_close(model(images), model.classifier(regions))
+
+
 def test_the_recurrent_network_is_its_equations():
     model, images = network(RecurrentSPN).eval(), random(2, 1, 20, 20)
     torch.nn.init.normal_(model.theta.weight, std=0.1)
@@ -226,7 +240,8 @@ def test_new_maps_have_a_clear_maximum_if_positions_are_read():
     """The last layer is a batch norm, whose weights are the standard deviations of the maps."""
     torch.manual_seed(0)
     images = random(20, 1, 60, 60).float()
-    for features, deviation in (("positions", networks.SHARPNESS), ("flat", 1.0)):
+    settings: list[Any] = [("positions", networks.SHARPNESS), ("flat", 1.0)]
+    for features, deviation in settings:
         maps = Localisation(60, features).layers(F.avg_pool2d(images, 2))
         torch.testing.assert_close(maps.std((0, 2, 3)), torch.full((32,), deviation), rtol=1e-2, atol=0)
 
