@@ -15,7 +15,10 @@ GPU_PYTHON ?= $(BIN)/python
 GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun
 RECORD := $(GPU_PYTHON) -m common.records.ledger record
 
-.PHONY: demo test test-all portable portable-old check aims format notebooks smoke gpu clean $(SMOKE) $(GPU)
+# `make site`: cache runs each notebook once, off shows them without their output
+NOTEBOOKS ?= cache
+
+.PHONY: demo test test-all portable portable-old check aims format notebooks site smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print a table, write an HTML report
@@ -52,6 +55,9 @@ format: $(INSTALLED)     ## format the code and fix lint errors
 
 notebooks: $(NOTEBOOKS_INSTALLED) ## run docs/notebooks, write them with their outputs to build/notebooks, print a table
 	$(BIN)/python -m companion.notebooks
+
+site: $(INSTALLED)       ## the documentation site, build/site/index.html; NOTEBOOKS=off shows the notebooks without running them
+	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python docs/site/build_site.py
 
 smoke: $(INSTALLED)      ## the main commands of each chapter, in separate processes; test-all runs the other written commands
 	rm -rf runs/smoke
