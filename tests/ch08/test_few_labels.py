@@ -346,6 +346,14 @@ def test_the_generator_decreases_the_feature_matching_loss(digits):
     train_until(lambda: matching[-1] < matching[0] / 10, step, at_most=300)
 
 
+def test_the_average_starts_at_the_initialised_weights(digits):
+    networks, _ = make_gan(gan.Config(), flat(digits.train.pixels[:20]))
+    for mean, weight in zip(networks.averaged.parameters(), networks.classifier.parameters(), strict=True):
+        assert torch.equal(mean, weight)
+        assert mean is not weight
+        assert not mean.requires_grad
+
+
 def test_the_average_forgets_the_first_weights_soon(digits):
     networks, _ = make_gan(gan.Config(), flat(digits.train.pixels[:20]))
     (averaged, weight) = networks.averaged.output.b, networks.classifier.output.b
