@@ -34,14 +34,6 @@ def _restored(module: str, run: str | None, runs: str) -> _Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
-    """Actor-critic for one maze, trained by `ch07_dqn.train actor_critic`.
-
-    (B,) states -> (B, 4) logits of the policy, (B,) state values
-    """
-    return _restored("ch07_dqn.actor_critic", run, runs)
-
-
 def autoencoder(run: str | None = None, runs: str = "runs") -> _Any:
     """Autoencoder of handwritten digits, trained by `ch03_autoencoder_rbm.train autoencoder`.
 
@@ -106,14 +98,6 @@ def detection(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch06_cnn.detection.detection", run, runs)
 
 
-def dqn(run: str | None = None, runs: str = "runs") -> _Any:
-    """Deep Q-network for one maze, trained by `ch07_dqn.train dqn`.
-
-    (B,) states -> (B, 4) Q-values
-    """
-    return _restored("ch07_dqn.dqn", run, runs)
-
-
 def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
     """Network that gives pictures one style, trained by `ch06_cnn.train fast_style`.
 
@@ -161,9 +145,25 @@ def language_model(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch05_rnn.language.language_model", run, runs)
 
 
+def maze_actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
+    """Actor-critic for one maze, trained by `ch07_dqn.train maze_actor_critic`.
+
+    (B,) states -> (B, 4) logits of the policy, (B,) state values
+    """
+    return _restored("ch07_dqn.mazes.maze_actor_critic", run, runs)
+
+
+def maze_dqn(run: str | None = None, runs: str = "runs") -> _Any:
+    """Deep Q-network for one maze, trained by `ch07_dqn.train maze_dqn`.
+
+    (B,) states -> (B, 4) Q-values
+    """
+    return _restored("ch07_dqn.mazes.maze_dqn", run, runs)
+
+
 def maze_planner(run: str | None = None, runs: str = "runs") -> _Any:
     """Network for unknown mazes, trained by `ch07_dqn.train generalise`."""
-    return _restored("ch07_dqn.generalise", run, runs)
+    return _restored("ch07_dqn.planning.generalise", run, runs)
 
 
 def memory_network(run: str | None = None, runs: str = "runs") -> _Any:
@@ -195,6 +195,22 @@ def segmentation(run: str | None = None, runs: str = "runs") -> _Any:
     (B, 3, H, W) pixels, H and W multiples of the network's `stride` -> (B, K, H, W) logits
     """
     return _restored("ch06_cnn.segmentation.segmentation", run, runs)
+
+
+def semi_supervised_gan(run: str | None = None, runs: str = "runs") -> _Any:
+    """Classifier trained with few labels and a generator, by `ch08_vae.train semi_supervised_gan`.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits, (B, 250) features
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_gan", run, runs)
+
+
+def semi_supervised_vae(run: str | None = None, runs: str = "runs") -> _Any:
+    """Model M2 trained with few labels by `ch08_vae.train semi_supervised_vae`; `classify` predicts classes.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_vae", run, runs)
 
 
 def sentiment(run: str | None = None, runs: str = "runs") -> _Any:

@@ -3,7 +3,7 @@
     python -m ch07_dqn.play --maze 7                      # the newest run of generalise, in the maze of seed 7
     python -m ch07_dqn.play --maze 7 --rows 10 --columns 20 --algorithm kruskal
     python -m ch07_dqn.play --file my_maze.txt            # your own maze
-    python -m ch07_dqn.play --folder runs/ch07_dqn/dqn/NAME    # a single-maze agent, in its maze
+    python -m ch07_dqn.play --folder runs/ch07_dqn/maze_dqn/NAME    # a single-maze agent, in its maze
 
 A maze file has one line per row and one character per tile: # wall, space or . floor, S start, E exit. A terminal shows
 the path as an animation; otherwise the path is printed once.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ch07_dqn import actor_critic, book, dqn, generalise
-from ch07_dqn.one_maze import greedy_path, maze_of
-from ch07_dqn.pictures import write_animation
+from ch07_dqn.mazes import book, maze_actor_critic, maze_dqn
+from ch07_dqn.mazes.one_maze import greedy_path, maze_of
+from ch07_dqn.mazes.pictures import write_animation
+from ch07_dqn.planning import generalise
 from common.cli import one_line_errors, parse
 from common.config import require, require_positive
 from common.data.mazes.maze import Algorithm, Maze, Tile, carve, distances, letters, read_maze
@@ -65,28 +66,30 @@ class Options:
 def load(options: Options) -> tuple[Maze, Tensor]:
     """Load the maze and the agent's (H, W, A) Q-values, or logits of its policy.
 
-    Agents of dqn, book and actor_critic are loaded with the maze that they were trained on. Raises ValueError for a run
-    of another program.
+    Agents of maze_dqn, book and maze_actor_critic are loaded with the maze that they were trained on. Raises ValueError
+    for a run of another program.
     """
     maze = read_maze(options.file) if options.file else generated_maze(options)
     folder = options.folder or newest_run(options.out, generalise)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.json")
     program = read_json(folder / "config.json").get("program")
-    if program in ("dqn", "book", "actor_critic") and options.file is not None:
+    if program in ("maze_dqn", "book", "maze_actor_critic") and options.file is not None:
         raise ValueError(f"{folder} was trained in one maze only: omit --file, or use a run of generalise")
-    if program in ("dqn", "book"):
-        network, config = dqn.restore(folder) if program == "dqn" else book.restore(folder)
+    if program in ("maze_dqn", "book"):
+        network, config = maze_dqn.restore(folder) if program == "maze_dqn" else book.restore(folder)
         maze = maze_of(config)
-        values = dqn.values_of(network, maze)
-    elif program == "actor_critic":
-        network, config = actor_critic.restore(folder)
+        values = maze_dqn.values_of(network, maze)
+    elif program == "maze_actor_critic":
+        network, config = maze_actor_critic.restore(folder)
         maze = maze_of(config)
-        values = actor_critic.policy_and_values(network, maze)[0]
+        values = maze_actor_critic.policy_and_values(network, maze)[0]
     elif program == "generalise":
         values = generalise.values_of(generalise.restore(folder)[0], [maze])[0]
     else:
-        raise ValueError(f"{folder} is a run of {program}, which has no agent to play: use a run of generalise or dqn")
+        raise ValueError(
+            f"{folder} is a run of {program}, which has no agent to play: use a run of generalise or maze_dqn"
+        )
     say("agent", f"{program}, from {folder}")
     return maze, values
 

@@ -6,8 +6,10 @@ python -m ch08_vae.train --benchmark              # time their training steps on
 """
 
 from ch08_vae.adversarial import gan, mixture
-from ch08_vae.autoencoding import latent_sweep, throughput, vae
+from ch08_vae.autoencoding import anomalies, latent_sweep, throughput, vae
+from ch08_vae.few_labels import semi_supervised_gan, semi_supervised_vae
 from common.cli import main
 
 if __name__ == "__main__":
-    main(vae, latent_sweep, gan, extra=[mixture, throughput])
+    few_labels = [semi_supervised_gan, semi_supervised_vae]
+    main(vae, latent_sweep, gan, extra=[mixture, *few_labels, anomalies, throughput])

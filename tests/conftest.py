@@ -175,7 +175,7 @@ def train_all(folder: Path) -> None:
     from ch06_cnn.detection import detection
     from ch06_cnn.segmentation import segmentation
     from ch06_cnn.style import fast_style
-    from ch07_dqn import generalise
+    from ch07_dqn.planning import generalise
     from ch08_vae.autoencoding import pictures, vae
     from common.data.text import stories
 

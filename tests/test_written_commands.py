@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ch06_cnn.architectures.classics import NETWORKS
-from ch07_dqn.learning_curves import AGENTS
+from ch07_dqn.mazes.learning_curves import AGENTS
 from ch10_deploy.attack.attacks import silent
 from common import benchmark, cli
 from common.config import RunOptions, deciding_fields, default_of
@@ -74,7 +74,7 @@ CONSTANTS = {
     },
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
-    "ch07_dqn.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
+    "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
 }
 """Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""
@@ -109,6 +109,8 @@ def shortened(config, folder, **places):
             changes[name] = min(now, value) if isinstance(now, int | float) and now else value
     if getattr(config, "cutoffs", ()):
         changes["cutoffs"] = (10, 20)  # the embedded vocabulary is small
+    if isinstance(getattr(config, "classes", None), tuple):
+        changes["classes"] = config.classes[:2]  # held-out classes, not a number of classes
     if hasattr(config, "hidden_sizes"):
         changes["hidden_sizes"] = tuple(min(size, 64) for size in config.hidden_sizes)
     if hasattr(config, "style"):  # the named files do not exist, and published weights may be missing

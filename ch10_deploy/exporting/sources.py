@@ -14,7 +14,7 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style
-from ch07_dqn import generalise
+from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
 from ch10_deploy.exporting import graphs, picture_graphs
 from ch10_deploy.exporting.graphs import Graph

@@ -26,8 +26,8 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection, evaluation
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style, network
-from ch07_dqn import generalise
-from ch07_dqn.one_maze import greedy_path
+from ch07_dqn.mazes.one_maze import greedy_path
+from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
 from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
@@ -63,7 +63,7 @@ def run_of(trained):
 
 def test_all_networks_are_exported_within_the_tolerance(models):
     assert sorted(path.name for path in models.iterdir()) == sorted(
-        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
+        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "md", "onnx")
     )
     for name, model in load_models(models).items():
         parity = model.card.parity

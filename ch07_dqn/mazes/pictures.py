@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ch07_dqn.one_maze import greedy_path
+from ch07_dqn.mazes.one_maze import greedy_path
 from common.data.mazes.maze import MOVES, Maze, Tile, colours
 from common.run import Run
 

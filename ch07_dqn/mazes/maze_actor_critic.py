@@ -1,7 +1,7 @@
 """Advantage actor-critic (A2C): a policy gradient with a learned state value as baseline.
 
-    python -m ch07_dqn.train actor_critic
-    python -m ch07_dqn.train actor_critic --gae-lambda 1    # Monte Carlo advantages: less bias, more variance
+    python -m ch07_dqn.train maze_actor_critic
+    python -m ch07_dqn.train maze_actor_critic --gae-lambda 1    # Monte Carlo advantages: less bias, more variance
 
 The actor is the policy pi(a | s), the critic the state value V(s). Both are trained on-policy: every gradient step uses
 a new rollout of all environments (Mnih et al. 2016). The advantages A are generalised advantage estimates, sums of the
@@ -25,9 +25,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from ch07_dqn.network import ACTIONS, ActorCritic
-from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
-from ch07_dqn.pictures import save_pictures
+from ch07_dqn.mazes.network import ACTIONS, ActorCritic
+from ch07_dqn.mazes.one_maze import (
+    SolveTime,
+    describe,
+    episode_statistics,
+    is_shortest,
+    last_episodes,
+    maze_of,
+    measure,
+)
+from ch07_dqn.mazes.pictures import save_pictures
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch

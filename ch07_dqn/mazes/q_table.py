@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ch07_dqn.one_maze import (
+from ch07_dqn.mazes.one_maze import (
     SolveTime,
     describe,
     episode_statistics,
@@ -28,7 +28,7 @@ from ch07_dqn.one_maze import (
     maze_of,
     measure,
 )
-from ch07_dqn.pictures import draw_values, save_pictures
+from ch07_dqn.mazes.pictures import draw_values, save_pictures
 from common.config import RunOptions, require, require_positive
 from common.data.mazes.batch import ACTIONS, MazeBatch, Step
 from common.data.mazes.maze import Algorithm, Maze

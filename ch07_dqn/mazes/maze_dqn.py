@@ -1,9 +1,9 @@
 """Deep Q-network (DQN) for one maze, trained from rewards alone.
 
-    python -m ch07_dqn.train dqn
-    python -m ch07_dqn.train dqn --replay prioritised --dueling
-    python -m ch07_dqn.train dqn --n-steps 1 --starts everywhere        # one-step targets, exploring starts
-    python -m ch07_dqn.train dqn --no-double --target-every 0           # without a target network
+    python -m ch07_dqn.train maze_dqn
+    python -m ch07_dqn.train maze_dqn --replay prioritised --dueling
+    python -m ch07_dqn.train maze_dqn --n-steps 1 --starts everywhere        # one-step targets, exploring starts
+    python -m ch07_dqn.train maze_dqn --no-double --target-every 0           # without a target network
 
 Mnih et al. 2015, with double Q-learning and n-step returns. Parallel environments share one maze, one network and one
 replay buffer.
@@ -20,10 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch07_dqn.network import ACTIONS, QNetwork
-from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
-from ch07_dqn.pictures import save_pictures
-from ch07_dqn.replay import Batch, ReplayBuffer
+from ch07_dqn.mazes.network import ACTIONS, QNetwork
+from ch07_dqn.mazes.one_maze import (
+    SolveTime,
+    describe,
+    episode_statistics,
+    is_shortest,
+    last_episodes,
+    maze_of,
+    measure,
+)
+from ch07_dqn.mazes.pictures import save_pictures
+from ch07_dqn.mazes.replay import Batch, ReplayBuffer
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch, Step

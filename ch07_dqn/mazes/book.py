@@ -13,7 +13,7 @@ Errors of the book's program:
 
 `--corrected` trains on stored transitions and keeps the exit open. The book's `replay` would still not train: it
 computes targets, but does not pass them to the network. Instead, `train_step`, the replay buffer with n-step returns,
-and the target network are those of `dqn`. The book's network, rewards, discount and epsilon remain; with them, the
+and the target network are those of `maze_dqn`. The book's network, rewards, discount and epsilon remain; with them, the
 corrected program does not find the exit either (see the README).
 
 The book decays epsilon inside `replay` and never reads it. Here it is the fraction of random actions.
@@ -28,10 +28,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ch07_dqn.dqn import environment_step, report, train_step, values_of
-from ch07_dqn.network import ACTIONS
-from ch07_dqn.one_maze import SolveTime, describe, episode_statistics, is_shortest, last_episodes, maze_of, measure
-from ch07_dqn.replay import ReplayBuffer
+from ch07_dqn.mazes.maze_dqn import environment_step, report, train_step, values_of
+from ch07_dqn.mazes.network import ACTIONS
+from ch07_dqn.mazes.one_maze import (
+    SolveTime,
+    describe,
+    episode_statistics,
+    is_shortest,
+    last_episodes,
+    maze_of,
+    measure,
+)
+from ch07_dqn.mazes.replay import ReplayBuffer
 from common.benchmark import Workload
 from common.config import RunOptions, read_config, require, require_positive
 from common.data.mazes.batch import MazeBatch

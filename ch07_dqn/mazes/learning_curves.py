@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ch07_dqn import actor_critic, dqn
-from ch07_dqn.one_maze import maze_of
-from ch07_dqn.pictures import draw_learning_curves
+from ch07_dqn.mazes import maze_actor_critic, maze_dqn
+from ch07_dqn.mazes.one_maze import maze_of
+from ch07_dqn.mazes.pictures import draw_learning_curves
 from common.config import RunOptions, require_positive
 from common.data.mazes.maze import card_of
 from common.run import Run
@@ -34,12 +34,12 @@ class Config:
         require_positive(self, "mazes", "epochs")
 
 
-Agent = dqn.Config | actor_critic.Config
+Agent = maze_dqn.Config | maze_actor_critic.Config
 
 AGENTS: dict[str, tuple[str, Agent, Callable[..., dict[str, float]]]] = {
-    "dqn": ("DQN, 8-step returns", dqn.Config(), dqn.train),
-    "dqn_1_step": ("DQN, 1-step returns", dqn.Config(n_steps=1), dqn.train),
-    "actor_critic": ("actor-critic", actor_critic.Config(), actor_critic.train),
+    "dqn": ("DQN, 8-step returns", maze_dqn.Config(), maze_dqn.train),
+    "dqn_1_step": ("DQN, 1-step returns", maze_dqn.Config(n_steps=1), maze_dqn.train),
+    "actor_critic": ("actor-critic", maze_actor_critic.Config(), maze_actor_critic.train),
 }
 """Label, settings and training function of each agent."""
 
@@ -49,7 +49,7 @@ MEASURES = ("solve_rate", "optimal_action_rate", "solved_steps")
 
 def steps_per_epoch(agent: Agent) -> tuple[int, int]:
     """Return the environment steps of an agent before its first epoch and in each epoch."""
-    if isinstance(agent, dqn.Config):
+    if isinstance(agent, maze_dqn.Config):
         return agent.warm_up * agent.environments, agent.steps * agent.environments
     return 0, agent.steps * agent.rollout * agent.environments
 
@@ -63,7 +63,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
 def train(config: Config) -> dict[str, float]:
     """Train every agent in every maze and draw the learning curves; return the mean metrics of each agent."""
     seeds = [config.run.seed + number for number in range(config.mazes)]
-    mazes = [maze_of(replace(dqn.Config(), maze=seed)) for seed in seeds]
+    mazes = [maze_of(replace(maze_dqn.Config(), maze=seed)) for seed in seeds]
     height, width = mazes[0].walls.shape
     card = card_of(mazes, f"{config.mazes} of {height}x{width} tiles, depth-first")
     metrics, curves = {}, {}

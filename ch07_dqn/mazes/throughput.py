@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ch07_dqn.network import ACTIONS, QNetwork
+from ch07_dqn.mazes.network import ACTIONS, QNetwork
 from common.benchmark import interleaved, median_ratio, rate
 from common.config import RunOptions, require_positive
 from common.data.mazes.batch import MazeBatch

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ch07_dqn.network import ACTIONS
+from ch07_dqn.mazes.network import ACTIONS
 
 PLANES = 2
 """Number of input channels: floor and exit. The zero padding at the border is equivalent to walls."""

@@ -3,11 +3,13 @@
     python -m ch07_dqn.train generalise
     python -m ch07_dqn.train generalise --network convolutional     # a convolutional network of fixed depth
     python -m ch07_dqn.train generalise --epochs 4                  # epochs instead of a time budget: reproducible
+    python -m ch07_dqn.train generalise --model learned             # a model of the mazes, learned from random walks
 
-Fitted value iteration: every gradient step uses all actions on all tiles of a batch of mazes. It needs a simulator,
-here a table of transitions; Q-learning would use transitions that an agent has visited. The targets have a fixed
-horizon (De Asis et al. 2020): values for k steps are trained on the network's own values for k - 1 steps, with small
-k, so no value bootstraps from itself:
+Fitted value iteration: every gradient step uses all actions on all tiles of a batch of mazes. It needs a model: the
+simulator, a table of transitions, of which every entry used counts as an environment step, or a network that has
+learned the transitions from random walks. Q-learning would use transitions that an agent has visited. The targets have
+a fixed horizon (De Asis et al. 2020): values for k steps are trained on the network's own values for k - 1 steps, with
+small k, so no value bootstraps from itself:
 
     Q_k(s, a) = r + g max over a' of Q_(k-1)(s', a')        with Q_0 = 0, and only r if s' is terminal
 
@@ -16,21 +18,24 @@ The training uses rewards and next states only; breadth-first search measures th
 Dimensions: B batch of mazes, N mazes, H x W tiles, A = 4 actions.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ch07_dqn.pictures import save_pictures
-from ch07_dqn.planner import Convolutional, Planner, planes_of
+from ch07_dqn.mazes.pictures import save_pictures
+from ch07_dqn.planning.local_model import LocalModel, fit, model_errors, random_walks
+from ch07_dqn.planning.planner import Convolutional, Planner, planes_of
+from ch07_dqn.planning.transitions import Model, Transitions, exit_tiles, sample_batch, transitions_of
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
-from common.data.mazes.batch import MazeBatch, next_states, rewards_of
+from common.data.mazes.batch import ACTIONS, MazeBatch
 from common.data.mazes.maze import CARVE, Maze, card_of, distances, draw_mazes
 from common.run import Run, load_weights
 from common.schedule import linear_at, out_of_time, progress, set_learning_rate
@@ -48,6 +53,11 @@ class Config:
 
     network: Literal["planner", "convolutional"] = "planner"
     """Network architecture: a value iteration network, or a convolutional network of fixed depth."""
+    model: Literal["given", "learned"] = "given"
+    """Model of the environment: the given simulator, or one that is learned from random walks in the training set."""
+    environment_steps: int = default_by("model", given=0, learned=20_000)
+    """Number of environment steps. given: training ends after them, 0 for no limit. learned: steps of the random walks.
+    Default: 0 (given) or 20,000 (learned)."""
     mazes: int = 4_000
     """Size of the training set; each generation algorithm makes a third of the mazes, half of them with loops."""
     tests: int = 1_000
@@ -79,6 +89,12 @@ class Config:
         fill_defaults(self)
         require_positive(self, "mazes", "tests", "large_tests", "rows", "columns", "budget", "epochs", "batch_size")
         require_positive(self, "horizon", "learning_rate")
+        require(self.environment_steps >= 0, "--environment-steps must not be negative", self.environment_steps)
+        if self.model == "learned":
+            require(self.environment_steps > 0, "--model learned needs --environment-steps above 0", 0)
+        else:
+            ends = self.epochs is None or self.environment_steps == 0
+            require(ends, "--epochs and --environment-steps cannot be used together with --model given", "both")
         require(self.target_every >= 0, "--target-every must not be negative", self.target_every)
         require(0 < self.discount < 1, "--discount must be between 0 and 1", self.discount)
         require(
@@ -88,21 +104,6 @@ class Config:
 
 STEPS = 100
 """Gradient steps per epoch."""
-
-
-class Transitions(NamedTuple):
-    """The transitions of all states and actions of a batch of mazes."""
-
-    image: Tensor
-    """(B, 2, H, W)"""
-    reward: Tensor
-    """(B, H, W, A)"""
-    next_state: Tensor
-    """(B, H, W, A) next states, numbered consecutively over the batch"""
-    mask: Tensor
-    """(B, H, W) bool: floor tiles except the exit, the states with actions"""
-    terminal: Tensor
-    """(B H W,) bool: terminal states"""
 
 
 def draw_split(config: Config, split: str, count: int, *, scale: int = 1) -> list[Maze]:
@@ -122,38 +123,11 @@ def unseen(mazes: Sequence[Maze], training_set: Sequence[Maze]) -> list[Maze]:
     return remaining
 
 
-def exit_tiles(mazes: Sequence[Maze], device: torch.device) -> Tensor:
-    """Return the (N,) index of the exit tile within each maze."""
-    width = mazes[0].walls.shape[1]
-    return torch.tensor([row * width + column for row, column in (maze.exit for maze in mazes)], device=device)
-
-
-def sample_batch(walls: Tensor, exits: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """(N, H, W) walls, (N,) tiles of the exits -> (B, H, W) walls of a random batch, (B,) states of its exits
-
-    Half of the exits are moved to a random floor tile, so a maze provides a different task for each of its floor tiles.
-    """
-    index = torch.randint(len(walls), (batch_size,), device=walls.device)
-    sampled = walls[index]
-    random_tile = torch.multinomial((~sampled).flatten(1).float(), 1).squeeze(1)
-    unchanged = torch.rand(batch_size, device=walls.device) < 0.5
-    tile = torch.where(unchanged, exits[index], random_tile)
-    return sampled, tile + torch.arange(batch_size, device=walls.device) * sampled[0].numel()
-
-
-def transitions_of(walls: Tensor, exits: Tensor) -> Transitions:
-    """Compute the reward (1 for reaching the exit) and the next state of every action on every tile."""
-    terminal = torch.zeros(walls.numel(), dtype=torch.bool, device=walls.device).index_fill_(0, exits, True)
-    goal = terminal.view(walls.shape)
-    reward = rewards_of(walls, goal.float(), bump=0.0)
-    return Transitions(planes_of(walls, exits), reward, next_states(walls), ~walls & ~goal, terminal)
-
-
 @torch.no_grad()
 def targets(transitions: Transitions, values: Tensor, discount: float) -> Tensor:
     """Return the (B, H, W, A) TD targets y = r + g max over a' of Q'(s', a'), or r alone if s' is terminal."""
-    next_value = values.amax(3).flatten().masked_fill(transitions.terminal, 0)
-    return transitions.reward + discount * next_value[transitions.next_state]
+    next_value = values.amax(3).flatten()[transitions.next_state].masked_fill(transitions.ended, 0)
+    return transitions.reward + discount * next_value
 
 
 def train_step(
@@ -226,6 +200,34 @@ def make_model(config: Config) -> nn.Module:
     return Planner() if config.network == "planner" else Convolutional()
 
 
+def steps_per_gradient(walls: Tensor, batch_size: int) -> float:
+    """Return the mean number of environment steps of a gradient step: all actions on all floor tiles but the exit."""
+    states = float((~walls).sum()) / len(walls) - 1
+    return batch_size * states * ACTIONS
+
+
+def gradient_steps(config: Config, walls: Tensor) -> int | None:
+    """Return the number of gradient steps of the training; None if the time budget ends it."""
+    if config.model == "given" and config.environment_steps:
+        return max(1, round(config.environment_steps / steps_per_gradient(walls, config.batch_size)))
+    return config.epochs and config.epochs * STEPS
+
+
+def sample_efficiency(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the steps and seconds until 90 % and 99 % of the validation mazes were solved, if they were."""
+    found = {}
+    for percent in (90, 99):
+        row = next((row for row in history if row["valid_solve_rate"] >= percent / 100), None)
+        if row is not None:
+            before = [earlier for earlier in history if earlier["epoch"] <= row["epoch"]]
+            found |= {
+                f"solve_{percent}_environment_steps": row["environment_steps"],
+                f"solve_{percent}_gradient_steps": sum(earlier["steps"] for earlier in before),
+                f"solve_{percent}_seconds": sum(earlier["seconds"] for earlier in before),
+            }
+    return found
+
+
 def train(config: Config) -> dict[str, float]:
     """Train the network within the time budget; return its metrics on unseen mazes."""
     training = draw_split(config, "train", config.mazes)
@@ -233,7 +235,6 @@ def train(config: Config) -> dict[str, float]:
     test = unseen(draw_split(config, "test", config.tests), training)
     height, width = training[0].walls.shape
     sizes = f"{len(training):,} train, {len(valid):,} valid, {len(test):,} test of {height}x{width} tiles"
-    total_steps = config.epochs and config.epochs * STEPS
     with Run.open(__name__, config, card_of([*training, *valid, *test], sizes)) as run:
         walls = torch.stack([maze.walls for maze in training]).to(run.device)
         exits = exit_tiles(training, run.device)
@@ -241,13 +242,17 @@ def train(config: Config) -> dict[str, float]:
         target_network = deepcopy(model) if config.target_every else model
         optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
         checkpointed = {"model": model, "target_network": target_network, "optimizer": optimizer}
+        environment, errors = learn_model(config, training, test, run.device)
+        total_steps = gradient_steps(config, walls)
+        epochs = total_steps and math.ceil(total_steps / STEPS)
 
-        for epoch in run.epochs(config.epochs, STEPS, budget=config.budget, **checkpointed):
+        for epoch in run.epochs(epochs, STEPS, budget=config.budget, **checkpointed):
+            used = int(run.history[-1]["environment_steps"]) if run.history else 0
             for step in range((epoch - 1) * STEPS, epoch * STEPS):
                 done = progress(step, total_steps, run.elapsed(), config.budget)
                 set_learning_rate(optimizer, linear_at(done, config.learning_rate))
 
-                transitions = transitions_of(*sample_batch(walls, exits, config.batch_size))
+                transitions = environment(*sample_batch(walls, exits, config.batch_size))
                 horizon = random.randint(1, config.horizon)
                 loss = train_step(
                     model, target_network, optimizer, transitions, horizon=horizon, discount=config.discount
@@ -255,17 +260,33 @@ def train(config: Config) -> dict[str, float]:
 
                 if config.target_every and step % config.target_every == 0:
                     target_network.load_state_dict(model.state_dict())
+                used += transitions.mask.sum() * ACTIONS
                 run.step(loss, mazes=config.batch_size)
-                if out_of_time(config.epochs, run.elapsed(), config.budget):
+                if step + 1 == total_steps or out_of_time(epochs, run.elapsed(), config.budget):
                     run.end()
                     break
-            run.log(valid=measure(model, valid))
+            used = int(used) if config.model == "given" else config.environment_steps
+            run.log(valid=measure(model, valid), run={"environment_steps": used})
 
         run.save(model)
         large = draw_split(config, "large", config.large_tests, scale=2)
         metrics = {"test": measure(model, test), "large": measure(model, large)}
+        if errors:
+            metrics["model"] = errors
         report(run, model, large)
-        return run.finish(**metrics)
+        used = run.history[-1]["environment_steps"]
+        return run.finish(**metrics, run={"environment_steps": used, **sample_efficiency(run.history)})
+
+
+def learn_model(
+    config: Config, training: Sequence[Maze], test: Sequence[Maze], device: torch.device
+) -> tuple[Model, dict[str, float]]:
+    """Return the simulator, or a model learned from random walks and its errors on unseen mazes."""
+    if config.model == "given":
+        return transitions_of, {}
+    local = LocalModel().to(device)
+    fit(local, random_walks(training, config.environment_steps))
+    return local.transitions, model_errors(local, test)
 
 
 def report(run: Run, model: nn.Module, large: Sequence[Maze]) -> None:
@@ -293,9 +314,10 @@ def workload(config: Config, device: torch.device) -> Workload:
     model = make_model(config).to(device)
     target_network = deepcopy(model) if config.target_every else model
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    environment = transitions_of if config.model == "given" else LocalModel().to(device).transitions
 
     def step() -> Tensor:
-        transitions = transitions_of(*sample_batch(walls, exits, config.batch_size))
+        transitions = environment(*sample_batch(walls, exits, config.batch_size))
         return train_step(
             model, target_network, optimizer, transitions, horizon=config.horizon, discount=config.discount
         )
