@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEMO_INSTALLED := .venv/.demo-installed
+NOTEBOOKS_INSTALLED := .venv/.notebooks-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 # the tests of a file share fixtures, so one worker runs them all; conftest.py orders the slowest files first
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -17,7 +18,7 @@ RECORD := $(GPU_PYTHON) -m common.records.ledger record
 # `make site`: cache runs each notebook once, off shows them without their output
 NOTEBOOKS ?= cache
 
-.PHONY: demo test test-all portable portable-old check aims format smoke site gpu clean $(SMOKE) $(GPU)
+.PHONY: demo test test-all portable portable-old check aims format notebooks site smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print a table, write an HTML report
@@ -51,6 +52,9 @@ aims: $(INSTALLED)       ## list the recorded figures outside their target range
 format: $(INSTALLED)     ## format the code and fix lint errors
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+notebooks: $(NOTEBOOKS_INSTALLED) ## run docs/notebooks, write them with their outputs to build/notebooks, print a table
+	$(BIN)/python -m companion.notebooks
 
 site: $(INSTALLED)       ## the documentation site, build/site/index.html; NOTEBOOKS=off shows the notebooks without running them
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python docs/site/build_site.py
@@ -159,6 +163,10 @@ $(BIN)/python:
 $(DEMO_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the dependencies of the tour into .venv: about 6 GB with CUDA, a minute or two on a fast line"
 	@$(PIP) '.[demo]'
+	touch $@
+
+$(NOTEBOOKS_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@$(PIP) '.[demo,notebooks]'
 	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

@@ -35,11 +35,11 @@ def _restored(module: str, run: str | None, runs: str) -> _Any:
 
 
 def actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
-    """Actor-critic for one maze, trained by `ch07_dqn.train actor_critic`.
+    """Actor-critic for an environment with discrete actions, trained by `ch07_dqn.train actor_critic`.
 
-    (B,) states -> (B, 4) logits of the policy, (B,) state values
+    (B, D) observations -> (B, A) logits of the policy
     """
-    return _restored("ch07_dqn.actor_critic", run, runs)
+    return _restored("ch07_dqn.agents.actor_critic", run, runs)
 
 
 def autoencoder(run: str | None = None, runs: str = "runs") -> _Any:
@@ -106,12 +106,20 @@ def detection(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch06_cnn.detection.detection", run, runs)
 
 
-def dqn(run: str | None = None, runs: str = "runs") -> _Any:
-    """Deep Q-network for one maze, trained by `ch07_dqn.train dqn`.
+def diffusion(run: str | None = None, runs: str = "runs") -> _Any:
+    """Diffusion model and its noise schedule, trained by `ch08_vae.train diffusion`.
 
-    (B,) states -> (B, 4) Q-values
+    (B, C, H, W) noisy images, (B,) times, (B,) classes -> (B, C, H, W) predicted noise
     """
-    return _restored("ch07_dqn.dqn", run, runs)
+    return _restored("ch08_vae.diffusion.diffusion", run, runs)
+
+
+def dqn(run: str | None = None, runs: str = "runs") -> _Any:
+    """Deep Q-network for an environment with discrete actions, trained by `ch07_dqn.train dqn`.
+
+    (B, D) observations -> (B, A) Q-values
+    """
+    return _restored("ch07_dqn.agents.dqn", run, runs)
 
 
 def fast_style(run: str | None = None, runs: str = "runs") -> _Any:
@@ -161,14 +169,46 @@ def language_model(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch05_rnn.language.language_model", run, runs)
 
 
+def maze_actor_critic(run: str | None = None, runs: str = "runs") -> _Any:
+    """Actor-critic for one maze, trained by `ch07_dqn.train maze_actor_critic`.
+
+    (B,) states -> (B, 4) logits of the policy, (B,) state values
+    """
+    return _restored("ch07_dqn.mazes.maze_actor_critic", run, runs)
+
+
+def maze_dqn(run: str | None = None, runs: str = "runs") -> _Any:
+    """Deep Q-network for one maze, trained by `ch07_dqn.train maze_dqn`.
+
+    (B,) states -> (B, 4) Q-values
+    """
+    return _restored("ch07_dqn.mazes.maze_dqn", run, runs)
+
+
 def maze_planner(run: str | None = None, runs: str = "runs") -> _Any:
     """Network for unknown mazes, trained by `ch07_dqn.train generalise`."""
-    return _restored("ch07_dqn.generalise", run, runs)
+    return _restored("ch07_dqn.planning.generalise", run, runs)
 
 
 def memory_network(run: str | None = None, runs: str = "runs") -> _Any:
     """Memory network and its encoder of stories, trained by `ch05_rnn.train memory_network`."""
     return _restored("ch05_rnn.memory.memory_network", run, runs)
+
+
+def mixture(run: str | None = None, runs: str = "runs") -> _Any:
+    """Pairs of generator and discriminator for points, by method, trained by `ch08_vae.train mixture`.
+
+    generator: (B, Z) noise -> (B, 2) points; discriminator: (B, 2) points -> (B,) outputs
+    """
+    return _restored("ch08_vae.adversarial.mixture", run, runs)
+
+
+def ppo(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train ppo`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.ppo", run, runs)
 
 
 def rbm(run: str | None = None, runs: str = "runs") -> _Any:
@@ -181,12 +221,36 @@ def recommender(run: str | None = None, runs: str = "runs") -> _Any:
     return _restored("ch03_autoencoder_rbm.films.recommender", run, runs)
 
 
+def reinforce(run: str | None = None, runs: str = "runs") -> _Any:
+    """Policy for an environment with discrete actions, trained by `ch07_dqn.train reinforce`.
+
+    (B, D) observations -> (B, A) logits of the policy
+    """
+    return _restored("ch07_dqn.agents.reinforce", run, runs)
+
+
 def segmentation(run: str | None = None, runs: str = "runs") -> _Any:
     """U-Net or fully convolutional network and the names of its classes, trained by `ch06_cnn.train segmentation`.
 
     (B, 3, H, W) pixels, H and W multiples of the network's `stride` -> (B, K, H, W) logits
     """
     return _restored("ch06_cnn.segmentation.segmentation", run, runs)
+
+
+def semi_supervised_gan(run: str | None = None, runs: str = "runs") -> _Any:
+    """Classifier trained with few labels and a generator, by `ch08_vae.train semi_supervised_gan`.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits, (B, 250) features
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_gan", run, runs)
+
+
+def semi_supervised_vae(run: str | None = None, runs: str = "runs") -> _Any:
+    """Model M2 trained with few labels by `ch08_vae.train semi_supervised_vae`; `classify` predicts classes.
+
+    (B, 784) pixels in [0, 1] -> (B, 10) logits
+    """
+    return _restored("ch08_vae.few_labels.semi_supervised_vae", run, runs)
 
 
 def sentiment(run: str | None = None, runs: str = "runs") -> _Any:

@@ -5,11 +5,11 @@ python -m ch03_autoencoder_rbm.train feedforward --epochs 5 # one program
 python -m ch03_autoencoder_rbm.train --benchmark            # time their training steps on every device
 """
 
-from ch03_autoencoder_rbm.boltzmann import dbn, rbm, rbm_throughput
+from ch03_autoencoder_rbm.boltzmann import anomalies, dbn, rbm, rbm_throughput
 from ch03_autoencoder_rbm.digits import autoencoder, feedforward
 from ch03_autoencoder_rbm.films import baselines, recommender, scaling, sparse_throughput
 from common.cli import main
 
 if __name__ == "__main__":
-    extra = [dbn, rbm_throughput, baselines, scaling, sparse_throughput]
+    extra = [anomalies, dbn, rbm_throughput, baselines, scaling, sparse_throughput]
     main(feedforward, autoencoder, rbm, recommender, extra=extra)

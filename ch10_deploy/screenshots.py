@@ -67,6 +67,13 @@ def open_decoder(page: Any) -> None:
     page.wait_for_timeout(1_500)
 
 
+def open_denoising(page: Any) -> None:
+    """Open the tab of the diffusion model, and wait until the digit is complete."""
+    with page.expect_response("**/denoise"):
+        page.locator("#tab-diffusion").click()
+    page.wait_for_timeout(500)
+
+
 def solve_maze(page: Any) -> None:
     """Open the tab of the planner, and wait until the agent has reached the exit."""
     page.locator("#tab-maze").click()
@@ -101,6 +108,7 @@ def train(config: Config) -> dict[str, float]:
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
         tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
+        tabs["diffusion"] = open_denoising
         for name, endpoint in (("detection", "detect"), ("segmentation", "segment"), ("style", "stylise")):
             tabs[name] = partial(open_pictures, name=name, endpoint=endpoint)
         for name, open_tab in tabs.items():

@@ -60,12 +60,20 @@ PROGRAMS = {
         "ch06_cnn.train spatial --data digits --task rotated --limit 300 --epochs 4",
         "ch06_cnn.train style --size 48 --epochs 10 --steps 8",
         "ch06_cnn.train fast_style --size 48 --image-size 32 --images 60 --width 4 --blocks 1 --epochs 4 --steps 3",
-        "ch07_dqn.train dqn --epochs 5 --steps 30",
+        "ch07_dqn.train maze_dqn --epochs 5 --steps 30",
         "ch07_dqn.train book --corrected --epochs 5 --steps 30",
-        "ch07_dqn.train actor_critic --epochs 5",
+        "ch07_dqn.train maze_actor_critic --epochs 5",
+        "ch07_dqn.train reinforce --baseline --epochs 6 --environments 4",
+        "ch07_dqn.train actor_critic --epochs 4 --environment-steps 8000",
+        "ch07_dqn.train ppo --epochs 4 --environment-steps 4000",
+        "ch07_dqn.train dqn --epochs 4 --environment-steps 5000",
         "ch07_dqn.train generalise --rows 3 --columns 4 --mazes 100 --tests 20 --large-tests 2 --epochs 2",
         "ch08_vae.train vae --data digits --epochs 8 --importance-samples 50 --likelihood-images 10",
         "ch08_vae.train gan --data digits --limit 600 --epochs 3",
+        "ch08_vae.train semi_supervised_gan --data digits --limit 300 --labels 20 --epochs 4",
+        "ch08_vae.train semi_supervised_vae --data digits --limit 300 --labels 20 --epochs 4",
+        "ch08_vae.train mixture --epochs 6 --steps 50",
+        "ch08_vae.train diffusion --data digits --limit 300 --epochs 4 --width 8 --sampling-steps 2",
     )
 }
 """Small settings for the programs that save checkpoints and weights; all train for epochs, not for a time budget."""

@@ -177,6 +177,14 @@ STOPS = [
         seconds=6,
     ),
     Stop(
+        "ch03_autoencoder_rbm.boltzmann.anomalies",
+        "test_autoencoder_auroc",
+        ("PCA", "test_pca_auroc"),
+        short={"data": "digits", "classes": (3, 5)},
+        label="AUROC, digits held out",
+        seconds=6,
+    ),
+    Stop(
         "ch03_autoencoder_rbm.films.recommender",
         "test_rmse",
         ("biases", "bias_rmse"),
@@ -314,12 +322,24 @@ STOPS = [
         },
         seconds=9,
     ),
-    Stop("ch07_dqn.q_table", "path_steps", ("shortest", "shortest_steps"), seconds=2),
+    Stop("ch07_dqn.mazes.q_table", "path_steps", ("shortest", "shortest_steps"), seconds=2),
     Stop(
-        "ch07_dqn.dqn", "path_steps", ("shortest", "shortest_steps"), short={"epochs": 8, "warm_up": 1_000}, seconds=6
+        "ch07_dqn.mazes.maze_dqn",
+        "path_steps",
+        ("shortest", "shortest_steps"),
+        short={"epochs": 8, "warm_up": 1_000},
+        seconds=6,
     ),
     Stop(
-        "ch07_dqn.generalise",
+        "ch07_dqn.agents.ppo",
+        "test_return",
+        ("the maximum", 500.0),
+        short={"environment_steps": 40_000, "epochs": 8},
+        label="return in CartPole",
+        seconds=8,
+    ),
+    Stop(
+        "ch07_dqn.planning.generalise",
         "test_solve_rate",
         ("at twice the width and height", "large_solve_rate"),
         short={

@@ -32,6 +32,7 @@ SAVE = plots.save
 
 LONGEST = [
     *("test_written_commands", "ch09/test_pipeline", "test_cuda_dry_run", "ch10/test_playground", "ch10/test_image"),
+    "test_notebooks",
     *("ch09/test_bindings", "ch10/test_server", "ch05/test_seq2seq", "ch05/test_forecast", "ch06/test_cnn"),
     *("ch05/test_sentiment", "ch08/test_vae", "test_run", "ch10/test_load", "ch03/test_rbm", "test_distributed"),
     *("ch03/test_autoencoder", "ch02/test_programs", "ch10/test_training", "ch08/test_programs", "test_killtest"),
@@ -64,7 +65,7 @@ def pytest_collection_modifyitems(items):
 
 INSTALLED_BY_CI = re.compile(
     "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu|gensim|"
-    "tensorboard|sphinx|KaTeX",
+    "tensorboard|jupytext|nbclient|sphinx|KaTeX",
     re.I,
 )
 """Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""
@@ -175,16 +176,19 @@ def train_all(folder: Path) -> None:
     from ch06_cnn.detection import detection
     from ch06_cnn.segmentation import segmentation
     from ch06_cnn.style import fast_style
-    from ch07_dqn import generalise
+    from ch07_dqn.planning import generalise
     from ch08_vae.autoencoding import pictures, vae
+    from ch08_vae.diffusion import diffusion
+    from ch08_vae.diffusion import pictures as denoising
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
         drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
-        for drawing in (*drawn, detection, segmentation, fast_style):
+        for drawing in (*drawn, denoising, detection, segmentation, fast_style):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(language_model, "generation_speed", lambda *_, **__: 1.0)
         patch.setattr(bag_of_ngrams, "STEPS", 1)
+        patch.setattr(diffusion, "MONITORED", 50)
         patch.setattr(stories, "TRAIN", 200)
         run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
         few, letters = replace(run, limit=300), replace(run, limit=20_000)
@@ -193,6 +197,9 @@ def train_all(folder: Path) -> None:
         cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
         plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
         vae.train(plane)
+        diffusion.train(
+            diffusion.Config(data="digits", epochs=1, width=8, sampling_steps=2, run=replace(run, limit=100))
+        )
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
         small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
         language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))

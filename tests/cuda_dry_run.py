@@ -1,7 +1,7 @@
 """Simulate a CUDA device on a machine without one: run every program of chapters 1 to 8, and find misplaced tensors.
 
     python tests/cuda_dry_run.py                              # every program, one table
-    python tests/cuda_dry_run.py ch07_dqn.dqn ch08_vae.autoencoding.vae    # only these
+    python tests/cuda_dry_run.py ch07_dqn.mazes.maze_dqn ch08_vae.autoencoding.vae    # only these
     python tests/cuda_dry_run.py --json FILE                  # for tests/test_cuda_dry_run.py
 
 `DryRun` extends PyTorch's FakeTensorMode: its tensors report `cuda:0` as their device, and an operator on tensors of
@@ -559,6 +559,7 @@ SMALL = {
     "large_tests": 2,
     "sizes": (16,),
     "steps": 3,
+    "environment_steps": 60,
     "tests": 4,
     "environments": 8,
     "folds": 2,
@@ -569,13 +570,15 @@ SMALL = {
 ADJUSTED: dict[str, dict[str, Any]] = {
     "ch05_rnn.series.forecast": {"limit": 300},
     "ch06_cnn.architectures.classics": {"network": "lenet"},
+    "ch08_vae.few_labels.semi_supervised_gan": {"labels": 10},  # of 60 images
+    "ch08_vae.few_labels.semi_supervised_vae": {"labels": 10},
     "ch06_cnn.transfer.transfer": {"weights": "half"},  # torch.load cannot read the published weights in this mode
 }
 """Settings for single programs, in addition to SMALL."""
 RUN_OTHERS = {
     *("ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch06_cnn.segmentation.cross_validation"),
     "ch06_cnn.style.style_features",
-    "ch07_dqn.learning_curves",
+    *("ch07_dqn.mazes.learning_curves", "ch07_dqn.agents.learning_bands", "ch07_dqn.agents.peers"),
 }
 """Programs that only run programs of other modules."""
 CONSTANTS: dict[str, dict[str, Any]] = {
@@ -590,10 +593,12 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
     "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
-    "ch07_dqn.generalise": {"STEPS": 3},
-    "ch07_dqn.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
+    "ch07_dqn.planning.generalise": {"STEPS": 3},
+    "ch07_dqn.mazes.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch08_vae.adversarial.gan": {"MONITORED": 20},
+    "ch08_vae.diffusion.diffusion": {"MONITORED": 50, "COMPARED": 10, "STEP_COUNTS": (2,), "GUIDANCE_SCALES": (2,)},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
+    "ch08_vae.few_labels.baselines": {"STEPS": 2, "PENALTIES": (1.0,)},
 }
 """Reduced module constants that have no setting."""
 
@@ -692,7 +697,7 @@ def main() -> None:
     from test_house import PROGRAMS
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("programs", nargs="*", help="modules, for example ch07_dqn.dqn; by default all")
+    parser.add_argument("programs", nargs="*", help="modules, for example ch07_dqn.mazes.maze_dqn; by default all")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -80,7 +80,7 @@ def test_programs_have_no_misplaced_tensor(outcomes, program, part):
 def test_the_table_lists_every_program(outcomes):
     table = cuda_dry_run.table(list(outcomes.values()))
     assert all(f"| {name} | train |" in table for name in NAMES)
-    (row,) = re.findall(r"^\| ch07_dqn.dqn \| train \| [\d,]+ \| .*$", table, re.M)
+    (row,) = re.findall(r"^\| ch07_dqn.mazes.maze_dqn \| train \| [\d,]+ \| .*$", table, re.M)
     assert {"act", "sample", "train_step"} <= set(re.findall(r"\w+", row)), row
 
 

@@ -246,7 +246,8 @@ SECTIONS = (
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_chapter_readmes_have_the_same_sections(chapter):
     number, text = int(chapter[2:4]), (ROOT / chapter / "README.md").read_text(encoding="utf-8")
-    assert re.match(rf"# Chapter {number}: [^\n]+\n\n[A-Z]", text), "a title and a paragraph are missing"
+    beginning = rf"\*\*English\*\* \| .+\n\n# Chapter {number}: [^\n]+\n\n[A-Z]"
+    assert re.match(beginning, text), "languages, a title or a paragraph are missing"
     parts = re.split(r"^## (.+)$", text, flags=re.M)
     assert [heading for heading in parts[1::2] if heading in SECTIONS] == list(SECTIONS)
     section = dict(zip(parts[1::2], parts[2::2], strict=True))

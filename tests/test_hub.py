@@ -25,7 +25,7 @@ WITHOUT_ENTRY = {
     "ch02_nn.simple": "three weights",
     "ch02_nn.tables.tables": "restores several models of tables with named columns",
     "ch06_cnn.style.style": "the model is one picture",
-    "ch07_dqn.book": "reproduces the errors of the book",
+    "ch07_dqn.mazes.book": "reproduces the errors of the book",
 }
 
 

@@ -33,8 +33,8 @@ BRIEF = {"data": "digits", "epochs": 2}
 MAZE = ("shortest", "shortest_steps")
 QUICK = [
     Stop("ch03_autoencoder_rbm.digits.feedforward", "test_accuracy", ("guessing", 0.1), short=BRIEF),
-    Stop("ch07_dqn.q_table", "path_steps", MAZE),
-    Stop("ch07_dqn.q_table", "path_steps", MAZE, {"rows": 3}),
+    Stop("ch07_dqn.mazes.q_table", "path_steps", MAZE),
+    Stop("ch07_dqn.mazes.q_table", "path_steps", MAZE, {"rows": 3}),
 ]
 
 PROBE = '''"""A program that reports when it runs."""
@@ -188,12 +188,12 @@ def test_a_failure_is_recorded(request_here, monkeypatch):
     def explode(config):
         raise RuntimeError("a bad day")
 
-    monkeypatch.setattr("ch07_dqn.q_table.train", explode)
+    monkeypatch.setattr("ch07_dqn.mazes.q_table.train", explode)
     seen = tour_visit.visit(QUICK[1], request_here)
     assert seen.error == "RuntimeError: a bad day"
     assert seen.result == "failed: RuntimeError: a bad day"
     assert "Traceback" in seen.printed
-    wrong = tour_visit.visit(Stop("ch07_dqn.q_table", "path_steps", settings={"rows": 0}), request_here)
+    wrong = tour_visit.visit(Stop("ch07_dqn.mazes.q_table", "path_steps", settings={"rows": 0}), request_here)
     assert "--rows must" in wrong.error, "settings that the program rejects are a failure, too"
 
 
@@ -468,11 +468,11 @@ def test_ideas_are_a_few_sentences():
 def test_compared_devices_are_in_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr("common.benchmark.ROUND_SECONDS", 0.001)
     monkeypatch.setattr("common.benchmark.ROUNDS", 2)
-    timings, picture = tour_visit.compare_devices([QUICK[0].module, "ch07_dqn.q_table"], tmp_path)
+    timings, picture = tour_visit.compare_devices([QUICK[0].module, "ch07_dqn.mazes.q_table"], tmp_path)
     text = report_of([Visit(QUICK[0])], tmp_path, timings=timings, devices_picture=picture)
     assert "steps per second" in text
     assert Page(text).images[-1]["alt"] == "samples per second on every device"
-    assert tour_visit.compare_devices(["ch07_dqn.q_table"], tmp_path) == ([], None)
+    assert tour_visit.compare_devices(["ch07_dqn.mazes.q_table"], tmp_path) == ([], None)
 
 
 def test_out_that_cannot_be_written(tmp_path):

@@ -56,12 +56,12 @@ class Config:
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder with one hidden layer of 128 units each."""
+    """Encoder and decoder with one hidden layer of 128 units each, and a code of `code_size` numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, code_size: int = 64) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(784, 128), nn.SiLU(), nn.Linear(128, 64))
-        self.decoder = nn.Sequential(nn.Linear(64, 128), nn.SiLU(), nn.Linear(128, 784), nn.Sigmoid())
+        self.encoder = nn.Sequential(nn.Linear(784, 128), nn.SiLU(), nn.Linear(128, code_size))
+        self.decoder = nn.Sequential(nn.Linear(code_size, 128), nn.SiLU(), nn.Linear(128, 784), nn.Sigmoid())
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, P) pixels -> (B, Z) code"""
@@ -102,9 +102,9 @@ def train_step(
     return loss.detach()
 
 
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Make the optimizer: fused Adam (Kingma & Ba 2015)."""
-    return torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
+    return torch.optim.Adam(model.parameters(), learning_rate, fused=True)
 
 
 @torch.inference_mode()
@@ -167,7 +167,7 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         epochs = config.epochs or max(30, 1_000 // len(batches))
         model = Autoencoder().to(run.device)
         parallel = distributed.wrap(model)
-        optimizer = make_optimizer(model, config)
+        optimizer = make_optimizer(model, config.learning_rate)
         snapshots = Snapshots(data.valid.pixels[:10], epochs)
         for epoch in run.epochs(epochs, len(batches), model=model, optimizer=optimizer, snapshots=snapshots):
             for step, (images,) in enumerate(batches, start=(epoch - 1) * len(batches)):
@@ -266,7 +266,7 @@ def workload(config: Config, device: torch.device) -> Workload:
     """Make the training step on a batch of random images for the device benchmark."""
     images = torch.randint(256, (config.batch_size, 1, 28, 28), dtype=torch.uint8, device=device)
     model = Autoencoder().to(device)
-    optimizer = make_optimizer(model, config)
+    optimizer = make_optimizer(model, config.learning_rate)
     bf16 = config.run.precision == "bf16"
 
     def step() -> Tensor:

@@ -2,9 +2,11 @@
 
     python -m ch03_autoencoder_rbm.train scaling
     python -m ch03_autoencoder_rbm.train scaling --ratings 100000 1000000
+    python -m ch03_autoencoder_rbm.train scaling --ratings 10000000 100000000 --epochs 1    # streamed in ten parts
 
 Each size is measured in a separate process. The peak memory is the process's maximum resident set size, including
-Python and torch.
+Python and torch. More ratings than `--in-memory` are streamed: the users are divided into parts, and each part is
+drawn again in every epoch, from its own seed, when it is needed. The seconds per epoch are those of the training steps.
 """
 
 import math
@@ -12,6 +14,7 @@ import multiprocessing
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -27,7 +30,7 @@ from ch03_autoencoder_rbm.films.sparse import Cases
 from common import device as devices
 from common import distributed
 from common.config import RunOptions, require, require_positive
-from common.data.ratings.planted import draw
+from common.data.ratings.planted import draw_films, draw_users
 from common.data.source import DataCard
 from common.progress import say, track
 from common.run import Run
@@ -42,6 +45,8 @@ class Config:
 
     ratings: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     """Numbers of synthetic ratings, each at least twice the previous one."""
+    in_memory: int = 10_000_000
+    """Largest number of ratings that are kept in memory; more are streamed in parts of at most this size."""
     epochs: int = 3
     """Number of timed epochs after a warm-up on one batch; the median is reported."""
     hidden_size: int = 100
@@ -51,11 +56,40 @@ class Config:
     run: RunOptions = field(default_factory=lambda: RunOptions(device="cpu", threads=1, precision="fp32"))
 
     def __post_init__(self) -> None:
-        require_positive(self, "ratings", "epochs", "hidden_size", "batch_size")
+        require_positive(self, "ratings", "in_memory", "epochs", "hidden_size", "batch_size")
         require(len(self.ratings) > 0, "--ratings needs at least one number", "none")
         require(min(self.ratings) >= 1_000, "--ratings must be at least 1000", min(self.ratings))
         increasing = all(2 * one <= other for one, other in pairwise(self.ratings))
         require(increasing, "--ratings must increase, each to at least twice the previous number", self.ratings)
+
+
+class Stream:
+    """Synthetic ratings of many users in parts; a single part is kept, several are drawn when they are needed."""
+
+    def __init__(self, ratings: int, in_memory: int, seed: int) -> None:
+        users = -(-ratings // RATED)
+        self.parts = -(-ratings // in_memory)
+        self.sizes = [users * (part + 1) // self.parts - users * part // self.parts for part in range(self.parts)]
+        """Number of users of each part."""
+        self.seed = seed
+        self.films = draw_films(FILMS, torch.Generator().manual_seed(seed))
+        self.kept: Cases | None = None
+
+    def draw(self, part: int) -> Cases:
+        """Draw a part; the same part has the same ratings in every epoch."""
+        if self.kept is not None:
+            return self.kept
+        generator = torch.Generator().manual_seed(self.seed * self.parts + part + 1)
+        planted, _ = draw_users(self.sizes[part], self.films, RATED, generator)
+        cases = Cases(planted.users, planted.films, planted.half_stars - 1, self.sizes[part])
+        if self.parts == 1:
+            self.kept = cases
+        return cases
+
+    def shuffled(self, generator: torch.Generator) -> Iterator[Cases]:
+        """Iterate over the parts in random order."""
+        for part in torch.randperm(self.parts, generator=generator).tolist():
+            yield self.draw(part)
 
 
 def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
@@ -63,21 +97,26 @@ def measure(config: Config, ratings: int, threads: int) -> dict[str, float]:
     devices.set_threads(threads)
     devices.seed_everything(config.run.seed)
     generator = torch.Generator().manual_seed(config.run.seed)
-    planted, _ = draw(-(-ratings // RATED), FILMS, RATED, generator)
-    cases = Cases(planted.users, planted.films, planted.half_stars - 1, -(-ratings // RATED))
+    stream = Stream(ratings, config.in_memory, config.run.seed)
     model = SoftmaxRBM(FILMS, 10, config.hidden_size)
-    model.set_visible_bias(planted.films, planted.half_stars - 1)
-    count = len(planted)
-    del planted
-    optimizer = make_optimizer(model, Recommender(), count)
-    train_step(model, optimizer, cases.take(torch.arange(min(config.batch_size, len(cases)))), k=1)
-    seconds = []
+    first = stream.draw(0)
+    model.set_visible_bias(first.units, first.values)
+    optimizer = make_optimizer(model, Recommender(), len(first.units) * stream.parts)
+    train_step(model, optimizer, first.take(torch.arange(min(config.batch_size, len(first)))), k=1)
+    del first
+    seconds, counts = [], []
     for _ in range(config.epochs):
-        start = time.perf_counter()
-        for batch in cases.shuffled(config.batch_size, generator):
-            train_step(model, optimizer, batch, k=1)
-        seconds.append(time.perf_counter() - start)
-    return {"ratings": count, "epoch": statistics.median(seconds), "peak": peak_memory()}
+        trained, count = 0.0, 0
+        for cases in stream.shuffled(generator):
+            start = time.perf_counter()
+            for batch in cases.shuffled(config.batch_size, generator):
+                train_step(model, optimizer, batch, k=1)
+            trained += time.perf_counter() - start
+            count += len(cases.units)
+        seconds.append(trained)
+        counts.append(count)
+    assert len(set(counts)) == 1, "the parts differ between epochs"
+    return {"ratings": counts[0], "epoch": statistics.median(seconds), "peak": peak_memory()}
 
 
 def peak_memory() -> float:

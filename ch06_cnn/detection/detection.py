@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ch06_cnn.architectures.efficientnet_lite import EfficientNetLite, pretrained
-from ch06_cnn.averaging import WeightAverage
 from ch06_cnn.detection.augment import augment
 from ch06_cnn.detection.average_precision import Detections
 from ch06_cnn.detection.evaluation import detect, inference_rate, measure, worst_errors
@@ -24,6 +23,7 @@ from ch06_cnn.detection.network import Detector, LiteBackbone, SmallBackbone
 from ch06_cnn.detection.ssd import SSD
 from ch06_cnn.detection.yolo import YOLO
 from common import distributed
+from common.averaging import WeightAverage
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches

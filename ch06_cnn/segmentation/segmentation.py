@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from ch06_cnn.architectures.efficientnet_lite import EfficientNetLite, pretrained
-from ch06_cnn.averaging import WeightAverage
 from ch06_cnn.segmentation.augment import Augmentation, augment
 from ch06_cnn.segmentation.evaluation import inference_rate, segment
 from ch06_cnn.segmentation.fcn import FCN, LiteBackbone, SmallBackbone
@@ -25,6 +24,7 @@ from ch06_cnn.segmentation.measures import confusion_matrix, measure
 from ch06_cnn.segmentation.transposed import Kind
 from ch06_cnn.segmentation.unet import UNet
 from common import distributed
+from common.averaging import WeightAverage
 from common.benchmark import Workload
 from common.config import RunOptions, default_by, fill_defaults, read_config, require, require_positive
 from common.data.batches import Batches

@@ -1,7 +1,9 @@
 """Likelihood bounds of a variational autoencoder on test images, and its active units.
 
     ELBO = E_q[log p(x | z)] - KL(q(z | x) || p(z))                      <= log p(x)
-    L_k  = E[log (1/k) sum_j w_j],   w_j = p(x | z_j) p(z_j) / q(z_j | x)    ELBO = L_1 <= L_50 <= L_5000 <= log p(x)
+    L_k  = E[log (1/k) sum_j w_j],   w_j = p(x | z_j) p(z_j) / q(z_j | x)
+
+    ELBO = L_1 <= L_5 <= L_50 <= L_5000 <= log p(x)
 
 The importance-weighted bound L_k increases with k and converges to log p(x) (Burda, Grosse & Salakhutdinov 2016,
 theorem 1). All values are in nats per image. At most 2,000 samples are decoded at once, so memory does not depend on k.
@@ -19,8 +21,8 @@ from torch import Tensor
 from ch08_vae.autoencoding.networks import VAE, kl_divergence, log_bernoulli
 from common.progress import track
 
-GROUP = 50
-"""Number of importance samples per image for L_50, the bound that is computed for all images."""
+GROUP, PART = 50, 5
+"""Numbers of importance samples per image for L_50 and L_5, the bounds that are computed for all images."""
 
 ROWS = 2_000
 """Maximum number of samples decoded at once."""
@@ -48,18 +50,22 @@ def log_weights(model: VAE, x: Tensor, classes: Tensor | None, samples: int) -> 
 
 
 @torch.inference_mode()
-def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> tuple[Tensor, Tensor]:
-    """(N, P) images -> (N,) mean of log w, the ELBO; (N, G) log of the mean weight of each group of 50 samples, L_50"""
+def group_bounds(model: VAE, x: Tensor, classes: Tensor | None, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, P) images -> (N,) ELBO, the mean of log w; (N,) L_5; (N, G) log of the mean weight of 50 samples each, L_50
+
+    L_5 is the mean over the parts of 5 samples, so all bounds use the same samples.
+    """
     at_once = ROWS // GROUP
-    elbos, bounds = [], []
+    elbos, bounds_5, bounds = [], [], []
     size = max(1, at_once // groups)
     for part, condition in track(chunks(x, classes, size), "likelihood", -(-len(x) // size)):
         counts = [GROUP * min(at_once, groups - done) for done in range(0, groups, at_once)]
         log_w = [log_weights(model, part, condition, count) for count in counts]
         grouped = torch.cat(log_w, dim=1).double().unflatten(1, (groups, GROUP))
         elbos.append(grouped.mean((1, 2)))
+        bounds_5.append((grouped.unflatten(2, (-1, PART)).logsumexp(3) - math.log(PART)).mean((1, 2)))
         bounds.append(grouped.logsumexp(2) - math.log(GROUP))
-    return torch.cat(elbos), torch.cat(bounds)
+    return torch.cat(elbos), torch.cat(bounds_5), torch.cat(bounds)
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Likelihood:
 
     elbo: float
     """L_1, over all images."""
+    bound_5: float
+    """L_5, over all images."""
     bound_50: float
     """L_50, over all images."""
     log_likelihood: float
@@ -83,15 +91,16 @@ def likelihood(model: VAE, x: Tensor, classes: Tensor | None, *, samples: int, i
     images are enough to estimate the mean gain. Both bounds of an image use the same samples.
     """
     some = slice(0, images)
-    elbo, bounds = group_bounds(model, x[some], None if classes is None else classes[some], samples // GROUP)
+    elbo, bound_5, bounds = group_bounds(model, x[some], None if classes is None else classes[some], samples // GROUP)
     bound_50 = bounds.mean(1)
     gain = bounds.logsumexp(1) - math.log(bounds.shape[1]) - bound_50
     error = 0.0
     if len(gain) < len(x):
-        elbo, bounds = group_bounds(model, x, classes, 1)
+        elbo, bound_5, bounds = group_bounds(model, x, classes, 1)
         bound_50 = bounds.squeeze(1)
         error = float(gain.std()) / math.sqrt(len(gain))
-    return Likelihood(float(elbo.mean()), float(bound_50.mean()), float(bound_50.mean() + gain.mean()), error)
+    elbo, bound_5, bound_50, gain = (float(each.mean()) for each in (elbo, bound_5, bound_50, gain))
+    return Likelihood(elbo, bound_5, bound_50, bound_50 + gain, error)
 
 
 @torch.inference_mode()

@@ -83,6 +83,7 @@ def valid_requests() -> list[Request]:
         *(Request("/predict", to_json({"pixels": image})) for image in (grey, colour)),
         Request("/predict/batch", to_json({"images": [grey, grey]})),
         Request("/decode", b'{"latent": [0.5, -1.5]}'),
+        Request("/denoise", b'{"digit": 7, "guidance": 1.5, "steps": 2}'),
         Request("/generate", b'{"prompt": "The", "length": 20, "temperature": 0.8, "top_k": 5, "seed": 1}'),
         Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
         Request("/ask", b'{"story": "Mary went to the garden. John took the milk.", "question": "Where is Mary?"}'),

@@ -5,7 +5,8 @@
     python -m ch10_deploy.train export --runs runs              # export the newest runs
     python -m ch10_deploy.train export --models digits decoder  # export only these
 
-The server loads `models/NAME.onnx` and its card `models/NAME.json`; `programs/NAME.pt2` is the same graph for PyTorch.
+The server loads `models/NAME.onnx` and its card `models/NAME.json`; `models/NAME.md` is a model card for readers, and
+`programs/NAME.pt2` the same graph for PyTorch.
 An export whose outputs differ from the original's is not written.
 """
 
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ch10_deploy.exporting.graphs import Graph
+from ch10_deploy.exporting.model_card import model_card
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference.cards import CARDS, checksum
 from ch10_deploy.inference.models import NAMES, PRIVATE, Model, Name
@@ -31,7 +33,7 @@ from common.benchmark import interleaved
 from common.config import RunOptions, require
 from common.data.source import option_of
 from common.device import versions
-from common.files import read_json, write_json
+from common.files import read_json, write_json, write_text
 from common.progress import print_table, say
 from common.run import Run
 
@@ -216,6 +218,7 @@ def export(name: str, folder: Path, run: Run) -> dict[str, float]:
         CARDS[name].model_validate(card)
         size = onnx_path.stat().st_size
     write_json(run.folder / "models" / f"{name}.json", card)
+    write_text(run.folder / "models" / f"{name}.md", model_card(card, SOURCES[name].program))
     difference = max(parity.onnx, parity.program)
     return {"parity": difference, **speeds(graph, model), "kilobytes": size / 1e3}
 

@@ -35,8 +35,8 @@ from ch05_rnn.recurrence.cells import State
 from ch06_cnn.class_names import load_class_names
 from ch06_cnn.convolution import cnn
 from ch06_cnn.preprocessing import scaled
-from ch07_dqn import generalise
-from ch07_dqn.planner import Planner
+from ch07_dqn.planning import generalise
+from ch07_dqn.planning.planner import Planner
 from ch08_vae.autoencoding import vae
 from ch08_vae.autoencoding.networks import VAE
 from ch10_deploy.inference.question_answering import PADDING

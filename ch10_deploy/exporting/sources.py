@@ -14,9 +14,10 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style
-from ch07_dqn import generalise
+from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
-from ch10_deploy.exporting import graphs, picture_graphs
+from ch08_vae.diffusion import diffusion
+from ch10_deploy.exporting import denoising_graph, graphs, picture_graphs
 from ch10_deploy.exporting.graphs import Graph
 from common.config import RunOptions, read_config
 from common.run_folders.folder import finished_runs
@@ -32,6 +33,8 @@ class Source:
     """Name of the embedded data set."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings that the server requires; other runs are not exported."""
+    data: tuple[str, ...] | None = None
+    """Data sets whose runs the server accepts; None for all."""
     quick: dict[str, Any] = field(default_factory=dict)
     """Settings of a short training run, which takes seconds."""
     quick_limit: int | None = None
@@ -40,7 +43,8 @@ class Source:
     def suits(self, folder: Path) -> bool:
         """Return whether a run has the settings that the server requires."""
         config = read_config(folder, self.program.Config)
-        return all(getattr(config, name) == value for name, value in self.settings.items())
+        accepted = self.data is None or config.data in self.data
+        return accepted and all(getattr(config, name) == value for name, value in self.settings.items())
 
     def newest(self, runs: Path) -> Path | None:
         """Find the newest finished run with the required settings; None if there is none."""
@@ -70,6 +74,15 @@ SOURCES = {
         settings={"latent_size": 2, "conditional": False},
         quick={"epochs": 60, "importance_samples": 50, "likelihood_images": 50},
         quick_limit=2_000,
+    ),
+    "diffusion": Source(
+        diffusion,
+        denoising_graph.denoise,
+        "digits",
+        settings={"condition": "class"},
+        data=("auto", "mnist", "fashion-mnist", "digits"),
+        quick={"epochs": 20},
+        quick_limit=1_300,
     ),
     "text": Source(
         language_model, graphs.text, "pydoc", settings={"level": "char", "network": "recurrent"}, quick={"budget": 6.0}

@@ -8,6 +8,7 @@ picture_files       decode PNG and JPEG files of any size
 object_detection    chapter 6's detector, with non-maximum suppression
 segmentation        chapter 6's segmentation network
 style               chapter 6's feed-forward network for a style
+drawing             chapter 8's diffusion model
 recommendation      chapter 3's recommender
 generation          chapter 5's language model
 question_answering  chapter 5's memory network

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -85,6 +86,19 @@ class Latent(Part):
     """Server's part of a decoder's card."""
 
     latent_size: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Denoising(Part):
+    """Server's part of a diffusion model's card: its noise schedule, from t = 0, and the number of its classes."""
+
+    abar: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=3, max_length=10_001)]
+    digits: Annotated[int, Field(ge=1, le=1_000)]
+
+    @model_validator(mode="after")
+    def _more_noise_in_every_step(self) -> Self:
+        if self.abar[0] != 1 or any(after >= before for before, after in pairwise(self.abar)):
+            raise ValueError("abar must begin with 1 and decrease")
+        return self
 
 
 class Symbols(Part):
@@ -211,6 +225,13 @@ class DecoderCard(Card):
     serving: Latent
 
 
+class DiffusionCard(Card):
+    """Card of `diffusion`."""
+
+    name: Literal["diffusion"]
+    serving: Denoising
+
+
 class TextCard(Card):
     """Card of `text` or `transformer`."""
 
@@ -264,6 +285,7 @@ CARDS: dict[str, type[Card]] = {
     "digits": ClassifierCard,
     "pictures": ClassifierCard,
     "decoder": DecoderCard,
+    "diffusion": DiffusionCard,
     "text": TextCard,
     "transformer": TextCard,
     "stories": StoriesCard,

@@ -19,6 +19,7 @@ Name = Literal[
     "digits",
     "pictures",
     "decoder",
+    "diffusion",
     "text",
     "transformer",
     "stories",

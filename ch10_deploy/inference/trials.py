@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ch10_deploy.inference.cards import EXPORT_AGAIN
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.image_decoding import SHAPES
 from ch10_deploy.inference.models import Model, load_models, one_line
@@ -43,6 +44,14 @@ def try_decoder(model: Model) -> None:
     """Decode the origin of the latent space."""
     picture = model(latent=np.zeros((1, model.serving.latent_size), np.float32))["pixels"]
     require_shape("pixels", picture, (1, *SHAPES[28]))
+
+
+def try_diffusion(model: Model) -> None:
+    """Generate an image in one step."""
+    denoiser = Denoiser(model)
+    noise = model(images=np.zeros((1, *SHAPES[28]), np.float32), times=np.array([1]), classes=np.array([0]))["noise"]
+    require_shape("noise", noise, (1, *SHAPES[28]))
+    require_shape("noise", denoiser.noise(np.zeros(SHAPES[28]), len(denoiser.abar) - 1, 0, 2.0), SHAPES[28])
 
 
 def try_text(model: Model) -> None:
@@ -117,6 +126,7 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "digits": try_classifier,
     "pictures": try_classifier,
     "decoder": try_decoder,
+    "diffusion": try_diffusion,
     "text": try_text,
     "transformer": try_text,
     "stories": try_stories,

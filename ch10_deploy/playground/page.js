@@ -3,6 +3,7 @@
 import { Refused, ask } from "./api.js";
 import * as decoder from "./decoder.js";
 import * as detection from "./detection.js";
+import * as diffusion from "./diffusion.js";
 import * as digits from "./digits.js";
 import { source } from "./elements.js";
 import * as films from "./films.js";
@@ -14,7 +15,7 @@ import * as style from "./style.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the id of the panel, which is also the server's name of the model. */
-const SECTIONS = { digits, pictures, decoder, text, stories, films, maze, detection, segmentation, style };
+const SECTIONS = { digits, pictures, decoder, diffusion, text, stories, films, maze, detection, segmentation, style };
 
 /** Names of the models of the sections that have several. */
 const CHOICES = { text: ["text", "transformer"] };

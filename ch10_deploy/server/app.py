@@ -26,6 +26,7 @@ from ch10_deploy.server.access import ID, AccessLog
 from ch10_deploy.server.endpoints import (
     JSON,
     JsonRoute,
+    add_denoising,
     add_drawing,
     add_films,
     add_images,
@@ -193,6 +194,7 @@ def create_app(
     add_images(app, loaded)  # first: routes are matched in this order, and /predict has the most requests
     add_probes(app, gate, loaded)
     add_drawing(app, loaded)
+    add_denoising(app, loaded)
     add_text(app, loaded)
     add_stories(app, loaded)
     add_films(app, loaded)

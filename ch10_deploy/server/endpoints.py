@@ -21,6 +21,7 @@ from starlette.datastructures import UploadFile
 from starlette.types import Receive, Scope, Send
 
 from ch10_deploy.inference import image_decoding as pixels
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import Model, require_model
 from ch10_deploy.inference.planning import MazePlanner
@@ -40,6 +41,12 @@ TEXT_SLOTS = 8
 
 SLOTS_OF = {"recurrent": 1, "transformer": 4}
 """Slots that a text of each network occupies: the Transformer takes three to four times as long per symbol."""
+
+MAX_STEPS = 50
+"""Maximum number of steps of the diffusion model; each computes the network for two images."""
+
+DENOISING_SLOTS = 4
+"""Slots for images that the diffusion model generates concurrently; further requests are refused with status 503."""
 
 MAX_IMAGES = 64
 """Maximum number of images in a batch."""
@@ -214,6 +221,29 @@ def add_drawing(app: FastAPI, models: Mapping[str, Model]) -> None:
             raise Refusal(f"must have {needed} numbers, got {given}", field="latent")
         image = model(latent=np.array([point.latent], np.float32))["pixels"][0]
         return as_json({"pixels": np.rint(image).astype(int).tolist()})
+
+
+class DenoisingRequest(Strict):
+    """A digit and the settings of its generation."""
+
+    digit: Annotated[int, Field(ge=0, le=999)] = 0
+    guidance: Annotated[float, Field(ge=0, le=10)] = 2.0
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 20
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+def add_denoising(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Add the endpoint of the diffusion model."""
+    denoiser = worker(models, "diffusion", Denoiser)
+    slots = Slots(DENOISING_SLOTS, "images are being generated")
+
+    @app.post("/denoise")
+    async def denoise(wish: DenoisingRequest) -> Response:
+        """Generate a digit from noise; the response has the images of all steps."""
+        chosen = denoiser()
+        with slots.occupied(1):
+            work = asyncio.to_thread(chosen.denoise, wish.digit, wish.guidance, wish.steps, wish.seed)
+            return as_json(await work)
 
 
 WRITERS: dict[str, str] = {"recurrent": "text", "transformer": "transformer"}

@@ -5,6 +5,7 @@ archives        zip, tar and gzip files, read within size limits
 published       counts and checksums of published sets
 batches         shuffled batches from tensors in memory
 images          MNIST, CIFAR-10, digits and shapes
+anomalies       a class held out of training, and baselines that detect it
 scenes          generated scenes with boxes and masks
 boxes           images with boxes: generated scenes, and folders in the layout of Pascal VOC
 masks           images with masks: generated scenes, membranes, and folders in the layout of Pascal VOC
@@ -15,4 +16,5 @@ words           texts, test sets and files for word vectors
 sentence_pairs  pairs of source and target sentences
 mazes           mazes and their environments
 series          time series
+datasets        every split as a torch.utils.data.Dataset
 """

@@ -79,6 +79,7 @@ FORMATS = [
     (r"over_shortest", "{name}", 1, "{:.3f}"),
     (r"efficiency|estimate_error", "{name}, %", 100, "{:.0f}"),
     (r"intensity", "{name}", 1, "{:.1f}"),
+    (r"auroc", "{name}", 1, "{:.3f}"),
     (r"jobs$|^points$|^nodes_|(finite|zero)_(values|gradients)$", "{name}", 1, "{:,.0f}"),
     (r"^(requests|refused|errors|server_errors)$|_kilobytes$|^kilobytes$", "{name}", 1, "{:,.0f}"),
     (r"parity$|gradient_difference", "{name}", 1, "{:.1e}"),
@@ -243,7 +244,7 @@ def render(text: str, where: Path) -> str:
 def readmes() -> list[Path]:
     """List the pages that may contain tables."""
     pages = (page for pattern in ("docs/*.md", "ch*/*.md", "ch*/exercises/*.md") for page in sorted(ROOT.glob(pattern)))
-    return [ROOT / "README.md", *pages]
+    return [ROOT / "README.md", ROOT / "README.zh-CN.md", *pages]
 
 
 def stale_readmes() -> list[Path]:

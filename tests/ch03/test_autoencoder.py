@@ -77,7 +77,7 @@ def test_step_equals_adam(config):
     before = [p.detach().clone() for p in model.parameters()]
     inputs, targets = torch.rand(8, 784), torch.rand(8, 784)
     gradients = torch.autograd.grad(F.mse_loss(model(inputs), targets), list(model.parameters()))
-    optimizer = autoencoder.make_optimizer(model, config)
+    optimizer = autoencoder.make_optimizer(model, config.learning_rate)
     schedule.set_learning_rate(optimizer, 0.002)
     autoencoder.train_step(model, optimizer, inputs, targets)
     for old, new, g in zip(before, model.parameters(), gradients, strict=True):
@@ -89,7 +89,7 @@ def test_step_equals_adam(config):
 def test_training_overfits_one_batch(config, digits, bf16):
     torch.manual_seed(0)
     model = Autoencoder()
-    optimizer = autoencoder.make_optimizer(model, config)
+    optimizer = autoencoder.make_optimizer(model, config.learning_rate)
     pixels = intensities(digits.train.pixels[:16])
     schedule.set_learning_rate(optimizer, 3e-3)
     losses = []

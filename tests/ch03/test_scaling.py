@@ -53,6 +53,44 @@ def test_weight_decay_is_divided_by_the_number_of_ratings(config, monkeypatch):
     assert counts == [found["ratings"]]
 
 
+def test_streamed_parts_are_the_same_in_every_epoch_and_differ_from_each_other():
+    stream = scaling.Stream(4_500, in_memory=1_000, seed=3)
+    assert stream.parts == 5 and stream.sizes == [9] * 5
+    parts = [stream.draw(part) for part in range(5)]
+    for part, cases in enumerate(parts):
+        again = stream.draw(part)
+        assert torch.equal(again.units, cases.units) and torch.equal(again.values, cases.values)
+    assert len({tuple(cases.units.tolist()) for cases in parts}) == 5
+    seen = [len(cases.units) for cases in stream.shuffled(torch.Generator().manual_seed(0))]
+    assert sorted(seen) == sorted(len(cases.units) for cases in parts)
+    assert stream.kept is None, "a part is kept in memory"
+
+
+@pytest.mark.parametrize(
+    ("ratings", "in_memory", "sizes"),
+    [(1_000, 1_000, [10]), (1_001, 1_000, [5, 6]), (2_500, 1_000, [8, 8, 9]), (150, 10_000, [2])],
+)
+def test_users_are_divided_into_parts(ratings, in_memory, sizes):
+    assert scaling.Stream(ratings, in_memory, seed=0).sizes == sizes
+
+
+def test_ratings_that_fit_are_drawn_once():
+    stream = scaling.Stream(1_000, in_memory=1_000, seed=0)
+    first = stream.draw(0)
+    assert next(stream.shuffled(torch.Generator())) is first
+
+
+def test_all_ratings_of_a_stream_are_trained(config, monkeypatch):
+    step, ratings = scaling.train_step, []
+    monkeypatch.setattr(
+        scaling, "train_step", lambda m, o, batch, k: ratings.append(len(batch.units)) or step(m, o, batch, k=k)
+    )
+    found = scaling.measure(replace(config, in_memory=1_000, epochs=2), 4_000, threads=torch.get_num_threads())
+    stream = scaling.Stream(4_000, in_memory=1_000, seed=config.run.seed)
+    assert found["ratings"] == sum(len(stream.draw(part).units) for part in range(4))
+    assert sum(ratings[1:]) == 2 * found["ratings"], "without the warm-up"
+
+
 @pytest.mark.parametrize(
     ("ratings", "message"),
     [

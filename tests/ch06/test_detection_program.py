@@ -11,12 +11,12 @@ from PIL import Image
 
 from ch06_cnn import detect as command_line
 from ch06_cnn.architectures.efficientnet_lite import EfficientNetLite
-from ch06_cnn.averaging import WeightAverage
 from ch06_cnn.detection import detection
 from ch06_cnn.detection.augment import augment
 from ch06_cnn.detection.detection import Config, make_model, make_optimizer, set_progress, train_step
 from ch06_cnn.detection.evaluation import detect, measure
 from ch06_cnn.detection.network import Detector, LiteBackbone
+from common.averaging import WeightAverage
 from common.config import changed_flags
 from common.data.boxes.boxed import BoxedImages, BoxSet
 from common.data.boxes.loading import boxed, load_boxes

@@ -11,11 +11,11 @@ from PIL import Image
 
 import common.runs
 from ch06_cnn import segment as command_line
-from ch06_cnn.averaging import WeightAverage
 from ch06_cnn.segmentation import baselines, cross_validation, segmentation
 from ch06_cnn.segmentation.evaluation import segment
 from ch06_cnn.segmentation.measures import confusion_matrix, measure, pixel_accuracy
 from ch06_cnn.segmentation.segmentation import Config, make_model, make_optimizer, train_step
+from common.averaging import WeightAverage
 from common.config import RunOptions
 from common.config import command_line as command_line_of
 from common.data.masks.loading import Slices, divide, load_masks, load_slices, masked

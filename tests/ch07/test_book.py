@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch07_dqn import book, dqn, one_maze, play
+from ch07_dqn import play
+from ch07_dqn.mazes import book, maze_dqn, one_maze
 from common.config import RunOptions
 from common.data.mazes.batch import ACTIONS, next_states
 
@@ -179,7 +180,9 @@ def test_a_run_is_repeatable_and_restores(config, corrected):
     one, two = (book.restore(folder) for folder in saved(config))
     assert same(one[0], two[0]) and one[1] == config
     maze = one_maze.maze_of(config)
-    assert one_maze.measure(dqn.values_of(one[0], maze), maze)["optimal_action_rate"] == first["optimal_action_rate"]
+    assert (
+        one_maze.measure(maze_dqn.values_of(one[0], maze), maze)["optimal_action_rate"] == first["optimal_action_rate"]
+    )
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -206,7 +209,7 @@ def test_a_resumed_run_ends_with_the_same_weights_and_buffer(config, parts, monk
 
 
 def test_the_figures_are_written(config, monkeypatch):
-    monkeypatch.setattr(book, "report", dqn.report)
+    monkeypatch.setattr(book, "report", maze_dqn.report)
     book.train(replace(config, rows=2, columns=2, epochs=1))
     (folder,) = saved(config)
     for name in ("curves.png", "values.png", "path.png", "walk.gif"):

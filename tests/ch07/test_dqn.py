@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch07_dqn import actor_critic, dqn, learning_curves, one_maze, q_table, throughput
-from ch07_dqn.network import QNetwork
-from ch07_dqn.replay import Batch
+from ch07_dqn.mazes import learning_curves, maze_actor_critic, maze_dqn, one_maze, q_table, throughput
+from ch07_dqn.mazes.network import QNetwork
+from ch07_dqn.mazes.replay import Batch
 from common.config import RunOptions
 from common.data.mazes.batch import ACTIONS, MazeBatch, Step, next_states
 from common.data.mazes.maze import distances, parse_maze, shortest_path
@@ -22,7 +22,7 @@ CORRIDOR = parse_maze("#####\nS   E\n#####")
 @pytest.fixture
 def config(options):
     """Settings of a short training in a maze of 3 x 4 cells."""
-    return dqn.Config(
+    return maze_dqn.Config(
         maze=1, rows=3, columns=4, environments=16, warm_up=200, buffer_size=300, batch_size=64, epochs=4, steps=60,
         n_steps=2,
         target_every=20, run=options,
@@ -31,7 +31,7 @@ def config(options):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    for program in (dqn, actor_critic, q_table):
+    for program in (maze_dqn, maze_actor_critic, q_table):
         monkeypatch.setattr(program, "report", lambda *_: None)
 
 
@@ -118,7 +118,7 @@ def test_the_maze_depends_on_seed_loops_and_algorithm(config):
 
 def test_value_iteration_gives_powers_of_the_discount():
     """Q*(s, a) = g^(steps - 1) for the shortest path that begins with a."""
-    maze = one_maze.maze_of(dqn.Config(maze=4, rows=3, columns=3, loops=0.3))
+    maze = one_maze.maze_of(maze_dqn.Config(maze=4, rows=3, columns=3, loops=0.3))
     best, sweeps = q_table.value_iteration(MazeBatch([maze]), 0.9)
     steps = distances(maze).flatten()
     next_state = next_states(maze.walls.unsqueeze(0)).view(-1, ACTIONS)
@@ -206,15 +206,15 @@ def test_epsilon_is_the_fraction_of_random_actions():
     model = QNetwork((3, 5))
     states = torch.full((8_000,), 7)
     best = int(model(states[:1]).argmax())
-    assert dqn.act(model, states, 0.0).eq(best).all()
+    assert maze_dqn.act(model, states, 0.0).eq(best).all()
     for epsilon in (0.5, 1.0):
-        share = float((dqn.act(model, states, epsilon) == best).float().mean())
+        share = float((maze_dqn.act(model, states, epsilon) == best).float().mean())
         assert share == pytest.approx(1 - epsilon + epsilon / 4, abs=0.03)
 
 
 def test_epsilon_decays_linearly_over_the_first_half(config):
     config = replace(config, epsilon=0.2)
-    assert [dqn.epsilon_at(config, step) for step in (0, 60, 120, 239)] == pytest.approx([1, 0.6, 0.2, 0.2])
+    assert [maze_dqn.epsilon_at(config, step) for step in (0, 60, 120, 239)] == pytest.approx([1, 0.6, 0.2, 0.2])
 
 
 def test_targets_by_hand():
@@ -232,8 +232,8 @@ def test_targets_by_hand():
         n_step_return=torch.tensor([1.0, 1, 1]),
         discount=torch.tensor([0.5, 0.5, 0.0]),
     )
-    assert dqn.targets(batch, learning, target, double=False).tolist() == [1 + 2, 1 + 20, 1]
-    assert dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], (
+    assert maze_dqn.targets(batch, learning, target, double=False).tolist() == [1 + 2, 1 + 20, 1]
+    assert maze_dqn.targets(batch, learning, target, double=True).tolist() == [1 + 1, 1 + 5, 1], (
         "selected by the online network, evaluated by the target network"
     )
 
@@ -245,7 +245,7 @@ def test_training_step_equals_the_gradient_of_the_weighted_loss_and_keeps_the_ta
     before, still = deepcopy(model), deepcopy(target)
     batch = some_batch()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    loss, errors = dqn.train_step(model, target, optimizer, batch, double=double)
+    loss, errors = maze_dqn.train_step(model, target, optimizer, batch, double=double)
     y = batch.n_step_return + batch.discount * (
         target(batch.next_state).gather(1, before(batch.next_state).argmax(1, keepdim=True)).squeeze(1)
         if double
@@ -274,7 +274,7 @@ def test_one_batch_is_overfitted(dueling):
     worst = []
     train_until(
         lambda: worst[-1] < 0.05,
-        lambda: worst.append(float(dqn.train_step(model, model, optimizer, batch)[1].abs().max())),
+        lambda: worst.append(float(maze_dqn.train_step(model, model, optimizer, batch)[1].abs().max())),
         at_most=3_000,
     )
 
@@ -282,7 +282,7 @@ def test_one_batch_is_overfitted(dueling):
 # Whole runs.
 
 
-def weights_of(config, restore=dqn.restore):
+def weights_of(config, restore=maze_dqn.restore):
     found = sorted(config.run.out.rglob("model.safetensors"), key=lambda path: path.stat().st_mtime_ns)
     return [restore(path.parent)[0] for path in found]
 
@@ -293,15 +293,15 @@ def same(one, two):
 
 def test_dqn_solves_its_maze_is_repeatable_and_restores(config):
     config = replace(config, rows=2, columns=3, epochs=8, steps=80, n_steps=3)
-    first, second = dqn.train(config), dqn.train(config)
+    first, second = maze_dqn.train(config), maze_dqn.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
     one, two = weights_of(config)
     assert same(one, two)
     maze = one_maze.maze_of(config)
-    restored = one_maze.measure(dqn.values_of(one, maze), maze)
+    restored = one_maze.measure(maze_dqn.values_of(one, maze), maze)
     assert restored["optimal_action_rate"] == first["optimal_action_rate"] == second["optimal_action_rate"]
     folder = next(config.run.out.rglob("model.safetensors")).parent
-    assert dqn.restore(folder)[1] == config
+    assert maze_dqn.restore(folder)[1] == config
     for name in ("curves", "values", "path"):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     from PIL import Image
@@ -320,15 +320,15 @@ def test_dqn_solves_its_maze_is_repeatable_and_restores(config):
 
 def test_settings_reach_the_environment_the_buffer_and_the_network(config):
     maze, cpu = one_maze.maze_of(config), torch.device("cpu")
-    environment = dqn.make_environment(replace(config, time_limit=20), maze, cpu)
+    environment = maze_dqn.make_environment(replace(config, time_limit=20), maze, cpu)
     assert environment.limit == 20 and len(environment.state) == 16
-    uniform = dqn.make_replay_buffer(replace(config, discount=0.9), cpu)
+    uniform = maze_dqn.make_replay_buffer(replace(config, discount=0.9), cpu)
     assert (uniform.discount, uniform.n_steps, uniform.alpha) == (0.9, 2, 0) and uniform.state.shape == (300, 16)
-    prioritised = dqn.make_replay_buffer(replace(config, replay="prioritised"), cpu)
+    prioritised = maze_dqn.make_replay_buffer(replace(config, replay="prioritised"), cpu)
     assert prioritised.alpha > 0 and prioritised.state.shape == (300, 16)
-    assert dqn.make_replay_buffer(replace(config, replay="newest"), cpu).state.shape == (2, 16)
-    assert dqn.make_model(replace(config, dueling=True)).value is not None
-    assert dqn.make_model(config).value is None
+    assert maze_dqn.make_replay_buffer(replace(config, replay="newest"), cpu).state.shape == (2, 16)
+    assert maze_dqn.make_model(replace(config, dueling=True)).value is not None
+    assert maze_dqn.make_model(config).value is None
 
 
 @pytest.mark.usefixtures("no_figures")
@@ -336,8 +336,8 @@ def test_settings_reach_the_environment_the_buffer_and_the_network(config):
 def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
     """Random warm-up, then decaying epsilon; each step samples a batch, trains on it and updates its priorities."""
     calls = {name: [] for name in ("epsilon", "sample", "train", "errors", "priorities")}
-    environment_step, train_step = dqn.environment_step, dqn.train_step
-    sample, update_priorities = dqn.ReplayBuffer.sample, dqn.ReplayBuffer.update_priorities
+    environment_step, train_step = maze_dqn.environment_step, maze_dqn.train_step
+    sample, update_priorities = maze_dqn.ReplayBuffer.sample, maze_dqn.ReplayBuffer.update_priorities
 
     def watch_environment(environment, replay_buffer, model, epsilon):
         calls["epsilon"].append(epsilon)
@@ -358,13 +358,13 @@ def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
         calls["priorities"].append((batch, td_errors))
         update_priorities(self, batch, td_errors)
 
-    monkeypatch.setattr(dqn, "environment_step", watch_environment)
-    monkeypatch.setattr(dqn, "train_step", watch_train)
-    monkeypatch.setattr(dqn.ReplayBuffer, "sample", watch_sample)
-    monkeypatch.setattr(dqn.ReplayBuffer, "update_priorities", watch_priorities)
+    monkeypatch.setattr(maze_dqn, "environment_step", watch_environment)
+    monkeypatch.setattr(maze_dqn, "train_step", watch_train)
+    monkeypatch.setattr(maze_dqn.ReplayBuffer, "sample", watch_sample)
+    monkeypatch.setattr(maze_dqn.ReplayBuffer, "update_priorities", watch_priorities)
     config = replace(config, epochs=2, steps=5, warm_up=7, epsilon=0.2, replay="prioritised", double=double)
-    dqn.train(config)
-    assert calls["epsilon"] == [1.0] * 7 + [dqn.epsilon_at(config, step) for step in range(10)]
+    maze_dqn.train(config)
+    assert calls["epsilon"] == [1.0] * 7 + [maze_dqn.epsilon_at(config, step) for step in range(10)]
     assert [size for _, size, _ in calls["sample"]] == [64] * 10
     assert [beta for _, _, beta in calls["sample"]] == pytest.approx([0.7] * 5 + [1.0] * 5)
     for (sampled, _, _), (trained, how) in zip(calls["sample"], calls["train"], strict=True):
@@ -375,7 +375,7 @@ def test_settings_reach_every_step_of_the_training(config, monkeypatch, double):
 
 def test_only_the_exit_is_rewarded(config):
     maze = one_maze.maze_of(config)
-    rewards = dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
+    rewards = maze_dqn.make_environment(config, maze, torch.device("cpu")).rewards.view(*maze.walls.shape, ACTIONS)
     assert rewards[~maze.walls].sum() == 1, "one action of one floor tile"
 
 
@@ -383,22 +383,22 @@ def test_exploring_starts_cover_all_floor_tiles_except_the_exit(config):
     maze = one_maze.maze_of(config)
     tiles = int((~maze.walls).sum()) - 1
     config = replace(config, starts="everywhere", environments=2 * tiles)
-    environment = dqn.make_environment(config, maze, torch.device("cpu"))
+    environment = maze_dqn.make_environment(config, maze, torch.device("cpu"))
     assert environment.state.bincount().max() == 2 and len(environment.state.unique()) == tiles
     assert not maze.walls.flatten()[environment.state].any() and not (environment.state == environment.exits).any()
-    usual = dqn.make_environment(replace(config, starts="start"), maze, torch.device("cpu"))
+    usual = maze_dqn.make_environment(replace(config, starts="start"), maze, torch.device("cpu"))
     assert usual.state.unique().tolist() == [maze.start[0] * 9 + maze.start[1]]
 
 
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("program", ["dqn", "actor_critic"])
+@pytest.mark.parametrize("program", ["maze_dqn", "maze_actor_critic"])
 def test_a_resumed_run_ends_with_the_same_weights(config, monkeypatch, program):
     monkeypatch.setattr("common.run.CHECKPOINT_SECONDS", 0)
-    module = {"dqn": dqn, "actor_critic": actor_critic}[program]
-    if module is dqn:
+    module = {"maze_dqn": maze_dqn, "maze_actor_critic": maze_actor_critic}[program]
+    if module is maze_dqn:
         config = replace(config, epochs=3, steps=20, replay="prioritised", n_steps=2)
     else:
-        config = actor_critic.Config(maze=1, rows=2, columns=3, environments=8, epochs=3, steps=20, run=config.run)
+        config = maze_actor_critic.Config(maze=1, rows=2, columns=3, environments=8, epochs=3, steps=20, run=config.run)
     module.train(config)
     step, calls = module.train_step, []
 
@@ -420,18 +420,18 @@ def test_a_resumed_run_ends_with_the_same_weights(config, monkeypatch, program):
 @pytest.mark.usefixtures("no_figures")
 def test_the_target_network_is_copied_every_n_steps(config, monkeypatch):
     observations = []
-    step = dqn.train_step
+    step = maze_dqn.train_step
 
     def watch(model, target, *arguments, **named):
         observations.append((model is target, same(model, target)))
         return step(model, target, *arguments, **named)
 
-    monkeypatch.setattr(dqn, "train_step", watch)
-    dqn.train(replace(config, epochs=1, steps=12, target_every=5))
+    monkeypatch.setattr(maze_dqn, "train_step", watch)
+    maze_dqn.train(replace(config, epochs=1, steps=12, target_every=5))
     assert [equal for _, equal in observations] == [True, True, *[False] * 4, True, *[False] * 4, True]
     assert not any(one for one, _ in observations)
     observations.clear()
-    dqn.train(replace(config, epochs=1, steps=3, target_every=0))
+    maze_dqn.train(replace(config, epochs=1, steps=3, target_every=0))
     assert all(one for one, _ in observations)
 
 
@@ -445,8 +445,8 @@ def test_advantages_equal_the_definition():
     value, next_value, reward = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
     terminated, truncated = torch.rand(shape) < 0.2, torch.rand(shape) < 0.2
     empty = torch.zeros(shape, dtype=torch.int64)
-    rollout = actor_critic.Rollout(empty, empty, reward, empty, terminated, truncated)
-    found = actor_critic.advantages(rollout, value, next_value, discount=g, gae_lambda=gae_lambda)
+    rollout = maze_actor_critic.Rollout(empty, empty, reward, empty, terminated, truncated)
+    found = maze_actor_critic.advantages(rollout, value, next_value, discount=g, gae_lambda=gae_lambda)
     for m in range(3):
         for t in range(7):
             expected, factor = 0.0, 1.0
@@ -461,9 +461,9 @@ def test_advantages_equal_the_definition():
 
 def test_sampled_actions_have_the_probabilities_of_the_policy():
     torch.manual_seed(0)
-    model = actor_critic.ActorCritic((3, 5))
+    model = maze_actor_critic.ActorCritic((3, 5))
     model.policy.weight.data.mul_(10)
-    chosen = actor_critic.act(model, torch.full((20_000,), 7)).bincount(minlength=4) / 20_000
+    chosen = maze_actor_critic.act(model, torch.full((20_000,), 7)).bincount(minlength=4) / 20_000
     expected = model(torch.tensor([7]))[0].softmax(1)[0].detach()
     assert float(expected.max() - expected.min()) > 0.1
     torch.testing.assert_close(chosen, expected, atol=0.015, rtol=0)
@@ -471,18 +471,18 @@ def test_sampled_actions_have_the_probabilities_of_the_policy():
 
 def test_training_step_of_the_actor_critic_equals_the_gradient_of_its_loss():
     torch.manual_seed(0)
-    config = actor_critic.Config(critic_weight=0.3, entropy_weight=0.07)
-    model = actor_critic.ActorCritic((3, 5))
+    config = maze_actor_critic.Config(critic_weight=0.3, entropy_weight=0.07)
+    model = maze_actor_critic.ActorCritic((3, 5))
     before = deepcopy(model)
     environment = MazeBatch([CORRIDOR], 6, limit=3)
-    rollout = actor_critic.roll_out(model, environment, 9)
+    rollout = maze_actor_critic.roll_out(model, environment, 9)
     assert rollout.truncated.any() and rollout.state.shape == (9, 6)
     assert torch.equal(rollout.state[1:][~rollout.truncated[:-1]], rollout.next_state[:-1][~rollout.truncated[:-1]])
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    loss = actor_critic.train_step(model, optimizer, rollout, config)
+    loss = maze_actor_critic.train_step(model, optimizer, rollout, config)
     logits, value = before(rollout.state)
     next_value = before(rollout.next_state)[1].detach()
-    advantage = actor_critic.advantages(rollout, value.detach(), next_value, discount=0.99, gae_lambda=0.95)
+    advantage = maze_actor_critic.advantages(rollout, value.detach(), next_value, discount=0.99, gae_lambda=0.95)
     logp = logits.log_softmax(2)
     taken = logp.gather(2, rollout.action.unsqueeze(2)).squeeze(2)
     entropy = -(logp.exp() * logp).sum(2).mean()
@@ -496,10 +496,10 @@ def test_training_step_of_the_actor_critic_equals_the_gradient_of_its_loss():
 
 
 def test_the_actor_critic_solves_its_maze_and_is_repeatable(options):
-    config = actor_critic.Config(maze=1, rows=2, columns=3, environments=64, epochs=4, steps=40, run=options)
-    first, second = actor_critic.train(config), actor_critic.train(config)
+    config = maze_actor_critic.Config(maze=1, rows=2, columns=3, environments=64, epochs=4, steps=40, run=options)
+    first, second = maze_actor_critic.train(config), maze_actor_critic.train(config)
     assert first["solve_rate"] == 1 and first["path_steps"] == first["shortest_steps"]
-    one, two = weights_of(config, actor_critic.restore)
+    one, two = weights_of(config, maze_actor_critic.restore)
     assert same(one, two) and first["optimal_action_rate"] == second["optimal_action_rate"]
     folder = next(config.run.out.rglob("model.safetensors")).parent
     assert (folder / "values.png").exists() and (folder / "walk.gif").exists()
@@ -518,7 +518,7 @@ def test_throughput_metrics_of_every_variant(options):
 
 
 def test_variants_return_the_number_of_environment_steps():
-    maze = one_maze.maze_of(dqn.Config(maze=0, rows=2, columns=2))
+    maze = one_maze.maze_of(maze_dqn.Config(maze=0, rows=2, columns=2))
     environment = MazeBatch([maze, maze, maze])
     calls = []
     step = environment.step
@@ -533,7 +533,7 @@ def test_variants_return_the_number_of_environment_steps():
         assert variant(environment)() == sum(calls) > 0
 
 
-@pytest.mark.parametrize("program", [dqn, actor_critic])
+@pytest.mark.parametrize("program", [maze_dqn, maze_actor_critic])
 def test_the_benchmark_step_runs(config, program):
     workload = program.workload(program.Config(rows=2, columns=2, environments=8, run=config.run), torch.device("cpu"))
     assert math.isfinite(float(workload.step()))
@@ -543,21 +543,21 @@ def test_the_benchmark_step_runs(config, program):
 @pytest.mark.parametrize(
     ("program", "bad", "message"),
     [
-        (dqn, {"rows": 0}, "--rows must be a number above 0"),
-        (dqn, {"discount": 1.0}, "--discount must be between 0 and 1, got 1"),
-        (dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
-        (dqn, {"run": RunOptions(precision="bf16")}, r"--precision must be fp32 \(Q-values .*\), got bf16"),
-        (dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
-        (dqn, {"n_steps": 50, "buffer_size": 10}, "--n-steps must not exceed --buffer-size, got 50"),
-        (dqn, {"target_every": -1}, "--target-every must not be negative"),
-        (dqn, {"warm_up": 7}, "--n-steps must not exceed --warm-up, got 8"),
+        (maze_dqn, {"rows": 0}, "--rows must be a number above 0"),
+        (maze_dqn, {"discount": 1.0}, "--discount must be between 0 and 1, got 1"),
+        (maze_dqn, {"discount": 0.0}, "--discount must be between 0 and 1, got 0"),
+        (maze_dqn, {"run": RunOptions(precision="bf16")}, r"--precision must be fp32 \(Q-values .*\), got bf16"),
+        (maze_dqn, {"epsilon": 1.5}, "--epsilon must be between 0 and 1, got 1.5"),
+        (maze_dqn, {"n_steps": 50, "buffer_size": 10}, "--n-steps must not exceed --buffer-size, got 50"),
+        (maze_dqn, {"target_every": -1}, "--target-every must not be negative"),
+        (maze_dqn, {"warm_up": 7}, "--n-steps must not exceed --warm-up, got 8"),
         (q_table, {"learning_rate": 0.0}, "--learning-rate must be above 0 and at most 1, got 0"),
         (q_table, {"epsilon": -0.1}, "--epsilon must be between 0 and 1"),
         (q_table, {"discount": 0.0}, "--discount must be between 0 and 1"),
-        (actor_critic, {"gae_lambda": 1.1}, "--gae-lambda must be between 0 and 1, got 1.1"),
-        (actor_critic, {"discount": 1.0}, "--discount must be between 0 and 1"),
-        (actor_critic, {"critic_weight": -1.0}, "--critic-weight must not be negative"),
-        (actor_critic, {"entropy_weight": -1.0}, "--entropy-weight must not be negative"),
+        (maze_actor_critic, {"gae_lambda": 1.1}, "--gae-lambda must be between 0 and 1, got 1.1"),
+        (maze_actor_critic, {"discount": 1.0}, "--discount must be between 0 and 1"),
+        (maze_actor_critic, {"critic_weight": -1.0}, "--critic-weight must not be negative"),
+        (maze_actor_critic, {"entropy_weight": -1.0}, "--entropy-weight must not be negative"),
         (throughput, {"mazes": 0}, "--mazes must be a number above 0"),
     ],
 )
@@ -578,17 +578,17 @@ def test_the_gradient_of_a_large_error_is_bounded():
             discount=torch.zeros(32).double(), n_step_return=torch.full((32,), target).double(),
             weight=torch.ones(32).double(),
         )  # fmt: skip
-        dqn.train_step(model, model, torch.optim.SGD(model.parameters(), 1.0), far)
+        maze_dqn.train_step(model, model, torch.optim.SGD(model.parameters(), 1.0), far)
         changes.append(model.advantage.bias.detach() - before)
     torch.testing.assert_close(changes[0], changes[1])
     assert float(changes[0].sum()) == pytest.approx(1.0), "the mean of 32 gradients of 1, each of one action"
 
 
 def test_learning_curves_of_all_agents(options, config, monkeypatch):
-    small = actor_critic.Config(rows=3, columns=4, environments=16, rollout=4, steps=5)
+    small = maze_actor_critic.Config(rows=3, columns=4, environments=16, rollout=4, steps=5)
     agents = {
-        "dqn": ("DQN", replace(config, maze=None), dqn.train),
-        "actor_critic": ("A2C", small, actor_critic.train),
+        "dqn": ("DQN", replace(config, maze=None), maze_dqn.train),
+        "actor_critic": ("A2C", small, maze_actor_critic.train),
     }
     monkeypatch.setattr(learning_curves, "AGENTS", agents)
     metrics = learning_curves.train(learning_curves.Config(mazes=2, epochs=2, run=options))

@@ -134,6 +134,19 @@ def actor(z, action, advantage, h, *, sign=1, entropy=True):
     return sign * gradient
 
 
+def clipped_term_only(ratio, advantage, clip):
+    return advantage * ((ratio - 1).abs() < clip)
+
+
+def clipped_above_only(ratio, advantage, clip):
+    return advantage * (ratio < 1 + clip)
+
+
+def times_the_ratio(ratio, advantage, clip):
+    constant = ((advantage > 0) & (ratio > 1 + clip)) | ((advantage < 0) & (ratio < 1 - clip))
+    return ratio * advantage * ~constant
+
+
 WRONG = [
     (
         checks.TD_TARGET,
@@ -179,6 +192,9 @@ WRONG = [
         lambda z, action, advantage, h: actor(z, action, advantage, -h),
         "the entropy bonus is subtracted from the loss",
     ),
+    (checks.CLIPPED_OBJECTIVE, clipped_term_only, "where the ratio left the interval in the wrong direction"),
+    (checks.CLIPPED_OBJECTIVE, clipped_above_only, "for A < 0 the objective is constant below 1 - c"),
+    (checks.CLIPPED_OBJECTIVE, times_the_ratio, "the derivative is A, not p A"),
 ]
 
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ch07_dqn import actor_critic, dqn, generalise, play, q_table
-from ch07_dqn.planner import Convolutional, Planner, planes_of
+from ch07_dqn import play
+from ch07_dqn.mazes import maze_actor_critic, maze_dqn, q_table
+from ch07_dqn.planning import generalise
+from ch07_dqn.planning.planner import Convolutional, Planner, planes_of
 from common.data.mazes.batch import ACTIONS, MazeBatch
 from common.data.mazes.maze import CARVE, MOVES, carve, distances, draw_mazes, parse_maze
 from conftest import train_until
@@ -357,12 +359,12 @@ def test_play_reports_an_invalid_maze_in_one_line(trained, tmp_path, fails, caps
 
 def test_play_shows_single_maze_agents_in_their_maze(options, capsys, fails, tmp_path):
     small = {"maze": 1, "rows": 2, "columns": 2, "environments": 4, "epochs": 1, "steps": 5, "run": options}
-    dqn.train(dqn.Config(**small, warm_up=1, n_steps=1))
-    actor_critic.train(actor_critic.Config(**small))
+    maze_dqn.train(maze_dqn.Config(**small, warm_up=1, n_steps=1))
+    maze_actor_critic.train(maze_actor_critic.Config(**small))
     q_table.train(q_table.Config(rows=2, columns=2, steps=100, environments=4, run=options))
     (tmp_path / "m.txt").write_text(CORRIDOR)
     capsys.readouterr()
-    for program in ("dqn", "actor_critic"):
+    for program in ("maze_dqn", "maze_actor_critic"):
         folder = next(options.out.glob(f"ch07_dqn/{program}/*"))
         play.main(["--folder", str(folder)])
         output = capsys.readouterr().out

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ch07_dqn.replay import ReplayBuffer
+from ch07_dqn.mazes.replay import ReplayBuffer
 from common.data.mazes.batch import Step
 
 

@@ -31,6 +31,11 @@ def frechet(mean_a, variance_a, mean_b, variance_b):
     return (mean_a - mean_b).square().sum() + (variance_a.sqrt() - variance_b.sqrt()).square().sum()
 
 
+def back(x_0, x_t, alpha, abar_before):
+    weights = abar_before.sqrt() * (1 - alpha), alpha.sqrt() * (1 - abar_before)
+    return (weights[0] * x_0 + weights[1] * x_t) / (1 - alpha * abar_before)
+
+
 WRONG = [
     (
         checks.KL_DIVERGENCE,
@@ -65,6 +70,32 @@ WRONG = [
         checks.FRECHET_DISTANCE,
         lambda mean_a, variance_a, mean_b, variance_b: frechet(mean_a, variance_a**2, mean_b, variance_b**2),
         "the standard deviations are compared, not the variances",
+    ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((a @ w).expand(len(y), -1).norm(dim=1) - 1).square().mean(),
+        "for y = [[-1.0]], w = [[3.0]], a = [1.0] you return 4.0, expected 1.0",
+    ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((((y @ w.mT > 0) * a) @ w).square().sum(1) - 1).square().mean(),
+        "the norm is compared with 1, not its square",
+    ),
+    (
+        checks.GRADIENT_PENALTY,
+        lambda y, w, a: ((((y @ w.mT > 0) * a) @ w).norm(dim=1).mean() - 1).square(),
+        "the deviations from 1 are squared before the mean",
+    ),
+    (checks.POSTERIOR_MEAN, lambda x_0, x_t, alpha, abar_before: abar_before.sqrt() * x_0, "x_t says more"),
+    (
+        checks.POSTERIOR_MEAN,
+        lambda **given: back(**given) * (1 - given["alpha"] * given["abar_before"]),
+        "by their sum",
+    ),
+    (
+        checks.POSTERIOR_MEAN,
+        lambda x_0, x_t, alpha, abar_before: back(x_0, x_t, alpha.square(), abar_before.square()),
+        "you return [",
     ),
 ]
 

@@ -26,9 +26,10 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection, evaluation
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style, network
-from ch07_dqn import generalise
-from ch07_dqn.one_maze import greedy_path
+from ch07_dqn.mazes.one_maze import greedy_path
+from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
+from ch08_vae.diffusion import diffusion
 from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, object_detection, question_answering
@@ -43,7 +44,7 @@ from ch10_deploy.inference.question_answering import Reader
 from ch10_deploy.inference.recommendation import FilmRecommender
 from ch10_deploy.inference.segmentation import Segmenter, enlarged
 from ch10_deploy.inference.style import Stylist
-from common.config import read_config
+from common.config import read_config, to_json
 from common.data.mazes.maze import carve, letters, parse_maze
 from common.data.text import stories
 from common.data.text.stories import Question, load_stories
@@ -63,7 +64,7 @@ def run_of(trained):
 
 def test_all_networks_are_exported_within_the_tolerance(models):
     assert sorted(path.name for path in models.iterdir()) == sorted(
-        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "onnx")
+        f"{name}.{suffix}" for name in NAMES for suffix in ("json", "md", "onnx")
     )
     for name, model in load_models(models).items():
         parity = model.card.parity
@@ -100,6 +101,29 @@ def test_decoded_images_equal_the_original_in_grey_levels(models, run_of):
     assert_close(answer["logits"], logits)
     assert_close(answer["pixels"], 255 * logits.sigmoid().view(3, 28, 28), atol=1e-3)
     assert float(answer["pixels"].max()) <= 255
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_predicted_noise_equals_the_original_for_any_batch_size(models, run_of, count):
+    model, schedule, _ = diffusion.restore(run_of("diffusion"))
+    images = torch.randn(count, 28, 28, generator=torch.Generator().manual_seed(count))
+    times, classes = torch.arange(count) * 200 + 1, torch.arange(count) + 6  # 10 means no class
+    loaded = load_model(models / "diffusion.json")
+    answer = loaded(images=images.numpy(), times=times.numpy(), classes=classes.numpy())
+    assert_close(answer["noise"], model(images.unsqueeze(1), times, classes).squeeze(1))
+    assert loaded.serving.abar == schedule.abar.tolist() and loaded.serving.digits == 10
+
+
+def test_runs_on_colour_images_or_without_classes_are_not_exported(tmp_path):
+    source = SOURCES["diffusion"]
+    for number, (changes, suits) in enumerate(
+        (({}, True), ({"data": "mnist"}, True), ({"data": "shapes"}, False), ({"condition": "none"}, False))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        record = {"config": to_json(diffusion.Config(**changes))}
+        (folder / "config.json").write_text(json.dumps(record))
+        assert source.suits(folder) == suits
 
 
 @pytest.mark.parametrize("name", ["text", "transformer"])

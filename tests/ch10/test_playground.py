@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Write", "Ask", "Films", "Maze", "Detect", "Segment", "Stylise")
+TABS = ("Draw", "Show", "Walk", "Denoise", "Write", "Ask", "Films", "Maze", "Detect", "Segment", "Stylise")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -455,6 +455,11 @@ def answered(visit):
         if path == "decode":
             x, y = body["latent"]
             return {"pixels": square((x + 3) / 12 + (y + 3) / 12)}
+        if path == "denoise":
+            steps = body["steps"]
+            levels = [step / steps for step in range(steps + 1)]
+            film = {"images": [square(level) for level in levels], "predicted": [square(level) for level in levels[1:]]}
+            return film | {"times": [100 * (steps - step) for step in range(steps + 1)]}
         if path == "ask":
             if "zebra" in body["story"]:
                 return None
@@ -479,7 +484,7 @@ def answered(visit):
         route.fulfill(json=found or refused, status=200 if found else 422)
 
     def prepare(page):
-        for path in ("models", "predict", "decode", "ask", "films?*", "recommend", "maze"):
+        for path in ("models", "predict", "decode", "denoise", "ask", "films?*", "recommend", "maze"):
             page.route(f"**/{path}", fulfil)
 
     def open_tab(name: str, **settings):
@@ -573,6 +578,37 @@ def test_the_marker_moves_by_keys_sliders_and_pointer(answered):
     plane.focus()
     page.keyboard.press("ArrowUp")
     assert page.get_by_role("button", name="Wander").get_attribute("aria-pressed") == "false"
+
+
+def test_the_denoising_of_a_digit_is_played_and_can_be_inspected(answered):
+    page, requests = answered("Denoise")
+    panel = page.locator("#diffusion")
+
+    def level(name: str) -> int:
+        return panel.locator(f".{name}").evaluate("canvas => canvas.getContext('2d').getImageData(5, 5, 1, 1).data[3]")
+
+    step = panel.get_by_label("Step", exact=False).first
+    wait_until(page, lambda: step.input_value() == "20")
+    assert requests == [("denoise", {"digit": 7, "guidance": 2, "steps": 20, "seed": 0})]
+    assert (level("state"), level("prediction")) == (255, 255)
+    step.fill("5")
+    assert (level("state"), level("prediction")) == (round(255 * 0.25), round(255 * 0.3))
+    assert step.get_attribute("aria-valuetext") == "5 of 20, t = 1500"
+    panel.get_by_label("Digit").select_option("3")
+    wait_until(page, lambda: step.input_value() == "20")
+    panel.get_by_label("Guidance").fill("4.5")
+    panel.get_by_label("Number of steps").fill("3")
+    wait_until(page, lambda: step.input_value() == "3")
+    assert requests[-1] == ("denoise", {"digit": 3, "guidance": 4.5, "steps": 3, "seed": 0})
+    assert panel.locator(".value").all_text_contents() == ["3 of 3, t = 0", "4.5", "3"]
+    panel.get_by_role("button", name="Other noise").click()
+    settle(page)
+    assert requests[-1][1]["seed"] != 0
+    wait_until(page, lambda: step.input_value() == "3")
+    panel.get_by_role("button", name="Play").click()
+    assert step.input_value() != "3"
+    wait_until(page, lambda: step.input_value() == "3")
+    playwright_api.expect(panel.locator(".spoken")).to_have_text("The digit 3 in 3 steps.")
 
 
 def test_questions_about_a_story_show_what_each_hop_reads(answered):
@@ -1028,6 +1064,7 @@ def test_reduced_motion_is_respected(answered):
 LIMITS = {
     "pictures": 300,
     "decoder": 300,
+    "diffusion": 300,
     "text": 20_000,
     "transformer": 20_000,
     "stories": 1_400,
@@ -1044,6 +1081,7 @@ def all_models(models, tmp_path_factory) -> Path:
     short: dict[export.Name, dict] = {
         "pictures": {"epochs": 1},
         "decoder": {"epochs": 5, "importance_samples": 50, "likelihood_images": 20},
+        "diffusion": {"epochs": 1, "width": 8},
         "text": {"epochs": 1, "hidden_size": 32},
         "transformer": {"epochs": 1, "embedding_size": 16, "hidden_size": 16, "layers": 1, "heads": 1, "steps": 16},
         "stories": {"epochs": 1, "embedding_size": 16},
@@ -1081,6 +1119,8 @@ def test_all_networks_answer_on_the_page(visit, all_models):
             "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((v) => v > 50)"
         )
         assert ink
+        page.get_by_role("tab", name="Denoise").click()
+        wait_until(page, lambda: page.locator("#diffusion [name=shown]").input_value() == "20")
         page.get_by_role("tab", name="Write").click()
         page.get_by_role("button", name="Write on").click()
         playwright_api.expect(page.locator("#text .spoken")).to_have_text("Done after 400 characters.")

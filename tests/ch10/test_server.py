@@ -17,18 +17,23 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.external_data_helper import convert_model_to_external_data
 from PIL import Image, ImageCms, PngImagePlugin
 
+from ch08_vae.diffusion import diffusion
+from ch08_vae.diffusion.sampling import Sampler, denoise
 from ch10_deploy import serve
 from ch10_deploy.attack import server_process as runner
 from ch10_deploy.attack.attacks import chunk, heavy_png, png
 from ch10_deploy.attack.server_process import running
+from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, trials
 from ch10_deploy.inference import image_decoding as pixels
 from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.models import NAMES, find_card, load_model, load_models, newest_export
 from ch10_deploy.server import endpoints, gate
 from ch10_deploy.server.app import create_app
@@ -221,9 +226,56 @@ def test_a_text_yields_to_other_requests(ask):
     assert asyncio.run(both()) == ["/healthz", "/generate"]
 
 
+def test_a_digit_is_generated_from_noise_in_the_steps_of_chapter_8(ask, trained):
+    """The film of the server equals that of the chapter's sampler from the same noise."""
+    model, schedule, _ = diffusion.restore(SOURCES["diffusion"].newest(trained) or trained)
+    film = ask.post("/denoise", {"digit": 3, "guidance": 2.5, "steps": 6, "seed": 5}).json()
+    noise = np.random.default_rng(5).standard_normal((28, 28))
+    x = torch.from_numpy(noise).float().view(1, 1, 28, 28)
+    path = list(denoise(model, schedule, x, torch.tensor([3]), Sampler(steps=6, guidance=2.5), no_class=10))
+    assert film["times"] == [schedule.steps, *(t for t, _, _ in path)]
+    assert (len(film["images"]), len(film["predicted"])) == (7, 6)
+
+    def levels(images):
+        return (255 * (images.view(28, 28) + 1) / 2).clamp(0, 255).numpy()
+
+    for step, (_, state, predicted) in enumerate(path):
+        assert np.abs(levels(state) - film["images"][step + 1]).max() <= 1
+        assert np.abs(levels(predicted) - film["predicted"][step]).max() <= 1
+    assert film["images"][-1] == film["predicted"][-1]
+    assert np.abs(levels(x) - film["images"][0]).max() <= 0.5
+    assert ask.post("/denoise", {"digit": 3, "guidance": 2.5, "steps": 6, "seed": 6}).json() != film
+
+
+def test_the_number_of_digits_generated_at_once_is_limited(models, monkeypatch):
+    go, app = threading.Event(), create_app(models)
+    monkeypatch.setattr(Denoiser, "denoise", lambda *_: {"done": go.wait(10)})
+
+    async def crowd() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            tasks = [asyncio.create_task(client.post("/denoise", json={})) for _ in range(6)]
+            while sum(task.done() for task in tasks) < 2:
+                await asyncio.sleep(0.01)
+            assert (await client.get("/healthz")).status_code == 200, "the event loop is not blocked"
+            go.set()
+            return sorted([(await task).status_code for task in tasks])
+
+    for _ in range(2):  # the slots are released
+        go.clear()
+        assert asyncio.run(crowd()) == [200] * 4 + [503] * 2
+
+
+def test_a_model_with_few_steps_refuses_more(models):
+    few = Denoiser(load_models(models)["diffusion"])
+    few.abar = few.abar[:11]
+    assert len(few.denoise(0, 1.0, 10, 0)["times"]) == 11
+    with pytest.raises(Refusal, match="must be at most 10, got 11"):
+        few.denoise(0, 1.0, 11, 0)
+
+
 def test_the_openapi_description_lists_the_endpoints(ask):
     description = ask("GET", "/openapi.json").json()
-    paths = {"/predict", "/decode", "/generate", "/ask", "/recommend", "/maze", "/films", "/models", *FILES}
+    paths = {"/predict", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze", "/films", "/models", *FILES}
     assert paths <= description["paths"].keys()
     for path in ("/docs", "/redoc"):
         assert ask("GET", path).status_code == 404, "the page loads scripts from another host"
@@ -275,6 +327,13 @@ BAD = [
     ("/decode", {"latent": [1, 2], "x": 1}, 422, "x: Extra inputs are not permitted"),
     ("/decode", {"latent": ["1", 2]}, 422, "latent[0]: Input should be a valid number"),
     ("/decode", {"latent": [True, 2]}, 422, "latent[0]: Input should be a valid number"),
+    ("/denoise", {"digit": "7"}, 422, "digit: Input should be a valid integer"),
+    ("/denoise", {"digit": 10}, 422, "digit: must be below 10, the number of classes, got 10"),
+    ("/denoise", {"digit": -1}, 422, "digit: Input should be greater than or equal to 0"),
+    ("/denoise", {"guidance": 11}, 422, "guidance: Input should be less than or equal to 10"),
+    ("/denoise", {"steps": 0}, 422, "steps: Input should be greater than or equal to 1"),
+    ("/denoise", {"steps": 51}, 422, "steps: Input should be less than or equal to 50"),
+    ("/denoise", {"stride": 1}, 422, "stride: Extra inputs are not permitted"),
     ("/generate", {"length": "20"}, 422, "length: Input should be a valid integer"),
     ("/generate", {"length": 20.0}, 422, "length: Input should be a valid integer"),
     ("/generate", {"temperature": "1"}, 422, "temperature: Input should be a valid number"),
@@ -381,7 +440,7 @@ def test_a_query_that_is_too_long_is_reported_as_the_field(ask):
     assert problem["detail"].startswith("query: String should have at most 200 characters")
 
 
-@pytest.mark.parametrize("path", ["/predict", "/decode", "/generate", "/ask", "/recommend", "/maze"])
+@pytest.mark.parametrize("path", ["/predict", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"])
 def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
     assert answer.status_code == 400
@@ -389,7 +448,9 @@ def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     assert answer.json()["field"] is None
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/ask", "/recommend", "/maze"])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"]
+)
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -411,7 +472,9 @@ def test_a_broken_body_is_refused(ask, path, content, status):
     assert answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/decode", "/generate", "/ask", "/recommend", "/maze"])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"]
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -541,6 +604,7 @@ def test_a_model_that_is_not_served_is_a_404_with_a_reason(models, tmp_path):
     ask = Client(create_app(tmp_path))
     bodies = {
         "/decode": {"latent": [1, 2]},
+        "/denoise": {},
         "/generate": {},
         "/ask": {"story": "Mary ran.", "question": "Who ran?"},
         "/recommend": {"likes": ["x"]},
@@ -1033,6 +1097,17 @@ OBJECTS = {"classes": ["a"], "height": 64, "width": 64, "examples": ["aGVsbG8="]
             "serving.stride: Input should be greater than or equal to 1",
         ),
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
+        (
+            "diffusion",
+            {"abar": [1.0, 0.5, 0.5], "digits": 10},
+            "serving: Value error, abar must begin with 1 and decrease",
+        ),
+        (
+            "diffusion",
+            {"abar": [0.9, 0.5, 0.1], "digits": 10},
+            "serving: Value error, abar must begin with 1 and decrease",
+        ),
+        ("diffusion", {"abar": [1.0, 0.5, 0.0], "digits": 10}, "serving.abar[2]: Input should be greater than 0"),
     ],
 )
 def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serving, reason):
@@ -1048,6 +1123,7 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
         ("digits", {"classes": ["0", "1"]}, r"probabilities has shape (1, 10), the card requires (1, 2)"),
         ("pictures", {"classes": ["0"] * 11}, r"probabilities has shape (1, 10), the card requires (1, 11)"),
         ("decoder", {"latent_size": 3}, "cannot answer a first request"),
+        ("diffusion", {"digits": 11}, "cannot answer a first request"),
         ("text", {"symbols": ["a"], "unknown": None, "first": 0}, "logits has shape"),
         ("text", {"state_size": 7}, "cannot answer a first request"),
         ("stories", {"answers": ["a"]}, "probabilities has shape"),

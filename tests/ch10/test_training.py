@@ -152,11 +152,12 @@ def free_port() -> str:
 
 DYING = """
 import os, runpy, signal
+from common import distributed
 from common.run import Run
 original = Run._checkpoint
 def checkpoint_and_die(self, parts):
     original(self, parts)
-    if DIES and self._epoch == 1:
+    if DIES and self._epoch == 1 and distributed.rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 Run._checkpoint = checkpoint_and_die
 runpy.run_module("ch06_cnn.train", run_name="__main__")
@@ -217,8 +218,8 @@ def test_two_nodes_end_with_the_same_weights(tmp_path, warm):
 
 
 @pytest.mark.slow
-def test_killed_nodes_resume_from_the_last_checkpoint(tmp_path, warm):
-    """The Job runs the same command again, which resumes in the same folder."""
+def test_a_killed_node_resumes_with_the_weights_of_an_uninterrupted_run(tmp_path, warm):
+    """One of two nodes gets SIGKILL, and the other ends with an error. The Job runs the same command again."""
     codes, _ = start_nodes(tmp_path, f"DIES = True\n{DYING}", epochs=2)
     assert 0 not in codes
     (folder,) = (tmp_path / "runs").glob("*/*/*")
@@ -229,3 +230,10 @@ def test_killed_nodes_resume_from_the_last_checkpoint(tmp_path, warm):
     assert "epoch 1/2" not in outputs[0][0]
     assert (folder / "summary.json").exists()
     assert list((tmp_path / "runs").glob("*/*/*")) == [folder]
+    resumed = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "runs").rename(tmp_path / "interrupted")
+    codes, outputs = start_nodes(tmp_path, f"DIES = False\n{DYING}", epochs=2)
+    assert codes == [0, 0], [errors for _, errors in outputs]
+    (folder,) = (tmp_path / "runs").glob("*/*/*")
+    assert "resumed" not in outputs[0][0]
+    assert (folder / "model.safetensors").read_bytes() == resumed, "the weights differ from an uninterrupted run"

@@ -8,6 +8,7 @@ ex5_n_step_return         n-step returns, also across the end of an episode
 ex6_prioritised_replay    sampling probabilities and importance-sampling weights
 ex7_advantages            generalised advantage estimation
 ex8_policy_gradient       the gradient of the actor's loss with respect to the logits
+ex9_clipped_objective     the derivative of PPO's clipped objective
 """
 
 from ch07_dqn.exercises.checks.ex1_td_target import TD_TARGET
@@ -18,6 +19,7 @@ from ch07_dqn.exercises.checks.ex5_n_step_return import N_STEP_RETURN
 from ch07_dqn.exercises.checks.ex6_prioritised_replay import PRIORITISED_REPLAY
 from ch07_dqn.exercises.checks.ex7_advantages import ADVANTAGES
 from ch07_dqn.exercises.checks.ex8_policy_gradient import POLICY_GRADIENT
+from ch07_dqn.exercises.checks.ex9_clipped_objective import CLIPPED_OBJECTIVE
 
 EXERCISES = (
     TD_TARGET,
@@ -28,5 +30,6 @@ EXERCISES = (
     PRIORITISED_REPLAY,
     ADVANTAGES,
     POLICY_GRADIENT,
+    CLIPPED_OBJECTIVE,
 )
 """Exercises of the chapter in order."""

@@ -8,4 +8,5 @@ ex5_n_step_return        stop at the end of the episode
 ex6_prioritised_replay   rare transitions get the largest weight, 1
 ex7_advantages           from the last step to the first
 ex8_policy_gradient      A (p - y) + h p (log p + H)
+ex9_clipped_objective    A, or 0 outside the interval on the side that A favours
 """

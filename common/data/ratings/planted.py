@@ -13,6 +13,7 @@ Dimensions: U users, F films, D factors, K = 10 half stars.
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,10 +57,29 @@ def collect() -> Collection:
     return Collection(read.ratings, read.user_ids, read.film_ids, read.titles, expected)
 
 
+class Films(NamedTuple):
+    """Film biases c (F,), factors q (F, D), and fame (F,), which makes a film rated more often."""
+
+    c: Tensor
+    q: Tensor
+    fame: Tensor
+
+
+def draw_films(films: int, generator: torch.Generator) -> Films:
+    """Draw the films' biases, factors and fame."""
+    return Films(
+        c=0.35 * _normal(generator, films), q=_normal(generator, films, TASTE), fame=1.0 * _normal(generator, films)
+    )
+
+
 def draw(users: int, films: int, mean_rated: int, generator: torch.Generator) -> tuple[Ratings, Tensor]:
     """Draw ratings, about `mean_rated` per user; return them and the (N,) expectation of each."""
-    c, q = 0.35 * _normal(generator, films), _normal(generator, films, TASTE)
-    fame = 1.0 * _normal(generator, films)
+    return draw_users(users, draw_films(films, generator), mean_rated, generator)
+
+
+def draw_users(users: int, given: Films, mean_rated: int, generator: torch.Generator) -> tuple[Ratings, Tensor]:
+    """Draw users and their ratings of the given films; return them and the (N,) expectation of each."""
+    (c, q, fame), films = given, len(given.c)
     parts, means = [], []
     for first in range(0, users, CHUNK):
         count = min(CHUNK, users - first)
