@@ -116,6 +116,8 @@ def write(config: Config) -> dict[str, Executed]:
     import nbformat
 
     known = sources()
+    if not known:
+        raise FileNotFoundError(f"{SOURCES} has no notebooks: run this command in a checkout of the repository")
     for name in config.names:
         if name not in known:
             raise ValueError(f"there is no notebook {name}{suggest(name, known)}")

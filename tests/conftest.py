@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import has_bf16_kernels
 from common.drawing import plots
+from make_models import MODELS, train_all
 
 pytest_plugins = ("warm_python",)
 
@@ -33,10 +33,10 @@ SAVE = plots.save
 LONGEST = [
     *("test_written_commands", "ch09/test_pipeline", "test_cuda_dry_run", "ch10/test_playground", "ch10/test_image"),
     "test_notebooks",
-    *("ch09/test_bindings", "ch10/test_server", "ch05/test_seq2seq", "ch05/test_forecast", "ch06/test_cnn"),
+    *("ch09/test_bindings", "ch10/test_export", "ch05/test_seq2seq", "ch05/test_forecast", "ch06/test_cnn"),
     *("ch05/test_sentiment", "ch08/test_vae", "test_run", "ch10/test_load", "ch03/test_rbm", "test_distributed"),
     *("ch03/test_autoencoder", "ch02/test_programs", "ch10/test_training", "ch08/test_programs", "test_killtest"),
-    *("ch03/test_recommend", "ch03/test_recommender", "test_resume", "ch05/test_language_model", "ch10/test_export"),
+    *("ch03/test_recommend", "ch03/test_recommender", "test_resume", "ch05/test_language_model", "ch10/test_server"),
 ]
 """Slowest test files. They start first, so that no worker starts one of them when the others have finished."""
 
@@ -155,6 +155,26 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+def fit_classifiers_once(patch: pytest.MonkeyPatch) -> None:
+    """Let chapter 8's programs fit their classifier once per training set: its seeds are fixed, so it is the same."""
+    from ch08_vae.adversarial import gan
+    from ch08_vae.autoencoding import latent_sweep, vae
+    from ch08_vae.diffusion import diffusion
+    from ch08_vae.evaluation import compare_generators
+    from ch08_vae.evaluation.classifier import fit_classifier
+
+    fitted = {}
+
+    def fit(data, device):
+        key = data.train.pixels.numpy().tobytes(), data.train.labels.numpy().tobytes(), device
+        if key not in fitted:
+            fitted[key] = fit_classifier(data, device)
+        return fitted[key]
+
+    for program in (gan, latent_sweep, vae, diffusion, compare_generators):
+        patch.setattr(program, "fit_classifier", fit)
+
+
 def train_until(learned: Callable[[], bool], step: Callable[[], object], *, at_most: int, every: int = 5) -> None:
     """Take training steps until the task is learned; fail after `at_most` steps.
 
@@ -167,62 +187,10 @@ def train_until(learned: Callable[[], bool], step: Callable[[], object], *, at_m
     pytest.fail(f"not learned within {at_most} steps")
 
 
-def train_all(folder: Path) -> None:
-    from ch03_autoencoder_rbm.digits import feedforward
-    from ch03_autoencoder_rbm.films import recommender
-    from ch05_rnn.language import language_model
-    from ch05_rnn.memory import bag_of_ngrams, memory_network
-    from ch06_cnn.convolution import cnn
-    from ch06_cnn.detection import detection
-    from ch06_cnn.segmentation import segmentation
-    from ch06_cnn.style import fast_style
-    from ch07_dqn.planning import generalise
-    from ch08_vae.autoencoding import pictures, vae
-    from ch08_vae.diffusion import diffusion
-    from ch08_vae.diffusion import pictures as denoising
-    from common.data.text import stories
-
-    with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
-        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
-        for drawing in (*drawn, denoising, detection, segmentation, fast_style):
-            patch.setattr(drawing, "report", lambda *_: None)
-        patch.setattr(language_model, "generation_speed", lambda *_, **__: 1.0)
-        patch.setattr(bag_of_ngrams, "STEPS", 1)
-        patch.setattr(diffusion, "MONITORED", 50)
-        patch.setattr(stories, "TRAIN", 200)
-        run = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
-        few, letters = replace(run, limit=300), replace(run, limit=20_000)
-        feedforward.train(feedforward.Config(data="digits", epochs=8, run=run))
-        recommender.train(recommender.Config(data="planted", epochs=3, run=run))
-        cnn.train(cnn.Config(data="shapes", epochs=1, run=few))
-        plane = vae.Config(data="digits", latent_size=2, epochs=3, importance_samples=50, likelihood_images=2, run=few)
-        vae.train(plane)
-        diffusion.train(
-            diffusion.Config(data="digits", epochs=1, width=8, sampling_steps=2, run=replace(run, limit=100))
-        )
-        language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
-        small: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}
-        language_model.train(language_model.Config(data="pydoc", network="transformer", **small, run=letters))
-        memory_network.train(memory_network.Config(embedding_size=16, epochs=1, run=run))
-        tiny: dict = {"epochs": 1, "width": 4, "run": replace(run, limit=16)}
-        detection.train(detection.Config(filters=8, **tiny))
-        segmentation.train(segmentation.Config(**tiny))
-        fast_style.train(fast_style.Config(images=4, image_size=32, size=64, blocks=1, steps=1, **tiny))
-        generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
-
-
 @pytest.fixture(scope="session")
-def models(trained) -> Path:
-    """The folder of the exports of the networks in `trained`."""
-    from ch10_deploy.exporting import export
-
-    with (trained / "export.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        out = trained / "exported"
-        if not list(out.glob("*/*/*/summary.json")):
-            options = RunOptions(device="cpu", precision="fp32", threads=1, out=out)
-            export.train(export.Config(runs=trained, data="embedded", run=options))
-        return next(out.glob("ch10_deploy/export/*/models"))
+def models() -> Path:
+    """The folder of small exported models, one of each network, that `make_models.py` has written."""
+    return MODELS
 
 
 @pytest.fixture

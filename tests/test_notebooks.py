@@ -505,6 +505,11 @@ def test_an_unknown_notebook_is_refused(fails):
     assert "did you mean ch05_attention?" in fails(notebooks.main, ["ch05_atention"])
 
 
+def test_an_installation_without_notebooks_is_named(fails, monkeypatch, tmp_path):
+    monkeypatch.setattr(notebooks, "SOURCES", tmp_path)
+    assert "has no notebooks: run this command in a checkout" in fails(notebooks.main, [])
+
+
 def test_a_missing_package_is_named(fails, monkeypatch, tmp_path):
     def read(_):
         raise ModuleNotFoundError("No module named 'jupytext'", name="jupytext")

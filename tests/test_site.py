@@ -325,13 +325,13 @@ def test_reading_order_is_that_of_the_docstrings(site):
 
 
 def test_flags_are_those_of_the_command_line(site, capsys):
-    from ch07_dqn import dqn
+    from ch07_dqn.mazes import maze_dqn
     from common import cli
 
     with pytest.raises(SystemExit):
-        cli.main(dqn, arguments=["dqn", "--help"])
+        cli.main(maze_dqn, arguments=["maze_dqn", "--help"])
     text = capsys.readouterr().out
-    line = flags.command_line(site.suite.modules["ch07_dqn.dqn"], site.suite)
+    line = flags.command_line(site.suite.modules["ch07_dqn.mazes.maze_dqn"], site.suite)
     assert line
     assert len(line.flags) > 15
     for flag in line.flags:

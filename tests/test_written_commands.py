@@ -21,7 +21,7 @@ from common import benchmark, cli
 from common.config import RunOptions, deciding_fields, default_of
 from common.data.words import vector_files
 from common.data.words.vector_files import write_vectors
-from conftest import ROOT
+from conftest import ROOT, fit_classifiers_once
 from test_house import CHAPTERS, programs, write_named_config, written_commands
 
 EMBEDDED = [
@@ -94,6 +94,13 @@ FILES = {
     "dialogue.tsv": "".join(f"What is {n} and one?\tIt is {n + 1}.\n" for n in range(300)),
     "fra.txt": "".join(f"I see {n} cats.\tJe vois {n} chats.\n" for n in range(300)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_classifier():
+    with pytest.MonkeyPatch.context() as patch:
+        fit_classifiers_once(patch)
+        yield
 
 
 def shortened(config, folder, **places):

@@ -33,7 +33,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("torch", "torch.distributed.run", "matplotlib.figure", "common.drawing.plots", "ch06_cnn.convolution.cnn")
+MODULES = (
+    *("torch", "torch._dynamo", "torch.distributed.run", "matplotlib.figure", "sklearn.datasets"),
+    *("common.drawing.plots", "ch06_cnn.convolution.cnn"),
+)
+"""Modules that nearly every program imports; torch imports `torch._dynamo` at the first step of an optimizer."""
 STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 ENGINES = (
     *("ch09_pipeline.train", *(f"ch09_pipeline.stages.{stage}" for stage in STAGES)),

@@ -105,9 +105,8 @@ def make_pair(config: Config) -> Pair:
 
 def make_optimizers(pair: Pair, config: Config) -> Optimizers:
     """Create the optimizers of generator and discriminator."""
-    return make_optimizer(pair.generator, config.learning_rate), make_optimizer(
-        pair.discriminator, config.learning_rate
-    )
+    rate = config.learning_rate
+    return make_optimizer(pair.generator, rate), make_optimizer(pair.discriminator, rate)
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -167,12 +166,11 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         }
         for epoch in run.epochs(epochs, len(batches), **parts):
             generator_losses = []
+            before = (epoch - 1) * len(batches)
             for number, (images,) in enumerate(batches, start=1):
-                learning_rate = one_cycle(
-                    (epoch - 1) * len(batches) + number - 1, steps, config.learning_rate, warm_up=0.1
-                )
                 for optimizer in optimizers:
-                    set_learning_rate(optimizer, learning_rate)
+                    rate = one_cycle(before + number - 1, steps, config.learning_rate, warm_up=0.1)
+                    set_learning_rate(optimizer, rate)
                 if len(images) < 2:  # batch normalisation needs two images
                     images = images.repeat(2, 1, 1, 1)
                 loss, generator_loss = train_step(

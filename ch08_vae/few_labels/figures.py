@@ -43,7 +43,8 @@ def draw_errors(test: Split, predicted: Tensor, names: Sequence[str]) -> "Figure
     wrong = (predicted != test.labels).nonzero().flatten()[:MOST_ERRORS]
     if len(wrong) == 0:
         return None
-    titles = [f"{names[test.labels[i]]} as {names[predicted[i]]}" for i in wrong.tolist()]
+    pairs = zip(test.labels[wrong].tolist(), predicted[wrong].tolist(), strict=True)
+    titles = [f"{names[true]} as {names[found]}" for true, found in pairs]
     return plots.image_grid(test.pixels[wrong], columns=10, titles=titles)
 
 

@@ -74,6 +74,7 @@ class Classifier(nn.Module):
         """Initialise all layers on a batch of (B, P) pixels, with noise (Salimans & Kingma 2016, section 3)."""
         hidden = self.noisy(x, self.input_noise)
         for layer in self.hidden:
+            assert isinstance(layer, WeightNormLinear)
             hidden = self.noisy(layer.initialise(hidden).relu(), self.hidden_noise)
         self.output.initialise(hidden)
 

@@ -135,7 +135,7 @@ plots.line_panels(
 # **Before you run the cell:** which combinations learn at all? Remember that Adam divides by the size of the gradient.
 
 # %%
-data = load_images("digits", limit=600)
+data = load_images("digits", limit=400)
 pixels, labels = scaled(data.train.pixels), data.train.labels.long()
 accuracy = {}
 for activation, initialisation in [("sigmoid", "glorot-uniform"), ("relu", "glorot-uniform"), ("relu", "he-normal")]:

@@ -32,9 +32,9 @@
 # %matplotlib inline
 import torch
 
-from ch07_dqn.one_maze import greedy_path, measure
-from ch07_dqn.pictures import draw_values
-from ch07_dqn.q_table import Config, train_step, value_iteration
+from ch07_dqn.mazes.one_maze import greedy_path, measure
+from ch07_dqn.mazes.pictures import draw_values
+from ch07_dqn.mazes.q_table import Config, train_step, value_iteration
 from common.data.mazes.batch import MazeBatch
 from common.data.mazes.maze import draw_mazes, letters, shortest_path
 from common.drawing import plots

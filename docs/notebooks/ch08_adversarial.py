@@ -29,7 +29,9 @@
 import torch
 from torch.nn import functional as F
 
-from ch08_vae.adversarial.gan import Config, Pair, generate, make_optimizer, pixel_variance, scaled, train_step
+from ch08_vae.adversarial.gan import Config, generate, make_pair, pixel_variance, scaled
+from ch08_vae.adversarial.losses import discriminator_loss, generator_loss
+from ch08_vae.adversarial.steps import make_optimizer, train_step
 from common.data.images.loading import load_images
 from common.drawing import plots
 
@@ -75,7 +77,7 @@ plots.line_panels(
 
 # %%
 torch.manual_seed(0)
-pair = Pair(Config(latent_size=16, width=8))
+pair = make_pair(Config(latent_size=16, width=8))
 optimizer = make_optimizer(pair.discriminator, 2e-3)
 z = torch.randn(64, 16)
 steps: list[int] = []
@@ -85,14 +87,14 @@ for step in range(61):
         steps.append(step)
         for name in norms:
             logits = pair.discriminator(pair.generator(z))
-            loss = -F.softplus(logits).mean() if name == "saturating" else F.softplus(-logits).mean()
+            loss = -F.softplus(logits).mean() if name == "saturating" else generator_loss("non-saturating", logits)
             gradients = torch.autograd.grad(loss, list(pair.generator.parameters()))
             norms[name].append(float(torch.stack([g.norm() for g in gradients]).norm()))
     index = torch.randint(len(real), (64,))
     with torch.no_grad():
         fakes = pair.generator(z)
     optimizer.zero_grad()
-    (F.softplus(-pair.discriminator(real[index])) + F.softplus(pair.discriminator(fakes))).mean().backward()
+    discriminator_loss("non-saturating", pair.discriminator(real[index]), pair.discriminator(fakes)).backward()
     optimizer.step()
 print("ratio of the norms at the end:", f"{norms['non-saturating'][-1] / norms['saturating'][-1]:.0f}")
 plots.line_panels(
@@ -126,7 +128,7 @@ descent = torch.optim.LBFGS(line.parameters(), max_iter=30)
 def closure() -> torch.Tensor:
     """Compute the loss of the discriminator and its gradient."""
     descent.zero_grad()
-    loss = F.softplus(-line(p)).mean() + F.softplus(line(q)).mean()
+    loss = discriminator_loss("non-saturating", line(p), line(q))
     loss.backward()
     return loss
 
@@ -152,7 +154,7 @@ print(f"loss {final:.3f}, loss of equal densities 1.386")
 
 # %%
 torch.manual_seed(0)
-pair = Pair(Config(latent_size=16, width=8))
+pair = make_pair(Config(latent_size=16, width=8))
 optimizers = make_optimizer(pair.generator, 2e-3), make_optimizer(pair.discriminator, 2e-3)
 z = torch.randn(100, 16)
 reference = pixel_variance((real.flatten(1) + 1) / 2)

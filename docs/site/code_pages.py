@@ -38,7 +38,7 @@ class Writer:
         docstring, found = annotate(module.text)
         lines = highlight(module.text, references(module, self.suite), lambda place: self.place_address(place, module))
         title = nodes.title("", "", nodes.literal("", module.path.partition("/")[2] or module.path))
-        page = nodes.section("", title, ids=["page"], classes=["annotated"])
+        page = nodes.section("", title, ids=["annotated-page"], classes=["annotated"])
         page += _html(self._head(docstring, found, module), "head")
         self._add_parts(page, found, lines, module)
         return page

@@ -1,14 +1,13 @@
 """Recommendations for a person: ranking, explanations, fold-in, titles, and one-line errors."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from ch03_autoencoder_rbm import recommend
-from ch03_autoencoder_rbm.films import baselines, recommender
+from ch03_autoencoder_rbm.films import recommender
 from ch03_autoencoder_rbm.films.baseline_models.biases import USER_PRIOR
 from ch03_autoencoder_rbm.films.predictors import make_predictor
 from ch03_autoencoder_rbm.recommend import Options, Person
@@ -17,16 +16,6 @@ from common.data.ratings.loading import load_ratings
 from common.run_folders.folder import newest_run
 
 KINDS: list[Any] = [("gaussian", "films"), ("gaussian", "users"), ("softmax", "users"), ("binary", "users")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_setting():
-    """Fit each baseline with one setting: `test_baselines` tests the choice."""
-    settings = {"factors": (4,), "decay": (0.1,), "epochs": (10,), "neighbours": (50,), "shrinkage": (10.0,)}
-    config = partial(baselines.Config, **settings, penalty=(200.0,), liked_only=(True,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "Config", config)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +29,14 @@ def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     options = RunOptions(device="cpu", precision="fp32", threads=1)
     planted = load_ratings("planted")
-    for visible, by in [("softmax", "films"), *reversed(KINDS)]:
-        config = recommender.Config(data="planted", visible=visible, cases=by, epochs=6, hidden_size=16, run=options)
-        recommender.train(replace(config, run=replace(options, out=folder / f"{visible}-{by}")), planted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recommender, "report", lambda *_: None)
+        patch.setattr(recommender, "COMPARED_BASELINES", ("bias", "popularity"))
+        for visible, by in [("softmax", "films"), *reversed(KINDS)]:
+            config = recommender.Config(
+                data="planted", visible=visible, cases=by, epochs=6, hidden_size=16, run=options
+            )
+            recommender.train(replace(config, run=replace(options, out=folder / f"{visible}-{by}")), planted)
     return folder
 
 

@@ -71,6 +71,12 @@ def small():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out the figures, which take most of the time of a short training."""
+    monkeypatch.setattr(recommender, "report", lambda *_: None)
+
+
+@pytest.fixture
 def config(options):
     return Config(data="planted", epochs=3, batch_size=5, hidden_size=8, run=options)
 
@@ -408,6 +414,7 @@ def test_leaked_test_ratings_change_the_metrics_and_are_rejected(config, small, 
     assert leaked[measure] != pytest.approx(expected[measure], rel=1e-3)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_does_not_use_the_test_split(config, small):
     other_test = replace(small, test=replace(small.test, half_stars=11 - small.test.half_stars))
     for data in (small, other_test):
@@ -531,6 +538,7 @@ def test_films_are_ordered_by_similarity():
     assert recommender.by_similarity(similarity) == [0, 2, 3, 1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_restored_rbm_has_the_same_metrics(options, planted):
     config = Config(data="planted", epochs=2, hidden_size=8, run=options)
     found = recommender.train(config)
@@ -546,6 +554,7 @@ def worsening(monkeypatch):
     monkeypatch.setattr(recommender, "one_cycle", lambda step, steps, peak: 0.1 + 8 * step / steps)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_weights_of_the_best_epoch_are_saved(config, small, worsening):
     found = recommender.train(replace(config, epochs=4), small)
     (folder,) = (path.parent for path in config.run.out.rglob("model.safetensors"))
@@ -558,6 +567,7 @@ def test_the_weights_of_the_best_epoch_are_saved(config, small, worsening):
     assert found["kept_epoch"] == 1 + history.index(min(history))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_interrupted_run_resumes_to_the_same_weights(config, small, monkeypatch, worsening):
     config = replace(config, epochs=4)
     whole = recommender.train(config, small)
@@ -601,6 +611,7 @@ def test_gibbs_steps_change_during_training(config, small, monkeypatch):
     assert [ks.count(k) for k in (1, 2, 5)] == [len(ks) // 3] * 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_learning_rate_follows_one_cycle(config, small, monkeypatch):
     rates = []
     change = recommender.set_learning_rate
@@ -617,6 +628,7 @@ def test_learning_rate_follows_one_cycle(config, small, monkeypatch):
     assert max(rates) == pytest.approx(0.7 * min(1, len(small.train) / len(rates) / 500))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trap_adds_leaked_metrics_to_the_others(config, small):
     found = recommender.train(replace(config, trap=True), small)
     assert found["leaked_rmse"] != found["test_rmse"]
@@ -663,6 +675,7 @@ def test_hidden_states_do_not_depend_on_chunks(config, small):
     torch.testing.assert_close(hidden_states(model, cases, 7), hidden_states(model, cases))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_within_ten_percent_of_the_noise_floor(options, planted):
     found = recommender.train(Config(data="planted", epochs=20, run=options), planted)
     assert planted.noise_floor is not None
@@ -683,9 +696,10 @@ def test_default_batch_size_gives_32_steps_of_at_least_500_ratings():
 @pytest.mark.parametrize("limit", [1, 30, 100, 1_000])
 def test_training_works_with_few_ratings(options, limit):
     data = load_ratings("planted", limit=limit)
+    few: dict = {"data": "planted", "hidden_size": 8, "epochs": 3, "run": options}
     for visible in ("gaussian", "softmax"):
-        recommender.train(Config(data="planted", visible=visible, hidden_size=8, run=options), data)
-    binary = Config(data="planted", visible="binary", hidden_size=8, run=options)
+        recommender.train(Config(visible=visible, **few), data)
+    binary = Config(visible="binary", **few)
     if int(data.train.half_stars.max()) >= 8:
         recommender.train(binary, data)
     else:

@@ -19,25 +19,22 @@ from ch05_rnn.language.network import LockedDropout
 from ch05_rnn.language.ngram import KneserNey
 from ch05_rnn.words import vectors
 from common import device
+from common.config import RunOptions
 from common.data.text.corpora import Part, load_corpus
 from common.data.text.vocabulary import UNKNOWN, Vocabulary
 from common.drawing import plots, text_plots
 from conftest import train_until
 
 TEXT = 'the cat (a tabby) sat.\nthe dog said "no" and sat, too.\n'
+REPORT = language_model.report
 
 
-@pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "story.txt"
+def config_in(folder, options):
+    """Write the text to a folder; return a Config of a short training on it."""
+    path = folder / "story.txt"
     path.write_text(TEXT * 60)
-    return str(path)
-
-
-@pytest.fixture
-def config(options, text):
     return Config(
-        text=text,
+        text=str(path),
         epochs=3,
         hidden_size=32,
         embedding_size=16,
@@ -48,6 +45,26 @@ def config(options, text):
         ngram_orders=(2,),
         run=options,
     )
+
+
+def train_only(patch):
+    """Leave out the figures and the measurement of the speed, which take most of the time of a short training."""
+    patch.setattr(language_model, "report", lambda *_: None)
+    patch.setattr(language_model, "generation_speed", lambda *_, **__: 1.0)
+
+
+@pytest.fixture
+def config(options, tmp_path, monkeypatch):
+    train_only(monkeypatch)
+    return config_in(tmp_path, options)
+
+
+@pytest.fixture
+def drawn(config, monkeypatch):
+    """The settings of `config`; the figures are drawn and the speed is measured."""
+    monkeypatch.setattr(language_model, "report", REPORT)
+    monkeypatch.setattr(language_model, "generation_speed", measures.generation_speed)
+    return config
 
 
 def corpus_of(config):
@@ -195,15 +212,17 @@ def test_the_held_out_loss_is_that_of_validation_and_test_part_as_one_text(confi
     assert metrics["held_out_window_loss"] == pytest.approx(measures.window_loss(model, data.held_out))
 
 
-def test_training_learns_repeats_and_restores(config):
-    first, second = language_model.train(config), language_model.train(config)
+def test_training_learns_repeats_and_restores(drawn, monkeypatch):
+    first = language_model.train(drawn)
+    train_only(monkeypatch)
+    second = language_model.train(drawn)
     assert first["test_loss"] == second["test_loss"] < 1.0
     assert first["test_2gram_loss"] > first["test_loss"]
-    folder, other = sorted(path.parent for path in config.run.out.rglob("model.safetensors"))
+    folder, other = sorted(path.parent for path in drawn.run.out.rglob("model.safetensors"))
     (one, vocabulary, restored), (two, *_) = language_model.restore(folder), language_model.restore(other)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert restored == config
-    data = corpus_of(config)
+    assert restored == drawn
+    data = corpus_of(drawn)
     assert vocabulary == data.vocabulary
     assert language_model.evaluate(one, data.test, "char")["loss"] == pytest.approx(first["test_loss"])
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -212,7 +231,7 @@ def test_training_learns_repeats_and_restores(config):
         assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_curves_show_the_ngram_baselines(config, monkeypatch):
+def test_the_curves_show_the_ngram_baselines(drawn, monkeypatch):
     shown = {}
     draw = plots.curves
 
@@ -221,28 +240,30 @@ def test_the_curves_show_the_ngram_baselines(config, monkeypatch):
         return draw(history, panels, **options)
 
     monkeypatch.setattr(plots, "curves", watch)
-    metrics = language_model.train(config)
+    monkeypatch.setattr(visualise, "report", lambda *_: None)
+    metrics = language_model.train(drawn)
     ((title, names),) = shown["panels"].items()
     assert title == "loss, nats per character"
-    lines = [f"valid_{order}gram_loss" for order in config.ngram_orders]
+    lines = [f"valid_{order}gram_loss" for order in drawn.ngram_orders]
     assert names == ["train_loss", "valid_loss", *lines]
     assert lines
     for name in lines:
         assert {row[name] for row in shown["history"]} == {metrics[name]}
 
 
-def test_samples_during_training_are_drawn(config, monkeypatch):
-    drawn = {}
+def test_samples_during_training_are_drawn(drawn, monkeypatch):
+    shown = {}
     draw = text_plots.text_lines
 
     def watch(lines, **options):
-        drawn.update(lines)
+        shown.update(lines)
         return draw(lines, **options)
 
     monkeypatch.setattr(text_plots, "text_lines", watch)
-    language_model.train(replace(config, epochs=10))
-    assert list(drawn) == ["epoch 1", "epoch 3", "epoch 5", "epoch 7", "epoch 9"]
-    assert all(drawn.values())
+    monkeypatch.setattr(visualise, "report", lambda *_: None)
+    language_model.train(replace(drawn, epochs=10))
+    assert list(shown) == ["epoch 1", "epoch 3", "epoch 5", "epoch 7", "epoch 9"]
+    assert all(shown.values())
     figure = draw({"a": "x $ y", "b": "z"}, title="t")
     assert [text.get_text() for text in figure.axes[0].texts] == ["a", "x \\$ y", "b", "z"]
 
@@ -255,7 +276,8 @@ def test_after_each_epoch_a_sample_is_printed(config, capsys):
     assert all(lines[place + 1].startswith("sample   ") for place in epochs)
 
 
-def test_a_long_training_leaves_few_lines(config, capsys):
+def test_a_long_training_leaves_few_lines(config, capsys, monkeypatch):
+    monkeypatch.setattr(language_model, "sample_line", lambda *_, seed: f"number {seed}")
     language_model.train(replace(config, epochs=60, hidden_size=4, embedding_size=4, run=replace(config.run, limit=40)))
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("sample ") for line in lines) == sum(line.startswith("epoch ") for line in lines) == 20
@@ -376,8 +398,8 @@ def test_the_clock_ends_the_training(config, monkeypatch):
         {"cell": "rnn", "initial": "orthogonal", "by": "hand"},
     ],
 )
-def test_every_kind_of_model_trains_and_restores(config, settings):
-    config = replace(config, epochs=8, **settings)
+def test_every_kind_of_model_trains_and_restores(drawn, settings):
+    config = replace(drawn, epochs=8, **settings)
     metrics = language_model.train(config)
     test, symbols = corpus_of(config).test.tokens, len(corpus_of(config).vocabulary)
     shares = test.bincount() / len(test)
@@ -405,8 +427,8 @@ def test_cutoffs_beyond_the_vocabulary_are_refused(config):
 
 
 @pytest.mark.parametrize("limit", [3, 40])
-def test_a_handful_of_characters_is_enough(config, limit):
-    config = replace(config, run=replace(config.run, limit=limit), epochs=1)
+def test_a_handful_of_characters_is_enough(drawn, limit):
+    config = replace(drawn, run=replace(drawn.run, limit=limit), epochs=1)
     assert language_model.train(config)["test_loss"] > 0
 
 
@@ -504,10 +526,15 @@ def test_the_unknown_symbol_is_never_written():
     assert model.training, "writing leaves the model as it was"
 
 
-@pytest.fixture
-def trained(config):
-    language_model.train(config)
-    return config.run.out
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run that `generate` finds."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder / "runs")
+    with pytest.MonkeyPatch.context() as patch:
+        train_only(patch)
+        language_model.train(config_in(folder, options))
+    return options.out
 
 
 def test_a_loss_beyond_all_bounds_has_an_infinite_perplexity():

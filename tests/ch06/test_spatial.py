@@ -78,6 +78,22 @@ def test_the_localisation_network_has_the_lower_learning_rate(network):
     assert 0 < peak < 0.01
 
 
+def test_long_gradients_are_rescaled(few, monkeypatch):
+    monkeypatch.setattr(spatial, "CLIP", 1e-2)
+    torch.manual_seed(0)
+    model = CNN(42)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    batch = draw(few.train[:4], TRANSFORMATIONS["rotated"], torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    spatial.train_step(model, optimizer, spatial.scaled(batch.pixels), batch.labels)
+    moved = [(new.detach() - old).norm() for old, new in zip(before, model.parameters(), strict=True)]
+    assert float(torch.stack(moved).norm()) == pytest.approx(1e-2, rel=1e-2)
+
+
+def test_the_background_is_zero_like_the_outside_of_an_image():
+    assert spatial.scaled(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+
+
 def test_a_training_step_follows_the_gradient_of_the_mean_loss_of_a_digit(few):
     torch.manual_seed(0)
     config = Config(task="sequence", learning_rate=0.1)
@@ -320,3 +336,31 @@ def test_regions_are_drawn_in_pixels_of_the_image():
     drawn = torch.tensor(line.get_xydata())[:4]
     torch.testing.assert_close(drawn, expected, check_dtype=False)
     assert len(visualise.draw_regions(images, theta[:, :0], 0, ["1", "2"]).axes) == 2
+
+
+def test_predict_leaves_a_network_in_evaluation_mode(few):
+    model = CNN(42).eval()
+    spatial.predict(model, torch.zeros(2, 1, 42, 42, dtype=torch.uint8))
+    assert not model.training
+
+
+def test_a_film_keeps_copies_and_is_written_in_the_order_of_the_steps(tmp_path, monkeypatch):
+    film, theta = Film(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), steps=10), torch.zeros(1, 1, 2, 3)
+    for step in (1, 0):
+        film.take(step, lambda _: theta)
+    theta += 1
+    assert all((page == 0).all() for page in film.pages.values())
+    titles = []
+    monkeypatch.setattr(films, "frame", lambda *_, title: titles.append(title))
+    monkeypatch.setattr(films, "write_gif", lambda *_: None)
+    film.write(tmp_path / "film.gif", 8)
+    assert titles == ["training step 0", "training step 1"]
+
+
+def test_the_crops_of_two_regions_are_side_by_side():
+    theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(1, 2, 2, 3)
+    sheet = films.frame(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), theta, 8)
+    row = films.TITLE + films.GAP + PANEL + films.GAP
+    for turn in range(2):
+        colour = "#" + bytes(sheet[row, films.GAP + turn * (PANEL // 2)].tolist()).hex()
+        assert colour == films.COLOURS[turn]

@@ -136,6 +136,20 @@ def test_a_new_network_passes_on_the_whole_image(kind, form):
     torch.testing.assert_close(model(images)[:, :1], logits[:, :1])
 
 
+def test_the_spatial_transformer_network_is_its_equations():
+    model: Any = network(SPN).eval()
+    torch.nn.init.normal_(model.theta.weight, std=0.1)
+    images = random(2, 1, 20, 20)
+    linear = model.hidden[0]
+    hidden = torch.tanh(model.localisation(images) @ linear.weight.T + linear.bias)
+    theta = (hidden @ model.theta.weight.T + model.theta.bias).view(2, 1, 2, 3)
+    torch.testing.assert_close(model.attend(images), theta)
+    regions = torch.cat(
+        [sample(image[None], one[None], model.crop_size) for image, one in zip(images, theta, strict=True)]
+    )
+    torch.testing.assert_close(model(images), model.classifier(regions))
+
+
 def test_the_recurrent_network_is_its_equations():
     model, images = network(RecurrentSPN).eval(), random(2, 1, 20, 20)
     torch.nn.init.normal_(model.theta.weight, std=0.1)
@@ -211,6 +225,27 @@ def test_the_features_move_with_the_image():
     assert error.lt(0.05).double().mean() > 0.8, "near the border, a few maps are largest elsewhere"
 
 
+@pytest.mark.parametrize(("size", "reduced"), [(42, 21), (60, 30), (100, 25)])
+@pytest.mark.parametrize("features", ["positions", "flat"])
+def test_the_localisation_reads_a_reduced_image(size, reduced, features):
+    localisation = Localisation(size, features)
+    read = []
+    localisation.layers.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    images = random(2, 1, size, size).float()
+    assert localisation(images).shape == (2, localisation.outputs)
+    torch.testing.assert_close(read[0], F.interpolate(images, (reduced, reduced), mode="area"))
+
+
+def test_new_maps_have_a_clear_maximum_if_positions_are_read():
+    """The last layer is a batch norm, whose weights are the standard deviations of the maps."""
+    torch.manual_seed(0)
+    images = random(20, 1, 60, 60).float()
+    settings: list[Any] = [("positions", networks.SHARPNESS), ("flat", 1.0)]
+    for features, deviation in settings:
+        maps = Localisation(60, features).layers(F.avg_pool2d(images, 2))
+        torch.testing.assert_close(maps.std((0, 2, 3)), torch.full((32,), deviation), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("kind", [SPN, RecurrentSPN])
 def test_flat_features_are_the_maps(kind):
     model = network(kind, features="flat").eval()
@@ -227,6 +262,9 @@ def test_attention_is_an_upright_square():
     assert (theta[:, 0, 1] == 0).all() and (theta[:, 1, 0] == 0).all()
     assert torch.equal(theta[:, 0, 0], theta[:, 1, 1])
     assert theta.requires_grad and theta[:, :, 2].std() > 0
+    scale, x, y = F.linear(random(5, 4).float(), head.weight, head.bias).unbind(1)
+    torch.testing.assert_close(theta[:, :, 2], torch.stack([x, y], dim=1))
+    torch.testing.assert_close(theta[:, 0, 0], scale)
 
 
 def test_positions_are_float32_under_autocast():

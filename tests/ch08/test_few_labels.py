@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_weight_normalisation_equals_that_of_torch():
     with torch.no_grad():
         ours.g.uniform_(0.5, 2)
         ours.b.normal_()
-    reference = parametrizations.weight_norm(nn.Linear(7, 5).double())
+    reference: Any = parametrizations.weight_norm(nn.Linear(7, 5).double())
     with torch.no_grad():
         reference.parametrizations.weight.original0.copy_(ours.g.unsqueeze(1))
         reference.parametrizations.weight.original1.copy_(ours.v)
@@ -119,6 +120,7 @@ def test_weight_normalisation_equals_that_of_torch():
         F.mse_loss(module(x), target).backward()
         optimizer.step()
     for one, two in pairs:
+        assert one.grad is not None
         torch.testing.assert_close(one.grad.view_as(two), two.grad, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(one.view_as(two), two, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(ours(x), reference(x), rtol=1e-12, atol=1e-12)
@@ -269,7 +271,7 @@ def test_each_network_gets_the_gradient_of_its_own_loss(digits):
             for p in self.param_groups[0]["params"]:
                 p.grad = None
 
-    recorders = Recorder("classifier", networks.classifier), Recorder("generator", networks.generator)
+    recorders: Any = Recorder("classifier", networks.classifier), Recorder("generator", networks.generator)
     labels, x = torch.arange(10), x.double()
     with pytest.MonkeyPatch.context() as patch:
         noise = torch.rand(30, 100, dtype=torch.double)
@@ -299,10 +301,11 @@ def test_the_lengths_of_hidden_weights_are_not_trained(digits):
     config = gan.Config(batch_size=20)
     x = flat(digits.train.pixels[:30])
     networks, optimizers = make_gan(config, x)
-    before = [layer.g.clone() for layer in networks.classifier.hidden]
+    layers: Any = networks.classifier.hidden
+    before = [layer.g.clone() for layer in layers]
     length = networks.classifier.output.g.clone()
     gan.train_step(networks, optimizers, x[:10], digits.train.labels[:10], x[10:])
-    assert all(torch.equal(a, layer.g) for a, layer in zip(before, networks.classifier.hidden, strict=True))
+    assert all(torch.equal(a, layer.g) for a, layer in zip(before, layers, strict=True))
     assert not torch.equal(length, networks.classifier.output.g)
 
 
@@ -341,6 +344,14 @@ def test_the_generator_decreases_the_feature_matching_loss(digits):
         matching.append(float(gan.train_step(networks, optimizers, x[:10], digits.train.labels[:10], x)[1]))
 
     train_until(lambda: matching[-1] < matching[0] / 10, step, at_most=300)
+
+
+def test_the_average_starts_at_the_initialised_weights(digits):
+    networks, _ = make_gan(gan.Config(), flat(digits.train.pixels[:20]))
+    for mean, weight in zip(networks.averaged.parameters(), networks.classifier.parameters(), strict=True):
+        assert torch.equal(mean, weight)
+        assert mean is not weight
+        assert not mean.requires_grad
 
 
 def test_the_average_forgets_the_first_weights_soon(digits):
@@ -536,13 +547,16 @@ def test_figures_show_classes_and_errors(digits):
     (axes,) = figures.draw_labelled(few, digits.class_names).axes
     assert axes.get_title() == "labelled images"
     sheet = axes.images[0].get_array()
+    assert sheet is not None
     assert sheet.shape == (10 * 29 - 1, 3 * 29 - 1)
     assert sheet[:, 58:][29 * 3 :].min() == 1, "classes 3 to 9 have two images"
     assert sheet[:, 58:][: 29 * 3].min() == 0
     predicted = digits.test.labels.clone()
     assert figures.draw_errors(digits.test, predicted, digits.class_names) is None
     predicted[5] = (predicted[5] + 1) % 10
-    (axes,) = figures.draw_errors(digits.test, predicted, digits.class_names).axes
+    figure = figures.draw_errors(digits.test, predicted, digits.class_names)
+    assert figure is not None
+    (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == [f"{digits.test.labels[5]} as {predicted[5]}"]
 
 

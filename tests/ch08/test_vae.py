@@ -25,6 +25,12 @@ def config(options):
     return Config(data="digits", epochs=2, hidden=(32, 16), importance_samples=50, likelihood_images=20, run=options)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave out the figures, which take most of the time of a short training."""
+    monkeypatch.setattr(vae.pictures, "report", lambda *_: None)
+
+
 def fit_one_batch(digits, goal=None, **settings):
     """Train on one batch until the loss is below the goal, or for 300 steps without a goal."""
     torch.manual_seed(0)
@@ -97,6 +103,7 @@ def test_training_step_equals_adam_on_the_negative_elbo(digits):
     assert all(p.grad is None for p in model.parameters()), "the gradients are not reset"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_learning_rate_follows_one_cycle(config, digits, monkeypatch):
     rates = []
     monkeypatch.setattr(vae, "set_learning_rate", lambda optimizer, rate: rates.append(rate))
@@ -104,6 +111,7 @@ def test_the_learning_rate_follows_one_cycle(config, digits, monkeypatch):
     assert rates == [one_cycle(step, 6, config.learning_rate, warm_up=0.1) for step in range(6)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_kl_weight_increases_linearly(config, digits, monkeypatch):
     assert [vae.kl_weight(step, 10, 0.4) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     assert vae.kl_weight(0, 10, 0) == 1
@@ -158,6 +166,7 @@ def test_training_learns_is_repeatable_and_restores(config, digits):
         assert frames(film) == len({round(25 ** (number / 23)) for number in range(24)})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_has_the_same_weights_and_film(config, digits, monkeypatch):
     whole = vae.train(replace(config, epochs=4), digits)
     (reference,) = config.run.out.rglob("model.safetensors")
@@ -181,6 +190,7 @@ def test_a_resumed_run_has_the_same_weights_and_film(config, digits, monkeypatch
     assert resumed.with_name("training.gif").read_bytes() == reference.with_name("training.gif").read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_metrics_of_grey_levels_are_not_named_likelihood(config, digits):
     metrics = vae.train(replace(config, binarisation="none"), digits)
     assert metrics["test_grey_loss"] == pytest.approx(metrics["test_grey_reconstruction"] + metrics["test_kl"])
@@ -192,6 +202,7 @@ def test_metrics_of_grey_levels_are_not_named_likelihood(config, digits):
     assert "valid_elbo" not in row
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_does_not_use_the_test_set(config, digits):
     """Different test data give the same weights and validation metrics."""
     other_test = replace(digits, test=Split(255 - digits.test.pixels, digits.test.labels.flip(0)))

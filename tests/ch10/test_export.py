@@ -6,9 +6,11 @@ import io
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,6 +52,13 @@ from common.data.text import stories
 from common.data.text.stories import Question, load_stories
 from common.data.text.vocabulary import Vocabulary
 from conftest import ROOT
+from make_models import export_all
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The folder of the exports of the networks in `trained`."""
+    return export_all(trained, tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture
@@ -62,15 +71,46 @@ def run_of(trained):
     return find
 
 
-def test_all_networks_are_exported_within_the_tolerance(models):
-    assert sorted(path.name for path in models.iterdir()) == sorted(
+def test_all_networks_are_exported_within_the_tolerance(exported):
+    assert sorted(path.name for path in exported.iterdir()) == sorted(
         f"{name}.{suffix}" for name in NAMES for suffix in ("json", "md", "onnx")
     )
-    for name, model in load_models(models).items():
+    for name, model in load_models(exported).items():
         parity = model.card.parity
         assert 0 <= parity.onnx <= 1e-5, name
         assert 0 <= parity.program <= 1e-5, name
         assert parity.tolerance == 1e-5
+
+
+def structure(folder: Path, name: str) -> dict[str, Any]:
+    """Describe a model without its weights: fields of the card, inputs and outputs of the graph, operator sets."""
+    card = json.loads((folder / f"{name}.json").read_text())
+    model = onnx.load(folder / f"{name}.onnx")
+    values = {"inputs": model.graph.input, "outputs": model.graph.output}
+    return {
+        "fields": {
+            field: sorted(value) for field, value in card.items() if isinstance(value, dict) and field != "metrics"
+        },
+        "card": {field: card[field] for field in ("name", "chapter", "program", "inputs", "outputs")},
+        "graph": {
+            side: [(each.name, each.type.tensor_type.elem_type) for each in found] for side, found in values.items()
+        },
+        "operator sets": {each.domain: each.version for each in model.opset_import},
+    } | {"other fields": sorted(card)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_models_of_the_server_tests_are_up_to_date(models, exported, name):
+    """If they are not: `python tests/make_models.py`."""
+    old, new = structure(models, name), structure(exported, name)
+    if json.loads((models / f"{name}.json").read_text())["versions"]["torch"] != torch.__version__:
+        new["operator sets"] = old["operator sets"]  # another exporter may choose another version
+    assert old == new
+    assert (models / f"{name}.onnx").stat().st_size < 250_000, "these files are in the repository"
+
+
+def test_the_server_tests_have_all_models(models):
+    assert {path.name for path in models.iterdir()} == {f"{name}.{end}" for name in NAMES for end in ("json", "onnx")}
 
 
 def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
@@ -78,25 +118,25 @@ def assert_close(found: np.ndarray, expected: torch.Tensor, atol: float = 1e-5):
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
-def test_digits_equal_the_original_for_any_batch_size(models, run_of, count):
+def test_digits_equal_the_original_for_any_batch_size(exported, run_of, count):
     pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
-    answer = load_model(models / "digits.json")(pixels=pixels.numpy())
+    answer = load_model(exported / "digits.json")(pixels=pixels.numpy())
     expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
     assert_close(answer["logits"], expected)
     assert_close(answer["probabilities"], expected.softmax(1))
 
 
-def test_pictures_equal_the_original_with_channels_last(models, run_of):
+def test_pictures_equal_the_original_with_channels_last(exported, run_of):
     pixels = torch.randint(256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    answer = load_model(models / "pictures.json")(pixels=pixels.numpy())
+    answer = load_model(exported / "pictures.json")(pixels=pixels.numpy())
     expected = cnn.predict(cnn.restore(run_of("pictures"))[0], pixels.permute(0, 3, 1, 2))
     assert_close(answer["logits"], expected)
     assert_close(answer["probabilities"], expected.softmax(1))
 
 
-def test_decoded_images_equal_the_original_in_grey_levels(models, run_of):
+def test_decoded_images_equal_the_original_in_grey_levels(exported, run_of):
     latent = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
-    answer = load_model(models / "decoder.json")(latent=latent.numpy())
+    answer = load_model(exported / "decoder.json")(latent=latent.numpy())
     logits = vae.restore(run_of("decoder"))[0].decode(latent)
     assert_close(answer["logits"], logits)
     assert_close(answer["pixels"], 255 * logits.sigmoid().view(3, 28, 28), atol=1e-3)
@@ -104,11 +144,11 @@ def test_decoded_images_equal_the_original_in_grey_levels(models, run_of):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_predicted_noise_equals_the_original_for_any_batch_size(models, run_of, count):
+def test_predicted_noise_equals_the_original_for_any_batch_size(exported, run_of, count):
     model, schedule, _ = diffusion.restore(run_of("diffusion"))
     images = torch.randn(count, 28, 28, generator=torch.Generator().manual_seed(count))
     times, classes = torch.arange(count) * 200 + 1, torch.arange(count) + 6  # 10 means no class
-    loaded = load_model(models / "diffusion.json")
+    loaded = load_model(exported / "diffusion.json")
     answer = loaded(images=images.numpy(), times=times.numpy(), classes=classes.numpy())
     assert_close(answer["noise"], model(images.unsqueeze(1), times, classes).squeeze(1))
     assert loaded.serving.abar == schedule.abar.tolist() and loaded.serving.digits == 10
@@ -127,10 +167,10 @@ def test_runs_on_colour_images_or_without_classes_are_not_exported(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["text", "transformer"])
-def test_a_text_at_temperature_zero_equals_the_original(models, run_of, name):
+def test_a_text_at_temperature_zero_equals_the_original(exported, run_of, name):
     """The Transformer's is longer than its context, so the oldest keys and values leave the cache."""
     model, vocabulary, config = language_model.restore(run_of(name))
-    generator = TextGenerator(load_model(models / f"{name}.json"))
+    generator = TextGenerator(load_model(exported / f"{name}.json"))
     assert name == "text" or config.steps < 60
     prompt = vocabulary.encode("The value").tolist()
     assert generator.encode("The value") == prompt
@@ -152,7 +192,7 @@ def test_every_kind_of_cell_can_be_exported(tmp_path, cell, layers, tied):
 
 
 def test_a_transformer_with_sinusoidal_positions_can_be_exported(tmp_path):
-    """`models` has one with rotary positions."""
+    """`exported` has one with rotary positions."""
     small: dict = {"embedding_size": 8, "hidden_size": 12, "layers": 1, "heads": 2, "steps": 5}
     config = language_model.Config(network="transformer", positions="sinusoidal", by="hand", **small)
     vocabulary = Vocabulary.build("a text of few letters")
@@ -201,8 +241,8 @@ def test_sampling_probabilities_equal_chapter_5(logits, temperature, top_k):
     assert_close(found, expected, atol=1e-9)
 
 
-def test_a_text_is_repeatable_and_depends_on_seed_and_temperature(models):
-    generator = TextGenerator(load_model(models / "text.json"))
+def test_a_text_is_repeatable_and_depends_on_seed_and_temperature(exported):
+    generator = TextGenerator(load_model(exported / "text.json"))
 
     def write(**changes) -> str:
         return "".join(
@@ -217,15 +257,15 @@ def test_a_text_is_repeatable_and_depends_on_seed_and_temperature(models):
     assert len(write(length=7)) == 7
 
 
-def test_the_unknown_symbol_has_probability_zero(models):
-    generator = TextGenerator(load_model(models / "text.json"))
+def test_the_unknown_symbol_has_probability_zero(exported):
+    generator = TextGenerator(load_model(exported / "text.json"))
     assert generator.unknown is not None
     logits, _ = generator._step(3, np.zeros((1, generator.state_size), np.float32))
     assert writing.sampling_probabilities(logits, temperature=2.0, top_k=None)[generator.unknown] == 0
 
 
-def test_answers_and_attention_are_those_of_the_original(models, run_of, monkeypatch):
-    reader = Reader(load_model(models / "stories.json"))
+def test_answers_and_attention_are_those_of_the_original(exported, run_of, monkeypatch):
+    reader = Reader(load_model(exported / "stories.json"))
     network, encoder, _ = memory_network.restore(run_of("stories"))
     monkeypatch.setattr(stories, "TRAIN", 200)
     questions = load_stories(limit=21).test
@@ -259,8 +299,8 @@ def test_sentences_and_words_are_chapter_fives(text):
     assert question_answering.tokenise(text) == encoding.tokenise(text)
 
 
-def test_paths_equal_the_original_on_mazes_outside_the_training_set(models, run_of):
-    planner = MazePlanner(load_model(models / "maze.json"))
+def test_paths_equal_the_original_on_mazes_outside_the_training_set(exported, run_of):
+    planner = MazePlanner(load_model(exported / "maze.json"))
     network, config = generalise.restore(run_of("maze"))
     drawn = [parse_maze("\n".join(rows)) for rows in planner.model.serving.mazes]
     known = {letters(maze) for maze in generalise.draw_split(config, "train", config.mazes)}
@@ -291,8 +331,8 @@ def test_a_path_follows_the_action_values():
     assert follow(-values, walls, maze.start, maze.exit)[-1] != maze.exit
 
 
-def test_recommendations_equal_the_original(models, run_of):
-    recommender_model = FilmRecommender(load_model(models / "films.json"))
+def test_recommendations_equal_the_original(exported, run_of):
+    recommender_model = FilmRecommender(load_model(exported / "films.json"))
     model, config, data = recommender.restore(run_of("films"))
     likes, dislikes = [data.titles[5], data.titles[70], data.titles[200]], [data.titles[33]]
     options = recommend.Options(like=tuple(likes), dislike=tuple(dislikes), top=8)
@@ -335,8 +375,8 @@ def in_order(found: list[tuple[str, float, list[float]]]) -> list[tuple[str, flo
     return sorted(found, key=lambda each: (each[0], each[2]))
 
 
-def test_detections_equal_the_original(models, run_of, photographs):
-    detector = ObjectDetector(load_model(models / "detection.json"))
+def test_detections_equal_the_original(exported, run_of, photographs):
+    detector = ObjectDetector(load_model(exported / "detection.json"))
     network, names, config = detection.restore(run_of("detection"))
     counts = []
     for path in photographs:
@@ -395,7 +435,7 @@ def test_at_most_a_hundred_detections_are_kept():
     ("head", "backbone"), [("yolo", "small"), pytest.param("ssd", "efficientnet-lite0", marks=pytest.mark.slow)]
 )
 def test_every_kind_of_detector_can_be_exported(tmp_path, head, backbone):
-    """`models` has SSD with the small backbone."""
+    """`exported` has SSD with the small backbone."""
     sizes: dict = {"data": "bccd", "width": 4, "filters": 8, "input_size": (32, 64)}
     torch.manual_seed(0)
     network = detection.make_model(2, detection.Config(head=head, backbone=backbone, **sizes)).eval()
@@ -415,9 +455,9 @@ def assert_masks_equal(found: np.ndarray, expected: torch.Tensor):
     assert (found != expected.numpy()).mean() < 1e-3
 
 
-def test_masks_equal_the_original(models, run_of, photographs):
+def test_masks_equal_the_original(exported, run_of, photographs):
     """The photographs keep their sizes, which are not multiples of the network's stride."""
-    segmenter = Segmenter(load_model(models / "segmentation.json"))
+    segmenter = Segmenter(load_model(exported / "segmentation.json"))
     network, names, config = segmentation.restore(run_of("segmentation"))
     assert segmenter.classes == list(names) and segmenter.size is None and config.stride == segmenter.stride == 8
     for path in photographs:
@@ -438,7 +478,7 @@ def test_masks_equal_the_original(models, run_of, photographs):
 
 @pytest.mark.slow
 def test_a_fully_convolutional_network_can_be_exported(tmp_path, photographs):
-    """`models` has a U-Net."""
+    """`exported` has a U-Net."""
     config = segmentation.Config(network="fcn", width=4)
     torch.manual_seed(0)
     model = segmentation.make_model(3, config).eval()
@@ -488,6 +528,29 @@ def test_a_picture_is_resized_for_a_network_of_a_fixed_size():
     assert labels.shape == (100, 60) and np.array_equal(labels, pixels[..., 0] // 255)
 
 
+class Recording:
+    """A model that keeps its input, and returns its red and green bytes as logits of two classes."""
+
+    serving = cards.Masks(
+        classes=["red", "green"], colours=[(0, 0, 0), (1, 1, 1)], stride=8, size=None, examples=["YQ=="]
+    )
+
+    def __call__(self, pixels):
+        self.pixels = pixels
+        return {"logits": pixels[..., :2].transpose(0, 3, 1, 2).astype(np.float32)}
+
+
+@pytest.mark.parametrize(("height", "width"), [(11, 21), (8, 15), (9, 16), (16, 8), (1, 1)])
+def test_a_picture_is_extended_by_copies_of_its_last_pixels(height, width):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    model: Any = Recording()
+    labels = Segmenter(model).labels(Image.fromarray(pixels))
+    rows = [min(row, height - 1) for row in range(-(-height // 8) * 8)]
+    columns = [min(column, width - 1) for column in range(-(-width // 8) * 8)]
+    assert np.array_equal(model.pixels, pixels[rows][:, columns][np.newaxis])
+    assert labels.dtype == np.uint8 and np.array_equal(labels, pixels[..., 1] > pixels[..., 0])
+
+
 def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
     labels = np.random.default_rng(0).integers(0, 9, (5, 7))
     for size in ((5, 7), (13, 9), (3, 20)):
@@ -497,9 +560,9 @@ def test_enlarged_masks_equal_the_nearest_pixels_of_torch():
         assert np.array_equal(enlarged(labels, *size), expected[0, 0].numpy())
 
 
-def test_stylised_pictures_equal_the_original(models, run_of, photographs):
+def test_stylised_pictures_equal_the_original(exported, run_of, photographs):
     """Their sizes are not multiples of the network's stride."""
-    stylist = Stylist(load_model(models / "style.json"))
+    stylist = Stylist(load_model(exported / "style.json"))
     model, _ = fast_style.restore(run_of("style"))
     for path in photographs:
         picture = from_file(path.read_bytes())
@@ -511,9 +574,9 @@ def test_stylised_pictures_equal_the_original(models, run_of, photographs):
     assert stylist.pixels(Image.new("RGB", (3, 5))).shape == (5, 3, 3)
 
 
-def test_cards_match_their_runs_and_graphs(models, run_of):
+def test_cards_match_their_runs_and_graphs(exported, run_of):
     for name in NAMES:
-        text = (models / f"{name}.json").read_text()
+        text = (exported / f"{name}.json").read_text()
         card, folder = json.loads(text), run_of(name)
         summary = json.loads((folder / "summary.json").read_text())
         assert card["metrics"] == summary["metrics"]
@@ -521,18 +584,18 @@ def test_cards_match_their_runs_and_graphs(models, run_of):
         assert card["data"]["embedded"] is True
         assert (card["chapter"], card["program"]) == (summary["chapter"], summary["program"])
         assert card["weights_sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-        graph = (models / f"{name}.onnx").read_bytes()
+        graph = (exported / f"{name}.onnx").read_bytes()
         assert card["sha256"] == checksum(card, graph)
         assert {"torch", "onnx", "onnxruntime"} <= card["versions"].keys()
         for trace in (str(ROOT), "site-packages", "File "):
             assert trace.encode() not in graph, "the graph contains a local path"
-    card = json.loads((models / "digits.json").read_text())
+    card = json.loads((exported / "digits.json").read_text())
     assert card["inputs"] == {"pixels": {"type": "uint8", "shape": ["batch", 28, 28]}}
     assert card["outputs"]["logits"] == {"type": "float", "shape": ["batch", 10]}
 
 
-def test_the_torch_export_program_equals_the_original(models, run_of):
-    program = torch.export.load(models.parent / "programs" / "digits.pt2").module()
+def test_the_torch_export_program_equals_the_original(exported, run_of):
+    program = torch.export.load(exported.parent / "programs" / "digits.pt2").module()
     pixels = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
     expected = feedforward.predict(feedforward.restore(run_of("digits"))[0], pixels.unsqueeze(1))
     torch.testing.assert_close(program(pixels)[0].detach(), expected)

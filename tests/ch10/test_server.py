@@ -993,7 +993,7 @@ def test_weights_in_other_files_are_rejected(copied):
     model = onnx.load(copied / "digits.onnx")
     convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save(model, copied / "digits.onnx")
-    assert (copied / "weights.bin").stat().st_size > 10**6
+    assert (copied / "weights.bin").stat().st_size > 10**4
     change_card(copied)
     with pytest.raises(ValueError, match="cannot be loaded by onnxruntime"):
         load_models(copied)
