@@ -64,7 +64,9 @@ def train_all(folder: Path, *, small: bool = False) -> None:
         cnn.train(cnn.Config(data="shapes", network="linear" if small else "book", epochs=1, run=few))
         quick: dict = {"epochs": 3, "importance_samples": 50, "likelihood_images": 2, "run": few}
         vae.train(vae.Config(data="digits", latent_size=2, hidden=(16, 8) if small else (256, 128), **quick))
-        noisy = diffusion.Config(data="digits", epochs=1, width=8, sampling_steps=2, run=replace(run, limit=100))
+        noisy = diffusion.Config(
+            data="digits", epochs=1, width=4 if small else 8, sampling_steps=2, run=replace(run, limit=100)
+        )
         diffusion.train(noisy)
         language_model.train(language_model.Config(data="pydoc", hidden_size=48, epochs=1, run=letters))
         sizes: dict = {"embedding_size": 32, "hidden_size": 64, "layers": 2, "heads": 2, "steps": 16, "epochs": 1}

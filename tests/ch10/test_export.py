@@ -32,11 +32,13 @@ from ch07_dqn.mazes.one_maze import greedy_path
 from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
 from ch08_vae.diffusion import diffusion
+from ch08_vae.diffusion.sampling import Sampler, denoise
 from ch10_deploy.exporting import export, graphs, picture_graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, object_detection, question_answering
 from ch10_deploy.inference import generation as writing
 from ch10_deploy.inference.cards import checksum
+from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import NAMES, Model, load_model, load_models
 from ch10_deploy.inference.object_detection import ObjectDetector
@@ -152,6 +154,23 @@ def test_predicted_noise_equals_the_original_for_any_batch_size(exported, run_of
     answer = loaded(images=images.numpy(), times=times.numpy(), classes=classes.numpy())
     assert_close(answer["noise"], model(images.unsqueeze(1), times, classes).squeeze(1))
     assert loaded.serving.abar == schedule.abar.tolist() and loaded.serving.digits == 10
+
+
+def test_a_film_of_the_server_equals_the_steps_of_chapter_8(exported, run_of):
+    model, schedule, _ = diffusion.restore(run_of("diffusion"))
+    film = Denoiser(load_model(exported / "diffusion.json")).denoise(3, 2.5, 6, 5)
+    x = torch.from_numpy(np.random.default_rng(5).standard_normal((28, 28))).float().view(1, 1, 28, 28)
+    path = list(denoise(model, schedule, x, torch.tensor([3]), Sampler(steps=6, guidance=2.5), no_class=10))
+    assert film["times"] == [schedule.steps, *(t for t, _, _ in path)]
+    assert (len(film["images"]), len(film["predicted"])) == (7, 6)
+
+    def levels(images):
+        return (255 * (images.view(28, 28) + 1) / 2).clamp(0, 255).numpy()
+
+    assert np.abs(levels(x) - film["images"][0]).max() <= 0.5
+    for step, (_, state, predicted) in enumerate(path):
+        assert np.abs(levels(state) - film["images"][step + 1]).max() <= 1
+        assert np.abs(levels(predicted) - film["predicted"][step]).max() <= 1
 
 
 def test_runs_on_colour_images_or_without_classes_are_not_exported(tmp_path):
