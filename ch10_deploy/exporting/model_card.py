@@ -13,6 +13,7 @@ TASKS = {
     "digits": "image-classification",
     "pictures": "image-classification",
     "decoder": "unconditional-image-generation",
+    "diffusion": "unconditional-image-generation",
     "text": "text-generation",
     "transformer": "text-generation",
     "stories": "question-answering",
