@@ -205,6 +205,10 @@ def test_returns_of_an_evaluation_are_those_of_one_episode_per_environment():
         "return_sd": 1.5,
         "return_min": 0,
     }
+    cart = ppo.Config()
+    fixed = torch.tensor([0, 1, 1, 0])
+    found = [float(episode_returns(lambda _: fixed, cart, split, 4).mean()) for split in ("valid", "test")]
+    assert found[0] != found[1] and final_test(lambda _: fixed, cart, cpu)["return"] == found[1]
     assert greedy(nn.Identity())(torch.tensor([[1.0, 2.0], [4.0, 3.0]])).tolist() == [1, 0]
 
 
@@ -714,6 +718,24 @@ def test_a_resumed_run_ends_with_the_same_weights(options, monkeypatch, program)
     assert all(a.equal(b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     exact = {name for name in first if not name.endswith("_seconds") and not name.endswith("per_second")}
     assert {name: first[name] for name in exact} == {name: second[name] for name in exact}
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 3)])
+def test_the_weights_of_the_best_validation_epoch_are_kept(options, monkeypatch, program, keep, epoch):
+    returns, weights = iter([5.0, 9.0, 9.0, 3.0]), []
+
+    def validate(model, settings):
+        weights.append([parameter.detach().clone() for parameter in model.parameters()])
+        return {"return": next(returns)}
+
+    monkeypatch.setattr(program, "validate", validate)
+    program.train(small(program, options, epochs=4, keep=keep))
+    (folder,) = options.out.glob("*/*/*")
+    model = program.restore(folder)[0]
+    assert all(one.equal(two) for one, two in zip(model.parameters(), weights[epoch], strict=True))
+    assert not all(one.equal(two) for one, two in zip(model.parameters(), weights[5 - epoch], strict=True))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
