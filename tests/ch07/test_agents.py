@@ -207,6 +207,8 @@ def test_returns_of_an_evaluation_are_those_of_one_episode_per_environment():
     }
     cart = ppo.Config()
     fixed = torch.tensor([0, 1, 1, 0])
+    returns = episode_returns(lambda _: fixed, cart, "valid", 4)
+    assert returns.min() < returns.max(), "an episode that has ended receives no more rewards"
     found = [float(episode_returns(lambda _: fixed, cart, split, 4).mean()) for split in ("valid", "test")]
     assert found[0] != found[1] and final_test(lambda _: fixed, cart, cpu)["return"] == found[1]
     assert greedy(nn.Identity())(torch.tensor([[1.0, 2.0], [4.0, 3.0]])).tolist() == [1, 0]
@@ -615,6 +617,19 @@ def test_the_replay_buffer_keeps_the_newest_transitions():
     restored.load_state_dict(buffer.state_dict())
     assert len(restored) == 5 and restored.added == 8
     assert all(one.equal(two) for one, two in zip(restored.fields, buffer.fields, strict=True))
+
+
+def test_agents_learn_from_the_last_observation_of_an_episode():
+    environment, buffer = VectorEnvironment("Count-v0", 1), dqn.ReplayBuffer(4, 1, cpu)
+    for _ in range(4):
+        dqn.environment_step(environment, buffer, nn.Linear(1, 2), 1.0)
+    assert buffer.fields.observation.flatten().tolist() == [0, 1, 2, 0]
+    assert buffer.fields.next_observation.flatten().tolist() == [1, 2, 3, 1]
+    assert not buffer.fields.terminated.any()
+    model = actor_critic.ActorCritic(environment.task, actor_critic.Config())
+    rollout = actor_critic.roll_out(model, VectorEnvironment("Count-v0", 1), 4)
+    assert rollout.next_observation.flatten().tolist() == [1, 2, 3, 1]
+    assert rollout.truncated.flatten().tolist() == [False, False, True, False] and not rollout.terminated.any()
 
 
 def test_epsilon_and_actions():
