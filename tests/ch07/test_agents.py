@@ -205,6 +205,12 @@ def test_returns_of_an_evaluation_are_those_of_one_episode_per_environment():
         "return_sd": 1.5,
         "return_min": 0,
     }
+    cart = ppo.Config()
+    fixed = torch.tensor([0, 1, 1, 0])
+    returns = episode_returns(lambda _: fixed, cart, "valid", 4)
+    assert returns.min() < returns.max(), "an episode that has ended receives no more rewards"
+    found = [float(episode_returns(lambda _: fixed, cart, split, 4).mean()) for split in ("valid", "test")]
+    assert found[0] != found[1] and final_test(lambda _: fixed, cart, cpu)["return"] == found[1]
     assert greedy(nn.Identity())(torch.tensor([[1.0, 2.0], [4.0, 3.0]])).tolist() == [1, 0]
 
 
@@ -613,6 +619,19 @@ def test_the_replay_buffer_keeps_the_newest_transitions():
     assert all(one.equal(two) for one, two in zip(restored.fields, buffer.fields, strict=True))
 
 
+def test_agents_learn_from_the_last_observation_of_an_episode():
+    environment, buffer = VectorEnvironment("Count-v0", 1), dqn.ReplayBuffer(4, 1, cpu)
+    for _ in range(4):
+        dqn.environment_step(environment, buffer, nn.Linear(1, 2), 1.0)
+    assert buffer.fields.observation.flatten().tolist() == [0, 1, 2, 0]
+    assert buffer.fields.next_observation.flatten().tolist() == [1, 2, 3, 1]
+    assert not buffer.fields.terminated.any()
+    model = actor_critic.ActorCritic(environment.task, actor_critic.Config())
+    rollout = actor_critic.roll_out(model, VectorEnvironment("Count-v0", 1), 4)
+    assert rollout.next_observation.flatten().tolist() == [1, 2, 3, 1]
+    assert rollout.truncated.flatten().tolist() == [False, False, True, False] and not rollout.terminated.any()
+
+
 def test_epsilon_and_actions():
     config = dqn.Config(epsilon=0.1, exploration=0.5)
     assert [dqn.epsilon_at(p, config) for p in (0, 0.25, 0.5, 0.9)] == pytest.approx([1, 0.55, 0.1, 0.1])
@@ -714,6 +733,24 @@ def test_a_resumed_run_ends_with_the_same_weights(options, monkeypatch, program)
     assert all(a.equal(b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     exact = {name for name in first if not name.endswith("_seconds") and not name.endswith("per_second")}
     assert {name: first[name] for name in exact} == {name: second[name] for name in exact}
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 3)])
+def test_the_weights_of_the_best_validation_epoch_are_kept(options, monkeypatch, program, keep, epoch):
+    returns, weights = iter([5.0, 9.0, 9.0, 3.0]), []
+
+    def validate(model, settings):
+        weights.append([parameter.detach().clone() for parameter in model.parameters()])
+        return {"return": next(returns)}
+
+    monkeypatch.setattr(program, "validate", validate)
+    program.train(small(program, options, epochs=4, keep=keep))
+    (folder,) = options.out.glob("*/*/*")
+    model = program.restore(folder)[0]
+    assert all(one.equal(two) for one, two in zip(model.parameters(), weights[epoch], strict=True))
+    assert not all(one.equal(two) for one, two in zip(model.parameters(), weights[5 - epoch], strict=True))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
