@@ -97,7 +97,9 @@ for sweeps in (1, 5, 15):
     for _ in range(sweeps):
         continues = next_state != environment.exits[0]
         table = rewards + 0.95 * table.amax(1)[next_state] * continues
-    panels.append(table.amax(1).view(maze.walls.shape))
+    values = table.amax(1).view(maze.walls.shape)
+    values[maze.exit] = 0  # an episode ends there
+    panels.append(values)
 known = [int(((panel > 0) & ~maze.walls).sum()) for panel in panels]
 print("tiles with a value above 0 after 1, 5 and 15 sweeps:", known)
 table, _ = value_iteration(environment, 0.95)

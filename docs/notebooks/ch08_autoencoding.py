@@ -66,9 +66,9 @@ plots.line_panels(
 )
 
 # %% [markdown]
-# Both terms are 0 at $\sigma = 1$, so the error is easily missed. Everywhere else the book's term is smaller, for small
-# $\sigma$ about half of the exact one. The loss is then no longer a bound of the likelihood, and training pays too
-# little for precise codes.
+# Both terms are 0 at $\sigma = 1$, so the error is easily missed. Everywhere else the book's term is smaller, for
+# $\sigma < 1$ less than half of the exact one. The loss is then no longer a bound of the likelihood, and training pays
+# too little for precise codes.
 #
 # ## What happens for other values of beta?
 #
