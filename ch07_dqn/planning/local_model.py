@@ -7,8 +7,8 @@ network reads the 3 x 3 tiles around the agent (floor and exit) and predicts for
     r    the reward among the distinct rewards of the experience, as logits
     e    whether the episode ends, as a logit
 
-It learns from the action that the walk has taken, with the cross-entropy of each. Planning adds up the rewards of a path,
-so the small errors of a regression would add up too; the most probable reward is exact where it is right.
+It learns from the action that the walk has taken, with the cross-entropy of each. Planning adds up the rewards of a
+path, so the small errors of a regression would add up too; the most probable reward is exact where it is right.
 
 Dimensions: T transitions, B mazes, H x W tiles, A = 4 actions, R distinct rewards.
 """

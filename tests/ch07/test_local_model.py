@@ -34,7 +34,7 @@ def quick(monkeypatch):
 BINARY = torch.tensor([0.0, 1.0])
 
 
-def exact_model(_: torch.Tensor = BINARY) -> LocalModel:
+def exact_model(_rewards: torch.Tensor = BINARY) -> LocalModel:
     """Return a model with the exact rules: 0 to 3: floor ahead of each action; 4 to 7: the exit ahead."""
     model = LocalModel(BINARY, channels=8)
     for parameter in model.parameters():
