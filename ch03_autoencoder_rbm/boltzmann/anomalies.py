@@ -24,7 +24,7 @@ from ch03_autoencoder_rbm.digits.autoencoder import Autoencoder, reconstruct, sq
 from ch03_autoencoder_rbm.preprocessing import fixed_binary, intensities
 from common import distributed
 from common.benchmark import Workload
-from common.config import RunOptions, require, require_positive
+from common.config import RunOptions, default_by, fill_defaults, require, require_positive
 from common.data.anomalies.baselines import baseline_scores
 from common.data.anomalies.held_out import anomalous, require_classes, without
 from common.data.batches import Batches
@@ -51,8 +51,8 @@ class Config:
     """Classes to hold out in turn."""
     code_size: int = 32
     """Size of the autoencoder's code."""
-    hidden_size: int = 500
-    """Number of hidden units of the RBM."""
+    hidden_size: int = default_by("data", **{"auto": 500, "mnist": 500, "fashion-mnist": 500, "digits": 100})
+    """Number of hidden units of the RBM. Default: 100 for digits, 500 for the others."""
     epochs: int | None = None
     """Passes over the training split. Default: 2, more on a small set (200 steps)."""
     batch_size: int = 128
@@ -64,6 +64,7 @@ class Config:
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
+        fill_defaults(self)
         require_positive(self, "code_size", "hidden_size", "epochs", "batch_size", "autoencoder_rate", "rbm_rate")
         require(len(self.classes) > 0, "--classes needs at least one class", "none")
         require(len(set(self.classes)) == len(self.classes), "--classes must differ", self.classes)

@@ -284,8 +284,9 @@ def learn_model(
     """Return the simulator, or a model learned from random walks and its errors on unseen mazes."""
     if config.model == "given":
         return transitions_of, {}
-    local = LocalModel().to(device)
-    fit(local, random_walks(training, config.environment_steps))
+    experience = random_walks(training, config.environment_steps)
+    local = LocalModel(experience.reward.unique()).to(device)
+    fit(local, experience)
     return local.transitions, model_errors(local, test)
 
 
@@ -314,7 +315,9 @@ def workload(config: Config, device: torch.device) -> Workload:
     model = make_model(config).to(device)
     target_network = deepcopy(model) if config.target_every else model
     optimizer = torch.optim.Adam(model.parameters(), config.learning_rate, fused=True)
-    environment = transitions_of if config.model == "given" else LocalModel().to(device).transitions
+    environment = (
+        transitions_of if config.model == "given" else LocalModel(torch.tensor([0.0, 1.0])).to(device).transitions
+    )
 
     def step() -> Tensor:
         transitions = environment(*sample_batch(walls, exits, config.batch_size))

@@ -4,12 +4,13 @@ The rules are assumed to be the same on all tiles and to depend on neighbouring 
 network reads the 3 x 3 tiles around the agent (floor and exit) and predicts for each action
 
     m    the place of the next tile among the nine, as logits
-    r    the reward
+    r    the reward among the distinct rewards of the experience, as logits
     e    whether the episode ends, as a logit
 
-It learns from the action that the walk has taken: cross-entropy of m and e, squared error of r.
+It learns from the action that the walk has taken, with the cross-entropy of each. Planning adds up the rewards of a
+path, so the small errors of a regression would add up too; the most probable reward is exact where it is right.
 
-Dimensions: T transitions, B mazes, H x W tiles, A = 4 actions.
+Dimensions: T transitions, B mazes, H x W tiles, A = 4 actions, R distinct rewards.
 """
 
 from collections.abc import Sequence
@@ -50,25 +51,28 @@ class Experience(NamedTuple):
 class LocalModel(nn.Module):
     """Convolutional network that predicts next tile, reward and end of every action from the 3 x 3 tiles around it."""
 
-    def __init__(self, channels: int = 64) -> None:
+    rewards: Tensor
+    """(R,) distinct rewards, ascending"""
+
+    def __init__(self, rewards: Tensor, channels: int = 64) -> None:
         super().__init__()
-        self.read = nn.Sequential(
-            nn.Conv2d(PLANES, channels, 3), nn.ReLU(), nn.Conv2d(channels, ACTIONS * (PLACES + 2), 1)
-        )
+        self.register_buffer("rewards", rewards)
+        outputs = ACTIONS * (PLACES + len(rewards) + 1)
+        self.read = nn.Sequential(nn.Conv2d(PLANES, channels, 3), nn.ReLU(), nn.Conv2d(channels, outputs, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 2, H + 2, W + 2) image with a border -> m (B, H, W, A, 9), r (B, H, W, A), e (B, H, W, A)"""
-        outputs = self.read(image).movedim(1, 3).unflatten(3, (ACTIONS, PLACES + 2))
-        place, reward, end = outputs.split([PLACES, 1, 1], dim=4)
-        return place, reward.squeeze(4), end.squeeze(4)
+        """(B, 2, H + 2, W + 2) image with a border -> m (B, H, W, A, 9), r (B, H, W, A, R), e (B, H, W, A)"""
+        outputs = self.read(image).movedim(1, 3).unflatten(3, (ACTIONS, -1))
+        place, reward, end = outputs.split([PLACES, len(self.rewards), 1], dim=4)
+        return place, reward, end.squeeze(4)
 
     @torch.no_grad()
     def transitions(self, walls: Tensor, exits: Tensor) -> Transitions:
-        """Predict the transitions of all states and actions: the most probable next tile, the reward, and the end."""
+        """Predict the transitions of all states and actions: the most probable next tile, reward and end."""
         image = planes_of(walls, exits)
         place, reward, end = self(F.pad(image, (1, 1, 1, 1)))
         next_state = move(place.argmax(4))
-        return Transitions(image, reward, next_state, ~walls & ~goals(walls, exits), end > 0)
+        return Transitions(image, self.rewards[reward.argmax(4)], next_state, ~walls & ~goals(walls, exits), end > 0)
 
 
 def move(place: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ def train_step(model: LocalModel, optimizer: torch.optim.Optimizer, batch: Exper
     taken = torch.arange(len(batch.action), device=batch.action.device)
     place, reward, end = (part[:, 0, 0][taken, batch.action] for part in model(batch.patch))
     loss = F.cross_entropy(place, batch.place) + F.binary_cross_entropy_with_logits(end, batch.ended)
-    loss = loss + (reward - batch.reward).square().mean()
+    loss = loss + F.cross_entropy(reward, torch.searchsorted(model.rewards, batch.reward))
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

@@ -224,6 +224,7 @@ def test_the_benchmark_step_runs(config):
 def test_invalid_settings_are_rejected(bad, message):
     with pytest.raises(ValueError, match=message):
         Config(**bad)
+    assert (Config().hidden_size, Config(data="mnist").hidden_size) == (100, 500)
 
 
 def test_a_class_that_does_not_exist_is_rejected_before_the_run_starts(config):

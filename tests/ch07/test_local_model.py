@@ -31,20 +31,23 @@ def quick(monkeypatch):
     monkeypatch.setattr(local_model, "STEPS", 10)
 
 
-def exact_model() -> LocalModel:
+BINARY = torch.tensor([0.0, 1.0])
+
+
+def exact_model(_rewards: torch.Tensor = BINARY) -> LocalModel:
     """Return a model with the exact rules: 0 to 3: floor ahead of each action; 4 to 7: the exit ahead."""
-    model = LocalModel(channels=8)
+    model = LocalModel(BINARY, channels=8)
     for parameter in model.parameters():
         parameter.data.zero_()
     first, _, last = model.read
     assert isinstance(first, torch.nn.Conv2d) and isinstance(last, torch.nn.Conv2d) and last.bias is not None
     for action, (down, right) in enumerate(((-1, 0), (0, 1), (1, 0), (0, -1))):
         first.weight.data[action, 0, 1 + down, 1 + right] = first.weight.data[4 + action, 1, 1 + down, 1 + right] = 1
-        start = 11 * action
+        start = 12 * action
         last.weight.data[start + 3 * (1 + down) + 1 + right, action] = 2  # next tile: ahead if it is floor
         last.bias.data[start + 4] = 1  # otherwise this tile
-        last.weight.data[start + 9, 4 + action] = 1
-        last.weight.data[start + 10, 4 + action], last.bias.data[start + 10] = 2, -1
+        for output in (start + 10, start + 11):  # reward 1 instead of 0, and the end
+            last.weight.data[output, 4 + action], last.bias.data[output] = 2, -1
     return model
 
 
@@ -103,7 +106,7 @@ def test_a_model_with_the_exact_rules_has_no_errors():
 
 def test_each_error_is_measured():
     mazes = draw_mazes(20, 3, 4, seed=0)
-    for channel, name in ((4, "next_tile_error_rate"), (9, "reward_mae"), (10, "end_error_rate")):
+    for channel, name in ((4, "next_tile_error_rate"), (10, "reward_mae"), (11, "end_error_rate")):
         model = exact_model()
         last = model.read[2]
         assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
@@ -123,17 +126,17 @@ def test_next_tiles_outside_the_maze_become_the_nearest():
 
 def test_the_step_equals_the_gradient_of_the_three_losses():
     torch.manual_seed(0)
-    model = LocalModel(channels=5).double()
+    model = LocalModel(BINARY, channels=5).double()
     before = deepcopy(model)
     walk = random_walks(draw_mazes(30, 2, 2, seed=0), 60)
     walk = walk._replace(patch=walk.patch.double(), reward=walk.reward.double(), ended=walk.ended.double())
     loss = local_model.train_step(model, torch.optim.SGD(model.parameters(), 0.1), walk)
     expected = torch.zeros((), dtype=torch.float64)
     for patch, action, place, reward, ended in zip(*walk, strict=True):
-        outputs = before.read(patch[None]).flatten()[11 * action : 11 * action + 11]
-        end = outputs[10].sigmoid()
+        outputs = before.read(patch[None]).flatten()[12 * action : 12 * action + 12]
+        end = outputs[11].sigmoid()
         expected -= outputs[:9].log_softmax(0)[place] + torch.where(ended > 0, end, 1 - end).log()
-        expected += (outputs[9] - reward) ** 2
+        expected -= outputs[9:11].log_softmax(0)[int(reward)]
     expected = expected / 60
     torch.testing.assert_close(loss, expected.detach())
     gradients = torch.autograd.grad(expected, list(before.parameters()))
@@ -144,7 +147,7 @@ def test_the_step_equals_the_gradient_of_the_three_losses():
 
 def test_image_and_patches_give_the_same_predictions():
     torch.manual_seed(0)
-    model = LocalModel(channels=5)
+    model = LocalModel(BINARY, channels=5)
     image = torch.rand(2, 2, 4, 5)
     patches = F.unfold(image, 3, padding=1).mT.reshape(-1, 2, 3, 3)
     for whole, single in zip(model(F.pad(image, (1, 1, 1, 1))), model(patches), strict=True):
@@ -153,7 +156,7 @@ def test_image_and_patches_give_the_same_predictions():
 
 def test_one_batch_is_learned():
     torch.manual_seed(0)
-    model, mazes = LocalModel(channels=32), draw_mazes(60, 2, 3, seed=0)
+    model, mazes = LocalModel(BINARY, channels=32), draw_mazes(60, 2, 3, seed=0)
     walk = random_walks(mazes, 400)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
 
@@ -161,7 +164,7 @@ def test_one_batch_is_learned():
     def learned():
         place, reward, end = (part[:, 0, 0][torch.arange(400), walk.action] for part in model(walk.patch))
         right = (place.argmax(1) == walk.place).all() and ((end > 0) == (walk.ended > 0)).all()
-        return bool(right) and float((reward - walk.reward).abs().max()) < 0.1
+        return bool(right) and bool((reward.argmax(1) == walk.reward).all())
 
     train_until(learned, lambda: local_model.train_step(model, optimizer, walk), at_most=2_000)
 
