@@ -325,13 +325,13 @@ def test_reading_order_is_that_of_the_docstrings(site):
 
 
 def test_flags_are_those_of_the_command_line(site, capsys):
-    from ch07_dqn import dqn
+    from ch07_dqn.agents import dqn
     from common import cli
 
     with pytest.raises(SystemExit):
         cli.main(dqn, arguments=["dqn", "--help"])
     text = capsys.readouterr().out
-    line = flags.command_line(site.suite.modules["ch07_dqn.dqn"], site.suite)
+    line = flags.command_line(site.suite.modules["ch07_dqn.agents.dqn"], site.suite)
     assert line
     assert len(line.flags) > 15
     for flag in line.flags:
@@ -340,10 +340,10 @@ def test_flags_are_those_of_the_command_line(site, capsys):
 
 def test_names_in_the_text_of_a_page(site):
     page = "ch06_cnn/DETECTION.md"
-    assert site.resolve("detection/boxes.py", page) == ("ch06_cnn/detection/boxes.py", "")
-    assert site.resolve("common/data/boxes/", page) == ("common/data/boxes/__init__.py", "")
-    assert site.resolve("anchors.match", page) == ("ch06_cnn/detection/anchors.py", "#match")
-    assert site.resolve("ssd.hard_negatives(...)", page) == ("ch06_cnn/detection/ssd.py", "#hard_negatives")
+    assert site.resolve("detection/boxes.py", page) == ("ch06_cnn/detection/boxes.py.html", "")
+    assert site.resolve("common/data/boxes/", page) == ("common/data/boxes/__init__.py.html", "")
+    assert site.resolve("anchors.match", page) == ("ch06_cnn/detection/anchors.py.html", "#match")
+    assert site.resolve("ssd.hard_negatives(...)", page) == ("ch06_cnn/detection/ssd.py.html", "#hard_negatives")
     for text in ("errors.png", "grid_sample", "torch.nn", "anchors.unknown", "--zoom", "../secret.py"):
         assert site.resolve(text, page) is None, text
 
@@ -358,6 +358,9 @@ def test_relative_addresses_within_and_between_the_languages(site):
     both = pages.Site(chinese=True, own={"index", "ch06_cnn/index"}, pages={"a": "index"}, others={"b": "index"})
     assert both.relative("ch06_cnn/index", "index") == "../index.html"
     assert both.relative("ch06_cnn/index", "ch06_cnn/cnn.py") == "../../ch06_cnn/cnn.py.html"
+    both.pages, both.others = {"README.zh-CN.md": "index"}, {"README.md": "index"}
+    assert both.relative_url("ch06_cnn/index", both.url_of("README.zh-CN.md")) == "../index.html"
+    assert both.relative_url("ch06_cnn/index", both.url_of("README.md"), "#a") == "../../index.html#a"
     assert pages.languages(both, "ch06_cnn/index") == [("en", "English", "../../index.html")]
     assert order.docname("ch06_cnn/README.zh-CN.md", chinese=True) == "ch06_cnn/index"
     assert order.docname("ch06_cnn/README.zh-CN.md") is None
