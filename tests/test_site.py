@@ -62,6 +62,7 @@ def f(x):
         y,
         # within brackets
     ]
+    # Third.
     return y
 
 
@@ -73,7 +74,8 @@ def g():
         ("", "import math"),
         ("A rate.", "RATE = 0.5"),
         ("Helper of f.\n\nReturn y.", "@cached\ndef f(x):\n    y = x  # at the end of a line"),
-        ("Two lines\nof comment.", "    y = [\n        y,\n        # within brackets\n    ]\n    return y"),
+        ("Two lines\nof comment.", "    y = [\n        y,\n        # within brackets\n    ]"),
+        ("Third.", "    return y"),
         ("", 'def g():\n    return "# no comment"'),
     ]
 
@@ -192,6 +194,14 @@ from a.front import overlap
 def f(iou):
     g = iou
     return boxes.LIMIT, Box.side, overlap, f, g, boxes.unknown, f"{boxes.iou()}"
+
+
+TEXT = (
+    "a"
+    f"{LONG} é {f(boxes.LIMIT)}"
+    f'''
+    {overlap:>3} {Box}'''
+)
 """,
     )
     assert linked(known, "b")[:8] == [
@@ -217,13 +227,14 @@ def f(iou):
 
 
 def test_highlighted_lines_are_escaped_and_keep_their_text(tmp_path):
-    text = 'from a import f\n\n\nx = "<b>&amp;" if f < 1 else """é\n</pre>"""  # <i>\ny = f\n'
+    text = 'from a import f\n\n\nx = "<b>&amp;" if f < 1 else """é\n</pre>"""  # <i>\né = "é", f\n'
     known = suite(tmp_path, a="def f():\n    pass\n", b=text)
     lines = highlight.highlight(text, names.references(known.modules["b"], known), lambda place: f'?"{place.name}')
     assert [html.unescape(re.sub("<[^>]*>", "", line)) for line in lines] == text.splitlines()
     assert "&lt;b&gt;&amp;amp;" in lines[3]
     assert "&lt;/pre&gt;" in lines[4]
     assert '<a href="?&quot;f"><span class="n">f</span></a>' in lines[0]
+    assert 'tabindex="-1"><span class="n">f</span></a>' in lines[5], "columns are counted in bytes before"
     assert [line.count('tabindex="-1"') for line in lines] == [0, 0, 0, 1, 0, 1], "only the first link of a name"
 
 
