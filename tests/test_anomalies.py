@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_figures_are_drawn(small):
     scores = dict.fromkeys(range(2), torch.rand(len(test)))
     anomaly_plots.draw_extremes(test.pixels, test.labels, small.class_names, scores)
     panels = {"a": (torch.rand(50), torch.rand(9)), "same": (torch.ones(5), torch.ones(2)), "c": (torch.rand(3),) * 2}
-    bars = anomaly_plots.draw_auroc(["1", "7"], {"pca": [0.3, 0.8], "forest": [0.2, 0.9]}).axes[0]
+    bars: Any = anomaly_plots.draw_auroc(["1", "7"], {"pca": [0.3, 0.8], "forest": [0.2, 0.9]}).axes[0]
     assert [patch.get_height() for patch in bars.patches] == [0.3, 0.8, 0.2, 0.9]
     assert [round(patch.get_x() + patch.get_width() / 2, 2) for patch in bars.patches] == [-0.21, 0.79, 0.21, 1.21]
     figure = anomaly_plots.draw_histograms(panels, label="score")

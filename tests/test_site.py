@@ -62,6 +62,7 @@ def f(x):
         y,
         # within brackets
     ]
+    # Third.
     return y
 
 
@@ -73,7 +74,8 @@ def g():
         ("", "import math"),
         ("A rate.", "RATE = 0.5"),
         ("Helper of f.\n\nReturn y.", "@cached\ndef f(x):\n    y = x  # at the end of a line"),
-        ("Two lines\nof comment.", "    y = [\n        y,\n        # within brackets\n    ]\n    return y"),
+        ("Two lines\nof comment.", "    y = [\n        y,\n        # within brackets\n    ]"),
+        ("Third.", "    return y"),
         ("", 'def g():\n    return "# no comment"'),
     ]
 
@@ -192,6 +194,14 @@ from a.front import overlap
 def f(iou):
     g = iou
     return boxes.LIMIT, Box.side, overlap, f, g, boxes.unknown, f"{boxes.iou()}"
+
+
+TEXT = (
+    "a"
+    f"{LONG} é {f(boxes.LIMIT)}"
+    f'''
+    {overlap:>3} {Box}'''
+)
 """,
     )
     assert linked(known, "b")[:8] == [
@@ -217,13 +227,14 @@ def f(iou):
 
 
 def test_highlighted_lines_are_escaped_and_keep_their_text(tmp_path):
-    text = 'from a import f\n\n\nx = "<b>&amp;" if f < 1 else """é\n</pre>"""  # <i>\ny = f\n'
+    text = 'from a import f\n\n\nx = "<b>&amp;" if f < 1 else """é\n</pre>"""  # <i>\né = "é", f\n'
     known = suite(tmp_path, a="def f():\n    pass\n", b=text)
     lines = highlight.highlight(text, names.references(known.modules["b"], known), lambda place: f'?"{place.name}')
     assert [html.unescape(re.sub("<[^>]*>", "", line)) for line in lines] == text.splitlines()
     assert "&lt;b&gt;&amp;amp;" in lines[3]
     assert "&lt;/pre&gt;" in lines[4]
     assert '<a href="?&quot;f"><span class="n">f</span></a>' in lines[0]
+    assert 'tabindex="-1"><span class="n">f</span></a>' in lines[5], "columns are counted in bytes before"
     assert [line.count('tabindex="-1"') for line in lines] == [0, 0, 0, 1, 0, 1], "only the first link of a name"
 
 
@@ -325,13 +336,13 @@ def test_reading_order_is_that_of_the_docstrings(site):
 
 
 def test_flags_are_those_of_the_command_line(site, capsys):
-    from ch07_dqn.mazes import maze_dqn
+    from ch07_dqn.agents import dqn
     from common import cli
 
     with pytest.raises(SystemExit):
-        cli.main(maze_dqn, arguments=["maze_dqn", "--help"])
+        cli.main(dqn, arguments=["dqn", "--help"])
     text = capsys.readouterr().out
-    line = flags.command_line(site.suite.modules["ch07_dqn.mazes.maze_dqn"], site.suite)
+    line = flags.command_line(site.suite.modules["ch07_dqn.agents.dqn"], site.suite)
     assert line
     assert len(line.flags) > 15
     for flag in line.flags:
@@ -340,10 +351,10 @@ def test_flags_are_those_of_the_command_line(site, capsys):
 
 def test_names_in_the_text_of_a_page(site):
     page = "ch06_cnn/DETECTION.md"
-    assert site.resolve("detection/boxes.py", page) == ("ch06_cnn/detection/boxes.py", "")
-    assert site.resolve("common/data/boxes/", page) == ("common/data/boxes/__init__.py", "")
-    assert site.resolve("anchors.match", page) == ("ch06_cnn/detection/anchors.py", "#match")
-    assert site.resolve("ssd.hard_negatives(...)", page) == ("ch06_cnn/detection/ssd.py", "#hard_negatives")
+    assert site.resolve("detection/boxes.py", page) == ("ch06_cnn/detection/boxes.py.html", "")
+    assert site.resolve("common/data/boxes/", page) == ("common/data/boxes/__init__.py.html", "")
+    assert site.resolve("anchors.match", page) == ("ch06_cnn/detection/anchors.py.html", "#match")
+    assert site.resolve("ssd.hard_negatives(...)", page) == ("ch06_cnn/detection/ssd.py.html", "#hard_negatives")
     for text in ("errors.png", "grid_sample", "torch.nn", "anchors.unknown", "--zoom", "../secret.py"):
         assert site.resolve(text, page) is None, text
 
@@ -358,6 +369,9 @@ def test_relative_addresses_within_and_between_the_languages(site):
     both = pages.Site(chinese=True, own={"index", "ch06_cnn/index"}, pages={"a": "index"}, others={"b": "index"})
     assert both.relative("ch06_cnn/index", "index") == "../index.html"
     assert both.relative("ch06_cnn/index", "ch06_cnn/cnn.py") == "../../ch06_cnn/cnn.py.html"
+    both.pages, both.others = {"README.zh-CN.md": "index"}, {"README.md": "index"}
+    assert both.relative_url("ch06_cnn/index", both.url_of("README.zh-CN.md")) == "../index.html"
+    assert both.relative_url("ch06_cnn/index", both.url_of("README.md"), "#a") == "../../index.html#a"
     assert pages.languages(both, "ch06_cnn/index") == [("en", "English", "../../index.html")]
     assert order.docname("ch06_cnn/README.zh-CN.md", chinese=True) == "ch06_cnn/index"
     assert order.docname("ch06_cnn/README.zh-CN.md") is None

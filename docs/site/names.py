@@ -97,12 +97,9 @@ def references(module: Module, suite: Suite) -> dict[Spot, Place]:
     """
     here = module_name(module.path)
     found: dict[Spot, Place] = {}
-    lines = [line.encode() for line in module.text.splitlines()]
 
     def add(name: str, line: int, last: int, place: Place) -> None:
-        first = last - len(name.encode())
-        if lines[line - 1][first:last] == name.encode():  # Python 3.11 gives wrong places within f-strings
-            found[line, first, last] = place
+        found[line, last - len(name.encode()), last] = place
 
     def place_of(name: str, hidden: frozenset[str]) -> Place | None:
         if name in hidden:

@@ -35,7 +35,7 @@ from names import Suite, module_name
 LOGGER = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = "elsewhere:"
-"""Start of the name of a page that the site in the other language has, or that is not built."""
+"""Start of the name of a page that is in the other language or not built, before its address."""
 LANGUAGES = re.compile(r"(English|中文|简体中文)(\s*[|·]\s*(English|中文|简体中文))*")
 CHINESE_FOLDER = "zh/"
 MARKER = re.compile(r"^#+ (?P<heading>.+)$|^<!-- ledger: (?P<records>[^|>]+?) \|", re.M)
@@ -97,11 +97,20 @@ class Site:
 
     def relative(self, here: str, docname: str, anchor: str = "") -> str:
         """Return the address of a page as seen from another one of the site that is built."""
-        target = self.url(docname, other=docname not in self.own)
-        return posixpath.relpath(target, posixpath.dirname(self.url(here)) or ".") + anchor
+        return self.relative_url(here, self.url(docname, other=docname not in self.own), anchor)
+
+    def relative_url(self, here: str, url: str, anchor: str = "") -> str:
+        """Return an address, given from the root of the site, as seen from a page."""
+        return posixpath.relpath(url, posixpath.dirname(self.url(here)) or ".") + anchor
+
+    def url_of(self, path: str) -> str:
+        """Return the address of a file's page from the root of the site; empty if it has none."""
+        if path in self.pages:
+            return self.url(self.pages[path])
+        return self.url(self.others[path], other=True) if path in self.others else ""
 
     def resolve(self, text: str, page: str) -> tuple[str, str] | None:
-        """Return the page and the anchor that a path or name in the text of a page stands for.
+        """Return the address and the anchor that a path or name in the text of a page stands for.
 
         A path starts at the folder of the page, at its chapter or at the root: `detection/boxes.py`, `common/data/`.
         A name is that of a module of the chapter with one that it defines: `anchors.match`.
@@ -111,7 +120,7 @@ class Site:
             for start in dict.fromkeys([folder, folder.partition("/")[0], ""]):
                 path = posixpath.normpath(posixpath.join(start, text))
                 path = f"{path}/__init__.py" if text.endswith("/") else path
-                if found := self.pages.get(path) or self.others.get(path):
+                if found := self.url_of(path):
                     return found, ""
         elif re.fullmatch(r"[a-z_]\w*(\.\w+)+", name := re.sub(r"\(.*\)$", "", text)):
             module, _, rest = name.partition(".")
@@ -121,7 +130,7 @@ class Site:
             ]
             defining = [each for each in found if rest in self.suite.modules[each].defined]
             if len(defining) == 1:
-                return self.suite.modules[defining[0]].path, f"#{rest}"
+                return self.url_of(self.suite.modules[defining[0]].path), f"#{rest}"
         return None
 
 
@@ -170,13 +179,13 @@ class SuiteProject(Project):
         return self.docnames
 
     def path2doc(self, filename: str | os.PathLike[str]) -> str | None:
-        """Return the page of a file; a page that is not built has a name that starts with ELSEWHERE."""
+        """Return the page of a file; for a page that is not built, ELSEWHERE and its address."""
         path = Path(filename)
         path = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
         if name := self._path_to_docname.get(path):
             return name
-        name = self.site.pages.get(path.as_posix()) or self.site.others.get(path.as_posix())
-        return f"{ELSEWHERE}{name}" if name else None
+        url = self.site.url_of(path.as_posix())
+        return f"{ELSEWHERE}{url}" if url else None
 
 
 class SuiteParser(Parser):
@@ -218,7 +227,7 @@ class LinkPages(SphinxPostTransform):
         for node in list(self.document.findall(addnodes.pending_xref)):
             if str(node.get("reftarget", "")).startswith(ELSEWHERE):
                 anchor = f"#{node['reftargetid']}" if node.get("reftargetid") else ""
-                uri = site.relative(here, node["reftarget"].removeprefix(ELSEWHERE), anchor)
+                uri = site.relative_url(here, node["reftarget"].removeprefix(ELSEWHERE), anchor)
                 node.replace_self(nodes.reference("", "", *node.children, refuri=uri, internal=True))
         for node in list(self.document.findall(nodes.paragraph)):
             if LANGUAGES.fullmatch(node.astext()):  # for GitHub; the site has these links at the top of all pages
@@ -233,7 +242,9 @@ class LinkPages(SphinxPostTransform):
             if isinstance(node.parent, nodes.reference | addnodes.pending_xref | nodes.title):
                 continue
             if found := site.resolve(node.astext(), page):
-                link = nodes.reference("", "", refuri=site.relative(here, *found), internal=True, classes=["code-link"])
+                link = nodes.reference(
+                    "", "", refuri=site.relative_url(here, *found), internal=True, classes=["code-link"]
+                )
                 node.replace_self(link)
                 link += node
 
@@ -246,8 +257,8 @@ class LinkPages(SphinxPostTransform):
             if not target or re.match(r"[a-z]+:|//", target):
                 return found[0]
             path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
-            if name := site.pages.get(path) or site.others.get(path):
-                uri = site.relative(self.env.docname, name, f"#{anchor}" if anchor else "")
+            if url := site.url_of(path):
+                uri = site.relative_url(self.env.docname, url, f"#{anchor}" if anchor else "")
             elif (ROOT / path).is_file():
                 site.pictures.add(path)
                 folder = posixpath.dirname(self.env.docname)

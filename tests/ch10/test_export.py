@@ -175,9 +175,13 @@ def test_a_film_of_the_server_equals_the_steps_of_chapter_8(exported, run_of):
 
 def test_runs_on_colour_images_or_without_classes_are_not_exported(tmp_path):
     source = SOURCES["diffusion"]
-    for number, (changes, suits) in enumerate(
-        (({}, True), ({"data": "mnist"}, True), ({"data": "shapes"}, False), ({"condition": "none"}, False))
-    ):
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({}, True),
+        ({"data": "mnist"}, True),
+        ({"data": "shapes"}, False),
+        ({"condition": "none"}, False),
+    ]
+    for number, (changes, suits) in enumerate(cases):
         folder = tmp_path / str(number)
         folder.mkdir()
         record = {"config": to_json(diffusion.Config(**changes))}
