@@ -117,6 +117,8 @@ def generated_maze(options: Options) -> Maze:
 
 def play(options: Options) -> None:
     """Show the agent's greedy path through a maze, or an episode of its environment."""
+    if options.file is not None:
+        read_maze(options.file)  # report a wrong file before a missing run
     folder, program = program_of(options)
     if program in AGENTS:
         play_environment(options, folder, program)

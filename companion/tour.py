@@ -144,7 +144,9 @@ def chapters_of(visits: Sequence[Visit]) -> list[Chapter]:
 
 def idea_of(readme: str) -> str:
     """Return the first paragraph below a README's title, with links replaced by their text."""
-    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", readme.split("\n\n")[1]).replace("\n", " ")
+    paragraphs = readme.split("\n\n")
+    title = next(place for place, paragraph in enumerate(paragraphs) if paragraph.startswith("# "))
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", paragraphs[title + 1]).replace("\n", " ")
 
 
 @dataclass(frozen=True)

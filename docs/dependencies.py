@@ -97,6 +97,8 @@ def is_allowed(expression: str, allowed: set[str]) -> bool:
 def installed() -> Iterator[tuple[str, str]]:
     """Yield name and licence of every installed package."""
     for package in metadata.distributions():
+        if "_vendor" in str(package.locate_file("")):  # copies that setuptools contains
+            continue
         about: Any = package.metadata
         words = {
             "license_expression": about.get("License-Expression"),

@@ -114,7 +114,7 @@ def shortened(config, folder, **places):
     for name, value in SHORTER.items():
         if hasattr(config, name):
             now = getattr(config, name)
-            if isinstance(now, str):
+            if isinstance(now, str) or (name == "environment_steps" and not now):  # 0: epochs or budget set the length
                 continue
             if isinstance(now, tuple) and not isinstance(value, tuple):
                 value = (value,)

@@ -244,7 +244,7 @@ def render(text: str, where: Path) -> str:
 def readmes() -> list[Path]:
     """List the pages that may contain tables."""
     pages = (page for pattern in ("docs/*.md", "ch*/*.md", "ch*/exercises/*.md") for page in sorted(ROOT.glob(pattern)))
-    return [ROOT / "README.md", ROOT / "README.zh-CN.md", *pages]
+    return [*sorted(ROOT.glob("README*.md")), *pages]
 
 
 def stale_readmes() -> list[Path]:

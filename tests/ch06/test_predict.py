@@ -143,7 +143,7 @@ def test_mistakes_are_explained_in_one_line(trained, tmp_path, capsys):
         ([str(tmp_path / "bad.png"), "--out", good], "none of 1 files can be read"),
         (
             [str(tmp_path / "bad.png"), "--folder", str(other)],
-            "is a run of ch08_vae.autoencoding.vae, not of cnn, classics",
+            "is a run of ch08_vae.vae, not of cnn, classics",
         ),
         ([str(tmp_path / "bad.png"), "--folder", str(tmp_path)], "is not a run folder: it has no config.json"),
         ([str(tmp_path / "bad.png"), "--out", str(tmp_path / "none")], "has no finished run: train one with python -m"),

@@ -166,7 +166,6 @@ def test_training_learns_is_repeatable_and_restores(config, digits):
         assert frames(film) == len({round(25 ** (number / 23)) for number in range(24)})
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_has_the_same_weights_and_film(config, digits, monkeypatch):
     whole = vae.train(replace(config, epochs=4), digits)
     (reference,) = config.run.out.rglob("model.safetensors")
