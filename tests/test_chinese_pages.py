@@ -123,6 +123,18 @@ def test_figures_of_chinese_pages_are_those_of_the_english_ones(path):
     assert sorted(figures(chinese) - known) == []
 
 
+@pytest.mark.parametrize("path", CHINESE[1:], ids=lambda path: path.parent.name)
+def test_chinese_pages_list_the_same_exercises(path):
+    """Number and minutes of every exercise, in the section of the exercises."""
+
+    def rows(text: str, section: str) -> list[tuple[str, str]]:
+        return re.findall(r"^\| (\d+) .+ \| (\d+) \| .+ \|$", text.partition(f"## {section}\n")[2], re.M)
+
+    chinese, original = rows(read(path), "练习"), rows(read(english(path)), "Exercises")
+    assert len(original) == len(list(path.parent.glob("exercises/ex*.py")))
+    assert chinese == original
+
+
 @pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.parent.name)
 def test_named_files_and_functions_exist(path):
     """`file.py` 的 `function` names a function, class or method of that file."""
