@@ -27,8 +27,8 @@ from conftest import ROOT
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_in_a_loader_equal_the_split(workers):
     split = load_images("digits", limit=300).train
-    loader = DataLoader(
-        as_dataset(split), batch_size=64, num_workers=workers, multiprocessing_context="fork" if workers else None
+    loader = DataLoader(  # spawn: a fork is unsafe if another test has started JAX's threads in this process
+        as_dataset(split), batch_size=64, num_workers=workers, multiprocessing_context="spawn" if workers else None
     )
     images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert images.dtype == torch.float32 and images.shape == split.pixels.shape
