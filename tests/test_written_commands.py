@@ -67,7 +67,9 @@ SHORTER = {
     "temperatures": 50,
     "tests": 10,
     "threshold": 0.0,
+    "timesteps": 20,
     "training_steps": 3,
+    "width": 8,
     "workers": 1,
 }
 
@@ -77,10 +79,14 @@ CONSTANTS = {
         "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth", "vgg")}
     },
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
+    "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
     "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch08_vae.diffusion.diffusion": {"COMPARED": 10, "MONITORED": 20},
+    "ch08_vae.evaluation.classifier": {"EPOCHS": 1},
+    "ch08_vae.few_labels.baselines": {"STEPS": 20, "PENALTIES": (1.0,)},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
+    "common.data.text.stories": {"TRAIN": 200},
 }
 """Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""
 
@@ -166,8 +172,9 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
                 return ALREADY_RAN[key]
 
             patch.setattr(module, "train", run)
-            for constant, value in CONSTANTS.get(module.__name__, {}).items():
-                patch.setattr(module, constant, value)
+        for name, constants in CONSTANTS.items():
+            for constant, value in constants.items():
+                patch.setattr(f"{name}.{constant}", value)
 
         def measure(module, config, measure=benchmark.measure):
             small = {"batch_size": 16} if hasattr(config, "batch_size") else {}

@@ -511,6 +511,6 @@ def test_both_networks_learn_the_curve_that_no_line_follows(options, monkeypatch
 @pytest.mark.slow
 def test_the_lstm_remembers_cues_that_the_mlp_cannot_see(options, monkeypatch):
     monkeypatch.setattr(forecast, "report", lambda *_: None)
-    metrics = forecast.train(Config(data="delayed", epochs=14, run=options))
+    metrics = forecast.train(Config(data="delayed", epochs=8, batch_size=32, hidden_size=32, run=options))
     assert metrics["test_lstm_one_step_rmse"] < 0.8 * metrics["test_mlp_one_step_rmse"]
     assert metrics["test_lstm_one_step_rmse"] > metrics["test_best_possible_one_step_rmse"]

@@ -546,7 +546,7 @@ def test_a_mistake_is_one_line(fails, tmp_path, words, message):
 def test_networks_learn_word_order_and_bags_cannot(options, monkeypatch):
     """Contrasts have an expected accuracy of at most 50 % without word order."""
     monkeypatch.setattr(sentiment, "report", lambda *_: None)
-    epochs: dict[Literal["bilstm", "textcnn"], int] = {"bilstm": 12, "textcnn": 20}
+    epochs: dict[Literal["bilstm", "textcnn"], int] = {"bilstm": 8, "textcnn": 14}
     for network, count in epochs.items():
         metrics = sentiment.train(Config(network=network, data="grammar", epochs=count, run=options))
         assert metrics["test_contrast_accuracy"] > 0.9

@@ -318,7 +318,7 @@ def test_convolutional_network_is_more_accurate_than_the_linear_one(options):
     data = load_images("shapes", limit=4_000)
     options = replace(options, precision="auto")
     linear = cnn.train(Config(data="shapes", network="linear", epochs=3, run=options), data)
-    deep = cnn.train(Config(data="shapes", batch_norm=True, dropout=False, epochs=5, batch_size=64, run=options), data)
+    deep = cnn.train(Config(data="shapes", batch_norm=True, dropout=False, epochs=4, batch_size=64, run=options), data)
     assert linear["test_accuracy"] < 0.4
     assert deep["test_accuracy"] > 0.6
 
