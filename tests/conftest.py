@@ -118,6 +118,14 @@ def _small_figures():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk():
+    """Let files that the tests write stay in memory: waiting for a disk thousands of times takes half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _full_figures(request, monkeypatch):
     """Draw figures as users get them in tests marked `figures`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ch06_cnn.architectures.classics import NETWORKS
 from ch07_dqn.mazes.learning_curves import AGENTS
@@ -21,6 +22,7 @@ from common import benchmark, cli
 from common.config import RunOptions, deciding_fields, default_of
 from common.data.words import vector_files
 from common.data.words.vector_files import write_vectors
+from common.drawing import plots
 from conftest import ROOT, fit_classifiers_once
 from test_house import CHAPTERS, programs, write_named_config, written_commands
 
@@ -73,7 +75,8 @@ SHORTER = {
     "workers": 1,
 }
 
-CONSTANTS = {
+CONSTANTS: dict[str, dict[str, object]] = {
+    "ch05_rnn.language.evaluation.generation_speed": {"__defaults__": (4,)},  # number of tokens
     "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
     "ch06_cnn.architectures.classics": {
         "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth", "vgg")}
@@ -81,6 +84,7 @@ CONSTANTS = {
     "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
     "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
     "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
+    "ch07_dqn.agents.evaluation": {"VALID_EPISODES": 2, "TEST_EPISODES": 2},
     "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
     "ch08_vae.diffusion.diffusion": {"COMPARED": 10, "MONITORED": 20},
     "ch08_vae.evaluation.classifier": {"EPOCHS": 1},
@@ -107,6 +111,12 @@ def _one_classifier():
     with pytest.MonkeyPatch.context() as patch:
         fit_classifiers_once(patch)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _empty_pictures(monkeypatch):
+    """Write empty pictures: figures are composed here, and rendered in the tests of the chapters."""
+    monkeypatch.setattr(plots, "save", lambda _, path: Image.new("L", (1, 1)).save(path))
 
 
 def shortened(config, folder, **places):
