@@ -7,6 +7,8 @@ NOTEBOOKS_INSTALLED := .venv/.notebooks-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 # the tests of a file share fixtures, so one worker runs them all; conftest.py orders the slowest files first
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+# the lowest versions of direct dependencies, and the newest of theirs; pip cannot choose them, uv can
+LOWEST := .venv-lowest
 FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
@@ -18,7 +20,7 @@ RECORD := $(GPU_PYTHON) -m common.records.ledger record
 # `make site`: cache runs each notebook once, off shows them without their output
 NOTEBOOKS ?= cache
 
-.PHONY: demo test test-all portable portable-old check aims format notebooks site smoke gpu clean $(SMOKE) $(GPU)
+.PHONY: demo test test-all portable portable-old lowest check aims format notebooks site smoke gpu clean $(SMOKE) $(GPU)
 .DEFAULT_GOAL := demo
 
 demo: $(DEMO_INSTALLED)  ## run every chapter on embedded data, print a table, write an HTML report
@@ -39,6 +41,9 @@ portable: $(INSTALLED)   ## the fast tests four times, with different instructio
 
 portable-old: $(INSTALLED) ## the fast tests with the instructions of an old processor (SSE4.1)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(FAST)
+
+lowest: $(LOWEST)/.installed ## the fast tests with the lowest versions that pyproject.toml allows, in an environment of their own
+	TORCH_EXTENSIONS_DIR=$(CURDIR)/$(LOWEST)/extensions $(LOWEST)/bin/pytest -m "not slow and not alone" $(PARALLEL)
 
 check: $(INSTALLED)      ## format, lint, types, and tables that match the recorded results
 	$(BIN)/ruff format --check .
@@ -167,6 +172,12 @@ $(DEMO_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 
 $(NOTEBOOKS_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) '.[demo,notebooks]'
+	touch $@
+
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

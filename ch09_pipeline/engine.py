@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,11 @@ from typing import IO, Literal, TextIO
 from ch09_pipeline import names
 from ch09_pipeline.sources import ROOT
 from common.cli import sigterm_like_ctrl_c
+from common.files import atomic_path, read_json
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
+PROFILES = Path(__file__).with_name("profiles")
+"""Snakemake's settings for clusters, one folder per kind; `--profile` takes its name."""
 PLUGINS = Path(__file__).with_name("plugins")
 """Folder of the logger plugin; `start` adds it to PYTHONPATH."""
 SETTINGS = "settings.json"
@@ -104,9 +108,34 @@ def read_events(lines: Iterable[str]) -> Iterator[Event]:
         yield Event(entry["event"], jobs[number], next(iter(entry.get("logs", ())), ""))
 
 
+def find_profile(name: str) -> Path:
+    """Return the folder of a profile: one of this chapter by its name, or a folder with a config.yaml.
+
+    Raises ValueError if there is none, or if the plugin that it uses is not installed.
+    """
+    known = sorted(path.parent.name for path in PROFILES.glob("*/config.yaml"))
+    folder = PROFILES / name if name in known else Path(name)
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(f"--profile {name}: not {' or '.join(known)}, and not a folder with a config.yaml")
+    executor = re.search(r"^executor: *([\w-]+)", (folder / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    if executor and executor[1] not in ("local", "dryrun", "touch"):
+        plugin = f"snakemake-executor-plugin-{executor[1]}"
+        if find_spec(plugin.replace("-", "_")) is None:
+            raise ValueError(f"--profile {name}: {plugin} is not installed: pip install '.[clusters]'")
+    return folder.resolve()
+
+
+def read_profile(work: Path) -> str | None:
+    """Read the folder of the profile in the settings of a work folder; None if the jobs run on this machine."""
+    return read_json(work / SETTINGS).get("profile") if (work / SETTINGS).is_file() else None
+
+
 def command(work: Path, *flags: str, descriptor: int) -> list[str]:
     """Build Snakemake's command line; its events are written to the file descriptor `descriptor`."""
-    words = ["--snakefile", SNAKEFILE, "--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
+    words: list[object] = ["--snakefile", SNAKEFILE]
+    if profile := read_profile(work):  # if the machines share no file system, they get the Snakefile and the settings
+        words = ["--snakefile", work / SNAKEFILE.name, "--workflow-profile", profile, "--default-storage-prefix", work]
+    words += ["--directory", work, "--configfile", work / SETTINGS, "--nocolor", "--nolock"]
     words += ["--scheduler", "greedy", "--rerun-incomplete", "--max-checksum-file-size", CHECKSUM_BYTES]
     words += ["--logger", "events", "--logger-events-descriptor", descriptor]
     return [sys.executable, "-m", "snakemake", *map(str, words), *flags]
@@ -120,6 +149,9 @@ def start(work: Path, *flags: str, lock: int | None = None) -> Snakemake:
     if find_spec("snakemake") is None:
         raise ValueError("Snakemake is not installed: pip install '.[pipeline]'")
     work = work.resolve()
+    if read_profile(work):
+        with atomic_path(work / SNAKEFILE.name) as temporary:
+            shutil.copyfile(SNAKEFILE, temporary)
     path = os.pathsep.join(filter(None, [str(ROOT), str(PLUGINS), os.environ.get("PYTHONPATH")]))
     messages = tempfile.TemporaryFile()  # noqa: SIM115  # _stopping closes it
     reader, writer = os.pipe()
@@ -209,21 +241,24 @@ def _stopping(running: Snakemake) -> Iterator[Snakemake]:
         running.messages.close()
 
 
-def run(work: Path, cores: int, lock: int) -> Generator[Event, None, None]:
-    """Run the due jobs, and yield the start and end of each.
+def run(work: Path, parallel: int | None, lock: int) -> Generator[Event, None, None]:
+    """Run the due jobs, `parallel` at a time (None: as many as the profile says), and yield the start and end of each.
 
     Raises ValueError, with the failed stages' messages, after all other jobs have finished. If the caller stops early,
     for example by Ctrl-C or SIGTERM, the jobs are stopped as well.
     """
     failed: dict[int, str] = {}
+    flags = [] if parallel is None else ["--jobs" if read_profile(work) else "--cores", str(parallel)]
     with (
         sigterm_like_ctrl_c(),
-        _stopping(start(work, "--cores", str(cores), "--keep-going", lock=lock)) as running,
+        _stopping(start(work, *flags, "--keep-going", lock=lock)) as running,
     ):
         for event in read_events(running.events):
             if event.kind == "error":
                 failed[event.job.number] = f"{event.job.name}: {_failure(work, event)}"
-            elif event.job.rule != "all":
+                continue
+            failed.pop(event.job.number, None)  # the profile repeats a failed job
+            if event.job.rule != "all":
                 yield event
         running.process.wait()
         if not failed:

@@ -18,6 +18,8 @@ MAX_NAME_BYTES = 255 - len(".-12345678")
 """Maximum length of a result's name in bytes: the file system's limit minus the suffix of temporary files."""
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories: control characters, bytes that are not UTF-8, line and paragraph separators."""
+KEPT = ("model.safetensors", "config.json", "metrics.jsonl", "curves.png", "filters.png", "gradcam.png")
+"""Files of chapter 6's run folder that `train` keeps beside its card."""
 BATCH_SUFFIX, PICTURE_SUFFIX = ".safetensors", ".json"
 """Longest suffix that results add to the stem of a batch and to the name of an image."""
 

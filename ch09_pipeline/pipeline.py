@@ -3,6 +3,7 @@
     python -m ch09_pipeline.train pipeline
     python -m ch09_pipeline.train pipeline --data data/cifar-10-batches-bin --epochs 10
     python -m ch09_pipeline.train pipeline --variants nodropout --epochs 30 --threshold 0.9
+    python -m ch09_pipeline.train pipeline --profile slurm --dry-run
 
 The first run without --data writes the embedded shapes as batches to the work folder, `runs/ch09_pipeline/work/shapes`.
 Change, remove or add a batch there, and run again. Every stage writes to its own folder beside them.
@@ -30,6 +31,7 @@ from common.files import explain_unwritable, read_json, write_json
 from common.progress import print_table, say
 from common.run import Run
 
+STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 MAX_LISTED = 4
 """Maximum number of names in a line; if there are more, the rest is counted."""
 
@@ -53,7 +55,11 @@ class Config:
     threshold: float = 0.5
     """Minimum validation accuracy, between 0 and 1, for a model to be published."""
     jobs: int | None = None
-    """Number of jobs that run in parallel; by default the number of processors."""
+    """Number of jobs that run in parallel; by default the number of processors, or that of the profile."""
+    profile: str | None = None
+    """Cluster for the jobs: slurm, kubernetes, or a folder with a Snakemake profile; by default, this machine."""
+    dry_run: bool = False
+    """List the jobs that a run with these settings would run, and stop."""
     run: RunOptions = field(default_factory=lambda: RunOptions(threads=1))
 
     def __post_init__(self) -> None:
@@ -75,8 +81,8 @@ def check_repository(work: Path, data: Path) -> None:
             raise ValueError(f"the last run in {work} was on {used}, not on {data}: choose another --out")
 
 
-def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
-    """Convert a Config to the settings of the Snakefile."""
+def settings(config: Config, work: Path, data: Path, new: Path) -> dict[str, Any]:
+    """Convert a Config to the settings of the Snakefile and the engine."""
     threads = os.cpu_count() or 1 if config.run.threads == 0 else config.run.threads or 1
     training = {
         "epochs": config.epochs,
@@ -92,6 +98,8 @@ def settings(config: Config, data: Path, new: Path) -> dict[str, Any]:
         "python": sys.executable,
         "data": str(data.resolve()),
         "new": str(new.resolve()),
+        "publish": str(work.resolve() / "publish"),
+        "profile": str(engine.find_profile(config.profile)) if config.profile else None,
         "variants": sorted(set(config.variants)),
         "threads": threads,
         "flags": {
@@ -130,7 +138,14 @@ def list_by_reason(jobs: Sequence[Job]) -> list[str]:
     return lines
 
 
-def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
+def print_due(due: Sequence[Job]) -> None:
+    """Print the due jobs of each stage by reason."""
+    for stage in STAGES:
+        for line in list_by_reason([job for job in due if job.rule == stage]) or ["up to date"]:
+            say(stage, line)
+
+
+def run_jobs(work: Path, parallel: int | None, lock: int) -> list[Job]:
     """Run the due jobs, print each stage with the reasons when it is complete, and return the jobs."""
     due = engine.plan(work)
     if not due:
@@ -148,7 +163,7 @@ def run_jobs(work: Path, cores: int, lock: int) -> list[Job]:
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(due))
-        with closing(engine.run(work, cores, lock)) as events:
+        with closing(engine.run(work, parallel, lock)) as events:
             for event in events:
                 job = event.job
                 if event.kind == "start":
@@ -203,7 +218,10 @@ def report(run: Run, work: Path, new: Path) -> dict[str, float]:
 
 
 def train(config: Config) -> dict[str, float]:
-    """Run the due jobs; return the metrics of the published model and the number of jobs."""
+    """Run the due jobs; return the metrics of the published model and the number of jobs.
+
+    In a dry run, print the due jobs and return their number.
+    """
     if config.run.resume:
         raise ValueError("--resume is not needed: every run continues where the last one stopped")
     work = work_folder(config.run, config.data)
@@ -215,6 +233,7 @@ def train(config: Config) -> dict[str, float]:
     check_repository(work, data)
     if new.is_dir():
         names.check_pictures(new)
+    chosen = settings(config, work, data, new)
     if config.data is None:
         with explain_unwritable(config.run.out):
             repository.embed_batches(data)
@@ -223,12 +242,19 @@ def train(config: Config) -> dict[str, float]:
         work.mkdir(parents=True, exist_ok=True)
         if config.new is None:
             repository.embed_pictures(new)
+    if config.dry_run:
+        with engine.locked(work):
+            write_json(work / engine.SETTINGS, chosen)
+            due = engine.plan(work)
+        print_due(due)
+        say("jobs", f"{len(due)} due; nothing was run")
+        return {"jobs": len(due)}
     with engine.locked(work) as lock, Run.open(__name__, config, card) as run:
-        write_json(work / engine.SETTINGS, settings(config, data, new))
+        write_json(work / engine.SETTINGS, chosen)
         if not is_complete(work / "publish" / "card.json"):
             (work / "published.json").unlink(missing_ok=True)  # the published model is incomplete: publish again
         try:
-            jobs = run_jobs(work, config.jobs or os.cpu_count() or 1, lock)
+            jobs = run_jobs(work, config.jobs or (None if config.profile else os.cpu_count() or 1), lock)
         except KeyboardInterrupt as signalled:
             say("stopped", f"finished jobs are kept; continue with: {run.command}")
             sys.exit(TERMINATED if isinstance(signalled, Terminated) else INTERRUPTED)

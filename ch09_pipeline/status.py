@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ch09_pipeline import engine, names
-from ch09_pipeline.pipeline import check_repository, list_by_reason, quarantined, work_folder
+from ch09_pipeline.pipeline import check_repository, print_due, quarantined, work_folder
 from common.config import RunOptions
 from common.files import read_json
 from common.progress import say
-
-STAGES = ("prepare", "train", "evaluate", "compare", "publish", "predict")
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,7 @@ def train(config: Config) -> dict[str, float]:
     data, new = folders(read_json(work / engine.SETTINGS))
     say("data", f"{names.decode(work.name)}: {data}")
     due = engine.plan(work)
-    for stage in STAGES:
-        for line in list_by_reason([job for job in due if job.rule == stage]) or ["up to date"]:
-            say(stage, line)
+    print_due(due)
     broken = quarantined(work, data, new)
     for reason in broken:
         say("broken", f"in quarantine: {reason}")

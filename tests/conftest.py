@@ -32,7 +32,7 @@ SAVE = plots.save
 
 LONGEST = [
     *("test_written_commands", "ch09/test_pipeline", "test_cuda_dry_run", "ch10/test_playground", "ch10/test_image"),
-    "test_notebooks",
+    *("test_notebooks", "ch09/test_profiles"),
     *("ch09/test_bindings", "ch10/test_export", "ch05/test_seq2seq", "ch05/test_forecast", "ch06/test_cnn"),
     *("ch05/test_sentiment", "ch08/test_vae", "test_run", "ch10/test_load", "ch03/test_rbm", "test_distributed"),
     *("ch03/test_autoencoder", "ch02/test_programs", "ch10/test_training", "ch08/test_programs", "test_killtest"),
@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items):
 
 INSTALLED_BY_CI = re.compile(
     "Graphviz|Chromium|playwright|buildah|debootstrap|JAX|Snakemake|dvc|kfp|pachyderm|hadolint|sacrebleu|gensim|"
-    "tensorboard|jupytext|nbclient|sphinx|KaTeX",
+    "tensorboard|jupytext|nbclient|sphinx|KaTeX|rsync",
     re.I,
 )
 """Tools that .ci/run installs: a test skipped there because one is missing indicates a broken installation."""

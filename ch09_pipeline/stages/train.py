@@ -15,6 +15,7 @@ import torch
 from ch06_cnn.convolution import cnn
 from ch09_pipeline.card import Card, write_card
 from ch09_pipeline.contract import StageParser, cards_of, files_of, run
+from ch09_pipeline.names import KEPT
 from ch09_pipeline.stages.prepare import read_prepared
 from common.config import RunOptions
 from common.data.images.image_set import ImageSet, Split
@@ -24,8 +25,6 @@ from common.files import read_json, write_json
 VARIANTS = {"dropout": True, "nodropout": False}
 CLASS_NAMES = "batches.meta.txt"
 """The file of CIFAR-10's binary version with the names of the classes, one per line."""
-KEPT = ("model.safetensors", "config.json", "metrics.jsonl", "curves.png", "filters.png", "gradcam.png")
-"""Files of chapter 6's run folder that are kept."""
 
 
 def train(

@@ -127,6 +127,21 @@ def test_the_plugin_describes_start_end_and_failure_of_jobs_only():
     assert plugin.describe(record(msg="Building DAG of jobs...")) is None
 
 
+def test_files_in_a_storage_have_their_paths_in_the_work_folder(tmp_path, monkeypatch):
+    plugin = load_plugin()
+    monkeypatch.chdir(tmp_path)
+    info = {"jobid": 3, "rule_name": "train", "wildcards": {}, "reason": "why"}
+    info |= {"input": [f"{tmp_path}/prepare/a.json (retrieve from storage)", "/raw/b"]}
+    info |= {"output": [f"{tmp_path}/train/c (send to storage)", "d (send to storage).json"]}
+    info |= {"log": [f"{tmp_path}/logs/train.log (send to storage)"]}
+    started = plugin.describe(record(event=plugin.LogEvent.JOB_INFO, **info))
+    assert (started["inputs"], started["outputs"]) == (
+        ["prepare/a.json", "/raw/b"],
+        ["train/c", "d (send to storage).json"],
+    )
+    assert plugin.describe(record(event=plugin.LogEvent.JOB_ERROR, **info))["logs"] == ["logs/train.log"]
+
+
 def test_the_plugin_escapes_special_names_and_ignores_a_closed_pipe():
     plugin = load_plugin()
     reader, writer = os.pipe()

@@ -220,13 +220,15 @@ def test_new_images_only_rerun_predict(finished):
 
 
 def test_a_changed_setting_reruns_the_stages_that_use_it(finished):
-    settings = pipeline.settings(replace(finished.config, epochs=2), finished.data, finished.config.new)
+    settings = pipeline.settings(replace(finished.config, epochs=2), finished.work, finished.data, finished.config.new)
     (finished.work / "settings.json").write_text(json.dumps(settings))
     due = finished.due()
     assert due.keys() == TRAIN | DOWNSTREAM
     assert "--epochs 1 " in due["train dropout"].partition(", are ")[0]
     assert "--epochs 2 " in due["train dropout"].partition(", are ")[2]
-    settings = pipeline.settings(replace(finished.config, threshold=0.1), finished.data, finished.config.new)
+    settings = pipeline.settings(
+        replace(finished.config, threshold=0.1), finished.work, finished.data, finished.config.new
+    )
     (finished.work / "settings.json").write_text(json.dumps(settings))
     assert finished.due().keys() == {"publish", "predict"}
 
@@ -639,12 +641,14 @@ def test_settings_are_passed_to_the_stages():
         threshold=0.25,
         run=options,
     )
-    settings = pipeline.settings(config, Path("/data"), Path("/new"))
+    settings = pipeline.settings(config, Path("/work"), Path("/data"), Path("/new"))
     training = "--epochs 2 --batch-size 32 --learning-rate 0.01 --seed 7 --limit 100"
     assert settings == {
         "python": sys.executable,
         "data": "/data",
         "new": "/new",
+        "publish": "/work/publish",
+        "profile": None,
         "variants": ["dropout", "nodropout"],
         "threads": 3,
         "flags": {
@@ -657,7 +661,7 @@ def test_settings_are_passed_to_the_stages():
         },
     }
     for number, threads in ((0, os.cpu_count()), (None, 1)):
-        settings = pipeline.settings(Config(run=RunOptions(threads=number)), Path("/data"), Path("/new"))
+        settings = pipeline.settings(Config(run=RunOptions(threads=number)), Path("/w"), Path("/data"), Path("/new"))
         assert settings["threads"] == threads
         assert settings["flags"]["predict"] == f"--threads {threads}"
         assert "--limit" not in settings["flags"]["train"]
@@ -670,6 +674,10 @@ def test_the_number_of_parallel_jobs_is_the_setting_or_that_of_the_processors(fi
     for jobs in (2, None):
         run(replace(finished.config, jobs=jobs))
     assert cores_used == [2, 7]
+    monkeypatch.setattr(engine, "find_profile", lambda name: Path(name))
+    for jobs in (2, None):
+        run(replace(finished.config, jobs=jobs, profile="slurm"))
+    assert cores_used[2:] == [2, None], "without --jobs, the profile decides"
 
 
 # User errors.

@@ -6,9 +6,11 @@ parent folder of this one, and `--logger events` selects the plugin. Snakemake's
 
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from logging import LogRecord
+from logging import Handler, LogRecord
+from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -25,6 +27,10 @@ class LogHandlerSettings(LogHandlerSettingsBase):
 
 class LogHandler(LogHandlerBase):
     """Write the start, the end and the failure of each job."""
+
+    def __post_init__(self) -> None:
+        """Initialise the standard handler, which the base class does only since version 2 of Snakemake's interface."""
+        Handler.__init__(self)
 
     def emit(self, record: LogRecord) -> None:
         """Write one line, or nothing for a record that is not about a job."""
@@ -52,11 +58,17 @@ def describe(record: LogRecord) -> dict[str, Any] | None:
                 "rule": fields["rule_name"],
                 "wildcards": dict(fields["wildcards"]),
                 "reason": fields["reason"],
-                "inputs": [str(path) for path in fields["input"]],
-                "outputs": [str(path) for path in fields["output"]],
+                "inputs": [_relative(path) for path in fields["input"]],
+                "outputs": [_relative(path) for path in fields["output"]],
             }
         case LogEvent.JOB_FINISHED:
             return {"event": "finish", "number": fields["job_id"]}
         case LogEvent.JOB_ERROR:
-            return {"event": "error", "number": fields["jobid"], "logs": [str(path) for path in fields["log"]]}
+            return {"event": "error", "number": fields["jobid"], "logs": [_relative(path) for path in fields["log"]]}
     return None
+
+
+def _relative(path: Any) -> str:
+    """Return the path of a file relative to the work folder, without Snakemake's remark on its storage."""
+    name = re.sub(r" \((send to|retrieve from) storage\)$", "", str(path))
+    return name.removeprefix(f"{Path.cwd()}/")
