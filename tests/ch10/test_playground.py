@@ -1094,7 +1094,7 @@ def all_models(models, tmp_path_factory) -> Path:
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=folder)
     for name, settings in short.items():
         source = export.SOURCES[name]
-        data = {} if name == "maze" else {"data": source.embedded}
+        data = {} if source.embedded is None else {"data": source.embedded}
         limited = replace(options, limit=LIMITS.get(name))
         source.program.train(source.program.Config(**source.settings, **settings, **data, run=limited))
     export.train(export.Config(models=(*short,), runs=folder, data="embedded", run=options))
