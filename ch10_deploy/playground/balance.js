@@ -151,7 +151,7 @@ function offerAgents(select, cards) {
 }
 
 function hint(agent) {
-  if (agent === "user") return "In every step the cart is pushed in the direction that you chose last.";
+  if (agent === "user") return "In every step the cart is pushed in the direction that you chose last. Fewer steps per second are easier.";
   return "A push acts for one step, with three times the force of an action.";
 }
 

@@ -5,10 +5,8 @@
  * positive leans to the right) and its angular velocity.
  */
 
-/** Gravity in m/s^2, masses of cart and pole in kg, and half the length of the pole in m. */
-const [GRAVITY, CART, POLE, HALF_LENGTH] = [9.8, 1.0, 0.1, 0.5];
-
-const MASS = CART + POLE;
+/** Gravity in m/s^2, mass of the pole and of cart and pole together in kg, and half the length of the pole in m. */
+const [g, m, M, l] = [9.8, 0.1, 1.0 + 0.1, 0.5];
 
 /** Force of an action, in N. */
 const FORCE = 10;
@@ -36,10 +34,10 @@ export function forceOf(action) {
 /** Return the state after one step of Euler integration, in which a horizontal force acts on the cart. */
 export function nextState([x, v, theta, omega], force) {
   const [sine, cosine] = [Math.sin(theta), Math.cos(theta)];
-  const free = (force + POLE * HALF_LENGTH * omega ** 2 * sine) / MASS; // acceleration without the pole's reaction
-  const angular = (GRAVITY * sine - cosine * free) / (HALF_LENGTH * (4 / 3 - (POLE * cosine ** 2) / MASS));
-  const linear = free - (POLE * HALF_LENGTH * angular * cosine) / MASS;
-  return [x + TAU * v, v + TAU * linear, theta + TAU * omega, omega + TAU * angular];
+  const a = (force + m * l * omega ** 2 * sine) / M; // acceleration without the reaction of the pole
+  const omegaDot = (g * sine - a * cosine) / (l * (4 / 3 - (m * cosine ** 2) / M));
+  const vDot = a - (m * l * omegaDot * cosine) / M;
+  return [x + TAU * v, v + TAU * vDot, theta + TAU * omega, omega + TAU * omegaDot];
 }
 
 /** Return "pole" if the pole has fallen, "cart" if the cart has left the track, otherwise null. */
