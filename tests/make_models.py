@@ -82,7 +82,7 @@ def train_all(folder: Path, *, small: bool = False) -> None:
         fast_style.train(fast_style.Config(images=4, image_size=32, size=64, blocks=1, steps=1, **tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
         # The small policy balances the pole in the tests of the server and the page.
-        steps = {} if small else {"environment_steps": 256, "epochs": 1}
+        steps: dict = {} if small else {"environment_steps": 256, "epochs": 1}
         ppo.train(ppo.Config(**steps, run=run))
         dqn.train(dqn.Config(hidden_size=16, environment_steps=256, warm_up=128, epochs=1, run=run))
 
