@@ -25,7 +25,7 @@ const DIRECTIONS = { ArrowLeft: 0, ArrowRight: 1 };
 
 export function start(panel, card, cards) {
   const [toggle, agent, speed] = [".toggle", "[name=agent]", "[name=speed]"].map((one) => panel.querySelector(one));
-  const [scene, result, count] = [".cartpole", ".result", ".steps"].map((one) => panel.querySelector(one));
+  const [scene, result, count] = [".cartpole", ".ending", ".steps"].map((one) => panel.querySelector(one));
   const [output, showBest] = [outputView(panel.querySelector(".output")), bestView(panel.querySelector(".best"))];
   let [state, steps, ended, running] = [firstState(), 0, false, null];
   let [wish, push, delay] = [1, 0, 0]; // the user's action, the user's push in N, mean time of an answer in ms

@@ -834,7 +834,7 @@ def test_an_agent_balances_a_pole_and_the_user_pushes_the_cart(balancing):
 
 def test_an_episode_is_truncated_and_agents_are_compared(balancing):
     page, decided = balancing([("MAX_STEPS = 500", "MAX_STEPS = 12")], reduced_motion="reduce")
-    result, best = page.locator("#balance .result"), page.locator("#balance .best li")
+    result, best = page.locator("#balance .ending"), page.locator("#balance .best li")
     assert page.locator("#balance .steps").text_content() == "0 of 12 steps"
     assert page.locator("#balance .none").is_visible()
     page.get_by_role("button", name="Start").click()
@@ -869,7 +869,7 @@ def test_the_user_or_random_actions_can_push_the_cart(balancing):
     page, decided = balancing()
     page.get_by_label("Agent").select_option("Yourself")
     assert page.locator("#balance .source").text_content() == "" and page.locator("#balance .output").is_hidden()
-    scene, result = page.locator(".cartpole"), page.locator("#balance .result")
+    scene, result = page.locator(".cartpole"), page.locator("#balance .ending")
     for key, sign in (("ArrowLeft", -1), ("ArrowRight", 1)):
         scene.press(key)
         page.locator("#balance .toggle").click()
@@ -901,7 +901,7 @@ def test_a_cart_that_leaves_the_track_ends_the_episode(balancing):
     assert steps_of(page) == count
     page.get_by_label("Steps per second").fill("100")
     page.get_by_role("button", name="Continue").click()
-    result = page.locator("#balance .result")
+    result = page.locator("#balance .ending")
     playwright_api.expect(result).to_have_text(re.compile(r"^The cart left the track after \d\d steps\.$"))
     assert -2.6 < transform_of(page, ".cart")[1] < -2.4
 
@@ -973,7 +973,7 @@ def test_the_exported_policy_balances_the_pole(visit):
             page.wait_for_timeout(500)
             if steps_of(page) > 150:
                 break
-            assert page.locator("#balance .result").text_content() == ""
+            assert page.locator("#balance .ending").text_content() == ""
         assert steps_of(page) > 150
         page.close()
     finally:
