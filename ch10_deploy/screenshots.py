@@ -4,9 +4,10 @@
     python -m ch10_deploy.screenshots --models models      # another export
 
 Needs playwright and Chromium. The digit tab shows an example digit drawn by the page, the maze tab a solved maze,
-and the tabs for whole pictures their first example.
+the tab with the cart a pushed pole, and the tabs for whole pictures their first example.
 """
 
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -81,6 +82,17 @@ def solve_maze(page: Any) -> None:
     page.wait_for_timeout(500)
 
 
+def push_cart(page: Any) -> None:
+    """Open the tab of the agents, let PPO balance the pole, push the cart, and pause."""
+    page.locator("#tab-balance").click()
+    panel = page.locator("#balance")
+    panel.locator(".toggle").click()
+    panel.locator(".steps").filter(has_text=re.compile(r"^([5-9]\d|\d{3}) of")).wait_for()
+    panel.locator(".right").click()
+    page.wait_for_timeout(200)
+    panel.locator(".toggle").click()
+
+
 def open_pictures(page: Any, name: str, endpoint: str) -> None:
     """Open the tab of a network that takes whole pictures, and wait for the response for its first example."""
     with page.expect_response(f"**/{endpoint}*"):
@@ -108,7 +120,7 @@ def train(config: Config) -> dict[str, float]:
         page.goto(server.url)
         exported = {path.stem for path in models.glob("*.json")}
         tabs = {"digits": partial(draw_digit, digit=config.digit), "decoder": open_decoder, "maze": solve_maze}
-        tabs["diffusion"] = open_denoising
+        tabs["diffusion"], tabs["ppo"] = open_denoising, push_cart
         for name, endpoint in (("detection", "detect"), ("segmentation", "segment"), ("style", "stylise")):
             tabs[name] = partial(open_pictures, name=name, endpoint=endpoint)
         for name, open_tab in tabs.items():

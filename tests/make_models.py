@@ -1,6 +1,7 @@
 """Train and export the models of chapter 10's tests: one of each network that the server has, small and hardly trained.
 
     python tests/make_models.py
+    python tests/make_models.py ppo dqn     # only these
 
 Writes NAME.onnx and NAME.json to tests/data/models. `tests/ch10/test_export.py` compares them with new exports; if it
 finds them out of date, run this command and commit the files.
@@ -9,8 +10,10 @@ finds them out of date, run this command and commit the files.
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor, nn
@@ -40,6 +43,7 @@ def train_all(folder: Path, *, small: bool = False) -> None:
     from ch06_cnn.detection import detection
     from ch06_cnn.segmentation import segmentation
     from ch06_cnn.style import fast_style
+    from ch07_dqn.agents import dqn, ppo
     from ch07_dqn.planning import generalise
     from ch08_vae.autoencoding import pictures, vae
     from ch08_vae.diffusion import diffusion
@@ -48,7 +52,7 @@ def train_all(folder: Path, *, small: bool = False) -> None:
     from common.data.text import stories
 
     with pytest.MonkeyPatch.context() as patch:  # the figures take most of the time of such short runs
-        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise)
+        drawn = (feedforward, recommender, cnn, pictures, language_model, memory_network, generalise, ppo, dqn)
         for drawing in (*drawn, denoising, detection, segmentation, fast_style):
             patch.setattr(drawing, "report", lambda *_: None)
         patch.setattr(language_model, "generation_speed", lambda *_, **__: 1.0)
@@ -77,29 +81,36 @@ def train_all(folder: Path, *, small: bool = False) -> None:
         segmentation.train(segmentation.Config(**tiny))
         fast_style.train(fast_style.Config(images=4, image_size=32, size=64, blocks=1, steps=1, **tiny))
         generalise.train(generalise.Config(rows=3, columns=4, epochs=1, mazes=100, tests=20, large_tests=2, run=run))
+        # The small policy balances the pole in the tests of the server and the page.
+        steps: dict = {} if small else {"environment_steps": 256, "epochs": 1}
+        ppo.train(ppo.Config(**steps, run=run))
+        dqn.train(dqn.Config(hidden_size=16, environment_steps=256, warm_up=128, epochs=1, run=run))
 
 
-def export_all(runs: Path, out: Path) -> Path:
-    """Export the networks of `train_all`; return the folder of the models."""
+def export_all(runs: Path, out: Path, names: Sequence[Any] = ()) -> Path:
+    """Export networks of `train_all`, by default all; return the folder of the models."""
     from ch10_deploy.exporting import export
+    from ch10_deploy.inference.models import NAMES
     from common.config import RunOptions
 
     options = RunOptions(device="cpu", precision="fp32", threads=1, out=out)
-    export.train(export.Config(runs=runs, data="embedded", run=options))
+    export.train(export.Config(models=(*names,) or NAMES, runs=runs, data="embedded", run=options))
     return next(out.glob("ch10_deploy/export/*/models"))
 
 
 def main() -> None:
-    """Make the models of the tests again."""
+    """Make the models of the tests again, or those named on the command line."""
     from ch03_autoencoder_rbm.digits import feedforward
 
+    names = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(feedforward, "FeedForward", SmallClassifier)
         runs = Path(folder) / "runs"
         train_all(runs, small=True)
-        models = export_all(runs, Path(folder) / "exports")
-        shutil.rmtree(MODELS, ignore_errors=True)
-        shutil.copytree(models, MODELS, ignore=shutil.ignore_patterns("*.md"))
+        models = export_all(runs, Path(folder) / "exports", names)
+        if not names:
+            shutil.rmtree(MODELS, ignore_errors=True)
+        shutil.copytree(models, MODELS, ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
     for path in sorted(MODELS.iterdir()):
         print(f"{path.stat().st_size:>9,} {path.name}")
 

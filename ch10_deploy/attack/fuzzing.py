@@ -88,6 +88,7 @@ def valid_requests() -> list[Request]:
         Request("/recommend", b'{"likes": ["The Golden Quarry (1990)"], "dislikes": [], "top": 5}'),
         Request("/ask", b'{"story": "Mary went to the garden. John took the milk.", "question": "Where is Mary?"}'),
         Request("/maze", b'{"seed": 7}'),
+        Request("/balance", b'{"agent": "ppo", "states": [[0.1, -0.2, 0.03, 0.4]]}'),
         Request("/films?query=the&limit=5", b"", method="GET"),
         upload(png(28, 28, 0, bytes(28 * 29))),
         upload(png(32_000, 32_000, 0, bytes(10**6))),

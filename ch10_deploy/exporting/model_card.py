@@ -19,6 +19,8 @@ TASKS = {
     "stories": "question-answering",
     "films": "other",
     "maze": "reinforcement-learning",
+    "ppo": "reinforcement-learning",
+    "dqn": "reinforcement-learning",
     "detection": "object-detection",
     "segmentation": "image-segmentation",
     "style": "image-to-image",

@@ -14,10 +14,11 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style
+from ch07_dqn.agents import dqn, ppo
 from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
 from ch08_vae.diffusion import diffusion
-from ch10_deploy.exporting import denoising_graph, graphs, picture_graphs
+from ch10_deploy.exporting import denoising_graph, graphs, picture_graphs, policy_graphs
 from ch10_deploy.exporting.graphs import Graph
 from common.config import RunOptions, read_config
 from common.run_folders.folder import finished_runs
@@ -29,8 +30,8 @@ class Source:
 
     program: ModuleType
     graph: Callable[[Path, str], Graph]
-    embedded: str
-    """Name of the embedded data set."""
+    embedded: str | None
+    """Name of the embedded data set; None if the program has no setting for the data, because it generates them."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings that the server requires; other runs are not exported."""
     data: tuple[str, ...] | None = None
@@ -54,7 +55,7 @@ class Source:
         """Train the network, with a run folder in `out`; return the run folder."""
         config = self.program.Config(**self.settings, **({} if full else self.quick))
         if embedded:
-            config = replace(config, **({} if self.embedded == "mazes" else {"data": self.embedded}))
+            config = replace(config, **({} if self.embedded is None else {"data": self.embedded}))
         limit = options.limit or (None if full else self.quick_limit)
         shared = {name: getattr(options, name) for name in ("seed", "device", "precision")}
         run = replace(config.run, **shared, limit=limit, out=out)
@@ -107,9 +108,22 @@ SOURCES = {
     "maze": Source(
         generalise,
         graphs.maze,
-        "mazes",
+        None,
         settings={"network": "planner"},
         quick={"budget": 20.0, "tests": 200, "large_tests": 50},
+    ),
+    "ppo": Source(
+        ppo,
+        policy_graphs.policy,
+        None,
+        settings={"environment": "CartPole-v1"},
+    ),
+    "dqn": Source(
+        dqn,
+        policy_graphs.action_values,
+        None,
+        settings={"environment": "CartPole-v1"},
+        quick={"environment_steps": 60_000, "epochs": 12},
     ),
     "detection": Source(detection, picture_graphs.detect, "scenes", quick={"epochs": 4}, quick_limit=1_000),
     "segmentation": Source(

@@ -13,4 +13,5 @@ recommendation      chapter 3's recommender
 generation          chapter 5's language model
 question_answering  chapter 5's memory network
 planning            chapter 7's planner
+agents              chapter 7's agents for CartPole
 """

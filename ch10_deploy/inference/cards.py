@@ -157,6 +157,13 @@ class Mazes(Part):
         return self
 
 
+class Control(Part):
+    """Server's part of an agent's card: the names of the numbers that it observes, and of its actions."""
+
+    observation: Words
+    actions: Words
+
+
 class Objects(Part):
     """Server's part of a detector's card: its classes, the size of its input, and pictures to try."""
 
@@ -260,6 +267,13 @@ class MazeCard(Card):
     serving: Mazes
 
 
+class AgentCard(Card):
+    """Card of `ppo` or `dqn`."""
+
+    name: Literal["ppo", "dqn"]
+    serving: Control
+
+
 class DetectionCard(Card):
     """Card of `detection`."""
 
@@ -291,6 +305,8 @@ CARDS: dict[str, type[Card]] = {
     "stories": StoriesCard,
     "films": FilmsCard,
     "maze": MazeCard,
+    "ppo": AgentCard,
+    "dqn": AgentCard,
     "detection": DetectionCard,
     "segmentation": SegmentationCard,
     "style": StyleCard,

@@ -25,6 +25,8 @@ Name = Literal[
     "stories",
     "films",
     "maze",
+    "ppo",
+    "dqn",
     "detection",
     "segmentation",
     "style",

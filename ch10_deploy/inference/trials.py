@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ch10_deploy.inference.agents.balancing import Balancer
 from ch10_deploy.inference.cards import EXPORT_AGAIN
 from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
@@ -86,6 +87,13 @@ def try_maze(model: Model) -> None:
     MazePlanner(model).solve(0)
 
 
+def try_agent(model: Model) -> None:
+    """Choose the action of a cart at rest."""
+    balancer = Balancer(model)
+    scores = balancer.scores(np.zeros((1, len(balancer.observation))))
+    require_shape("scores", scores, (1, len(balancer.actions)))
+
+
 def try_examples(model: Model) -> None:
     """Decode the pictures that the page offers."""
     for number, example in enumerate(model.serving.examples):
@@ -132,6 +140,8 @@ TRIALS: dict[str, Callable[[Model], None]] = {
     "stories": try_stories,
     "films": try_films,
     "maze": try_maze,
+    "ppo": try_agent,
+    "dqn": try_agent,
     "detection": try_detection,
     "segmentation": try_segmentation,
     "style": try_style,

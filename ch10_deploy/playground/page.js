@@ -1,6 +1,7 @@
 /** The page: a tab for each network, or for several of one kind, each started when it is first shown and the server has a model for it. */
 
 import { Refused, ask } from "./api.js";
+import * as balance from "./balance.js";
 import * as decoder from "./decoder.js";
 import * as detection from "./detection.js";
 import * as diffusion from "./diffusion.js";
@@ -15,10 +16,10 @@ import * as style from "./style.js";
 import * as text from "./text.js";
 
 /** Modules of the sections by the id of the panel, which is also the server's name of the model. */
-const SECTIONS = { digits, pictures, decoder, diffusion, text, stories, films, maze, detection, segmentation, style };
+const SECTIONS = { digits, pictures, decoder, diffusion, text, stories, films, maze, balance, detection, segmentation, style };
 
 /** Names of the models of the sections that have several. */
-const CHOICES = { text: ["text", "transformer"] };
+const CHOICES = { text: ["text", "transformer"], balance: ["ppo", "dqn"] };
 
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 const panels = Object.fromEntries(Object.keys(SECTIONS).map((name) => [name, document.getElementById(name)]));

@@ -26,6 +26,7 @@ from ch10_deploy.server.access import ID, AccessLog
 from ch10_deploy.server.endpoints import (
     JSON,
     JsonRoute,
+    add_balancing,
     add_denoising,
     add_drawing,
     add_films,
@@ -199,6 +200,7 @@ def create_app(
     add_stories(app, loaded)
     add_films(app, loaded)
     add_mazes(app, loaded)
+    add_balancing(app, loaded)
     add_pictures(app, loaded)
     add_page(app)
     return app

@@ -21,6 +21,7 @@ from starlette.datastructures import UploadFile
 from starlette.types import Receive, Scope, Send
 
 from ch10_deploy.inference import image_decoding as pixels
+from ch10_deploy.inference.agents.balancing import Balancer
 from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
 from ch10_deploy.inference.models import Model, require_model
@@ -50,6 +51,9 @@ DENOISING_SLOTS = 4
 
 MAX_IMAGES = 64
 """Maximum number of images in a batch."""
+
+MAX_STATES = 64
+"""Maximum number of states of a cart in a request."""
 
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -391,3 +395,26 @@ def add_mazes(app: FastAPI, models: Mapping[str, Model]) -> None:
     async def maze(choice: MazeRequest) -> Response:
         """Plan a path through a maze that is not in the training set."""
         return as_json(await asyncio.to_thread(planner().solve, choice.seed))
+
+
+Coordinate = Annotated[float, Field(ge=-1_000, le=1_000)]
+
+
+class BalancingRequest(Strict):
+    """States of a cart with a pole, and the agent that chooses its actions."""
+
+    agent: Literal["ppo", "dqn"] = "ppo"
+    states: Annotated[
+        list[Annotated[list[Coordinate], Field(min_length=1, max_length=100)]],
+        Field(min_length=1, max_length=MAX_STATES),
+    ]
+
+
+def add_balancing(app: FastAPI, models: Mapping[str, Model]) -> None:
+    """Add the endpoint of the agents that balance a pole."""
+    balancers = {name: worker(models, name, Balancer) for name in ("ppo", "dqn")}
+
+    @app.post("/balance")
+    async def balance(asked: BalancingRequest) -> Response:
+        """Choose the action of each state: 0 pushes the cart to the left, 1 to the right."""
+        return as_json(balancers[asked.agent]().decide(asked.states))

@@ -28,15 +28,19 @@ from ch06_cnn.convolution import cnn
 from ch06_cnn.detection import detection, evaluation
 from ch06_cnn.segmentation import segmentation
 from ch06_cnn.style import fast_style, network
+from ch07_dqn.agents import dqn, ppo
+from ch07_dqn.agents.evaluation import greedy
+from ch07_dqn.agents.vector_environment import task_of
 from ch07_dqn.mazes.one_maze import greedy_path
 from ch07_dqn.planning import generalise
 from ch08_vae.autoencoding import vae
 from ch08_vae.diffusion import diffusion
 from ch08_vae.diffusion.sampling import Sampler, denoise
-from ch10_deploy.exporting import export, graphs, picture_graphs
+from ch10_deploy.exporting import export, graphs, picture_graphs, policy_graphs
 from ch10_deploy.exporting.sources import SOURCES
 from ch10_deploy.inference import cards, object_detection, question_answering
 from ch10_deploy.inference import generation as writing
+from ch10_deploy.inference.agents.balancing import Balancer
 from ch10_deploy.inference.cards import checksum
 from ch10_deploy.inference.drawing.denoising import Denoiser
 from ch10_deploy.inference.generation import TextGenerator
@@ -313,6 +317,46 @@ def test_every_kind_of_memory_network_can_be_exported(tmp_path, monkeypatch, sha
     export.write_onnx(program, graph, tmp_path / "stories.onnx")
     model = Model((tmp_path / "stories.onnx").read_bytes())
     assert export.compare("stories", graph, model, program.module()).onnx <= 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_agents_equal_the_originals_for_any_batch_size(exported, run_of, count):
+    observations = torch.randn(count, 4, generator=torch.Generator().manual_seed(count))
+    answer = load_model(exported / "ppo.json")(observations=observations.numpy())
+    model, _ = ppo.restore(run_of("ppo"))
+    assert_close(answer["logits"], model(observations))
+    assert_close(answer["probabilities"], model(observations).softmax(1))
+    answer = load_model(exported / "dqn.json")(observations=observations.numpy())
+    assert_close(answer["values"], dqn.restore(run_of("dqn"))[0](observations))
+
+
+def test_decisions_are_the_greedy_policy_of_chapter_7(exported, run_of):
+    states = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    for name, program in (("ppo", ppo), ("dqn", dqn)):
+        decisions = Balancer(load_model(exported / f"{name}.json")).decide(states.tolist())["decisions"]
+        expected = greedy(program.restore(run_of(name))[0])(states)
+        assert [decision["action"] for decision in decisions] == expected.tolist()
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_agents_of_other_environments_are_not_exported(tmp_path, name):
+    source = SOURCES[name]
+    for environment, suits in (("CartPole-v1", True), ("Acrobot-v1", False)):
+        config = source.program.Config(environment=environment)
+        (tmp_path / "config.json").write_text(json.dumps({"config": to_json(config)}))
+        assert source.suits(tmp_path) == suits
+
+
+def test_a_policy_that_shares_layers_with_its_values_can_be_exported(tmp_path, monkeypatch):
+    config = ppo.Config(shared=True, hidden_size=8)
+    model = ppo.ActorCritic(task_of("CartPole-v1"), config).eval()
+    monkeypatch.setattr(ppo, "restore", lambda _: (model, config))
+    graph = policy_graphs.policy(tmp_path, "CartPole-v1")
+    program = export.trace(graph)
+    export.write_onnx(program, graph, tmp_path / "ppo.onnx")
+    exported = Model((tmp_path / "ppo.onnx").read_bytes())
+    assert export.compare("ppo", graph, exported, program.module()).onnx <= 1e-5
+    assert not any("value" in name for name in program.state_dict), "the value function is not exported"
 
 
 @given(st.text(alphabet="abÉé .!?\n'’-_3", max_size=40))

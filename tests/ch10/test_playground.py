@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import shutil
@@ -13,8 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import gymnasium
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 
 PLAYGROUND = ROOT / "ch10_deploy" / "playground"
 QUIET = [*screenshots.FLAGS, "--disable-sync", "--no-first-run"]
-TABS = ("Draw", "Show", "Walk", "Denoise", "Write", "Ask", "Films", "Maze", "Detect", "Segment", "Stylise")
+TABS = ("Draw", "Show", "Walk", "Denoise", "Write", "Ask", "Films", "Maze", "Balance", "Detect", "Segment", "Stylise")
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 STROKES = {
@@ -720,6 +723,264 @@ def test_the_path_through_a_maze_is_animated_and_its_result_shown(answered):
     playwright_api.expect(result).to_have_text("Stuck after 3 steps; the shortest path takes 4.")
 
 
+# A cart with a pole
+
+
+@pytest.fixture
+def balancing(visit):
+    """Return a function that opens the tab, with changes of cartpole.js; a linear controller answers its requests.
+
+    It returns the page, and a list of the agent, the state and the action of each answer.
+    """
+    decided = []
+
+    def balance(route):
+        body = route.request.post_data_json
+        ((x, v, theta, omega),) = body["states"]
+        action = int(0.05 * x + 0.1 * v + theta + 0.3 * omega > 0)
+        decided.append((body["agent"], body["states"][0], action))
+        output = {"probabilities": [0.25, 0.75]} if body["agent"] == "ppo" else {"values": [40.0, 30.0]}
+        decision = {"action": action, **output}
+        route.fulfill(json={"model": body["agent"], "actions": ["left", "right"], "decisions": [decision]})
+
+    def open_tab(changes=(), **settings):
+        module = (PLAYGROUND / "cartpole.js").read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in module
+            module = module.replace(old, new)
+
+        def prepare(page):
+            page.route("**/models", lambda route: route.fulfill(json=[card("ppo"), card("dqn")]))
+            page.route("**/balance", balance)
+            page.route("**/cartpole.js", lambda route: route.fulfill(body=module, content_type="text/javascript"))
+
+        page = visit(prepare=prepare, **settings)
+        page.get_by_role("tab", name="Balance").click()
+        page.get_by_label("Steps per second").fill("100")
+        return page, decided
+
+    return open_tab
+
+
+def steps_of(page) -> int:
+    return int(page.locator("#balance .steps").text_content().split()[0])
+
+
+def shares_of(page) -> list[float]:
+    """Return the lengths of the bars."""
+    script = "all => all.map((one) => Number(one.style.getPropertyValue('--share')))"
+    return page.locator("#balance .track").evaluate_all(script)
+
+
+def transform_of(page, part: str) -> tuple[str, float]:
+    """Return the name and the number of the transformation of a part of the drawing."""
+    name, _, number = page.locator(f".cartpole {part}").get_attribute("transform").partition("(")
+    return name, float(number.removesuffix(")"))
+
+
+def transition(state: list[float], force: float) -> list[float]:
+    """Take one step of gymnasium's CartPole-v1 with any force."""
+    environment: Any = gymnasium.make("CartPole-v1").unwrapped
+    environment.state, environment.force_mag = np.array(state), force
+    environment.step(1)
+    return environment.state.tolist()
+
+
+def test_an_agent_balances_a_pole_and_the_user_pushes_the_cart(balancing):
+    """All states that the page sends are those of gymnasium, except that a push adds to one force."""
+    page, decided = balancing()
+    scene = page.locator(".cartpole")
+    page.wait_for_timeout(200)
+    assert steps_of(page) == 0 and decided == [], "nothing moves before the button is pressed"
+    page.get_by_role("button", name="Start").click()
+    pushes = {"left": (page.get_by_role("button", name="Push left").click, -30)}
+    pushes["right"] = (lambda: page.locator(".cartpole").press("ArrowRight"), 30)
+    for direction, (push, _) in pushes.items():
+        before = steps_of(page)
+        wait_until(page, lambda before=before: steps_of(page) >= before + 15)
+        push()
+        assert scene.locator(".push").get_attribute("transform") == f"scale({-1 if direction == 'left' else 1} 1)"
+        assert scene.locator(".push").get_attribute("class") == "push shown"
+    playwright_api.expect(scene.locator(".push")).to_have_attribute("class", "push")
+    wait_until(page, lambda: steps_of(page) >= 60)
+    page.get_by_role("button", name="Pause").click()
+    count = steps_of(page)
+    page.wait_for_timeout(100)
+    assert steps_of(page) == count and not page.locator("#balance .notice").is_visible()
+    drawn = [transform_of(page, ".cart"), transform_of(page, ".pole")]
+    assert page.locator("#balance .bars li").all_text_contents() == ["left25.0 %", "right75.0 %"]
+    assert page.locator("#balance .bars .first").text_content() == "right75.0 %"
+    assert shares_of(page) == [0.25, 0.75]
+    assert page.locator("#balance .best").text_content() == f"PPO{count} steps"
+    page.get_by_role("button", name="Continue").click()
+    wait_until(page, lambda: steps_of(page) > count)
+    found = []
+    for (agent, state, action), (_, after, _) in itertools.pairwise(decided[: count + 1]):
+        assert agent == "ppo"
+        force = 10 if action else -10
+        extra = [more for more in (0, -30, 30) if transition(state, force + more) == pytest.approx(after, abs=1e-12)]
+        assert len(extra) == 1
+        found += [more for more in extra if more]
+    assert found == [-30, 30]
+    x, _, theta, _ = decided[count][1]
+    assert drawn == [("translate", x), ("rotate", pytest.approx(np.degrees(theta)))]
+    page.get_by_role("tab", name="Maze").click()
+    page.wait_for_timeout(100)
+    count = len(decided)
+    page.wait_for_timeout(200)
+    assert len(decided) == count, "no requests while another tab is open"
+    page.get_by_role("tab", name="Balance").click()
+    assert page.get_by_role("button", name="Continue").is_visible()
+
+
+def test_an_episode_is_truncated_and_agents_are_compared(balancing):
+    page, decided = balancing([("MAX_STEPS = 500", "MAX_STEPS = 12")], reduced_motion="reduce")
+    result, best = page.locator("#balance .ending"), page.locator("#balance .best li")
+    assert page.locator("#balance .steps").text_content() == "0 of 12 steps"
+    assert page.locator("#balance .none").is_visible()
+    page.get_by_role("button", name="Start").click()
+    playwright_api.expect(result).to_have_text("Balanced for 12 steps: the episode is complete.")
+    assert (steps_of(page), len(decided)) == (12, 12)
+    page.get_by_label("Agent").select_option("Deep Q-network")
+    assert page.locator("#balance .source").text_content().startswith("ch00.dqn, trained on invented")
+    assert steps_of(page) == 0 and result.text_content() == ""
+    page.get_by_label("Steps per second").fill("5")
+    page.locator(".cartpole").press(" ")
+    playwright_api.expect(page.locator("#balance .bars .first")).to_have_text("left40.00")
+    assert page.locator("#balance h3").first.text_content() == "Value of each action"
+    assert shares_of(page) == [1, 0.75]
+    page.locator(".cartpole").press(" ")
+    assert [agent for agent, _, _ in decided[12:]] == ["dqn"] * len(decided[12:])
+    assert best.all_text_contents() == ["PPO12 steps", f"Deep Q-network{steps_of(page)} steps"]
+    page.get_by_label("Agent").select_option("PPO")
+    page.get_by_label("Steps per second").fill("100")
+    page.get_by_role("button", name="Start").click()
+    playwright_api.expect(result).to_contain_text("complete")
+    first = decided[-12][1]
+    page.get_by_role("button", name="Restart").click()
+    playwright_api.expect(result).to_contain_text("complete")
+    assert first != decided[-12][1] and max(map(abs, decided[-12][1])) <= 0.05, "every episode has its own first state"
+    page.get_by_label("Steps per second").fill("5")
+    page.get_by_role("button", name="Restart").click()
+    wait_until(page, lambda: 0 < steps_of(page) < 12)
+    assert best.nth(0).text_content() == "PPO12 steps"
+
+
+def test_the_user_or_random_actions_can_push_the_cart(balancing):
+    page, decided = balancing()
+    page.get_by_label("Agent").select_option("Yourself")
+    assert page.locator("#balance .source").text_content() == "" and page.locator("#balance .output").is_hidden()
+    scene, result = page.locator(".cartpole"), page.locator("#balance .ending")
+    for key, sign in (("ArrowLeft", -1), ("ArrowRight", 1)):
+        scene.press(key)
+        page.locator("#balance .toggle").click()
+        playwright_api.expect(result).to_have_text(re.compile(r"^The pole fell after (8|9|10|11) steps\.$"))
+        assert np.sign(transform_of(page, ".cart")[1]) == sign, (
+            "the cart is pushed in this direction until the pole falls"
+        )
+        assert scene.locator(".push").get_attribute("class") == "push shown"
+    page.get_by_label("Agent").select_option("Random actions")
+    lengths = set()
+    for _ in range(4):
+        page.locator("#balance .toggle").click()
+        playwright_api.expect(page.get_by_role("button", name="Restart")).to_be_visible()
+        lengths.add(result.text_content())
+    assert len(lengths) > 1 and decided == []
+    assert page.locator("#balance .best span").all_text_contents()[::2] == ["Yourself", "Random actions"]
+
+
+def test_a_cart_that_leaves_the_track_ends_the_episode(balancing):
+    page, _ = balancing([("MAX_ANGLE = (12", "MAX_ANGLE = (1200")])
+    page.get_by_label("Agent").select_option("Yourself")
+    page.get_by_role("button", name="Push left").click()
+    page.get_by_label("Steps per second").fill("10")
+    page.get_by_role("button", name="Start").click()
+    wait_until(page, lambda: steps_of(page) > 0)
+    page.get_by_role("button", name="Pause").click()
+    count = steps_of(page)
+    page.wait_for_timeout(250)
+    assert steps_of(page) == count
+    page.get_by_label("Steps per second").fill("100")
+    page.get_by_role("button", name="Continue").click()
+    result = page.locator("#balance .ending")
+    playwright_api.expect(result).to_have_text(re.compile(r"^The cart left the track after \d\d steps\.$"))
+    assert -2.6 < transform_of(page, ".cart")[1] < -2.4
+
+
+def test_a_slow_or_missing_server_is_reported_and_the_episode_can_be_continued(balancing):
+    page, _ = balancing(expect="ERR_CONNECTION_REFUSED")
+    notice, toggle = page.locator("#balance .notice"), page.locator("#balance .toggle")
+
+    held = []
+
+    def slowly(route):
+        page.wait_for_timeout(150)
+        route.fallback()
+
+    def disconnected(route):
+        route.abort("connectionrefused")
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/balance", slowly)
+    toggle.click()
+    playwright_api.expect(notice).to_have_text(
+        "The server answers slowly: the simulation does not reach 100 steps per second."
+    )
+    assert steps_of(page) > 0
+    page.unroute("**/balance", slowly)
+    page.get_by_label("Steps per second").fill("5")
+    playwright_api.expect(notice).to_be_hidden()
+    page.get_by_label("Steps per second").fill("100")
+
+    page.route("**/balance", disconnected)
+    playwright_api.expect(notice).to_have_text("The server does not answer. Start it again, then retry.")
+    count = steps_of(page)
+    assert toggle.text_content() == "Continue" and count > 0
+    page.unroute("**/balance", disconnected)
+    page.route("**/balance", hold)
+    toggle.click()
+    playwright_api.expect(notice).to_have_text("Waiting for the server …")
+    assert steps_of(page) == count
+    toggle.click()
+    assert notice.is_hidden() and toggle.text_content() == "Continue" and len(held) == 1
+    page.unroute("**/balance", hold)
+    toggle.click()
+    wait_until(page, lambda: steps_of(page) > count)
+    assert notice.is_hidden()
+
+
+def test_an_agent_that_the_server_does_not_have_cannot_be_chosen(visit):
+    def prepare(page):
+        page.route("**/models", lambda route: route.fulfill(json=[card("dqn")]))
+
+    page = visit(prepare=prepare)
+    page.get_by_role("tab", name="Balance").click()
+    agent = page.get_by_label("Agent")
+    assert agent.input_value() == "dqn"
+    assert agent.locator("option:disabled").all_text_contents() == ["PPO: not on this server"]
+    assert page.locator("#balance .source").text_content().startswith("ch00.dqn")
+
+
+def test_the_exported_policy_balances_the_pole(visit):
+    """With a real server and the small models of the tests."""
+    process, address = start_server(ROOT / "tests" / "data" / "models")
+    try:
+        page = visit(at=address + "#balance")
+        page.get_by_label("Steps per second").fill("100")
+        page.get_by_role("button", name="Start").click()
+        for _ in range(60):
+            page.wait_for_timeout(500)
+            if steps_of(page) > 150:
+                break
+            assert page.locator("#balance .ending").text_content() == ""
+        assert steps_of(page) > 150
+        page.close()
+    finally:
+        stop_server(process)
+
+
 # Pictures, with responses by the test
 
 
@@ -1106,6 +1367,12 @@ def test_all_networks_answer_on_the_page(visit, all_models):
         page.get_by_role("tab", name="Maze").click()
         playwright_api.expect(page.locator("#maze .result")).not_to_be_empty()
         assert page.locator(".floor").get_attribute("d").count("M") > 20
+        page.get_by_role("tab", name="Balance").click()
+        page.get_by_label("Steps per second").fill("5")
+        for agent, output in (("PPO", "%"), ("Deep Q-network", ".")):
+            page.get_by_label("Agent").select_option(agent)
+            page.get_by_role("button", name="Start").click()
+            playwright_api.expect(page.locator("#balance .bars .first")).to_contain_text(output)
         page.get_by_role("tab", name="Detect").click()
         playwright_api.expect(page.locator("#detection .count")).to_contain_text("object")
         page.get_by_label("Minimum score").fill("0.05")
@@ -1137,6 +1404,7 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
         ("Ask", "ch05_rnn.train memory_network"),
         ("Films", "ch03"),
         ("Maze", "ch07_dqn"),
+        ("Balance", "ch07_dqn.train ppo"),
         ("Detect", "ch06_cnn.train detection"),
         ("Segment", "ch06_cnn.train segmentation"),
         ("Stylise", "ch06_cnn.train fast_style"),
@@ -1298,17 +1566,22 @@ def test_sources_have_no_inline_scripts_and_no_other_hosts():
         )
         if path.suffix == ".html":
             assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text)
-    assert (PLAYGROUND / "index.html").stat().st_size < 20_000
+    assert (PLAYGROUND / "index.html").stat().st_size < 22_000
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'package-data.ch10_deploy = ["playground/*"]' in project
 
 
 def test_screenshots_of_the_page(models, tmp_path, command):
-    done = command("ch10_deploy.screenshots", "--models", str(models), "--out", str(tmp_path), "--threads", "1")
+    both = shutil.copytree(models, tmp_path / "models")
+    for path in (ROOT / "tests" / "data" / "models").glob("ppo.*"):
+        shutil.copy(path, both)
+    done = command("ch10_deploy.screenshots", "--models", str(both), "--out", str(tmp_path), "--threads", "1")
     assert done.returncode == 0, done.stderr
     (summary,) = tmp_path.glob("ch10_deploy/screenshots/*/summary.json")
     metrics = json.loads(summary.read_text())["metrics"]
-    assert (metrics["networks"], metrics["requests_to_other_hosts"], metrics["browser_warnings"]) == (1, 0, 0)
-    (path,) = tmp_path.glob("ch10_deploy/screenshots/*/digits.png")
-    with Image.open(path) as image:
-        assert image.width == screenshots.SIZE["width"]
+    assert (metrics["networks"], metrics["requests_to_other_hosts"], metrics["browser_warnings"]) == (2, 0, 0)
+    files = sorted(tmp_path.glob("ch10_deploy/screenshots/*/*.png"))
+    assert [path.stem for path in files] == ["digits", "ppo"]
+    for path in files:
+        with Image.open(path) as image:
+            assert image.width == screenshots.SIZE["width"]

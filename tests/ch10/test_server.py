@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import gymnasium
 import httpx
 import numpy as np
 import onnx
@@ -39,6 +40,7 @@ from conftest import ROOT
 
 NOISE = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
 BLANK = [[0] * 28 for _ in range(28)]
+REST = [0.0] * 4
 
 
 class Client:
@@ -207,6 +209,31 @@ def test_decoder_text_films_and_mazes(ask, models):
     assert ask.post("/maze", {"seed": 5}).json() == maze
 
 
+@pytest.mark.parametrize(("agent", "output"), [("ppo", "probabilities"), ("dqn", "values")])
+def test_actions_of_a_cart_are_those_with_the_largest_output(ask, models, agent, output):
+    states = np.random.default_rng(0).uniform(-1, 1, (20, 4)) * (2.4, 3, 0.2, 3)
+    answer = ask.post("/balance", {"agent": agent, "states": states.tolist()}).json()
+    expected = load_model(models / f"{agent}.json")(observations=states.astype(np.float32))[output]
+    assert (answer["model"], answer["actions"]) == (agent, ["left", "right"])
+    for row, decision in zip(expected, answer["decisions"], strict=True):
+        assert decision == {"action": int(row[1] > row[0]), output: pytest.approx(row.tolist())}
+    alone = ask.post("/balance", {"agent": agent, "states": states[:1].tolist()}).json()
+    assert alone["decisions"][0][output] == pytest.approx(answer["decisions"][0][output])
+    assert len({decision["action"] for decision in answer["decisions"]}) == 2 or agent == "dqn"
+    if agent == "ppo":
+        assert ask.post("/balance", {"states": states.tolist()}).json() == answer, "the default"
+        assert [sum(decision[output]) for decision in answer["decisions"]] == pytest.approx([1] * 20)
+
+
+def test_the_policy_balances_a_pole_of_gymnasium(ask):
+    environment = gymnasium.make("CartPole-v1")
+    state, _ = environment.reset(seed=0)
+    for _ in range(300):
+        (decision,) = ask.post("/balance", {"states": [state.tolist()]}).json()["decisions"]
+        state, _, terminated, *_ = environment.step(decision["action"])
+        assert not terminated
+
+
 def test_a_text_yields_to_other_requests(ask):
     async def both() -> list[str]:
         ended = []
@@ -262,6 +289,7 @@ def test_a_model_with_few_steps_refuses_more(models):
 def test_the_openapi_description_lists_the_endpoints(ask):
     description = ask("GET", "/openapi.json").json()
     paths = {"/predict", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze", "/films", "/models", *FILES}
+    paths |= {"/balance"}
     assert paths <= description["paths"].keys()
     for path in ("/docs", "/redoc"):
         assert ask("GET", path).status_code == 404, "the page loads scripts from another host"
@@ -380,6 +408,26 @@ BAD = [
     ("/recommend", {"likes": [], "top": 0}, 422, "top: "),
     ("/maze", {"seed": "x"}, 422, "seed: "),
     ("/maze", {"seed": 2**63}, 422, "seed: "),
+    ("/balance", {}, 422, "states: Field required"),
+    ("/balance", {"states": []}, 422, "states: List should have at least 1 item"),
+    ("/balance", {"states": [REST] * 65}, 422, "states: List should have at most 64 items"),
+    ("/balance", {"states": REST}, 422, "states[0]: Input should be a valid list"),
+    ("/balance", {"states": [REST, []]}, 422, "states[1]: List should have at least 1 item"),
+    (
+        "/balance",
+        {"states": [REST, REST[:3]]},
+        422,
+        "states[1]: must have 4 numbers (position, velocity, angle, angular velocity), got 3",
+    ),
+    ("/balance", {"agent": "dqn", "states": [[*REST, 0.0]]}, 422, "states[0]: must have 4 numbers"),
+    ("/balance", {"states": [[0, 0, "0", 0]]}, 422, "states[0][2]: Input should be a valid number"),
+    ("/balance", {"states": [[0, 0, True, 0]]}, 422, "states[0][2]: Input should be a valid number"),
+    ("/balance", {"states": [[0, 0, float("nan"), 0]]}, 422, "states[0][2]: Input should be a finite number"),
+    ("/balance", {"states": [[0, 0, float("inf"), 0]]}, 422, "states[0][2]: Input should be a finite number"),
+    ("/balance", {"states": [[0, 0, 0, 1001]]}, 422, "states[0][3]: Input should be less than or equal to 1000"),
+    ("/balance", {"states": [[0, -1001, 0, 0]]}, 422, "states[0][1]: Input should be greater than or equal to -1000"),
+    ("/balance", {"agent": "sarsa", "states": [REST]}, 422, "agent: Input should be 'ppo' or 'dqn'"),
+    ("/balance", {"states": [REST], "greedy": True}, 422, "greedy: Extra inputs are not permitted"),
 ]
 
 
@@ -426,7 +474,9 @@ def test_a_query_that_is_too_long_is_reported_as_the_field(ask):
     assert problem["detail"].startswith("query: String should have at most 200 characters")
 
 
-@pytest.mark.parametrize("path", ["/predict", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"])
+@pytest.mark.parametrize(
+    "path", ["/predict", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze", "/balance"]
+)
 def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
     answer = ask("POST", path, content=b'{"latent": 1,}', headers={"content-type": "application/json"})
     assert answer.status_code == 400
@@ -435,7 +485,8 @@ def test_invalid_json_has_the_same_error_at_all_endpoints(ask, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"]
+    "path",
+    ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze", "/balance"],
 )
 @pytest.mark.parametrize(
     ("content", "status"),
@@ -459,7 +510,8 @@ def test_a_broken_body_is_refused(ask, path, content, status):
 
 
 @pytest.mark.parametrize(
-    "path", ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze"]
+    "path",
+    ["/predict", "/predict/batch", "/decode", "/denoise", "/generate", "/ask", "/recommend", "/maze", "/balance"],
 )
 @pytest.mark.parametrize(
     "headers",
@@ -1082,6 +1134,8 @@ OBJECTS = {"classes": ["a"], "height": 64, "width": 64, "examples": ["aGVsbG8="]
             {"stride": 0, "examples": ["aGVsbG8="]},
             "serving.stride: Input should be greater than or equal to 1",
         ),
+        ("ppo", {"observation": ["a"], "actions": []}, "serving.actions: List should have at least 1 item"),
+        ("dqn", {"observation": ["a"], "actions": ["b"], "x": 1}, "serving.x: Extra inputs are not permitted"),
         ("decoder", {"latent_size": 0}, "serving.latent_size: Input should be greater than or equal to 1"),
         (
             "diffusion",
@@ -1127,6 +1181,8 @@ def test_inconsistent_fields_of_a_card_are_rejected(models, tmp_path, name, serv
         ("segmentation", {"stride": 5}, "cannot answer a first request"),
         ("style", {"stride": 3}, "cannot answer a first request"),
         ("style", {"examples": ["aGVsbG8="]}, "examples[0]: must be a PNG or JPEG file"),
+        ("ppo", {"observation": ["x"]}, "cannot answer a first request"),
+        ("dqn", {"actions": ["left"]}, "scores has shape (1, 2), the card requires (1, 1)"),
         ("maze", {"mazes": [["S"], ["E"]], "shortest": [1, 1]}, "must have rows of one length, one S and one E"),
     ],
 )
