@@ -1400,6 +1400,7 @@ def test_tabs_of_missing_networks_show_the_command_that_exports_them(visit):
     for name, command in (
         ("Show", "ch06_cnn"),
         ("Walk", "ch08_vae"),
+        ("Denoise", "ch08_vae.train diffusion"),
         ("Write", "ch05_rnn.train language_model"),
         ("Ask", "ch05_rnn.train memory_network"),
         ("Films", "ch03"),
