@@ -793,6 +793,12 @@ def test_an_agent_balances_a_pole_and_the_user_pushes_the_cart(balancing):
     page.wait_for_timeout(200)
     assert steps_of(page) == 0 and decided == [], "nothing moves before the button is pressed"
     page.get_by_role("button", name="Start").click()
+    seen = """arrow => {
+        window.classes = [];
+        const noted = new MutationObserver(() => window.classes.push(arrow.getAttribute("class")));
+        noted.observe(arrow, { attributes: true });
+    }"""
+    scene.locator(".push").evaluate(seen)  # the arrow may have disappeared when the test looks
     pushes = {"left": (page.get_by_role("button", name="Push left").click, -30)}
     pushes["right"] = (lambda: page.locator(".cartpole").press("ArrowRight"), 30)
     for direction, (push, _) in pushes.items():
@@ -800,7 +806,7 @@ def test_an_agent_balances_a_pole_and_the_user_pushes_the_cart(balancing):
         wait_until(page, lambda before=before: steps_of(page) >= before + 15)
         push()
         assert scene.locator(".push").get_attribute("transform") == f"scale({-1 if direction == 'left' else 1} 1)"
-        assert scene.locator(".push").get_attribute("class") == "push shown"
+        wait_until(page, lambda: page.evaluate("window.classes.splice(0)").count("push shown") > 0)
     playwright_api.expect(scene.locator(".push")).to_have_attribute("class", "push")
     wait_until(page, lambda: steps_of(page) >= 60)
     page.get_by_role("button", name="Pause").click()
