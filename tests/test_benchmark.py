@@ -52,7 +52,8 @@ def test_variants_run_with_their_settings_and_interleaved(program, config):
     wanted = {(timing.variant.precision, timing.variant.threads) for timing in timings}
     assert set(program.seen[len(timings) * 6 :]) == wanted
     changes = sum(a != b for a, b in zip(program.seen, program.seen[1:], strict=False))
-    assert changes >= 3 * len(timings) - 1, "the variants are not interleaved"
+    if len(timings) > 1:  # a machine with one core may have a single variant
+        assert changes >= 3 * len(timings) - 1, "the variants are not interleaved"
     assert torch.get_num_threads() == 1, "the number of threads was not restored"
 
 

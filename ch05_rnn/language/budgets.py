@@ -84,4 +84,7 @@ def report(run: Run, metrics: dict[str, float]) -> None:
         marked=labels,
         size=1.2,
     )
+    for axes in figure.axes:  # label the budgets, not powers of ten
+        axes.set_xticks(minutes, [f"{minute:.2g}" for minute in minutes], minor=False)
+        axes.set_xticks([], minor=True)
     run.figure("budgets", figure)
