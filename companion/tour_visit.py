@@ -21,7 +21,7 @@ from common.files import atomic_path, read_json
 from companion.tour_stops import Stop
 
 PICTURES = (".png", ".gif")
-PICTURE_QUALITY, FILM_QUALITY = 80, 50
+PICTURE_QUALITY, FILM_QUALITY = 70, 50
 """WebP quality of pictures (which contain text) and of animations, 0 to 100."""
 
 
@@ -138,16 +138,17 @@ def first_line(text: str | None) -> str:
 
 
 def inlined(path: Path) -> Picture:
-    """Compress a picture or an animation and embed it in a data: URL."""
+    """Embed a picture or an animation in a data: URL: as WebP, or as it is if that is smaller (as noise is in PNG)."""
     from PIL import Image
 
-    small = io.BytesIO()
+    original, small = path.read_bytes(), io.BytesIO()
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             image.save(small, "WEBP", save_all=True, quality=FILM_QUALITY, method=2)
         else:
             image.convert("RGB").save(small, "WEBP", quality=PICTURE_QUALITY, method=2)
-        address = f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
+        kind, content = min(("webp", small.getvalue()), (path.suffix[1:], original), key=lambda pair: len(pair[1]))
+        address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         return Picture(path.stem, address, *image.size)
 
 

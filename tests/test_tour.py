@@ -4,6 +4,7 @@ import ast
 import html.parser
 import importlib
 import importlib.metadata
+import io
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 from common import device as devices
 from common.config import RunOptions
@@ -131,7 +133,7 @@ def test_report_is_self_contained(tmp_path, seen):
     page = Page(text)
     assert len(page.images) >= 8
     for image in page.images:
-        assert image["src"].startswith("data:image/webp;base64,UklGR")
+        assert re.match(r"data:image/(webp;base64,UklGR|png;base64,iVBOR|gif;base64,R0lGOD)", image["src"])
         assert image["alt"] and image["loading"] == "lazy"
         assert int(image["width"]) > 50 and 50 < int(image["height"]) <= 304, "so that the page does not jump"
     assert not re.search(r"img \{[^}]*[ {]width: auto", text), "images without a width are never loaded"
@@ -167,10 +169,19 @@ def test_the_report_shows_the_progress_in_the_exercises(tmp_path, monkeypatch):
 def test_animations_are_kept_and_pictures_are_compressed(seen):
     visits, request = seen
     (film,) = [picture for picture in visits[1].pictures if picture.name == "walk"]
-    webp = tour_visit.base64.b64decode(film.address.partition(",")[2])
-    assert webp.count(b"ANMF") > 10, "frames"
+    content = tour_visit.base64.b64decode(film.address.partition(",")[2])
+    with Image.open(io.BytesIO(content)) as image:
+        assert getattr(image, "n_frames", 1) > 10
     original = next(request.folder.rglob("optimal_values.png"))
     assert len(tour_visit.inlined(original).address) < original.stat().st_size
+
+
+def test_a_picture_that_webp_makes_larger_is_embedded_as_it_is(tmp_path):
+    noise = torch.randint(2, (200, 200), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)) * 255
+    path = tmp_path / "noise.png"
+    Image.fromarray(noise.numpy()).convert("1").save(path)
+    kind, _, content = tour_visit.inlined(path).address.partition(",")
+    assert (kind, tour_visit.base64.b64decode(content)) == ("data:image/png;base64", path.read_bytes())
 
 
 def test_runs_of_the_same_program_are_distinguished(seen):
