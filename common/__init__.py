@@ -6,4 +6,4 @@ import os
 # thread that they wait for is not running, and a training run of seconds takes minutes. A short spin limits that loss;
 # on a quiet machine it costs almost nothing for networks large enough for several threads. The variable is read when
 # torch is loaded, so every chapter imports this package first. A value set by the user is kept.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")

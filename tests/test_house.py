@@ -139,7 +139,7 @@ for chapter in {CHAPTERS}:
     try:
         __import__(f"{{chapter}}.train")
     except TorchImported:
-        assert os.environ.get("GOMP_SPINCOUNT") == "2000", f"{{chapter}} loads torch before the policy is set"
+        assert os.environ.get("GOMP_SPINCOUNT") == "1000", f"{{chapter}} loads torch before the policy is set"
     else:
         raise AssertionError(f"{{chapter}} does not load torch")
 """)
