@@ -12,6 +12,9 @@ LOWEST := .venv-lowest
 FAST := $(BIN)/pytest -m "not slow and not alone" $(PARALLEL)
 SMOKE := smoke-tour smoke-ch01 smoke-ch02 smoke-ch03 smoke-ch04 smoke-ch05 smoke-ch06 smoke-ch07 smoke-ch08 smoke-ch09 smoke-ch10
 
+# tests start hundreds of Python processes; without its bytecode cache, each of them compiles every module again
+unexport PYTHONDONTWRITEBYTECODE
+
 # `make gpu`: every step has a time limit; the limits add up to at most twelve minutes
 GPU_PYTHON ?= $(BIN)/python
 GPU := gpu-tests gpu-devices gpu-compare gpu-matmul gpu-crossover gpu-asynchrony gpu-operators gpu-speedrun

@@ -24,6 +24,7 @@ import dataclasses
 import importlib
 import json
 import os
+import pkgutil
 import sys
 import tempfile
 import time
@@ -568,6 +569,7 @@ SMALL = {
 
 
 ADJUSTED: dict[str, dict[str, Any]] = {
+    "ch01_graphs.numerics": {"points": 21},
     "ch05_rnn.series.forecast": {"limit": 300},
     "ch06_cnn.architectures.classics": {"network": "lenet"},
     "ch08_vae.few_labels.semi_supervised_gan": {"labels": 10},  # of 60 images
@@ -581,43 +583,23 @@ RUN_OTHERS = {
     *("ch07_dqn.mazes.learning_curves", "ch07_dqn.agents.learning_bands", "ch07_dqn.agents.peers"),
 }
 """Programs that only run programs of other modules."""
-CONSTANTS: dict[str, dict[str, Any]] = {
-    "ch02_nn.compare_optimizers": {"RATES": (0.01, 0.1)},
-    "ch03_autoencoder_rbm.boltzmann.likelihood": {"FLIPS": 100},
-    "ch03_autoencoder_rbm.boltzmann.rbm": {"PROBE_STRENGTHS": (0.1,)},
-    "ch04_cuda.by_hand": {"MATRIX": 16},
-    "ch04_cuda.matmul": {"CALLS": 10, "COPIED": 1_024},
-    "ch04_cuda.crossover": {"FACTORS": (0.25,)},
-    "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
-    "ch05_rnn.language.evaluation": {"STREAMS": 2, "STEPS": 8},
-    "ch06_cnn.convolution.throughput": {"MATRIX": 16, "SPEED_BATCH": 2},
-    "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
-    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
-    "ch07_dqn.planning.generalise": {"STEPS": 3},
-    "ch07_dqn.mazes.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
-    "ch08_vae.adversarial.gan": {"MONITORED": 20},
-    "ch08_vae.diffusion.diffusion": {"MONITORED": 50, "COMPARED": 10, "STEP_COUNTS": (2,), "GUIDANCE_SCALES": (2,)},
-    "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
-    "ch08_vae.few_labels.baselines": {"STEPS": 2, "PENALTIES": (1.0,)},
-}
-"""Reduced module constants that have no setting."""
 
 
 def small(module: ModuleType, folder: Path) -> Any:
     """Return a program's Config on the GPU, with small settings."""
     from ch01_graphs import regression
-    from ch05_rnn.language import evaluation as measures
+    from small_settings import CONSTANTS
     from test_written_commands import shortened
 
-    measures.generation_speed.__defaults__ = (4,)  # tokens
     regression.time_steps.__kwdefaults__["steps"] = 3
     config = shortened(module.Config(), folder)
     config = dataclasses.replace(config, run=dataclasses.replace(config.run, device="cuda", limit=60))
     adjusted = ADJUSTED.get(module.__name__, {})
     for name, constants in CONSTANTS.items():
         for constant, value in constants.items():
-            assert hasattr(importlib.import_module(name), constant), f"{name} has no {constant}"
-            setattr(importlib.import_module(name), constant, value)
+            owner = pkgutil.resolve_name(name)
+            assert hasattr(owner, constant), f"{name} has no {constant}"
+            setattr(owner, constant, value)
     for name in sorted(SMALL.keys() & vars(config).keys()):
         with contextlib.suppress(ValueError):  # the program rejects this number
             config = dataclasses.replace(config, **{name: SMALL[name]})

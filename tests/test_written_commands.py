@@ -24,6 +24,7 @@ from common.data.words import vector_files
 from common.data.words.vector_files import write_vectors
 from common.drawing import plots
 from conftest import ROOT, fit_classifiers_once
+from small_settings import CONSTANTS
 from test_house import CHAPTERS, programs, write_named_config, written_commands
 
 EMBEDDED = [
@@ -32,6 +33,7 @@ EMBEDDED = [
 ]
 
 SHORTER = {
+    "all_epochs": 1,
     "annealed_chains": 10,
     "batch_size": 32,
     "batch_sizes": (16, 32),
@@ -61,6 +63,7 @@ SHORTER = {
     "rounds": 1,
     "samples": 40,
     "sampling_steps": 3,
+    "scratch_epochs": 1,
     "seconds": 0.01,
     "seeds": 1,
     "sizes": (64, 128),
@@ -75,24 +78,14 @@ SHORTER = {
     "workers": 1,
 }
 
-CONSTANTS: dict[str, dict[str, object]] = {
-    "ch05_rnn.language.evaluation.generation_speed": {"__defaults__": (4,)},  # number of tokens
-    "ch05_rnn.memory.bag_of_ngrams": {"STEPS": 20},
+FEWER: dict[str, dict[str, object]] = {
     "ch06_cnn.architectures.classics": {
         "NETWORKS": {name: NETWORKS[name] for name in ("lenet", "resnet", "stochastic-depth", "vgg")}
     },
-    "ch06_cnn.convolution.throughput": {"MATRIX": 64, "SPEED_BATCH": 4},
-    "ch06_cnn.transfer.logistic": {"ITERATIONS": 2, "PENALTIES": (0.1,)},
-    "ch06_cnn.transfer.transfer": {"LEAST_STEPS": 2},
-    "ch07_dqn.agents.evaluation": {"VALID_EPISODES": 2, "TEST_EPISODES": 2},
     "ch07_dqn.mazes.learning_curves": {"AGENTS": {"dqn": AGENTS["dqn"]}},
-    "ch08_vae.diffusion.diffusion": {"COMPARED": 10, "MONITORED": 20},
-    "ch08_vae.evaluation.classifier": {"EPOCHS": 1},
-    "ch08_vae.few_labels.baselines": {"STEPS": 20, "PENALTIES": (1.0,)},
     "ch10_deploy.attack.fuzzing": {"ATTACKS": (silent,)},
-    "common.data.text.stories": {"TRAIN": 200},
 }
-"""Reduced module constants that have no flag; the chapters' own tests compare all agents and run all attacks."""
+"""Fewer networks, agents and attacks; the chapters' own tests compare all agents and run all attacks."""
 
 FILES = {
     "my_novel.txt": "It was a dark and stormy night. The rain fell in torrents. " * 400,
@@ -182,7 +175,7 @@ def assert_runs(chapter, command, monkeypatch, folder, **places):
                 return ALREADY_RAN[key]
 
             patch.setattr(module, "train", run)
-        for name, constants in CONSTANTS.items():
+        for name, constants in (CONSTANTS | FEWER).items():
             for constant, value in constants.items():
                 patch.setattr(f"{name}.{constant}", value)
 
