@@ -263,7 +263,9 @@ def _one_line(complaint: str) -> str:
     message = " ".join(parts[1]) if len(parts) > 1 else " ".join(plain.split())
     message = re.sub(r"^Error parsing (?:[A-Za-z][\w.]*: )?", "", message).partition(" Got errors:")[0].rstrip(".")
     message = re.sub(
-        r"no type matching \{None\}\|(.+) could be instantiated from \['(.*)'\]", r"expected \1, got \2", message
+        r"no type matching \{None\}\|\{?(.+?)\}? could be instantiated from \['(.*)'\]",
+        lambda found: "expected {}, got {}".format(found[1], found[2].replace("', '", " ")),
+        message,
     )
     for part in parts:
         if part[:1] == ["Perhaps you meant:"]:

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 PAGE, FACTS, REASONS = HERE / "DEPENDENCIES.md", HERE / "dependencies.json", HERE / "dependencies.toml"
 
 SPDX = {
-    r"Apache( Software)? License|Apache[ -]?(License,? ?)?(Version )?2(\.0)?|Apache": "Apache-2.0",
+    r"Apache( Software)? License|Apache[ -]?(License,? ?)?(Version |v)?2(\.0)?|Apache": "Apache-2.0",
     r"(New |3-Clause )?BSD( License)?|BSD[ -]3-Clause( License)?|3-Clause BSD License": "BSD-3-Clause",
     r"(The )?MIT( License)?( \(MIT\))?": "MIT",
     r"ISC licen[sc]e|ISC License \(ISCL\)|ISC": "ISC",

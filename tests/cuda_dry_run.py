@@ -149,7 +149,8 @@ def value_of(leaf: Any) -> Any:
 def device_of(func: Any, tensors: Sequence[FakeTensor], args: Any, kwargs: Any) -> torch.device:
     """Return the device of an operator's results; raises an error for misplaced tensors, as PyTorch or CUDA does."""
     if kwargs.get("device") is not None:
-        device = FakeTensor._normalize_fake_device(torch.device(kwargs["device"]))
+        device = torch.device(kwargs["device"])
+        device = CUDA if device == torch.device("cuda") else device  # without a number, the first one
     elif not tensors:
         device = CPU
     elif func in TWO_DEVICES:

@@ -58,6 +58,7 @@ def test_licence_expressions(expression, allowed):
         ({"classifiers": ["License :: OSI Approved :: BSD License"]}, "BSD-3-Clause"),
         ({"classifiers": ["License :: OSI Approved"], "license": "MIT"}, "MIT"),
         ({"license": "Apache License, Version 2.0"}, "Apache-2.0"),
+        ({"license": "Apache License v2.0"}, "Apache-2.0"),
         ({"license": "Copyright (c) 2020 by the authors\nAll rights reserved"}, ""),
         ({"classifiers": ["License :: OSI Approved :: GNU General Public License v3 (GPLv3)"]}, ""),
         ({}, ""),

@@ -121,6 +121,15 @@ def test_runs_are_filtered_and_sorted(out, capsys, words, names):
     assert found == names
 
 
+def test_an_empty_list_tells_how_many_runs_there_are(out, tmp_path, capsys):
+    main(["--out", str(out), "--chapter", "ch6"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    main(["--out", str(empty)])
+    assert capsys.readouterr().out == f"0 runs match, of 4 in {out}\nno runs in {empty}\n"
+    assert listed(out, capsys, "--chapter", "ch6") == []
+
+
 def test_json_holds_settings_and_metrics(out, capsys):
     (entry,) = listed(out, capsys, "--text", "0103-100000")
     assert (entry["metric"], entry["value"], entry["seconds"]) == ("test_elbo", -90.0, 4.25)

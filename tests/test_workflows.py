@@ -60,6 +60,12 @@ def test_commands_of_workflows_exist(job):
             assert (ROOT / program).is_file(), program
 
 
+def test_the_audit_fails_if_it_cannot_look_up_a_package():
+    steps = next(job["steps"] for *_, name, job in JOBS if name == "audit")
+    (audit,) = [step["run"] for step in steps if step.get("run", "").startswith("pip-audit")]
+    assert {"--strict", "constraints.txt"} <= set(audit.split())
+
+
 def test_the_oldest_supported_python_is_tested():
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     versions = next(job["strategy"]["matrix"]["python"] for *_, name, job in JOBS if name == "fast")

@@ -83,7 +83,8 @@ def factorise(matrix: Counts, words: int, size: int, device: torch.device | str 
         dense[rows, columns] = values
         u, s, _ = torch.linalg.svd(dense)
     else:
-        sparse = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (words, words), check_invariants=True)
-        u, s, _ = torch.svd_lowrank(sparse.coalesce(), q=min(words, size + OVERSAMPLED), niter=4)
+        with torch.sparse.check_sparse_tensor_invariants():
+            sparse = torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (words, words)).coalesce()
+        u, s, _ = torch.svd_lowrank(sparse, q=min(words, size + OVERSAMPLED), niter=4)
     vectors = u[:, :size] * s[:size].sqrt()
     return F.pad(vectors, (0, size - vectors.shape[1])).float().cpu()

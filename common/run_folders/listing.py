@@ -103,6 +103,10 @@ def list_runs(options: List) -> None:
         for run in shown:
             print(json.dumps(run.as_json()))
         return
+    if not runs:
+        total = sum(1 for _ in read_runs(options.out))
+        print(f"0 runs match, of {total} in {options.out}" if total else f"no runs in {options.out}")
+        return
     for line in table_lines(shown):
         print(line)
     problems = [run for run in shown if run.problem]

@@ -329,7 +329,7 @@ def test_ignored_lines_are_counted(tmp_path, capsys):
         ),
         (["--near", "king", "--model", "fasttext"], "train one with python -m ch05_rnn.train fasttext"),
         (["--near", "king", "--model", "glove-6b-50d"], "glove-6b-50d not found"),
-        (["--analogy", "a", "b"], "--analogy"),
+        (["--analogy", "a", "b"], "error: --analogy: expected STR STR STR, got a b; try python -m ch05_rnn.nearest"),
         (["--near", "king", "--load", "no.txt"], "no.txt does not exist"),
         (["--near", "king", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["--near", "king", "--top", "0"], "--top must be at least 1, got 0"),

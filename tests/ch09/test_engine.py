@@ -292,6 +292,14 @@ def test_the_command_line_of_snakemake(tmp_path):
     assert given["--scheduler"] == "greedy", "the default scheduler needs a solver"
     assert {"--nolock", "--nocolor", "--rerun-incomplete"} <= set(words)
     assert int(given["--max-checksum-file-size"]) >= 10**12, "large files must also be compared by content"
+    assert not {"--profile", "--workflow-profile"} & set(words)
+    (tmp_path / engine.SETTINGS).write_text(json.dumps({"profile": "/profiles/slurm"}))
+    words = engine.command(tmp_path, "--jobs", "3", descriptor=7)
+    given = dict(itertools.pairwise(words))
+    assert given["--workflow-profile"] == "/profiles/slurm"
+    assert "--profile" not in words, "it would replace the user's own profile, SNAKEMAKE_PROFILE"
+    assert given["--snakefile"] == str(tmp_path / "Snakefile")
+    assert given["--default-storage-prefix"] == str(tmp_path)
 
 
 def open_files() -> set[str]:

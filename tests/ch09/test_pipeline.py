@@ -152,6 +152,13 @@ def test_the_first_run_runs_all_jobs_and_reports_them(first):
     assert summary["metrics"] == first.metrics
     for name, stage in (("comparison", "compare"), ("confusion", f"evaluate/{variant}")):
         assert (folder / f"{name}.png").read_bytes() == (first.work / stage / f"{name}.png").read_bytes()
+    logs = {str(path.relative_to(first.work / "logs")) for path in (first.work / "logs").rglob("*.*")}
+    stages = ("train", "evaluate")
+    assert logs == {
+        *(f"prepare/{name}.log" for name in (*(f"batch-{n}" for n in range(1, 7)), "test-1")),
+        *(f"{stage}/{name}.log" for stage in stages for name in ("dropout", "nodropout")),
+        *("compare.log", "publish.log", "predict.log"),
+    }
     beside_source = [*ROOT.glob(".snakemake"), *(ROOT / "ch09_pipeline").rglob(".snakemake")]
     assert not beside_source, "Snakemake's state is among the source files"
 

@@ -31,6 +31,10 @@ NAMES = ["kubernetes", "slurm"]
 STAGES = ["prepare batch-1", "prepare test-1", "train nodropout", "evaluate nodropout", "compare", "publish", "predict"]
 JOBS = ["prepare", "train nodropout", "evaluate nodropout", "predict"]
 """Jobs that reach the cluster: the batches share one, and two stages are local."""
+LOGS = [
+    *("compare.log", "evaluate/nodropout.log", "predict.log", "prepare/batch-1.log", "prepare/test-1.log"),
+    *("publish.log", "train/nodropout.log"),
+]
 
 plugins = pytest.mark.skipif(
     any(importlib.util.find_spec(f"snakemake_executor_plugin_{name}") is None for name in NAMES)
@@ -77,9 +81,8 @@ class Local:
         ours, theirs = (read_card(folder / "publish/card.json") for folder in (work, self.work))
         assert ours.lineage[0] == theirs.lineage[0]
         assert ours.facts["metrics"] == theirs.facts["metrics"]
-        assert sorted(path.name for path in (work / "logs").rglob("*.log")) == sorted(
-            path.name for path in (self.work / "logs").rglob("*.log")
-        )
+        for folder in (work / "logs", self.work / "logs"):
+            assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.log")) == LOGS
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,19 @@ def due(work: Path) -> list[str]:
     return [job.name for job in engine.plan(work)]
 
 
+def plan_with_threads(work: Path) -> tuple[list[Job], dict[str, int]]:
+    """List all jobs as `engine.plan` does, and the threads of the rules that have more than one."""
+    with engine._stopping(engine.start(work, "--cores", "2", "--dry-run", "--forceall")) as running:
+        jobs = [event.job for event in engine.read_events(running.events) if event.job.rule != "all"]
+        assert running.process.wait() == 0
+        running.messages.seek(0)
+        text = running.messages.read().decode()
+    rules = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)+)", text, re.MULTILINE)
+    found = {rule: re.search(r"^ +threads: (\d+)$", lines, re.MULTILINE) for rule, lines in rules}
+    assert {"train", "publish"} <= set(found), text
+    return jobs, {rule: int(threads[1]) for rule, threads in found.items() if threads}
+
+
 # Profiles.
 
 
@@ -103,7 +119,8 @@ def due(work: Path) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("warm")
 def test_a_dry_run_lists_all_jobs_and_runs_none(tmp_path, name):
-    config = replace(make_config(tmp_path), profile=name, dry_run=True)
+    config = make_config(tmp_path)
+    config = replace(config, profile=name, dry_run=True, run=replace(config.run, threads=2))
     metrics, output = run(config)
     work = pipeline.work_folder(config.run, config.data)
     assert metrics == {"jobs": len(STAGES)}
@@ -111,7 +128,9 @@ def test_a_dry_run_lists_all_jobs_and_runs_none(tmp_path, name):
     assert output.endswith("jobs     7 due; nothing was run\n")
     assert sorted(due(work)) == sorted(STAGES), "status and graph use the same profile"
     assert not {path.name for path in work.iterdir()} & {"prepare", "train", "predict", "published.json"}
-    jobs = graph.job_graph(engine.plan(work, "--forceall"), ())
+    planned, threads = plan_with_threads(work)
+    assert threads == {"train": 2, "evaluate": 2, "predict": 2}, "--threads is the number of CPUs of these jobs"
+    jobs = graph.job_graph(planned, ())
     edges = {(jobs.nodes[tail]["rule"], jobs.nodes[head]["rule"]) for tail, head in jobs.edges}
     assert edges == {
         *(("prepare", "train"), ("prepare", "evaluate"), ("train", "evaluate"), ("evaluate", "compare")),
@@ -128,6 +147,23 @@ def test_every_stage_of_a_profile_exists_and_repeated_jobs_get_more_memory(name)
     assert profile["retries"] == 1
     for resources in (profile["default-resources"], *profile["set-resources"].values()):
         assert resources["mem_mb"].startswith("attempt * ")
+
+
+def test_limits_of_the_profiles():
+    profiles = {name: read_yaml(engine.PROFILES / name / "config.yaml") for name in NAMES}
+    for profile in profiles.values():
+        assert profile["jobs"] > 10, "more than a group of batches"
+    assert profiles["slurm"]["latency-wait"] >= 60, "NFS clients cache attributes for up to a minute"
+    assert profiles["slurm"]["slurm-init-seconds-before-status-checks"] < 40, "the default; most jobs are shorter"
+
+
+def test_a_dry_run_does_not_change_the_settings_of_another_run(tmp_path):
+    config = make_config(tmp_path)
+    work = pipeline.work_folder(config.run, config.data)
+    work.mkdir(parents=True)
+    with engine.locked(work), pytest.raises(ValueError, match=r"^another run uses "):
+        pipeline.train(replace(config, dry_run=True))
+    assert not (work / engine.SETTINGS).exists()
 
 
 def test_a_profile_is_a_name_or_a_folder(tmp_path, monkeypatch):
@@ -270,6 +306,7 @@ def test_kubernetes_gets_a_pod_for_every_job(local, tmp_path, monkeypatch):
         assert {"name": "pipeline", "mountPath": str(volume)} in container["volumeMounts"]
         assert {"name": "pipeline", "persistentVolumeClaim": {"claimName": "pipeline"}} in pod["volumes"]
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
+        assert container["resources"]["limits"]["ephemeral-storage"] in ("2000M", "4000M"), "two batches share a pod"
         limits.append(
             (container["resources"]["limits"]["memory"], container["resources"]["limits"].get("nvidia.com/gpu"))
         )
