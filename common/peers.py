@@ -30,12 +30,12 @@ class Variant:
     """Measures once; returns a rate or a duration."""
 
 
-def import_peer(module: str, package: str, program: str) -> Any:
+def import_peer(module: str, package: str, program: str, *, extra: str = "peers") -> Any:
     """Import a module of a peer; raise ValueError, with the command that installs its package, if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"{program} needs {package}: pip install '.[peers]'") from error
+        raise ValueError(f"{program} needs {package}: pip install '.[{extra}]'") from error
 
 
 def command_seconds(words: Sequence[str], *, folder: Path | None = None, environment: Any = None) -> float:
