@@ -66,6 +66,6 @@ def train(config: Config, data: None = None) -> dict[str, float]:  # noqa: ARG00
             f"ch{chapter:02}": Variant(
                 f"{PROGRAMS[chapter]} --help", python("-m", *PROGRAMS[chapter].split(), "--help")
             )
-            for chapter in dict.fromkeys(config.chapters)
+            for chapter in config.chapters
         }
         return run.finish(run=compare(run, ours, peers, "seconds", config.rounds))

@@ -35,6 +35,9 @@ from common.peers import ROUNDS, Variant, compare
 from common.progress import print_table, say
 from common.run import Run
 
+MOST_EPOCHS = 1_000
+"""Largest number of epochs of ours, however long the peer takes."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -120,8 +123,9 @@ def train_peer(config: Config, data: ImageSet, run: Run, peer: Example) -> dict[
 
 
 def equal_time_epochs(peer: dict[str, float], ours: dict[str, float]) -> int:
-    """Return the number of whole epochs that ours trains in the training time of the peer, at least one."""
-    return max(1, int(peer["train_seconds"] / (ours["train_seconds"] / ours["epochs"])))
+    """Return the number of whole epochs that ours trains in the training time of the peer, from 1 to MOST_EPOCHS."""
+    epochs = int(peer["train_seconds"] / (ours["train_seconds"] / ours["epochs"]))
+    return min(MOST_EPOCHS, max(1, epochs))
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:

@@ -111,7 +111,7 @@ def test_without_the_file_an_equivalent_loop_takes_its_place(few, options, tmp_p
 
 
 def test_the_peer_can_be_chosen(few, options, stand_in, tmp_path):
-    names = {"auto": "examples", "published": "examples", "equivalent": "equivalent"}
+    names: dict[Any, str] = {"auto": "examples", "published": "examples", "equivalent": "equivalent"}
     for peer, name in names.items():
         config = peers.Config(peer=peer, run=options)
         assert peers.make_peer(config, few, tmp_path / peer, CPU).name == name
@@ -135,6 +135,7 @@ def test_the_loss_is_binary_cross_entropy_plus_kl_divergence_summed_over_all():
 def test_both_report_the_same_loss_for_the_same_network(digits, monkeypatch):
     """`grey_loss` of our program and the loss of the peer are the same function."""
     theirs, ours = examples_vae.Network().double(), VAE(20, hidden=(400,)).double()
+    assert isinstance(ours.features, nn.Sequential) and isinstance(theirs.decoder, nn.Sequential)
     ours.features[1] = ours.decoder[1] = nn.ReLU()
     pairs = [(ours.features[0], theirs.hidden), (ours.decoder[0], theirs.decoder[0])]
     for mine, other in [*pairs, (ours.decoder[2], theirs.decoder[2])]:
@@ -167,7 +168,7 @@ def test_an_epoch_of_the_equivalent_loop_takes_steps_of_adam_on_every_image(few,
         return step(self, *arguments)
 
     monkeypatch.setattr(torch.optim.Adam, "step", stepping)
-    total = peer.train_epoch()
+    total: Any = peer.train_epoch()
     assert [len(x) for x in seen] == [40, 40, 20] and rates == [1e-3] * 3
     images = torch.cat(seen).flatten(1)
     assert not torch.equal(images, flat(few.train.pixels)), "the order must be random"
@@ -187,7 +188,7 @@ def test_an_epoch_of_ours_takes_the_programs_step_on_every_image(few, options, m
     assert torch.cat([x for x, _ in seen]).sum().item() == pytest.approx(flat(few.train.pixels).sum().item())
 
 
-@pytest.mark.parametrize(("theirs", "ours", "epochs"), [(10.0, 2.0, 50), (3.9, 2.0, 19), (0.1, 2.0, 1)])
+@pytest.mark.parametrize(("theirs", "ours", "epochs"), [(10, 2, 50), (3.9, 2, 19), (0.1, 2, 1), (1e6, 2, 1_000)])
 def test_epochs_in_equal_time(theirs, ours, epochs):
     peer = {"epochs": 10.0, "train_seconds": theirs, "grey_loss": 0.0}
     assert peers.equal_time_epochs(peer, {"epochs": 10.0, "train_seconds": ours, "grey_loss": 0.0}) == epochs

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def stubs(monkeypatch):
     """Replace both commands and the list of due jobs; return the calls, with the size of the test batch."""
     calls, due = [], iter([[], [], [], [], [], []])
 
-    def seconds(command, *, folder, environment=None):
+    def seconds(command, *, folder, environment: Any = None):
         ours = "ch09_pipeline.train" in command
         if ours and not calls:  # the first run
             out = next(folder for folder in map(str, command) if folder.endswith("runs"))
