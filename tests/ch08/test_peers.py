@@ -1,5 +1,6 @@
 """Comparison with the VAE of pytorch/examples: the published file, the equivalent loop, and the program."""
 
+import copy
 import hashlib
 import os
 import sys
@@ -174,6 +175,18 @@ def test_an_epoch_of_the_equivalent_loop_takes_steps_of_adam_on_every_image(few,
     assert not torch.equal(images, flat(few.train.pixels)), "the order must be random"
     assert images.sum().item() == pytest.approx(flat(few.train.pixels).sum().item())
     assert 0 < total < 1_000
+
+
+def test_the_gradient_of_a_step_is_that_of_its_batch_alone(few, monkeypatch):
+    monkeypatch.setattr(torch, "randn_like", torch.ones_like)
+    peer = examples_vae.equivalent(few.train, batch_size=100, device=CPU)
+    peer.train_epoch()
+    twin, x = copy.deepcopy(peer.model), flat(few.train.pixels)
+    peer.train_epoch()
+    probabilities, mu, logvar = twin(x)
+    expected = torch.autograd.grad(examples_vae.summed_loss(probabilities, x, mu, logvar), list(twin.parameters()))
+    for parameter, gradient in zip(peer.model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
 
 
 # The program.
