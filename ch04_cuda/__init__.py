@@ -8,6 +8,7 @@ crossover       break-even batch sizes of a GPU (or of all CPU threads), and est
 asynchrony      training steps with one change at a time; timing with and without synchronisation
 operators       custom operators in Python, C++ and Triton
 data_parallel   data parallelism: throughput of several processes, and bytes sent
+start_up        start-up time of the programs, compared with that of PyTorch
 """
 
 import common  # noqa: F401  # before torch: common sets the thread policy

@@ -41,6 +41,7 @@ from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import has_native_bf16
+from common.peers import ratios_of
 from common.progress import print_table, say
 from common.run import Run
 
@@ -217,7 +218,7 @@ def learn(run: Run, data: ImageSet) -> dict[str, float]:
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
     """Train with the hand-written step, then time the variants interleaved; return accuracy, images/s and ratios."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, packages=("jax",)) as run:
         require(distributed.world_size() == 1, "by_hand compares within one process", distributed.world_size())
         device = run.device
         test = learn(run, data)
@@ -272,5 +273,5 @@ def report(run: Run, rates: dict[str, list[float]]) -> dict[str, float]:
     for name in ("hand", "hand_bf16"):
         for baseline in ("dataloader", "autograd", "jax"):
             if name in rates and baseline in rates:
-                found[f"{name}_{baseline}_ratio"] = median_ratio(rates[name], rates[baseline])
+                found |= ratios_of(f"{name}_{baseline}", rates[name], rates[baseline], "images_per_second")
     return found

@@ -14,8 +14,9 @@ from ch04_cuda import (
     input_pipeline,
     matmul,
     operators,
+    start_up,
 )
 from common.cli import main
 
 if __name__ == "__main__":
-    main(compare, matmul, input_pipeline, by_hand, extra=[crossover, asynchrony, operators, data_parallel])
+    main(compare, matmul, input_pipeline, by_hand, extra=[crossover, asynchrony, operators, data_parallel, start_up])

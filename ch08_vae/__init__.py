@@ -10,6 +10,7 @@ semi_supervised_gan  ten classes from 100 labels: a GAN whose discriminator is t
 semi_supervised_vae  ten classes from 100 labels: a VAE with the class as a latent variable
 anomalies            detection of a class held out of training, by the bounds of a VAE
 throughput           throughput of the VAE's training step: float32, bfloat16, gradients by hand
+peers                images per second and loss, compared with the VAE of pytorch/examples
 """
 
 import common  # noqa: F401  # before torch: sets GOMP_SPINCOUNT

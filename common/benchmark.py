@@ -121,6 +121,17 @@ def seconds_per_call(way: Callable[[], object], seconds: float, device: torch.de
     return 1 / rate(five, seconds, device)
 
 
+def matrix_product_rate(size: int = 2_048, rounds: int = 15) -> float:
+    """Measure the CPU's rate of float32 matrix products on torch's threads: the median in GFLOP/s."""
+    a, b = torch.randn(2, size, size)
+    seconds = []
+    for _ in range(rounds):
+        with devices.Timer(a.device) as timer:
+            a @ b
+        seconds.append(timer.seconds)
+    return 2 * size**3 / statistics.median(seconds[1:]) / 1e9
+
+
 def variants(program: str) -> list[Variant]:
     """List the variants that this machine can time: CPU threads (the reference first), accelerators, then bf16."""
     found = [Variant(program, "cpu", devices.ALL_THREADS, "fp32")]

@@ -203,7 +203,11 @@ def describe_machine() -> dict[str, str | int]:
     return machine
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can change a result."""
-    names = ("torch", "torchvision", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python, of the packages that can change a result, and of further installed packages."""
+    found = {"python": platform.python_version()}
+    found |= {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -60,6 +60,8 @@ class Run:
         self.described_device = f"{devices.describe_device(self.device)}, {arithmetic or self.precision + native}"
         devices.seed_everything(options.seed + distributed.rank())  # dropout differs between processes
         self.generator = torch.Generator().manual_seed(options.seed)  # the order of the samples does not
+        self.packages: tuple[str, ...] = ()
+        """Packages whose versions summary.json contains, in addition to those of `device.versions`."""
         self.history: list[dict[str, float]] = []
         self.train_seconds, self._items, self._unit = 0.0, 0, "steps"
         self._earlier_seconds, self._epoch = 0.0, 0
@@ -70,15 +72,25 @@ class Run:
         self.folder = distributed.from_main(self._lock.folder if self._lock else Path())
 
     @classmethod
-    def open(cls, module: str, config: Any, card: DataCard | None = None, *, arithmetic: str | None = None) -> "Run":
+    def open(
+        cls,
+        module: str,
+        config: Any,
+        card: DataCard | None = None,
+        *,
+        arithmetic: str | None = None,
+        packages: tuple[str, ...] = (),
+    ) -> "Run":
         """Start the run of a program (its `__name__`), or resume an earlier one if the Config says so.
 
-        `arithmetic` names the precision of a program that ignores --precision, as `fp64`.
+        `arithmetic` names the precision of a program that ignores --precision, as `fp64`. `packages` names the software
+        that the program is compared with; summary.json contains its versions.
 
         Seeds all generators, prints data and device, and writes config.json. Raises ValueError if the device is absent,
         no run can be resumed, or another process uses the folder; OSError if the folder cannot be written.
         """
         run = cls(module, config, card, arithmetic)
+        run.packages = packages
         if card is not None:
             say("data", f"{card.name}: {card.description}")
         processes = f", process 1 of {distributed.world_size()}" if distributed.world_size() > 1 else ""
@@ -299,7 +311,7 @@ class Run:
                 "seconds": self._seconds(),
                 "steps": sum(int(row.get("steps", 0)) for row in self.history),
                 "device": self.described_device,
-                "versions": devices.versions(),
+                "versions": devices.versions(*self.packages),
             }
             write_json(self.folder / "summary.json", {**self._record(), **outcome})
             if self._events is not None:

@@ -105,6 +105,12 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.fixture(autouse=True)
+def _no_matrix_products(monkeypatch):
+    """Do not measure the machine in comparisons with other software, which takes seconds."""
+    monkeypatch.setattr("common.peers.matrix_product_rate", lambda: 100.0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _small_figures():
     """Draw figures small and without layout, which takes a third of the time."""

@@ -579,6 +579,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
 }
 """Settings for single programs, in addition to SMALL."""
 RUN_OTHERS = {
+    "ch04_cuda.start_up",
     *("ch05_rnn.language.budgets", "ch05_rnn.memory.restarts", "ch06_cnn.segmentation.cross_validation"),
     "ch06_cnn.style.style_features",
     *("ch07_dqn.mazes.learning_curves", "ch07_dqn.agents.learning_bands", "ch07_dqn.agents.peers"),

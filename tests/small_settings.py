@@ -22,6 +22,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     "ch07_dqn.mazes.throughput": {"GYMNASIUM_STEPS": 16, "BATCHED_STEPS": 4, "GYMNASIUM_ACTING_STEPS": 4},
     "ch07_dqn.planning.generalise": {"STEPS": 3},
     "ch08_vae.adversarial.gan": {"MONITORED": 20},
+    "ch08_vae.autoencoding.peers": {"MOST_EPOCHS": 2},
     "ch08_vae.diffusion.diffusion": {"MONITORED": 50, "COMPARED": 10, "STEP_COUNTS": (2,), "GUIDANCE_SCALES": (2,)},
     "ch08_vae.evaluation.classifier": {"STEPS": 2, "EPOCHS": 1},
     "ch08_vae.evaluation.compare_generators": {"MONITORED": 50},

@@ -39,6 +39,7 @@ SHORTER = {
     "batch_sizes": (16, 32),
     "budget": 0.1,
     "budgets": (0.1, 0.2),
+    "chapters": (1,),
     "classes": 100,
     "compile": False,
     "connections": 4,

@@ -20,12 +20,13 @@ from ch03_autoencoder_rbm.boltzmann.gibbs import ContrastiveDivergence
 from ch03_autoencoder_rbm.boltzmann.rbm import make_rbm
 from ch03_autoencoder_rbm.preprocessing import fixed_binary
 from common import distributed
-from common.benchmark import interleaved, median_ratio
+from common.benchmark import interleaved
 from common.config import RunOptions, require, require_positive
 from common.data.batches import Batches
 from common.data.images.image_set import ImageSet
 from common.data.images.loading import load_images
 from common.device import Timer
+from common.peers import ratios_of
 from common.run import Run
 
 
@@ -97,9 +98,9 @@ def speed(learn: Callable[[], object], images: int, device: torch.device) -> flo
 
 
 def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
-    """Time the implementations interleaved; return images per second, and ratios to scikit-learn."""
+    """Time the implementations interleaved; return images per second, and ratios to scikit-learn with their ranges."""
     data = data or load_images(config.data, limit=config.run.limit)
-    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16") as run:
+    with Run.open(__name__, config, data.card, arithmetic="fp32 and bf16", packages=("scikit-learn",)) as run:
         require(distributed.world_size() == 1, "the comparison runs in one process", distributed.world_size())
         cpu = torch.device("cpu")
         v = fixed_binary(data.train.pixels[: config.images], "stochastic", cpu)
@@ -112,12 +113,10 @@ def train(config: Config, data: ImageSet | None = None) -> dict[str, float]:
         median = {name: statistics.median(values) for name, values in speeds.items()}
         report(run, median)
         baseline = speeds.pop("sklearn")
-        return run.finish(
-            run={
-                **{f"{name}_images_per_second": images_per_second for name, images_per_second in median.items()},
-                **{f"{name}_ratio": median_ratio(values, baseline) for name, values in speeds.items()},
-            }
-        )
+        measures = {f"{name}_images_per_second": images_per_second for name, images_per_second in median.items()}
+        for name, values in speeds.items():
+            measures |= ratios_of(name, values, baseline, "images_per_second")
+        return run.finish(run=measures)
 
 
 def report(run: Run, median: dict[str, float]) -> None:

@@ -21,9 +21,10 @@ from ch05_rnn.language import language_model
 from ch05_rnn.language.network import LanguageModel
 from ch05_rnn.recurrence.cells import By, State, open_forget_gates_
 from common import distributed
-from common.benchmark import interleaved, median_ratio, rate
+from common.benchmark import interleaved, rate
 from common.config import RunOptions, require, require_positive
 from common.device import has_bf16_kernels
+from common.peers import ratios_of
 from common.progress import say
 from common.run import Run
 
@@ -147,7 +148,7 @@ def output_variants(config: Config, device: torch.device) -> dict[str, TrainingS
 
 
 def train(config: Config) -> dict[str, float]:
-    """Time all variants interleaved; return the median rate of each and the median ratio to the reference."""
+    """Time all variants interleaved; return the median rate of each, and its ratio to the reference with its range."""
     with Run.open(__name__, config, arithmetic="fp32 and bf16") as run:
         require(distributed.world_size() == 1, "throughput compares within one process", distributed.world_size())
         if not has_bf16_kernels(run.device):
@@ -158,7 +159,7 @@ def train(config: Config) -> dict[str, float]:
             rates = interleaved(steps, config.rounds, lambda step: rate(step, config.seconds, run.device))
             for name, values in rates.items():
                 measures[f"{name}_tokens_per_second"] = statistics.median(values)
-                measures[f"{name}_ratio"] = median_ratio(values, rates[reference])
+                measures |= ratios_of(name, values, rates[reference], "tokens_per_second")
         report(run, measures)
         return run.finish(run=measures)
 

@@ -27,12 +27,13 @@ from ch05_rnn.words.network import NegativeSampling, WordVectors, train_step
 from ch05_rnn.words.subwords import Subwords
 from ch05_rnn.words.vectors import Vectors
 from common import distributed
-from common.benchmark import interleaved, median_ratio
+from common.benchmark import interleaved
 from common.config import RunOptions, require, require_positive
 from common.data.source import DataUnavailable
 from common.data.words.lines import Text, load_text
 from common.data.words.word_tests import PairSet, WordPair, load_pairs
 from common.device import Timer
+from common.peers import ratios_of
 from common.progress import print_table, say
 from common.run import Run
 
@@ -185,7 +186,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
     """Train all variants interleaved; return their median throughput, the ratio to gensim's, and the correlations."""
     name = "pydoc" if config.text else config.data
     data = data or load_text(name, text=config.text, minimum_count=config.minimum_count, limit=config.run.limit)
-    with Run.open(__name__, config, data.card) as run:
+    with Run.open(__name__, config, data.card, packages=("gensim",)) as run:
         require(distributed.world_size() == 1, "word_throughput runs in one process", distributed.world_size())
         variants: dict[str, Ours | Gensim] = {
             "skipgram": Ours(data, config, run, subwords=False),
@@ -202,7 +203,7 @@ def train(config: Config, data: Text | None = None) -> dict[str, float]:
         for name, values in rates.items():
             measures[f"{name}_words_per_second"] = statistics.median(values)
             if f"gensim_{name}" in rates:
-                measures[f"{name}_ratio"] = median_ratio(values, rates[f"gensim_{name}"])
+                measures |= ratios_of(name, values, rates[f"gensim_{name}"], "words_per_second")
         tests = pair_sets()
         for name, variant in variants.items():
             vectors = Vectors(data.vocabulary.symbols, variant.matrix())

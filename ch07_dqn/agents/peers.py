@@ -156,7 +156,7 @@ def policy_of(model: Any) -> Policy:
 def train(config: Config) -> dict[str, float]:
     """Train all agents with all seeds, ours and theirs in turn; return means over the seeds, and the lowest returns."""
     stable_baselines()
-    with Run.open(__name__, config, task_of(ENVIRONMENT).card()) as run:
+    with Run.open(__name__, config, task_of(ENVIRONMENT).card(), packages=("stable-baselines3",)) as run:
         threads = torch.get_num_threads()
         outcomes: dict[str, list[dict[str, float]]] = {}
         for seed in range(config.run.seed, config.run.seed + config.seeds):

@@ -8,4 +8,6 @@ latent_sweep  the program that compares numbers of latent units, and plain autoe
 anomalies     the program that detects a class held out of training
 by_hand       the training step with gradients written by hand
 throughput    the program that measures the throughput of training
+examples_vae  the VAE of pytorch/examples: the published file, or an equivalent loop
+peers         the program that compares ours with it
 """

@@ -21,13 +21,13 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
+from common.benchmark import matrix_product_rate
 from common.cli import one_line_errors, parse
 from common.config import require
 from common.data.source import data_dir
-from common.device import Timer, describe_machine
+from common.device import describe_machine
 from common.files import read_json, write_json, write_text
 from common.records import pictures, tables
 from common.records.device_table import time_chapters
@@ -162,17 +162,6 @@ TIMED = re.compile(r"_per_second$|_gflops$|(^|_)(milli|micro)?seconds$")
 
 TOLERANCE = 0.05
 """Largest accepted variation of a rate, relative to its mean."""
-
-
-def matrix_product_rate(size: int = 2_048, rounds: int = 15) -> float:
-    """Measure this machine's rate of float32 matrix products on all threads: the median in GFLOP/s."""
-    a, b = torch.randn(2, size, size)
-    seconds = []
-    for _ in range(rounds):
-        with Timer(a.device) as timer:
-            a @ b
-        seconds.append(timer.seconds)
-    return 2 * size**3 / statistics.median(seconds[1:]) / 1e9
 
 
 def require_steady(entry: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ The output of the first seed of a record, its first and last lines (as the recor
 <!-- /output -->
 
 The comparison in results/landmarks.toml of records, the book's results and published results is placed between the
-following lines, and the table of device_table.py between lines named `devices`:
+following lines, and the tables of device_table.py and peer_table.py between lines named `devices` and `peers`:
 
 <!-- landmarks -->
 <!-- /landmarks -->
@@ -38,6 +38,7 @@ from typing import Any
 
 from common.files import read_json
 from common.records.device_table import DEVICES, render_devices
+from common.records.peer_table import CONDITIONS, PEERS, render_conditions, render_peers
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -57,7 +58,12 @@ FORMATS = [
     (r"accuracy|rate$|bleu$", "{name}, %", 100, "{:.2f}"),
     (r"_per_second(_\d+)?$|steps(_above)?$|parameters|gflops", "{name}", 1, "{:,.0f}"),
     (r"megaflops", "{name}", 1, "{:,.1f}"),
-    (r"epoch_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error", "{name}", 1, "{:.2f}"),
+    (
+        r"epoch_seconds|extra_seconds|estimated_seconds|measured_seconds|likelihood|annealing_error",
+        "{name}",
+        1,
+        "{:.2f}",
+    ),
     (r"microseconds", "{name}", 1, "{:,.2f}"),
     (r"effective_chains", "{name}", 1, "{:,.0f}"),
     (r"seconds", "{name}", 1, "{:.1f}"),
@@ -210,7 +216,14 @@ def render_output(name: str) -> str:
 
 def render(text: str, where: Path) -> str:
     """Render every table of a README from the records."""
-    kinds = {"ledger:": TABLE, "output:": OUTPUT, "devices -->": DEVICES, "landmarks -->": LANDMARKS}
+    kinds = {
+        "ledger:": TABLE,
+        "output:": OUTPUT,
+        "devices -->": DEVICES,
+        "landmarks -->": LANDMARKS,
+        "peers -->": PEERS,
+        "peer-conditions -->": CONDITIONS,
+    }
     for beginning, table in kinds.items():
         if text.count(f"<!-- {beginning}") != len(table.findall(text)):
             raise ValueError(f"{where} has a table whose first or last line is malformed")
@@ -236,6 +249,8 @@ def render(text: str, where: Path) -> str:
 
     if DEVICES.search(text):
         text = render_devices(text, read_json(RESULTS / "devices.json"))
+    text = PEERS.sub(lambda match: f"{match['first']}{render_peers(RESULTS, where)}{match['last']}", text)
+    text = CONDITIONS.sub(lambda match: f"{match['first']}{render_conditions(RESULTS, where)}{match['last']}", text)
     text = LANDMARKS.sub(lambda match: f"{match['first']}{render_landmarks()}{match['last']}", text)
     text = OUTPUT.sub(lambda match: f"{match['first']}{render_output(match['record'])}{match['last']}", text)
     return TABLE.sub(replacement, text)
