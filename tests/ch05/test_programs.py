@@ -115,7 +115,8 @@ def test_every_way_takes_its_turn_and_is_compared(options, monkeypatch, bf16):
     ways = ["textbook", "loop", "hand", "library", "usual", "chunked"]
     if bf16:
         ways += ["hand_bf16", "library_bf16", "usual_bf16", "chunked_bf16"]
-    assert set(measures) == {f"{way}_{what}" for way in ways for what in ("tokens_per_second", "ratio")}
+    kinds = ("tokens_per_second", "ratio", "lowest_ratio", "highest_ratio")
+    assert set(measures) == {f"{way}_{kind}" for way in ways for kind in kinds}
     assert measures["library_ratio"] == measures["usual_ratio"] == 1
     assert measures["hand_ratio"] == pytest.approx(
         measures["hand_tokens_per_second"] / measures["library_tokens_per_second"]
