@@ -42,8 +42,8 @@ LONGEST = [
 
 
 def pytest_xdist_auto_num_workers():
-    """Start two workers more than there are processors, since many tests wait for sockets, locks or processes."""
-    return (os.cpu_count() or 1) + 2
+    """Start one worker more than there are processors, since some tests wait for sockets, locks or processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
