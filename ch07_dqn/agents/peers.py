@@ -7,7 +7,6 @@ Stable-Baselines3 (Raffin et al. 2021) uses the settings that its authors tuned 
 `seconds` is the time of a training without evaluations.
 """
 
-import importlib
 import statistics
 import time
 import warnings
@@ -22,6 +21,7 @@ from ch07_dqn.agents import dqn, ppo
 from ch07_dqn.agents.evaluation import Policy, final_test
 from ch07_dqn.agents.vector_environment import task_of
 from common.config import RunOptions, require, require_positive
+from common.peers import import_peer
 from common.progress import say
 from common.run import Run
 
@@ -57,10 +57,7 @@ class Evaluated:
 
 def stable_baselines(module: str = "stable_baselines3") -> Any:
     """Import a module of Stable-Baselines3; raise ValueError, with the command that installs it, if it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError("peers needs Stable-Baselines3: pip install '.[peers]'") from error
+    return import_peer(module, "Stable-Baselines3", "peers")
 
 
 def make_peer_environments(count: int, seed: int) -> Any:
